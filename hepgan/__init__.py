@@ -1,0 +1,1 @@
+"""Generative adversarial networks for high-energy physics, straight from ROOT files."""

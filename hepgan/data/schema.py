@@ -1,0 +1,68 @@
+"""What an event is: the fields that a GAN makes and the conditions that it is asked for."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from hepgan.errors import RunError
+from hepgan.tables import from_table
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One quantity of an event.
+
+    Attributes:
+        shape: The shape of one event's value; ``()`` is a scalar.
+        unit: Unit of the values, for labels and reports.
+        branches: Where it is in the file: empty for a branch of the field's own name, one name for an array branch, or as
+            many as the field has values, row-major; ``cell_{0..287}`` stands for 288 names.
+        dtype: NumPy's name of the type in the file; empty until read from one.
+        stored: The shape in the file where it is not ``shape`` (a flat ``float[288]`` for a ``3 × 96`` layer);
+            ``None`` until read from a file.
+    """
+
+    shape: tuple[int, ...] = ()
+    unit: str = ""
+    branches: tuple[str, ...] = ()
+    dtype: str = ""
+    stored: tuple[int, ...] | None = None
+
+    @property
+    def size(self) -> int:
+        """How many values one event has."""
+        return math.prod(self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Schema:
+    """Fields and conditions by name, in the order of the features ``x[B, F]`` and the conditions ``c[B, C]``."""
+
+    fields: Mapping[str, Field]
+    conditions: Mapping[str, Field] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.fields:
+            raise RunError("[schema] needs at least one field under [schema.fields]")
+        if twice := set(self.fields) & set(self.conditions):
+            raise RunError(f"[schema] names '{min(twice)}' both a field and a condition")
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> "Schema":
+        """The schema of a run file's ``[schema]`` table.
+
+        >>> Schema.from_table({"fields": {"image": {"shape": [28, 28]}}}).features
+        784
+        """
+        return from_table(cls, table, where="schema")
+
+    @property
+    def features(self) -> int:
+        """``N`` in a layout: how many values an event's fields have together."""
+        return sum(field.size for field in self.fields.values())
+
+    @property
+    def all(self) -> dict[str, Field]:
+        """Fields and conditions together: what is read from a file and written to one."""
+        return {**self.fields, **self.conditions}

@@ -1,0 +1,132 @@
+"""Frozen dataclasses from TOML tables and back, where an unknown key is an error.
+
+Every part of a run file (``hepgan.run.Run``) goes through these two functions, so that a typing error in a run file is
+always found, with its place, and so that what is written back is what was read.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from hepgan.errors import RunError, did_you_mean
+
+T = TypeVar("T")
+
+
+def from_table(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:
+    """An instance of the dataclass ``cls`` from a TOML table; ``where`` is the table's name, for errors.
+
+    Nested dataclasses, tuples and dictionaries of them, ``Literal`` and optional values are followed.
+
+    Raises:
+        RunError: a key that ``cls`` does not have, one that is missing, or a value of another type.
+    """
+    if not isinstance(table, Mapping):
+        raise RunError(f"[{where}] should be a table, but is {table!r}")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in table:
+        if key not in fields:
+            known = ", ".join(fields)
+            raise RunError(
+                f"unknown key '{key}' in [{where}]{did_you_mean(key, fields)} It knows: {known}"
+                if did_you_mean(key, fields)
+                else f"unknown key '{key}' in [{where}]; it knows: {known}"
+            )
+    for name, field in fields.items():
+        required = (
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
+        if required and name not in table:
+            raise RunError(f"[{where}] needs the key '{name}'")
+    values = {key: _value(hints[key], value, f"{where}.{key}") for key, value in table.items()}
+    return cls(**values)
+
+
+def to_table(record: Any) -> dict[str, Any]:
+    """The TOML table of a dataclass: plain dictionaries, lists and scalars, without ``None``."""
+    return {
+        field.name: _plain(value)
+        for field in dataclasses.fields(record)
+        if (value := getattr(record, field.name)) is not None
+    }
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_table(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _of_union(arguments, value, where)
+    if origin is typing.Literal:
+        if value not in arguments:
+            choices = ", ".join(map(str, arguments))
+            raise RunError(f"{where} = {value!r} is not one of {choices}")
+        return value
+    if origin is tuple:
+        return _of_tuple(arguments, value, where)
+    if origin in (dict, Mapping) or hint in (dict, Mapping) or str(origin).endswith("Mapping'>"):
+        return _of_mapping(arguments, value, where)
+    if dataclasses.is_dataclass(hint):
+        return from_table(hint, value, where=where)  # type: ignore[arg-type]
+    return _scalar(hint, value, where)
+
+
+def _of_union(hints: tuple[Any, ...], value: Any, where: str) -> Any:
+    for hint in hints:
+        if hint is type(None):
+            if value is None:
+                return None
+            continue
+        if _fits(hint, value):
+            return _value(hint, value, where)
+    names = " or ".join(getattr(h, "__name__", str(h)) for h in hints if h is not type(None))
+    raise RunError(f"{where} = {value!r} should be {names}")
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        return isinstance(value, (list, tuple))
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if dataclasses.is_dataclass(hint) or origin is not None:
+        return isinstance(value, Mapping) or origin is typing.Literal
+    return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
+
+
+def _of_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise RunError(f"{where} = {value!r} should be a list")
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if len(arguments) != len(value):
+        raise RunError(f"{where} = {value!r} should have {len(arguments)} values")
+    return tuple(
+        _value(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(arguments, value, strict=True))
+    )
+
+
+def _of_mapping(arguments: tuple[Any, ...], value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise RunError(f"{where} should be a table, but is {value!r}")
+    hint = arguments[1] if arguments else Any
+    return {key: _value(hint, item, f"{where}.{key}") for key, item in value.items()}
+
+
+def _scalar(hint: Any, value: Any, where: str) -> Any:
+    if hint is Any:
+        return value
+    if not _fits(hint, value):
+        raise RunError(f"{where} = {value!r} should be {hint.__name__}")
+    return float(value) if hint is float else value
