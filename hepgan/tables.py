@@ -29,19 +29,15 @@ def from_table(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in table:
         if key not in fields:
-            known = ", ".join(fields)
-            raise RunError(
-                f"unknown key '{key}' in [{where}]{did_you_mean(key, fields)} It knows: {known}"
-                if did_you_mean(key, fields)
-                else f"unknown key '{key}' in [{where}]; it knows: {known}"
-            )
+            hint = did_you_mean(key, fields) or f"; it knows: {', '.join(fields)}"
+            raise RunError(f"unknown key '{key}' in [{where}]{hint}")
     for name, field in fields.items():
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         )
         if required and name not in table:
             raise RunError(f"[{where}] needs the key '{name}'")
-    values = {key: _value(hints[key], value, f"{where}.{key}") for key, value in table.items()}
+    values = {key: value_of(hints[key], value, f"{where}.{key}") for key, value in table.items()}
     return cls(**values)
 
 
@@ -64,7 +60,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
+def value_of(hint: Any, value: Any, where: str) -> Any:
+    """``value`` from TOML or JSON as the type ``hint`` says.
+
+    Raises:
+        RunError: it is of another type.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _of_union(arguments, value, where)
@@ -89,7 +90,7 @@ def _of_union(hints: tuple[Any, ...], value: Any, where: str) -> Any:
                 return None
             continue
         if _fits(hint, value):
-            return _value(hint, value, where)
+            return value_of(hint, value, where)
     names = " or ".join(getattr(h, "__name__", str(h)) for h in hints if h is not type(None))
     raise RunError(f"{where} = {value!r} should be {names}")
 
@@ -109,11 +110,12 @@ def _of_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, 
     if not isinstance(value, (list, tuple)):
         raise RunError(f"{where} = {value!r} should be a list")
     if len(arguments) == 2 and arguments[1] is Ellipsis:
-        return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        return tuple(value_of(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if len(arguments) != len(value):
         raise RunError(f"{where} = {value!r} should have {len(arguments)} values")
     return tuple(
-        _value(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(arguments, value, strict=True))
+        value_of(a, v, f"{where}[{i}]")
+        for i, (a, v) in enumerate(zip(arguments, value, strict=True))
     )
 
 
@@ -121,7 +123,7 @@ def _of_mapping(arguments: tuple[Any, ...], value: Any, where: str) -> dict[str,
     if not isinstance(value, Mapping):
         raise RunError(f"{where} should be a table, but is {value!r}")
     hint = arguments[1] if arguments else Any
-    return {key: _value(hint, item, f"{where}.{key}") for key, item in value.items()}
+    return {key: value_of(hint, item, f"{where}.{key}") for key, item in value.items()}
 
 
 def _scalar(hint: Any, value: Any, where: str) -> Any:

@@ -21,6 +21,8 @@ class Field:
         dtype: NumPy's name of the type in the file; empty until read from one.
         stored: The shape in the file where it is not ``shape`` (a flat ``float[288]`` for a ``3 × 96`` layer);
             ``None`` until read from a file.
+        fill: For a jagged branch: what stands after the last value of an entry that is shorter than ``shape[0]``; longer
+            ones are cut. ``None``: a jagged branch is an error.
     """
 
     shape: tuple[int, ...] = ()
@@ -28,6 +30,7 @@ class Field:
     branches: tuple[str, ...] = ()
     dtype: str = ""
     stored: tuple[int, ...] | None = None
+    fill: float | None = None
 
     @property
     def size(self) -> int:

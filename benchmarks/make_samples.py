@@ -1,0 +1,54 @@
+"""Make hepgan/data/samples/: python benchmarks/make_samples.py IMAGES.gz LABELS.gz SHOWERS.root [FOLDER].
+
+IMAGES and LABELS are MNIST's IDX files of the training digits, SHOWERS a file with CaloGAN's three layers.
+Shower energies are rounded to 12 stored bits of mantissa (a relative error of at most 1.2e-4), so that more showers fit in
+the wheel.
+"""
+
+import sys
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import uproot
+
+from hepgan.data.chunks import as_events
+from hepgan.data.convert.mnist import read_idx
+from hepgan.data.root import read, write
+from hepgan.data.schema import Field, Schema
+
+EVENTS = 10_000
+BITS = 12
+DIGITS = Schema({"image": Field((28, 28), dtype="uint8")}, {"label": Field(dtype="uint8")})
+SHOWERS = Schema(
+    {
+        "layer_0": Field((3, 96), unit="MeV"),
+        "layer_1": Field((12, 12), unit="MeV"),
+        "layer_2": Field((12, 6), unit="MeV"),
+    },
+    {"energy": Field(unit="GeV")},
+)
+
+
+def rounded(values: np.ndarray, bits: int) -> np.ndarray:
+    """float32 ``values`` to the nearest number of ``bits`` stored mantissa bits."""
+    drop = np.uint32(23 - bits)
+    pattern = values.astype(np.float32).view(np.uint32)
+    return ((pattern + (np.uint32(1) << (drop - np.uint32(1)))) >> drop << drop).view(np.float32)
+
+
+def main(images: str, labels: str, showers: str, folder: str = "hepgan/data/samples") -> None:
+    """Write both files and print their sizes."""
+    options = {"overwrite": True, "compression": uproot.LZMA(9)}
+    digits = as_events({"image": read_idx(images)[:EVENTS], "label": read_idx(labels)[:EVENTS]})
+    write(Path(folder) / "mnist.root", digits, DIGITS, tree="mnist", **options)
+    events = read(showers, SHOWERS, tree="showers", stop=EVENTS)
+    layers = {name: rounded(ak.to_numpy(events[name]), BITS) for name in SHOWERS.fields}
+    events = as_events({**layers, "energy": ak.to_numpy(events["energy"])})
+    write(Path(folder) / "showers.root", events, SHOWERS, tree="showers", **options)
+    for name in ("mnist.root", "showers.root"):
+        print(f"{name}: {(Path(folder) / name).stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,179 @@
+"""Fields of a schema in the branches of a tree: which ones, of which type and shape."""
+
+import dataclasses
+import itertools
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import awkward as ak
+import numpy as np
+import uproot
+
+from hepgan.data.files import reading
+from hepgan.data.schema import Field, Schema
+from hepgan.errors import DataError, did_you_mean
+
+
+class Branch(NamedTuple):
+    """What one branch holds an entry: ``shape`` of ``dtype``, or a varying number of them where it is jagged."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    jagged: bool
+
+
+def expand(names: Iterable[str]) -> tuple[str, ...]:
+    """Branch names with every ``{first..last}`` written out, the last one running fastest.
+
+    >>> expand(["energy", "cell_{0..2}"])
+    ('energy', 'cell_0', 'cell_1', 'cell_2')
+    """
+    found: list[str] = []
+    for name in names:
+        parts = re.split(r"\{(\d+)\.\.(\d+)\}", name)
+        ranges = [range(int(a), int(b) + 1) for a, b in zip(parts[1::3], parts[2::3], strict=True)]
+        for numbers in itertools.product(*ranges):
+            texts = (*map(str, numbers), "")
+            found.append("".join(map("".join, zip(parts[::3], texts, strict=True))))
+    return tuple(found)
+
+
+def branches_of(name: str, field: Field) -> tuple[str, ...]:
+    """The names of the branches of the field ``name``, patterns written out."""
+    return expand(field.branches) or (name,)
+
+
+def names_in(tree: Any) -> list[str]:
+    """All names by which a branch of ``tree`` can be asked for."""
+    short: list[str] = tree.keys(recursive=True)
+    return (
+        short if is_rntuple(tree) else [*short, *(n.rpartition("/")[2] for n in short if "/" in n)]
+    )
+
+
+def is_rntuple(tree: Any) -> bool:
+    """Whether ``tree`` is an RNTuple rather than a TTree."""
+    return isinstance(tree, uproot.behaviors.RNTuple.HasFields)
+
+
+def describe(tree: Any, name: str, path: str) -> Branch:
+    """Type and shape of the branch ``name``, which must exist, without reading its data.
+
+    Raises:
+        DataError: it holds neither numbers nor lists of numbers.
+    """
+    with reading(path):
+        if is_rntuple(tree):
+            kind = tree.to_akform(filter_name=name)[0].content(name).type
+        else:
+            kind = tree[name].interpretation
+    found = _of_type(kind) if is_rntuple(tree) else _of_interpretation(kind)
+    if found is None:
+        raise DataError(
+            f"branch '{name}' of '{path}' holds {kind}, which is neither a number nor an array of numbers; "
+            "leave it out or name its parts"
+        )
+    return found
+
+
+def _of_interpretation(kind: Any) -> Branch | None:
+    if isinstance(kind, uproot.AsDtype) and kind.to_dtype.names is None:
+        base, shape = kind.to_dtype.subdtype or (kind.to_dtype, ())
+        return Branch(base.newbyteorder("="), tuple(shape), jagged=False)
+    if isinstance(kind, uproot.AsJagged):
+        inner = _of_interpretation(kind.content)
+        return inner and inner._replace(jagged=True)
+    return None
+
+
+def _of_type(kind: Any) -> Branch | None:
+    shape: list[int] = []
+    jagged = False
+    while not isinstance(kind, ak.types.NumpyType):
+        if isinstance(kind, ak.types.ListType) and not jagged and not shape:
+            jagged = True
+        elif isinstance(kind, ak.types.RegularType):
+            shape.append(kind.size)
+        else:
+            return None
+        kind = kind.content
+    return Branch(np.dtype(kind.primitive), tuple(shape), jagged)
+
+
+def resolve_schema(schema: Schema, tree: Any, where: str) -> Schema:
+    """``schema`` with branches, dtype and stored as they are in ``tree`` of the file ``where``.
+
+    Raises:
+        DataError: a branch is missing, of another size than its field, or no plain numbers.
+    """
+    with reading(where):
+        known = dict.fromkeys(names_in(tree))
+
+    def filled(fields: Any) -> dict[str, Field]:
+        return {name: _resolve(name, field, tree, known, where) for name, field in fields.items()}
+
+    return Schema(filled(schema.fields), filled(schema.conditions))
+
+
+def _resolve(name: str, field: Field, tree: Any, known: dict[str, None], where: str) -> Field:
+    names = branches_of(name, field)
+    require(names, known, where, f"field '{name}'")
+    found = [describe(tree, branch, where) for branch in names]
+    given = field.branches or (name,)
+    if len(names) == 1:
+        _check_single(name, field, names[0], found[0], where)
+        dtype, stored = found[0].dtype, found[0].shape
+    else:
+        _check_many(name, field, names, found, where)
+        dtype, stored = np.result_type(*(branch.dtype for branch in found)), ()
+    return dataclasses.replace(field, branches=given, dtype=dtype.name, stored=stored)
+
+
+def require(names: Sequence[str], known: dict[str, None], where: str, what: str) -> None:
+    """Raise a ``DataError`` for the first of ``names`` that is no branch; says how many more there are."""
+    missing = [name for name in names if name not in known]
+    if not missing:
+        return
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    near = did_you_mean(missing[0], known)
+    there = ", ".join(itertools.islice(known, 12)) + (", …" if len(known) > 12 else "")
+    raise DataError(
+        f"no branch '{missing[0]}'{more} for {what} in '{where}'{near or f'; there are: {there}'}"
+    )
+
+
+def _check_single(name: str, field: Field, branch: str, found: Branch, where: str) -> None:
+    if found.jagged and field.fill is None:
+        raise DataError(
+            f"branch '{branch}' of '{where}' is jagged, but field '{name}' needs {field.size} values in every "
+            "entry; give the field 'fill = 0.0' to pad or cut it to its shape"
+        )
+    if found.jagged and (field.shape == () or field.shape[1:] != found.shape):
+        raise DataError(
+            f"branch '{branch}' of '{where}' is a list of values of shape {list(found.shape)}; field '{name}' "
+            f"of shape {list(field.shape)} should be [longest list{''.join(f', {n}' for n in found.shape)}]"
+        )
+    if not found.jagged and math.prod(found.shape) != field.size:
+        raise DataError(
+            f"branch '{branch}' of '{where}' holds {math.prod(found.shape)} values an entry "
+            f"({list(found.shape)}), but field '{name}' of shape {list(field.shape)} needs {field.size}; "
+            "correct its shape in [schema]"
+        )
+
+
+def _check_many(
+    name: str, field: Field, names: Sequence[str], found: Sequence[Branch], where: str
+) -> None:
+    if len(names) != field.size:
+        raise DataError(
+            f"field '{name}' of shape {list(field.shape)} needs {field.size} values, but {len(names)} "
+            f"branches are named ({names[0]} … {names[-1]}); correct its shape or its branches in [schema]"
+        )
+    for branch, one in zip(names, found, strict=True):
+        if one.jagged or one.shape:
+            raise DataError(
+                f"branch '{branch}' of '{where}' should hold one number an entry, one of the {field.size} of "
+                f"field '{name}', but it is an array"
+            )

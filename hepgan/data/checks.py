@@ -1,0 +1,63 @@
+"""Values that no network can take: NaN, infinity, integers that float32 cannot hold."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hepgan.errors import DataError
+
+EXACT = 2**24  # float32 holds every integer up to here
+LARGEST = float(np.finfo(np.float32).max)
+
+Array = np.ndarray[Any, Any]
+
+
+def check_values(values: Array, branches: Sequence[str], entries: Array, path: str) -> None:
+    """Raise for the first value of ``values[E, …]`` that is lost on the way to a float32 tensor.
+
+    Args:
+        values: What was read.
+        branches: The branch, or one branch for each value of an event.
+        entries: ``int64[E]``, for the message.
+        path: The file, for the message.
+
+    Raises:
+        DataError: names branch, first entry and how many values are concerned.
+    """
+    if values.size == 0 or _all_fit(values):
+        return
+    bad = ~_fits(values)
+    if not bad.any():
+        return
+    first = int(np.flatnonzero(bad.reshape(-1))[0])
+    row, place = divmod(first, max(1, bad[0].size))
+    branch = branches[place] if len(branches) > 1 else branches[0]
+    value = values.reshape(-1)[first]
+    number = int(bad.sum())
+    many = f"; {number} values there are like it" if number > 1 else ""
+    what = f"branch '{branch}' of '{path}' is {value} in entry {entries[row]}{many}"
+    if values.dtype.kind == "f":
+        raise DataError(
+            f"{what}: not a finite float32; leave such events out with a selection or mend the file"
+        )
+    raise DataError(f"{what}: integers above 2^24 lose digits in float32; leave the branch out")
+
+
+def _all_fit(values: Array) -> bool:
+    """A quick look, one pass without a temporary array: ``False`` only says that a closer one is due."""
+    if values.dtype.kind == "b" or (values.dtype.kind in "iu" and values.dtype.itemsize < 4):
+        return True
+    if values.dtype == np.float32:
+        with np.errstate(all="ignore"):
+            return bool(np.isfinite(values.sum()))
+    low, high = values.min(), values.max()  # both are NaN where one value is
+    bound = EXACT if values.dtype.kind in "iu" else LARGEST
+    return bool(low >= -bound and high <= bound)
+
+
+def _fits(values: Array) -> Array:
+    if values.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.abs(values) <= LARGEST)
+    return np.asarray(values.astype(np.float32).astype(np.float64) == values.astype(np.float64))

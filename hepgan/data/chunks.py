@@ -1,0 +1,290 @@
+"""One tree to chunks of events: which entries, which branches, in which shapes."""
+
+import contextlib
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import awkward as ak
+import numpy as np
+
+from hepgan.data.branches import (
+    branches_of,
+    describe,
+    is_rntuple,
+    names_in,
+    require,
+    resolve_schema,
+)
+from hepgan.data.checks import check_values
+from hepgan.data.files import Source, find_tree, is_url, opened, reading
+from hepgan.data.schema import Field, Schema
+from hepgan.data.select import Selection
+from hepgan.errors import DataError
+
+UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+class Chunk(NamedTuple):
+    """Consecutive events of one file.
+
+    Attributes:
+        events: The events.
+        file: The file's path.
+        start: The entry of the tree at which the chunk starts.
+        entries: ``int64[E]``, the entry of each event: consecutive where nothing is selected.
+    """
+
+    events: ak.Array
+    file: str
+    start: int
+    entries: np.ndarray[Any, Any]
+
+
+class Wanted(NamedTuple):
+    """What is read from every file; ``check`` looks for values that a network cannot take."""
+
+    schema: Schema
+    select: Selection | None = None
+    weight: Selection | None = None
+    check: bool = True
+
+    @property
+    def extra(self) -> list[str]:
+        """The branches that the selection and the weight need."""
+        used = [name for one in (self.select, self.weight) if one for name in one.names]
+        return list(dict.fromkeys(used))
+
+
+class OpenTree(NamedTuple):
+    """A tree that is being read: its file must stay open. ``stamp`` tells whether the file has changed, ``jagged`` are the branches that are."""
+
+    tree: Any
+    entries: int
+    schema: Schema
+    wanted: Wanted
+    path: str
+    stamp: tuple[int, int]
+    jagged: frozenset[str]
+
+
+@contextlib.contextmanager
+def opened_tree(source: Source, wanted: Wanted, seen: dict[str, Schema]) -> Iterator[OpenTree]:
+    """The tree of ``source``, with everything that is wanted in it.
+
+    Args:
+        source: File and tree.
+        wanted: What is to be read.
+        seen: Path -> schema of the files read before; this one is added.
+
+    Raises:
+        DataError: as ``root.read``; also where a branch has another type than in the files seen.
+    """
+    with opened(source.path) as file:
+        stamp = _stamp(source.path)
+        tree = find_tree(file, source)
+        schema = resolve_schema(wanted.schema, tree, source.path)
+        require(wanted.extra, dict.fromkeys(names_in(tree)), source.path, "a selection or weight")
+        with reading(source.path):
+            entries, name = int(tree.num_entries), tree.name
+        if entries <= 0:
+            raise DataError(f"tree '{name}' of '{source.path}' has no entries; leave it out")
+        _check_same(schema, source.path, seen)
+        jagged = [branches_of(n, f)[0] for n, f in schema.all.items() if f.fill is not None]
+        jagged += [name for name in wanted.extra if describe(tree, name, source.path).jagged]
+        yield OpenTree(tree, entries, schema, wanted, source.path, stamp, frozenset(jagged))
+
+
+def _check_same(schema: Schema, path: str, seen: dict[str, Schema]) -> None:
+    other, first = next(iter(seen.items()), (path, schema))
+    for name, field in schema.all.items():
+        if field.dtype != first.all[name].dtype:
+            raise DataError(
+                f"field '{name}' is {field.dtype} in '{path}' but {first.all[name].dtype} in '{other}'; "
+                "read files of one type at a time"
+            )
+    seen[path] = schema
+
+
+def chunks_of(
+    source: Source,
+    wanted: Wanted,
+    *,
+    step: int | str | None,
+    stop: int | None = None,
+    seen: dict[str, Schema] | None = None,
+) -> Iterator[Chunk]:
+    """The chunks of one tree: ``step`` as in ``root.iterate``, ``None`` for all in one; at most ``stop`` events.
+
+    Raises:
+        DataError: as ``root.read``; also where the file changes while it is read.
+    """
+    with opened_tree(source, wanted, {} if seen is None else seen) as tree:
+        left = tree.entries if stop is None else stop
+        # With a selection, nobody knows how many entries `stop` events are.
+        last = tree.entries if wanted.select else min(left, tree.entries)
+        for start, end in itertools.pairwise(_edges(tree, step, last)):
+            if left == 0:
+                return
+            chunk = _first(chunk_at(tree, start, end), left)
+            left -= len(chunk.events)
+            yield chunk
+
+
+def spans_of(
+    source: Source, schema: Schema, *, step: int | str, seen: dict[str, Schema]
+) -> list[tuple[int, int]]:
+    """First and last entry (exclusive) of the chunks of one tree."""
+    with opened_tree(source, Wanted(schema), seen) as tree:
+        return list(itertools.pairwise(_edges(tree, step, tree.entries)))
+
+
+def _first(chunk: Chunk, number: int) -> Chunk:
+    return chunk._replace(events=chunk.events[:number], entries=chunk.entries[:number])
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    if is_url(path):
+        return (0, 0)
+    with reading(path):
+        status = Path(path).stat()
+    return (status.st_size, status.st_mtime_ns)
+
+
+def _edges(tree: OpenTree, step: int | str | None, last: int) -> list[int]:
+    """Where chunks start and end: at the borders of baskets (clusters) common to all branches."""
+    if step is None:
+        return [0, last]
+    size = step if isinstance(step, int) else max(1, int(_bytes(step) / _row_bytes(tree.schema)))
+    with reading(tree.path):
+        borders = _borders(tree.tree, tree.schema, last)
+    edges = [0]
+    for before, border in itertools.pairwise([*borders, last]):
+        if border > edges[-1] + size and before > edges[-1]:
+            edges.append(before)
+        # Branches without common borders, or one huge cluster of a TTree: memory is bounded at the cost
+        # of unpacking the baskets at the cuts twice. Clusters of an RNTuple cannot be read in part.
+        while not is_rntuple(tree.tree) and border > edges[-1] + 2 * size:
+            edges.append(edges[-1] + size)
+    return [*edges, last]
+
+
+def _borders(tree: Any, schema: Schema, last: int) -> list[int]:
+    if is_rntuple(tree):
+        found = [int(cluster.num_first_entry) for cluster in tree.ntuple.cluster_summaries]
+    else:
+        found = sorted(
+            set.intersection(
+                *(
+                    set(map(int, tree[name].entry_offsets))
+                    for field_name, field in schema.all.items()
+                    for name in branches_of(field_name, field)
+                )
+            )
+        )
+    return [0, *(border for border in found if 0 < border < last)]
+
+
+def _row_bytes(schema: Schema) -> int:
+    return sum(field.size * np.dtype(field.dtype).itemsize for field in schema.all.values())
+
+
+def _bytes(size: str) -> float:
+    match = re.fullmatch(r"([0-9.]+)\s*([KMG]?i?B?)", size.strip(), flags=re.IGNORECASE)
+    if match is None or match[2].upper() not in UNITS:
+        raise DataError(f"step '{size}' is not a size; write it like '50 MB'")
+    return float(match[1]) * UNITS[match[2].upper()]
+
+
+def chunk_at(tree: OpenTree, start: int, stop: int) -> Chunk:
+    """The events of the entries from ``start`` to ``stop``.
+
+    Raises:
+        DataError: damaged baskets, values that a network cannot take, or the file has changed since it was opened.
+    """
+    schema, wanted, path = tree.schema, tree.wanted, tree.path
+    names = [n for name, field in schema.all.items() for n in branches_of(name, field)]
+    arrays = _arrays(tree, list(dict.fromkeys([*names, *wanted.extra])), start, stop)
+    entries = np.arange(start, stop)
+    columns: dict[str, Any] = {}
+    for name, field in schema.all.items():
+        columns |= _column(name, field, arrays)
+    if wanted.weight:
+        columns["weight"] = wanted.weight(arrays, path)
+    if wanted.select:
+        keep = wanted.select(arrays, path).astype(bool)
+        columns = {name: column[keep] for name, column in columns.items()}
+        entries = entries[keep]
+    if wanted.check:
+        for name, column in columns.items():
+            field = schema.all.get(name, Field())
+            check_values(column, branches_of(name, field), entries, path)
+    if _stamp(path) != tree.stamp:
+        raise DataError(f"'{path}' changed while it was read; wait until it is written")
+    return Chunk(as_events(columns), path, start, entries)
+
+
+def as_events(columns: Mapping[str, np.ndarray[Any, Any]]) -> ak.Array:
+    """Events of arrays ``[E, …]``, without copying: one field a column, further dimensions regular.
+
+    >>> str(as_events({"image": np.zeros((2, 28, 28), "uint8")}).type)
+    '2 * {image: 28 * 28 * uint8}'
+    """
+    return ak.zip({name: ak.from_numpy(column) for name, column in columns.items()}, depth_limit=1)
+
+
+def _arrays(tree: OpenTree, names: Sequence[str], start: int, stop: int) -> dict[str, Any]:
+    """Branch -> NumPy array ``[E, …]``, or awkward array where it is jagged. The branches exist."""
+    jagged = [name for name in names if name in tree.jagged]
+    fixed = [name for name in names if name not in jagged]
+    found: dict[str, Any] = {}
+    with reading(tree.path):
+        options = {"entry_start": start, "entry_stop": stop}
+        if jagged:
+            lists = tree.tree.arrays(jagged, library="ak", **options)
+            found |= {name: lists[name] for name in jagged}
+        if fixed and is_rntuple(tree.tree):
+            flat = tree.tree.arrays(fixed, library="ak", **options)
+            found |= {name: ak.to_numpy(flat[name]) for name in fixed}
+        elif fixed:
+            found |= tree.tree.arrays(fixed, library="np", **options)
+    for name, array in found.items():
+        if len(array) != stop - start:
+            raise DataError(
+                f"branch '{name}' of '{tree.path}' gives {len(array)} of the entries {start} to {stop}; "
+                "the file is damaged, copy or write it again"
+            )
+    return found
+
+
+def _column(name: str, field: Field, arrays: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    parts = [arrays[branch] for branch in branches_of(name, field)]
+    if len(parts) > 1:
+        return {name: stacked(parts, np.dtype(field.dtype)).reshape(-1, *field.shape)}
+    if isinstance(parts[0], ak.Array):
+        return _padded(name, field, parts[0])
+    return {name: parts[0].reshape(-1, *field.shape)}
+
+
+def _padded(name: str, field: Field, lists: ak.Array) -> dict[str, np.ndarray[Any, Any]]:
+    """Lists padded and cut to ``shape[0]`` values, and how many of them are the file's own."""
+    kept = np.minimum(ak.to_numpy(ak.num(lists, axis=1)), field.shape[0])
+    values = np.full((len(lists), *field.shape), field.fill, dtype=field.dtype)
+    inside = np.arange(field.shape[0]) < kept[:, None]
+    values[inside] = ak.to_numpy(ak.flatten(lists[:, : field.shape[0]], axis=1))
+    return {name: values, f"n_{name}": kept}
+
+
+def stacked(columns: Sequence[np.ndarray[Any, Any]], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """``[E, n]`` of ``n`` columns ``[E]``, in blocks of rows that stay in the processor's cache."""
+    out = np.empty((len(columns[0]), len(columns)), dtype)
+    rows = max(1, 2**18 // (out.itemsize * len(columns)))
+    for start in range(0, len(out), rows):
+        np.stack(
+            [column[start : start + rows] for column in columns],
+            axis=1,
+            out=out[start : start + rows],
+        )
+    return out

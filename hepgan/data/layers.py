@@ -1,0 +1,155 @@
+"""Energies of layers apart from their shapes, so that the sums are what they should be by construction."""
+
+import dataclasses
+import math
+from typing import Self
+
+import torch
+from torch import Generator, Tensor
+
+from hepgan.data.steps import Columns, ConditionScale, uniform
+from hepgan.errors import DataError, RunError
+
+ENERGY_UNITS = {"eV": 1e-6, "keV": 1e-3, "MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
+"""Energy units in MeV."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerSums:
+    """Appends L columns that fix the L layers' energies; decoding scales each layer's cells to them.
+
+    Of the layers' energies E_i, with the brightest (on average) layer m as the yardstick: ``log(E_i / E_m)`` for the
+    others, in order, and ``log(1 + slack - sum(E_i) / E_inc)``, the logarithm of the share of the incident energy that is
+    missing. ``slack`` leaves room for what a shower may gain (a positron's annihilation adds 1.02 MeV).
+
+    Attributes:
+        layers: First and last-but-one column of each layer.
+        reference: The index m.
+        column: The incident energy's column of ``c``.
+        incident: How that column was made.
+        unit: The incident energy's unit in the layers' unit.
+        slack: See above.
+        threshold: Smallest energy of a cell; weaker layers and cells are empty.
+    """
+
+    layers: tuple[tuple[int, int], ...]
+    reference: int
+    column: int
+    incident: ConditionScale
+    unit: float
+    slack: float
+    threshold: float
+
+    @classmethod
+    def fit(
+        cls,
+        x: Tensor,
+        c: Tensor,
+        columns: Columns,
+        noise: Generator,
+        *,
+        incident: str,
+        threshold: float,
+        slack: float = 0.005,
+    ) -> Self:
+        """Every field is a layer; ``incident`` is the condition that holds the incident energy.
+
+        Raises:
+            RunError: ``incident`` is no condition, or a unit is missing.
+            DataError: an event deposits more than ``1 + slack`` of its incident energy, or nothing in the layer m.
+        """
+        place = columns.conditions.get(incident)
+        if place is None:
+            known = ", ".join(columns.conditions) or "none"
+            raise RunError(f"layer_sums: '{incident}' is no condition (there are: {known})")
+        layers = tuple((s.start, s.stop) for s in columns.fields.values())
+        means = torch.stack([x[:, a:b].sum(1).mean() for a, b in layers])
+        step = cls(
+            layers, int(means.argmax()), place.start, columns.scales[incident],
+            _unit(incident, columns), slack, threshold,
+        )  # fmt: skip
+        step._check(x, c)
+        return step
+
+    def _check(self, x: Tensor, c: Tensor) -> None:
+        energies = self._energies(_cut(x, self.threshold))
+        share = energies.sum(1) / self._incident_energy(c)
+        if (share >= 1 + self.slack).any():
+            at = int(share.argmax())
+            raise DataError(
+                f"layer_sums: event {at} deposits {share[at].item():.4f} of its incident energy;"
+                f" check the units, or allow more with 'slack' (now {self.slack:g})"
+            )
+        if (empty := energies[:, self.reference] <= 0).any():
+            at = int(empty.nonzero()[0, 0])
+            raise DataError(f"layer_sums: event {at} has no energy in its brightest layer")
+
+    def _energies(self, cells: Tensor) -> Tensor:
+        return torch.stack([cells[:, a:b].sum(1) for a, b in self.layers], 1)
+
+    def _incident_energy(self, c: Tensor) -> Tensor:
+        width = self.incident.columns
+        return self.incident.decode(c[:, self.column : self.column + width]) * self.unit
+
+    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+        """``cells[E, F]`` to ``[E, F + L]``; an empty layer gets a random energy below the threshold."""
+        cells = _cut(x, self.threshold)
+        energies = self._energies(cells)
+        missing = torch.log(1 + self.slack - energies.sum(1) / self._incident_energy(c.to(x)))
+        empty = self.threshold * uniform(energies, noise)
+        energies = torch.where(energies > 0, energies, empty)
+        ratios = torch.log(energies / energies[:, self.reference, None])
+        others = [ratios[:, i] for i in range(len(self.layers)) if i != self.reference]
+        return torch.cat([cells, torch.stack([*others, missing], 1)], 1)
+
+    def decode(self, x: Tensor, c: Tensor) -> Tensor:
+        """Cells whose sums are exactly what the last L columns say; cells below the threshold are 0."""
+        count = len(self.layers)
+        cells, sums = x[:, :-count], x[:, -count:]
+        total = self._incident_energy(c.to(x)) * (1 + self.slack - torch.exp(sums[:, -1]))
+        ratios = torch.exp(sums[:, :-1].clamp(max=20))
+        ratios = torch.cat(
+            [
+                ratios[:, : self.reference],
+                torch.ones_like(ratios[:, :1]),
+                ratios[:, self.reference :],
+            ],
+            1,
+        )
+        energies = total.clamp_min(0)[:, None] * ratios / ratios.sum(1, keepdim=True)
+        parts = [
+            self._scaled(cells[:, a:b], energies[:, i, None])
+            for i, (a, b) in enumerate(self.layers)
+        ]
+        return torch.cat(parts, 1)
+
+    def _scaled(self, cells: Tensor, energy: Tensor) -> Tensor:
+        """``cells`` with the sum ``energy``; twice, because the first time some fall below the threshold."""
+        energy = torch.where(energy > self.threshold, energy, torch.zeros_like(energy))
+        for _ in range(2):
+            total = cells.sum(1, keepdim=True)
+            scale = energy / total.clamp_min(1e-6 * self.threshold)
+            cells = _cut(cells * scale, self.threshold)
+        return cells * (energy / cells.sum(1, keepdim=True).clamp_min(self.threshold))
+
+
+def _cut(cells: Tensor, threshold: float) -> Tensor:
+    return torch.where(cells > threshold, cells, torch.zeros_like(cells))
+
+
+def _unit(incident: str, columns: Columns) -> float:
+    """The incident energy's unit in the layers' unit.
+
+    Raises:
+        RunError: a unit is not one of energy, or layers differ in theirs.
+    """
+    of_layers = {columns.units[name] for name in columns.fields}
+    units = {columns.units[incident], *of_layers}
+    if len(of_layers) > 1 or not units <= set(ENERGY_UNITS):
+        found = ", ".join(f"'{columns.units[n]}' ({n})" for n in [incident, *columns.fields])
+        known = ", ".join(ENERGY_UNITS)
+        raise RunError(
+            f"layer_sums needs units of energy in the schema ({known}), one for all layers, but has {found}"
+        )
+    ratio = ENERGY_UNITS[columns.units[incident]] / ENERGY_UNITS[of_layers.pop()]
+    return ratio if math.isfinite(ratio) else 1.0

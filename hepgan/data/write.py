@@ -1,0 +1,174 @@
+"""Events to ROOT files: streamed, atomic, in the branches, shapes and types of the file that they stand beside."""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import awkward as ak
+import numpy as np
+import uproot
+
+from hepgan.data.branches import branches_of
+from hepgan.data.schema import Field, Schema
+from hepgan.errors import DataError
+
+CLUSTER = 30e6  # bytes of events between two borders of baskets: ROOT's own habit
+
+Array = np.ndarray[Any, Any]
+Format = Literal["TTree", "RNTuple"]
+
+
+def write(
+    path: str | os.PathLike[str],
+    events: ak.Array | Iterable[ak.Array],
+    schema: Schema,
+    *,
+    tree: str,
+    format: Format = "TTree",
+    overwrite: bool = False,
+    compression: uproot.compression.Compression | None = None,
+) -> None:
+    """Write events, or chunks of them, to a new ROOT file that appears only when it is complete.
+
+    Args:
+        path: The file.
+        events: The events; chunks are written as they come, in memory bounded by one chunk.
+        schema: What is written. ``branches``, ``dtype`` and ``stored`` of a resolved schema give the branches' names, types
+            and shapes; integers are rounded and clipped to their type. A field with ``fill`` is written jagged where the
+            events hold its counts ``n_<field>``.
+        tree: The tree's name, with folders where wanted: ``"folder/showers"``.
+        format: TTree, which everything reads, or RNTuple.
+        overwrite: Replace an existing file.
+        compression: uproot's; zstd 5 if ``None``.
+
+    Raises:
+        DataError: the file exists, its folder does not, or the events do not hold what the schema says.
+    """
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise DataError(f"'{target}' exists; name another file or ask to overwrite it")
+    chunks = iter([events]) if isinstance(events, ak.Array) else iter(events)
+    with _temporary(target) as part:
+        with uproot.recreate(part, compression=compression or uproot.ZSTD(5)) as file:
+            _fill(file, chunks, schema, tree, format)
+        part.replace(target)
+
+
+@contextlib.contextmanager
+def _temporary(target: Path) -> Iterator[Path]:
+    """A name beside ``target`` that is gone afterwards, whatever happens."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        part.touch(exist_ok=False)
+    except OSError as error:
+        raise DataError(
+            f"cannot write '{target}': {error.strerror}; choose another folder"
+        ) from error
+    try:
+        yield part
+    except OSError as error:
+        raise DataError(
+            f"cannot write '{target}': {error.strerror or error}; nothing is left of it"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _fill(file: Any, chunks: Iterator[ak.Array], schema: Schema, tree: str, format: Format) -> None:
+    pieces = itertools.chain.from_iterable(_pieces(chunk, schema) for chunk in chunks)
+    first = next(pieces, None)
+    if first is None:
+        raise DataError(f"there are no events to write to the tree '{tree}'")
+    if format == "RNTuple":
+        writer = file.mkrntuple(tree, _record(first).layout.form)
+        for piece in itertools.chain([first], pieces):
+            writer.extend(_record(piece))
+    else:
+        writer = file.mktree(tree, {name: _branch_type(column) for name, column in first.items()})
+        for piece in itertools.chain([first], pieces):
+            writer.extend(piece)
+
+
+def _branch_type(column: Any) -> Any:
+    if isinstance(column, ak.Array):
+        return column.type.content
+    return np.dtype((column.dtype, column.shape[1:])) if column.ndim > 1 else column.dtype
+
+
+def _record(piece: dict[str, Any]) -> ak.Array:
+    columns = {
+        name: c if isinstance(c, ak.Array) else ak.from_numpy(c, regulararray=True)
+        for name, c in piece.items()
+    }
+    return ak.zip(columns, depth_limit=1)
+
+
+def _pieces(events: ak.Array, schema: Schema) -> Iterator[dict[str, Any]]:
+    """Branch -> values of ``events``, in pieces of about ``CLUSTER`` bytes."""
+    missing = [name for name in schema.all if name not in events.fields]
+    if missing:
+        there = ", ".join(events.fields)
+        raise DataError(f"the events to write have no field '{missing[0]}'; they have: {there}")
+    size = sum(f.size * np.dtype(f.dtype or "f8").itemsize for f in schema.all.values())
+    rows = max(1, int(CLUSTER / size))
+    for start in range(0, len(events), rows):
+        piece: dict[str, Any] = {}
+        for name, field in schema.all.items():
+            piece |= _columns(name, field, events[start : start + rows])
+        yield piece
+
+
+def _columns(name: str, field: Field, events: ak.Array) -> dict[str, Any]:
+    branches = branches_of(name, field)
+    try:
+        values = ak.to_numpy(events[name])
+    except ValueError as error:
+        raise DataError(
+            f"field '{name}' is jagged; pad it to {list(field.shape)} before writing"
+        ) from error
+    if values.shape[1:] != field.shape:
+        raise DataError(
+            f"field '{name}' of the events has shape {list(values.shape[1:])}, the schema says {list(field.shape)}"
+        )
+    values = to_dtype(values, field.dtype, name)
+    if field.fill is not None and f"n_{name}" in events.fields:
+        inside = np.arange(field.shape[0]) < ak.to_numpy(events[f"n_{name}"])[:, None]
+        return {branches[0]: ak.unflatten(ak.from_numpy(values[inside]), inside.sum(axis=1))}
+    if len(branches) == 1:
+        stored = field.shape if field.stored is None or field.fill is not None else field.stored
+        return {branches[0]: values.reshape(-1, *stored)}
+    flat = np.ascontiguousarray(values.reshape(len(values), -1).T)
+    return dict(zip(branches, flat, strict=True))
+
+
+def to_dtype(values: Array, dtype: str, name: str) -> Array:
+    """``values`` as the type called ``dtype``: integers rounded and clipped; unchanged where ``dtype`` is empty.
+
+    >>> to_dtype(np.array([-3.0, 1.6, 300.0]), "uint8", "image")
+    array([  0,   2, 255], dtype=uint8)
+
+    Raises:
+        DataError: a NaN should become an integer; names the field and the first event.
+    """
+    kind = np.dtype(dtype or values.dtype)
+    if kind == np.float16:
+        kind = np.dtype(np.float32)  # ROOT has no half
+    if kind.kind in "iub" and values.dtype.kind == "f":
+        bad = np.isnan(values)
+        if bad.any():
+            event = int(np.argwhere(bad)[0, 0])
+            raise DataError(
+                f"field '{name}' is NaN in event {event} and cannot be written as {kind}"
+            )
+        if kind.kind == "b":
+            return np.asarray(values >= 0.5)
+        info = np.iinfo(kind)
+        # float64 holds every bound up to 32 bits; the largest double below the bound stands in for 64.
+        high = np.nextafter(float(info.max), 0) if kind.itemsize == 8 else float(info.max)
+        return np.clip(np.rint(values.astype(np.float64)), float(info.min), high).astype(kind)
+    if kind.kind in "iu" and values.dtype.kind in "iu" and kind != values.dtype:
+        return np.clip(values, np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
+    return values.astype(kind, copy=False)

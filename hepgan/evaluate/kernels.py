@@ -1,0 +1,84 @@
+"""Shower and image shapes as stateless functions of arrays, the same for numpy and torch.
+
+Each takes ``cells[E, K]``, the values of ``K`` cells in ``E`` events, and gives one number an event. With torch every function
+is differentiable wherever its quantity is, and its gradient is finite elsewhere, so that a discriminator can be
+shown just what a histogram shows. Definitions: CaloGAN (arXiv:1705.02355) and the CaloChallenge (arXiv:2410.21611).
+
+The shower depth s_d is the ``centre`` of the layers' energies, σ_sd their ``width``. An event without energy has no centre, width or ratio: ``missing`` (NaN unless told) stands there.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from array_api_compat import array_namespace, device
+
+Array = Any
+"""A numpy array or a torch tensor."""
+
+
+def total(cells: Array) -> Array:
+    """Sum over the cells of each event: ``[E]``."""
+    return array_namespace(cells).sum(cells, axis=1)
+
+
+def occupancy(cells: Array, *, threshold: float = 0.0) -> Array:
+    """Share of each event's cells that are above ``threshold``: CaloGAN's "sparsity", 1 − the CaloChallenge's."""
+    xp = array_namespace(cells)
+    return xp.mean(xp.astype(cells > threshold, cells.dtype), axis=1)
+
+
+def ratio(numerator: Array, denominator: Array, *, missing: float = math.nan) -> Array:
+    """``numerator[E] / denominator[E]``, and ``missing`` where the denominator is not positive."""
+    xp = array_namespace(numerator, denominator)
+    there = denominator > 0
+    safe = xp.where(there, denominator, xp.ones_like(denominator))
+    return xp.where(there, numerator / safe, xp.full_like(denominator, missing))
+
+
+def hottest_ratio(cells: Array, *, missing: float = math.nan) -> Array:
+    """``(e1 − e2) / (e1 + e2)`` of each event's two hottest cells."""
+    xp = array_namespace(cells)
+    first = xp.max(cells, axis=1)
+    numbers = xp.arange(cells.shape[1], device=device(cells))
+    hottest = numbers[None, :] == xp.argmax(cells, axis=1)[:, None]
+    second = xp.max(xp.where(hottest, xp.full_like(cells, -math.inf), cells), axis=1)
+    return ratio(first - second, first + second, missing=missing)
+
+
+def centre(cells: Array, positions: Sequence[float], *, missing: float = math.nan) -> Array:
+    """Mean of ``positions[K]`` weighted with the cells, in the positions' unit."""
+    return ratio(cells @ _like(positions, cells), total(cells), missing=missing)
+
+
+def width(cells: Array, positions: Sequence[float], *, missing: float = math.nan) -> Array:
+    """Standard deviation of ``positions[K]`` weighted with the cells: sqrt(ΣE c²/E − (ΣE c/E)²)."""
+    xp = array_namespace(cells)
+    energy, at = total(cells), _like(positions, cells)
+    mean = ratio(cells @ at, energy, missing=missing)
+    return root(ratio(cells @ xp.square(at), energy, missing=missing) - xp.square(mean))
+
+
+def weighted(cells: Array, numbers: Sequence[float]) -> Array:
+    """``Σ numbers[K] · cells[E, K]``: CaloGAN's lateral depth l_d, from layers' energies and their numbers."""
+    return cells @ _like(numbers, cells)
+
+
+def deepest(energies: Array, numbers: Sequence[float]) -> Array:
+    """The largest of ``numbers[L]`` whose layer has energy in ``energies[E, L]``; −1 where none has."""
+    xp = array_namespace(energies)
+    number = xp.broadcast_to(_like(numbers, energies), energies.shape)
+    return xp.max(xp.where(energies > 0, number, -xp.ones_like(energies)), axis=1)
+
+
+def root(square: Array) -> Array:
+    """Square root that is 0, with gradient 0, where rounding made a square negative; NaN stays NaN."""
+    xp = array_namespace(square)
+    inside = ~(square <= 0)
+    safe = xp.where(inside, square, xp.ones_like(square))
+    return xp.where(inside, xp.sqrt(safe), xp.zeros_like(square))
+
+
+def _like(values: Sequence[float], array: Array) -> Array:
+    xp = array_namespace(array)
+    return xp.asarray(values, dtype=array.dtype, device=device(array))

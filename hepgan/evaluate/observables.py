@@ -1,0 +1,343 @@
+"""The quantities that samples are compared in: functions of events, one definition for numpy and torch.
+
+Which observable for which question:
+
+| question | observable |
+|---|---|
+| is the energy right? | ``E_tot``, ``E_tot_over_E_inc``, ``<layer>.energy``, ``<layer>.fraction`` |
+| is the shower's shape right? | ``<layer>.centre_<axis>``, ``<layer>.width_<axis>``, ``<layer>.E_ratio`` |
+| is its depth right? | ``depth``, ``l_d``, ``s_d``, ``sigma_sd`` (CaloGAN's names) |
+| are the cells right? | ``<layer>.occupancy``, ``<layer>.spectrum`` |
+| are images right? | ``<field>.mean``, ``.lit``, ``.centre_<axis>``, ``.width_<axis>``, ``.spectrum`` |
+
+A user's own observable is an ``Observable`` with a function of events, added to the ``dict``.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+from array_api_compat import array_namespace
+
+from hepgan.data.schema import Field, Schema
+from hepgan.errors import DataError, RunError
+from hepgan.evaluate import kernels
+from hepgan.evaluate.geometry import Layer, LayerGeometry, layers_of
+from hepgan.evaluate.kernels import Array
+
+Values = dict[str, npt.NDArray[np.float64]]
+"""Each observable's value in each event, ``[E]``; NaN where an event has none."""
+
+ENERGY_UNITS = {"eV": 1e-6, "keV": 1e-3, "MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
+"""Units of energy [MeV]."""
+
+INCIDENT = "energy"
+"""The condition (or field) that is the incident energy of a shower."""
+
+LONGEST_VECTOR = 16
+"""A field with one axis and at most so many values is shown value by value."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Observable:
+    """A quantity of events.
+
+    Attributes:
+        name: Key in mappings of observables, histograms and scores.
+        function: Events (``Mapping[str, Array]``, numpy or torch) -> ``[E]``, or ``[E, K]`` for a spectrum.
+        label: For axes.
+        unit: Of the values.
+        feature: How it enters the CaloChallenge's high-level vector: as log10(v + 1e-8), as v/100, as 1 − v, or not at all.
+        spectrum: Whether it has many values an event.
+        step: Distance of the values it can take where they are on a lattice; 0 where they are continuous.
+    """
+
+    name: str
+    function: Callable[[Mapping[str, Array]], Array]
+    label: str
+    unit: str = ""
+    feature: Literal["none", "log10", "length", "complement"] = "none"
+    spectrum: bool = False
+    step: float = 0.0
+
+    @property
+    def title(self) -> str:
+        """Label with the unit in brackets."""
+        return f"{self.label} [{self.unit}]" if self.unit else self.label
+
+
+def observables_for(
+    schema: Schema,
+    geometry: Mapping[str, LayerGeometry] | None = None,
+    *,
+    missing: float = math.nan,
+) -> dict[str, Observable]:
+    """The observables that fit a schema, by name.
+
+    Fields with a ``[geometry.<field>]`` table, or with two or three axes and a unit of energy, are layers of a shower; other
+    fields with two axes are images; the rest are columns. ``missing`` stands where an event has no value.
+
+    Raises:
+        RunError: a geometry that does not fit its field.
+    """
+    geometry = geometry or {}
+    showers = {name: f for name, f in schema.fields.items() if _is_layer(name, f, geometry)}
+    found: list[Observable] = []
+    if showers:
+        layers = layers_of({name: f.shape for name, f in showers.items()}, geometry)
+        found += _of_showers(layers, _one_unit(showers), schema.all.get(INCIDENT), missing)
+    for name, field in schema.all.items():
+        if name not in showers and not (showers and name == INCIDENT):
+            found += _of_field(name, field, missing)
+    return {observable.name: observable for observable in found}
+
+
+def arrays(events: ak.Array | Mapping[str, Array], names: Mapping[str, Field]) -> dict[str, Array]:
+    """``{field: [E, *shape]}`` numpy views of awkward events; mappings of arrays pass as they are.
+
+    Raises:
+        DataError: a field that is missing, ragged or of another shape.
+    """
+    if isinstance(events, Mapping):
+        return {name: events[name] for name in names}
+    found = {}
+    for name, field in names.items():
+        if name not in events.fields:
+            raise DataError(
+                f"the events have no field '{name}'; they have {', '.join(events.fields)}"
+            )
+        try:
+            found[name] = ak.to_numpy(events[name], allow_missing=False)
+        except ValueError as error:
+            raise DataError(
+                f"field '{name}' is not a regular array of shape {field.shape}"
+            ) from error
+        if found[name].shape[1:] != field.shape:
+            raise DataError(
+                f"field '{name}' has shape {found[name].shape[1:]} in the events, but {field.shape} in the schema"
+            )
+    return found
+
+
+def chunks(events: Mapping[str, Array], *, size: int = 10_000) -> Iterator[dict[str, Array]]:
+    """Slices of ``size`` events, in double precision, so that no observable needs a second copy of all cells."""
+    for start in range(0, len(next(iter(events.values()))), size):
+        yield {
+            name: np.asarray(values[start : start + size], dtype=np.float64)
+            for name, values in events.items()
+        }
+
+
+def evaluate(events: Mapping[str, Array], observables: Mapping[str, Observable]) -> Values:
+    """The value of each observable that has one value an event, ``[E]``, in double precision; spectra are left out."""
+    single = {name: o for name, o in observables.items() if not o.spectrum}
+    parts: dict[str, list[Array]] = {name: [] for name in single}
+    for chunk in chunks(events):
+        for name, observable in single.items():
+            parts[name].append(observable.function(chunk))
+    return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+def _is_layer(name: str, field: Field, geometry: Mapping[str, LayerGeometry]) -> bool:
+    return name in geometry or (len(field.shape) in (2, 3) and field.unit in ENERGY_UNITS)
+
+
+def _one_unit(showers: Mapping[str, Field]) -> str:
+    units = {name: field.unit for name, field in showers.items()}
+    if len(set(units.values())) > 1:
+        given = ", ".join(f"{name} [{unit}]" for name, unit in units.items())
+        raise RunError(f"the layers of a shower need one unit to be summed, but have {given}")
+    return next(iter(units.values()))
+
+
+def _of_showers(
+    layers: list[Layer], unit: str, energy: Field | None, missing: float
+) -> list[Observable]:
+    numbers = [layer.number for layer in layers]
+
+    def energies(events: Mapping[str, Array]) -> Array:
+        sums = [kernels.total(layer.cells(events)) for layer in layers]
+        return array_namespace(sums[0]).stack(sums, axis=1)
+
+    def total(events: Mapping[str, Array]) -> Array:
+        return kernels.total(energies(events))
+
+    found = [Observable("E_tot", total, "total energy", unit, "log10")]
+    if energy is not None and energy.shape == ():
+        found += _of_incident(total, unit, energy.unit, missing)
+    if len(layers) > 1:
+        found += _of_depth(energies, numbers, unit, missing)
+    for i, layer in enumerate(layers):
+        found += _of_layer(layer, unit, missing)
+        if len(layers) > 1:
+            found.append(_fraction(layer, i, energies, missing))
+    return found
+
+
+def _of_incident(
+    total: Callable[[Mapping[str, Array]], Array], unit: str, incident_unit: str, missing: float
+) -> list[Observable]:
+    found = [Observable("E_inc", lambda e: e[INCIDENT], "incident energy", incident_unit, "log10")]
+    if unit in ENERGY_UNITS and incident_unit in ENERGY_UNITS:
+        factor = ENERGY_UNITS[unit] / ENERGY_UNITS[incident_unit]
+        found.append(
+            Observable(
+                "E_tot_over_E_inc",
+                lambda e: kernels.ratio(factor * total(e), e[INCIDENT], missing=missing),
+                "total energy / incident energy",
+            )
+        )
+    return found
+
+
+def _of_depth(
+    energies: Callable[[Mapping[str, Array]], Array],
+    numbers: list[float],
+    unit: str,
+    missing: float,
+) -> list[Observable]:
+    def weighted(events: Mapping[str, Array]) -> Array:
+        return kernels.weighted(energies(events), numbers)
+
+    def mean(events: Mapping[str, Array]) -> Array:
+        return kernels.centre(energies(events), numbers, missing=missing)
+
+    def spread(events: Mapping[str, Array]) -> Array:
+        return kernels.width(energies(events), numbers, missing=missing)
+
+    def deepest(events: Mapping[str, Array]) -> Array:
+        return kernels.deepest(energies(events), numbers)
+
+    return [
+        Observable("depth", deepest, "deepest layer with energy", step=1.0),
+        Observable("l_d", weighted, "lateral depth", unit),
+        Observable("s_d", mean, "shower depth"),
+        Observable("sigma_sd", spread, "shower depth width"),
+    ]
+
+
+def _fraction(
+    layer: Layer, place: int, energies: Callable[[Mapping[str, Array]], Array], missing: float
+) -> Observable:
+    def fraction(events: Mapping[str, Array]) -> Array:
+        each = energies(events)
+        return kernels.ratio(each[:, place], kernels.total(each), missing=missing)
+
+    return Observable(f"{layer.name}.fraction", fraction, f"{layer.name}: share of the energy")
+
+
+def _of_layer(layer: Layer, unit: str, missing: float) -> list[Observable]:
+    name, cells = layer.name, layer.cells
+
+    def hottest(events: Mapping[str, Array]) -> Array:
+        return kernels.hottest_ratio(cells(events), missing=missing)
+
+    energy = Observable(
+        f"{name}.energy", lambda e: kernels.total(cells(e)), f"{name}: energy", unit, "log10"
+    )
+    ratio = Observable(f"{name}.E_ratio", hottest, f"{name}: (e1 − e2) / (e1 + e2)")
+    moments = _moments(name, cells, layer.positions, layer.length, missing)
+    return [energy, *_of_cells(name, cells, layer, unit), ratio, *moments]
+
+
+def _of_cells(
+    name: str, cells: Callable[[Mapping[str, Array]], Array], layer: Layer, unit: str
+) -> list[Observable]:
+    def lit(events: Mapping[str, Array]) -> Array:
+        return kernels.occupancy(cells(events), threshold=layer.threshold)
+
+    step = 1 / math.prod(layer.shape)
+    return [
+        Observable(
+            f"{name}.occupancy", lit, f"{name}: share of lit cells", "", "complement", step=step
+        ),
+        Observable(f"{name}.spectrum", cells, f"{name}: energy of a cell", unit, spectrum=True),
+    ]
+
+
+def _moments(
+    name: str,
+    cells: Callable[[Mapping[str, Array]], Array],
+    positions: Mapping[str, tuple[float, ...]],
+    length: str,
+    missing: float,
+) -> list[Observable]:
+    found = []
+    for axis, at in positions.items():
+        centre = functools.partial(_moment, kernels.centre, cells, at, missing)
+        width = functools.partial(_moment, kernels.width, cells, at, missing)
+        found += [
+            Observable(
+                f"{name}.centre_{axis}", centre, f"{name}: centre in {axis}", length, "length"
+            ),
+            Observable(f"{name}.width_{axis}", width, f"{name}: width in {axis}", length, "length"),
+        ]
+    return found
+
+
+def _moment(
+    kernel: Callable[..., Array],
+    cells: Callable[[Mapping[str, Array]], Array],
+    positions: tuple[float, ...],
+    missing: float,
+    events: Mapping[str, Array],
+) -> Array:
+    return kernel(cells(events), positions, missing=missing)
+
+
+def _of_field(name: str, field: Field, missing: float) -> list[Observable]:
+    if len(field.shape) == 2:
+        return _of_image(name, field, missing)
+    if field.shape == ():
+        return [Observable(name, lambda e: e[name], name, field.unit)]
+    if len(field.shape) == 1 and field.size <= LONGEST_VECTOR:
+        return [
+            Observable(
+                f"{name}_{i}", functools.partial(_column, name, i), f"{name}[{i}]", field.unit
+            )
+            for i in range(field.size)
+        ]
+    spectrum = functools.partial(_flat, name)
+    return [Observable(f"{name}.spectrum", spectrum, f"{name}: values", field.unit, spectrum=True)]
+
+
+def _of_image(name: str, field: Field, missing: float) -> list[Observable]:
+    pixels = functools.partial(_flat, name)
+    rows, columns = field.shape
+    positions = {
+        "x": tuple(float(c) for _ in range(rows) for c in range(columns)),
+        "y": tuple(float(r) for r in range(rows) for _ in range(columns)),
+    }
+    step = 1 / field.size
+    return [
+        Observable(
+            f"{name}.mean",
+            lambda e: kernels.total(pixels(e)) / field.size,
+            f"{name}: mean",
+            field.unit,
+        ),
+        Observable(
+            f"{name}.lit",
+            lambda e: kernels.occupancy(pixels(e)),
+            f"{name}: share of lit pixels",
+            step=step,
+        ),
+        *_moments(name, pixels, positions, "pixels", missing),
+        Observable(
+            f"{name}.spectrum", pixels, f"{name}: value of a pixel", field.unit, spectrum=True
+        ),
+    ]
+
+
+def _column(name: str, number: int, events: Mapping[str, Array]) -> Array:
+    return events[name][:, number]
+
+
+def _flat(name: str, events: Mapping[str, Array]) -> Array:
+    values = events[name]
+    return values.reshape(values.shape[0], -1)

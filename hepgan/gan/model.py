@@ -1,0 +1,301 @@
+"""The adversarial pair: a generator, a discriminator, and the encoding between them and events."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Literal, TypedDict
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from hepgan.data.encoding import Encoding, typed
+from hepgan.errors import DataError, LayoutError, RunError
+from hepgan.gan.noise import normal_blocks
+from hepgan.layout import Layout, parse, parse_gan
+from hepgan.layout.network import build
+from hepgan.layout.shapes import trace
+from hepgan.layout.word import LINEAR, Activation, Word
+
+Condition = float | tuple[float, float] | npt.ArrayLike
+
+
+@dataclasses.dataclass(frozen=True)
+class GANSettings:
+    """The table ``[gan]`` of a run file.
+
+    Attributes:
+        layout: ``generator ## discriminator``; or give the two apart.
+        generator: The generator's layout.
+        discriminator: The discriminator's layout.
+        latent: Shape of the generator's noise; ``0`` stands for N, the number of the event's features.
+        input: Shape that the discriminator's input is given; flat where empty.
+        discriminator_sees: The encoded event alone, or its observables behind it.
+        initialization: TMVA's or torch's name of how weights start.
+    """
+
+    latent: tuple[int, ...]
+    layout: str = ""
+    generator: str = ""
+    discriminator: str = ""
+    input: tuple[int, ...] = ()
+    discriminator_sees: Literal["event", "event and observables"] = "event"
+    initialization: str = "XAVIERUNIFORM"
+
+    def __post_init__(self) -> None:
+        apart = bool(self.generator), bool(self.discriminator)
+        if any(apart) == bool(self.layout) or any(apart) != all(apart):
+            raise RunError("[gan] takes either 'layout' or both 'generator' and 'discriminator'")
+
+    @property
+    def layouts(self) -> tuple[Layout, Layout]:
+        """Generator and discriminator, parsed.
+
+        Raises:
+            LayoutError: with the place in the string.
+        """
+        if self.layout:
+            return parse_gan(self.layout)
+        return parse(self.generator), parse(self.discriminator)
+
+
+@dataclasses.dataclass(frozen=True)
+class GAN:
+    """Generator, discriminator and encoding. ``sample`` makes events.
+
+    Attributes:
+        settings: Layouts and sizes.
+        encoding: Between events and ``x[B, F]``, ``c[B, C]``.
+        generator: ``noise[B, *latent], c`` -> ``x``.
+        discriminator: ``x`` and what else it is shown, ``c`` -> logits. Untrained in a GAN that comes from a file.
+        extra: How many observables the discriminator is shown beside ``x``.
+    """
+
+    settings: GANSettings
+    encoding: Encoding
+    generator: nn.Module
+    discriminator: nn.Module
+    extra: int = 0
+
+    @classmethod
+    def build(
+        cls,
+        settings: GANSettings,
+        encoding: Encoding,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+        extra: int = 0,
+    ) -> "GAN":
+        """Untrained networks from ``seed``. ``extra`` is how many observables the discriminator is shown.
+
+        Raises:
+            LayoutError: a layout that does not parse, or whose shapes do not fit the events.
+            RunError: an input shape of another size than the event.
+        """
+        plan = _plan(settings, encoding, extra)
+        networks: dict[str, nn.Module] = {}
+        for i, (name, (layout, where)) in enumerate(plan.items()):
+            _check_output(layout, where, name)
+            network = build(layout, **where, seed=seed + i, initialization=settings.initialization)
+            networks[name] = network.to(device)
+        return cls(settings, encoding.to(device), **networks, extra=extra)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return next(self.generator.parameters()).device
+
+    @property
+    def latent(self) -> tuple[int, ...]:
+        """The shape of one event's noise."""
+        return _latent(self.settings, self.encoding.features)
+
+    def generate(self, noise: Tensor, c: Tensor) -> Tensor:
+        """``x[B, F]`` of ``noise[B, *latent]`` and ``c[B, C]``."""
+        x: Tensor = self.generator(noise, c)
+        return x.flatten(1)
+
+    def judge(self, seen: Tensor, c: Tensor) -> Tensor:
+        """Logits ``[B]`` of what the discriminator sees, ``[B, F + K]``."""
+        logits: Tensor = self.discriminator(seen, c)
+        return logits.flatten()
+
+    def sample(
+        self,
+        conditions: Mapping[str, Condition] | None = None,
+        *,
+        n: int | None = None,
+        seed: int,
+    ) -> ak.Array:
+        """Generated events, with their conditions as fields.
+
+        Args:
+            conditions: For each condition a number, a range ``(low, high)`` to draw from uniformly, or an array ``[n]``; in
+                the schema's units.
+            n: How many events; not needed where a condition is an array.
+            seed: The same seed gives the same events on the same device.
+
+        Raises:
+            DataError: a condition is missing, unknown or outside the range that was trained, or ``n`` is not clear.
+
+        >>> # gan.sample({"energy": 50.0}, n=1000, seed=1)
+        """
+        return ak.concatenate(list(self.sample_blocks(conditions, n=n, seed=seed)))
+
+    def sample_blocks(
+        self,
+        conditions: Mapping[str, Condition] | None = None,
+        *,
+        n: int | None = None,
+        seed: int,
+    ) -> Iterator[ak.Array]:
+        """As ``sample``, in parts of bounded size; together they are the same events."""
+        given, n = _given(conditions or {}, n, self.encoding, seed)
+        c = self.encoding.encode_conditions(given) if given else torch.empty(n, 0)
+        was_training = self.generator.training
+        self.generator.eval()
+        try:
+            for start, noise in normal_blocks(n, self.latent, seed=seed):
+                stop = start + len(noise)
+                part = self._sample_block(noise, c[start:stop])
+                yield _with_conditions(
+                    part, {k: v[start:stop] for k, v in given.items()}, self.encoding
+                )
+        finally:
+            self.generator.train(was_training)
+
+    @torch.no_grad()
+    def _sample_block(self, noise: Tensor, c: Tensor) -> ak.Array:
+        c = c.to(self.device)
+        return self.encoding.decode(self.generate(noise.to(self.device), c), c)
+
+
+def _latent(settings: GANSettings, features: int) -> tuple[int, ...]:
+    return tuple(size or features for size in settings.latent)
+
+
+class _Where(TypedDict):
+    """The arguments that ``trace`` and ``build`` share: what a network finds around it."""
+
+    input: tuple[int, ...]
+    features: int
+    conditions: int
+    fields: dict[str, tuple[int, ...]]
+    outputs: int
+    role: Literal["generator", "discriminator"]
+
+
+def _plan(
+    settings: GANSettings, encoding: Encoding, extra: int
+) -> dict[str, tuple[Layout, _Where]]:
+    """Both layouts with their surroundings, by role.
+
+    Raises:
+        RunError: the discriminator's input has another size than what it sees.
+    """
+    features, schema = encoding.features, encoding.schema
+    seen = features + extra
+    shape = settings.input or (seen,)
+    if math.prod(shape) != seen:
+        what = f"{features} features" + (f" and {extra} observables" if extra else "")
+        raise RunError(
+            f"[gan] input = {list(shape)} does not hold what the discriminator sees: {what}"
+        )
+    whole = features == schema.features
+    fields = {name: field.shape for name, field in schema.fields.items()} if whole else {}
+    generator, discriminator = settings.layouts
+
+    def where(
+        shape: tuple[int, ...], outputs: int, role: Literal["generator", "discriminator"]
+    ) -> _Where:
+        return _Where(
+            input=shape,
+            features=features,
+            conditions=encoding.conditions,
+            fields=fields,
+            outputs=outputs,
+            role=role,
+        )
+
+    return {
+        "generator": (generator, where(_latent(settings, features), features, "generator")),
+        "discriminator": (_to_logits(discriminator), where(shape, 1, "discriminator")),
+    }
+
+
+def _to_logits(layout: Layout) -> Layout:
+    """``layout`` without a last SIGMOID, which the objectives apply themselves: they work on logits."""
+    last = layout.words[-1]
+    if getattr(last, "activation", None) != Activation("SIGMOID"):
+        return layout
+    linear: Word = dataclasses.replace(last, activation=LINEAR)  # type: ignore[call-arg]
+    return Layout((*layout.words[:-1], linear), layout.text)
+
+
+def _check_output(layout: Layout, where: _Where, name: str) -> None:
+    shape = trace(layout, **where)[-1].output
+    found, wanted = math.prod(shape), where["outputs"]
+    if found != wanted:
+        made = "×".join(map(str, shape))
+        what = f"the event has {wanted} features" if wanted > 1 else "it should give one number"
+        raise LayoutError(
+            f"the {name} ends with {made} = {found} values, but {what}; mend its last layer\n  {layout}"
+        )
+
+
+def _given(
+    conditions: Mapping[str, Condition], n: int | None, encoding: Encoding, seed: int
+) -> tuple[dict[str, npt.NDArray[np.float64]], int]:
+    """Each condition's values ``[n]``."""
+    for name in conditions:
+        if name not in encoding.scales:
+            known = ", ".join(encoding.scales) or "none"
+            raise DataError(f"the GAN has no condition '{name}' (it has: {known})")
+    for name, scale in encoding.scales.items():
+        if name not in conditions:
+            low, high = scale.range
+            unit = encoding.schema.conditions[name].unit
+            raise DataError(
+                f"the condition '{name}' is missing; it may be {low:g} to {high:g} {unit}".rstrip()
+            )
+    lengths = {
+        len(np.asarray(v)) for v in conditions.values() if not isinstance(v, tuple) and np.ndim(v)
+    }
+    if len(lengths | ({n} if n is not None else set())) != 1:
+        raise DataError(
+            f"how many events? n = {n}, and the conditions have lengths {sorted(lengths)}"
+        )
+    count = lengths.pop() if lengths else n
+    if count is None or count < 1:
+        raise DataError(f"n = {n} should be 1 or more")
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
+    return {name: _values(conditions[name], count, rng) for name in encoding.scales}, count
+
+
+def _values(value: Condition, n: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    if isinstance(value, tuple):
+        low, high = value
+        if not low < high:
+            raise DataError(f"the range {low:g}:{high:g} of a condition should rise")
+        return rng.uniform(low, high, n)
+    return np.broadcast_to(np.asarray(value, dtype=np.float64), (n,))
+
+
+def _with_conditions(
+    events: ak.Array, given: Mapping[str, npt.NDArray[np.float64]], encoding: Encoding
+) -> ak.Array:
+    """The conditions exactly as they were asked for, not as they come back from the encoding."""
+    for name, values in given.items():
+        events[name] = typed(values, encoding.schema.conditions[name].dtype)
+    return events
+
+
+def parameters(settings: GANSettings, encoding: Encoding, *, extra: int = 0) -> dict[str, int]:
+    """How many parameters each network has, by role; ``extra`` as in ``GAN.build``."""
+    return {
+        name: sum(layer.parameters for layer in trace(layout, **where))
+        for name, (layout, where) in _plan(settings, encoding, extra).items()
+    }

@@ -1,0 +1,87 @@
+"""What the discriminator looks at: encoded events, and beside them the observables that physicists look at."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from hepgan.data.encoding import Encoding
+from hepgan.data.schema import Schema
+from hepgan.evaluate.geometry import LayerGeometry
+from hepgan.evaluate.observables import Observable, observables_for
+
+_LIMIT = 6.0
+"""Where standardised observables are cut off, in widths: a discriminator needs no larger number to see an outlier."""
+
+
+class View(nn.Module):
+    """``x[B, F], c[B, C]`` -> what the discriminator takes, ``[B, F + K]``: x and K standardised observables.
+
+    The observables are those of the decoded events, so gradients flow through the decoding. Each is standardised given the conditions: mean and log width are cubic polynomials in ``c``.
+
+    Args:
+        encoding: Decodes x.
+        observables: By name; an empty mapping shows x alone.
+        x: Encoded reference events ``[E, F]`` to standardise with.
+        c: Their conditions ``[E, C]``.
+    """
+
+    def __init__(
+        self, encoding: Encoding, observables: Mapping[str, Observable], x: Tensor, c: Tensor
+    ) -> None:
+        super().__init__()
+        self.encoding = encoding
+        self.functions = [observable.function for observable in observables.values()]
+        self.mean: Tensor
+        self.log_width: Tensor
+        mean, log_width = _polynomials(self._observed(x, c), c)
+        self.register_buffer("mean", mean)
+        self.register_buffer("log_width", log_width)
+
+    @property
+    def extra(self) -> int:
+        """K, the number of observables shown."""
+        return len(self.functions)
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """``[B, F + K]``."""
+        if not self.functions:
+            return x
+        powers = _powers(c)
+        distance = self._observed(x, c) - powers @ self.mean
+        standardised = distance * torch.exp(-(powers @ self.log_width))
+        return torch.cat([x, standardised.clamp(-_LIMIT, _LIMIT)], 1)
+
+    def _observed(self, x: Tensor, c: Tensor) -> Tensor:
+        if not self.functions:
+            return x.new_empty(len(x), 0)
+        events = self.encoding.decode_tensors(x, c) | self.encoding.decode_conditions(c)
+        return torch.stack([function(events) for function in self.functions], 1)
+
+
+def shown(schema: Schema, geometry: Mapping[str, LayerGeometry]) -> dict[str, Observable]:
+    """The observables of ``schema`` that a discriminator can be shown: one value an event, and not a condition itself."""
+    found = observables_for(schema, geometry, missing=0.0)
+    return {name: o for name, o in found.items() if not o.spectrum and name != "E_inc"}
+
+
+def _powers(c: Tensor) -> Tensor:
+    """``[B, 1 + 3C]``: 1, c, c², c³."""
+    return torch.cat(
+        [torch.ones_like(c[:, :1]) if c.shape[1] else c.new_ones(len(c), 1), c, c**2, c**3], 1
+    )
+
+
+def _polynomials(values: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """Coefficients ``[1 + 3C, K]`` of each value's mean and log width."""
+    if not values.shape[1]:
+        empty = values.new_empty(1 + 3 * c.shape[1], 0)
+        return empty, empty
+    powers, values = _powers(c).double(), values.double()
+    mean = torch.linalg.lstsq(powers, values).solution
+    distance = (values - powers @ mean).abs()
+    floor = 1e-3 * distance.mean(0).clamp_min(1e-6)
+    log_width = torch.linalg.lstsq(powers, torch.log(distance + floor)).solution
+    # For a normal distribution the mean of log|d| is log(sigma) - 0.635.
+    log_width[0] += 0.635
+    return mean.float(), log_width.float()

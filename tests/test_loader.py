@@ -1,0 +1,260 @@
+"""Splits and shuffled batches: nothing lost, nothing twice, the same again, and random enough."""
+
+import itertools
+
+import awkward as ak
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from hepgan.data import root
+from hepgan.data.chunks import as_events
+from hepgan.data.loader import (
+    StreamingLoader,
+    UnsupervisedLoader,
+    event_bits,
+    read_splits,
+    split,
+    splitmix64,
+)
+from hepgan.data.schema import Field, Schema
+from hepgan.errors import CheckpointError, DataError
+
+SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
+NUMBERED = Schema({"x": Field((2,))}, {"c": Field()})
+
+
+def numbers(events):
+    """``x[:, 0]`` tells which events a loader gave."""
+    x = torch.arange(events, dtype=torch.float32)
+    return torch.stack([x, -x], dim=1), x[:, None] + 0.5
+
+
+def encode(events):
+    return (
+        torch.from_numpy(ak.to_numpy(events["x"])),
+        torch.from_numpy(ak.to_numpy(events["c"]))[:, None],
+    )
+
+
+def given_events(batches):
+    return [int(n) for x, *_ in batches for n in x[:, 0]]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two files with events 0 … 999 and 1000 … 2499, in clusters of 100."""
+    x, c = (t.numpy() for t in numbers(2500))
+    events = as_events({"x": x, "c": c[:, 0]})
+    for name, start, stop in (("a", 0, 1000), ("b", 1000, 2500)):
+        chunks = (events[i : i + 100] for i in range(start, stop, 100))
+        root.write(tmp_path / f"{name}.root", chunks, NUMBERED, tree="t")
+    return [str(tmp_path / "a.root"), str(tmp_path / "b.root")]
+
+
+# Splits
+
+
+def test_splitmix64_gives_the_published_sequence():
+    # First outputs of the reference generator (java.util.SplittableRandom, seed 1234567).
+    golden = np.uint64(0x9E3779B97F4A7C15)
+    counters = np.uint64(1234567) + golden * np.arange(3, dtype=np.uint64)
+    expected = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    assert splitmix64(counters).tolist() == expected
+
+
+@given(st.integers(0, 2**40), st.integers(1, 50), st.integers(0, 5))
+def test_split_depends_on_file_name_and_entry_alone(start, events, seed):
+    entries = np.arange(start, start + events)
+    whole = split("/some/folder/a.root", entries, SHARES, seed=seed)
+    single = [
+        split("https://host/a.root", entries[i : i + 1], SHARES, seed=seed)[0]
+        for i in range(events)
+    ]
+    assert whole.tolist() == single
+
+
+def test_shares_are_met_within_binomial_errors():
+    for file, seed in itertools.product(("a.root", "b.root"), (0, 1)):
+        names = split(file, np.arange(100_000), SHARES, seed=seed)
+        for name, share in SHARES.items():
+            assert stats.binomtest(int((names == name).sum()), 100_000, share).pvalue > 1e-4
+
+
+def test_files_seeds_and_neighbours_are_independent():
+    a = event_bits("a.root", np.arange(50_000)) >> np.uint64(63)
+    b = event_bits("b.root", np.arange(50_000)) >> np.uint64(63)
+    c = event_bits("a.root", np.arange(50_000), seed=1) >> np.uint64(63)
+    for other in (b, c, np.roll(a, 1)):
+        assert stats.binomtest(int((a == other).sum()), 50_000, 0.5).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("shares", [{}, {"train": 0.5}, {"train": 1.5, "test": -0.5}])
+def test_shares_that_do_not_add_up_are_named(shares):
+    with pytest.raises(DataError, match="add up to 1, but are"):
+        split("a.root", np.arange(3), shares)
+
+
+def test_read_splits_gives_every_event_once(files):
+    parts = read_splits(files, NUMBERED, SHARES, seed=3)
+    assert list(parts) == list(SHARES)
+    found = np.concatenate([ak.to_numpy(part["x"])[:, 0] for part in parts.values()])
+    assert sorted(found.tolist()) == list(range(2500))
+    entries = np.arange(1000)[split(files[0], np.arange(1000), SHARES, seed=3) == "test"]
+    in_test = ak.to_numpy(parts["test"]["x"])[:, 0]
+    assert in_test[in_test < 1000].tolist() == entries.tolist()
+    with pytest.raises(DataError, match="no event falls into the split 'b'"):
+        read_splits(files, NUMBERED, {"a": 0.999999, "b": 0.000001})
+
+
+# In memory
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 4), st.booleans())
+@settings(deadline=None)
+def test_an_epoch_gives_every_event_once_over_all_ranks(events, size, world, drop):
+    x, c = numbers(events)
+    if (events // world // size if drop else events // world) == 0:
+        with pytest.raises(DataError, match="cannot be made of"):
+            UnsupervisedLoader(x, c, batch_size=size, seed=1, world=world, drop_last=drop)
+        return
+    loaders = [
+        UnsupervisedLoader(x, c, batch_size=size, seed=1, rank=rank, world=world, drop_last=drop)
+        for rank in range(world)
+    ]
+    batches = [list(loader) for loader in loaders]
+    assert {len(b) for b in batches} == {len(loaders[0])}
+    found = [n for b in batches for n in given_events(b)]
+    assert len(set(found)) == len(found)
+    if not drop:
+        assert len(found) == events // world * world
+    for x, c in itertools.chain.from_iterable(batches):
+        assert torch.equal(x[:, :1] + 0.5, c)
+
+
+def test_epochs_differ_and_seeds_repeat():
+    first, again, other = (
+        UnsupervisedLoader(*numbers(500), batch_size=50, seed=s) for s in (1, 1, 2)
+    )
+    one, two = given_events(first), given_events(first)
+    assert sorted(one) == sorted(two) == list(range(500))
+    assert one != two
+    assert [one, two] == [given_events(again), given_events(again)]
+    assert given_events(other) != one
+    # Ranks of neighbours are uncorrelated: Spearman against the position.
+    assert stats.spearmanr(one, two).pvalue > 1e-3
+    assert stats.spearmanr(one[1:], one[:-1]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("stop", [1, 7, 10, 13, 25])
+def test_continuing_equals_going_on(stop):
+    whole = UnsupervisedLoader(*numbers(103), batch_size=10, seed=4)
+    endless = itertools.chain.from_iterable(itertools.repeat(whole))
+    list(itertools.islice(endless, stop))
+    state = whole.state_dict()
+    expected = given_events(itertools.islice(endless, 30))
+    resumed = UnsupervisedLoader(*numbers(103), batch_size=10, seed=99)
+    resumed.load_state_dict(state)
+    endless = itertools.chain.from_iterable(itertools.repeat(resumed))
+    assert given_events(itertools.islice(endless, 30)) == expected
+    with pytest.raises(CheckpointError, match="saved with 10 batches an epoch and now has 20"):
+        UnsupervisedLoader(*numbers(103), batch_size=5, seed=4).load_state_dict(state)
+
+
+def test_weights_come_beside_their_events():
+    x, c = numbers(20)
+    loader = UnsupervisedLoader(x, c, batch_size=4, seed=1, weights=-x[:, 0])
+    for x, _, w in loader:
+        assert torch.equal(w, -x[:, 0])
+    assert next(iter(UnsupervisedLoader(x, batch_size=2, seed=1)))[1].shape == (2, 0)
+    with pytest.raises(DataError, match=r"different numbers of events: \[4, 20\]"):
+        UnsupervisedLoader(x, c, batch_size=4, seed=1)
+
+
+# Streamed
+
+
+@pytest.mark.parametrize("buffer", [1, 60, 700, 10_000])
+@pytest.mark.parametrize("step", [100, 350, 10_000])
+def test_a_stream_gives_every_event_once(files, buffer, step):
+    loader = StreamingLoader(
+        files, NUMBERED, encode, batch_size=50, seed=1, step=step, buffer=buffer
+    )
+    assert len(loader) == 50
+    batches = list(loader)
+    assert sorted(given_events(batches)) == list(range(2500))
+    assert all(torch.equal(x[:, :1] + 0.5, c) for x, c in batches)
+    assert given_events(loader) != given_events(batches)
+
+
+def test_a_stream_forgets_the_order_of_the_file(files):
+    loader = StreamingLoader(files, NUMBERED, encode, batch_size=50, seed=1, step=100, buffer=1000)
+    order = np.array([given_events(loader) for _ in range(4)])
+    for one in order:
+        # Neighbours of the file stand side by side no more often than in a permutation (Poisson with mean 2).
+        assert (np.abs(np.diff(one)) == 1).sum() < 12
+        # And events of one chunk are spread over about the buffer.
+        places = np.argsort(one)
+        assert np.mean([np.ptp(places[i : i + 100]) for i in range(0, 2500, 100)]) > 500
+    assert abs(stats.spearmanr(order[0], order[1]).statistic) < 0.1
+
+
+def test_ranks_of_a_stream_are_disjoint_and_equally_long(files):
+    loaders = [
+        StreamingLoader(
+            files, NUMBERED, encode, batch_size=50, seed=1, step=100, buffer=300, rank=rank, world=3
+        )
+        for rank in range(3)
+    ]
+    found = [given_events(loader) for loader in loaders]
+    assert len({len(f) for f in found}) == 1
+    everything = [n for f in found for n in f]
+    assert len(set(everything)) == len(everything) >= 2250
+
+
+def test_a_stream_of_one_split_gives_that_split(files):
+    loader = StreamingLoader(
+        files, NUMBERED, encode, batch_size=1, seed=1, step=100, part=("test", SHARES), split_seed=3
+    )
+    expected = ak.to_numpy(read_splits(files, NUMBERED, SHARES, seed=3)["test"]["x"])[:, 0]
+    assert sorted(given_events(loader)) == sorted(expected.tolist())
+
+
+def test_a_stream_continues_where_it_was(files):
+    options = {"batch_size": 40, "step": 100, "buffer": 300}
+    whole = StreamingLoader(files, NUMBERED, encode, seed=5, **options)
+    endless = itertools.chain.from_iterable(itertools.repeat(whole))
+    list(itertools.islice(endless, 80))
+    state = whole.state_dict()
+    expected = given_events(itertools.islice(endless, 60))
+    resumed = StreamingLoader(files, NUMBERED, encode, seed=0, **options)
+    resumed.load_state_dict(state)
+    assert (
+        given_events(itertools.islice(itertools.chain.from_iterable(itertools.repeat(resumed)), 60))
+        == expected
+    )
+    with pytest.raises(CheckpointError, match="saved with 2500 events and its files now have 1000"):
+        StreamingLoader(files[:1], NUMBERED, encode, seed=0, **options).load_state_dict(state)
+
+
+def test_errors_of_the_reading_thread_reach_the_reader(files):
+    loader = StreamingLoader(files, NUMBERED, encode, batch_size=50, seed=1, step=100)
+    with open(files[1], "r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(DataError, match=r"b.root' is truncated"):
+        list(loader)
+
+
+def test_a_stream_that_is_left_ends_its_thread(files):
+    import threading
+
+    loader = StreamingLoader(files, NUMBERED, encode, batch_size=50, seed=1, step=100, buffer=100)
+    before = threading.active_count()
+    for _ in range(3):
+        iterator = iter(loader)
+        next(iterator)
+        iterator.close()
+    assert threading.active_count() == before
