@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hepgan.errors import LayoutError
-from hepgan.layout import parse, parse_gan
+from hepgan.layout import parse, parse_gan, trace
 from hepgan.layout.named import named
 from hepgan.layout.vocabulary import WORDS, Dense
 from hepgan.layout.word import ACTIVATIONS, Activation, Layout
@@ -157,6 +157,9 @@ def test_single_network_is_refused_where_a_gan_is_due_and_the_other_way_round() 
         "DENSE|" + "(" * 1000 + "N" + ")" * 1000 + "|X",
         "DENSE|" + "9" * 10_000,
         "DENSE|" + "9*" * 5_000 + "9",
+        "DENSE|" + "9" * 50_000 + "x",
+        "DENSE|3" + " " * 50_000 + "x",
+        "[" + "".join(f"b{i}: PASS; " for i in range(9_000)) + "b1: PASS]",
         "A" * 10_000,
         "DENSE|" + "A" * 10_000,
         "|" * 10_000,
@@ -170,9 +173,9 @@ def test_single_network_is_refused_where_a_gan_is_due_and_the_other_way_round() 
     ids=lambda text: f"{text[:12]!r}…{len(text)}",
 )
 def test_hostile_strings_are_refused_in_no_time(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     error = message(text)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
     assert len(error) < 1000
 
 
@@ -219,7 +222,7 @@ def hostile(random_: random.Random, texts: list[str]) -> str:
 
 def raises_layout_errors_alone(count: int, seed: int) -> float:
     """The longest time that any of ``count`` hostile strings took [s]."""
-    random_ = random.Random(seed)  # noqa: S311
+    random_ = random.Random(seed)
     texts = [text.layout for name, text in named().items() if name != "calogan"] + [
         "CONV|12|2|2|1|1|TANH, MAXPOOL|6|6|1|1, RESHAPE|1|1|5808|FLAT, DENSE|(N+100)*2|TANH",
         "[layer_0: RES[DENSE|3|LRELU|0.2|SN; PASS]; layer_1: FROM|layer_0], COND|3|SILU, LINEAR",
@@ -228,18 +231,19 @@ def raises_layout_errors_alone(count: int, seed: int) -> float:
     longest = 0.0
     for _ in range(count):
         text = hostile(random_, texts)
-        start = time.perf_counter()
+        start = time.process_time()
         for read in (parse, parse_gan):
             try:
                 read(text)
+                trace(parse(text), input=(1, 28, 28), conditions=1)
             except LayoutError as error:
                 assert len(str(error)) < 1500  # noqa: PT017
-        longest = max(longest, time.perf_counter() - start)
+        longest = max(longest, time.process_time() - start)
     return longest
 
 
 def test_hostile_strings_raise_layout_errors_alone() -> None:
-    assert raises_layout_errors_alone(8_000, seed=1) < 1.0
+    assert raises_layout_errors_alone(4_000, seed=1) < 1.0
 
 
 @pytest.mark.slow

@@ -116,6 +116,11 @@ def test_width_nought_is_the_number_of_outputs() -> None:
         ("RES[CONV|2|1|1|1|1]", "cannot add 2|28|28 to 1|28|28", "CONV|2|1|1|1|1"),
         ("[a: SUM; b: FROM|aa]", "did you mean 'a'?", "aa"),
         ("COND", "the events have none", "COND"),
+        (
+            "CONV|4|1|1|1|1, CONV|6|1|1|1|1|0|0|4",
+            "4 groups do not divide both depths, 4 and 6",
+            "4",
+        ),
         ("RESHAPE", "RESHAPE needs", "RESHAPE"),
         ("RESHAPE|3|5|5|FLAT", "75 values, but 1|28|28 = 784", "3|5|5"),
         ("UPSAMPLE|2|2|2", "needs depth|length|height|width", "UPSAMPLE|2|2|2"),
@@ -203,7 +208,12 @@ def test_billion_wide_layer_is_refused_with_its_place() -> None:
 
 def test_outputs_too_large_for_the_memory_are_refused_too() -> None:
     with pytest.raises(LayoutError, match="of memory"):
-        summary("UPSAMPLE|1000000|1000000", input=(1, 28, 28))
+        summary("UPSAMPLE|10000|100000", input=(1, 28, 28))
+
+
+def test_outputs_beyond_any_memory_are_refused_at_once() -> None:
+    with pytest.raises(LayoutError, match="larger than any memory"):
+        last(", ".join(["UPSAMPLE|1000000|1000000"] * 300), 1, 28, 28)
 
 
 def test_memory_needed_is_sixteen_bytes_a_parameter_and_four_a_value() -> None:
@@ -222,4 +232,4 @@ def test_input_without_values_is_refused(input_: tuple[int, ...]) -> None:
 
 def test_grammar_and_shapes_do_without_torch() -> None:
     code = "import hepgan.layout.table, hepgan.layout.named, sys; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-c", code], check=True)

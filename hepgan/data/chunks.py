@@ -280,7 +280,7 @@ def _padded(name: str, field: Field, lists: ak.Array) -> dict[str, np.ndarray[An
 def stacked(columns: Sequence[np.ndarray[Any, Any]], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """``[E, n]`` of ``n`` columns ``[E]``, in blocks of rows that stay in the processor's cache."""
     out = np.empty((len(columns[0]), len(columns)), dtype)
-    rows = max(1, 2**18 // (out.itemsize * len(columns)))
+    rows = max(1, 2**22 // (out.itemsize * len(columns)))
     for start in range(0, len(out), rows):
         np.stack(
             [column[start : start + rows] for column in columns],

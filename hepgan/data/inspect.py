@@ -123,7 +123,7 @@ def _row(name: str, branches: Sequence[BranchSummary]) -> tuple[str, str, str, s
     highs = [b.high for b in branches if not math.isnan(b.high)]
     span = f"{min(lows):.6g} … {max(highs):.6g}" if lows else "no finite value"
     zeros = [b.zeros for b in branches if not math.isnan(b.zeros)]
-    notes = [f"{np.mean(zeros):.1%} zeros"] if zeros and max(zeros) > 0 else []
+    notes = [f"{np.mean(zeros):.1%} zeros"] if zeros and np.mean(zeros) >= 0.0005 else []
     if bad := sum(b.not_finite for b in branches):
         notes.append(f"{bad} NaN or infinite")
     constant = sum(b.low == b.high for b in branches)
@@ -167,13 +167,16 @@ def propose(tree: TreeSummary) -> str:
 
     Where there are only single numbers, they are the fields.
     """
-    fields, singles = [], []
+    fields: list[tuple[str, list[str]]] = []
+    singles: list[tuple[str, list[str]]] = []
     for name, branches in _grouped(tree.branches):
         kind = branches[0].type
         if kind is None:
             continue
         if len(branches) > 1:
             stem = re.sub(r"\{.*\}", "", name).rstrip("_") or "values"
+            if any(stem == other for other, _ in fields):
+                stem = re.sub(r"[{}]", "", name.replace("..", "_"))
             fields.append((stem, [f"shape = [{len(branches)}]", f'branches = ["{name}"]']))
         elif kind.jagged:
             shape = [max(branches[0].longest, 1), *kind.shape]

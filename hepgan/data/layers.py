@@ -25,6 +25,7 @@ class LayerSums:
     Attributes:
         layers: First and last-but-one column of each layer.
         reference: The index m.
+        hottest: In each layer the cell that is hottest on average; it takes the energy of a layer without lit cells.
         column: The incident energy's column of ``c``.
         incident: How that column was made.
         unit: The incident energy's unit in the layers' unit.
@@ -34,6 +35,7 @@ class LayerSums:
 
     layers: tuple[tuple[int, int], ...]
     reference: int
+    hottest: tuple[int, ...]
     column: int
     incident: ConditionScale
     unit: float
@@ -64,8 +66,9 @@ class LayerSums:
             raise RunError(f"layer_sums: '{incident}' is no condition (there are: {known})")
         layers = tuple((s.start, s.stop) for s in columns.fields.values())
         means = torch.stack([x[:, a:b].sum(1).mean() for a, b in layers])
+        hottest = tuple(int(x[:, a:b].mean(0).argmax()) for a, b in layers)
         step = cls(
-            layers, int(means.argmax()), place.start, columns.scales[incident],
+            layers, int(means.argmax()), hottest, place.start, columns.scales[incident],
             _unit(incident, columns), slack, threshold,
         )  # fmt: skip
         step._check(x, c)
@@ -118,19 +121,22 @@ class LayerSums:
         )
         energies = total.clamp_min(0)[:, None] * ratios / ratios.sum(1, keepdim=True)
         parts = [
-            self._scaled(cells[:, a:b], energies[:, i, None])
-            for i, (a, b) in enumerate(self.layers)
+            self._scaled(cells[:, a:b], energies[:, i, None], hottest)
+            for i, ((a, b), hottest) in enumerate(zip(self.layers, self.hottest, strict=True))
         ]
         return torch.cat(parts, 1)
 
-    def _scaled(self, cells: Tensor, energy: Tensor) -> Tensor:
-        """``cells`` with the sum ``energy``; twice, because the first time some fall below the threshold."""
+    def _scaled(self, cells: Tensor, energy: Tensor, hottest: int) -> Tensor:
+        """``cells[E, K]`` with the sum ``energy[E, 1]``; twice, because the first time some fall below the threshold."""
         energy = torch.where(energy > self.threshold, energy, torch.zeros_like(energy))
         for _ in range(2):
             total = cells.sum(1, keepdim=True)
             scale = energy / total.clamp_min(1e-6 * self.threshold)
             cells = _cut(cells * scale, self.threshold)
-        return cells * (energy / cells.sum(1, keepdim=True).clamp_min(self.threshold))
+        total = cells.sum(1, keepdim=True)
+        dark = torch.where(total > 0, torch.zeros_like(energy), energy)
+        there = torch.arange(cells.shape[1], device=cells.device) == hottest
+        return cells * (energy / total.clamp_min(self.threshold)) + dark * there
 
 
 def _cut(cells: Tensor, threshold: float) -> Tensor:

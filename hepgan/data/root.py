@@ -21,6 +21,7 @@ from hepgan.errors import DataError
 
 __all__ = [
     "Chunk",
+    "as_text",
     "counts",
     "inspect",
     "iterate",

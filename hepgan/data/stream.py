@@ -19,6 +19,7 @@ from hepgan.data.splits import split, splitmix64
 from hepgan.errors import CheckpointError, DataError
 
 OPEN_FILES = 32
+PIECE = 1024  # events
 
 Encode = Callable[[ak.Array], tuple[Tensor, Tensor]]
 """Events to ``(x[E, F], c[E, C])``."""
@@ -218,19 +219,25 @@ def _shuffled(
             for store, part in zip(held, parts, strict=True):
                 store[filled : filled + free] = part[:free]
             filled += free
-            if rest := len(parts[0]) - free:
-                slots = torch.randperm(buffer, generator=generator)[:rest].to(held[0].device)
-                out = tuple(store[slots] for store in held)
-                for store, part in zip(held, parts, strict=True):
-                    store[slots] = part[free:]
-                yield out[0], out[1]
-    if filled:
-        slots = torch.randperm(filled, generator=generator).to(held[0].device)
-        # In pieces: a copy of the whole buffer would double it.
-        size = max(1, buffer // 16)
-        for start in range(0, filled, size):
-            piece = slots[start : start + size]
-            yield held[0][piece], held[1][piece]
+            slots = torch.randperm(buffer, generator=generator)[: len(parts[0]) - free]
+            yield from _exchanged(held, tuple(part[free:] for part in parts), slots)
+    yield from _exchanged(held, None, torch.randperm(filled, generator=generator))
+
+
+def _exchanged(
+    held: tuple[Tensor, ...], parts: tuple[Tensor, ...] | None, slots: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The events in ``slots`` of the buffer; those of ``parts``, where there are any, take their places.
+
+    In pieces: rows that have just been read are still in the cache when they are overwritten.
+    """
+    for start in range(0, len(slots), PIECE):
+        places = slots[start : start + PIECE].to(held[0].device)
+        out = tuple(store.index_select(0, places) for store in held)
+        if parts is not None:
+            for store, part in zip(held, parts, strict=True):
+                store.index_copy_(0, places, part[start : start + PIECE])
+        yield out[0], out[1]
 
 
 def _parts(chunk: tuple[Tensor, ...], size: int) -> Iterator[tuple[Tensor, ...]]:

@@ -112,8 +112,11 @@ def _pieces(events: ak.Array, schema: Schema) -> Iterator[dict[str, Any]]:
     if missing:
         there = ", ".join(events.fields)
         raise DataError(f"the events to write have no field '{missing[0]}'; they have: {there}")
-    size = sum(f.size * np.dtype(f.dtype or "f8").itemsize for f in schema.all.values())
-    rows = max(1, int(CLUSTER / size))
+    if len(events) == 0:
+        return
+    row = events[:1]
+    size = sum(a.nbytes for name, f in schema.all.items() for a in _columns(name, f, row).values())
+    rows = max(1, int(CLUSTER / max(1, size)))
     for start in range(0, len(events), rows):
         piece: dict[str, Any] = {}
         for name, field in schema.all.items():

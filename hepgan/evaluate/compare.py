@@ -188,6 +188,7 @@ def _log_axis(values: npt.NDArray[np.float64], bins: int, label: str) -> Axis:
 def _robust_range(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     low, high = np.quantile(values, [0.001, 0.999])
     margin = 0.1 * (high - low) or 1e-9 * max(abs(low), 1.0)
-    return max(low - margin, values.min() - margin / 4), min(
-        high + margin, values.max() + margin / 4
-    )
+    start = max(low - margin, values.min() - margin / 4)
+    if start < 0 <= values.min():
+        start = 0.0
+    return float(start), float(min(high + margin, values.max() + margin / 4))

@@ -18,6 +18,7 @@ What cannot be computed (too few events, a constant observable) is a gap that sa
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -72,6 +73,21 @@ class Score:
         spread = float(np.hypot(self.error, self.floor_error))
         away = difference / spread if spread > 0 else 0.0 if difference == 0 else np.inf
         return -away if self.metric in SMALL_IS_BAD else away
+
+
+def with_error(value: float, error: float) -> str:
+    """A value with its error, both to the error's second digit.
+
+    >>> with_error(0.55384, 0.0102)
+    '0.554 ± 0.010'
+    """
+    if not error > 0:
+        return f"{value:.3g}"
+    exponent = math.floor(math.log10(error))
+    if exponent < -5 or abs(value) >= 1e6:
+        return f"{value:.2e} ± {error:.0e}".replace("-", "−")
+    digits = max(0, 1 - exponent)
+    return f"{value:.{digits}f} ± {error:.{digits}f}".replace("-", "−")
 
 
 class Gap(NamedTuple):
@@ -268,7 +284,9 @@ def _classified(
         tick=told,
     )
     # halves of the reference know the floor no better for a wider network
-    null = classifier.separability(x[::2], x[1::2], seed=plan.seed, device=plan.device)
+    order = np.random.default_rng(plan.seed).permutation(len(x))
+    one, other = x[order[::2]], x[order[1::2]]
+    null = classifier.separability(one, other, seed=plan.seed, device=plan.device)
     curves[metric] = found.curve
     accuracy = metric.replace("auc", "accuracy")
     return {

@@ -13,25 +13,29 @@ Which observable for which question:
 A user's own observable is an ``Observable`` with a function of events, added to the ``dict``.
 """
 
-import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
 
-import awkward as ak
-import numpy as np
-import numpy.typing as npt
 from array_api_compat import array_namespace
 
 from hepgan.data.schema import Field, Schema
-from hepgan.errors import DataError, RunError
+from hepgan.errors import RunError
 from hepgan.evaluate import kernels
 from hepgan.evaluate.geometry import Layer, LayerGeometry, layers_of
 from hepgan.evaluate.kernels import Array
+from hepgan.evaluate.quantity import Observable, Values, arrays, chunks, evaluate
 
-Values = dict[str, npt.NDArray[np.float64]]
-"""Each observable's value in each event, ``[E]``; NaN where an event has none."""
+__all__ = [
+    "ENERGY_UNITS",
+    "INCIDENT",
+    "Observable",
+    "Values",
+    "arrays",
+    "chunks",
+    "evaluate",
+    "observables_for",
+]
 
 ENERGY_UNITS = {"eV": 1e-6, "keV": 1e-3, "MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
 """Units of energy [MeV]."""
@@ -41,34 +45,6 @@ INCIDENT = "energy"
 
 LONGEST_VECTOR = 16
 """A field with one axis and at most so many values is shown value by value."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Observable:
-    """A quantity of events.
-
-    Attributes:
-        name: Key in mappings of observables, histograms and scores.
-        function: Events (``Mapping[str, Array]``, numpy or torch) -> ``[E]``, or ``[E, K]`` for a spectrum.
-        label: For axes.
-        unit: Of the values.
-        feature: How it enters the CaloChallenge's high-level vector: as log10(v + 1e-8), as v/100, as 1 − v, or not at all.
-        spectrum: Whether it has many values an event.
-        step: Distance of the values it can take where they are on a lattice; 0 where they are continuous.
-    """
-
-    name: str
-    function: Callable[[Mapping[str, Array]], Array]
-    label: str
-    unit: str = ""
-    feature: Literal["none", "log10", "length", "complement"] = "none"
-    spectrum: bool = False
-    step: float = 0.0
-
-    @property
-    def title(self) -> str:
-        """Label with the unit in brackets."""
-        return f"{self.label} [{self.unit}]" if self.unit else self.label
 
 
 def observables_for(
@@ -95,52 +71,6 @@ def observables_for(
         if name not in showers and not (showers and name == INCIDENT):
             found += _of_field(name, field, missing)
     return {observable.name: observable for observable in found}
-
-
-def arrays(events: ak.Array | Mapping[str, Array], names: Mapping[str, Field]) -> dict[str, Array]:
-    """``{field: [E, *shape]}`` numpy views of awkward events; mappings of arrays pass as they are.
-
-    Raises:
-        DataError: a field that is missing, ragged or of another shape.
-    """
-    if isinstance(events, Mapping):
-        return {name: events[name] for name in names}
-    found = {}
-    for name, field in names.items():
-        if name not in events.fields:
-            raise DataError(
-                f"the events have no field '{name}'; they have {', '.join(events.fields)}"
-            )
-        try:
-            found[name] = ak.to_numpy(events[name], allow_missing=False)
-        except ValueError as error:
-            raise DataError(
-                f"field '{name}' is not a regular array of shape {field.shape}"
-            ) from error
-        if found[name].shape[1:] != field.shape:
-            raise DataError(
-                f"field '{name}' has shape {found[name].shape[1:]} in the events, but {field.shape} in the schema"
-            )
-    return found
-
-
-def chunks(events: Mapping[str, Array], *, size: int = 10_000) -> Iterator[dict[str, Array]]:
-    """Slices of ``size`` events, in double precision, so that no observable needs a second copy of all cells."""
-    for start in range(0, len(next(iter(events.values()))), size):
-        yield {
-            name: np.asarray(values[start : start + size], dtype=np.float64)
-            for name, values in events.items()
-        }
-
-
-def evaluate(events: Mapping[str, Array], observables: Mapping[str, Observable]) -> Values:
-    """The value of each observable that has one value an event, ``[E]``, in double precision; spectra are left out."""
-    single = {name: o for name, o in observables.items() if not o.spectrum}
-    parts: dict[str, list[Array]] = {name: [] for name in single}
-    for chunk in chunks(events):
-        for name, observable in single.items():
-            parts[name].append(observable.function(chunk))
-    return {name: np.concatenate(part) for name, part in parts.items()}
 
 
 def _is_layer(name: str, field: Field, geometry: Mapping[str, LayerGeometry]) -> bool:

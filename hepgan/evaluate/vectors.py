@@ -22,7 +22,7 @@ SMALLEST_SHARE = 1e-6
 """A cell's share of the incident energy below which the quick classifier need not tell cells apart."""
 
 FEATURES = {
-    "log10": lambda v: np.log10(v + 1e-8),
+    "log10": lambda v: np.log10(np.maximum(v, 0) + 1e-8),
     "length": lambda v: v / 100,
     "complement": lambda v: 1 - v,
     "none": lambda v: v,

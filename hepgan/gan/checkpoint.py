@@ -40,7 +40,7 @@ def save_gan(gan: GAN, folder: Path, *, tree: str) -> None:
         "schema": to_table(gan.encoding.schema),
         "encoding": table,
         "gan": to_table(gan.settings),
-        "extra": gan.extra,
+        "seen": gan.seen,
     }
     write_tensors(folder / "generator.safetensors", weights)
     write_text(folder / "gan.json", json.dumps(about, indent=2) + "\n")
@@ -58,7 +58,7 @@ def load_gan(folder: Path, *, device: torch.device | str = "cpu") -> tuple[GAN, 
         schema = Schema.from_table(about["schema"])
         encoding = Encoding.unpack(schema, about["encoding"], weights)
         settings = from_table(GANSettings, about["gan"], where="gan")
-        gan = GAN.build(settings, encoding, seed=0, device=device, extra=int(about["extra"]))
+        gan = GAN.build(settings, encoding, seed=0, device=device, seen=int(about["seen"]))
         tree = str(about["tree"])
     except (KeyError, TypeError, RunError) as error:
         raise CheckpointError(f"{folder / 'gan.json'} is damaged: {error}") from error

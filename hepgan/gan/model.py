@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.data.encoding import Encoding, typed
+from hepgan.data.steps import ConditionScale
 from hepgan.errors import DataError, LayoutError, RunError
 from hepgan.gan.noise import normal_blocks
 from hepgan.layout import Layout, parse, parse_gan
@@ -32,7 +33,7 @@ class GANSettings:
         discriminator: The discriminator's layout.
         latent: Shape of the generator's noise; ``0`` stands for N, the number of the event's features.
         input: Shape that the discriminator's input is given; flat where empty.
-        discriminator_sees: The encoded event alone, or its observables behind it.
+        discriminator_sees: The encoded event, its observables, or the one and behind it the others.
         initialization: TMVA's or torch's name of how weights start.
     """
 
@@ -41,7 +42,7 @@ class GANSettings:
     generator: str = ""
     discriminator: str = ""
     input: tuple[int, ...] = ()
-    discriminator_sees: Literal["event", "event and observables"] = "event"
+    discriminator_sees: Literal["event", "observables", "event and observables"] = "event"
     initialization: str = "XAVIERUNIFORM"
 
     def __post_init__(self) -> None:
@@ -70,14 +71,14 @@ class GAN:
         encoding: Between events and ``x[B, F]``, ``c[B, C]``.
         generator: ``noise[B, *latent], c`` -> ``x``.
         discriminator: ``x`` and what else it is shown, ``c`` -> logits. Untrained in a GAN that comes from a file.
-        extra: How many observables the discriminator is shown beside ``x``.
+        seen: How many numbers of an event the discriminator is shown.
     """
 
     settings: GANSettings
     encoding: Encoding
     generator: nn.Module
     discriminator: nn.Module
-    extra: int = 0
+    seen: int
 
     @classmethod
     def build(
@@ -87,21 +88,24 @@ class GAN:
         *,
         seed: int,
         device: torch.device | str = "cpu",
-        extra: int = 0,
+        seen: int = 0,
     ) -> "GAN":
-        """Untrained networks from ``seed``. ``extra`` is how many observables the discriminator is shown.
+        """Untrained networks from ``seed``.
+
+        ``seen`` is how many numbers of an event the discriminator is shown (``View.size``); F where it is 0.
 
         Raises:
             LayoutError: a layout that does not parse, or whose shapes do not fit the events.
             RunError: an input shape of another size than the event.
         """
-        plan = _plan(settings, encoding, extra)
+        seen = seen or encoding.features
+        plan = _plan(settings, encoding, seen)
         networks: dict[str, nn.Module] = {}
         for i, (name, (layout, where)) in enumerate(plan.items()):
             _check_output(layout, where, name)
             network = build(layout, **where, seed=seed + i, initialization=settings.initialization)
             networks[name] = network.to(device)
-        return cls(settings, encoding.to(device), **networks, extra=extra)
+        return cls(settings, encoding.to(device), **networks, seen=seen)
 
     @property
     def device(self) -> torch.device:
@@ -134,7 +138,7 @@ class GAN:
 
         Args:
             conditions: For each condition a number, a range ``(low, high)`` to draw from uniformly, or an array ``[n]``; in
-                the schema's units.
+                the schema's units. A class that is not given is drawn evenly from all classes.
             n: How many events; not needed where a condition is an array.
             seed: The same seed gives the same events on the same device.
 
@@ -188,21 +192,17 @@ class _Where(TypedDict):
     role: Literal["generator", "discriminator"]
 
 
-def _plan(
-    settings: GANSettings, encoding: Encoding, extra: int
-) -> dict[str, tuple[Layout, _Where]]:
+def _plan(settings: GANSettings, encoding: Encoding, seen: int) -> dict[str, tuple[Layout, _Where]]:
     """Both layouts with their surroundings, by role.
 
     Raises:
         RunError: the discriminator's input has another size than what it sees.
     """
     features, schema = encoding.features, encoding.schema
-    seen = features + extra
     shape = settings.input or (seen,)
     if math.prod(shape) != seen:
-        what = f"{features} features" + (f" and {extra} observables" if extra else "")
         raise RunError(
-            f"[gan] input = {list(shape)} does not hold what the discriminator sees: {what}"
+            f"[gan] input = {list(shape)} should hold the {seen} numbers that the discriminator sees"
         )
     whole = features == schema.features
     fields = {name: field.shape for name, field in schema.fields.items()} if whole else {}
@@ -255,7 +255,7 @@ def _given(
             known = ", ".join(encoding.scales) or "none"
             raise DataError(f"the GAN has no condition '{name}' (it has: {known})")
     for name, scale in encoding.scales.items():
-        if name not in conditions:
+        if name not in conditions and scale.scale != "onehot":
             low, high = scale.range
             unit = encoding.schema.conditions[name].unit
             raise DataError(
@@ -272,7 +272,18 @@ def _given(
     if count is None or count < 1:
         raise DataError(f"n = {n} should be 1 or more")
     rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
-    return {name: _values(conditions[name], count, rng) for name in encoding.scales}, count
+    given = {
+        name: _values(conditions[name], count, rng)
+        if name in conditions
+        else _classes(scale, count, rng)
+        for name, scale in encoding.scales.items()
+    }
+    return given, count
+
+
+def _classes(scale: ConditionScale, n: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    low, high = scale.range
+    return rng.integers(int(low), int(high), n, endpoint=True).astype(np.float64)
 
 
 def _values(value: Condition, n: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -293,9 +304,9 @@ def _with_conditions(
     return events
 
 
-def parameters(settings: GANSettings, encoding: Encoding, *, extra: int = 0) -> dict[str, int]:
-    """How many parameters each network has, by role; ``extra`` as in ``GAN.build``."""
+def parameters(settings: GANSettings, encoding: Encoding, *, seen: int = 0) -> dict[str, int]:
+    """How many parameters each network has, by role; ``seen`` as in ``GAN.build``."""
     return {
         name: sum(layer.parameters for layer in trace(layout, **where))
-        for name, (layout, where) in _plan(settings, encoding, extra).items()
+        for name, (layout, where) in _plan(settings, encoding, seen or encoding.features).items()
     }

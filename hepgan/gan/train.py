@@ -172,6 +172,8 @@ def train(
     sums = torch.zeros(2, device=state.gan.device)
     began = time.perf_counter() - state.seconds
     batches = _endless(state.loader)
+    if state.step == 0 and (row := _first(state, settings, validate, folder, on_row)):
+        rows.append(row)
     with _stop_flag() as stopped:
         while state.step < settings.steps and not stopped.is_set():
             sums += torch.stack(train_step(state, view, batches, settings))
@@ -301,6 +303,23 @@ def _validated(
     return score
 
 
+def _first(
+    state: State,
+    settings: TrainSettings,
+    validate: Callable[[GAN], float] | None,
+    folder: Path | None,
+    on_row: Callable[[Row], None],
+) -> Row | None:
+    """The untrained generator's score: what training must beat where the encoding alone is a model already."""
+    score = _validated(state, settings, validate)
+    if score is None:
+        return None
+    row: Row = {"step": 0, "seconds": 0.0, "validation": score}
+    _append(folder, row)
+    on_row(row)
+    return row
+
+
 def _row(
     state: State, sums: Tensor, settings: TrainSettings, score: float | None, folder: Path | None
 ) -> Row:
@@ -327,13 +346,17 @@ def _append(folder: Path | None, row: Row) -> None:
             file.write(json.dumps(row) + "\n")
 
 
+def read_history(folder: Path) -> list[Row]:
+    """The rows of ``history.jsonl``; none where there is no such file."""
+    path = folder / "history.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines]
+
+
 def cut_history(folder: Path, step: int) -> None:
     """Leaves out what ``history.jsonl`` says of steps after ``step``, which are about to be done again."""
-    path = folder / "history.jsonl"
-    if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        checkpoint.write_text(path, "".join(line + "\n" for line in kept))
+    kept = [row for row in read_history(folder) if row["step"] <= step]
+    checkpoint.write_text(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def _last_words(state: State, folder: Path | None) -> str:

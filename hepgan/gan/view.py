@@ -15,7 +15,7 @@ _LIMIT = 6.0
 
 
 class View(nn.Module):
-    """``x[B, F], c[B, C]`` -> what the discriminator takes, ``[B, F + K]``: x and K standardised observables.
+    """``x[B, F], c[B, C]`` -> what the discriminator takes, ``[B, S]``: x, K standardised observables, or x and them behind it.
 
     The observables are those of the decoded events, so gradients flow through the decoding. Each is standardised given the conditions: mean and log width are cubic polynomials in ``c``.
 
@@ -24,13 +24,21 @@ class View(nn.Module):
         observables: By name; an empty mapping shows x alone.
         x: Encoded reference events ``[E, F]`` to standardise with.
         c: Their conditions ``[E, C]``.
+        event: Whether x is shown beside the observables.
     """
 
     def __init__(
-        self, encoding: Encoding, observables: Mapping[str, Observable], x: Tensor, c: Tensor
+        self,
+        encoding: Encoding,
+        observables: Mapping[str, Observable],
+        x: Tensor,
+        c: Tensor,
+        *,
+        event: bool = True,
     ) -> None:
         super().__init__()
         self.encoding = encoding
+        self.event = event or not observables
         self.functions = [observable.function for observable in observables.values()]
         self.mean: Tensor
         self.log_width: Tensor
@@ -39,18 +47,19 @@ class View(nn.Module):
         self.register_buffer("log_width", log_width)
 
     @property
-    def extra(self) -> int:
-        """K, the number of observables shown."""
-        return len(self.functions)
+    def size(self) -> int:
+        """S, how many numbers of an event the discriminator is shown."""
+        return len(self.functions) + (self.encoding.features if self.event else 0)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        """``[B, F + K]``."""
+        """``[B, S]``."""
         if not self.functions:
             return x
         powers = _powers(c)
         distance = self._observed(x, c) - powers @ self.mean
         standardised = distance * torch.exp(-(powers @ self.log_width))
-        return torch.cat([x, standardised.clamp(-_LIMIT, _LIMIT)], 1)
+        standardised = standardised.clamp(-_LIMIT, _LIMIT)
+        return torch.cat([x, standardised], 1) if self.event else standardised
 
     def _observed(self, x: Tensor, c: Tensor) -> Tensor:
         if not self.functions:

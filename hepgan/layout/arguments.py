@@ -13,7 +13,8 @@ from hepgan.layout.vocabulary import WORDS, Dense
 from hepgan.layout.word import ACTIVATIONS, Activation, Branching, Word
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
-_DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+# No two of its parts can take the same digits, so that the time is linear for any string.
+_DECIMAL = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
 class Argument(NamedTuple):
@@ -220,10 +221,22 @@ def _nearest_head(text: str) -> str:
     )
 
 
-def _usage(kind: type[Word]) -> str:
-    forms = ["|".join([kind.word, *form]).replace("_", " ") for form in kind.forms]
+def forms(kind: type[Word]) -> list[str]:
+    """The ways in which a word is written, without its flags.
+
+    >>> forms(WORDS["MAXPOOL"])[0]
+    'MAXPOOL|height|width|stride rows|stride cols'
+    """
+    if issubclass(kind, Branching):
+        return [f"{kind.word}[network]"] if kind.word else ["[network; …]"]
+    if kind is From:
+        return ["FROM|name"]
     tail = "[|activation]" if "activation" in _fields(kind) else ""
-    return f"; it is written {' or '.join(form + tail for form in forms)}"
+    return ["|".join([kind.word, *form]).replace("_", " ") + tail for form in kind.forms]
+
+
+def _usage(kind: type[Word]) -> str:
+    return f"; it is written {' or '.join(forms(kind))}"
 
 
 def _at(message: str, first: Argument, others: list[Argument] | None = None) -> MisfitError:

@@ -9,7 +9,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own way to write it
 from torch import Tensor, nn
 
-from hepgan.layout import containers, images, physics, streams, vocabulary
+from hepgan.layout import (
+    containers,
+    features,
+    images,
+    physics,
+    pooling,
+    recurrent,
+    streams,
+    vocabulary,
+)
 from hepgan.layout import modules as m
 from hepgan.layout.containers import Apply, ApplyConditions, Chain
 from hepgan.layout.initialization import initial
@@ -65,7 +74,7 @@ def _dense(word: vocabulary.Dense, step: Step, start: Start) -> nn.Module:
     return _activated(linear, word.activation)
 
 
-def _recurrent(word: vocabulary.Recurrent, _: Step, start: Start) -> nn.Module:
+def _recurrent(word: recurrent.Recurrent, _: Step, start: Start) -> nn.Module:
     def drawn(inputs: int) -> Tensor:
         fans = {"fan_in": inputs, "fan_out": word.state}
         gates = [start.draw(word, word.state, inputs, **fans) for _ in range(word.gates)]
@@ -76,7 +85,7 @@ def _recurrent(word: vocabulary.Recurrent, _: Step, start: Start) -> nn.Module:
         (drawn(word.inputs), drawn(word.state)),
         sequence=word.sequence,
         remember=word.remember,
-        reset_after=isinstance(word, vocabulary.Gru) and word.reset_after,
+        reset_after=isinstance(word, recurrent.Gru) and word.reset_after,
     )
 
 
@@ -86,13 +95,15 @@ def _padding(word: images.Sliding) -> Apply:
 
 
 def _convolution(word: images.Conv | images.Conv3d, step: Step, start: Start) -> nn.Module:
-    depth, window = step.input[0], math.prod(word.kernel)
-    fans = {"fan_in": depth * window, "fan_out": word.depth * window}
+    groups = word.groups if isinstance(word, images.Conv) else 1
+    depth, window = step.input[0] // groups, math.prod(word.kernel)
+    fans = {"fan_in": depth * window, "fan_out": word.depth // groups * window}
     weight = start.draw(word, word.depth, depth * window, **fans)
     weight = weight.view(word.depth, depth, *word.kernel)
     function: Any = F.conv2d if len(word.kernel) == 2 else F.conv3d
     around = any(word.circular)
-    operation = partial(function, stride=word.stride, padding=0 if around else word.padding)
+    padding = 0 if around else word.padding
+    operation = partial(function, stride=word.stride, padding=padding, groups=groups)
     layer: nn.Module = start.weighted(word, operation, weight, bias=(word.depth,))
     return _activated(nn.Sequential(_padding(word), layer) if around else layer, word.activation)
 
@@ -125,27 +136,27 @@ def _transposed(word: images.TConv | images.TConv3d, step: Step, start: Start) -
     return _activated(layer, word.activation)
 
 
-def _maxpool(word: images.MaxPool, _: Step, __: Start) -> nn.Module:
+def _maxpool(word: pooling.MaxPool, _: Step, __: Start) -> nn.Module:
     function: Any = F.max_pool3d if word.length else F.max_pool2d
     return Apply(partial(function, kernel_size=word.kernel, stride=word.stride))
 
 
-def _avgpool(word: images.AvgPool, _: Step, __: Start) -> nn.Module:
+def _avgpool(word: pooling.AvgPool, _: Step, __: Start) -> nn.Module:
     function: Any = F.avg_pool3d if word.length else F.avg_pool2d
     return Apply(partial(function, kernel_size=word.kernel, stride=word.stride))
 
 
-def _adaptive(word: images.Adaptive, step: Step, _: Start) -> nn.Module:
+def _adaptive(word: pooling.Adaptive, step: Step, _: Start) -> nn.Module:
     function: Any = F.adaptive_avg_pool3d if word.length else F.adaptive_avg_pool2d
     return Apply(partial(function, output_size=step.output[1:]))
 
 
-def _upsample(word: images.Upsample, step: Step, _: Start) -> nn.Module:
+def _upsample(word: pooling.Upsample, step: Step, _: Start) -> nn.Module:
     mode = "bilinear" if "BILINEAR" in word.flags else "nearest"
     return Apply(partial(F.interpolate, size=list(step.output[1:]), mode=mode))
 
 
-def _pad(word: images.Pad, _: Step, __: Start) -> nn.Module:
+def _pad(word: pooling.Pad, _: Step, __: Start) -> nn.Module:
     top, bottom, left, right = word.sides
     circular = ["CIRCH" in word.flags, "CIRCW" in word.flags]
     return Apply(partial(m.padded, sides=[(top, bottom), (left, right)], circular=circular))
@@ -172,11 +183,13 @@ def _conditions(word: physics.Cond, step: Step, start: Start) -> nn.Module:
 
 
 def _times(word: physics.Times, _: Step, __: Start) -> nn.Module:
-    return ApplyConditions(partial(m.times, condition=word.condition))
+    return ApplyConditions(partial(features.times, condition=word.condition))
 
 
 def _balance(word: physics.Balance, _: Step, __: Start) -> nn.Module:
-    function = partial(m.balance, scale=word.scale, limit=word.limit, condition=word.condition)
+    function = partial(
+        features.balance, scale=word.scale, limit=word.limit, condition=word.condition
+    )
     return ApplyConditions(function)
 
 
@@ -236,25 +249,25 @@ BUILDERS: dict[type[Word], Callable[[Any, Step, Start], nn.Module]] = {
     vocabulary.GroupNorm: _group_norm,
     vocabulary.InstanceNorm: _group_norm,
     vocabulary.Dropout: lambda word, _, __: nn.Dropout(word.rate),
-    vocabulary.Rnn: _recurrent,
-    vocabulary.Lstm: _recurrent,
-    vocabulary.Gru: _recurrent,
+    recurrent.Rnn: _recurrent,
+    recurrent.Lstm: _recurrent,
+    recurrent.Gru: _recurrent,
     images.Conv: _convolution,
     images.Conv3d: _convolution,
     images.Local: _local,
     images.TConv: _transposed,
     images.TConv3d: _transposed,
-    images.MaxPool: _maxpool,
-    images.AvgPool: _avgpool,
-    images.Adaptive: _adaptive,
-    images.Upsample: _upsample,
-    images.Pad: _pad,
+    pooling.MaxPool: _maxpool,
+    pooling.AvgPool: _avgpool,
+    pooling.Adaptive: _adaptive,
+    pooling.Upsample: _upsample,
+    pooling.Pad: _pad,
     physics.Cond: _conditions,
     physics.Times: _times,
     physics.Scale: lambda word, _, __: Apply(partial(torch.mul, other=word.factor)),
-    physics.Sum: lambda _, __, ___: Apply(m.total),
+    physics.Sum: lambda _, __, ___: Apply(features.total),
     physics.Occupancy: lambda word, _, __: Apply(
-        partial(m.occupancy, threshold=word.threshold, softness=word.softness)
+        partial(features.occupancy, threshold=word.threshold, softness=word.softness)
     ),
     physics.Balance: _balance,
     physics.MinibatchDiscrimination: _minibatch,

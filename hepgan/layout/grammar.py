@@ -19,7 +19,7 @@ from hepgan.layout.vocabulary import WORDS
 from hepgan.layout.word import Branch, Branching, Layout, Word
 
 #: No network needs more; both bounds keep the time for any string short.
-DEEPEST, LONGEST = 40, 200_000
+DEEPEST, LONGEST = 40, 100_000
 
 _TOKEN = re.compile(r"##|[,|;:\[\]#]|[^,|;:\[\]#]+")
 _PUNCTUATION = frozenset(("##", "#", ",", "|", ";", ":", "[", "]"))
@@ -156,10 +156,11 @@ def _branching(reader: _Reader, head: Argument, name: str, depth: int) -> Word:
     opening = reader.next
     reader.at += 1
     branches: list[Branch] = []
+    names: set[str] = set()
     places = [("", head.start, opening.end)]
     while not branches or reader.took(";"):
         start = reader.next.start
-        branches.append(_branch(reader, branches, depth + 1, named=not name))
+        branches.append(_branch(reader, names, depth + 1, named=not name))
         places.append((f"[{len(branches) - 1}]", start, reader.tokens[reader.at - 1].end))
     if not reader.took("]"):
         what = f"'{clipped(reader.next.text)}'" if reader.next.text else "the end"
@@ -168,7 +169,7 @@ def _branching(reader: _Reader, head: Argument, name: str, depth: int) -> Word:
     return kind(branches=tuple(branches), places=tuple(places))
 
 
-def _branch(reader: _Reader, others: list[Branch], depth: int, *, named: bool) -> Branch:
+def _branch(reader: _Reader, others: set[str], depth: int, *, named: bool) -> Branch:
     name = ""
     if reader.tokens[min(reader.at + 1, len(reader.tokens) - 1)].text == ":":
         token = reader.next
@@ -176,8 +177,9 @@ def _branch(reader: _Reader, others: list[Branch], depth: int, *, named: bool) -
             reader.fail(f"a branch's name is expected before ':', not '{token.text}'", token)
         if not named:
             reader.fail("only the branches of a plain '[…]' have names", token)
-        if any(token.text == other.name for other in others):
+        if token.text in others:
             reader.fail(f"a second branch '{clipped(token.text)}'", token)
         name = token.text
+        others.add(name)
         reader.at += 2
     return Branch(_net(reader, depth), name)

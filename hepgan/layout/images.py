@@ -1,6 +1,7 @@
-"""The layer words for images (depth|height|width) and voxels (depth|length|height|width)."""
+"""The layer words with weights for images (depth|height|width) and voxels (depth|length|height|width)."""
 
 import dataclasses
+from typing import ClassVar
 
 from hepgan.layout.place import MisfitError
 from hepgan.layout.word import (
@@ -15,13 +16,14 @@ from hepgan.layout.word import (
     size,
 )
 
-_FLAT = ("height", "width"), ("stride_rows", "stride_cols"), ("pad_height", "pad_width")
-_DEEP = (
+#: The fields of a sliding window, of its steps and of its padding.
+FLAT = ("height", "width"), ("stride_rows", "stride_cols"), ("pad_height", "pad_width")
+DEEP = (
     ("length", "height", "width"),
     ("stride_length", "stride_rows", "stride_cols"),
     ("pad_length", "pad_height", "pad_width"),
 )
-_CIRCULAR = (("CIRCH",), ("CIRCW",))
+CIRCULAR = (("CIRCH",), ("CIRCW",))
 _TO_RANK = {3: "depth|height|width", 4: "depth|length|height|width"}
 
 
@@ -32,7 +34,7 @@ class Sliding(Word):
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
         """The fields of the window, of its steps and of the padding."""
-        return _FLAT
+        return FLAT
 
     def _tuple(self, which: int) -> tuple[int, ...]:
         return tuple(getattr(self, name) for name in self.names[which])
@@ -94,18 +96,38 @@ class Convolution(Sliding):
 
 @dataclasses.dataclass(frozen=True)
 class Conv(Convolution):
-    """A convolution. TMVA's older form has no padding pair."""
+    """A convolution. TMVA's older form has no padding pair; an eighth number splits the depths into groups of their own."""
 
     word = "CONV"
-    forms = (("depth", *_FLAT[0], *_FLAT[1]), ("depth", *_FLAT[0], *_FLAT[1], *_FLAT[2]))
-    known_flags = (*WEIGHT_FLAGS, *_CIRCULAR)
+    forms: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("depth", *FLAT[0], *FLAT[1]),
+        ("depth", *FLAT[0], *FLAT[1], *FLAT[2]),
+        ("depth", *FLAT[0], *FLAT[1], *FLAT[2], "groups"),
+    )
+    known_flags = (*WEIGHT_FLAGS, *CIRCULAR)
     height: int = at_least(1)
     width: int = at_least(1)
     stride_rows: int = at_least(1)
     stride_cols: int = at_least(1)
     pad_height: int = at_least(0, 0)
     pad_width: int = at_least(0, 0)
+    groups: int = at_least(1, 1)
     activation: Activation = TANH
+
+    def output(self, shape: Shape, setting: Setting) -> Shape:
+        """``depth`` images of the window's places."""
+        if shape[0] % self.groups or self.depth % self.groups:
+            message = f"{self.groups} groups do not divide both depths, {shape[0]} and {self.depth}"
+            raise MisfitError(message, "groups")
+        return super().output(shape, setting)
+
+    def parameters(self, shape: Shape, setting: Setting) -> int:
+        """The window's weights on one group, and a bias a depth."""
+        return super().parameters((shape[0] // self.groups, *shape[1:]), setting)
+
+    def operations(self, shape: Shape, setting: Setting) -> int:
+        """The window's weights at each of its places."""
+        return super().operations(shape, setting) // self.groups
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +135,7 @@ class Local(Conv):
     """A convolution whose weights differ from place to place (Keras's LocallyConnected2D)."""
 
     word = "LOCAL"
+    forms = Conv.forms[:2]
 
     def parameters(self, shape: Shape, setting: Setting) -> int:
         """A convolution's weights at each place."""
@@ -124,8 +147,8 @@ class Conv3d(Convolution):
     """A convolution of voxels."""
 
     word = "CONV3D"
-    forms = (("depth", *_DEEP[0], *_DEEP[1]), ("depth", *_DEEP[0], *_DEEP[1], *_DEEP[2]))
-    known_flags = (*WEIGHT_FLAGS, ("CIRCL",), *_CIRCULAR)
+    forms = (("depth", *DEEP[0], *DEEP[1]), ("depth", *DEEP[0], *DEEP[1], *DEEP[2]))
+    known_flags = (*WEIGHT_FLAGS, ("CIRCL",), *CIRCULAR)
     length: int = at_least(1)
     height: int = at_least(1)
     width: int = at_least(1)
@@ -140,7 +163,7 @@ class Conv3d(Convolution):
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
         """Three axes each."""
-        return _DEEP
+        return DEEP
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +193,7 @@ class TConv(Transposed):
     """A transposed convolution of an image."""
 
     word = "TCONV"
-    forms = Conv.forms
+    forms = Conv.forms[:2]
     known_flags = WEIGHT_FLAGS
     height: int = at_least(1)
     width: int = at_least(1)
@@ -202,115 +225,7 @@ class TConv3d(Transposed):
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
         """Three axes each."""
-        return _DEEP
-
-
-@dataclasses.dataclass(frozen=True)
-class Pool(Sliding):
-    """What MAXPOOL and AVGPOOL share; six numbers pool voxels."""
-
-    forms = ((*_FLAT[0], *_FLAT[1]), (*_DEEP[0], *_DEEP[1]))
-    height: int = at_least(1)
-    width: int = at_least(1)
-    stride_rows: int = at_least(1)
-    stride_cols: int = at_least(1)
-    length: int = at_least(1, 0)
-    stride_length: int = at_least(1, 0)
-
-    @property
-    def names(self) -> tuple[tuple[str, ...], ...]:
-        """The fields of the window and of its steps."""
-        return _DEEP[:2] if self.length else _FLAT[:2]
-
-    def output(self, shape: Shape, setting: Setting) -> Shape:
-        """As deep as before, the window's places wide."""
-        return (shape[0], *self.slid(shape))
-
-
-@dataclasses.dataclass(frozen=True)
-class MaxPool(Pool):
-    """The largest value in the window."""
-
-    word = "MAXPOOL"
-
-
-@dataclasses.dataclass(frozen=True)
-class AvgPool(Pool):
-    """The mean value in the window."""
-
-    word = "AVGPOOL"
-
-
-@dataclasses.dataclass(frozen=True)
-class Adaptive(Word):
-    """Means over as many windows as asked for, whatever the size of the input."""
-
-    word = "ADAPTIVE"
-    forms = (_FLAT[0], _DEEP[0])
-    height: int = at_least(1)
-    width: int = at_least(1)
-    length: int = at_least(1, 0)
-
-    def output(self, shape: Shape, setting: Setting) -> Shape:
-        """As deep as before, of the size asked for."""
-        asked = axes(self)
-        image(self, shape, len(asked))
-        return (shape[0], *asked)
-
-
-@dataclasses.dataclass(frozen=True)
-class Upsample(Word):
-    """Each value repeated (NEAREST, as by default) or images interpolated (BILINEAR)."""
-
-    word = "UPSAMPLE"
-    forms = (_FLAT[0], _DEEP[0])
-    known_flags = (("NEAREST", "BILINEAR"),)
-    height: int = at_least(1)
-    width: int = at_least(1)
-    length: int = at_least(1, 0)
-
-    def output(self, shape: Shape, setting: Setting) -> Shape:
-        """Larger by the factors."""
-        factors = axes(self)
-        if len(factors) == 3 and "BILINEAR" in self.flags:
-            raise MisfitError("BILINEAR is for images, not for voxels", "")
-        sizes = image(self, shape, len(factors))
-        return (shape[0], *(a * b for a, b in zip(sizes, factors, strict=True)))
-
-
-@dataclasses.dataclass(frozen=True)
-class Pad(Word):
-    """Zeros around an image: the same at both ends (height|width) or each side its own."""
-
-    word = "PAD"
-    forms = (("top", "left"), ("top", "bottom", "left", "right"))
-    known_flags = _CIRCULAR
-    top: int = at_least(0)
-    left: int = at_least(0)
-    bottom: int = at_least(0, -1)
-    right: int = at_least(0, -1)
-
-    @property
-    def sides(self) -> tuple[int, int, int, int]:
-        """Top, bottom, left, right."""
-        bottom = self.top if self.bottom < 0 else self.bottom
-        right = self.left if self.right < 0 else self.right
-        return self.top, bottom, self.left, right
-
-    def output(self, shape: Shape, setting: Setting) -> Shape:
-        """Larger by the sides."""
-        height, width = image(self, shape, 2)
-        top, bottom, left, right = self.sides
-        if "CIRCH" in self.flags and max(top, bottom) > height:
-            raise MisfitError(f"circular padding of only {height} rows", "top", "bottom")
-        if "CIRCW" in self.flags and max(left, right) > width:
-            raise MisfitError(f"circular padding of only {width} columns", "left", "right")
-        return (shape[0], height + top + bottom, width + left + right)
-
-
-def axes(word: Adaptive | Upsample) -> tuple[int, ...]:
-    """The numbers of a word that takes two for an image and three for voxels."""
-    return (word.length, word.height, word.width)[0 if word.length else 1 :]
+        return DEEP
 
 
 def image(word: Word, shape: Shape, rank: int) -> Shape:
@@ -321,7 +236,4 @@ def image(word: Word, shape: Shape, rank: int) -> Shape:
     return shape[1:]
 
 
-WORDS: tuple[type[Word], ...] = (
-    *(Conv, Conv3d, Local, TConv, TConv3d),
-    *(MaxPool, AvgPool, Adaptive, Upsample, Pad),
-)
+WORDS: tuple[type[Word], ...] = (Conv, Conv3d, Local, TConv, TConv3d)

@@ -200,7 +200,7 @@ class BatchNorm(Tracking):
     def forward(self, x: Tensor) -> Tensor:
         """The same shape."""
         if self.last_axis:
-            return self._normalised(x.movedim(-1, 1)).movedim(1, -1)
+            return self._normalised(x.reshape(-1, x.shape[-1])).reshape(x.shape)
         return self._normalised(x)
 
     def _normalised(self, x: Tensor) -> Tensor:
@@ -268,8 +268,12 @@ def local(
     places: tuple[int, ...],
 ) -> Tensor:
     """A convolution of ``x[B, D, H, W]`` with a ``weight[P, D · window, depth]`` of its own at each of ``P`` places."""
-    windows = F.unfold(x, kernel, stride=stride)  # [B, D · window, P]
-    y = torch.einsum("bkp,pko->bop", windows, weight)
+    for axis in (2, 3):
+        x = x.unfold(axis, kernel[axis - 2], stride[axis - 2])
+    windows = x.permute(2, 3, 0, 1, 4, 5).reshape(
+        weight.shape[0], x.shape[0], -1
+    )  # [P, B, D · window]
+    y = torch.bmm(windows, weight).permute(1, 2, 0)  # [B, depth, P]
     y = y.reshape(*y.shape[:2], *places)
     return y if bias is None else y + bias
 
@@ -284,26 +288,3 @@ def padded(x: Tensor, sides: Sequence[tuple[int, int]], circular: Sequence[bool]
     zeros = [(0, 0) if around else pair for pair, around in zip(sides, circular, strict=True)]
     flat = [side for pair in reversed(zeros) for side in pair]
     return F.pad(x, flat) if any(flat) else x
-
-
-def total(x: Tensor) -> Tensor:
-    """The sum of all values, ``[B, 1]``."""
-    return x.flatten(1).sum(1, keepdim=True)
-
-
-def occupancy(x: Tensor, *, threshold: float, softness: float) -> Tensor:
-    """The share of values above ``threshold``, ``[B, 1]``; by a sigmoid of width ``softness`` where that is not 0."""
-    x = x.flatten(1)
-    above = torch.sigmoid((x - threshold) / softness) if softness else (x > threshold).to(x.dtype)
-    return above.mean(1, keepdim=True)
-
-
-def times(x: Tensor, c: Tensor, *, condition: int) -> Tensor:
-    """``x`` times one condition."""
-    return x * c[:, condition].reshape(-1, *[1] * (x.ndim - 1))
-
-
-def balance(x: Tensor, c: Tensor, *, scale: float, limit: float, condition: int) -> Tensor:
-    """|sum − scale · condition| and 10 where that is beyond ``limit``, ``[B, 2]``."""
-    miss = (total(x) - scale * c[:, condition : condition + 1]).abs()
-    return torch.cat([miss, 10 * (miss > limit).to(x.dtype)], dim=1)

@@ -2,16 +2,18 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from hepgan.errors import LayoutError
 from hepgan.layout.arguments import spans
+from hepgan.layout.formula import LARGEST
 from hepgan.layout.grammar import parse
 from hepgan.layout.physics import CONDITIONED, Cond
 from hepgan.layout.place import MisfitError, located
 from hepgan.layout.streams import Stream
 from hepgan.layout.vocabulary import Reshape
-from hepgan.layout.word import Branch, Branching, Layout, Role, Setting, Shape, Word, size
+from hepgan.layout.word import Branch, Branching, Layout, Role, Setting, Shape, Word, shown, size
 
 
 class LayerInfo(NamedTuple):
@@ -115,14 +117,17 @@ def _walk(layout: Layout, shape: Shape, setting: Setting) -> tuple[Step, ...]:
 def _step(word: Word, shape: Shape, setting: Setting) -> Step:
     if not isinstance(word, Branching):
         word = word.resolved(setting)
-        return Step(word, shape, word.output(shape, setting), setting)
+        output = word.output(shape, setting)
+        if size(output) > LARGEST:
+            raise MisfitError(f"its output {shown(output)} is larger than any memory")
+        return Step(word, shape, output, setting)
     made = dict(setting.made)
     branches: list[tuple[Step, ...]] = []
     for branch in word.branches:
         entered = word.enter(branch, shape, setting)
         reads = isinstance(word, Stream) and word.reads(setting)
         untouched = setting.untouched and not reads
-        inner = dataclasses.replace(setting, made=dict(made), untouched=untouched)
+        inner = dataclasses.replace(setting, made=MappingProxyType(made), untouched=untouched)
         branches.append(_walk(branch.layout, entered, inner))
         if branch.name:
             made[branch.name] = branches[-1][-1].output
@@ -162,14 +167,14 @@ def lines(steps: tuple[Step, ...]) -> list[LayerInfo]:
 
 def _lines(steps: tuple[Step, ...], branch: str) -> Iterator[LayerInfo]:
     for step in steps:
-        word, shown = step.word, str(step.word)
+        word, text = step.word, str(step.word)
         if isinstance(word, Branching):
             for number, (part, inner) in enumerate(zip(word.branches, step.branches, strict=True)):
                 name = part.name or f"{word.word}{number}"
                 yield from _lines(inner, f"{branch}/{name}" if branch else name)
-            shown = f"{word.word}[{'; '.join(b.name or '…' for b in word.branches)}]"
+            text = f"{word.word}[{'; '.join(b.name or '…' for b in word.branches)}]"
         yield LayerInfo(
-            shown,
+            text,
             step.output,
             word.parameters(step.input, step.setting),
             word.operations(step.input, step.setting),

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hepgan.layout.arguments import spans
+from hepgan.layout.arguments import forms, spans
 from hepgan.layout.grammar import parse, parse_gan
 from hepgan.layout.memory import check_memory
 from hepgan.layout.place import located
 from hepgan.layout.shapes import LayerInfo, lines, setting, walk
+from hepgan.layout.vocabulary import WORDS
 from hepgan.layout.word import Layout, Role, Shape, shown, size
 
 
@@ -53,6 +54,19 @@ def summary(
         check_generated(generator, tuple(made["layers"][-1]["output"]), features)
     judged = _network(discriminator, input, wanted, conditions, fields, 1, "discriminator")
     return {"generator": made, "discriminator": judged}
+
+
+def words() -> list[dict[str, str]]:
+    """Every word of the language: how it is written, its flags, and what it does."""
+    return [
+        {
+            "word": word or "[a; b]",
+            "written": " or ".join(forms(kind)),
+            "flags": " ".join("/".join(group) for group in kind.known_flags),
+            "about": (kind.__doc__ or "").split("\n")[0],
+        }
+        for word, kind in WORDS.items()
+    ]
 
 
 def check_generated(generator: Layout, output: Shape, features: int) -> None:

@@ -1,0 +1,1 @@
+"""coffea processors. The only room that imports coffea."""

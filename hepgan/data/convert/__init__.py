@@ -1,1 +1,58 @@
-"""Other formats to ROOT."""
+"""Other formats to ROOT: ``convert(kind, sources, path)``, one module a format, and ``fetch`` for what can be downloaded."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from hepgan.data.convert import calochallenge, calogan, mnist, par04
+from hepgan.data.convert.common import Converted, in_pixels
+from hepgan.data.convert.download import fetch
+from hepgan.data.schema import Schema
+from hepgan.data.write import Format, write
+from hepgan.errors import DataError, did_you_mean
+
+__all__ = ["KINDS", "Converted", "convert", "fetch"]
+
+KINDS = {
+    "mnist": mnist.digits,
+    "calogan": calogan.showers,
+    "calochallenge": calochallenge.showers,
+    "par04": par04.showers,
+}
+
+
+def convert(
+    kind: str,
+    sources: Sequence[str | os.PathLike[str]],
+    path: str | os.PathLike[str],
+    *,
+    pixel_branches: bool = False,
+    format: Format = "TTree",
+    overwrite: bool = False,
+) -> Schema:
+    """Convert files of another format to one ROOT file, in bounded memory.
+
+    Args:
+        kind: ``mnist`` (IDX images and, where there are, labels), ``calogan`` (HDF5 or ROOT files), ``calochallenge`` (HDF5
+            files and the binning XML) or ``par04`` (ROOT files).
+        sources: The files.
+        path: The ROOT file to write.
+        pixel_branches: Write a scalar branch for every value of an array.
+        format: TTree or RNTuple.
+        overwrite: Replace an existing file.
+
+    Returns:
+        The schema of what was written, for a run file.
+
+    Raises:
+        DataError: an unknown kind, sources that are missing, damaged or of the wrong shape, or an existing ``path``.
+    """
+    if kind not in KINDS:
+        known = ", ".join(KINDS)
+        raise DataError(f"cannot convert '{kind}'; known are: {known}{did_you_mean(kind, KINDS)}")
+    if Path(path).exists() and not overwrite:
+        raise DataError(f"'{path}' exists; name another file or ask to overwrite it")
+    found = KINDS[kind]([Path(source) for source in sources])
+    schema = in_pixels(found) if pixel_branches else found.schema
+    write(path, found.chunks, schema, tree=found.tree, format=format, overwrite=overwrite)
+    return schema

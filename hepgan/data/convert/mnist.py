@@ -4,12 +4,16 @@ import gzip
 import math
 import struct
 import zlib
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hepgan.data.chunks import as_events
+from hepgan.data.convert.common import Converted, need_sources
+from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 
 TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -46,3 +50,32 @@ def _bytes(path: Path) -> bytes:
         raise DataError(f"'{path}' does not exist; check the path") from error
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"'{path}' cannot be read ({error}); copy it again") from error
+
+
+def digits(sources: Sequence[Path]) -> Converted:
+    """Images ``[28][28]`` of grey levels and their labels, from an IDX file of images and, where given, one of labels.
+
+    Raises:
+        DataError: as ``read_idx``; also where the files are not of images and labels, or not of one length.
+    """
+    need_sources(sources, "an IDX file of images and one of labels")
+    arrays = {array.ndim: array for array in map(read_idx, sources)}
+    if set(arrays) not in ({3}, {1, 3}) or len(sources) != len(arrays):
+        shapes = ", ".join(f"'{source}' {list(read_idx(source).shape)}" for source in sources)
+        raise DataError(
+            f"MNIST is one file of images [n, 28, 28] and one of labels [n], but there are: {shapes}"
+        )
+    images = arrays[3]
+    if len(images) == 0:
+        raise DataError(f"'{sources[0]}' holds no images")
+    columns, labels = {"image": images}, {}
+    if 1 in arrays:
+        if len(arrays[1]) != len(images):
+            raise DataError(
+                f"there are {len(images)} images but {len(arrays[1])} labels; give files that belong together"
+            )
+        columns["label"], labels = arrays[1], {"label": Field(dtype=arrays[1].dtype.name)}
+    shape = images.shape[1:]
+    schema = Schema({"image": Field(shape, dtype=images.dtype.name)}, labels)
+    pixels = {"image": f"pixel{{0..{math.prod(shape) - 1}}}"}
+    return Converted("mnist", schema, pixels, iter([as_events(columns)]))

@@ -1,0 +1,160 @@
+"""Reading against uproot's plainest way, in CPU seconds and in one run: python benchmarks/reading.py [FOLDER] [GB].
+
+Files are made in FOLDER (default: a temporary one): 20,000 images of 784 float32 as a fixed array, 784 scalar branches, a
+jagged branch and an RNTuple; and one of GB (default 1) of showers for the streaming.
+"""
+
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import torch
+import uproot
+
+from hepgan.data import root
+from hepgan.data.chunks import as_events
+from hepgan.data.loader import StreamingLoader, UnsupervisedLoader
+from hepgan.data.schema import Field, Schema
+
+EVENTS, PIXELS = 20_000, 784
+FIXED = Schema({"image": Field((28, 28))})
+SCALARS = Schema({"image": Field((28, 28), branches=("pixel{0..783}",))})
+JAGGED = Schema({"hits": Field((PIXELS,), fill=0.0)})
+SHOWERS = Schema(
+    {"layer_0": Field((3, 96)), "layer_1": Field((12, 12)), "layer_2": Field((12, 6))},
+    {"energy": Field()},
+)
+
+
+def cpu(call: Callable[[], object], repeat: int = 5) -> float:
+    """The least CPU time [s] of several calls, after one to warm up."""
+    call()
+    times = []
+    for _ in range(repeat):
+        start = time.process_time()
+        call()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def compare(
+    name: str, plain: Callable[[], object], ours: Callable[[], object], goal: float
+) -> None:
+    """Print the ratio of two calls, taken in turns because the machine's load changes."""
+    pairs = [(cpu(plain, 3), cpu(ours, 3)) for _ in range(2)]
+    a, b = (min(column) for column in zip(*pairs, strict=True))
+    print(
+        f"{name:24} uproot/torch {a:7.3f} s   hepgan {b:7.3f} s   ratio {b / a:.2f} (goal {goal})"
+    )
+
+
+def make(folder: Path) -> None:
+    """Write the small files."""
+    rng = np.random.default_rng(1)
+    values = rng.random((EVENTS, PIXELS), dtype="f4")
+    events = as_events({"image": values.reshape(-1, 28, 28)})
+    root.write(folder / "fixed.root", events, FIXED, tree="t")
+    root.write(folder / "rntuple.root", events, FIXED, tree="t", format="RNTuple")
+    root.write(folder / "scalars.root", events, SCALARS, tree="t")
+    counts = rng.integers(600, PIXELS, EVENTS)
+    hits = as_events({"hits": values, "n_hits": counts})
+    root.write(folder / "jagged.root", hits, JAGGED, tree="t")
+
+
+def tensor(array: np.ndarray) -> torch.Tensor:
+    """What every reading ends in."""
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def reading(folder: Path) -> None:
+    """Print the ratios of reading into tensors."""
+
+    def tree(name: str) -> uproot.TTree:
+        return uproot.open(folder / f"{name}.root")["t"]
+
+    def fixed(name: str) -> torch.Tensor:
+        return tensor(ak.to_numpy(tree(name).arrays(["image"])["image"]))
+
+    def scalars() -> torch.Tensor:
+        names = [f"pixel{i}" for i in range(PIXELS)]
+        arrays = tree("scalars").arrays(names, library="np")
+        return tensor(np.stack([arrays[name] for name in names], axis=1))
+
+    def jagged() -> torch.Tensor:
+        lists = tree("jagged").arrays(["hits"])["hits"]
+        padded = ak.pad_none(lists, PIXELS, clip=True)
+        return tensor(ak.to_numpy(ak.fill_none(padded, 0.0)))
+
+    def ours(name: str, schema: Schema) -> torch.Tensor:
+        events = root.read(folder / f"{name}.root", schema)
+        return tensor(ak.to_numpy(events[next(iter(schema.fields))]))
+
+    compare("fixed array", lambda: fixed("fixed"), lambda: ours("fixed", FIXED), 1.15)
+    compare("RNTuple", lambda: fixed("rntuple"), lambda: ours("rntuple", FIXED), 1.15)
+    compare("jagged, padded", jagged, lambda: ours("jagged", JAGGED), 1.15)
+    compare("784 scalar branches", scalars, lambda: ours("scalars", SCALARS), 1.1)
+
+
+def batches() -> None:
+    """Print the ratio of batches from memory to indexing with a permutation."""
+    x, c = torch.rand(EVENTS, 504), torch.rand(EVENTS, 1)
+    loader = UnsupervisedLoader(x, c, batch_size=256, seed=1)
+
+    def plain() -> None:
+        order = torch.randperm(EVENTS)
+        for i in range(0, EVENTS - 255, 256):
+            _ = x[order[i : i + 256]], c[order[i : i + 256]]
+
+    compare("batches from memory", plain, lambda: [None for _ in loader], 1.1)
+
+
+def encode(events: ak.Array) -> tuple[torch.Tensor, torch.Tensor]:
+    """Layers side by side, and the energy."""
+    x = [torch.from_numpy(ak.to_numpy(events[name])).flatten(1) for name in SHOWERS.fields]
+    return torch.cat(x, dim=1), torch.from_numpy(ak.to_numpy(events["energy"]))[:, None]
+
+
+def streaming(folder: Path, gigabytes: float) -> None:
+    """Print speed and memory of streaming a file against uproot's sequential reading."""
+    rng = np.random.default_rng(1)
+
+    def chunks() -> Iterator[ak.Array]:
+        for _ in range(max(1, round(gigabytes * 1e9 / 2020 / 14_000))):
+            columns = {
+                n: rng.random((14_000, *f.shape), dtype="f4") for n, f in SHOWERS.all.items()
+            }
+            yield as_events({name: np.maximum(values - 0.6, 0) for name, values in columns.items()})
+
+    path = folder / "showers.root"
+    root.write(path, chunks(), SHOWERS, tree="t", compression=uproot.ZSTD(1))
+    loader = StreamingLoader(path, SHOWERS, encode, batch_size=256, seed=1)
+    start, spent = time.perf_counter(), time.process_time()
+    given = sum(len(x) for x, _ in loader)
+    ours = time.perf_counter() - start, time.process_time() - spent
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    start, spent = time.perf_counter(), time.process_time()
+    for events in uproot.iterate({path: "t"}, step_size="25 MB", library="ak"):
+        encode(events)
+    plain = time.perf_counter() - start, time.process_time() - spent
+    print(f"streamed {given * 2.02e-6:.1f} GB, at most {peak:.2f} GB resident (goal < 1)")
+    for what, a, b in zip(("wall", "CPU"), plain, ours, strict=True):
+        print(f"  {what:4} uproot {a:6.2f} s   hepgan {b:6.2f} s   speed {a / b:.2f} (goal 0.8)")
+
+
+def main(folder: str = "", gigabytes: str = "1") -> None:
+    """Everything; streaming first, because the peak of memory is the process's."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(dir=folder or None) as temporary:
+        streaming(Path(temporary), float(gigabytes))
+        make(Path(temporary))
+        reading(Path(temporary))
+    batches()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

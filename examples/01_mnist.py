@@ -1,0 +1,32 @@
+"""Digits: a ROOT tree of images in, a trained GAN, generated images and a report out.
+
+    python examples/01_mnist.py runs/mnist
+
+A second argument such as ``train.steps=50`` changes a setting, as ``--set`` does on the command line.
+"""
+
+import sys
+from pathlib import Path
+
+import hepgan
+from hepgan.run import device_of, run
+
+
+def main(folder: Path, overrides: dict[str, int]) -> None:
+    settings = hepgan.load_run("mnist", overrides)
+    print("generator:    ", settings.gan.layouts[0])
+    print("discriminator:", settings.gan.layouts[1])
+
+    verdict = run(settings, folder, device=device_of("auto"))
+    print(verdict.sentence)
+
+    # The trained generator by itself: awkward events with a field "image"[28, 28], 0 … 255.
+    gan, tree = hepgan.load_gan(folder)
+    digits = gan.sample(n=100, seed=1)
+    hepgan.write(folder / "hundred.root", digits, gan.encoding.schema, tree=tree)
+    print(f"mean pixel {digits.image.to_numpy().mean():.1f}; report: {folder / 'report.html'}")
+
+
+if __name__ == "__main__":
+    changes = (argument.split("=") for argument in sys.argv[2:])
+    main(Path(sys.argv[1]), {key: int(value) for key, value in changes})

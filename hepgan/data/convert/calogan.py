@@ -1,0 +1,59 @@
+"""CaloGAN's showers (arXiv:1705.02355), from its HDF5 files or its ROOT tree ``fancy_tree``."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import awkward as ak
+
+from hepgan.data.chunks import as_events
+from hepgan.data.convert.common import Converted, dataset, need_sources, opened_hdf5, rows_of
+from hepgan.data.root import iterate
+from hepgan.data.schema import Field, Schema
+
+# The published files hold the deposits in MeV and the particle's energy in GeV.
+SHAPES = {"layer_0": (3, 96), "layer_1": (12, 12), "layer_2": (12, 6), "overflow": (3,)}
+PIXELS = {
+    "layer_0": "cell_{0..287}",
+    "layer_1": "cell_{288..431}",
+    "layer_2": "cell_{432..503}",
+    "overflow": "cell_{504..506}",
+    "energy": "TotalEnergy",
+}
+
+
+def showers(sources: Sequence[Path]) -> Converted:
+    """Three layers, the energy beside the window a layer [MeV], and the incident energy [GeV].
+
+    Raises:
+        DataError: a file is neither CaloGAN's HDF5 nor its ROOT tree, or is damaged.
+    """
+    need_sources(sources, "CaloGAN's HDF5 or ROOT files")
+    schema = Schema(
+        {name: Field(shape, "MeV", dtype="float32") for name, shape in SHAPES.items()},
+        {"energy": Field(unit="GeV", dtype="float32")},
+    )
+    return Converted("showers", schema, PIXELS, _chunks(sources))
+
+
+def _chunks(sources: Sequence[Path]) -> Iterator[ak.Array]:
+    for source in sources:
+        with source.open("rb") as file:
+            is_root = file.read(4) == b"root"
+        yield from _of_root(source) if is_root else _of_hdf5(source)
+
+
+def _of_hdf5(path: Path) -> Iterator[ak.Array]:
+    with opened_hdf5(path) as file:
+        shapes = {**SHAPES, "energy": (1,)}
+        data = {name: dataset(file, name, shape, path) for name, shape in shapes.items()}
+        for _, piece in rows_of(data, path):
+            yield as_events({**piece, "energy": piece["energy"][:, 0]})
+
+
+def _of_root(path: Path) -> Iterator[ak.Array]:
+    schema = Schema(
+        {name: Field(shape, "MeV", (PIXELS[name],)) for name, shape in SHAPES.items()},
+        {"energy": Field(unit="GeV", branches=(PIXELS["energy"],))},
+    )
+    for chunk in iterate(str(path), schema, tree="fancy_tree"):
+        yield chunk.events

@@ -1,0 +1,82 @@
+"""Showers of Geant4's example Par04: sparse cells of its ROOT ntuples to arrays."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+from hepgan.data.branches import names_in, require
+from hepgan.data.chunks import as_events
+from hepgan.data.convert.common import Converted, need_sources
+from hepgan.data.files import Source, find_tree, opened, reading
+from hepgan.data.schema import Field, Schema
+from hepgan.errors import DataError
+
+MESH = (45, 50, 18)  # the example's own cylindrical mesh: z, φ, r
+CELLS = ("EnergyCell", "zCell", "phiCell", "rhoCell")
+STEP = 1_000  # events: 320 MB of the example's own mesh as float64
+
+
+def showers(sources: Sequence[Path], *, mesh: tuple[int, int, int] = MESH) -> Converted:
+    """The virtual read-out as a field ``cells[z][φ][r]`` and the particle's energy ``EnergyMC``, both in MeV.
+
+    Args:
+        sources: The ROOT files.
+        mesh: Cells in z, φ and r.
+
+    Raises:
+        DataError: a tree or branch is missing, or a cell is outside the mesh.
+    """
+    need_sources(sources, "Par04's ROOT files")
+    schema = Schema(
+        {"cells": Field(mesh, "MeV", dtype="float32")},
+        {"energy": Field(unit="MeV", dtype="float32")},
+    )
+    return Converted("showers", schema, {}, _chunks(sources, mesh))
+
+
+def _chunks(sources: Sequence[Path], mesh: tuple[int, int, int]) -> Iterator[ak.Array]:
+    for source in map(str, sources):
+        with opened(source) as file:
+            particles = find_tree(file, Source(source, "global"))
+            readout = find_tree(file, Source(source, "virtualReadout"))
+            with reading(source):
+                require(["EnergyMC"], dict.fromkeys(names_in(particles)), source, "'global'")
+                require(CELLS, dict.fromkeys(names_in(readout)), source, "'virtualReadout'")
+                events, cells = int(particles.num_entries), int(readout.num_entries)
+            if events != cells or events == 0:
+                raise DataError(
+                    f"'{source}' has {events} events in 'global' but {cells} in 'virtualReadout'; simulate it again"
+                )
+            for start in range(0, events, STEP):
+                span = {"entry_start": start, "entry_stop": min(start + STEP, events)}
+                with reading(source):
+                    energy = particles.arrays(["EnergyMC"], library="np", **span)["EnergyMC"]
+                    lists = readout.arrays(list(CELLS), library="ak", **span)
+                yield as_events({"cells": _dense(lists, mesh, source, start), "energy": energy})
+
+
+def _dense(
+    lists: ak.Array, mesh: tuple[int, int, int], path: str, start: int
+) -> np.ndarray[Any, Any]:
+    counts = ak.to_numpy(ak.num(lists["EnergyCell"], axis=1))
+    events = np.repeat(np.arange(len(counts)), counts)
+    places = [ak.to_numpy(ak.flatten(lists[name])) for name in CELLS[1:]]
+    for name, place, size in zip(CELLS[1:], places, mesh, strict=True):
+        outside = (place < 0) | (place >= size)
+        if outside.any():
+            first = int(np.flatnonzero(outside)[0])
+            raise DataError(
+                f"branch '{name}' of '{path}' is {place[first]} in entry {start + events[first]}, outside the "
+                f"mesh of {size} cells; give the mesh of the simulation"
+            )
+    dense = np.zeros((len(counts), *mesh))
+    # Several deposits in one cell add up.
+    np.add.at(
+        dense,
+        (events, *(place.astype(np.int64) for place in places)),
+        ak.to_numpy(ak.flatten(lists["EnergyCell"])),
+    )
+    return dense

@@ -1,0 +1,226 @@
+"""Which pictures a report has: chosen here, drawn by ``plots``."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from hist import Hist
+
+from hepgan.data.schema import Field, Schema
+from hepgan.evaluate import compare, digits, pairs
+from hepgan.evaluate.kernels import Array
+from hepgan.evaluate.metrics import OVERALL, Measured, Tick
+from hepgan.evaluate.observables import ENERGY_UNITS, INCIDENT, Observable, evaluate
+from hepgan.evaluate.statistics import Floats
+
+MOST = 60
+"""Observables that are drawn; of more, those that differ most."""
+
+SINGLE_EVENTS = "Single events"
+GRID = 50
+"""Events in a grid of samples."""
+
+
+class Picture(NamedTuple):
+    """A picture for the page.
+
+    Attributes:
+        name: Of its files.
+        group: Heading that it stands under.
+        caption: What it shows.
+        wide: Whether it needs the page's whole width.
+        svg: For the page.
+        png: For slides.
+    """
+
+    name: str
+    group: str
+    caption: str
+    wide: bool
+    svg: str
+    png: bytes
+
+
+Samples = Mapping[str, Mapping[str, Array]]
+Drawing = tuple[str, str, str, bool, Any]
+
+
+def draw(
+    samples: Samples,
+    schema: Schema,
+    observables: Mapping[str, Observable],
+    histograms: "Mapping[str, Hist[Any]]",
+    measured: Mapping[str, Measured],
+    history: Sequence[Mapping[str, Any]],
+    *,
+    tick: Tick = lambda _text, _share: None,
+) -> list[Picture]:
+    """All pictures of a report, in its order."""
+    from hepgan.evaluate import (
+        plots,
+    )  # matplotlib takes longer to load than everything else together
+
+    found = []
+    drawings = [
+        *_overview(samples, observables, measured, history),
+        *_images(samples, schema),
+        *_distributions(samples, observables, histograms, measured),
+    ]
+    for i, (name, group, caption, wide, figure) in enumerate(drawings):
+        tick("drawing", i / len(drawings))
+        drawn = figure()
+        found.append(Picture(name, group, caption, wide, plots.svg(drawn), plots.png(drawn)))
+    return found
+
+
+def _overview(
+    samples: Samples,
+    observables: Mapping[str, Observable],
+    measured: Mapping[str, Measured],
+    history: Sequence[Mapping[str, Any]],
+) -> Iterator[Drawing]:
+    from hepgan.evaluate import plots
+
+    if len(history) > 1:
+        yield (
+            "losses",
+            "Training",
+            "Training: losses and what was watched",
+            False,
+            lambda: plots.losses(history),
+        )
+    values = {name: evaluate(events, observables) for name, events in samples.items()}
+    if "E_tot_over_E_inc" in observables:
+        pairs_ = {name: (v["E_inc"], v["E_tot_over_E_inc"]) for name, v in values.items()}
+        caption = "Response and resolution: total energy over incident energy"
+        unit = observables["E_inc"].unit
+        yield "response", "Together", caption, False, lambda: plots.response(pairs_, unit=unit)
+    curves = {
+        f"{source}: {'cells' if metric == 'auc_low' else 'observables'}": curve
+        for source, found in measured.items()
+        for metric, curve in found.curves.items()
+    }
+    if curves:
+        yield (
+            "roc",
+            "Together",
+            "Can a classifier tell them apart?",
+            False,
+            lambda: plots.roc(curves),
+        )
+    if sum(not o.spectrum for o in observables.values()) > 2:
+        yield from _correlations(values, observables)
+
+
+def _correlations(
+    values: Mapping[str, Mapping[str, Any]], observables: Mapping[str, Observable]
+) -> Iterator[Drawing]:
+    from hepgan.evaluate import plots
+
+    filled = {
+        o.name: {source: _filled(v[o.name]) for source, v in values.items()}
+        for o in observables.values()
+        if not o.spectrum
+    }
+    names = [n for n, f in filled.items() if all(np.ptp(v) > 0 for v in f.values())][:MOST]
+    if len(names) < 2:
+        return
+    columns = {s: np.stack([filled[n][s] for n in names], axis=1) for s in values}
+    yield (
+        "correlations",
+        "Together",
+        "Correlations between observables",
+        True,
+        lambda: plots.correlations(columns, names),
+    )
+
+
+def _filled(values: Floats) -> Floats:
+    there = np.isfinite(values)
+    return np.where(there, values, values[there].mean() if there.any() else 0.0)
+
+
+def _images(samples: Samples, schema: Schema) -> Iterator[Drawing]:
+    from hepgan.evaluate import plots
+
+    for name, field in schema.fields.items():
+        if len(field.shape) != 2:
+            continue
+        energy = field.unit in ENERGY_UNITS
+        means = {
+            source: np.mean(events[name], axis=0, dtype=float) for source, events in samples.items()
+        }
+        yield (
+            f"{name}.mean_image",
+            "Mean images",
+            f"{name}: mean",
+            len(means) > 2,
+            lambda m=means, f=field, e=energy: plots.mean_images(m, unit=f.unit, log=e),
+        )
+        yield from _grids(name, field, samples, log=energy)
+        yield from _classes(name, samples)
+
+
+def _grids(name: str, field: Field, samples: Samples, *, log: bool) -> Iterator[Drawing]:
+    from hepgan.evaluate import plots
+
+    columns = 10 if field.shape[1] <= 2 * field.shape[0] else 2
+    for source, events in samples.items():
+        shown = np.asarray(events[name][: GRID if columns > 2 else 20], dtype=float)
+        order = (
+            np.argsort(events[INCIDENT][: len(shown)])
+            if log and INCIDENT in events
+            else slice(None)
+        )
+        yield (
+            f"{name}.{source}",
+            SINGLE_EVENTS,
+            f"{name}: {source}" + (", by incident energy" if log and INCIDENT in events else ""),
+            False,
+            lambda s=shown[order]: plots.sample_grid(s, columns=columns, log=log),
+        )
+
+
+def _classes(name: str, samples: Samples) -> Iterator[Drawing]:
+    from hepgan.evaluate import plots
+
+    flat = {source: e[name].reshape(len(e[name]), -1) for source, e in samples.items()}
+    if pairs.are_digits(flat[compare.REFERENCE]):
+        shares = {s: digits.digit_scores(v.reshape(-1, 28, 28)).shares for s, v in flat.items()}
+        caption = f"{name}: which digits a classifier sees"
+        yield (
+            f"{name}.classes",
+            "Together",
+            caption,
+            False,
+            lambda: plots.shares(shares, labels="0123456789"),
+        )
+
+
+def _distributions(
+    samples: Samples,
+    observables: Mapping[str, Observable],
+    histograms: "Mapping[str, Hist[Any]]",
+    measured: Mapping[str, Measured],
+) -> Iterator[Drawing]:
+    from hepgan.evaluate import plots
+
+    worst: dict[str, float] = {}
+    for found in measured.values():
+        for score in found.scores:
+            if score.observable != OVERALL and score.metric == "separation":
+                worst[score.observable] = max(
+                    worst.get(score.observable, 0.0), score.value - score.floor
+                )
+    numbers = {source: len(next(iter(events.values()))) for source, events in samples.items()}
+    for name in sorted(observables, key=lambda name: -worst.get(name, -1.0))[:MOST]:
+        spectrum = observables[name].spectrum
+        yield (
+            name,
+            "Observables, the most different first",
+            name,
+            False,
+            lambda n=name, s=spectrum: plots.observable(
+                histograms[n], per_event=numbers if s else None
+            ),
+        )

@@ -1,0 +1,226 @@
+"""Distributions, responses, training curves, ROC curves."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import mplhep
+import numpy as np
+from hist import Hist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from hepgan.evaluate.compare import REFERENCE
+from hepgan.evaluate.plots import canvas
+from hepgan.evaluate.statistics import Floats
+
+
+def observable(histogram: "Hist[Any]", *, per_event: Mapping[str, int] | None = None) -> Figure:
+    """One observable: the samples' distributions with errors above, generated over reference below.
+
+    Args:
+        histogram: ``Hist(source, value)``.
+        per_event: Numbers of events by source, for spectra, which are shown per event; others as shares of all entries.
+    """
+    figure = canvas.figure(4.2, 3.6, layout=None)
+    place = {"left": 0.15, "right": 0.97, "bottom": 0.12, "top": 0.97, "hspace": 0.08}
+    top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1), **place})
+    axis = histogram.axes["value"]
+    shapes = {name: _scaled(histogram, name, per_event) for name in histogram.axes["source"]}
+    reference = shapes.pop(REFERENCE)
+    mplhep.histplot(
+        reference,
+        ax=top,
+        histtype="fill",
+        flow="none",
+        color=canvas.GREY,
+        alpha=0.3,
+        yerr=False,
+        label=REFERENCE,
+    )
+    mplhep.histplot(
+        reference, ax=top, histtype="step", flow="none", color=canvas.GREY, lw=1.2, yerr=True
+    )
+    for colour, (name, shape) in zip(canvas.colours(len(shapes)), shapes.items(), strict=True):
+        mplhep.histplot(
+            shape, ax=top, histtype="step", flow="none", color=colour, lw=1.2, yerr=True, label=name
+        )
+        _ratio(bottom, shape, reference, colour)
+    if _is_log(axis.edges):
+        top.set_xscale("log")
+    if _spans_decades(np.asarray(reference.values(), float)):
+        top.set_yscale("log")
+    top.set_xlim(axis.edges[0], axis.edges[-1])
+    if axis.size <= 8 and np.allclose(axis.centers, np.round(axis.centers)):
+        bottom.set_xticks(axis.centers)
+    top.set_ylabel("cells per event" if per_event else "share of events")
+    top.set_xlabel("")
+    _reference_band(bottom, reference)
+    bottom.set_xlabel(axis.label)
+    bottom.set_ylabel("ratio")
+    canvas.legend(top)
+    return canvas.styled(figure)
+
+
+def losses(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Training curves from rows of a history: what has "loss" in its name above, the other numbers below."""
+    numbers = sorted(
+        {
+            k
+            for row in rows
+            for k, v in row.items()
+            if isinstance(v, (int, float)) and not isinstance(v, bool)
+        }
+    )
+    drawn = [k for k in numbers if k not in {"step", "epoch", "seconds", "time"}]
+    first = [k for k in drawn if "loss" in k]
+    panels = [panel for panel in (first, [k for k in drawn if k not in first]) if panel]
+    figure = canvas.figure(5.6, 2.2 * max(len(panels), 1) + 0.3)
+    for axes, panel in zip(
+        np.atleast_1d(figure.subplots(max(len(panels), 1), 1, sharex=True)), panels, strict=False
+    ):
+        for colour, key in zip(canvas.colours(len(panel)), panel, strict=True):
+            points = [
+                (row.get("step", i), row[key])
+                for i, row in enumerate(rows)
+                if row.get(key) is not None
+            ]
+            axes.plot(
+                *zip(*points, strict=True),
+                color=colour,
+                lw=1.0,
+                label=key,
+                marker="." if len(points) < 30 else "",
+            )
+        canvas.legend(axes)
+        axes.set_xlabel("step")
+    return canvas.styled(figure)
+
+
+def response(samples: Mapping[str, tuple[Floats, Floats]], *, unit: str, bins: int = 12) -> Figure:
+    """Mean (above) and relative spread (below) of the response against the incident energy.
+
+    Args:
+        samples: Incident energies and responses, ``[E]`` each, by source.
+        unit: Of the incident energies.
+        bins: How many, even in the logarithm of the energy where it spans a decade.
+    """
+    figure = canvas.figure(4.2, 3.6)
+    top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"hspace": 0.06})
+    energies = samples[REFERENCE][0]
+    low, high = float(energies.min()), float(energies.max())
+    logarithmic = low > 0 and high > 10 * low
+    edges = np.geomspace(low, high, bins + 1) if logarithmic else np.linspace(low, high, bins + 1)
+    for colour, (name, (energy, values)) in zip(
+        (canvas.GREY, *canvas.colours(len(samples) - 1)), samples.items(), strict=True
+    ):
+        centre, mean, spread, doubt, number = _profile(energy, values, edges)
+        style = {"fmt": "o-", "ms": 3, "lw": 1, "color": colour, "label": name}
+        top.errorbar(centre, mean, spread / np.sqrt(number), **style)
+        relative = spread / mean
+        bottom.errorbar(centre, relative, doubt / mean, **style)
+    if logarithmic:
+        bottom.set_xscale("log")
+    top.set_ylabel("mean response")
+    bottom.set_ylabel("spread / mean")
+    bottom.set_xlabel(f"incident energy [{unit}]")
+    canvas.legend(top)
+    return canvas.styled(figure)
+
+
+def roc(curves: Mapping[str, Floats]) -> Figure:
+    """ROC curves ``[2, points]`` by label."""
+    figure = canvas.figure(3.6, 3.4)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=canvas.GREY, lw=1, ls="--", label="indistinguishable")
+    for colour, (name, curve) in zip(canvas.colours(len(curves)), curves.items(), strict=True):
+        axes.plot(*curve, color=colour, lw=1.4, label=name)
+    axes.set(
+        xlim=(0, 1),
+        ylim=(0, 1),
+        xlabel="reference taken for generated",
+        ylabel="generated found",
+        aspect="equal",
+    )
+    canvas.legend(axes)
+    return canvas.styled(figure)
+
+
+def shares(classes: Mapping[str, Floats], *, labels: Iterable[str]) -> Figure:
+    """Shares of classes as bars side by side."""
+    figure = canvas.figure(4.2, 2.6)
+    axes = figure.subplots()
+    at = np.arange(len(next(iter(classes.values()))))
+    width = 0.8 / len(classes)
+    for i, (colour, (name, values)) in enumerate(
+        zip((canvas.GREY, *canvas.colours(len(classes) - 1)), classes.items(), strict=True)
+    ):
+        axes.bar(at + (i - (len(classes) - 1) / 2) * width, values, width, color=colour, label=name)
+    axes.set_xticks(at, list(labels))
+    axes.set(xlabel="class", ylabel="share of images")
+    axes.set_ylim(0, 1.35 * max(float(values.max()) for values in classes.values()))
+    canvas.legend(axes)
+    return canvas.styled(figure)
+
+
+def _scaled(
+    histogram: "Hist[Any]", source: str, per_event: Mapping[str, int] | None
+) -> "Hist[Any]":
+    one: Any = histogram[{"source": source}]
+    whole = per_event[source] if per_event else float(one.sum(flow=True).value)
+    scaled: Hist[Any] = one * (1 / whole if whole else 1.0)
+    return scaled
+
+
+def _ratio(axes: Axes, shape: "Hist[Any]", reference: "Hist[Any]", colour: str) -> None:
+    bottom, top = reference.values(), shape.values()
+    there = (bottom > 0) & (top > 0)
+    centres = reference.axes[0].centers
+    ratio = top[there] / bottom[there]
+    errors = ratio * np.sqrt(np.asarray(shape.variances())[there]) / top[there]
+    axes.errorbar(centres[there], ratio, errors, fmt=".", ms=3, lw=0.8, color=colour)
+
+
+def _reference_band(axes: Axes, reference: "Hist[Any]") -> None:
+    values = reference.values()
+    there = values > 0
+    error = np.sqrt(np.asarray(reference.variances())) / np.where(there, values, 1)
+    axes.stairs(
+        1 + error,
+        reference.axes[0].edges,
+        baseline=1 - error,
+        fill=True,
+        color=canvas.GREY,
+        alpha=0.3,
+    )
+    axes.axhline(1, color=canvas.GREY, lw=0.8)
+    axes.set_ylim(0, 2)
+    axes.yaxis.set_major_locator(MaxNLocator(4, prune="both"))
+
+
+def _is_log(edges: Floats) -> bool:
+    steps = np.diff(edges)
+    return bool(len(steps) > 3 and edges[0] > 0 and steps[-1] > 2 * steps[0])
+
+
+def _spans_decades(values: Floats) -> bool:
+    positive = values[values > 0]
+    return bool(len(positive) > 3 and positive.max() > 300 * np.quantile(positive, 0.2))
+
+
+def _profile(energy: Floats, values: Floats, edges: Floats) -> Floats:
+    """Rows of centre, mean, standard deviation with its error, and number, for each bin of ``energy`` with entries."""
+    there = np.isfinite(values) & (energy >= edges[0]) & (energy <= edges[-1])
+    energy, values = energy[there], values[there]
+    place = np.clip(np.searchsorted(edges, energy, side="right") - 1, 0, len(edges) - 2)
+    columns = []
+    for i in range(len(edges) - 1):
+        inside = values[place == i]
+        if len(inside) < 2 or inside.min() == inside.max():
+            continue
+        spread = inside.std(ddof=1)
+        # tails make the spread far more uncertain than spread / sqrt(2 n)
+        fourth = np.mean((inside - inside.mean()) ** 4)
+        doubt = np.sqrt(max(fourth - spread**4, 0.0) / len(inside)) / (2 * spread)
+        columns.append((energy[place == i].mean(), inside.mean(), spread, doubt, len(inside)))
+    return np.array(columns, dtype=float).reshape(-1, 5).T

@@ -1,0 +1,132 @@
+"""Mean images, grids of single events, correlation matrices."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, SymLogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from hepgan.evaluate.compare import REFERENCE
+from hepgan.evaluate.plots import canvas
+from hepgan.evaluate.statistics import Floats
+
+
+def mean_images(
+    means: Mapping[str, Floats],
+    *,
+    names: Sequence[str] = ("x", "y"),
+    unit: str = "",
+    log: bool = True,
+) -> Figure:
+    """The mean ``[H, W]`` images of the samples side by side, then generated − reference on a symmetric logarithmic scale.
+
+    Wide images are stacked instead.
+    """
+    reference, (high, wide) = means[REFERENCE], means[REFERENCE].shape
+    differences = {f"{n} − {REFERENCE}": m - reference for n, m in means.items() if n != REFERENCE}
+    number = len(means) + len(differences)
+    if wide > 2 * high:
+        figure = canvas.figure(4.6, 1.35 * number)
+        panels = np.atleast_1d(figure.subplots(number, 1, sharex=True))
+    else:
+        figure = canvas.figure(1.75 * number, 2.6)
+        panels = np.atleast_1d(figure.subplots(1, number, sharey=True))
+    bars = {"location": "right" if wide > 2 * high else "bottom"}
+    norm = _positive_norm(means) if log else None
+    for axes, (name, image) in zip(panels, means.items(), strict=False):
+        _image(axes, image, name, names, norm=norm, cmap="viridis", unit=unit, **bars)
+    scale = _signed_norm(differences)
+    for axes, (name, image) in zip(panels[len(means) :], differences.items(), strict=True):
+        _image(axes, image, name, names, norm=scale, cmap="RdBu_r", unit=unit, **bars)
+    return canvas.styled(figure)
+
+
+def sample_grid(images: Floats, *, columns: int = 10, log: bool = False) -> Figure:
+    """``images[E, H, W]`` as a grid, first row first, on one scale."""
+    if images.shape[2] > 2 * images.shape[1]:  # flat layers would drown in the gaps between them
+        images = np.repeat(images, 4, axis=1)
+    rows = -(-len(images) // columns)
+    high, wide = images.shape[1:]
+    figure = canvas.figure(5.0, 5.0 * rows / columns * min(max(high / wide, 0.4), 1.6))
+    sheet = np.full((rows * (high + 1) - 1, columns * (wide + 1) - 1), np.nan)
+    for i, image in enumerate(images):
+        top, left = i // columns * (high + 1), i % columns * (wide + 1)
+        sheet[top : top + high, left : left + wide] = image
+    axes = figure.subplots()
+    highest = max(float(images.max()), 1e-30)
+    norm = LogNorm(highest * 1e-5, highest, clip=True) if log else None
+    axes.imshow(
+        sheet, cmap="viridis" if log else "gray", norm=norm, aspect="auto", interpolation="nearest"
+    )
+    axes.set_axis_off()
+    return canvas.styled(figure)
+
+
+def correlations(features: Mapping[str, Floats], names: Sequence[str]) -> Figure:
+    """Correlation matrices of ``[E, d]`` features of reference and generated, and their difference."""
+    matrices = {name: np.corrcoef(values, rowvar=False) for name, values in features.items()}
+    panels = [*matrices.items()]
+    panels += [(f"{n} − {REFERENCE}", m - matrices[REFERENCE]) for n, m in panels[1:]]
+    figure = canvas.figure(2.6 * len(panels) + 1.4, 3.9)
+    grid = np.atleast_1d(figure.subplots(1, len(panels), sharex=True, sharey=True))
+    for axes, (title, matrix) in zip(grid, panels, strict=True):
+        shown = axes.imshow(
+            matrix, vmin=-1, vmax=1, cmap="RdBu_r", interpolation="nearest", aspect="auto"
+        )
+        axes.set_title(title)
+    grid[0].set_yticks(range(len(names)), names)
+    grid[0].set_xticks(range(len(names)), names)
+    canvas.bar(grid[-1], shown, "", "right")
+    canvas.styled(figure)
+    for axes in grid:
+        axes.tick_params(labelsize=min(canvas.SIZE - 1, 170 / len(names)), length=0)
+        axes.tick_params(axis="x", rotation=90)
+    return figure
+
+
+def _positive_norm(means: Mapping[str, Floats]) -> LogNorm | None:
+    reference = means[REFERENCE]
+    highest = float(max(image.max() for image in means.values()))
+    positive = reference[reference > 0]
+    if highest <= 0 or len(positive) == 0 or positive.min() >= highest:
+        return None
+    return LogNorm(max(float(positive.min()), highest * 1e-6), highest)
+
+
+def _signed_norm(differences: Mapping[str, Floats]) -> SymLogNorm:
+    largest = max((float(np.abs(d).max()) for d in differences.values()), default=1.0) or 1.0
+    return SymLogNorm(linthresh=largest / 100, vmin=-largest, vmax=largest)
+
+
+def _image(
+    axes: Axes,
+    image: Floats,
+    title: str,
+    names: Sequence[str],
+    *,
+    norm: LogNorm | SymLogNorm | None,
+    cmap: str,
+    unit: str,
+    location: str,
+) -> None:
+    colours = colormaps[cmap]
+    # an empty cell has no logarithm: it is as dark as the scale goes
+    colours = colours.with_extremes(bad=colours(0.0)) if isinstance(norm, LogNorm) else colours
+    shown = axes.imshow(image, norm=norm, aspect="auto", interpolation="nearest", cmap=colours)
+    axes.set_title(title)
+    first = axes.get_subplotspec()
+    if location == "bottom" or (first is not None and first.is_last_row()):
+        axes.set_xlabel(names[1])
+    if location == "right" or (first is not None and first.is_first_col()):
+        axes.set_ylabel(names[0])
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(4, integer=True))
+    bar = canvas.bar(axes, shown, unit, location)
+    if isinstance(norm, SymLogNorm):
+        # ticks between the linear and the logarithmic part would run into each other
+        power = np.floor(np.log10(norm.vmax or 1.0))
+        bar.set_ticks([-(10.0**power), 0, 10.0**power])
+        bar.minorticks_off()

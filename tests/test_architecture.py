@@ -1,0 +1,98 @@
+"""Imports go one way, and ``import hepgan`` is light."""
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import hepgan
+
+PACKAGE = Path(hepgan.__file__).parent
+ROOMS = [
+    "errors", "tables", "layout", "data", "evaluate", "gan", "processors", "run", "tmva", "cli",
+]  # fmt: skip
+ONLY = {"uproot": "data", "h5py": "data", "coffea": "processors"}
+
+
+def imports(path: Path) -> set[str]:
+    """All modules that a file imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def room(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if parts[0] == "hepgan" and len(parts) > 1 and parts[1] in ROOMS else None
+
+
+def test_imports_never_go_up() -> None:
+    seen = 0
+    for path in PACKAGE.rglob("*.py"):
+        here = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        if here not in ROOMS:
+            continue
+        for module in imports(path):
+            if (other := room(module)) and other != here:
+                seen += 1
+                assert ROOMS.index(other) < ROOMS.index(here), f"{path} imports {module}"
+    assert seen > 20
+
+
+def test_every_module_is_in_a_room() -> None:
+    names = {p.relative_to(PACKAGE).with_suffix("").parts[0] for p in PACKAGE.rglob("*.py")}
+    assert names - {"__init__", "__main__", "presets"} <= set(ROOMS)
+
+
+@pytest.mark.parametrize(("library", "home"), ONLY.items())
+def test_each_file_library_has_one_room(library: str, home: str) -> None:
+    users = {
+        path.relative_to(PACKAGE).with_suffix("").parts[0]
+        for path in PACKAGE.rglob("*.py")
+        if any(name.split(".")[0] == library for name in imports(path))
+    }
+    assert users <= {home}
+
+
+def test_only_plots_imports_matplotlib() -> None:
+    users = {
+        path.name
+        for path in PACKAGE.rglob("*.py")
+        if any(name.split(".")[0] in {"matplotlib", "mplhep"} for name in imports(path))
+    }
+    assert users == {"plots.py"}
+
+
+def test_layouts_need_no_torch() -> None:
+    code = "import sys, hepgan.layout.table; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_import_hepgan_is_light() -> None:
+    code = (
+        "import time; t = time.perf_counter(); import hepgan; took = time.perf_counter() - t\n"
+        "import sys; heavy = {'torch', 'coffea', 'matplotlib', 'uproot', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy; assert took < 0.5, took"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_help_takes_less_than_a_second() -> None:
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "hepgan", "--help"], check=True, capture_output=True, text=True
+    )
+    assert time.perf_counter() - started < 1.0
+    assert "Train, judge and run GANs" in done.stdout
+
+
+def test_every_public_name_is_there() -> None:
+    for name in hepgan.__all__:
+        assert getattr(hepgan, name) is not None

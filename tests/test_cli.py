@@ -1,0 +1,167 @@
+"""The command line as a user meets it: in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uproot
+
+
+def hepgan(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hepgan", *map(str, arguments)],
+        capture_output=True, text=True, cwd=cwd, timeout=240, check=False,
+    )  # fmt: skip
+
+
+def refused(done: subprocess.CompletedProcess[str], *texts: str) -> None:
+    assert done.returncode == 2, done.stderr
+    message = done.stderr.strip().splitlines()[-1] if "caret" not in texts else done.stderr
+    assert "Traceback" not in done.stderr
+    for text in texts:
+        assert text in done.stderr, message
+
+
+def test_run_generate_and_evaluate(tiny_run: Path, tiny_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = hepgan(
+        "run", tiny_run, "-o", out, "--seed", 5, "--device", "cpu", "--set", "train.steps=10"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "training" in done.stderr
+    assert str(out / "report.html") in done.stdout
+    assert "steps = 10" in (out / "run.toml").read_text()
+    assert "seed = 5" in (out / "run.toml").read_text()
+
+    made = tmp_path / "made.root"
+    done = hepgan("generate", out, "-n", 700, "-o", made, "--seed", 3, "--condition", "energy=2:8")
+    assert done.returncode == 0, done.stderr
+    with uproot.open(made) as file:
+        energy = file["events"]["energy"].array(library="np")
+    assert len(energy) == 700
+    assert 2 <= energy.min() < 2.2
+    assert 7.8 < energy.max() <= 8
+
+    again = tmp_path / "again.root"
+    hepgan("generate", out, "-n", 700, "-o", again, "--seed", 3, "--condition", "energy=2:8")
+    with uproot.open(made) as one, uproot.open(again) as two:
+        for name, branch in one["events"].items():
+            np.testing.assert_array_equal(
+                branch.array(library="np"), two["events"][name].array(library="np")
+            )
+
+    done = hepgan(
+        "evaluate",
+        tiny_file,
+        made,
+        "-o",
+        tmp_path / "judged",
+        "--quick",
+        "--config",
+        out / "run.toml",
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "judged" / "report.html").is_file()
+    assert (tmp_path / "judged" / "scores.json").is_file()
+
+
+def test_train_is_the_first_part_of_run(tiny_run: Path, tmp_path: Path) -> None:
+    done = hepgan("train", tiny_run, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "generator.safetensors").is_file()
+    assert not (tmp_path / "out" / "generated.root").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["run", "train", "generate", "evaluate", "layout", "inspect", "convert", "fetch", "presets"],
+)
+def test_every_command_has_help(command: str) -> None:
+    done = hepgan(command, "--help")
+    assert done.returncode == 0
+    assert "Usage: " in done.stdout
+
+
+def test_presets_are_listed_with_their_purpose() -> None:
+    lines = hepgan("presets").stdout.splitlines()
+    assert any(line.startswith("showers ") and "calorimeter" in line for line in lines)
+    assert any(line.startswith("mnist ") for line in lines)
+
+
+def test_layout_command_shows_shapes_and_parameters() -> None:
+    done = hepgan(
+        "layout", "CONV|12|2|2|1|1|TANH, RESHAPE|FLAT, DENSE|512|TANH", "--input", "1|28|28"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "12×27×27" in done.stdout
+    assert f"{12 * 27 * 27 * 512 + 512:,}" in done.stdout
+
+
+def test_layout_error_has_its_caret() -> None:
+    done = hepgan("layout", "DENSE|64|RELUU", "--input", "10")
+    refused(done, "did you mean RELU?", "DENSE|64|RELUU\n", "         ^^^^^")
+
+
+@pytest.mark.parametrize(
+    ("change", "texts"),
+    [
+        (("tree = \"events\"", "tree = \"event\""), ["'event'", "events"]),
+        (("tiny.root", "tinny.root"), ["tinny.root"]),
+        (("[schema.fields.a]", "[schema.fields.aa]"), ["'aa'"]),
+        (("shape = [2]", "shape = [3]"), ["b"]),
+        (("[train]\nsteps", "[train]\nstepz"), ["unknown key 'stepz'", "did you mean 'steps'"]),
+        (("seed = 1", "seed = "), ["not valid TOML"]),
+        (("DENSE|8|LRELU", "DENSE|8|LRLU"), ["did you mean LRELU?"]),
+        (("range = [1.0, 10.0]", "range = [1.0, 5.0]"), ["lies outside of 1 to 5"]),
+    ],
+    ids=["tree", "file", "branch", "shape", "key", "toml", "layout", "range"],
+)  # fmt: skip
+def test_bad_run_is_told_in_a_line_and_writes_nothing(
+    tiny_run: Path, tmp_path: Path, change: tuple[str, str], texts: list[str]
+) -> None:
+    tiny_run.write_text(tiny_run.read_text().replace(*change))
+    refused(hepgan("run", tiny_run, "-o", tmp_path / "out"), *texts)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_device_is_told(tiny_run: Path, tmp_path: Path) -> None:
+    done = hepgan("run", tiny_run, "-o", tmp_path / "out", "--device", "cuda:42")
+    refused(done, "cuda:42", "choose cpu or auto")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nan_names_branch_and_entry(tmp_path: Path, tiny_run: Path, tiny_file: Path) -> None:
+    from conftest import tiny_events, write_tiny
+
+    events = tiny_events(500, 3)
+    values = np.array(events["a"])
+    values[123] = np.nan
+    events["a"] = values
+    write_tiny(tmp_path / "nan.root", events)
+    tiny_run.write_text(tiny_run.read_text().replace(str(tiny_file), str(tmp_path / "nan.root")))
+    refused(hepgan("run", tiny_run, "-o", tmp_path / "out"), "'a'", "123")
+    assert not (tmp_path / "out").exists()
+
+
+def test_empty_tree_is_told(tmp_path: Path, tiny_run: Path, tiny_file: Path) -> None:
+    from conftest import tiny_events, write_tiny
+
+    write_tiny(tmp_path / "empty.root", tiny_events(0, 3))
+    tiny_run.write_text(tiny_run.read_text().replace(str(tiny_file), str(tmp_path / "empty.root")))
+    refused(hepgan("run", tiny_run, "-o", tmp_path / "out"), "empty.root")
+    assert not (tmp_path / "out").exists()
+
+
+def test_generating_from_no_run_is_told(tmp_path: Path) -> None:
+    done = hepgan("generate", tmp_path, "-n", 5, "-o", tmp_path / "x.root", "--seed", 1)
+    refused(done, "gan.json does not exist", "finished run")
+
+
+@pytest.mark.parametrize("text", ["energy", "energy=x", "energy=1:2:3"])
+def test_unreadable_condition_is_told(tmp_path: Path, text: str) -> None:
+    done = hepgan(
+        "generate", tmp_path, "-n", 5, "-o", tmp_path / "x.root", "--seed", 1, "--condition", text
+    )
+    refused(done, f"--condition {text}", "NAME=VALUE")

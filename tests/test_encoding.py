@@ -1,0 +1,333 @@
+"""The encoding against what it promises: the way back, normal coordinates, sums by construction."""
+
+import dataclasses
+import math
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hepgan.data.encoding import Encoding, EncodingSettings
+from hepgan.data.schema import Schema
+from hepgan.data.steps import ConditionScale
+from hepgan.errors import CheckpointError, DataError, RunError
+
+THRESHOLD = 0.01
+
+
+def showers(number: int = 1500, seed: int = 3) -> ak.Array:
+    """Two layers of few cells with thresholds, empty layers and an incident energy [GeV], cells [MeV]."""
+    rng = np.random.default_rng(seed)
+    energy = rng.uniform(1, 100, number)
+    share = rng.beta(2, 5, number)
+    first = rng.gamma(0.4, 1.0, (number, 2, 3)) + 0.2
+    second = rng.gamma(0.15, 1.0, (number, 4))
+    second[rng.random(number) < 0.1] = 0.0
+    second[second < 0.05] = 0.0
+    first *= (900 * energy * (1 - share) / first.sum((1, 2)))[:, None, None]
+    sums = second.sum(1)
+    second *= np.divide(60 * energy * share, sums, out=np.zeros_like(sums), where=sums > 0)[:, None]
+    second[second < THRESHOLD] = 0.0
+    return ak.zip(
+        {
+            "energy": energy.astype("f4"),
+            "front": first.astype("f4"),
+            "back": second.astype("f4"),
+        },
+        depth_limit=1,
+    )
+
+
+SHOWERS = Schema.from_table(
+    {
+        "fields": {
+            "front": {"shape": [2, 3], "unit": "MeV"},
+            "back": {"shape": [4], "unit": "MeV"},
+        },
+        "conditions": {"energy": {"unit": "GeV"}},
+    }
+)
+ENERGY = {"energy": ConditionScale((1.0, 100.0), "log")}
+SUMS = {"step": "layer_sums", "incident": "energy", "threshold": THRESHOLD}
+LOG = {"step": "log", "threshold": THRESHOLD}
+COPULA = {"step": "copula", "given": "energy", "zeros": True, "windows": 6, "per_window": 300}
+
+
+def fit(events: ak.Array, schema: Schema, *steps: dict[str, Any], **conditions: Any) -> Encoding:
+    return Encoding.fit(events, schema, EncodingSettings(steps, conditions), seed=1)
+
+
+def assert_same(found: ak.Array, events: ak.Array, names: list[str], rtol: float = 1e-4) -> None:
+    for name in names:
+        np.testing.assert_allclose(
+            ak.to_numpy(found[name]), ak.to_numpy(events[name]), rtol=rtol, atol=1e-5
+        )
+
+
+COLUMNS = Schema.from_table({"fields": {"a": {}, "b": {"shape": [2]}}})
+
+
+def columns(number: int = 800) -> ak.Array:
+    rng = np.random.default_rng(5)
+    return ak.zip(
+        {
+            "a": rng.gamma(2.0, 3.0, number).astype("f4"),
+            "b": rng.uniform(0.05, 0.95, (number, 2)).astype("f4"),
+        },
+        depth_limit=1,
+    )
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [{"step": "scale"}],
+        [{"step": "scale", "range": [0.0, 100.0]}],
+        [{"step": "standardise"}],
+        [{"step": "standardise", "per_column": False}],
+        [{"step": "log", "threshold": 0.001}],
+        [{"step": "logit", "fields": ["b"]}, {"step": "standardise"}],
+        [{"step": "marginals"}],
+        [{"step": "whiten"}],
+        [{"step": "copula"}],
+        [{"step": "log", "threshold": 0.001, "fields": ["a"]}, {"step": "copula"}],
+    ],
+    ids=str,
+)
+def test_decode_undoes_encode(steps: list[dict[str, Any]]) -> None:
+    events = columns()
+    encoding = fit(events, COLUMNS, *steps)
+    assert_same(encoding.decode(*encoding.encode(events, seed=2)), events, ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [[SUMS], [SUMS, LOG], [SUMS, LOG, {"step": "standardise"}], [SUMS, LOG, COPULA], [LOG, COPULA]],
+    ids=str,
+)
+def test_showers_with_empty_layers_come_back(steps: list[dict[str, Any]]) -> None:
+    events = showers()
+    encoding = fit(events, SHOWERS, *steps, **ENERGY)
+    found = encoding.decode(*encoding.encode(events, seed=2))
+    assert_same(found, events, ["front", "back", "energy"], rtol=1e-3)
+    for name in ("front", "back"):
+        np.testing.assert_array_equal(
+            ak.to_numpy(found[name]) > 0, ak.to_numpy(events[name]) > THRESHOLD
+        )
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                {"step": "standardise"},
+                {"step": "whiten"},
+                {"step": "marginals"},
+                {"step": "scale", "clip": False},
+            ]
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(0, 2**31),
+)
+def test_any_chain_comes_back(steps: list[dict[str, Any]], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    events = ak.zip(
+        {"a": rng.normal(5, 2, 200).astype("f4"), "b": rng.normal(0, 1, (200, 2)).astype("f4")},
+        depth_limit=1,
+    )
+    encoding = fit(events, COLUMNS, *steps)
+    assert_same(encoding.decode(*encoding.encode(events, seed=2)), events, ["a", "b"], rtol=2e-3)
+
+
+def test_integers_come_back_exactly_through_dequantise() -> None:
+    schema = Schema.from_table({"fields": {"n": {"dtype": "uint8"}}})
+    events = ak.zip({"n": np.arange(256).astype("u1")}, depth_limit=1)
+    encoding = fit(events, schema, {"step": "dequantise"}, {"step": "standardise"})
+    found = encoding.decode(*encoding.encode(events, seed=2))
+    assert ak.to_numpy(found["n"]).dtype == np.uint8
+    np.testing.assert_array_equal(ak.to_numpy(found["n"]), np.arange(256))
+
+
+def test_unseen_events_of_any_kind_come_back() -> None:
+    encoding = fit(showers(), SHOWERS, SUMS, LOG, COPULA, **ENERGY)
+    unseen = showers(400, seed=9)
+    found = encoding.decode(*encoding.encode(unseen, seed=4))
+    assert_same(found, unseen, ["front", "back", "energy"], rtol=1e-3)
+
+
+def test_copula_makes_coordinates_of_unseen_events_uncorrelated() -> None:
+    encoding = fit(showers(6000), SHOWERS, SUMS, LOG, COPULA, **ENERGY)
+    x, _ = encoding.encode(showers(3000, seed=11), seed=4)
+    covariance = np.cov(x.numpy().T)
+    assert np.abs(covariance - np.eye(len(covariance))).max() < 0.2
+
+
+def test_marginals_make_columns_of_unseen_events_normal_given_the_condition() -> None:
+    def sample(seed: int) -> ak.Array:
+        rng = np.random.default_rng(seed)
+        energy = rng.uniform(1, 100, 6000)
+        values = rng.gamma(2 + energy / 20, energy)
+        return ak.zip({"energy": energy.astype("f4"), "v": values.astype("f4")}, depth_limit=1)
+
+    schema = Schema.from_table({"fields": {"v": {}}, "conditions": {"energy": {"unit": "GeV"}}})
+    encoding = fit(
+        sample(1),
+        schema,
+        {"step": "log", "threshold": 1e-3},
+        {"step": "marginals", "given": "energy"},
+        **ENERGY,
+    )
+    x, c = encoding.encode(sample(2), seed=4)
+    for low, high in ((-1, 0.2), (0.2, 0.7), (0.7, 1)):
+        part = x[(c[:, 0] >= low) & (c[:, 0] < high), 0].numpy()
+        assert scipy.stats.kstest(part, "norm").pvalue > 1e-3
+
+
+def test_copula_without_network_keeps_marginals_and_rank_correlation() -> None:
+    rng = np.random.default_rng(2)
+    mean, covariance = [0, 0, 0], [[1, 0.8, 0.3], [0.8, 1, 0.5], [0.3, 0.5, 1]]
+    z = rng.multivariate_normal(mean, covariance, 8000)
+    events = ak.zip(
+        {"a": np.exp(z[:, 0]).astype("f4"), "b": (z[:, 1:] ** 3).astype("f4")}, depth_limit=1
+    )
+    encoding = fit(events, COLUMNS, {"step": "copula"})
+    noise = torch.randn(8000, 3, generator=torch.Generator().manual_seed(7))
+    made = encoding.decode(noise, torch.empty(8000, 0))
+    a, b = ak.to_numpy(made["a"]), ak.to_numpy(made["b"])
+    assert scipy.stats.ks_2samp(a, np.exp(z[:, 0])).pvalue > 1e-3
+    rank = scipy.stats.spearmanr(np.column_stack([a, b])).statistic
+    expected = 6 / math.pi * np.arcsin(np.array(covariance) / 2)
+    np.testing.assert_allclose(rank, expected, atol=0.04)
+
+
+def test_correlation_survives_zeros() -> None:
+    """Two cells that are zero half of the time, from a Gaussian copula of correlation 0.8: censoring must not dilute it."""
+    rng = np.random.default_rng(4)
+    z = rng.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], 8000)
+    cells = np.where(z > 0, np.exp(z), 0.0).astype("f4")
+    schema = Schema.from_table({"fields": {"cells": {"shape": [2], "unit": "MeV"}}})
+    events = ak.zip({"cells": cells}, depth_limit=1)
+    copula = {"step": "copula", "zeros": True, "sweeps": 10}
+    encoding = fit(events, schema, {"step": "log", "threshold": 0.5}, copula)
+    noise = torch.randn(20000, 2, generator=torch.Generator().manual_seed(7))
+    made = ak.to_numpy(encoding.decode(noise, torch.empty(20000, 0))["cells"])
+    both = (made > 0).all(1).mean()
+    assert both == pytest.approx(0.25 + math.asin(0.8) / (2 * math.pi), abs=0.015)
+    spread = fit(events, schema, {"step": "log", "threshold": 0.5}, copula | {"sweeps": 0})
+    diluted = ak.to_numpy(spread.decode(noise, torch.empty(20000, 0))["cells"])
+    assert (diluted > 0).all(1).mean() < both - 0.02
+
+
+def test_layer_sums_hold_whatever_the_network_says() -> None:
+    encoding = fit(showers(), SHOWERS, SUMS, LOG, COPULA, **ENERGY)
+    noise = 3 * torch.randn(500, encoding.features, generator=torch.Generator().manual_seed(1))
+    energy = np.linspace(1, 100, 500)
+    c = encoding.encode_conditions({"energy": energy})
+    made = encoding.decode(noise, c)
+    total = ak.to_numpy(made["front"]).sum((1, 2)) + ak.to_numpy(made["back"]).sum(1)
+    assert (total <= 1.0051 * 1000 * energy).all()
+    sums = encoding.steps[2].decode(noise, c)[:, -1]
+    share = np.clip(1.005 - np.exp(sums.numpy()), 0, None)
+    np.testing.assert_allclose(total, share * 1000 * energy, rtol=1e-3, atol=2 * THRESHOLD)
+
+
+def test_cells_below_the_threshold_are_exactly_zero() -> None:
+    encoding = fit(showers(), SHOWERS, SUMS, LOG, COPULA, **ENERGY)
+    noise = torch.randn(500, encoding.features, generator=torch.Generator().manual_seed(1))
+    made = encoding.decode(noise, encoding.encode_conditions({"energy": np.full(500, 3.0)}))
+    for name in ("front", "back"):
+        cells = ak.to_numpy(made[name])
+        assert (cells >= 0).all()
+        assert not ((cells > 0) & (cells < 0.5 * THRESHOLD)).any()
+    assert (ak.to_numpy(made["back"]) == 0).any()
+
+
+def test_decoding_is_differentiable() -> None:
+    encoding = fit(showers(), SHOWERS, SUMS, LOG, COPULA, **ENERGY)
+    x = torch.randn(20, encoding.features, requires_grad=True)
+    found = encoding.decode_tensors(x, encoding.encode_conditions({"energy": np.full(20, 30.0)}))
+    sum(t.log1p().sum() for t in found.values()).backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+    assert (x.grad != 0).any(0).all()
+
+
+def test_saved_encoding_decodes_the_same() -> None:
+    encoding = fit(showers(), SHOWERS, SUMS, LOG, COPULA, **ENERGY)
+    again = Encoding.unpack(SHOWERS, *encoding.pack())
+    x = torch.randn(50, encoding.features)
+    c = encoding.encode_conditions({"energy": np.full(50, 30.0)})
+    for name, values in encoding.decode_tensors(x, c).items():
+        torch.testing.assert_close(again.decode_tensors(x, c)[name], values, rtol=1e-4, atol=1e-4)
+
+
+def test_damaged_description_is_refused() -> None:
+    table, tensors = fit(columns(), COLUMNS, {"step": "whiten"}).pack()
+    tensors.pop("encoding.0.mean")
+    with pytest.raises(CheckpointError, match=r"encoding.0.mean"):
+        Encoding.unpack(COLUMNS, table, tensors)
+
+
+@pytest.mark.parametrize("scale", ["linear", "log", "onehot"])
+def test_conditions_come_back(scale: Any) -> None:
+    s = ConditionScale((1.0, 9.0), scale)
+    values = torch.tensor([1.0, 4.0, 9.0])
+    assert s.encode(values).shape == (3, s.columns)
+    torch.testing.assert_close(s.decode(s.encode(values)), values)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ({"step": "whitten"}, r"unknown step 'whitten'; did you mean 'whiten'\?"),
+        ({"step": "log"}, "needs the setting 'threshold'"),
+        ({"step": "log", "treshold": 1.0}, "has no setting 'treshold'; it takes threshold, fields"),
+        ({"step": "log", "threshold": "x"}, r"encoding.steps\[0\].threshold = 'x' should be float"),
+        ({"step": "scale", "fields": ["c"]}, "names 'c', but the fields are a, b"),
+        ({"step": "copula", "given": "energy"}, "'energy', which is no scalar condition"),
+        ({"step": "layer_sums", "incident": "e", "threshold": 1.0}, "'e' is no condition"),
+        ({"step": "scale", "range": [2.0, 1.0]}, "should rise"),
+    ],
+)
+def test_wrong_steps_are_told(step: dict[str, Any], message: str) -> None:
+    with pytest.raises(RunError, match=message):
+        fit(columns(), COLUMNS, step)
+
+
+def test_values_outside_of_a_range_are_told() -> None:
+    with pytest.raises(DataError, match="lies outside of it; widen 'range'"):
+        fit(columns(), COLUMNS, {"step": "scale", "range": [0.0, 1.0]})
+
+
+def test_condition_without_range_is_told() -> None:
+    with pytest.raises(RunError, match=r"'energy' needs a range: \[encoding.conditions.energy\]"):
+        fit(showers(), SHOWERS, SUMS)
+
+
+def test_energy_outside_of_the_range_is_told() -> None:
+    encoding = fit(showers(), SHOWERS, SUMS, **ENERGY)
+    with pytest.raises(DataError, match=r"energy = 150 lies outside of 1 to 100"):
+        encoding.encode_conditions({"energy": [50.0, 150.0]})
+
+
+def test_wrong_units_are_told() -> None:
+    wrong = dataclasses.replace(SHOWERS.conditions["energy"], unit="")
+    schema = dataclasses.replace(SHOWERS, conditions={"energy": wrong})
+    with pytest.raises(RunError, match="needs units of energy"):
+        fit(showers(), schema, SUMS, **ENERGY)
+
+
+def test_more_energy_than_came_in_is_told() -> None:
+    events = showers()
+    events["energy"] = ak.to_numpy(events["energy"]) / 2
+    scale = {"energy": ConditionScale((0.1, 100.0), "log")}
+    with pytest.raises(DataError, match="deposits .* of its incident energy"):
+        fit(events, SHOWERS, SUMS, **scale)

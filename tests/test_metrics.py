@@ -1,0 +1,318 @@
+"""Scores against scipy, analytic Gaussians and toys under the null."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hepgan.data.schema import Field, Schema
+from hepgan.errors import DataError
+from hepgan.evaluate import classifier, digits, frechet, metrics, neighbours, pairs, statistics
+from hepgan.evaluate.observables import observables_for
+from hepgan.evaluate.statistics import Counts
+
+
+def counts(values: np.ndarray, edges: np.ndarray) -> Counts:
+    found = np.histogram(values, np.concatenate([[-np.inf], edges, [np.inf]]))[0].astype(float)
+    return Counts(found, found)
+
+
+def is_uniform(p_values: list[float]) -> bool:
+    return scipy.stats.kstest(p_values, "uniform").pvalue > 1e-3
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    x=st.lists(st.floats(-100, 100), min_size=2, max_size=40),
+    y=st.lists(st.floats(-100, 100), min_size=2, max_size=40),
+)
+def test_wasserstein_and_kolmogorov_are_scipys(x: list[float], y: list[float]) -> None:
+    a, b = np.array(x), np.array(y)
+    distance = statistics.wasserstein(a, b, seed=1)
+    assert distance.value == pytest.approx(scipy.stats.wasserstein_distance(x, y), abs=1e-9)
+    assert statistics.kolmogorov(a, b).value == pytest.approx(
+        scipy.stats.ks_2samp(x, y, method="asymp").statistic
+    )
+
+
+def test_kolmogorovs_p_value_is_scipys_asymptotic_one() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=2000), rng.normal(0.05, 1, 3000)
+    expected = scipy.stats.kstwobign.sf(
+        scipy.stats.ks_2samp(x, y, method="asymp").statistic * math.sqrt(2000 * 3000 / 5000)
+    )
+    assert statistics.kolmogorov(x, y).p_value == pytest.approx(expected)
+
+
+def test_separation_power_is_the_challenges_formula() -> None:
+    rng = np.random.default_rng(1)
+    p, q = rng.random(40), rng.random(40)
+    a, b = p / p.sum(), q / q.sum()
+    expected = 0.5 * sum((i - j) ** 2 / (i + j) for i, j in zip(a, b, strict=True))
+    found = statistics.separation(Counts(p, p), Counts(q, q), seed=1)
+    assert found.value == pytest.approx(expected, rel=1e-9)
+
+
+def test_separation_counts_what_lies_outside_the_axis() -> None:
+    edges = np.linspace(0, 1, 5)
+    inside = np.full(100, 0.5)
+    outside = np.full(100, 7.0)
+    found = statistics.separation(counts(inside, edges), counts(outside, edges), seed=1)
+    assert found.value == pytest.approx(1.0)
+
+
+def test_floors_are_what_toys_under_the_null_give() -> None:
+    rng = np.random.default_rng(2)
+    edges, n = np.linspace(-3, 3, 21), 2000
+    values: dict[str, list[float]] = {"separation": [], "kolmogorov": [], "wasserstein": []}
+    floors: dict[str, list[float]] = {name: [] for name in values}
+    for seed in range(60):
+        x, y = rng.normal(size=(2, n))
+        found = {
+            "separation": statistics.separation(counts(x, edges), counts(y, edges), seed=seed),
+            "kolmogorov": statistics.kolmogorov(x, y),
+            "wasserstein": statistics.wasserstein(x, y, seed=seed),
+        }
+        for name, estimate in found.items():
+            values[name].append(estimate.value)
+            floors[name].append(estimate.floor)
+    for name, found_values in values.items():
+        error = np.std(found_values) / math.sqrt(60)
+        assert np.mean(floors[name]) == pytest.approx(np.mean(found_values), abs=4 * error), name
+
+
+@pytest.mark.parametrize("name", ["separation", "kolmogorov", "wasserstein"])
+def test_errors_cover(name: str) -> None:
+    rng = np.random.default_rng(3)
+    edges, n, shift = np.linspace(-3, 4, 21), 2000, 0.5
+    found = []
+    for seed in range(400 if name != "wasserstein" else 250):
+        x, y = rng.normal(size=n), rng.normal(shift, 1, n)
+        if name == "separation":
+            estimate = statistics.separation(counts(x, edges), counts(y, edges), seed=seed)
+        elif name == "kolmogorov":
+            estimate = statistics.kolmogorov(x, y)
+        else:
+            estimate = statistics.wasserstein(x, y, seed=seed)
+        found.append((estimate.value, estimate.error))
+    values, errors = np.array(found).T
+    pulls = (values - values.mean()) / errors
+    assert pulls.std() == pytest.approx(1.0, abs=0.1)
+
+
+def test_analytic_distances_of_shifted_gaussians() -> None:
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=100_000), rng.normal(0.5, 1, 100_000)
+    ks, w1 = statistics.kolmogorov(x, y), statistics.wasserstein(x, y, seed=1)
+    assert ks.value == pytest.approx(2 * scipy.stats.norm.cdf(0.25) - 1, abs=4 * ks.error)
+    assert w1.value == pytest.approx(0.5, abs=4 * w1.error)
+    edges = np.linspace(-5, 5.5, 400)
+    centres = (edges[1:] + edges[:-1]) / 2
+    p, q = scipy.stats.norm.pdf(centres), scipy.stats.norm.pdf(centres, 0.5)
+    expected = 0.5 * np.sum((p - q) ** 2 / (p + q)) * np.diff(edges)[0]
+    found = statistics.separation(counts(x, edges), counts(y, edges), seed=1)
+    assert found.value - found.floor == pytest.approx(expected, rel=0.05)
+
+
+def test_chi_square_is_uniform_under_the_null_of_weighted_histograms() -> None:
+    rng = np.random.default_rng(5)
+    edges = np.concatenate([[-np.inf], np.linspace(-2.5, 2.5, 19), [np.inf]])
+    p_values = []
+    for _ in range(1000):
+        samples = []
+        for number in (1500, 800):
+            x, w = rng.normal(size=number), rng.gamma(4, 0.25, number)
+            samples.append(
+                Counts(
+                    np.histogram(x, edges, weights=w)[0], np.histogram(x, edges, weights=w**2)[0]
+                )
+            )
+        p_values.append(statistics.chi_square(*samples).p_value)
+    assert is_uniform(p_values)
+
+
+def test_chi_square_of_spectra_is_uniform_although_cells_go_together() -> None:
+    rng = np.random.default_rng(6)
+    p_values, naive = [], []
+    for _ in range(1000):
+        samples = []
+        for number in (600, 500):
+            scale = rng.exponential(1.0, (number, 1))
+            cells = scale * rng.exponential(1.0, (number, 30))
+            bins = np.digitize(cells, [0.05, 0.1, 0.2, 0.5, 1, 2, 4])
+            samples.append(
+                np.stack([(bins == b).sum(axis=1) for b in range(8)], axis=1).astype(float)
+            )
+        p_values.append(statistics.clustered_chi_square(*samples).p_value)
+        sums = [s.sum(axis=0) for s in samples]
+        naive.append(statistics.chi_square(*(Counts(s, s) for s in sums)).p_value)
+    assert is_uniform(p_values)
+    assert np.mean(np.array(naive) < 0.05) > 0.3  # counting cells as if they were alone cries wolf
+
+
+def test_merging_leaves_enough_in_every_bin() -> None:
+    rng = np.random.default_rng(7)
+    p, q = rng.poisson(3, (2, 30)).astype(float)
+    groups = statistics.merged([p, q], [p, q])
+    assert min(np.bincount(groups, w).min() for w in (p, q)) >= statistics.FEWEST
+    assert set(np.diff(groups)) <= {0, 1}
+
+
+def test_the_mean_image_has_uniform_p_values_and_finds_a_dead_row() -> None:
+    rng = np.random.default_rng(8)
+
+    def cells(number: int) -> np.ndarray:
+        lit = rng.random((number, 60)) < 0.3
+        return rng.exponential(1.0, (number, 60)) * lit
+
+    null = [pairs.mean_image(cells(400), cells(400))["mean_image"].p_value for _ in range(300)]
+    assert is_uniform(null)
+    dead = cells(400)
+    dead[:, 7] = 0
+    assert pairs.mean_image(cells(400), dead)["mean_image"].p_value < 1e-6
+
+
+def test_frechet_distance_is_scipys_square_root_formula() -> None:
+    rng = np.random.default_rng(9)
+    x = rng.normal(size=(300, 6)) @ rng.normal(size=(6, 6))
+    y = rng.normal(1, 1, (200, 6)) @ rng.normal(size=(6, 6))
+    c1, c2 = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    root = np.real(scipy.linalg.sqrtm(c1 @ c2))
+    expected = np.sum((x.mean(0) - y.mean(0)) ** 2) + np.trace(c1 + c2 - 2 * root)
+    assert frechet.frechet_distance(x, y) == pytest.approx(expected, rel=1e-8)
+
+
+def test_constant_and_repeated_features_have_a_frechet_distance() -> None:
+    x = np.random.default_rng(10).normal(size=(200, 2))
+    double = np.column_stack([x, x[:, 0], np.ones(200)])
+    assert frechet.frechet_distance(double, double) == pytest.approx(0, abs=1e-6)
+
+
+def test_extrapolated_frechet_distance_of_known_gaussians_covers_and_has_no_bias() -> None:
+    rng = np.random.default_rng(11)
+    shift, widths = 0.3, np.linspace(1, 2, 8)
+    expected = shift**2 + np.sum((widths - 1.1 * widths) ** 2)
+    pulls = []
+    for seed in range(60):
+        x = rng.normal(size=(1500, 8)) * widths
+        y = rng.normal(size=(1500, 8)) * widths * 1.1
+        y[:, 0] += shift
+        found = frechet.extrapolated_frechet(x, y, seed=seed)
+        pulls.append((found.value - expected) / found.error)
+        assert abs(found.floor) < 5 * found.floor_error + 0.01
+    assert abs(np.mean(pulls)) < 0.5
+    assert 0.7 < np.std(pulls) < 1.3
+
+
+def test_kernel_distance_is_the_unbiased_double_sum() -> None:
+    rng = np.random.default_rng(12)
+    x, y = rng.normal(size=(2, 150, 4)).astype(np.float32)
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return (a.astype(float) @ b.astype(float).T / 4 + 1) ** 4
+
+    n = len(x)
+    inside = [(kernel(a, a).sum() - np.trace(kernel(a, a))) / (n * (n - 1)) for a in (x, y)]
+    expected = sum(inside) - 2 * kernel(x, y).mean()
+    assert frechet._mmd(x, y) == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    found = frechet.kpd(x.astype(float), x[:, ::-1].astype(float), seed=1)
+    assert abs(found.value) < 5 * found.error
+
+
+def test_auc_is_the_mann_whitney_statistic_and_its_error_covers() -> None:
+    rng = np.random.default_rng(13)
+    a, b = rng.integers(0, 20, 300).astype(float), rng.integers(3, 23, 200).astype(float)
+    u = scipy.stats.mannwhitneyu(b, a).statistic / (300 * 200)
+    assert classifier.area_under_curve(a, b)[0] == pytest.approx(u)
+    true = scipy.stats.norm.cdf(1 / math.sqrt(2))
+    pulls = []
+    for _ in range(400):
+        area, error = classifier.area_under_curve(rng.normal(size=200), rng.normal(1, 1, 200))
+        pulls.append((area - true) / error)
+    assert np.std(pulls) == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_classifier_finds_the_analytic_auc_of_overlapping_gaussians_and_half_under_the_null() -> (
+    None
+):
+    rng = np.random.default_rng(14)
+    x, y, z = rng.normal(size=(3, 4000, 3)).astype(np.float32)
+    y[:, 0] += 1
+    found = classifier.separability(x, y, seed=1)
+    expected = scipy.stats.norm.cdf(1 / math.sqrt(2))
+    assert found.auc == pytest.approx(expected, abs=4 * found.error)
+    assert found.accuracy == pytest.approx(scipy.stats.norm.cdf(0.5), abs=0.03)
+    null = classifier.separability(x, z, seed=2)
+    assert null.auc == pytest.approx(0.5, abs=4 * null.error)
+    assert classifier.separability(x, y, seed=1).auc == found.auc
+
+
+def test_neighbours_of_alike_samples_stand_at_their_floor_and_lost_kinds_are_seen() -> None:
+    rng = np.random.default_rng(15)
+    x, y = rng.normal(size=(2, 4000, 2))
+    alike = neighbours.neighbour_scores(x, y, seed=1)
+    for name, estimate in alike.items():
+        spread = math.hypot(estimate.error, estimate.floor_error)
+        assert abs(estimate.value - estimate.floor) < 5 * spread, name
+    half = neighbours.neighbour_scores(x, y[y[:, 0] > 0], seed=1)
+    assert half["coverage"].value < 0.7 * half["coverage"].floor
+    assert half["recall"].value < 0.7 * half["recall"].floor
+    assert half["precision"].value > 0.95 * half["precision"].floor
+
+
+def test_lost_correlation_is_seen() -> None:
+    rng = np.random.default_rng(16)
+    x = rng.normal(size=(3000, 2))
+    together = np.column_stack([x[:, 0], x[:, 0] * 0.6 + x[:, 1] * 0.8])
+    found = pairs.correlation_distance(together, x, seed=1)
+    assert found.value == pytest.approx(0.6, abs=5 * found.error)
+    same = pairs.correlation_distance(x[::2], x[1::2], seed=1)
+    assert same.value < same.floor + 5 * same.floor_error
+
+
+def test_validation_distance_is_the_sum_of_shifts_in_units_of_the_spread() -> None:
+    rng = np.random.default_rng(17)
+    reference = {"a": 3 * rng.normal(size=50_000), "b": rng.normal(size=50_000)}
+    generated = {"a": reference["a"] + 1.5, "b": reference["b"] - 0.25}
+    assert metrics.validation_distance(reference, generated) == pytest.approx(0.75, rel=0.01)
+    missing = {**reference, "b": np.where(np.arange(50_000) < 5000, np.nan, reference["b"])}
+    assert metrics.validation_distance(reference, missing) > 0.1
+
+
+def test_too_few_events_and_constants_are_gaps_with_their_reason() -> None:
+    schema = Schema({"x": Field(), "y": Field()})
+    events = {"x": np.ones(60), "y": np.random.default_rng(18).normal(size=60)}
+    found = metrics.measure(events, events, observables_for(schema), seed=1, quick=True)
+    reasons = {gap.metric + " " + gap.observable: gap.reason for gap in found.gaps}
+    assert "is 1 in every event" in reasons["distribution x"]
+    assert "needs 200 events" in reasons["auc_high all"]
+    assert {s.observable for s in found.scores} >= {"y"}
+
+
+def test_scores_are_the_same_for_the_same_seed() -> None:
+    rng = np.random.default_rng(19)
+    samples = [{"x": rng.normal(size=500), "y": rng.normal(size=500)} for _ in range(2)]
+    observables = observables_for(Schema({"x": Field(), "y": Field()}))
+    found = [metrics.score(*samples, observables, seed=3, quick=True) for _ in range(2)]
+    assert found[0] == found[1]
+
+
+def test_away_counts_errors_from_the_floor_on_the_bad_side() -> None:
+    one = metrics.Score("wasserstein", "x", 5.0, 3.0, 0.0, 10, 10, floor_error=4.0)
+    assert one.away == pytest.approx(1.0)
+    other = metrics.Score("recall", "all", 0.5, 0.1, 0.9, 10, 10)
+    assert other.away == pytest.approx(4.0)
+
+
+def test_digit_scores_want_images_of_digits() -> None:
+    with pytest.raises(DataError, match=r"\(E, 28, 28\)"):
+        digits.digit_scores(np.zeros((5, 20, 20)))
+
+
+def test_noise_is_not_digits() -> None:
+    noise = np.random.default_rng(20).integers(0, 256, (200, 784)).astype(float)
+    assert not pairs.are_digits(noise)

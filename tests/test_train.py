@@ -1,0 +1,297 @@
+"""Training against what it promises: it learns, the frozen discriminator stays, it goes on bit for bit."""
+
+import dataclasses
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import torch
+
+from hepgan.data.encoding import Encoding, EncodingSettings
+from hepgan.data.schema import Schema
+from hepgan.errors import CheckpointError, HepganError, LayoutError, RunError
+from hepgan.gan import checkpoint
+from hepgan.gan import train as training
+from hepgan.gan.model import GAN, GANSettings, parameters
+from hepgan.gan.train import State, TrainSettings
+from hepgan.gan.view import View
+
+SCHEMA = Schema.from_table({"fields": {"v": {"shape": [2]}}})
+MEAN = np.array([1.5, -0.5])
+COVARIANCE = np.array([[1.0, 0.6], [0.6, 0.5]])
+QUICK = TrainSettings(
+    steps=20, batch_size=32, learning_rate=(1e-3, 1e-3), r1=0.1, r2=0.1,
+    validate_every=5, checkpoint_every=10, log_every=5,
+)  # fmt: skip
+DENSE = GANSettings(
+    latent=(3,),
+    generator="DENSE|16|LRELU, DENSE|N|LINEAR",
+    discriminator="DENSE|16|LRELU, DENSE|1|LINEAR",
+)
+NORMED = dataclasses.replace(
+    DENSE,
+    generator="DENSE|16|LINEAR, BNORM|0.1|1e-5, ACT|RELU, DENSE|N|LINEAR",
+    discriminator="DENSE|16|LINEAR|SN, BNORM|0.1|1e-5, ACT|RELU, DENSE|1|LINEAR",
+)
+
+
+def gaussian(number: int = 4000) -> ak.Array:
+    rng = np.random.default_rng(8)
+    values = rng.multivariate_normal(MEAN, COVARIANCE, number).astype("f4")
+    return ak.zip({"v": values}, depth_limit=1)
+
+
+def started(
+    settings: GANSettings = DENSE, how: TrainSettings = QUICK, *steps: dict[str, Any], seed: int = 1
+) -> tuple[State, View]:
+    events = gaussian()
+    encoding = Encoding.fit(events, SCHEMA, EncodingSettings(steps), seed=seed)
+    x, c = encoding.encode(events, seed=seed)
+    view = View(encoding, {}, x, c)
+    gan = GAN.build(settings, encoding, seed=seed)
+    return training.start(gan, view, x, c, how, seed=seed), view
+
+
+def weights(state: State) -> dict[str, torch.Tensor]:
+    parts = {"g": state.gan.generator, "d": state.gan.discriminator, "a": state.average}
+    return {f"{k}.{n}": t.clone() for k, m in parts.items() for n, t in m.state_dict().items()}
+
+
+def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name, tensor in a.items():
+        assert torch.equal(tensor, b[name]), name
+
+
+@pytest.mark.parametrize("objective", ["relativistic", "non-saturating", "hinge"])
+def test_adversarial_training_finds_a_gaussian(objective: Any) -> None:
+    """A linear generator against a dense discriminator: mean and covariance are known."""
+    how = TrainSettings(
+        steps=1500, batch_size=256, objective=objective, learning_rate=(2e-3, 2e-3), r1=0.5, r2=0.5,
+        ema=0.995, decay=0.1, validate_every=0,
+    )  # fmt: skip
+    linear = dataclasses.replace(
+        DENSE,
+        latent=(2,),
+        generator="DENSE|N|LINEAR",
+        discriminator="DENSE|32|LRELU, DENSE|32|LRELU, DENSE|1|LINEAR",
+    )
+    state, view = started(linear, how)
+    gan, rows = training.train(state, view, how)
+    made = ak.to_numpy(gan.sample(n=20_000, seed=2)["v"])
+    np.testing.assert_allclose(made.mean(0), MEAN, atol=0.12)
+    np.testing.assert_allclose(np.cov(made.T), COVARIANCE, atol=0.15)
+    assert len(rows) == 30
+
+
+def test_generator_step_leaves_the_discriminator_bit_for_bit() -> None:
+    state, view = started(NORMED)
+    batches = iter(state.loader)
+    training.train_step(state, view, batches, QUICK)
+    before = {k: v.clone() for k, v in state.gan.discriminator.state_dict().items()}
+    moments = state.optimizers["discriminator"].state_dict()["state"]
+    saved = {(i, k): v.clone() for i, s in moments.items() for k, v in s.items()}
+    noise = torch.randn(32, 3, requires_grad=True)
+    c = torch.empty(32, 0)
+    with training._frozen(state.gan.discriminator):
+        loss = -state.gan.judge(view(state.gan.generate(noise, c), c), c).mean()
+        training._descend(state, "generator", loss)
+    assert_equal(before, dict(state.gan.discriminator.state_dict()))
+    after = state.optimizers["discriminator"].state_dict()["state"]
+    for (i, k), value in saved.items():
+        assert torch.equal(value, after[i][k])
+    assert all(p.requires_grad for p in state.gan.discriminator.parameters())
+
+
+def test_generator_gradient_is_that_of_the_plain_composition() -> None:
+    state, view = started()
+    noise, c = torch.randn(32, 3), torch.empty(32, 0)
+    g, d = state.gan.generator, state.gan.discriminator
+    plain = torch.autograd.grad(-d(g(noise, c), c).mean(), list(g.parameters()))
+    with training._frozen(d):
+        loss = -state.gan.judge(view(state.gan.generate(noise, c), c), c).mean()
+        through = torch.autograd.grad(loss, list(g.parameters()))
+    for one, other in zip(plain, through, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_noise_is_drawn_afresh_each_step_with_unit_width() -> None:
+    state, _ = started()
+    first, second = training._noise(state, 4000), training._noise(state, 4000)
+    assert not torch.equal(first, second)
+    assert first.std().item() == pytest.approx(1.0, abs=0.03)
+    assert first.shape == (4000, 3)
+
+
+@pytest.mark.parametrize("settings", [DENSE, NORMED], ids=["dense", "normed"])
+def test_resumed_training_equals_uninterrupted(tmp_path: Path, settings: GANSettings) -> None:
+    score = iter(range(100, 0, -1))
+    whole, view = started(settings)
+    training.train(whole, view, QUICK, validate=lambda gan: next(score))
+    half, view = started(settings)
+    score = iter(range(100, 0, -1))
+    short = dataclasses.replace(QUICK, steps=10)
+    # The learning rate follows the whole run's length, so only the loop is cut short.
+    training.train(half, view, short, validate=lambda gan: next(score), folder=tmp_path)
+    again, view = started(settings, seed=1)
+    last = checkpoint.newest(tmp_path)
+    assert last is not None
+    checkpoint.load(again, last)
+    training.train(again, view, QUICK, validate=lambda gan: next(score))
+    assert_equal(weights(whole), weights(again))
+    assert_equal(whole.best, again.best)
+    assert again.best_score == whole.best_score
+
+
+def test_same_seed_trains_the_same() -> None:
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(int(time.time_ns()) % 2**31)
+        state, view = started()
+        training.train(state, view, QUICK)
+        runs.append(weights(state))
+    assert_equal(*runs)
+
+
+def test_best_validation_is_kept() -> None:
+    state, view = started()
+    scores = iter([9.0, 3.0, 1.0, 2.0, 5.0])
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def validate(gan: GAN) -> float:
+        kept.append({k: v.clone() for k, v in gan.generator.state_dict().items()})
+        return next(scores)
+
+    gan, rows = training.train(state, view, QUICK, validate=validate)
+    assert state.best_step == 10
+    assert_equal(dict(gan.generator.state_dict()), kept[2])
+    assert [row["validation"] for row in rows if "validation" in row] == [9.0, 3.0, 1.0, 2.0, 5.0]
+
+
+def test_history_is_written_line_by_line(tmp_path: Path) -> None:
+    state, view = started()
+    _, rows = training.train(state, view, QUICK, folder=tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert lines == rows
+    assert [row["step"] for row in lines] == [5, 10, 15, 20]
+
+
+def test_only_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
+    how = dataclasses.replace(QUICK, checkpoint_every=4, keep=2)
+    state, view = started(how=how)
+    training.train(state, view, how, folder=tmp_path)
+    names = [p.name for p in sorted((tmp_path / "checkpoints").iterdir())]
+    assert names == ["step-00000016.safetensors", "step-00000020.safetensors"]
+
+
+def test_ctrl_c_stops_cleanly_with_a_checkpoint(tmp_path: Path) -> None:
+    how = dataclasses.replace(QUICK, steps=10**6)
+    state, view = started(how=how)
+    threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(training.TrainingStopped, match=r"stopped at step \d+"):
+        training.train(state, view, how, folder=tmp_path)
+    last = checkpoint.newest(tmp_path)
+    assert last is not None
+    assert last.name == f"step-{state.step:08d}.safetensors"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_loss_that_is_not_finite_names_network_step_and_checkpoint(tmp_path: Path) -> None:
+    how = dataclasses.replace(QUICK, steps=400, checkpoint_every=5)
+    state, view = started(how=how)
+
+    def poison(row: training.Row) -> None:
+        if row["step"] == 10:
+            next(state.gan.discriminator.parameters()).data.fill_(float("nan"))
+
+    with pytest.raises(HepganError, match=r"discriminator's loss is nan at step 15.*step-00000010"):
+        training.train(state, view, how, folder=tmp_path, on_row=poison)
+
+
+def test_saved_gan_generates_the_same(tmp_path: Path) -> None:
+    state, view = started(NORMED, QUICK, {"step": "standardise"})
+    gan, _ = training.train(state, view, QUICK)
+    checkpoint.save_gan(gan, tmp_path, tree="events")
+    again, tree = checkpoint.load_gan(tmp_path)
+    assert tree == "events"
+    before, after = gan.sample(n=3000, seed=5), again.sample(n=3000, seed=5)
+    np.testing.assert_allclose(ak.to_numpy(after["v"]), ak.to_numpy(before["v"]), rtol=1e-5)
+
+
+def test_sample_depends_on_the_seed_and_not_on_how_many_are_made() -> None:
+    state, _ = started()
+    gan = state.gan
+    many, few = gan.sample(n=2500, seed=5)["v"], gan.sample(n=1500, seed=5)["v"]
+    np.testing.assert_allclose(ak.to_numpy(many[:1500]), ak.to_numpy(few), rtol=1e-5)
+    assert not np.allclose(ak.to_numpy(gan.sample(n=1500, seed=6)["v"]), ak.to_numpy(few))
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "foreign", "version"])
+def test_damaged_gan_is_refused_with_its_path(tmp_path: Path, damage: str) -> None:
+    state, _ = started()
+    checkpoint.save_gan(state.gan, tmp_path, tree="events")
+    about, weights_ = tmp_path / "gan.json", tmp_path / "generator.safetensors"
+    if damage == "missing":
+        about.unlink()
+    elif damage == "cut":
+        weights_.write_bytes(weights_.read_bytes()[:-20])
+    elif damage == "foreign":
+        about.write_text(about.read_text().replace("DENSE|16|", "DENSE|17|"))
+    else:
+        about.write_text(about.read_text().replace('"version": 1', '"version": 99'))
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
+        checkpoint.load_gan(tmp_path)
+
+
+def test_checkpoint_of_other_networks_is_refused(tmp_path: Path) -> None:
+    state, _ = started()
+    path = checkpoint.save(state, tmp_path, keep=1)
+    other, _ = started(dataclasses.replace(DENSE, latent=(4,)))
+    with pytest.raises(CheckpointError, match="belongs to other networks"):
+        checkpoint.load(other, path)
+
+
+def test_parameters_are_those_of_torch() -> None:
+    state, _ = started()
+    expected = parameters(DENSE, state.gan.encoding)
+    assert expected["generator"] == sum(p.numel() for p in state.gan.generator.parameters())
+    assert expected["discriminator"] == sum(p.numel() for p in state.gan.discriminator.parameters())
+
+
+def test_last_sigmoid_is_left_to_the_objective() -> None:
+    with_sigmoid = dataclasses.replace(DENSE, discriminator="DENSE|16|LRELU, DENSE|1|SIGMOID")
+    a, view = started()
+    b, _ = started(with_sigmoid)
+    x, c = torch.randn(9, 2), torch.empty(9, 0)
+    assert torch.equal(a.gan.judge(view(x, c), c), b.gan.judge(view(x, c), c))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"generator": "DENSE|5|LINEAR"}, LayoutError, "the generator ends with 5 = 5 values, but the event has 2"),
+        ({"discriminator": "DENSE|3|LINEAR"}, LayoutError, "it should give one number"),
+        ({"generator": "DENS|2"}, LayoutError, "DENSE"),
+        ({"input": (1, 28, 28)}, RunError, "should hold the 2 numbers that the discriminator sees"),
+    ],
+)  # fmt: skip
+def test_networks_that_do_not_fit_the_events_are_refused(
+    change: dict[str, Any], error: type[HepganError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        started(dataclasses.replace(DENSE, **change))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"ema": 1.0}, {"learning_rate": (0.0, 1.0)}, {"keep": 0}]
+)
+def test_wrong_training_settings_are_told(wrong: dict[str, Any]) -> None:
+    with pytest.raises(RunError, match=rf"\[train\] {next(iter(wrong))}"):
+        dataclasses.replace(QUICK, **wrong)
