@@ -101,7 +101,7 @@ def test_layout_command_shows_shapes_and_parameters() -> None:
 
 def test_layout_error_has_its_caret() -> None:
     done = hepgan("layout", "DENSE|64|RELUU", "--input", "10")
-    refused(done, "did you mean RELU?", "DENSE|64|RELUU\n", "         ^^^^^")
+    refused(done, "did you mean 'RELU'?", "DENSE|64|RELUU\n", "         ^^^^^")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_layout_error_has_its_caret() -> None:
         (("shape = [2]", "shape = [3]"), ["b"]),
         (("[train]\nsteps", "[train]\nstepz"), ["unknown key 'stepz'", "did you mean 'steps'"]),
         (("seed = 1", "seed = "), ["not valid TOML"]),
-        (("DENSE|8|LRELU", "DENSE|8|LRLU"), ["did you mean LRELU?"]),
+        (("DENSE|8|LRELU", "DENSE|8|LRLU"), ["did you mean 'LRELU'?"]),
         (("range = [1.0, 10.0]", "range = [1.0, 5.0]"), ["lies outside of 1 to 5"]),
     ],
     ids=["tree", "file", "branch", "shape", "key", "toml", "layout", "range"],
@@ -133,7 +133,7 @@ def test_missing_device_is_told(tiny_run: Path, tmp_path: Path) -> None:
 
 
 def test_nan_names_branch_and_entry(tmp_path: Path, tiny_run: Path, tiny_file: Path) -> None:
-    from conftest import tiny_events, write_tiny
+    from tiny import tiny_events, write_tiny
 
     events = tiny_events(500, 3)
     values = np.array(events["a"])
@@ -146,9 +146,8 @@ def test_nan_names_branch_and_entry(tmp_path: Path, tiny_run: Path, tiny_file: P
 
 
 def test_empty_tree_is_told(tmp_path: Path, tiny_run: Path, tiny_file: Path) -> None:
-    from conftest import tiny_events, write_tiny
-
-    write_tiny(tmp_path / "empty.root", tiny_events(0, 3))
+    with uproot.recreate(tmp_path / "empty.root") as file:
+        file.mktree("events", {"energy": "f4", "a": "f4", "b": np.dtype(("f8", (2,)))})
     tiny_run.write_text(tiny_run.read_text().replace(str(tiny_file), str(tmp_path / "empty.root")))
     refused(hepgan("run", tiny_run, "-o", tmp_path / "out"), "empty.root")
     assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ import pytest
 import scipy.stats
 import torch
 import uproot
-from conftest import tiny_events, write_tiny
+from tiny import tiny_events, write_tiny
 
 from hepgan import run as library
 from hepgan.errors import DataError, HepganError, RunError
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, tiny_file: Path) -> Path:
-    from conftest import TINY
+    from tiny import TINY
 
     place = tmp_path_factory.mktemp("run")
     run_file = place / "tiny.toml"

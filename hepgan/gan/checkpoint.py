@@ -143,7 +143,8 @@ def write_tensors(
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        safetensors.torch.save_file(plain, temporary, metadata)
+        # Not save_file, whose files only their owner may read.
+        temporary.write_bytes(safetensors.torch.save(plain, metadata))
         temporary.replace(path)
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error}") from error
