@@ -38,7 +38,7 @@ _PLACES = {
     "write": ("hepgan.data.root", "write"),
 }
 
-__all__ = sorted(_PLACES)
+__all__ = list(_PLACES)
 __version__ = "0.1.0"
 
 

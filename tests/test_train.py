@@ -19,6 +19,7 @@ from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, HepganError, LayoutError, RunError
 from hepgan.gan import checkpoint
 from hepgan.gan import train as training
+from hepgan.gan.history import Row
 from hepgan.gan.model import GAN, GANSettings, parameters
 from hepgan.gan.train import State, TrainSettings
 from hepgan.gan.view import View
@@ -207,7 +208,7 @@ def test_loss_that_is_not_finite_names_network_step_and_checkpoint(tmp_path: Pat
     how = dataclasses.replace(QUICK, steps=400, checkpoint_every=5)
     state, view = started(how=how)
 
-    def poison(row: training.Row) -> None:
+    def poison(row: Row) -> None:
         if row["step"] == 10:
             next(state.gan.discriminator.parameters()).data.fill_(float("nan"))
 

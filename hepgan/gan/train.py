@@ -6,16 +6,12 @@ average by a validation score, writes checkpoints and history, and stops cleanly
 
 import copy
 import dataclasses
-import json
-import logging
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,16 +20,13 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from hepgan.data.loader import UnsupervisedLoader
 from hepgan.errors import HepganError, RunError
-from hepgan.gan import checkpoint
+from hepgan.gan import checkpoint, history
+from hepgan.gan.history import Row
+from hepgan.gan.interrupt import stop_flag
 from hepgan.gan.model import GAN
 from hepgan.gan.objectives import OBJECTIVES, between, one_centred_penalty, zero_centred_penalty
 from hepgan.gan.view import View
 from hepgan.layout.network import frozen_statistics
-
-log = logging.getLogger(__name__)
-
-Row = dict[str, float]
-"""A line of the history: step, seconds, losses, and the validation score where there is one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +167,7 @@ def train(
     batches = _endless(state.loader)
     if state.step == 0 and (row := _first(state, settings, validate, folder, on_row)):
         rows.append(row)
-    with _stop_flag() as stopped:
+    with stop_flag() as stopped:
         while state.step < settings.steps and not stopped.is_set():
             sums += torch.stack(train_step(state, view, batches, settings))
             state.step += 1
@@ -183,7 +176,7 @@ def train(
             score = _validated(state, settings, validate)
             if state.step % settings.log_every == 0 or score is not None:
                 rows.append(_row(state, sums, settings, score, folder))
-                _append(folder, rows[-1])
+                history.append(folder, rows[-1])
                 on_row(rows[-1])
                 sums.zero_()
             if folder and state.step % settings.checkpoint_every == 0:
@@ -315,7 +308,7 @@ def _first(
     if score is None:
         return None
     row: Row = {"step": 0, "seconds": 0.0, "validation": score}
-    _append(folder, row)
+    history.append(folder, row)
     on_row(row)
     return row
 
@@ -340,25 +333,6 @@ def _row(
     return row if score is None else row | {"validation": score}
 
 
-def _append(folder: Path | None, row: Row) -> None:
-    if folder:
-        with (folder / "history.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
-
-def read_history(folder: Path) -> list[Row]:
-    """The rows of ``history.jsonl``; none where there is no such file."""
-    path = folder / "history.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [json.loads(line) for line in lines]
-
-
-def cut_history(folder: Path, step: int) -> None:
-    """Leaves out what ``history.jsonl`` says of steps after ``step``, which are about to be done again."""
-    kept = [row for row in read_history(folder) if row["step"] <= step]
-    checkpoint.write_text(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
-
-
 def _last_words(state: State, folder: Path | None) -> str:
     saved = checkpoint.newest(folder) if folder else None
     return (
@@ -371,24 +345,3 @@ def _last_words(state: State, folder: Path | None) -> str:
 def _endless(loader: UnsupervisedLoader) -> Iterator[tuple[Tensor, ...]]:
     while True:
         yield from loader
-
-
-@contextmanager
-def _stop_flag() -> Iterator[threading.Event]:
-    """A flag that Ctrl-C sets, so that a step is never cut in two; a second Ctrl-C interrupts at once."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-
-    def stop(number: int, frame: Any) -> None:
-        if flag.is_set():
-            raise KeyboardInterrupt
-        flag.set()
-        log.warning("stopping after this step; Ctrl-C again stops at once")
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, before)

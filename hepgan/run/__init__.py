@@ -1,0 +1,30 @@
+"""A run file, and what is done with one: each function does what the command of its name does.
+
+| to | use |
+|---|---|
+| read a preset or a run file | ``load``, ``presets`` |
+| go the whole way: read, train, generate, compare, report | ``run`` |
+| train only | ``train`` |
+| generate with a trained GAN | ``generate`` |
+| compare any ROOT files | ``evaluate`` |
+"""
+
+from hepgan.run.file import DataSettings, EvaluateSettings, Run, as_toml, load, presets
+from hepgan.run.judging import evaluate, generate, run
+from hepgan.run.training import Prepared, device_of, prepare, train
+
+__all__ = [
+    "DataSettings",
+    "EvaluateSettings",
+    "Prepared",
+    "Run",
+    "as_toml",
+    "device_of",
+    "evaluate",
+    "generate",
+    "load",
+    "prepare",
+    "presets",
+    "run",
+    "train",
+]

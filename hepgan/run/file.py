@@ -1,0 +1,141 @@
+"""Run files: TOML tables as frozen dataclasses, the presets, and the way back."""
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from hepgan.data.encoding import EncodingSettings
+from hepgan.data.schema import Schema
+from hepgan.errors import RunError, did_you_mean
+from hepgan.evaluate.geometry import LayerGeometry
+from hepgan.gan.model import GANSettings
+from hepgan.gan.train import TrainSettings
+from hepgan.tables import from_table, to_table
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """The table ``[data]``.
+
+    Attributes:
+        files: Paths, globs, ``path:tree``, URLs, or ``sample:mnist.root`` and ``sample:showers.root``.
+        tree: The tree, where a file has several.
+        select: An expression of branches; events where it is false are left out.
+        validation: Share of the events that choose the weights that are kept.
+        test: Share of the events that training never sees and that generated ones are compared with.
+    """
+
+    files: tuple[str, ...]
+    tree: str | None = None
+    select: str | None = None
+    validation: float = 0.1
+    test: float = 0.2
+
+    def __post_init__(self) -> None:
+        if min(self.validation, self.test) <= 0 or self.validation + self.test >= 1:
+            raise RunError(
+                f"[data] validation = {self.validation} and test = {self.test} should be positive and leave a rest to train on"
+            )
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of each split."""
+        rest = 1 - self.validation - self.test
+        return {"train": rest, "validation": self.validation, "test": self.test}
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateSettings:
+    """The table ``[evaluate]``.
+
+    Attributes:
+        quick: A small classifier, trained once, instead of the CaloChallenge's, trained three times.
+    """
+
+    quick: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run file.
+
+    Attributes:
+        seed: Of everything random.
+        purpose: What it is for, in a sentence.
+    """
+
+    seed: int
+    data: DataSettings
+    schema: Schema
+    encoding: EncodingSettings
+    gan: GANSettings
+    train: TrainSettings
+    geometry: Mapping[str, LayerGeometry] = dataclasses.field(default_factory=dict)
+    evaluate: EvaluateSettings = EvaluateSettings()
+    purpose: str = ""
+
+
+def presets() -> dict[str, str]:
+    """The run files that come with the package: name -> purpose."""
+    folder = resources.files("hepgan.presets")
+    found = sorted(p.name for p in folder.iterdir() if p.name.endswith(".toml"))
+    return {
+        name.removesuffix(".toml"): str(
+            tomllib.loads(folder.joinpath(name).read_text(encoding="utf-8")).get("purpose", "")
+        )
+        for name in found
+    }
+
+
+def load(source: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> Run:
+    """A preset by its name, or a run file by its path.
+
+    Args:
+        source: ``showers``, or ``my.toml``.
+        overrides: Values by dotted key, such as ``{"train.steps": 2000}``.
+
+    Raises:
+        RunError: no such preset or file, no TOML, an unknown key, or a value of another type.
+    """
+    table = _read_table(source)
+    for key, value in (overrides or {}).items():
+        _set(table, key, value)
+    return from_table(Run, table, where="run file")
+
+
+def _read_table(source: str | os.PathLike[str]) -> dict[str, Any]:
+    name, path = os.fspath(source), Path(source)
+    known = presets()
+    if name in known:
+        text = (
+            resources.files("hepgan.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+        )
+    elif path.is_file():
+        text = path.read_text(encoding="utf-8")
+    else:
+        hint = did_you_mean(name, known) or f"; the presets are {', '.join(known)}"
+        raise RunError(f"there is no preset and no run file '{name}'{hint}")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RunError(f"{name} is not valid TOML: {error}") from error
+
+
+def _set(table: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise RunError(f"--set {key}: '{part}' is a value, not a table")
+    table[last] = value
+
+
+def as_toml(run: Run) -> str:
+    """The run file that gives ``run``, with every default written out."""
+    return tomli_w.dumps(to_table(run))

@@ -1,0 +1,214 @@
+"""From a trained GAN, or from any ROOT files, to generated events, scores and a report."""
+
+import datetime as dt
+import os
+import platform
+import tomllib
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hepgan.data import root
+from hepgan.data.schema import Schema
+from hepgan.errors import DataError
+from hepgan.evaluate.geometry import LayerGeometry
+from hepgan.gan import checkpoint, history
+from hepgan.gan.model import GAN, Condition, parameters
+from hepgan.run.file import EvaluateSettings, Run, load, presets
+from hepgan.run.training import Tick, check_folder, train
+
+if TYPE_CHECKING:
+    from hepgan.evaluate.verdict import Verdict
+
+
+def generate(
+    folder: Path,
+    output: Path,
+    *,
+    n: int | None,
+    seed: int,
+    conditions: Mapping[str, Condition] | None = None,
+    conditions_from: str | None = None,
+    device: torch.device,
+    tick: Tick = lambda text, share, remark: None,
+) -> int:
+    """Events of the GAN in ``folder`` as a ROOT file with the tree, branches and types that it was trained on.
+
+    Args:
+        folder: Of a run that has been trained.
+        output: A new ROOT file.
+        n: How many events; not needed with ``conditions_from``.
+        seed: The same seed gives the same events on the same device.
+        conditions: As in ``GAN.sample``.
+        conditions_from: A ROOT file with the conditions' branches; an event is made for each of its first ``n`` entries.
+        device: Where.
+        tick: Told of the progress.
+
+    Returns:
+        How many events were written.
+
+    Raises:
+        HepganError: no GAN there, the file exists, or the conditions do not fit.
+    """
+    gan, tree = checkpoint.load_gan(folder, device=device)
+    given: dict[str, Condition] = dict(conditions or {})
+    if conditions_from:
+        given |= _read_conditions(conditions_from, gan.encoding.schema, n)
+        n = None
+    total = n or max((len(v) for v in given.values() if isinstance(v, np.ndarray)), default=0)
+    root.write(
+        output,
+        _counted(gan.sample_blocks(given, n=n, seed=seed), total, tick),
+        gan.encoding.schema,
+        tree=tree,
+    )
+    return total
+
+
+def _read_conditions(
+    file: str, schema: Schema, n: int | None
+) -> dict[str, npt.NDArray[np.float64]]:
+    if not schema.conditions:
+        raise DataError("the GAN takes no conditions; leave out --conditions-from")
+    events = root.read(file, Schema(schema.conditions), stop=n)
+    return {
+        name: np.asarray(ak.to_numpy(events[name]), dtype=np.float64) for name in schema.conditions
+    }
+
+
+def _counted(parts: Iterator[ak.Array], total: int, tick: Tick) -> Iterator[ak.Array]:
+    done = 0
+    for part in parts:
+        yield part
+        done += len(part)
+        tick("generating", done / max(total, 1), f"{done:,} events")
+
+
+def evaluate(
+    reference: str,
+    generated: Mapping[str, str],
+    folder: Path,
+    *,
+    seed: int,
+    config: str | None = None,
+    quick: bool = False,
+    device: torch.device,
+    tick: Tick = lambda text, share, remark: None,
+) -> "Verdict":
+    """Compares ROOT files with a reference file and leaves ``report.html``, ``scores.json`` and ``plots/`` in ``folder``.
+
+    What an event is comes from the run file ``config``; without one from ``run.toml`` beside the first generated file, from
+    the first preset that fits the reference, or else from the reference's own branches.
+
+    Raises:
+        HepganError: a file cannot be read, the files do not fit each other, or the folder is not empty.
+    """
+    check_folder(folder, None)
+    schema, geometry = _meant(reference, generated, config)
+    tick("reading", 0.0, "")
+    events = root.read(reference, schema)
+    samples = {name: root.read(path, schema) for name, path in generated.items()}
+    settings = EvaluateSettings(quick)
+    about = provenance(seed, device) | {"reference": reference, **generated}
+    folder.mkdir(parents=True, exist_ok=True)
+    return _judged(events, samples, schema, geometry, folder, settings, seed, about, device, tick)
+
+
+def _meant(
+    reference: str, generated: Mapping[str, str], config: str | None
+) -> tuple[Schema, Mapping[str, LayerGeometry]]:
+    """Schema and geometry that two files are compared with."""
+    beside = Path(next(iter(generated.values()))).parent / "run.toml"
+    if config or beside.is_file():
+        chosen = load(config or beside)
+        return root.resolve(reference, chosen.schema), chosen.geometry
+    for name in presets():
+        preset = load(name)
+        try:
+            return root.resolve(reference, preset.schema), preset.geometry
+        except DataError:
+            continue
+    table = tomllib.loads(root.propose(root.inspect(reference)[0]))
+    return root.resolve(reference, Schema.from_table(table["schema"])), {}
+
+
+def run(
+    run: Run,
+    folder: Path,
+    *,
+    device: torch.device,
+    resume: bool = False,
+    tick: Tick = lambda text, share, remark: None,
+) -> "Verdict":
+    """The whole way: ``train``, then an event generated for each test event, and the two compared.
+
+    Beside what ``train`` leaves, ``folder`` gets ``generated.root``, ``scores.json``, ``plots/`` and ``report.html``.
+
+    Raises:
+        HepganError: as ``train``.
+    """
+    gan, prepared = train(run, folder, device=device, resume=resume, tick=tick)
+    reference, schema = prepared.splits["test"], gan.encoding.schema
+    given = {name: ak.to_numpy(reference[name]) for name in schema.conditions}
+    parts = gan.sample_blocks(given, n=len(reference), seed=run.seed + 1)
+    blocks = list(_counted(parts, len(reference), tick))
+    root.write(folder / "generated.root", blocks, schema, tree=prepared.tree, overwrite=resume)
+    return _judged(
+        reference, {"generated": ak.concatenate(blocks)}, schema, run.geometry, folder,
+        run.evaluate, run.seed, provenance(run.seed, device) | about_gan(run, gan), device, tick,
+    )  # fmt: skip
+
+
+def _judged(
+    reference: ak.Array,
+    samples: Mapping[str, ak.Array],
+    schema: Schema,
+    geometry: Mapping[str, LayerGeometry],
+    folder: Path,
+    settings: EvaluateSettings,
+    seed: int,
+    about: Mapping[str, str],
+    device: torch.device,
+    tick: Tick,
+) -> "Verdict":
+    from hepgan.evaluate import judge  # here: it pulls in matplotlib
+
+    verdict: Verdict = judge(
+        reference, samples, schema, geometry, folder,
+        seed=seed, quick=settings.quick, provenance=about, history=history.read(folder),
+        device=str(device), tick=lambda text, share: tick(text, share, ""),
+    )  # fmt: skip
+    return verdict
+
+
+def provenance(seed: int, device: torch.device) -> dict[str, str]:
+    """What a report says of how it came about."""
+    packages = ("hepgan", "torch", "numpy", "awkward", "uproot", "hist")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    return {
+        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "seed": str(seed),
+        "device": f"{device} {name}".strip(),
+        "cores": str(os.cpu_count()),
+        "python": platform.python_version(),
+        **{package: metadata.version(package) for package in packages},
+    }
+
+
+def about_gan(run: Run, gan: GAN) -> dict[str, str]:
+    """What a report says of the GAN and its training."""
+    counts = parameters(run.gan, gan.encoding, seen=gan.seen)
+    generator, discriminator = run.gan.layouts
+    return {
+        "data": ", ".join(run.data.files),
+        "generator": f"{generator} ({counts['generator']:,} parameters)",
+        "discriminator": f"{discriminator} ({counts['discriminator']:,} parameters)",
+        "objective": run.train.objective,
+        "steps": f"{run.train.steps:,} of {run.train.batch_size} events",
+    }

@@ -1,0 +1,194 @@
+"""From a run file to a trained GAN in a run folder."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import awkward as ak
+import torch
+
+from hepgan.data import root
+from hepgan.data.encoding import Encoding
+from hepgan.data.loader import read_splits
+from hepgan.data.schema import Schema
+from hepgan.errors import RunError
+from hepgan.evaluate import digits, frechet, metrics
+from hepgan.evaluate.observables import arrays, observables_for
+from hepgan.evaluate.observables import evaluate as evaluate_observables
+from hepgan.evaluate.pairs import SURE
+from hepgan.gan import checkpoint, history
+from hepgan.gan import train as training
+from hepgan.gan.history import Row
+from hepgan.gan.model import GAN
+from hepgan.gan.view import View, shown
+from hepgan.run.file import DataSettings, Run, as_toml
+
+log = logging.getLogger(__name__)
+
+Tick = Callable[[str, float, str], None]
+"""Told what is going on, what share of it is done, and a remark."""
+
+
+class Prepared(NamedTuple):
+    """All that a run needs before anything is written."""
+
+    splits: dict[str, ak.Array]
+    view: View
+    state: training.State
+    tree: str
+
+
+def prepare(run: Run, *, device: torch.device) -> Prepared:
+    """Reads the events, fits the encoding to the training split and builds the networks; writes nothing.
+
+    Raises:
+        HepganError: the data, the encoding or a layout does not fit.
+    """
+    run.gan.layouts  # noqa: B018  a typing error in a layout is told before data are read
+    schema = root.resolve(list(run.data.files), run.schema, tree=run.data.tree)
+    splits = read_splits(
+        list(run.data.files), schema, run.data.shares, tree=run.data.tree, select=run.data.select
+    )
+    encoding = Encoding.fit(splits["train"], schema, run.encoding, seed=run.seed)
+    x, c = (t.to(device) for t in encoding.encode(splits["train"], seed=run.seed))
+    sees = run.gan.discriminator_sees
+    observables = shown(schema, run.geometry) if "observables" in sees else {}
+    view = View(encoding.to(device), observables, x, c, event="event" in sees).to(device)
+    gan = GAN.build(run.gan, encoding, seed=run.seed, device=device, seen=view.size)
+    state = training.start(gan, view, x, c, run.train, seed=run.seed)
+    return Prepared(splits, view, state, tree_name(run.data))
+
+
+def tree_name(data: DataSettings) -> str:
+    """The tree that is read, which generated files take over."""
+    source = root.sources(list(data.files), tree=data.tree)[0]
+    return source.tree or root.inspect(source.path, entries=0)[0].name
+
+
+def device_of(name: str) -> torch.device:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:1`` as a device.
+
+    Raises:
+        RunError: it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise RunError(f"'{name}' is no device; choose auto, cpu or cuda") from error
+    if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
+        raise RunError(f"the device '{name}' is not there; choose cpu or auto")
+    return device
+
+
+def train(
+    run: Run,
+    folder: Path,
+    *,
+    device: torch.device,
+    resume: bool = False,
+    tick: Tick = lambda text, share, remark: None,
+) -> tuple[GAN, Prepared]:
+    """Trains and leaves ``run.toml``, ``history.jsonl``, ``checkpoints/``, ``generator.safetensors`` and ``gan.json`` in ``folder``.
+
+    Args:
+        run: What to train.
+        folder: A new or empty folder; with ``resume`` the folder of the same run.
+        device: Where.
+        resume: Go on from the last checkpoint.
+        tick: Told of the progress.
+
+    Raises:
+        RunError: the folder holds something else.
+        HepganError: as ``prepare``, or training fails.
+    """
+    check_folder(folder, run if resume else None)
+    tick("reading and encoding", 0.0, "")
+    prepared = prepare(run, device=device)
+    folder.mkdir(parents=True, exist_ok=True)
+    if resume and (last := checkpoint.newest(folder)):
+        checkpoint.load(prepared.state, last)
+        history.cut(folder, prepared.state.step)
+    checkpoint.write_text(folder / "run.toml", as_toml(run))
+    tick("training", prepared.state.step / run.train.steps, "")
+    gan, _ = training.train(
+        prepared.state,
+        prepared.view,
+        run.train,
+        validate=validation(prepared, run),
+        folder=folder,
+        on_row=lambda row: tick("training", row["step"] / run.train.steps, remark(row)),
+    )
+    checkpoint.save_gan(gan, folder, tree=prepared.tree)
+    return gan, prepared
+
+
+def remark(row: Row) -> str:
+    """Losses and the validation score of a history row, for a progress bar."""
+    names = {"discriminator_loss": "D", "generator_loss": "G", "validation": "validation"}
+    return "  ".join(f"{text} {row[name]:.3f}" for name, text in names.items() if name in row)
+
+
+def check_folder(folder: Path, run: Run | None) -> None:
+    """A new or empty folder, or with ``run`` the folder of that very run.
+
+    Raises:
+        RunError: it holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; choose another folder with -o")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if run is None:
+        raise RunError(
+            f"{folder} is not empty; choose another folder with -o, or go on with --resume"
+        )
+    written = folder / "run.toml"
+    if not written.is_file() or written.read_text(encoding="utf-8") != as_toml(run):
+        raise RunError(f"{folder} holds another run; choose another folder with -o")
+
+
+def validation(prepared: Prepared, run: Run) -> Callable[[GAN], float]:
+    """A GAN's distance from the validation split, for ``training.train``.
+
+    Summed W1 of the observables in widths of the reference; for digits, which observables hardly tell from
+    scribbles, the Fréchet distance in the digit classifier's features.
+    """
+    reference = prepared.splits["validation"]
+    given = {name: ak.to_numpy(reference[name]) for name in run.schema.conditions}
+    distance = digit_distance(reference, run.schema) or observable_distance(reference, run)
+
+    def score(gan: GAN) -> float:
+        return distance(gan.sample(given, n=len(reference), seed=run.seed))
+
+    return score
+
+
+def observable_distance(reference: ak.Array, run: Run) -> Callable[[ak.Array], float]:
+    """Events -> summed W1 of their observables to those of ``reference``, in widths of the reference."""
+    observables = observables_for(run.schema, run.geometry)
+    expected = evaluate_observables(arrays(reference, run.schema.all), observables)
+
+    def distance(events: ak.Array) -> float:
+        found = evaluate_observables(arrays(events, run.schema.all), observables)
+        return metrics.validation_distance(expected, found)
+
+    return distance
+
+
+def digit_distance(reference: ak.Array, schema: Schema) -> Callable[[ak.Array], float] | None:
+    """Events -> Fréchet distance of digits to those of ``reference``; ``None`` where ``reference`` are no digits."""
+    if [field.shape for field in schema.fields.values()] != [(28, 28)]:
+        return None
+    (name,) = schema.fields
+    expected = digits.digit_scores(ak.to_numpy(reference[name]))
+    if expected.confidence < SURE:
+        return None
+
+    def distance(events: ak.Array) -> float:
+        found = digits.digit_scores(ak.to_numpy(events[name]))
+        return frechet.frechet_distance(expected.features, found.features)
+
+    return distance
