@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import awkward as ak
+import numpy as np
 import torch
 
 from hepgan.data import root
@@ -25,6 +26,9 @@ from hepgan.gan.view import View, shown
 from hepgan.run.file import DataSettings, Run, as_toml
 
 log = logging.getLogger(__name__)
+
+VALIDATED = 5000
+"""About so many generated events make a validation score."""
 
 Tick = Callable[[str, float, str], None]
 """Told what is going on, what share of it is done, and a remark."""
@@ -157,11 +161,15 @@ def validation(prepared: Prepared, run: Run) -> Callable[[GAN], float]:
     scribbles, the Fréchet distance in the digit classifier's features.
     """
     reference = prepared.splits["validation"]
-    given = {name: ak.to_numpy(reference[name]) for name in run.schema.conditions}
+    # Several generated events for each reference event: the reference's own fluctuations are the same in every score.
+    copies = max(1, VALIDATED // len(reference))
+    given = {
+        name: np.tile(ak.to_numpy(reference[name]), copies) for name in run.schema.conditions
+    }
     distance = digit_distance(reference, run.schema) or observable_distance(reference, run)
 
     def score(gan: GAN) -> float:
-        return distance(gan.sample(given, n=len(reference), seed=run.seed))
+        return distance(gan.sample(given, n=copies * len(reference), seed=run.seed))
 
     return score
 

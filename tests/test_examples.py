@@ -1,0 +1,46 @@
+"""The examples in a short form, each in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import uproot
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run_example(name: str, *arguments: object) -> str:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *map(str, arguments)],
+        capture_output=True, text=True, check=False, timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_mnist_example(tmp_path: Path) -> None:
+    out = tmp_path / "mnist"
+    text = run_example("01_mnist.py", out, "train.steps=4", "train.validate_every=0")
+    assert "generator:     DENSE|64*7*7" in text
+    with uproot.open(out / "hundred.root") as file:
+        images = file["mnist"]["image"].array(library="np")
+    assert images.shape == (100, 28, 28)
+    assert images.dtype == "uint8"
+    assert (out / "report.html").is_file()
+
+
+def test_showers_example(tmp_path: Path) -> None:
+    out = tmp_path / "showers"
+    text = run_example("02_showers.py", out, "train.steps=4", "train.validate_every=0")
+    rows = [line.split() for line in text.splitlines() if "…" in line]
+    assert len(rows) == 3
+    for row in rows:
+        assert abs(float(row[-1]) - float(row[-2])) < 0.01
+    with uproot.open(out / "made.root") as file:
+        assert file["showers"]["layer_0"].array(library="np").shape[1:] == (3, 96)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("0?_*.py")), ids=lambda path: path.name)
+def test_examples_are_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 50
