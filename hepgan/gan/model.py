@@ -145,7 +145,6 @@ class GAN:
         Raises:
             DataError: a condition is missing, unknown or outside the range that was trained, or ``n`` is not clear.
 
-        >>> # gan.sample({"energy": 50.0}, n=1000, seed=1)
         """
         return ak.concatenate(list(self.sample_blocks(conditions, n=n, seed=seed)))
 

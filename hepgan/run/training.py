@@ -51,9 +51,7 @@ def prepare(run: Run, *, device: torch.device) -> Prepared:
     """
     run.gan.layouts  # noqa: B018  a typing error in a layout is told before data are read
     schema = root.resolve(list(run.data.files), run.schema, tree=run.data.tree)
-    splits = read_splits(
-        list(run.data.files), schema, run.data.shares, tree=run.data.tree, select=run.data.select
-    )
+    splits = read_events(run)
     encoding = Encoding.fit(splits["train"], schema, run.encoding, seed=run.seed)
     x, c = (t.to(device) for t in encoding.encode(splits["train"], seed=run.seed))
     sees = run.gan.discriminator_sees
@@ -62,6 +60,14 @@ def prepare(run: Run, *, device: torch.device) -> Prepared:
     gan = GAN.build(run.gan, encoding, seed=run.seed, device=device, seen=view.size)
     state = training.start(gan, view, x, c, run.train, seed=run.seed)
     return Prepared(splits, view, state, tree_name(run.data))
+
+
+def read_events(run: Run) -> dict[str, ak.Array]:
+    """The events of a run by split: ``train``, ``validation`` and ``test``. The same for every seed."""
+    data = run.data
+    return read_splits(
+        list(data.files), run.schema, data.shares, tree=data.tree, select=data.select
+    )
 
 
 def tree_name(data: DataSettings) -> str:
@@ -123,16 +129,19 @@ def train(
         run.train,
         validate=validation(prepared, run),
         folder=folder,
-        on_row=lambda row: tick("training", row["step"] / run.train.steps, remark(row)),
+        on_row=lambda row: tick(
+            "training", row["step"] / run.train.steps, remark(row, run.train.steps)
+        ),
     )
     checkpoint.save_gan(gan, folder, tree=prepared.tree)
     return gan, prepared
 
 
-def remark(row: Row) -> str:
-    """Losses and the validation score of a history row, for a progress bar."""
+def remark(row: Row, steps: int) -> str:
+    """Step, losses and validation score of a history row, for a progress bar."""
     names = {"discriminator_loss": "D", "generator_loss": "G", "validation": "validation"}
-    return "  ".join(f"{text} {row[name]:.3f}" for name, text in names.items() if name in row)
+    numbers = [f"{text} {row[name]:.3f}" for name, text in names.items() if name in row]
+    return "  ".join([f"step {int(row['step']):,} of {steps:,}", *numbers])
 
 
 def check_folder(folder: Path, run: Run | None) -> None:
@@ -163,9 +172,7 @@ def validation(prepared: Prepared, run: Run) -> Callable[[GAN], float]:
     reference = prepared.splits["validation"]
     # Several generated events for each reference event: the reference's own fluctuations are the same in every score.
     copies = max(1, VALIDATED // len(reference))
-    given = {
-        name: np.tile(ak.to_numpy(reference[name]), copies) for name in run.schema.conditions
-    }
+    given = {name: np.tile(ak.to_numpy(reference[name]), copies) for name in run.schema.conditions}
     distance = digit_distance(reference, run.schema) or observable_distance(reference, run)
 
     def score(gan: GAN) -> float:

@@ -1,1 +1,0 @@
-"""coffea processors. The only room that imports coffea."""
