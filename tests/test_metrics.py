@@ -274,13 +274,26 @@ def test_lost_correlation_is_seen() -> None:
     assert same.value < same.floor + 5 * same.floor_error
 
 
-def test_validation_distance_is_the_sum_of_shifts_in_units_of_the_spread() -> None:
+def test_validation_distance_of_shifts_is_their_sum_of_squares_in_units_of_the_spread() -> None:
     rng = np.random.default_rng(17)
     reference = {"a": 3 * rng.normal(size=50_000), "b": rng.normal(size=50_000)}
     generated = {"a": reference["a"] + 1.5, "b": reference["b"] - 0.25}
-    assert metrics.validation_distance(reference, generated) == pytest.approx(0.75, rel=0.01)
+    expected = 0.5**2 + 0.25**2
+    assert metrics.validation_distance(reference, generated) == pytest.approx(expected, rel=0.01)
+    assert metrics.validation_distance(reference, reference) == pytest.approx(0, abs=1e-6)
     missing = {**reference, "b": np.where(np.arange(50_000) < 5000, np.nan, reference["b"])}
-    assert metrics.validation_distance(reference, missing) > 0.1
+    assert metrics.validation_distance(reference, missing) > 0.05
+
+
+def test_validation_distance_sees_a_lost_correlation() -> None:
+    rng = np.random.default_rng(18)
+    u, v = rng.normal(size=(2, 20_000))
+    reference = {"a": u, "b": 0.8 * u + 0.6 * v}
+    lost = {"a": u, "b": rng.permutation(reference["b"])}
+    # Two unit Gaussians of correlations r and q: tr(S1 + S2 - 2 sqrt(S1 S2)), where S1 and S2 commute.
+    r, q = (np.corrcoef(u, sample["b"])[0, 1] for sample in (reference, lost))
+    expected = 4 - 2 * (np.sqrt((1 + r) * (1 + q)) + np.sqrt((1 - r) * (1 - q)))
+    assert metrics.validation_distance(reference, lost) == pytest.approx(expected, rel=0.01)
 
 
 def test_too_few_events_and_constants_are_gaps_with_their_reason() -> None:

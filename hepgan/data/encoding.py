@@ -98,6 +98,8 @@ class Encoding:
         steps: list[Step] = []
         for i, table in enumerate(settings.steps):
             step = _fit_step(table, x, c, columns, noise, where=f"encoding.steps[{i}]")
+            # As they are saved, so that a loaded encoding is the same to the last bit.
+            step = _converted(step, torch.float32)
             x = step.encode(x, c, noise)
             steps.append(step)
         return cls(schema, settings.conditions, tuple(steps), x.shape[1])
@@ -158,7 +160,7 @@ class Encoding:
 
     def to(self, device: torch.device | str) -> "Encoding":
         """The same encoding with its constants on ``device``."""
-        return dataclasses.replace(self, steps=tuple(_moved(step, device) for step in self.steps))
+        return dataclasses.replace(self, steps=tuple(_converted(s, device) for s in self.steps))
 
     def pack(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What ``unpack`` takes: a table for JSON and the tensors that it names."""
@@ -305,14 +307,16 @@ def _fit_step(
     return typing.cast(Step, fit(x, c, columns, noise, **values))
 
 
-def _moved(record: Any, device: torch.device | str) -> Any:
+def _converted(record: Any, to: torch.device | str | torch.dtype) -> Any:
+    """A step with its tensors on another device, or its floating-point tensors of another type."""
     changes = {}
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
         if isinstance(value, Tensor):
-            changes[field.name] = value.to(device)
+            plain = isinstance(to, torch.dtype) and not value.is_floating_point()
+            changes[field.name] = value if plain else value.to(to)
         elif dataclasses.is_dataclass(value):
-            changes[field.name] = _moved(value, device)
+            changes[field.name] = _converted(value, to)
     return dataclasses.replace(record, **changes)
 
 
@@ -322,7 +326,7 @@ def _pack(record: Any, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any
     for field in dataclasses.fields(record):
         value, place = getattr(record, field.name), f"{prefix}.{field.name}"
         if isinstance(value, Tensor):
-            tensors[place] = value.float() if value.is_floating_point() else value
+            tensors[place] = value
             table[field.name] = {"tensor": place}
         elif type(value) in names:
             table[field.name] = _pack(value, place, tensors)

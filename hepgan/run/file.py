@@ -67,6 +67,8 @@ class Run:
 
     Attributes:
         seed: Of everything random.
+        threads: CPU threads of torch, 0 for torch's own choice. Results depend on them in the last digits, so that
+            the same seed gives the same events only with the same number.
         purpose: What it is for, in a sentence.
     """
 
@@ -78,6 +80,7 @@ class Run:
     train: TrainSettings
     geometry: Mapping[str, LayerGeometry] = dataclasses.field(default_factory=dict)
     evaluate: EvaluateSettings = EvaluateSettings()
+    threads: int = 0
     purpose: str = ""
 
 

@@ -21,7 +21,7 @@ from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.gan import checkpoint, history
 from hepgan.gan.model import GAN, Condition, parameters
 from hepgan.run.file import EvaluateSettings, Run, load, presets
-from hepgan.run.training import Tick, check_folder, train
+from hepgan.run.training import Tick, check_folder, cpu_threads, train
 
 if TYPE_CHECKING:
     from hepgan.evaluate.verdict import Verdict
@@ -156,13 +156,14 @@ def run(
     gan, prepared = train(run, folder, device=device, resume=resume, tick=tick)
     reference, schema = prepared.splits["test"], gan.encoding.schema
     given = {name: ak.to_numpy(reference[name]) for name in schema.conditions}
-    parts = gan.sample_blocks(given, n=len(reference), seed=run.seed + 1)
-    blocks = list(_counted(parts, len(reference), tick))
-    root.write(folder / "generated.root", blocks, schema, tree=prepared.tree, overwrite=resume)
-    return _judged(
-        reference, {"generated": ak.concatenate(blocks)}, schema, run.geometry, folder,
-        run.evaluate, run.seed, provenance(run.seed, device) | about_gan(run, gan), device, tick,
-    )  # fmt: skip
+    with cpu_threads(run.threads):
+        parts = gan.sample_blocks(given, n=len(reference), seed=run.seed + 1)
+        blocks = list(_counted(parts, len(reference), tick))
+        root.write(folder / "generated.root", blocks, schema, tree=prepared.tree, overwrite=resume)
+        return _judged(
+            reference, {"generated": ak.concatenate(blocks)}, schema, run.geometry, folder,
+            run.evaluate, run.seed, provenance(run.seed, device) | about_gan(run, gan), device, tick,
+        )  # fmt: skip
 
 
 def _judged(

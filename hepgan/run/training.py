@@ -1,7 +1,8 @@
 """From a run file to a trained GAN in a run folder."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +15,9 @@ from hepgan.data.encoding import Encoding
 from hepgan.data.loader import read_splits
 from hepgan.data.schema import Schema
 from hepgan.errors import RunError
-from hepgan.evaluate import digits, frechet, metrics
+from hepgan.evaluate import digits, frechet, metrics, pairs
 from hepgan.evaluate.observables import arrays, observables_for
 from hepgan.evaluate.observables import evaluate as evaluate_observables
-from hepgan.evaluate.pairs import SURE
 from hepgan.gan import checkpoint, history
 from hepgan.gan import train as training
 from hepgan.gan.history import Row
@@ -116,6 +116,13 @@ def train(
     """
     check_folder(folder, run if resume else None)
     tick("reading and encoding", 0.0, "")
+    with cpu_threads(run.threads):
+        return _train(run, folder, device, resume, tick)
+
+
+def _train(
+    run: Run, folder: Path, device: torch.device, resume: bool, tick: Tick
+) -> tuple[GAN, Prepared]:
     prepared = prepare(run, device=device)
     folder.mkdir(parents=True, exist_ok=True)
     if resume and (last := checkpoint.newest(folder)):
@@ -135,6 +142,17 @@ def train(
     )
     checkpoint.save_gan(gan, folder, tree=prepared.tree)
     return gan, prepared
+
+
+@contextmanager
+def cpu_threads(number: int) -> Iterator[None]:
+    """Torch with so many CPU threads while it lasts; 0 leaves them as they are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def remark(row: Row, steps: int) -> str:
@@ -166,8 +184,8 @@ def check_folder(folder: Path, run: Run | None) -> None:
 def validation(prepared: Prepared, run: Run) -> Callable[[GAN], float]:
     """A GAN's distance from the validation split, for ``training.train``.
 
-    Summed W1 of the observables in widths of the reference; for digits, which observables hardly tell from
-    scribbles, the Fréchet distance in the digit classifier's features.
+    The Fréchet distance of the observables; for digits, which observables hardly tell from scribbles, that of the
+    digit classifier's features.
     """
     reference = prepared.splits["validation"]
     # Several generated events for each reference event: the reference's own fluctuations are the same in every score.
@@ -182,7 +200,7 @@ def validation(prepared: Prepared, run: Run) -> Callable[[GAN], float]:
 
 
 def observable_distance(reference: ak.Array, run: Run) -> Callable[[ak.Array], float]:
-    """Events -> summed W1 of their observables to those of ``reference``, in widths of the reference."""
+    """Events -> Fréchet distance of their observables to those of ``reference``, in widths of the reference."""
     observables = observables_for(run.schema, run.geometry)
     expected = evaluate_observables(arrays(reference, run.schema.all), observables)
 
@@ -195,12 +213,11 @@ def observable_distance(reference: ak.Array, run: Run) -> Callable[[ak.Array], f
 
 def digit_distance(reference: ak.Array, schema: Schema) -> Callable[[ak.Array], float] | None:
     """Events -> Fréchet distance of digits to those of ``reference``; ``None`` where ``reference`` are no digits."""
-    if [field.shape for field in schema.fields.values()] != [(28, 28)]:
+    (name, *others) = schema.fields
+    images = ak.to_numpy(reference[name])
+    if others or not pairs.are_digits(images.reshape(len(images), -1)):
         return None
-    (name,) = schema.fields
-    expected = digits.digit_scores(ak.to_numpy(reference[name]))
-    if expected.confidence < SURE:
-        return None
+    expected = digits.digit_scores(images)
 
     def distance(events: ak.Array) -> float:
         found = digits.digit_scores(ak.to_numpy(events[name]))
