@@ -35,7 +35,7 @@ def draw_showers(figure: Figure, folder: Path) -> None:
         for row, layer in enumerate(run.schema.fields):
             mean = ak.to_numpy(events[layer]).mean(0)
             scale = ak.to_numpy(samples["Geant4"][layer]).mean(0)
-            norm = LogNorm(max(scale[scale > 0].min(), 1e-3 * scale.max()), scale.max())
+            norm = LogNorm(max(scale[scale > 0].min(), 1e-4 * scale.max()), scale.max())
             ax = axes[row, column]
             picture = ax.imshow(
                 mean, norm=norm, cmap="viridis", aspect="auto", interpolation="none"

@@ -15,6 +15,8 @@ from hepgan.errors import HepganError, RunError
 
 Tick = Callable[[str, float, str], None]
 
+SEED = click.IntRange(0, 2**63 - 1)
+
 QUIET_SECONDS = 10.0
 """Without a terminal a line of progress is written so often at the most."""
 
@@ -60,7 +62,7 @@ _training = _with(
     click.option(
         "-o", "--output", type=click.Path(path_type=Path), help="Run folder. [default: runs/RUN]"
     ),
-    click.option("--seed", type=click.IntRange(0), help="Instead of the run file's."),
+    click.option("--seed", type=SEED, help="Instead of the run file's."),
     _device,
     click.option(
         "--set", "settings", multiple=True, metavar="KEY=VALUE", help="train.steps=2000, say."
@@ -124,7 +126,7 @@ def _setting(text: str) -> tuple[str, Any]:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("-n", "number", type=click.IntRange(1), help="How many events.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="ROOT file.")
-@click.option("--seed", type=click.IntRange(0), required=True, help="Same seed, same events.")
+@click.option("--seed", type=SEED, required=True, help="Same seed, same events.")
 @click.option(
     "--condition",
     "conditions",
@@ -149,10 +151,18 @@ def generate(
     with _progress() as tick:
         made = library.generate(
             folder, output, n=number, seed=seed,
-            conditions=dict(_condition(text) for text in conditions),
+            conditions=_conditions(conditions),
             conditions_from=conditions_from, device=library.device_of(device), tick=tick,
         )  # fmt: skip
     click.echo(f"{made:,} events: {output}")
+
+
+def _conditions(texts: tuple[str, ...]) -> dict[str, float | tuple[float, float]]:
+    found = [_condition(text) for text in texts]
+    names = [name for name, _ in found]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise RunError(f"--condition {min(twice)} is given twice; give one value or one range")
+    return dict(found)
 
 
 def _condition(text: str) -> tuple[str, float | tuple[float, float]]:
@@ -174,7 +184,7 @@ def _condition(text: str) -> tuple[str, float | tuple[float, float]]:
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder.")
 @click.option("--config", metavar="RUN", help="Preset or run file that says what an event is.")
 @click.option("--quick", is_flag=True, help="A small classifier instead of the CaloChallenge's.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.option("--seed", type=SEED, default=1, show_default=True)
 @_device
 def evaluate(
     reference: str,

@@ -16,28 +16,30 @@ T = TypeVar("T")
 
 
 def from_table(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:
-    """An instance of the dataclass ``cls`` from a TOML table; ``where`` is the table's name, for errors.
+    """An instance of the dataclass ``cls`` from a TOML table; ``where`` is the table's name for errors, empty for a whole file.
 
     Nested dataclasses, tuples and dictionaries of them, ``Literal`` and optional values are followed.
 
     Raises:
         RunError: a key that ``cls`` does not have, one that is missing, or a value of another type.
     """
+    place = f"[{where}]" if where else "the run file"
     if not isinstance(table, Mapping):
-        raise RunError(f"[{where}] should be a table, but is {table!r}")
+        raise RunError(f"{place} should be a table, but is {table!r}")
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in table:
         if key not in fields:
             hint = did_you_mean(key, fields) or f"; it knows: {', '.join(fields)}"
-            raise RunError(f"unknown key '{key}' in [{where}]{hint}")
+            raise RunError(f"unknown key '{key}' in {place}{hint}")
     for name, field in fields.items():
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         )
         if required and name not in table:
-            raise RunError(f"[{where}] needs the key '{name}'")
-    values = {key: value_of(hints[key], value, f"{where}.{key}") for key, value in table.items()}
+            raise RunError(f"{place} needs the key '{name}'")
+    inside = f"{where}." if where else ""
+    values = {key: value_of(hints[key], value, inside + key) for key, value in table.items()}
     return cls(**values)
 
 

@@ -1,7 +1,9 @@
 """The command line as a user meets it: in a process of its own."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +20,12 @@ def hepgan(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedP
 
 def refused(done: subprocess.CompletedProcess[str], *texts: str) -> None:
     assert done.returncode == 2, done.stderr
-    message = done.stderr.strip().splitlines()[-1] if "caret" not in texts else done.stderr
     assert "Traceback" not in done.stderr
+    _, _, message = done.stderr.partition("error: ")
+    # One line; a layout's error shows the layout and the caret in two more.
+    assert len(message.strip().splitlines()) == (3 if "^" in message else 1)
     for text in texts:
-        assert text in done.stderr, message
+        assert text in message, done.stderr
 
 
 def test_run_generate_and_evaluate(tiny_run: Path, tiny_file: Path, tmp_path: Path) -> None:
@@ -110,7 +114,7 @@ def test_layout_error_has_its_caret() -> None:
         (("tree = \"events\"", "tree = \"event\""), ["'event'", "events"]),
         (("tiny.root", "tinny.root"), ["tinny.root"]),
         (("[schema.fields.a]", "[schema.fields.aa]"), ["'aa'"]),
-        (("shape = [2]", "shape = [3]"), ["b"]),
+        (("shape = [2]", "shape = [3]"), ["'b'", "holds 2 values"]),
         (("[train]\nsteps", "[train]\nstepz"), ["unknown key 'stepz'", "did you mean 'steps'"]),
         (("seed = 1", "seed = "), ["not valid TOML"]),
         (("DENSE|8|LRELU", "DENSE|8|LRLU"), ["did you mean 'LRELU'?"]),
@@ -149,7 +153,7 @@ def test_empty_tree_is_told(tmp_path: Path, tiny_run: Path, tiny_file: Path) -> 
     with uproot.recreate(tmp_path / "empty.root") as file:
         file.mktree("events", {"energy": "f4", "a": "f4", "b": np.dtype(("f8", (2,)))})
     tiny_run.write_text(tiny_run.read_text().replace(str(tiny_file), str(tmp_path / "empty.root")))
-    refused(hepgan("run", tiny_run, "-o", tmp_path / "out"), "empty.root")
+    refused(hepgan("run", tiny_run, "-o", tmp_path / "out"), "empty.root", "no entries")
     assert not (tmp_path / "out").exists()
 
 
@@ -164,3 +168,31 @@ def test_unreadable_condition_is_told(tmp_path: Path, text: str) -> None:
         "generate", tmp_path, "-n", 5, "-o", tmp_path / "x.root", "--seed", 1, "--condition", text
     )
     refused(done, f"--condition {text}", "NAME=VALUE")
+
+
+def test_ctrl_c_exits_with_130_and_a_checkpoint(tiny_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    long = [
+        "train",
+        tiny_run,
+        "-o",
+        out,
+        "--set",
+        "train.steps=1000000",
+        "--set",
+        "train.validate_every=0",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hepgan", *map(str, long)], stderr=subprocess.PIPE, text=True
+    )
+    while not (out / "checkpoints").is_dir():
+        time.sleep(0.1)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped at step" in stderr
+    assert "Traceback" not in stderr
+    assert list((out / "checkpoints").iterdir())
+    other = hepgan("train", tiny_run, "-o", out, "--resume")
+    refused(other, "holds another run")

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import uproot
 
+from hepgan.run import load
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -22,7 +24,7 @@ def run_example(name: str, *arguments: object) -> str:
 def test_mnist_example(tmp_path: Path) -> None:
     out = tmp_path / "mnist"
     text = run_example("01_mnist.py", out, "train.steps=4", "train.validate_every=0")
-    assert "generator:     DENSE|64*7*7" in text
+    assert "generator:     DENSE|3136|LINEAR, RESHAPE|64|7|7" in text
     with uproot.open(out / "hundred.root") as file:
         images = file["mnist"]["image"].array(library="np")
     assert images.shape == (100, 28, 28)
@@ -44,3 +46,25 @@ def test_showers_example(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("0?_*.py")), ids=lambda path: path.name)
 def test_examples_are_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 50
+
+
+def test_readme_python_runs_as_it_stands(tmp_path: Path) -> None:
+    """The README's first Python block, in a folder with a short ``runs/showers``."""
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    block = readme.split("```python\n")[1].split("```")[0]
+    run_example(
+        "02_showers.py", tmp_path / "runs" / "showers", "train.steps=2", "train.validate_every=0"
+    )
+    subprocess.run([sys.executable, "-c", block], check=True, cwd=tmp_path)
+    with uproot.open(tmp_path / "showers.root") as file:
+        energy = file["showers"]["energy"].array(library="np")
+    assert len(energy) == 1000
+    assert energy.min() >= 1
+    assert energy.max() <= 100
+
+
+def test_readme_run_file_is_valid(tmp_path: Path) -> None:
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    path = tmp_path / "readme.toml"
+    path.write_text(readme.split("```toml\n")[1].split("```")[0])
+    assert load(path).schema.features == 784

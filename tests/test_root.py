@@ -503,7 +503,7 @@ def test_strings_are_no_numbers(tmp_path):
 
 def test_an_existing_file_is_not_overwritten(file):
     before = file.read_bytes()
-    with pytest.raises(DataError, match=r"a.root' exists; name another file or ask to overwrite"):
+    with pytest.raises(DataError, match=r"a.root' exists; name another file or remove it"):
         root.write(file, layers(), LAYERS, tree="t")
     assert file.read_bytes() == before
     root.write(file, layers(3), LAYERS, tree="t", overwrite=True)

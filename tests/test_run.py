@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -170,12 +171,19 @@ def test_preset_is_a_valid_run_and_says_its_purpose(name: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"train.stepz": 5}, r"unknown key 'stepz' in \[run file.train\]; did you mean 'steps'\?"),
+        ({"train.stepz": 5}, r"unknown key 'stepz' in \[train\]; did you mean 'steps'\?"),
         ({"train.steps": "many"}, r"train.steps = 'many' should be int"),
         ({"train.objective": "wassrstein"}, "is not one of non-saturating"),
         ({"nonsense": 1}, r"unknown key 'nonsense'"),
         ({"seed.x": 1}, "'seed' is a value, not a table"),
         ({"data.test": 0.95}, "leave a rest to train on"),
+        ({"data.test": float("nan")}, "leave a rest to train on"),
+        ({"seed": -1}, "seed = -1 should be 0 or more"),
+        ({"train.r1": -5.0}, r"\[train\] r1 = -5.0 should be 0 or more"),
+        ({"train.betas": [2.0, 3.0]}, "betas"),
+        ({"gan.latent": []}, r"\[gan\] latent"),
+        ({"geometry.layer_9.cell": [1.0, 1.0]}, r"\[geometry.layer_9\] is no field .* 'layer_"),
+        ({"encoding.conditions.energy.range": [1.0, float("inf")]}, "range"),
     ],
 )
 def test_wrong_settings_are_told(overrides: dict[str, Any], message: str) -> None:
@@ -200,7 +208,7 @@ def test_folder_of_another_run_is_left_alone(folder: Path, tiny_run: Path, tmp_p
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
 
 
-@pytest.mark.parametrize("name", ["tpu", "cuda:99", "nonsense"])
+@pytest.mark.parametrize("name", ["tpu", "cuda:99", "nonsense", "mps", "meta", "cpu:3"])
 def test_missing_device_is_told(name: str) -> None:
     with pytest.raises(RunError, match=name):
         library.device_of(name)
@@ -213,6 +221,8 @@ def test_missing_device_is_told(name: str) -> None:
         ({"energy": 11.0}, "energy = 11 lies outside of 1 to 10"),
         ({"energi": 5.0}, "has no condition 'energi'"),
         ({"energy": (5.0, 2.0)}, "should rise"),
+        ({"energy": (0.0, 20.0)}, "the range energy = 0:20 is not in 1:10"),
+        ({"energy": (-math.inf, math.inf)}, "is not in 1:10"),
     ],
 )
 def test_wrong_conditions_write_nothing(
@@ -232,3 +242,59 @@ def test_existing_output_is_not_overwritten(folder: Path, tmp_path: Path) -> Non
             folder, tmp_path / "x.root", n=5, seed=1, conditions={"energy": 5.0}, device=CPU
         )
     assert (tmp_path / "x.root").read_text() == "mine"
+
+
+def test_killed_before_the_first_checkpoint_resumes_from_the_start(
+    folder: Path, tmp_path: Path
+) -> None:
+    run = library.load(folder / "run.toml")
+    library.train(run, tmp_path / "out", device=CPU)
+    for path in (tmp_path / "out" / "checkpoints").iterdir():
+        path.unlink()
+    with (tmp_path / "out" / "history.jsonl").open("a") as file:
+        file.write('{"step": 2')
+    library.train(run, tmp_path / "out", device=CPU, resume=True)
+    lines = (tmp_path / "out" / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [0, 5, 10, 15, 20]
+
+
+def test_wrong_geometry_is_told_before_anything_is_written(tiny_run: Path, tmp_path: Path) -> None:
+    tiny_run.write_text(tiny_run.read_text() + "\n[geometry.b]\nr_edges = [0.0, 1.0]\n")
+    with pytest.raises(RunError):
+        library.train(library.load(tiny_run), tmp_path / "out", device=CPU)
+    assert not (tmp_path / "out").exists()
+
+
+def test_folder_that_cannot_be_made_is_told(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(RunError, match="cannot be made"):
+        library.train(library.load(tiny_run), tmp_path / "file" / "out", device=CPU)
+
+
+def test_condition_given_twice_is_told(folder: Path, tiny_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'energy' is given twice"):
+        library.generate(
+            folder, tmp_path / "x.root", seed=1, conditions={"energy": 5.0},
+            conditions_from=str(tiny_file), device=CPU,
+        )  # fmt: skip
+
+
+def test_fewer_conditions_than_events_are_told(
+    folder: Path, tiny_file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="has 4,000 entries, fewer than the 5,000"):
+        library.generate(
+            folder, tmp_path / "x.root", n=5000, seed=1, conditions_from=str(tiny_file), device=CPU
+        )
+
+
+def test_files_are_compared_without_a_run_file(tmp_path: Path) -> None:
+    """Fields are proposed from the reference's branches; a file against one of the same kind cannot be told."""
+    for name, seed in (("one", 11), ("two", 12)):
+        write_tiny(tmp_path / f"{name}.root", tiny_events(1500, seed))
+    verdict = library.evaluate(
+        str(tmp_path / "one.root"), {"two": str(tmp_path / "two.root")}, tmp_path / "judged",
+        seed=1, quick=True, device=CPU,
+    )  # fmt: skip
+    assert not verdict.distinguishable
+    assert {"a", "b_0", "b_1", "energy"} <= {score.observable for score in verdict.scores}

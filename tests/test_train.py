@@ -16,7 +16,8 @@ import torch
 
 from hepgan.data.encoding import Encoding, EncodingSettings
 from hepgan.data.schema import Schema
-from hepgan.errors import CheckpointError, HepganError, LayoutError, RunError
+from hepgan.data.steps import ConditionScale
+from hepgan.errors import CheckpointError, DataError, HepganError, LayoutError, RunError
 from hepgan.gan import checkpoint
 from hepgan.gan import train as training
 from hepgan.gan.history import Row
@@ -291,8 +292,62 @@ def test_networks_that_do_not_fit_the_events_are_refused(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"ema": 1.0}, {"learning_rate": (0.0, 1.0)}, {"keep": 0}]
+    "wrong",
+    [
+        {"steps": 0},
+        {"ema": 1.0},
+        {"learning_rate": (0.0, 1.0)},
+        {"keep": 0},
+        {"r1": -1.0},
+        {"betas": (0.5, 1.0)},
+        {"decay": 0.0},
+        {"validate_every": -1},
+    ],
 )
 def test_wrong_training_settings_are_told(wrong: dict[str, Any]) -> None:
     with pytest.raises(RunError, match=rf"\[train\] {next(iter(wrong))}"):
         dataclasses.replace(QUICK, **wrong)
+
+
+def test_divergence_between_rows_leaves_no_checkpoint_and_no_generator(tmp_path: Path) -> None:
+    how = dataclasses.replace(
+        QUICK, steps=12, learning_rate=(1e30, 1e30), log_every=50, validate_every=0
+    )
+    state, view = started(how=how)
+    with pytest.raises(HepganError, match=r"loss is (nan|inf|-inf) at step 1[02]"):
+        training.train(state, view, how, folder=tmp_path)
+    assert checkpoint.newest(tmp_path) is None
+
+
+def test_short_training_has_a_last_row() -> None:
+    how = dataclasses.replace(QUICK, steps=3, log_every=50, validate_every=0)
+    state, view = started(how=how)
+    _, rows = training.train(state, view, how)
+    assert [row["step"] for row in rows] == [3]
+
+
+CLASSES = Schema.from_table({"fields": {"v": {}}, "conditions": {"label": {"dtype": "uint8"}}})
+
+
+def test_classes_that_are_not_given_are_drawn_evenly() -> None:
+    rng = np.random.default_rng(3)
+    events = ak.zip(
+        {"v": rng.normal(size=500).astype("f4"), "label": rng.integers(0, 4, 500).astype("u1")},
+        depth_limit=1,
+    )
+    scale = ConditionScale((0.0, 3.0), "onehot")
+    encoding = Encoding.fit(events, CLASSES, EncodingSettings((), {"label": scale}), seed=1)
+    gan = GAN.build(DENSE, encoding, seed=1)
+    labels = ak.to_numpy(gan.sample(n=8000, seed=1)["label"])
+    assert labels.dtype == np.uint8
+    assert np.bincount(labels) == pytest.approx([2000] * 4, abs=200)
+    some = ak.to_numpy(gan.sample({"label": (1, 2)}, n=4000, seed=1)["label"])
+    assert np.bincount(some, minlength=4) == pytest.approx([0, 2000, 2000, 0], abs=150)
+    with pytest.raises(DataError, match=r"label = 1.5 is no class of 0 to 3"):
+        gan.sample({"label": np.array([1.0, 1.5])}, seed=1)
+
+
+def test_largest_seed_is_as_good_as_any() -> None:
+    state, _ = started()
+    a, b = (ak.to_numpy(state.gan.sample(n=9, seed=2**63 - i)["v"]) for i in (1, 2))
+    assert not np.array_equal(a, b)

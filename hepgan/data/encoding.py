@@ -93,7 +93,7 @@ class Encoding:
         _same_names(schema, settings)
         columns = _columns(schema, settings.conditions)
         noise = Generator().manual_seed(seed)
-        c = _conditions(events, settings.conditions, check=True)
+        c = _conditions(events, settings.conditions)
         x = _flatten(events, schema)
         steps: list[Step] = []
         for i, table in enumerate(settings.steps):
@@ -117,7 +117,7 @@ class Encoding:
         """
         noise = Generator().manual_seed(seed)
         x = _flatten(events, self.schema)
-        c = _conditions(events, self.scales, check=True)
+        c = _conditions(events, self.scales)
         for step in self.steps:
             x = step.encode(x, c, noise)
         return x.float(), c.float()
@@ -128,7 +128,7 @@ class Encoding:
         Raises:
             DataError: a condition is missing, unknown, of another length, or outside the range that was trained.
         """
-        return _conditions(values, self.scales, check=True).float()
+        return _conditions(values, self.scales).float()
 
     def decode_tensors(self, x: Tensor, c: Tensor) -> dict[str, Tensor]:
         """Each field's values ``[B, *shape]``, on the device and differentiable where the steps are."""
@@ -215,7 +215,11 @@ def _slices(sizes: Mapping[str, int]) -> dict[str, slice]:
 
 
 def _same_names(schema: Schema, settings: EncodingSettings) -> None:
-    for name in schema.conditions:
+    for name, field in schema.conditions.items():
+        if field.shape:
+            raise RunError(
+                f"[schema.conditions.{name}] should be a scalar, but has the shape {list(field.shape)}"
+            )
         if name not in settings.conditions:
             raise RunError(
                 f"the condition '{name}' needs a range: [encoding.conditions.{name}] range = [low, high]"
@@ -237,8 +241,6 @@ def _flatten(events: ak.Array, schema: Schema) -> Tensor:
 def _conditions(
     values: Mapping[str, npt.ArrayLike] | ak.Array,
     scales: Mapping[str, ConditionScale],
-    *,
-    check: bool,
 ) -> Tensor:
     """``[E, C]`` in float64."""
     names = values.fields if isinstance(values, ak.Array) else values
@@ -247,8 +249,7 @@ def _conditions(
         if name not in names:
             raise DataError(f"the condition '{name}' is missing; give it in {list(scale.range)}")
         found = torch.from_numpy(np.array(values[name], dtype=np.float64, ndmin=1))
-        if check:
-            _in_range(name, found, scale)
+        check_condition(name, found, scale)
         parts.append(scale.encode(found))
     if not parts:
         return torch.empty(_length(values), 0, dtype=torch.float64)
@@ -261,15 +262,18 @@ def _length(values: Mapping[str, npt.ArrayLike] | ak.Array) -> int:
     return len(values) if isinstance(values, ak.Array) else 0
 
 
-def _in_range(name: str, values: Tensor, scale: ConditionScale) -> None:
-    low, high = scale.range
-    # A float32 of a limit may lie a rounding error outside of it.
-    room = 1e-6 * max(abs(low), abs(high))
-    outside = ~((values >= low - room) & (values <= high + room))
+def check_condition(name: str, values: Tensor, scale: ConditionScale) -> None:
+    """Every one of ``values[E]`` is in the condition's range.
+
+    Raises:
+        DataError: with the first that is not.
+    """
+    outside = ~scale.allows(values)
     if outside.any():
-        first = values[outside][0].item()
+        low, high = scale.range
+        kind = "is no class" if scale.scale == "onehot" else "lies outside"
         raise DataError(
-            f"{name} = {first:g} lies outside of {low:g} to {high:g}, the range that this GAN is made for"
+            f"{name} = {values[outside][0].item():g} {kind} of {low:g} to {high:g}, the range that this GAN is made for"
         )
 
 
@@ -282,11 +286,11 @@ def _fit_step(
     *,
     where: str,
 ) -> Step:
-    name = table.get("step")
+    name = str(table.get("step"))
     if name not in STEPS:
         known = ", ".join(STEPS)
         raise RunError(
-            f"{where}: unknown step '{name}'{did_you_mean(str(name), STEPS)} (known: {known})"
+            f"{where}: unknown step '{name}'{did_you_mean(name, STEPS)} (known: {known})"
         )
     fit = typing.cast(Any, STEPS[name]).fit
     hints = typing.get_type_hints(fit)

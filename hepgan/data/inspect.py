@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import awkward as ak
@@ -136,11 +136,24 @@ def _row(name: str, branches: Sequence[BranchSummary]) -> tuple[str, str, str, s
     return name, text, span, ", ".join(notes)
 
 
+def _place(branches: Sequence[BranchSummary]) -> Callable[[BranchSummary], tuple[int, int]]:
+    """Sorts branches of one stem by their number, at the place of the first of them: ``x2`` before ``x10``."""
+    first: dict[str, int] = {}
+    for number, branch in enumerate(branches):
+        first.setdefault(branch.name.rstrip("0123456789"), number)
+
+    def place(branch: BranchSummary) -> tuple[int, int]:
+        stem = branch.name.rstrip("0123456789")
+        return first[stem], int(branch.name[len(stem) :] or -1)
+
+    return place
+
+
 def _grouped(branches: Sequence[BranchSummary]) -> list[tuple[str, list[BranchSummary]]]:
     """Runs of scalar branches of one type, numbered one after the other, under a pattern's name."""
     groups: list[tuple[str, list[BranchSummary]]] = []
     stem, first, last = "", 0, 0
-    for branch in branches:
+    for branch in sorted(branches, key=_place(branches)):
         match = re.fullmatch(r"(.*?)(0|[1-9]\d*)", branch.name)
         scalar = branch.type is not None and not branch.type.shape and not branch.type.jagged
         if not (match and scalar):

@@ -5,6 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from hepgan.errors import RunError
 from hepgan.tables import from_table
 
@@ -31,6 +33,16 @@ class Field:
     dtype: str = ""
     stored: tuple[int, ...] | None = None
     fill: float | None = None
+
+    def __post_init__(self) -> None:
+        if any(length < 1 for length in self.shape):
+            raise RunError(f"a field's shape {list(self.shape)} should have lengths of 1 or more")
+        try:
+            np.dtype(self.dtype or "float32")
+        except TypeError as error:
+            raise RunError(
+                f"a field's dtype '{self.dtype}' is no type; write float32 or uint8, say"
+            ) from error
 
     @property
     def size(self) -> int:

@@ -39,7 +39,9 @@ class ConditionScale:
 
     def __post_init__(self) -> None:
         low, high = self.range
-        if not low < high or (self.scale == "log" and low <= 0):
+        whole = self.scale != "onehot" or (float(low).is_integer() and float(high).is_integer())
+        finite = math.isfinite(low) and math.isfinite(high)
+        if not (finite and low < high and whole) or (self.scale == "log" and low <= 0):
             raise RunError(
                 f"a condition's range {list(self.range)} does not suit its scale '{self.scale}'"
             )
@@ -48,6 +50,14 @@ class ConditionScale:
     def columns(self) -> int:
         """How many columns of ``c`` it takes."""
         return int(self.range[1] - self.range[0]) + 1 if self.scale == "onehot" else 1
+
+    def allows(self, values: Tensor) -> Tensor:
+        """``[E]`` booleans: which values lie in the range, and are a class where there are classes."""
+        low, high = self.range
+        # A float32 of a limit may lie a rounding error outside of it.
+        room = 1e-6 * max(abs(low), abs(high))
+        inside = (values >= low - room) & (values <= high + room)
+        return inside & (values == values.round()) if self.scale == "onehot" else inside
 
     def encode(self, values: Tensor) -> Tensor:
         """``values[E]`` to ``c[E, columns]``."""

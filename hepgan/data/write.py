@@ -49,7 +49,7 @@ def write(
     """
     target = Path(path)
     if target.exists() and not overwrite:
-        raise DataError(f"'{target}' exists; name another file or ask to overwrite it")
+        raise DataError(f"'{target}' exists; name another file or remove it")
     chunks = iter([events]) if isinstance(events, ak.Array) else iter(events)
     with _temporary(target) as part:
         with uproot.recreate(part, compression=compression or uproot.ZSTD(5)) as file:

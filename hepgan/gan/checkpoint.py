@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hepgan.data.encoding import Encoding
 from hepgan.data.schema import Schema
-from hepgan.errors import CheckpointError, RunError
+from hepgan.errors import CheckpointError, LayoutError, RunError
 from hepgan.gan.model import GAN, GANSettings
 from hepgan.tables import from_table, to_table
 
@@ -46,12 +46,15 @@ def save_gan(gan: GAN, folder: Path, *, tree: str) -> None:
     write_text(folder / "gan.json", json.dumps(about, indent=2) + "\n")
 
 
-def load_gan(folder: Path, *, device: torch.device | str = "cpu") -> tuple[GAN, str]:
+def load_gan(
+    folder: str | os.PathLike[str], *, device: torch.device | str = "cpu"
+) -> tuple[GAN, str]:
     """The GAN of ``folder`` (its discriminator untrained) and its tree's name.
 
     Raises:
         CheckpointError: a file is missing, damaged or of a later version.
     """
+    folder = Path(folder)
     about = _read_json(folder / "gan.json")
     weights = read_tensors(folder / "generator.safetensors")
     try:
@@ -60,7 +63,7 @@ def load_gan(folder: Path, *, device: torch.device | str = "cpu") -> tuple[GAN, 
         settings = from_table(GANSettings, about["gan"], where="gan")
         gan = GAN.build(settings, encoding, seed=0, device=device, seen=int(about["seen"]))
         tree = str(about["tree"])
-    except (KeyError, TypeError, RunError) as error:
+    except (KeyError, TypeError, ValueError, RunError, LayoutError) as error:
         raise CheckpointError(f"{folder / 'gan.json'} is damaged: {error}") from error
     _load(gan.generator, _of("generator", weights), folder / "generator.safetensors")
     gan.generator.eval()
@@ -132,6 +135,8 @@ def write_text(path: Path, text: str) -> None:
     try:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -147,7 +152,7 @@ def write_tensors(
         temporary.write_bytes(safetensors.torch.save(plain, metadata))
         temporary.replace(path)
     except OSError as error:
-        raise RunError(f"{path} cannot be written: {error}") from error
+        raise RunError(f"{path} cannot be written: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from hepgan.errors import CheckpointError
 from hepgan.gan.checkpoint import write_text
 
 Row = dict[str, float]
@@ -17,13 +18,26 @@ def append(folder: Path | None, row: Row) -> None:
 
 
 def read(folder: Path) -> list[Row]:
-    """The rows of ``history.jsonl``; none where there is no such file."""
+    """The rows of ``history.jsonl``; none where there is no such file.
+
+    A last line that was cut short, as by a crash, is left out.
+
+    Raises:
+        CheckpointError: another line cannot be read.
+    """
     path = folder / "history.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [json.loads(line) for line in lines]
+    rows: list[Row] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise CheckpointError(f"{path} is damaged in line {number}: {error}") from error
+    return rows
 
 
 def cut(folder: Path, step: int) -> None:
     """Leaves out what ``history.jsonl`` says of steps after ``step``, which are about to be done again."""
-    kept = [row for row in read(folder) if row["step"] <= step]
+    kept = [row for row in read(folder) if row["step"] <= step] if step else []
     write_text(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in kept))

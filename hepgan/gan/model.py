@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import awkward as ak
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from hepgan.data.encoding import Encoding, typed
+from hepgan.data.encoding import Encoding, check_condition, typed
 from hepgan.data.steps import ConditionScale
 from hepgan.errors import DataError, LayoutError, RunError
 from hepgan.gan.noise import normal_blocks
@@ -49,6 +49,8 @@ class GANSettings:
         apart = bool(self.generator), bool(self.discriminator)
         if any(apart) == bool(self.layout) or any(apart) != all(apart):
             raise RunError("[gan] takes either 'layout' or both 'generator' and 'discriminator'")
+        if not self.latent or min(self.latent) < 0:
+            raise RunError(f"[gan] latent = {list(self.latent)} should be a shape, such as [64]")
 
     @property
     def layouts(self) -> tuple[Layout, Layout]:
@@ -164,9 +166,7 @@ class GAN:
             for start, noise in normal_blocks(n, self.latent, seed=seed):
                 stop = start + len(noise)
                 part = self._sample_block(noise, c[start:stop])
-                yield _with_conditions(
-                    part, {k: v[start:stop] for k, v in given.items()}, self.encoding
-                )
+                yield _with_conditions(part, {k: v[start:stop] for k, v in given.items()})
         finally:
             self.generator.train(was_training)
 
@@ -247,8 +247,8 @@ def _check_output(layout: Layout, where: _Where, name: str) -> None:
 
 def _given(
     conditions: Mapping[str, Condition], n: int | None, encoding: Encoding, seed: int
-) -> tuple[dict[str, npt.NDArray[np.float64]], int]:
-    """Each condition's values ``[n]``."""
+) -> tuple[dict[str, npt.NDArray[Any]], int]:
+    """Each condition's values ``[n]``, in the type of its branch."""
     for name in conditions:
         if name not in encoding.scales:
             known = ", ".join(encoding.scales) or "none"
@@ -264,42 +264,46 @@ def _given(
         len(np.asarray(v)) for v in conditions.values() if not isinstance(v, tuple) and np.ndim(v)
     }
     if len(lengths | ({n} if n is not None else set())) != 1:
-        raise DataError(
-            f"how many events? n = {n}, and the conditions have lengths {sorted(lengths)}"
+        told = (
+            f"n = {n}, and the conditions have lengths {sorted(lengths)}" if lengths else "give n"
         )
+        raise DataError(f"how many events should be made? {told}")
     count = lengths.pop() if lengths else n
     if count is None or count < 1:
         raise DataError(f"n = {n} should be 1 or more")
     rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
-    given = {
-        name: _values(conditions[name], count, rng)
-        if name in conditions
-        else _classes(scale, count, rng)
-        for name, scale in encoding.scales.items()
-    }
+    given = {}
+    for name, scale in encoding.scales.items():
+        values = _values(name, conditions.get(name, scale.range), scale, count, rng)
+        # As the file will hold them, so that the GAN is asked for exactly what is written.
+        given[name] = typed(values, encoding.schema.conditions[name].dtype)
     return given, count
 
 
-def _classes(scale: ConditionScale, n: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    low, high = scale.range
-    return rng.integers(int(low), int(high), n, endpoint=True).astype(np.float64)
+def _values(
+    name: str, value: Condition, scale: ConditionScale, n: int, rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    if not isinstance(value, tuple):
+        values = np.broadcast_to(np.asarray(value, dtype=np.float64), (n,))
+        check_condition(name, torch.from_numpy(values.copy()), scale)
+        return values
+    low, high = value
+    if not low < high:
+        raise DataError(f"the range {name} = {low:g}:{high:g} should rise")
+    if not scale.allows(torch.tensor([low, high], dtype=torch.float64)).all():
+        whole = f"{scale.range[0]:g}:{scale.range[1]:g}"
+        raise DataError(
+            f"the range {name} = {low:g}:{high:g} is not in {whole}, what this GAN is made for"
+        )
+    if scale.scale == "onehot":
+        return rng.integers(int(low), int(high), n, endpoint=True).astype(np.float64)
+    return rng.uniform(low, high, n)
 
 
-def _values(value: Condition, n: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    if isinstance(value, tuple):
-        low, high = value
-        if not low < high:
-            raise DataError(f"the range {low:g}:{high:g} of a condition should rise")
-        return rng.uniform(low, high, n)
-    return np.broadcast_to(np.asarray(value, dtype=np.float64), (n,))
-
-
-def _with_conditions(
-    events: ak.Array, given: Mapping[str, npt.NDArray[np.float64]], encoding: Encoding
-) -> ak.Array:
+def _with_conditions(events: ak.Array, given: Mapping[str, npt.NDArray[Any]]) -> ak.Array:
     """The conditions exactly as they were asked for, not as they come back from the encoding."""
     for name, values in given.items():
-        events[name] = typed(values, encoding.schema.conditions[name].dtype)
+        events[name] = values
     return events
 
 

@@ -16,6 +16,7 @@ def normal_blocks(n: int, shape: tuple[int, ...], *, seed: int) -> Iterator[tupl
     Event i's noise is row ``i % BLOCK`` of the block ``i // BLOCK``, whose generator is keyed by (seed, block).
     """
     for number, start in enumerate(range(0, n, BLOCK)):
-        rng = np.random.Generator(np.random.Philox(key=[seed, number]))
+        key = np.array([seed, number], dtype=np.uint64)
+        rng = np.random.Generator(np.random.Philox(key=key))
         noise = rng.standard_normal((min(BLOCK, n - start), *shape), dtype=np.float32)
         yield start, torch.from_numpy(noise)

@@ -48,7 +48,7 @@ class TrainSettings:
         validate_every: Steps between validations; 0 leaves them out, and the last weights are kept.
         checkpoint_every: Steps between checkpoints; one is written at the end and at an interruption anyway.
         keep: How many checkpoints are kept.
-        log_every: Steps between rows of the history.
+        log_every: Steps between rows of the history; there is one at each validation and checkpoint too.
     """
 
     steps: int
@@ -75,19 +75,23 @@ class TrainSettings:
     log_every: int = 50
 
     def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "batch_size",
-            "critic_steps",
-            "checkpoint_every",
-            "keep",
-            "log_every",
-        ):
-            if (value := getattr(self, name)) < 1:
-                raise RunError(f"[train] {name} = {value} should be 1 or more")
+        at_least = {
+            1: ("steps", "batch_size", "critic_steps", "checkpoint_every", "keep", "log_every"),
+            0: ("r1", "r2", "gradient_penalty", "validate_every"),
+        }
+        for least, names in at_least.items():
+            for name in names:
+                if not (value := getattr(self, name)) >= least:
+                    raise RunError(f"[train] {name} = {value} should be {least} or more")
         if not 0 <= self.ema < 1:
             raise RunError(f"[train] ema = {self.ema} should be 0 or more and less than 1")
-        if min(self.learning_rate) <= 0:
+        if not 0 < self.decay <= 1:
+            raise RunError(f"[train] decay = {self.decay} should be more than 0 and at most 1")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise RunError(
+                f"[train] betas = {list(self.betas)} should be 0 or more and less than 1"
+            )
+        if not all(0 < rate < math.inf for rate in self.learning_rate):
             raise RunError(f"[train] learning_rate = {list(self.learning_rate)} should be positive")
 
 
@@ -162,30 +166,41 @@ def train(
         TrainingStopped: Ctrl-C; a checkpoint has been written.
     """
     rows: list[Row] = []
-    sums = torch.zeros(2, device=state.gan.device)
+
+    def tell(row: Row) -> None:
+        rows.append(row)
+        history.append(folder, row)
+        on_row(row)
+
+    if state.step == 0 and (score := _validated(state, settings, validate)) is not None:
+        # What training must beat where the encoding alone is a model already.
+        tell({"step": 0, "seconds": 0.0, "validation": score})
+    sums = torch.zeros(3, device=state.gan.device)
     began = time.perf_counter() - state.seconds
     batches = _endless(state.loader)
-    if state.step == 0 and (row := _first(state, settings, validate, folder, on_row)):
-        rows.append(row)
     with stop_flag() as stopped:
-        while state.step < settings.steps and not stopped.is_set():
-            sums += torch.stack(train_step(state, view, batches, settings))
+        stop = False
+        while state.step < settings.steps and not stop:
+            losses = train_step(state, view, batches, settings)
+            sums += torch.stack([*losses, torch.ones_like(losses[0])])
             state.step += 1
             _average(state, settings.ema)
             state.seconds = time.perf_counter() - began
-            score = _validated(state, settings, validate)
-            if state.step % settings.log_every == 0 or score is not None:
-                rows.append(_row(state, sums, settings, score, folder))
-                history.append(folder, rows[-1])
-                on_row(rows[-1])
+            stop = stopped.is_set() or state.step == settings.steps
+            if stop or _is_due(state.step, settings):
+                tell(_row(state, sums, settings, validate, folder))
                 sums.zero_()
-            if folder and state.step % settings.checkpoint_every == 0:
+            if folder and (stop or state.step % settings.checkpoint_every == 0):
                 checkpoint.save(state, folder, keep=settings.keep)
-    if folder and state.step % settings.checkpoint_every:
-        checkpoint.save(state, folder, keep=settings.keep)
     if state.step < settings.steps:
         raise TrainingStopped(_last_words(state, folder))
     return finished(state), rows
+
+
+def _is_due(step: int, settings: TrainSettings) -> bool:
+    """Whether a row of the history is written: its losses are looked at before anything is kept."""
+    every = settings.log_every, settings.checkpoint_every, settings.validate_every or math.inf
+    return any(step % number == 0 for number in every)
 
 
 class TrainingStopped(HepganError):  # noqa: N818
@@ -296,28 +311,19 @@ def _validated(
     return score
 
 
-def _first(
+def _row(
     state: State,
+    sums: Tensor,
     settings: TrainSettings,
     validate: Callable[[GAN], float] | None,
     folder: Path | None,
-    on_row: Callable[[Row], None],
-) -> Row | None:
-    """The untrained generator's score: what training must beat where the encoding alone is a model already."""
-    score = _validated(state, settings, validate)
-    if score is None:
-        return None
-    row: Row = {"step": 0, "seconds": 0.0, "validation": score}
-    history.append(folder, row)
-    on_row(row)
-    return row
-
-
-def _row(
-    state: State, sums: Tensor, settings: TrainSettings, score: float | None, folder: Path | None
 ) -> Row:
-    since = state.step % settings.log_every or settings.log_every
-    discriminator, generator = (sums / since).tolist()
+    """Mean losses since the last row, and the validation score where it is time for one.
+
+    Raises:
+        HepganError: a loss is not finite.
+    """
+    discriminator, generator, count = sums.tolist()
     for name, loss in (("discriminator", discriminator), ("generator", generator)):
         if not math.isfinite(loss):
             raise HepganError(
@@ -327,9 +333,10 @@ def _row(
     row: Row = {
         "step": state.step,
         "seconds": round(state.seconds, 2),
-        "discriminator_loss": discriminator,
-        "generator_loss": generator,
+        "discriminator_loss": discriminator / count,
+        "generator_loss": generator / count,
     }
+    score = _validated(state, settings, validate)
     return row if score is None else row | {"validation": score}
 
 

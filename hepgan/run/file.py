@@ -18,6 +18,8 @@ from hepgan.gan.model import GANSettings
 from hepgan.gan.train import TrainSettings
 from hepgan.tables import from_table, to_table
 
+LARGEST_SEED = 2**63
+
 
 @dataclasses.dataclass(frozen=True)
 class DataSettings:
@@ -38,7 +40,7 @@ class DataSettings:
     test: float = 0.2
 
     def __post_init__(self) -> None:
-        if min(self.validation, self.test) <= 0 or self.validation + self.test >= 1:
+        if not (min(self.validation, self.test) > 0 and self.validation + self.test < 1):
             raise RunError(
                 f"[data] validation = {self.validation} and test = {self.test} should be positive and leave a rest to train on"
             )
@@ -83,6 +85,16 @@ class Run:
     threads: int = 0
     purpose: str = ""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < LARGEST_SEED:
+            raise RunError(f"seed = {self.seed} should be 0 or more and less than 2^63")
+        if self.threads < 0:
+            raise RunError(f"threads = {self.threads} should be 0 or more")
+        for name in self.geometry:
+            if name not in self.schema.fields:
+                hint = did_you_mean(name, self.schema.fields)
+                raise RunError(f"[geometry.{name}] is no field of the schema{hint}")
+
 
 def presets() -> dict[str, str]:
     """The run files that come with the package: name -> purpose."""
@@ -109,7 +121,7 @@ def load(source: str | os.PathLike[str], overrides: Mapping[str, Any] | None = N
     table = _read_table(source)
     for key, value in (overrides or {}).items():
         _set(table, key, value)
-    return from_table(Run, table, where="run file")
+    return from_table(Run, table, where="")
 
 
 def _read_table(source: str | os.PathLike[str]) -> dict[str, Any]:
@@ -120,7 +132,7 @@ def _read_table(source: str | os.PathLike[str]) -> dict[str, Any]:
             resources.files("hepgan.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
         )
     elif path.is_file():
-        text = path.read_text(encoding="utf-8")
+        text = _read_text(path)
     else:
         hint = did_you_mean(name, known) or f"; the presets are {', '.join(known)}"
         raise RunError(f"there is no preset and no run file '{name}'{hint}")
@@ -128,6 +140,13 @@ def _read_table(source: str | os.PathLike[str]) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RunError(f"{name} is not valid TOML: {error}") from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as error:
+        raise RunError(f"{path} is no run file: {error}") from error
 
 
 def _set(table: dict[str, Any], key: str, value: Any) -> None:

@@ -21,21 +21,21 @@ from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.gan import checkpoint, history
 from hepgan.gan.model import GAN, Condition, parameters
 from hepgan.run.file import EvaluateSettings, Run, load, presets
-from hepgan.run.training import Tick, check_folder, cpu_threads, train
+from hepgan.run.training import Tick, check_folder, cpu_threads, device_of, make_folder, train
 
 if TYPE_CHECKING:
     from hepgan.evaluate.verdict import Verdict
 
 
 def generate(
-    folder: Path,
-    output: Path,
+    folder: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
-    n: int | None,
+    n: int | None = None,
     seed: int,
     conditions: Mapping[str, Condition] | None = None,
     conditions_from: str | None = None,
-    device: torch.device,
+    device: torch.device | str = "auto",
     tick: Tick = lambda text, share, remark: None,
 ) -> int:
     """Events of the GAN in ``folder`` as a ROOT file with the tree, branches and types that it was trained on.
@@ -56,11 +56,15 @@ def generate(
     Raises:
         HepganError: no GAN there, the file exists, or the conditions do not fit.
     """
-    gan, tree = checkpoint.load_gan(folder, device=device)
+    gan, tree = checkpoint.load_gan(folder, device=device_of(str(device)))
     given: dict[str, Condition] = dict(conditions or {})
     if conditions_from:
-        given |= _read_conditions(conditions_from, gan.encoding.schema, n)
-        n = None
+        found = _read_conditions(conditions_from, gan.encoding.schema, n)
+        if twice := set(given) & set(found):
+            raise DataError(
+                f"the condition '{min(twice)}' is given twice: by a value and by {conditions_from}"
+            )
+        given, n = given | found, None
     total = n or max((len(v) for v in given.values() if isinstance(v, np.ndarray)), default=0)
     root.write(
         output,
@@ -77,6 +81,10 @@ def _read_conditions(
     if not schema.conditions:
         raise DataError("the GAN takes no conditions; leave out --conditions-from")
     events = root.read(file, Schema(schema.conditions), stop=n)
+    if n and len(events) < n:
+        raise DataError(
+            f"{file} has {len(events):,} entries, fewer than the {n:,} events asked for"
+        )
     return {
         name: np.asarray(ak.to_numpy(events[name]), dtype=np.float64) for name in schema.conditions
     }
@@ -93,12 +101,12 @@ def _counted(parts: Iterator[ak.Array], total: int, tick: Tick) -> Iterator[ak.A
 def evaluate(
     reference: str,
     generated: Mapping[str, str],
-    folder: Path,
+    folder: str | os.PathLike[str],
     *,
     seed: int,
     config: str | None = None,
     quick: bool = False,
-    device: torch.device,
+    device: torch.device | str = "auto",
     tick: Tick = lambda text, share, remark: None,
 ) -> "Verdict":
     """Compares ROOT files with a reference file and leaves ``report.html``, ``scores.json`` and ``plots/`` in ``folder``.
@@ -109,6 +117,7 @@ def evaluate(
     Raises:
         HepganError: a file cannot be read, the files do not fit each other, or the folder is not empty.
     """
+    folder, device = Path(folder), device_of(str(device))
     check_folder(folder, None)
     schema, geometry = _meant(reference, generated, config)
     tick("reading", 0.0, "")
@@ -116,7 +125,7 @@ def evaluate(
     samples = {name: root.read(path, schema) for name, path in generated.items()}
     settings = EvaluateSettings(quick)
     about = provenance(seed, device) | {"reference": reference, **generated}
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return _judged(events, samples, schema, geometry, folder, settings, seed, about, device, tick)
 
 
@@ -140,9 +149,9 @@ def _meant(
 
 def run(
     run: Run,
-    folder: Path,
+    folder: str | os.PathLike[str],
     *,
-    device: torch.device,
+    device: torch.device | str = "auto",
     resume: bool = False,
     tick: Tick = lambda text, share, remark: None,
 ) -> "Verdict":
@@ -153,6 +162,7 @@ def run(
     Raises:
         HepganError: as ``train``.
     """
+    folder, device = Path(folder), device_of(str(device))
     gan, prepared = train(run, folder, device=device, resume=resume, tick=tick)
     reference, schema = prepared.splits["test"], gan.encoding.schema
     given = {name: ak.to_numpy(reference[name]) for name in schema.conditions}

@@ -1,6 +1,6 @@
 """From a run file to a trained GAN in a run folder."""
 
-import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +24,6 @@ from hepgan.gan.history import Row
 from hepgan.gan.model import GAN
 from hepgan.gan.view import View, shown
 from hepgan.run.file import DataSettings, Run, as_toml
-
-log = logging.getLogger(__name__)
 
 VALIDATED = 5000
 """About so many generated events make a validation score."""
@@ -88,20 +86,25 @@ def device_of(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise RunError(f"'{name}' is no device; choose auto, cpu or cuda") from error
-    if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
+    if device.type not in ("cpu", "cuda"):
+        raise RunError(f"the device '{name}' is not supported; choose auto, cpu or cuda")
+    there = torch.cuda.device_count() if device.type == "cuda" else 1
+    if (device.index or 0) >= there:
         raise RunError(f"the device '{name}' is not there; choose cpu or auto")
     return device
 
 
 def train(
     run: Run,
-    folder: Path,
+    folder: str | os.PathLike[str],
     *,
-    device: torch.device,
+    device: torch.device | str = "auto",
     resume: bool = False,
     tick: Tick = lambda text, share, remark: None,
 ) -> tuple[GAN, Prepared]:
     """Trains and leaves ``run.toml``, ``history.jsonl``, ``checkpoints/``, ``generator.safetensors`` and ``gan.json`` in ``folder``.
+
+    Nothing is written before the data, the encoding and the layouts have been found to fit.
 
     Args:
         run: What to train.
@@ -111,37 +114,38 @@ def train(
         tick: Told of the progress.
 
     Raises:
-        RunError: the folder holds something else.
+        RunError: the folder holds something else, or cannot be made.
         HepganError: as ``prepare``, or training fails.
     """
+    folder, device = Path(folder), device_of(str(device))
     check_folder(folder, run if resume else None)
     tick("reading and encoding", 0.0, "")
     with cpu_threads(run.threads):
-        return _train(run, folder, device, resume, tick)
-
-
-def _train(
-    run: Run, folder: Path, device: torch.device, resume: bool, tick: Tick
-) -> tuple[GAN, Prepared]:
-    prepared = prepare(run, device=device)
-    folder.mkdir(parents=True, exist_ok=True)
-    if resume and (last := checkpoint.newest(folder)):
-        checkpoint.load(prepared.state, last)
-        history.cut(folder, prepared.state.step)
-    checkpoint.write_text(folder / "run.toml", as_toml(run))
-    tick("training", prepared.state.step / run.train.steps, "")
-    gan, _ = training.train(
-        prepared.state,
-        prepared.view,
-        run.train,
-        validate=validation(prepared, run),
-        folder=folder,
-        on_row=lambda row: tick(
-            "training", row["step"] / run.train.steps, remark(row, run.train.steps)
-        ),
-    )
+        prepared = prepare(run, device=device)
+        validate = validation(prepared, run)
+        make_folder(folder)
+        _resume(prepared.state, folder)
+        checkpoint.write_text(folder / "run.toml", as_toml(run))
+        tick("training", prepared.state.step / run.train.steps, "")
+        gan, _ = training.train(
+            prepared.state,
+            prepared.view,
+            run.train,
+            validate=validate,
+            folder=folder,
+            on_row=lambda row: tick(
+                "training", row["step"] / run.train.steps, remark(row, run.train.steps)
+            ),
+        )
     checkpoint.save_gan(gan, folder, tree=prepared.tree)
     return gan, prepared
+
+
+def _resume(state: training.State, folder: Path) -> None:
+    """Goes on from the last checkpoint of ``folder``, or starts anew where there is none."""
+    if last := checkpoint.newest(folder):
+        checkpoint.load(state, last)
+    history.cut(folder, state.step)
 
 
 @contextmanager
@@ -166,19 +170,35 @@ def check_folder(folder: Path, run: Run | None) -> None:
     """A new or empty folder, or with ``run`` the folder of that very run.
 
     Raises:
-        RunError: it holds something else.
+        RunError: it holds something else, or cannot be made.
     """
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; choose another folder with -o")
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise RunError(f"{folder} cannot be made in {existing}; choose another folder with -o")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
-    if run is None:
-        raise RunError(
-            f"{folder} is not empty; choose another folder with -o, or go on with --resume"
-        )
     written = folder / "run.toml"
+    if run is None:
+        again = "; --resume goes on with a run" if written.is_file() else ""
+        raise RunError(f"{folder} is not empty; choose another folder with -o{again}")
     if not written.is_file() or written.read_text(encoding="utf-8") != as_toml(run):
-        raise RunError(f"{folder} holds another run; choose another folder with -o")
+        raise RunError(
+            f"{folder} holds another run (see its run.toml); choose another folder with -o"
+        )
+
+
+def make_folder(folder: Path) -> None:
+    """The folder, with those above it.
+
+    Raises:
+        RunError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be made: {error.strerror}") from error
 
 
 def validation(prepared: Prepared, run: Run) -> Callable[[GAN], float]:

@@ -51,7 +51,7 @@ def convert(
         known = ", ".join(KINDS)
         raise DataError(f"cannot convert '{kind}'; known are: {known}{did_you_mean(kind, KINDS)}")
     if Path(path).exists() and not overwrite:
-        raise DataError(f"'{path}' exists; name another file or ask to overwrite it")
+        raise DataError(f"'{path}' exists; name another file or remove it")
     found = KINDS[kind]([Path(source) for source in sources])
     schema = in_pixels(found) if pixel_branches else found.schema
     write(path, found.chunks, schema, tree=found.tree, format=format, overwrite=overwrite)

@@ -59,7 +59,7 @@ def fetch(
     targets = [Path(folder) / target for target in FILES[name]]
     for target in targets:
         if target.exists() and not overwrite:
-            raise DataError(f"'{target}' exists; choose another folder or ask to overwrite it")
+            raise DataError(f"'{target}' exists; choose another folder or remove it")
     for target in targets:
         sources = [
             _download(file, md5, mirrors or MIRRORS[name])
