@@ -8,6 +8,7 @@ from hist import Hist
 
 from hepgan.data.schema import Field, Schema
 from hepgan.evaluate import compare, digits, pairs
+from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.evaluate.kernels import Array
 from hepgan.evaluate.metrics import OVERALL, Measured, Tick
 from hepgan.evaluate.observables import ENERGY_UNITS, INCIDENT, Observable, evaluate
@@ -53,9 +54,10 @@ def draw(
     measured: Mapping[str, Measured],
     history: Sequence[Mapping[str, Any]],
     *,
+    geometry: Mapping[str, LayerGeometry] | None = None,
     tick: Tick = lambda _text, _share: None,
 ) -> list[Picture]:
-    """All pictures of a report, in its order."""
+    """All pictures of a report, in its order; ``geometry`` names the axes of images."""
     from hepgan.evaluate import (
         plots,
     )  # matplotlib takes longer to load than everything else together
@@ -63,7 +65,7 @@ def draw(
     found = []
     drawings = [
         *_overview(samples, observables, measured, history),
-        *_images(samples, schema),
+        *_images(samples, schema, geometry or {}),
         *_distributions(samples, observables, histograms, measured),
     ]
     for i, (name, group, caption, wide, figure) in enumerate(drawings):
@@ -140,13 +142,18 @@ def _filled(values: Floats) -> Floats:
     return np.where(there, values, values[there].mean() if there.any() else 0.0)
 
 
-def _images(samples: Samples, schema: Schema) -> Iterator[Drawing]:
+def _images(
+    samples: Samples, schema: Schema, geometry: Mapping[str, LayerGeometry]
+) -> Iterator[Drawing]:
     from hepgan.evaluate import plots
 
     for name, field in schema.fields.items():
         if len(field.shape) != 2:
             continue
         energy = field.unit in ENERGY_UNITS
+        # As the observables' names: layers have x first where nothing is said, images rows of x.
+        axes = geometry[name].axes if name in geometry else ()
+        axes = axes or (("x", "y") if energy or name in geometry else ("y", "x"))
         means = {
             source: np.mean(events[name], axis=0, dtype=float) for source, events in samples.items()
         }
@@ -155,7 +162,9 @@ def _images(samples: Samples, schema: Schema) -> Iterator[Drawing]:
             "Mean images",
             f"{name}: mean",
             len(means) > 2,
-            lambda m=means, f=field, e=energy: plots.mean_images(m, unit=f.unit, log=e),
+            lambda m=means, f=field, e=energy, a=axes: plots.mean_images(
+                m, names=a, unit=f.unit, log=e
+            ),
         )
         yield from _grids(name, field, samples, log=energy)
         yield from _classes(name, samples)

@@ -126,7 +126,9 @@ def judge(
     gaps += [gap for found in measured.values() for gap in found.gaps]
     folder.mkdir(parents=True, exist_ok=True)
     compare.save(folder / "histograms.json", histograms)
-    drawn = pictures.draw(samples, common, observables, histograms, measured, history, tick=tick)
+    drawn = pictures.draw(
+        samples, common, observables, histograms, measured, history, geometry=kept, tick=tick
+    )
     page = report.write_report(
         folder,
         title=title,
