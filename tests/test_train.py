@@ -22,7 +22,8 @@ from hepgan.gan import checkpoint
 from hepgan.gan import train as training
 from hepgan.gan.history import Row
 from hepgan.gan.model import GAN, GANSettings, parameters
-from hepgan.gan.train import State, TrainSettings
+from hepgan.gan.state import State
+from hepgan.gan.train import TrainSettings
 from hepgan.gan.view import View
 
 SCHEMA = Schema.from_table({"fields": {"v": {"shape": [2]}}})

@@ -1,17 +1,14 @@
 """Energies of layers apart from their shapes, so that the sums are what they should be by construction."""
 
 import dataclasses
-import math
 from typing import Self
 
 import torch
 from torch import Generator, Tensor
 
+from hepgan.data.schema import ENERGY_UNITS
 from hepgan.data.steps import Columns, ConditionScale, uniform
 from hepgan.errors import DataError, RunError
-
-ENERGY_UNITS = {"eV": 1e-6, "keV": 1e-3, "MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
-"""Energy units in MeV."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,5 +154,4 @@ def _unit(incident: str, columns: Columns) -> float:
         raise RunError(
             f"layer_sums needs units of energy in the schema ({known}), one for all layers, but has {found}"
         )
-    ratio = ENERGY_UNITS[columns.units[incident]] / ENERGY_UNITS[of_layers.pop()]
-    return ratio if math.isfinite(ratio) else 1.0
+    return ENERGY_UNITS[columns.units[incident]] / ENERGY_UNITS[of_layers.pop()]

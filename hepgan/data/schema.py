@@ -10,6 +10,9 @@ import numpy as np
 from hepgan.errors import RunError
 from hepgan.tables import from_table
 
+ENERGY_UNITS = {"eV": 1e-6, "keV": 1e-3, "MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
+"""Units of energy [MeV]."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Field:

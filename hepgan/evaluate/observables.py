@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 
 from array_api_compat import array_namespace
 
-from hepgan.data.schema import Field, Schema
+from hepgan.data.schema import ENERGY_UNITS, Field, Schema
 from hepgan.errors import RunError
 from hepgan.evaluate import kernels
 from hepgan.evaluate.geometry import Layer, LayerGeometry, layers_of
@@ -27,7 +27,6 @@ from hepgan.evaluate.kernels import Array
 from hepgan.evaluate.quantity import Observable, Values, arrays, chunks, evaluate
 
 __all__ = [
-    "ENERGY_UNITS",
     "INCIDENT",
     "Observable",
     "Values",
@@ -36,9 +35,6 @@ __all__ = [
     "evaluate",
     "observables_for",
 ]
-
-ENERGY_UNITS = {"eV": 1e-6, "keV": 1e-3, "MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
-"""Units of energy [MeV]."""
 
 INCIDENT = "energy"
 """The condition (or field) that is the incident energy of a shower."""

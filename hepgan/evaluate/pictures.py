@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from hist import Hist
 
-from hepgan.data.schema import Field, Schema
+from hepgan.data.schema import ENERGY_UNITS, Field, Schema
 from hepgan.evaluate import compare, digits, pairs
 from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.evaluate.kernels import Array
 from hepgan.evaluate.metrics import OVERALL, Measured, Tick
-from hepgan.evaluate.observables import ENERGY_UNITS, INCIDENT, Observable, evaluate
+from hepgan.evaluate.observables import INCIDENT, Observable, evaluate
 from hepgan.evaluate.statistics import Floats
 
 MOST = 60

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -18,10 +18,8 @@ from hepgan.data.encoding import Encoding
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, LayoutError, RunError
 from hepgan.gan.model import GAN, GANSettings
+from hepgan.gan.state import State
 from hepgan.tables import from_table, to_table
-
-if TYPE_CHECKING:
-    from hepgan.gan.train import State
 
 VERSION = 1
 """Of the files' form; a GAN of a later version is refused."""
@@ -70,7 +68,7 @@ def load_gan(
     return gan, tree
 
 
-def save(state: "State", folder: Path, *, keep: int) -> Path:
+def save(state: State, folder: Path, *, keep: int) -> Path:
     """Writes ``checkpoints/step-….safetensors``, all of ``state`` in one file, and removes all but the last ``keep``."""
     tensors = _prefixed("generator", state.gan.generator.state_dict())
     tensors |= _prefixed("discriminator", state.gan.discriminator.state_dict())
@@ -96,7 +94,7 @@ def save(state: "State", folder: Path, *, keep: int) -> Path:
     return path
 
 
-def load(state: "State", path: Path) -> None:
+def load(state: State, path: Path) -> None:
     """Puts the checkpoint ``path`` into ``state``, which goes on from there bit for bit on the same device.
 
     Raises:

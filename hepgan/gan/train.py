@@ -25,6 +25,7 @@ from hepgan.gan.history import Row
 from hepgan.gan.interrupt import stop_flag
 from hepgan.gan.model import GAN
 from hepgan.gan.objectives import OBJECTIVES, between, one_centred_penalty, zero_centred_penalty
+from hepgan.gan.state import State
 from hepgan.gan.view import View
 from hepgan.layout.network import frozen_statistics
 
@@ -93,23 +94,6 @@ class TrainSettings:
             )
         if not all(0 < rate < math.inf for rate in self.learning_rate):
             raise RunError(f"[train] learning_rate = {list(self.learning_rate)} should be positive")
-
-
-@dataclasses.dataclass
-class State:
-    """All that changes while a GAN is trained, and so all that a checkpoint holds."""
-
-    gan: GAN
-    average: nn.Module
-    optimizers: dict[str, Optimizer]
-    schedules: dict[str, LambdaLR]
-    loader: UnsupervisedLoader
-    noise: torch.Generator
-    step: int = 0
-    seconds: float = 0.0
-    best_score: float = math.inf
-    best_step: int = 0
-    best: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
 def start(

@@ -22,6 +22,7 @@ from hepgan.gan import checkpoint, history
 from hepgan.gan import train as training
 from hepgan.gan.history import Row
 from hepgan.gan.model import GAN
+from hepgan.gan.state import State
 from hepgan.gan.view import View, shown
 from hepgan.run.file import DataSettings, Run, as_toml
 
@@ -37,7 +38,7 @@ class Prepared(NamedTuple):
 
     splits: dict[str, ak.Array]
     view: View
-    state: training.State
+    state: State
     tree: str
 
 
@@ -141,7 +142,7 @@ def train(
     return gan, prepared
 
 
-def _resume(state: training.State, folder: Path) -> None:
+def _resume(state: State, folder: Path) -> None:
     """Goes on from the last checkpoint of ``folder``, or starts anew where there is none."""
     if last := checkpoint.newest(folder):
         checkpoint.load(state, last)
