@@ -393,6 +393,8 @@ def _progress() -> Iterator[Tick]:
             progress.update(tasks[text], completed=share, remark=remark)
 
         yield tick
+        for task in tasks.values():
+            progress.update(task, completed=1.0)
 
 
 def _lines() -> Tick:
