@@ -133,7 +133,10 @@ def test_noise_is_drawn_afresh_each_step_with_unit_width() -> None:
     assert first.shape == (4000, 3)
 
 
-@pytest.mark.parametrize("settings", [DENSE, NORMED], ids=["dense", "normed"])
+DROPPED = dataclasses.replace(DENSE, discriminator="DENSE|16|LRELU, DROPOUT|0.5, DENSE|1|LINEAR")
+
+
+@pytest.mark.parametrize("settings", [DENSE, NORMED, DROPPED], ids=["dense", "normed", "dropout"])
 def test_resumed_training_equals_uninterrupted(tmp_path: Path, settings: GANSettings) -> None:
     score = iter(range(100, 0, -1))
     whole, view = started(settings)
@@ -153,12 +156,15 @@ def test_resumed_training_equals_uninterrupted(tmp_path: Path, settings: GANSett
     assert again.best_score == whole.best_score
 
 
-def test_same_seed_trains_the_same() -> None:
+@pytest.mark.parametrize("settings", [DENSE, DROPPED], ids=["dense", "dropout"])
+def test_same_seed_trains_the_same_and_leaves_the_global_generator(settings: GANSettings) -> None:
     runs = []
     for _ in range(2):
         torch.manual_seed(int(time.time_ns()) % 2**31)
-        state, view = started()
+        before = torch.get_rng_state()
+        state, view = started(settings)
         training.train(state, view, QUICK)
+        assert torch.equal(before, torch.get_rng_state())
         runs.append(weights(state))
     assert_equal(*runs)
 

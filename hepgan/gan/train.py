@@ -162,9 +162,12 @@ def train(
     sums = torch.zeros(3, device=state.gan.device)
     began = time.perf_counter() - state.seconds
     batches = _endless(state.loader)
-    with stop_flag() as stopped:
+    cuda = [state.gan.device] if state.gan.device.type == "cuda" else []
+    with stop_flag() as stopped, torch.random.fork_rng(devices=cuda):
         stop = False
         while state.step < settings.steps and not stop:
+            # DROPOUT draws from torch's global generator, which a checkpoint does not hold.
+            torch.manual_seed(state.noise.initial_seed() + state.step)
             losses = train_step(state, view, batches, settings)
             sums += torch.stack([*losses, torch.ones_like(losses[0])])
             state.step += 1
