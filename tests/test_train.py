@@ -24,7 +24,7 @@ from hepgan.gan.history import Row
 from hepgan.gan.model import GAN, GANSettings, parameters
 from hepgan.gan.state import State
 from hepgan.gan.train import TrainSettings
-from hepgan.gan.view import View
+from hepgan.gan.view import View, shown
 
 SCHEMA = Schema.from_table({"fields": {"v": {"shape": [2]}}})
 MEAN = np.array([1.5, -0.5])
@@ -358,3 +358,12 @@ def test_largest_seed_is_as_good_as_any() -> None:
     state, _ = started()
     a, b = (ak.to_numpy(state.gan.sample(n=9, seed=2**63 - i)["v"]) for i in (1, 2))
     assert not np.array_equal(a, b)
+
+
+def test_discriminator_is_not_shown_conditions_as_observables() -> None:
+    schema = Schema.from_table(
+        {"fields": {"image": {"shape": [4, 4]}}, "conditions": {"label": {"dtype": "uint8"}}}
+    )
+    names = set(shown(schema, {}))
+    assert "image.mean" in names
+    assert "label" not in names

@@ -125,7 +125,7 @@ class GAN:
         return x.flatten(1)
 
     def judge(self, seen: Tensor, c: Tensor) -> Tensor:
-        """Logits ``[B]`` of what the discriminator sees, ``[B, F + K]``."""
+        """Logits ``[B]`` of what the discriminator sees, ``[B, S]`` (see ``View``)."""
         logits: Tensor = self.discriminator(seen, c)
         return logits.flatten()
 

@@ -71,14 +71,13 @@ class View(nn.Module):
 def shown(schema: Schema, geometry: Mapping[str, LayerGeometry]) -> dict[str, Observable]:
     """The observables of ``schema`` that a discriminator can be shown: one value an event, and not a condition itself."""
     found = observables_for(schema, geometry, missing=0.0)
-    return {name: o for name, o in found.items() if not o.spectrum and name != "E_inc"}
+    given = {"E_inc", *schema.conditions}
+    return {name: o for name, o in found.items() if not o.spectrum and name not in given}
 
 
 def _powers(c: Tensor) -> Tensor:
     """``[B, 1 + 3C]``: 1, c, c², c³."""
-    return torch.cat(
-        [torch.ones_like(c[:, :1]) if c.shape[1] else c.new_ones(len(c), 1), c, c**2, c**3], 1
-    )
+    return torch.cat([c.new_ones(len(c), 1), c, c**2, c**3], 1)
 
 
 def _polynomials(values: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
