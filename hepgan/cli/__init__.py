@@ -1,0 +1,42 @@
+"""The command line: each command is one library call."""
+
+import logging
+from typing import Any
+
+import click
+
+from hepgan.cli.evaluating import evaluate
+from hepgan.cli.files import convert, fetch, inspect
+from hepgan.cli.generating import generate
+from hepgan.cli.layouts import layout
+from hepgan.cli.presets import presets
+from hepgan.cli.training import run, train
+from hepgan.errors import HepganError
+
+
+class Commands(click.Group):
+    """Tells the user's errors in one line and exits with 2; stops at Ctrl-C with 130."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except HepganError as error:
+            stopped = type(error).__name__ == "TrainingStopped"
+            click.echo(f"hepgan: {'' if stopped else 'error: '}{error}", err=True)
+            ctx.exit(130 if stopped else 2)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the work, not of the alphabet."""
+        return list(self.commands)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="hepgan", prog_name="hepgan")
+def main() -> None:
+    """Train, judge and run GANs straight from ROOT files."""
+    logging.basicConfig(level=logging.WARNING, format="hepgan: %(message)s")
+
+
+for _command in (run, train, generate, evaluate, layout, inspect, convert, fetch, presets):
+    main.add_command(_command)

@@ -1,0 +1,45 @@
+"""``hepgan evaluate``."""
+
+from pathlib import Path
+
+import click
+
+from hepgan.cli.options import DEVICE, SEED
+from hepgan.cli.progress import progress
+
+
+@click.command()
+@click.argument("reference", metavar="REFERENCE.root")
+@click.argument("generated", metavar="GENERATED.root...", nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder.")
+@click.option("--config", metavar="RUN", help="Preset or run file that says what an event is.")
+@click.option("--quick", is_flag=True, help="A small classifier instead of the CaloChallenge's.")
+@click.option("--seed", type=SEED, default=1, show_default=True)
+@DEVICE
+def evaluate(
+    reference: str,
+    generated: tuple[str, ...],
+    output: Path,
+    config: str | None,
+    quick: bool,
+    seed: int,
+    device: str,
+) -> None:
+    """Compare generated ROOT files with a reference, ours or not."""
+    from hepgan import run as library
+
+    names = _names(generated)
+    with progress() as tick:
+        verdict = library.evaluate(
+            reference, names, output,
+            seed=seed, config=config, quick=quick, device=library.device_of(device), tick=tick,
+        )  # fmt: skip
+    click.echo(verdict.sentence)
+    click.echo(f"report: {output / 'report.html'}")
+
+
+def _names(files: tuple[str, ...]) -> dict[str, str]:
+    """Each file by its stem, or by its whole path where stems are the same."""
+    stems = [Path(file.partition(".root:")[0]).stem for file in files]
+    unique = len(set(stems)) == len(stems)
+    return dict(zip(stems if unique else files, files, strict=True))

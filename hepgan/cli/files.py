@@ -1,0 +1,49 @@
+"""``hepgan inspect``, ``convert`` and ``fetch``: files of data."""
+
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("file", metavar="FILE.root")
+@click.option("--tree", help="Only this tree.")
+def inspect(file: str, tree: str | None) -> None:
+    """Show trees, branches, types and ranges, and propose a schema."""
+    from hepgan.data import root
+    from hepgan.data.inspect import as_text
+
+    found = root.inspect(file, tree=tree)
+    click.echo(as_text(found))
+    for one in found:
+        click.echo(f"\n# a schema for the tree {one.name}\n{root.propose(one)}")
+
+
+@click.command()
+@click.argument("kind", metavar="KIND")
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.argument("output", metavar="OUT.root")
+@click.option("--pixel-branches", is_flag=True, help="A scalar branch for every value.")
+@click.option("--format", "form", type=click.Choice(["TTree", "RNTuple"]), default="TTree")
+def convert(
+    kind: str, sources: tuple[str, ...], output: str, pixel_branches: bool, form: Any
+) -> None:
+    """Convert other formats to ROOT.
+
+    KIND is mnist, calogan, calochallenge or par04.
+    """
+    from hepgan.data.convert import convert as library
+
+    library(kind, sources, output, pixel_branches=pixel_branches, format=form)
+    click.echo(f"converted: {output}")
+
+
+@click.command()
+@click.argument("name", metavar="mnist")
+@click.option("-o", "--output", default=".", show_default=True, help="Folder.")
+def fetch(name: str, output: str) -> None:
+    """Download a data set, check its hashes, convert it to ROOT."""
+    from hepgan.data.convert import fetch as library
+
+    for path in library(name, output):
+        click.echo(f"fetched: {path}")

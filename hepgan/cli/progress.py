@@ -1,0 +1,60 @@
+"""Progress of a command: a bar on a terminal, else a line now and then."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+Tick = Callable[[str, float, str], None]
+
+QUIET_SECONDS = 10.0
+"""Without a terminal a line of progress is written so often at the most."""
+
+
+@contextmanager
+def progress() -> Iterator[Tick]:
+    """A progress bar on a terminal, else a line now and then."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:>20}"), BarColumn(), TaskProgressColumn(),
+        TimeRemainingColumn(), TextColumn("{task.fields[remark]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+        tasks: dict[str, Any] = {}
+
+        def tick(text: str, share: float, remark: str) -> None:
+            if text not in tasks:
+                for task in tasks.values():
+                    shown.update(task, completed=1.0)
+                tasks[text] = shown.add_task(text, total=1.0, remark="")
+            shown.update(tasks[text], completed=share, remark=remark)
+
+        yield tick
+        for task in tasks.values():
+            shown.update(task, completed=1.0)
+
+
+def _lines() -> Tick:
+    said: dict[str, float] = {}
+
+    def tick(text: str, share: float, remark: str) -> None:
+        now = time.monotonic()
+        if now - said.get(text, 0.0) >= QUIET_SECONDS or share >= 1:
+            click.echo(f"{text} {share:4.0%} {remark}".rstrip(), err=True)
+            said[text] = now
+
+    return tick
