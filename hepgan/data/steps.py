@@ -131,21 +131,21 @@ class Affine:
 
     offset: Tensor
     width: Tensor
-    clip: bool
+    clip: tuple[float, float] | None
 
     def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
         """To about [-1, 1] or to width 1."""
         return (x - self.offset.to(x)) / self.width.to(x)
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
-        """Back; with ``clip``, what lies outside [-1, 1] counts as its edge."""
-        x = x.clamp(-1, 1) if self.clip else x
+        """Back; what lies outside ``clip`` counts as its edge."""
+        x = x.clamp(*self.clip) if self.clip else x
         return x * self.width.to(x) + self.offset.to(x)
 
 
 @dataclasses.dataclass(frozen=True)
 class Scale(Affine):
-    """A range to [-1, 1]."""
+    """A range to [-1, 1], or to another."""
 
     @classmethod
     def fit(
@@ -156,15 +156,20 @@ class Scale(Affine):
         noise: Generator,
         *,
         range: tuple[float, float] | None = None,
+        to: tuple[float, float] = (-1.0, 1.0),
         fields: tuple[str, ...] = (),
+        per_column: bool = True,
         clip: bool = True,
     ) -> Self:
-        """``range`` is that of the values, for each column its own smallest and largest where it is not given."""
-        low, high = (x.amin(0), x.amax(0)) if range is None else _filled(x, range)
-        _outside(x, low, high, columns.mask(fields, x.shape[1]))
-        return cls(
-            *_where(columns.mask(fields, x.shape[1]), (low + high) / 2, (high - low) / 2), clip
-        )
+        """``range`` is that of the values; their own smallest and largest, ``per_column`` or of all, where it is not given."""
+        mask = columns.mask(fields, x.shape[1])
+        low, high = _span(x, range, mask, per_column=per_column)
+        _outside(x, low, high, mask)
+        if not to[0] < to[1]:
+            raise RunError(f"an encoding's range to = {list(to)} should rise")
+        middle, width = _where(mask, (low + high) / 2, (high - low) / (to[1] - to[0]))
+        offset = torch.where(mask, middle - (to[0] + to[1]) / 2 * width, 0.0)
+        return cls(offset, width, to if clip else None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,13 +190,18 @@ class Standardise(Affine):
         """With ``per_column = false`` all columns share one mean and width (pixels of an image)."""
         mean, width = (x.mean(0), x.std(0)) if per_column else (x.mean(), x.std())
         mean, width = mean.expand(x.shape[1]), width.expand(x.shape[1])
-        return cls(*_where(columns.mask(fields, x.shape[1]), mean, width), clip=False)
+        return cls(*_where(columns.mask(fields, x.shape[1]), mean, width), clip=None)
 
 
-def _filled(x: Tensor, values: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    low, high = values
+def _span(
+    x: Tensor, values: tuple[float, float] | None, mask: Tensor, *, per_column: bool
+) -> tuple[Tensor, Tensor]:
+    """The lowest and highest value ``[F]`` of each column: ``values``, or what ``x[E, F]`` has."""
+    if values is None and per_column:
+        return x.amin(0), x.amax(0)
+    low, high = values or (x[:, mask].min().item(), x[:, mask].max().item())
     if not low < high:
-        raise RunError(f"an encoding's range {list(values)} should rise")
+        raise RunError(f"an encoding's range {[low, high]} should rise")
     return x.new_full((x.shape[1],), low), x.new_full((x.shape[1],), high)
 
 

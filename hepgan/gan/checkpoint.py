@@ -18,7 +18,7 @@ from hepgan.data.encoding import Encoding
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, LayoutError, RunError
 from hepgan.gan.model import GAN, GANSettings
-from hepgan.gan.state import State
+from hepgan.gan.state import State, enter
 from hepgan.tables import from_table, to_table
 
 VERSION = 1
@@ -80,6 +80,9 @@ def save(state: State, folder: Path, *, keep: int) -> Path:
             tensors |= _prefixed(f"optimizer.{name}.{number}", values)
     about = {
         "version": VERSION,
+        "phase": state.phase,
+        "began": state.began,
+        "waited": state.waited,
         "step": state.step,
         "seconds": state.seconds,
         "best_score": state.best_score,
@@ -102,6 +105,7 @@ def load(state: State, path: Path) -> None:
     """
     tensors = read_tensors(path)
     about = _metadata(path)
+    _enter(state, about, path)
     _load(state.gan.generator, _of("generator", tensors), path)
     _load(state.gan.discriminator, _of("discriminator", tensors), path)
     _load(state.average, _of("average", tensors), path)
@@ -116,9 +120,23 @@ def load(state: State, path: Path) -> None:
     for name, optimizer in state.optimizers.items():
         _load_optimizer(optimizer, _of(f"optimizer.{name}", tensors))
         schedule = state.schedules[name]
-        schedule.last_epoch = state.step
+        schedule.last_epoch = state.step - state.began
         for group, rate in zip(optimizer.param_groups, schedule.base_lrs, strict=True):
-            group["lr"] = rate * schedule.lr_lambdas[0](state.step)
+            group["lr"] = rate * schedule.lr_lambdas[0](schedule.last_epoch)
+
+
+def _enter(state: State, about: Mapping[str, Any], path: Path) -> None:
+    """Puts ``state`` into the phase that the checkpoint was taken in."""
+    try:
+        phase, began, waited = int(about["phase"]), int(about["began"]), int(about["waited"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if not 0 <= phase < len(state.phases):
+        raise CheckpointError(
+            f"{path} was taken in phase {phase + 1}, but the run has {len(state.phases)}"
+        )
+    enter(state, phase, began=began)
+    state.waited = waited
 
 
 def newest(folder: Path) -> Path | None:

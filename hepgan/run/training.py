@@ -23,6 +23,7 @@ from hepgan.gan import train as training
 from hepgan.gan.history import Row
 from hepgan.gan.model import GAN
 from hepgan.gan.state import State
+from hepgan.gan.train import Watch
 from hepgan.gan.view import View, shown
 from hepgan.run.file import DataSettings, Run, as_toml
 
@@ -57,7 +58,7 @@ def prepare(run: Run, *, device: torch.device) -> Prepared:
     observables = shown(schema, run.geometry) if "observables" in sees else {}
     view = View(encoding.to(device), observables, x, c, event="event" in sees).to(device)
     gan = GAN.build(run.gan, encoding, seed=run.seed, device=device, seen=view.size)
-    state = training.start(gan, view, x, c, run.train, seed=run.seed)
+    state = training.start(gan, view, x, c, run.training, seed=run.seed)
     return Prepared(splits, view, state, tree_name(run.data))
 
 
@@ -123,20 +124,17 @@ def train(
     tick("reading and encoding", 0.0, "")
     with cpu_threads(run.threads):
         prepared = prepare(run, device=device)
-        validate = validation(prepared, run)
+        watch = watched(prepared, run)
         make_folder(folder)
         _resume(prepared.state, folder)
         checkpoint.write_text(folder / "run.toml", as_toml(run))
-        tick("training", prepared.state.step / run.train.steps, "")
+        tick("training", prepared.state.step / run.steps, "")
         gan, _ = training.train(
             prepared.state,
             prepared.view,
-            run.train,
-            validate=validate,
+            watch=watch,
             folder=folder,
-            on_row=lambda row: tick(
-                "training", row["step"] / run.train.steps, remark(row, run.train.steps)
-            ),
+            on_row=lambda row: tick("training", row["step"] / run.steps, remark(row, run.steps)),
         )
     checkpoint.save_gan(gan, folder, tree=prepared.tree)
     return gan, prepared
@@ -202,11 +200,11 @@ def make_folder(folder: Path) -> None:
         raise RunError(f"{folder} cannot be made: {error.strerror}") from error
 
 
-def validation(prepared: Prepared, run: Run) -> Callable[[GAN], float]:
-    """A GAN's distance from the validation split, for ``training.train``.
+def watched(prepared: Prepared, run: Run) -> Watch:
+    """What a training is watched with: a GAN's distance from the validation split, and the encoded split itself.
 
-    The Fréchet distance of the observables; for digits, which observables hardly tell from scribbles, that of the
-    digit classifier's features.
+    The distance is the Fréchet distance of the observables; for digits, which observables hardly tell from scribbles, that
+    of the digit classifier's features.
     """
     reference = prepared.splits["validation"]
     # Several generated events for each reference event: the reference's own fluctuations are the same in every score.
@@ -217,7 +215,9 @@ def validation(prepared: Prepared, run: Run) -> Callable[[GAN], float]:
     def score(gan: GAN) -> float:
         return distance(gan.sample(given, n=copies * len(reference), seed=run.seed))
 
-    return score
+    gan = prepared.state.gan
+    x, c = gan.encoding.encode(reference, seed=run.seed)
+    return Watch(score, (x.to(gan.device), c.to(gan.device)))
 
 
 def observable_distance(reference: ak.Array, run: Run) -> Callable[[ak.Array], float]:
