@@ -145,13 +145,14 @@ def resolve(files: Files, schema: Schema, *, tree: str | None = None) -> Schema:
 
 
 def counts(files: Files, *, tree: str | None = None) -> dict[str, int]:
-    """Path -> number of entries, for every file of ``files``."""
+    """Path -> number of entries, for every file of ``files``; those of several trees of a file together."""
     found: dict[str, int] = {}
     for source in sources(files, tree=tree):
         with opened(source.path) as file:
             found_tree = find_tree(file, source)
             with reading(source.path):
-                found[source.path] = int(found_tree.num_entries)
+                entries = int(found_tree.num_entries)
+        found[source.path] = found.get(source.path, 0) + entries
     return found
 
 

@@ -130,18 +130,19 @@ def _phase(
             state.step += 1
             _average(state, settings.ema)
             state.seconds = time.perf_counter() - began
-            if stopped.is_set() or state.is_over() or _is_due(state.step, settings):
+            if stopped.is_set() or state.is_over() or _is_due(state):
                 tell(_row(state, view, sums, watch, folder))
                 sums.zero_()
-            due = state.step % settings.checkpoint_every == 0
+            due = (state.step - state.began) % settings.checkpoint_every == 0
             if folder and (stopped.is_set() or state.is_over() or due):
                 checkpoint.save(state, folder, keep=settings.keep)
 
 
-def _is_due(step: int, settings: TrainSettings) -> bool:
+def _is_due(state: State) -> bool:
     """Whether a row of the history is written: its losses are looked at before anything is kept."""
+    settings = state.settings
     every = settings.log_every, settings.checkpoint_every, settings.validate_every or math.inf
-    return any(step % number == 0 for number in every)
+    return any((state.step - state.began) % number == 0 for number in every)
 
 
 class TrainingStopped(HepganError):  # noqa: N818
@@ -235,7 +236,7 @@ def _average(state: State, weight: float) -> None:
 def _validated(state: State, watch: Watch | None) -> float | None:
     """The score of the average, where it is time for one; the best weights are remembered."""
     every = state.settings.validate_every
-    if watch is None or not every or state.step % every:
+    if watch is None or not every or (state.step - state.began) % every:
         return None
     score = watch.validate(dataclasses.replace(state.gan, generator=state.average))
     state.waited += 1

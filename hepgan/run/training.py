@@ -71,9 +71,10 @@ def read_events(run: Run) -> dict[str, ak.Array]:
 
 
 def tree_name(data: DataSettings) -> str:
-    """The tree that is read, which generated files take over."""
+    """The tree that is read, without its cycle: the name that generated files take over."""
     source = root.sources(list(data.files), tree=data.tree)[0]
-    return source.tree or root.inspect(source.path, entries=0)[0].name
+    name = source.tree or root.inspect(source.path, entries=0)[0].name
+    return name.partition(";")[0]
 
 
 def device_of(name: str) -> torch.device:
