@@ -91,7 +91,7 @@ def test_the_tutorial_s_string_means_what_it_says(pixels: str) -> None:
     assert (one.steps, two.steps) == (10 * epoch, 4 * epoch)
     assert (one.validate_every, two.validate_every) == (10 * epoch, epoch)
     assert (one.patience, two.patience) == (2, 100)
-    assert one.objective == "non-saturating"
+    assert (one.objective, one.r1, one.r2) == ("non-saturating", 1.0, 1.0)
     assert one.generator.dropout == (0.0, 0.5, 0.5, 0.5)
     assert one.discriminator.dropout == ()
     assert (one.generator.learning_rate, one.discriminator.learning_rate) == (2e-4, 1e-4)

@@ -31,17 +31,19 @@ class ConditionScale:
 
     Attributes:
         range: The smallest and largest value that may be asked for, in the condition's own unit.
-        scale: ``linear`` or ``log`` map the range to [-1, 1]; ``onehot`` makes a column for each integer in it.
+        scale: ``linear`` or ``log`` map the range to [-1, 1]; ``share`` divides by the largest value; ``onehot`` makes a
+            column for each integer in the range.
     """
 
     range: tuple[float, float]
-    scale: Literal["linear", "log", "onehot"] = "linear"
+    scale: Literal["linear", "log", "share", "onehot"] = "linear"
 
     def __post_init__(self) -> None:
         low, high = self.range
         whole = self.scale != "onehot" or (float(low).is_integer() and float(high).is_integer())
         finite = math.isfinite(low) and math.isfinite(high)
-        if not (finite and low < high and whole) or (self.scale == "log" and low <= 0):
+        positive = {"log": low, "share": high}.get(self.scale, 1.0) > 0
+        if not (finite and low < high and whole and positive):
             raise RunError(
                 f"a condition's range {list(self.range)} does not suit its scale '{self.scale}'"
             )
@@ -65,6 +67,8 @@ class ConditionScale:
         if self.scale == "onehot":
             classes = (values - low).round().long()
             return torch.nn.functional.one_hot(classes, self.columns).to(values.dtype)
+        if self.scale == "share":
+            return (values / high)[:, None]
         if self.scale == "log":
             values, low, high = torch.log(values), math.log(low), math.log(high)
         return (2 * (values - low) / (high - low) - 1)[:, None]
@@ -74,6 +78,8 @@ class ConditionScale:
         low, high = self.range
         if self.scale == "onehot":
             return c.argmax(1).to(c.dtype) + low
+        if self.scale == "share":
+            return c[:, 0] * high
         if self.scale == "log":
             low, high = math.log(low), math.log(high)
             return torch.exp(low + (c[:, 0] + 1) / 2 * (high - low))

@@ -43,6 +43,9 @@ OPTIMIZERS: Mapping[str, Literal["adam", "sgd", "adagrad", "rmsprop", "adadelta"
     "ADAM": "adam", "SGD": "sgd", "ADAGRAD": "adagrad", "RMSPROP": "rmsprop", "ADADELTA": "adadelta",
 }  # fmt: skip
 ROLES = ("Generator", "Discriminator")
+PENALTY = 1.0
+"""R1 and R2, for which TMVA has no word: without them GANs of dense layers collapse (arXiv:2501.05441)."""
+
 RHO = {"rmsprop": 0.9, "adadelta": 0.95}
 
 _Phase = dict[tuple[str, str], Token]
@@ -120,6 +123,8 @@ def _settings(phase: _Phase, events: int, batch: int, objective: Any) -> TrainSe
         generator=_network(phase, "Generator"),
         discriminator=_network(phase, "Discriminator"),
         objective=objective,
+        r1=PENALTY,
+        r2=PENALTY,
         critic_steps=_critic_steps(phase),
         validate_every=min(every, steps),
         patience=math.ceil(wait / every),

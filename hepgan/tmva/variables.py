@@ -30,7 +30,7 @@ def schema_of(
         RunError: it is not clear which branches are meant.
     """
     source = root.sources(list(files), tree=tree)[0]
-    summary = root.inspect(source.path, tree=source.tree, entries=100)[0]
+    summary = root.inspect(source.path, tree=source.tree, entries=0)[0]
     proposed = tomllib.loads(root.propose(summary)).get("schema", {}).get("fields", {})
     there = Schema.from_table({"fields": proposed}).fields
     fields = _grouped(variables, there) if variables else _of_size(there, size)
