@@ -1,6 +1,7 @@
 """``hepgan run`` and ``hepgan train``."""
 
 import logging
+import os
 import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,7 +49,8 @@ def train(resume: bool, **options: Any) -> None:
     chosen = _chosen(**options)
     with progress(verbose=chosen.verbose) as tick:
         library.train(chosen.run, chosen.folder, device=chosen.device, resume=resume, tick=tick)
-    click.echo(f"trained: {chosen.folder}")
+    if os.environ.get("RANK", "0") == "0":  # several processes, one line
+        click.echo(f"trained: {chosen.folder}")
 
 
 def _chosen(

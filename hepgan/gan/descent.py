@@ -11,6 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.optim import SGD, Adadelta, Adagrad, Adam, Optimizer, RMSprop
 
 from hepgan.errors import RunError
+from hepgan.gan import parallel
 from hepgan.gan.settings import NetworkSettings
 from hepgan.layout.network import Network
 
@@ -36,6 +37,7 @@ def descend(network: nn.Module, optimizer: Optimizer, loss: Tensor, how: Network
     """One step of ``network`` down ``loss`` and the penalties on its weights."""
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
+    parallel.average_gradients(network)
     _penalise(network, how)
     if how.clip:
         nn.utils.clip_grad_norm_(network.parameters(), how.clip)

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from hepgan.data.loader import UnsupervisedLoader
+from hepgan.gan import parallel
 from hepgan.gan.descent import optimizer_of
 from hepgan.gan.model import GAN
 from hepgan.gan.settings import TrainSettings
@@ -63,8 +64,13 @@ def enter(state: State, phase: int, *, began: int) -> None:
     state.phase, state.began, state.waited = phase, began, 0
     state.optimizers, state.schedules = descents(state.gan, settings)
     x, c = state.loader.tensors
-    seed = state.noise.initial_seed() + phase
-    state.loader = UnsupervisedLoader(x, c, batch_size=settings.batch_size, seed=seed)
+    state.loader = loader_of(x, c, settings, state.noise.initial_seed() + phase)
+
+
+def loader_of(x: Tensor, c: Tensor, settings: TrainSettings, seed: int) -> UnsupervisedLoader:
+    """Batches for this process."""
+    batch, world = parallel.share(settings.batch_size), parallel.size()
+    return UnsupervisedLoader(x, c, batch_size=batch, seed=seed, rank=parallel.rank(), world=world)
 
 
 def descents(gan: GAN, settings: TrainSettings) -> tuple[dict[str, Optimizer], dict[str, LambdaLR]]:

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from hepgan.data.loader import UnsupervisedLoader
 from hepgan.errors import HepganError
-from hepgan.gan import checkpoint, history
+from hepgan.gan import checkpoint, history, parallel
 from hepgan.gan.descent import descend, dropping
 from hepgan.gan.history import Row
 from hepgan.gan.interrupt import stop_flag
 from hepgan.gan.model import GAN
 from hepgan.gan.objectives import OBJECTIVES, between, one_centred_penalty, zero_centred_penalty
 from hepgan.gan.settings import TrainSettings
-from hepgan.gan.state import State, descents, enter
+from hepgan.gan.state import State, descents, enter, loader_of
 from hepgan.gan.view import View
 from hepgan.layout.network import frozen_statistics
 
@@ -55,7 +55,7 @@ def start(
         seen = torch.cat([view(x[part], c[part]) for part in parts])
     average = copy.deepcopy(gan.generator).requires_grad_(False)
     noise = torch.Generator(gan.device).manual_seed(seed)
-    loader = UnsupervisedLoader(seen, c, batch_size=phases[0].batch_size, seed=seed)
+    loader = loader_of(seen, c, phases[0], seed)
     return State(gan, average, tuple(phases), *descents(gan, phases[0]), loader, noise)
 
 
@@ -119,22 +119,26 @@ def _phase(
     sums = torch.zeros(3, device=gan.device)
     began = time.perf_counter() - state.seconds
     batches = _endless(state.loader)
+    stop = parallel.any_set(stopped, gan.device)
     with ExitStack() as stack:
         stack.enter_context(dropping(gan.generator, settings.generator.dropout))
         stack.enter_context(dropping(gan.discriminator, settings.discriminator.dropout))
-        while not state.is_over() and not stopped.is_set():
+        while not state.is_over() and not stop:
             # Dropout draws from torch's global generator, which a checkpoint does not hold.
-            torch.manual_seed(state.noise.initial_seed() + state.step)
+            torch.manual_seed(
+                state.noise.initial_seed() + state.step * parallel.size() + parallel.rank()
+            )
             losses = train_step(state, view, batches)
             sums += torch.stack([*losses, torch.ones_like(losses[0])])
             state.step += 1
             _average(state, settings.ema)
             state.seconds = time.perf_counter() - began
-            if stopped.is_set() or state.is_over() or _is_due(state):
+            stop = parallel.any_set(stopped, gan.device)
+            if stop or state.is_over() or _is_due(state):
                 tell(_row(state, view, sums, watch, folder))
                 sums.zero_()
             due = (state.step - state.began) % settings.checkpoint_every == 0
-            if folder and (stopped.is_set() or state.is_over() or due):
+            if folder and (stop or state.is_over() or due):
                 checkpoint.save(state, folder, keep=settings.keep)
 
 
@@ -200,15 +204,17 @@ def _discriminator_loss(state: State, seen: Tensor, fake: Tensor, c: Tensor) -> 
     if settings.r2:
         loss = loss + settings.r2 / 2 * zero_centred_penalty(fake_logits, fake)
     if settings.gradient_penalty:
-        points = between(seen, fake, state.noise)
+        whole = len(seen) * parallel.size()
+        place = torch.rand(whole, generator=state.noise, device=gan.device)
+        points = between(seen, fake, parallel.mine(place))
         penalty = one_centred_penalty(gan.judge(points, c), points)
         loss = loss + settings.gradient_penalty * penalty
     return loss
 
 
 def _noise(state: State, size: int) -> Tensor:
-    shape = (size, *state.gan.latent)
-    return torch.randn(shape, generator=state.noise, device=state.gan.device)
+    shape = (size * parallel.size(), *state.gan.latent)
+    return parallel.mine(torch.randn(shape, generator=state.noise, device=state.gan.device))
 
 
 @contextmanager
@@ -270,7 +276,7 @@ def _row(state: State, view: View, sums: Tensor, watch: Watch | None, folder: Pa
     Raises:
         HepganError: a loss is not finite.
     """
-    discriminator, generator, count = sums.tolist()
+    discriminator, generator, count = parallel.summed(sums).tolist()
     for name, loss in (("discriminator", discriminator), ("generator", generator)):
         if not math.isfinite(loss):
             raise HepganError(

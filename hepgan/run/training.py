@@ -18,7 +18,7 @@ from hepgan.errors import RunError
 from hepgan.evaluate import digits, frechet, metrics, pairs
 from hepgan.evaluate.observables import arrays, observables_for
 from hepgan.evaluate.observables import evaluate as evaluate_observables
-from hepgan.gan import checkpoint, history
+from hepgan.gan import checkpoint, history, parallel
 from hepgan.gan import train as training
 from hepgan.gan.history import Row
 from hepgan.gan.model import GAN
@@ -105,7 +105,7 @@ def train(
     resume: bool = False,
     tick: Tick = lambda text, share, remark: None,
 ) -> tuple[GAN, Prepared]:
-    """Trains and leaves ``run.toml``, ``history.jsonl``, ``checkpoints/``, ``generator.safetensors`` and ``gan.json`` in ``folder``.
+    """Trains, in all processes that ``torchrun`` started, and leaves ``run.toml``, ``history.jsonl``, ``checkpoints/``, ``generator.safetensors`` and ``gan.json`` in ``folder``.
 
     Nothing is written before the data, the encoding and the layouts have been found to fit.
 
@@ -120,32 +120,44 @@ def train(
         RunError: the folder holds something else, or cannot be made.
         HepganError: as ``prepare``, or training fails.
     """
-    folder, device = Path(folder), device_of(str(device))
+    folder, device = Path(folder), parallel.device_here(device_of(str(device)))
     check_folder(folder, run if resume else None)
-    tick("reading and encoding", 0.0, "")
-    with cpu_threads(run.threads):
+    with cpu_threads(run.threads), parallel.processes(device):
+        first = parallel.rank() == 0
+        if not first:
+            tick = _silent
+        tick("reading and encoding", 0.0, "")
         prepared = prepare(run, device=device)
         watch = watched(prepared, run)
-        make_folder(folder)
-        _resume(prepared.state, folder)
-        checkpoint.write_text(folder / "run.toml", as_toml(run))
+        parallel.wait()  # all have looked at the folder before the first one writes there
+        if first:
+            make_folder(folder)
+        _resume(prepared.state, folder, write=first)
+        if first:
+            checkpoint.write_text(folder / "run.toml", as_toml(run))
         tick("training", prepared.state.step / run.steps, "")
         gan, _ = training.train(
             prepared.state,
             prepared.view,
             watch=watch,
-            folder=folder,
+            folder=folder if first else None,
             on_row=lambda row: tick("training", row["step"] / run.steps, remark(row, run.steps)),
         )
-    checkpoint.save_gan(gan, folder, tree=prepared.tree)
+        if first:
+            checkpoint.save_gan(gan, folder, tree=prepared.tree)
     return gan, prepared
 
 
-def _resume(state: State, folder: Path) -> None:
+def _silent(text: str, share: float, remark: str) -> None:
+    """Only the first of several processes tells what is going on."""
+
+
+def _resume(state: State, folder: Path, *, write: bool) -> None:
     """Goes on from the last checkpoint of ``folder``, or starts anew where there is none."""
     if last := checkpoint.newest(folder):
         checkpoint.load(state, last)
-    history.cut(folder, state.step)
+    if write:
+        history.cut(folder, state.step)
 
 
 @contextmanager
