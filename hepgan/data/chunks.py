@@ -11,10 +11,12 @@ import awkward as ak
 import numpy as np
 
 from hepgan.data.branches import (
+    branch_and_leaf,
     branches_of,
     describe,
     is_rntuple,
     names_in,
+    part_of,
     require,
     resolve_schema,
 )
@@ -244,12 +246,15 @@ def _arrays(tree: OpenTree, names: Sequence[str], start: int, stop: int) -> dict
         options = {"entry_start": start, "entry_stop": stop}
         if jagged:
             lists = tree.tree.arrays(jagged, library="ak", **options)
-            found |= {name: lists[name] for name in jagged}
+            found |= {name: part_of(lists, name) for name in jagged}
         if fixed and is_rntuple(tree.tree):
             flat = tree.tree.arrays(fixed, library="ak", **options)
-            found |= {name: ak.to_numpy(flat[name]) for name in fixed}
+            found |= {name: ak.to_numpy(part_of(flat, name)) for name in fixed}
         elif fixed:
-            found |= tree.tree.arrays(fixed, library="np", **options)
+            places = {name: branch_and_leaf(tree.tree, name) for name in fixed}
+            branches = list(dict.fromkeys(branch for branch, _ in places.values()))
+            flat = tree.tree.arrays(branches, library="np", **options)
+            found |= {n: flat[b][leaf] if leaf else flat[b] for n, (b, leaf) in places.items()}
     for name, array in found.items():
         if len(array) != stop - start:
             raise DataError(
