@@ -82,7 +82,7 @@ def _branch(tree: Any, name: str, path: str, seen: int) -> BranchSummary:
     if seen == 0:
         return BranchSummary(name, kind)
     with reading(path):
-        branch, leaf = (name, "") if is_rntuple(tree) else branch_and_leaf(tree, name)
+        branch, _ = (name, "") if is_rntuple(tree) else branch_and_leaf(tree, name)
         array = part_of(tree.arrays([branch], entry_stop=seen, library="ak"), name)
     longest = int(ak.max(ak.num(array, axis=1))) if kind.jagged else 0
     values = ak.to_numpy(ak.flatten(array, axis=None))
