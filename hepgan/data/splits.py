@@ -1,14 +1,14 @@
 """Which split an event belongs to: a pure function of the event, so that it never moves between training and test."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import awkward as ak
 import numpy as np
 
 from hepgan.data.files import Files, base_name
-from hepgan.data.root import iterate
+from hepgan.data.root import OnBadFile, iterate
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
 
@@ -60,6 +60,33 @@ def split(file: str, entries: Array, shares: Mapping[str, float], *, seed: int =
         )
     uniform = (event_bits(file, entries, seed=seed) >> U64(11)) * 2.0**-53
     return np.array(list(shares))[np.searchsorted(np.cumsum(values)[:-1], uniform, side="right")]
+
+
+def split_chunks(
+    files: Files,
+    schema: Schema,
+    shares: Mapping[str, float],
+    name: str,
+    *,
+    seed: int = 0,
+    tree: str | None = None,
+    step: int | str = "50 MB",
+    select: str | None = None,
+    weight: str | None = None,
+    on_bad_file: OnBadFile = "raise",
+) -> Iterator[ak.Array]:
+    """The events of one split, chunk by chunk, e.g. for ``Encoding.fit_stream``; arguments as for ``split`` and ``root.iterate``.
+
+    Raises:
+        DataError: as both, or there is no split ``name``.
+    """
+    if name not in shares:
+        raise DataError(f"there is no split '{name}'; there are: {', '.join(shares)}")
+    chunks = iterate(
+        files, schema, tree=tree, step=step, select=select, weight=weight, on_bad_file=on_bad_file
+    )
+    for chunk in chunks:
+        yield chunk.events[split(chunk.file, chunk.entries, shares, seed=seed) == name]
 
 
 def read_splits(
