@@ -8,7 +8,7 @@ import awkward as ak
 import numpy as np
 
 from hepgan.data.files import Files, base_name
-from hepgan.data.root import OnBadFile, iterate
+from hepgan.data.root import OnBadFile, iterate, none_left
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
 
@@ -99,23 +99,35 @@ def read_splits(
     select: str | None = None,
     weight: str | None = None,
     stop: int | None = None,
+    on_bad_file: OnBadFile = "raise",
 ) -> dict[str, ak.Array]:
     """Split -> its events, in the order of the files; the other arguments are those of ``root.read`` and ``split``.
+
+    The arrays' ``attrs`` hold ``files``, the number of events by path, and ``skipped``, the reason by path of what was left out.
 
     Raises:
         DataError: as both, or a split is left without an event.
     """
     parts: dict[str, list[ak.Array]] = {name: [] for name in shares}
+    seen: dict[str, int] = {}
+    skipped: dict[str, str] = {}
     chunks = iterate(
-        files, schema, tree=tree, step="200 MB", select=select, weight=weight, stop=stop
-    )
+        files, schema, tree=tree, step="200 MB", select=select, weight=weight, stop=stop,
+        on_bad_file=on_bad_file, skipped=skipped,
+    )  # fmt: skip
     for chunk in chunks:
+        seen[chunk.file] = seen.get(chunk.file, 0) + len(chunk.events)
         names = split(chunk.file, chunk.entries, shares, seed=seed)
         for name, several in parts.items():
             several.append(chunk.events[names == name])
+    if skipped and not seen:
+        raise none_left(skipped)
     for name, several in parts.items():
         if shares[name] > 0 and sum(map(len, several)) == 0:
             raise DataError(
                 f"no event falls into the split '{name}'; give it a larger share or more events"
             )
-    return {name: ak.concatenate(several) for name, several in parts.items() if several}
+    found = {name: ak.concatenate(several) for name, several in parts.items() if several}
+    for events in found.values():
+        events.attrs["files"], events.attrs["skipped"] = seen, skipped
+    return found
