@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from hepgan.data.splits import event_bits, read_splits, split, splitmix64
+from hepgan.data.splits import event_bits, read_splits, split, split_chunks, splitmix64
 from hepgan.data.stream import StreamingLoader, epoch_generator
 from hepgan.errors import CheckpointError, DataError
 
@@ -19,6 +19,7 @@ __all__ = [
     "event_bits",
     "read_splits",
     "split",
+    "split_chunks",
     "splitmix64",
 ]
 
