@@ -17,7 +17,7 @@ from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 from hepgan.evaluate import judge
 from hepgan.evaluate.geometry import LayerGeometry
-from hepgan.evaluate.metrics import Gap, Score
+from hepgan.evaluate.score import Gap, Score
 from hepgan.evaluate.report import as_json, write_report
 
 SCHEMA = Schema(

@@ -14,6 +14,8 @@ from hepgan.cli.progress import progress
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder.")
 @click.option("--config", metavar="RUN", help="Preset or run file that says what an event is.")
 @click.option("--quick", is_flag=True, help="A small classifier instead of the CaloChallenge's.")
+@click.option("--reference-weight", metavar="EXPR", help="Weights: an expression of branches.")
+@click.option("--generated-weight", metavar="EXPR", help="The same for the generated files.")
 @click.option("--seed", type=SEED, default=1, show_default=True)
 @DEVICE
 def evaluate(
@@ -22,6 +24,8 @@ def evaluate(
     output: Path,
     config: str | None,
     quick: bool,
+    reference_weight: str | None,
+    generated_weight: str | None,
     seed: int,
     device: str,
 ) -> None:
@@ -32,7 +36,8 @@ def evaluate(
     with progress() as tick:
         verdict = library.evaluate(
             reference, names, output,
-            seed=seed, config=config, quick=quick, device=library.device_of(device), tick=tick,
+            seed=seed, config=config, quick=quick, weights=(reference_weight, generated_weight),
+            device=library.device_of(device), tick=tick,
         )  # fmt: skip
     click.echo(verdict.sentence)
     click.echo(f"report: {output / 'report.html'}")

@@ -7,8 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from hepgan.evaluate.metrics import OVERALL, Gap, Score, with_error
 from hepgan.evaluate.pictures import SINGLE_EVENTS, Picture
+from hepgan.evaluate.score import OVERALL, Gap, Score, with_error
 
 LARGEST = 4_500_000
 """Bytes of pictures in a page; what is beyond is in ``plots/`` alone."""
@@ -177,7 +177,7 @@ def _gaps(gaps: Sequence[Gap]) -> str:
         f"<li><code>{html.escape(gap.observable)}</code> ({html.escape(gap.source)}): {html.escape(gap.reason)}</li>"
         for gap in gaps
     )
-    return f'<h2>What is missing</h2>\n<ul class="gaps">\n{items}\n</ul>'
+    return f'<h2>What is missing, and what looks odd</h2>\n<ul class="gaps">\n{items}\n</ul>'
 
 
 def _pictures(pictures: Sequence[Picture]) -> str:

@@ -65,9 +65,8 @@ def sample_grid(images: Floats, *, columns: int = 10, log: bool = False) -> Figu
     return canvas.styled(figure)
 
 
-def correlations(features: Mapping[str, Floats], names: Sequence[str]) -> Figure:
-    """Correlation matrices of ``[E, d]`` features of reference and generated, and their difference."""
-    matrices = {name: np.corrcoef(values, rowvar=False) for name, values in features.items()}
+def correlations(matrices: Mapping[str, Floats], names: Sequence[str]) -> Figure:
+    """Correlation matrices ``[d, d]`` of reference and generated, and their difference."""
     panels = [*matrices.items()]
     panels += [(f"{n} − {REFERENCE}", m - matrices[REFERENCE]) for n, m in panels[1:]]
     figure = canvas.figure(2.6 * len(panels) + 1.4, 3.9)
