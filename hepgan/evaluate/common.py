@@ -142,4 +142,4 @@ def _suspicion(ratio: float, steps: int, unit: str) -> str:
     place = energies.index(unit) - steps if unit in energies else -1
     other = f" in {energies[place]}" if 0 <= place < len(energies) else " in another unit"
     expected = f" instead of {unit}" if unit else ""
-    return f"is {ratio:.3g} times the reference's on average: it looks given{other}{expected}"
+    return f"is {ratio:.4g} times the reference's on average: it looks given{other}{expected}"

@@ -20,7 +20,7 @@ from hepgan.evaluate.statistics import Estimate, Floats
 GROUPS = 40
 SIZES = np.unique(np.round(1 / np.linspace(2.5 / GROUPS, 1 / GROUPS, 10)).astype(int))
 """Groups in the samples that are extrapolated."""
-DRAWS = 8
+DRAWS = 20
 """Samples of each size."""
 
 
@@ -133,11 +133,12 @@ def _null(groups: list[Moments], rng: np.random.Generator) -> tuple[float, float
 
 def _extrapolated(first: list[Moments], second: list[Moments], rng: np.random.Generator) -> float:
     """Where the straight line through the distances of ``SIZES`` against 1/N meets infinite N."""
+    one, other = (_shuffled(groups, rng) for groups in (first, second))
     distances = [
         np.mean(
             [
-                _frechet(_summed(_some(first, size, rng)), _summed(_some(second, size, rng)))
-                for _ in range(DRAWS if size < GROUPS else 1)
+                _frechet(_summed(_some(one, size, draw)), _summed(_some(other, size, draw)))
+                for draw in range(DRAWS if size < GROUPS else 1)
             ]
         )
         for size in SIZES
@@ -145,8 +146,14 @@ def _extrapolated(first: list[Moments], second: list[Moments], rng: np.random.Ge
     return float(np.polynomial.Polynomial.fit(1 / SIZES, distances, 1)(0.0))
 
 
-def _some(groups: list[Moments], number: int, rng: np.random.Generator) -> list[Moments]:
-    return [groups[i] for i in rng.permutation(len(groups))[:number]]
+def _shuffled(groups: list[Moments], rng: np.random.Generator) -> list[Moments]:
+    return [groups[i] for i in rng.permutation(len(groups))]
+
+
+def _some(groups: list[Moments], size: int, draw: int) -> list[Moments]:
+    """One after the other, so that all draws together hold each group as often as any other."""
+    start = draw * len(groups) // DRAWS
+    return (groups + groups)[start : start + size]
 
 
 def _frechet(one: Moments, other: Moments) -> float:

@@ -120,7 +120,8 @@ def response(
         centre, mean, error, spread, doubt = _profile(*profiled, edges)
         style = {"fmt": "o-", "ms": 3, "lw": 1, "color": colour, "label": name}
         top.errorbar(centre, mean, error, **style)
-        bottom.errorbar(centre, spread / mean, doubt / mean, **style)
+        scale = np.where(mean != 0, np.abs(mean), 1.0)
+        bottom.errorbar(centre, spread / scale, doubt / scale, **style)
     if logarithmic:
         bottom.set_xscale("log")
     top.set_ylabel("mean response")
