@@ -181,7 +181,8 @@ def _joint_tasks(plan: Plan, measured: Measured, tick: Tick) -> Iterator[Task]:
         first, second = (unweighted(sample, seed=seed) for sample in samples)
     except DataError as error:
         metrics = "fpd, kpd, neighbours, classifiers"
-        measured.gaps.append(Gap(metrics, OVERALL, str(error), plan.source))
+        which = compare.REFERENCE if plan.reference.weights.min() < 0 else plan.source
+        measured.gaps.append(Gap(metrics, OVERALL, str(error), which))
         return
     yield from _unweighted_tasks(
         plan._replace(reference=first, generated=second), measured.curves, tick

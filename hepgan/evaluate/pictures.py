@@ -168,7 +168,7 @@ def _images(
             f"{name}.mean_image",
             "Mean images",
             f"{name}: mean",
-            len(means) > 2,
+            len(means) > 2 and field.shape[1] <= 2 * field.shape[0],
             lambda m=means, f=field, e=energy, a=axes: plots.mean_images(
                 m, names=a, unit=f.unit, log=e
             ),

@@ -64,7 +64,7 @@ def unweighted(sample: Sample, *, seed: int) -> Sample:
         return sample
     if sample.weights.min() < 0:
         raise DataError(
-            f"{int((sample.weights < 0).sum())} of {sample.number} events have negative weights:"
+            f"{int((sample.weights < 0).sum()):,} of {sample.number:,} events have negative weights:"
             " what needs single events cannot be computed"
         )
     chance = sample.weights / sample.weights.max()

@@ -67,11 +67,18 @@ def sample_grid(images: Floats, *, columns: int = 10, log: bool = False) -> Figu
 
 def correlations(matrices: Mapping[str, Floats], names: Sequence[str]) -> Figure:
     """Correlation matrices ``[d, d]`` of reference and generated, and their difference."""
-    panels = [*matrices.items()]
-    panels += [(f"{n} − {REFERENCE}", m - matrices[REFERENCE]) for n, m in panels[1:]]
-    figure = canvas.figure(2.6 * len(panels) + 1.4, 3.9)
-    grid = np.atleast_1d(figure.subplots(1, len(panels), sharex=True, sharey=True))
-    for axes, (title, matrix) in zip(grid, panels, strict=True):
+    differences = {
+        f"{n} − {REFERENCE}": m - matrices[REFERENCE] for n, m in matrices.items() if n != REFERENCE
+    }
+    several = len(differences) > 1
+    rows, columns = (2, len(matrices)) if several else (1, 3)
+    figure = canvas.figure(2.6 * columns + 1.4, 1.3 + 2.6 * rows)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    panels = {**matrices, **differences}
+    if several:  # each difference below its sample
+        grid[columns].set_axis_off()
+        grid = np.delete(grid, columns)
+    for axes, (title, matrix) in zip(grid, panels.items(), strict=True):
         shown = axes.imshow(
             matrix, vmin=-1, vmax=1, cmap="RdBu_r", interpolation="nearest", aspect="auto"
         )
