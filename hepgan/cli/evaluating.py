@@ -44,7 +44,12 @@ def evaluate(
 
 
 def _names(files: tuple[str, ...]) -> dict[str, str]:
-    """Each file by its stem, or by its whole path where stems are the same."""
-    stems = [Path(file.partition(".root:")[0]).stem for file in files]
-    unique = len(set(stems)) == len(stems)
-    return dict(zip(stems if unique else files, files, strict=True))
+    """Each file, or tree of a file, by as much of the end of its path as tells it from the others and from the reference."""
+    paths = [Path(file.replace(".root:", "/").removesuffix(".root")).parts for file in files]
+    for length in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(parts[-length:]) for parts in paths]
+        if len(set(names)) == len(names) and "reference" not in names:
+            return dict(zip(names, files, strict=True))
+    if len(set(files)) < len(files):
+        raise click.UsageError("a generated file is given twice")
+    return {f"generated {name}": file for name, file in zip(names, files, strict=True)}

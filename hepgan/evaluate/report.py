@@ -55,7 +55,8 @@ def write_report(
     plots = folder / "plots"
     plots.mkdir(parents=True, exist_ok=True)
     for picture in pictures:
-        (plots / f"{picture.name}.png").write_bytes(picture.png)
+        name = picture.name.replace("/", "_")  # samples may be called after their paths
+        (plots / f"{name}.png").write_bytes(picture.png)
     text = json.dumps(as_json(scores, gaps), indent=1, allow_nan=False)
     (folder / "scores.json").write_text(text + "\n", encoding="utf-8")
     page = folder / "report.html"

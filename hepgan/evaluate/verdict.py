@@ -13,6 +13,7 @@ from hist import Hist
 
 from hepgan.data.histograms import write_histograms
 from hepgan.data.schema import Schema
+from hepgan.errors import DataError
 from hepgan.evaluate import common, compare, metrics, pictures, report
 from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.evaluate.metrics import Plan, Tick
@@ -99,8 +100,10 @@ def judge(
         tick: Told each step and the share of it that is done.
 
     Raises:
-        DataError: no event or no field that can be compared.
+        DataError: no event or no field that can be compared, or a sample is called ``reference``.
     """
+    if compare.REFERENCE in generated:
+        raise DataError(f"a generated sample is called '{compare.REFERENCE}'; give it another name")
     missing = list(gaps)
     samples, shared = _samples({compare.REFERENCE: reference, **generated}, schema, missing)
     kept = {name: geometry[name] for name in shared.fields if geometry and name in geometry}

@@ -26,15 +26,19 @@ def mean_images(
     Wide images are stacked instead.
     """
     reference, (high, wide) = means[REFERENCE], means[REFERENCE].shape
-    differences = {f"{n} − {REFERENCE}": m - reference for n, m in means.items() if n != REFERENCE}
+    stacked = wide > 2 * high
+    minus = " − " if stacked else "\n− "
+    differences = {
+        f"{n}{minus}{REFERENCE}": m - reference for n, m in means.items() if n != REFERENCE
+    }
     number = len(means) + len(differences)
-    if wide > 2 * high:
+    if stacked:
         figure = canvas.figure(4.6, 1.35 * number)
         panels = np.atleast_1d(figure.subplots(number, 1, sharex=True))
     else:
         figure = canvas.figure(1.75 * number, 2.6)
         panels = np.atleast_1d(figure.subplots(1, number, sharey=True))
-    bars = {"location": "right" if wide > 2 * high else "bottom"}
+    bars = {"location": "right" if stacked else "bottom"}
     norm = _positive_norm(means) if log else None
     for axes, (name, image) in zip(panels, means.items(), strict=False):
         _image(axes, image, name, names, norm=norm, cmap="viridis", unit=unit, **bars)
