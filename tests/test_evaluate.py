@@ -1,5 +1,6 @@
 """``hepgan evaluate`` of ROOT files, ours or not: bad input, weights, names, and known faults in real showers."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +104,13 @@ def test_another_shape_is_named_and_the_rest_is_judged(judged: Callable[..., Ver
     found = judged(columns)
     assert "6 values" in reasons(found)["layer_1"]
     assert not found.distinguishable
+
+
+def test_the_report_tells_the_files_and_their_hashes(judged: Callable[..., Verdict]) -> None:
+    page = judged(showers(2)).report
+    for name in ("good.root", "made.root"):
+        digest = hashlib.sha256((page.parent.parent / name).read_bytes()).hexdigest()
+        assert digest in page.read_text()
 
 
 def test_trees_may_have_other_names(judged: Callable[..., Verdict]) -> None:

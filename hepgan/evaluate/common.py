@@ -1,8 +1,10 @@
 """What samples have in common, and what is wrong with them: fields, units, finite values."""
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import awkward as ak
@@ -55,6 +57,17 @@ def read(
     there = without(schema, {gap.observable for gap in gaps}, gaps)
     # NaN is for `clean` to name and leave out
     return root.read(path, there, weight=weight, check=False), gaps
+
+
+def described(files: str) -> str:
+    """The files that ``files`` names with their SHA-256, for a report; what is not on this machine has none."""
+    found = []
+    for path in (source.path for source in root.sources(files)):
+        if Path(path).is_file():
+            with Path(path).open("rb") as file:
+                path = f"{path} (SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()})"
+        found.append(path)
+    return ", ".join(found)
 
 
 def without(schema: Schema, names: set[str], gaps: list[Gap]) -> Schema:

@@ -4,6 +4,7 @@ Samples are distinguishable where any p-value is below 1 % after Bonferroni's co
 classifier's AUC is more than three errors above 0.5; the verdict names the observables that show it.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,7 +105,7 @@ def judge(
     """
     if compare.REFERENCE in generated:
         raise DataError(f"a generated sample is called '{compare.REFERENCE}'; give it another name")
-    missing = list(gaps)
+    started, missing = time.perf_counter(), list(gaps)
     samples, shared = _samples({compare.REFERENCE: reference, **generated}, schema, missing)
     kept = {name: geometry[name] for name in shared.fields if geometry and name in geometry}
     observables = {**observables_for(shared, kept), **(more or {})}
@@ -133,7 +134,8 @@ def judge(
     drawn = pictures.draw(
         ready, shared, observables, histograms, measured, history, geometry=kept, tick=tick
     )
-    return _written(folder, title, measured, missing, drawn, provenance or {})
+    spent = {"time": f"{time.perf_counter() - started:.0f} s to compare and draw"}
+    return _written(folder, title, measured, missing, drawn, {**(provenance or {}), **spent})
 
 
 def _samples(

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import awkward as ak
 import numpy as np
@@ -145,7 +145,9 @@ def evaluate(
         samples[name], lacking = common.read(path, schema, source=name, weight=weights[1])
         gaps += lacking
     settings = EvaluateSettings(quick)
-    about = provenance(seed, device) | {"reference": reference, **generated}
+    files = {"reference": reference, **generated}
+    about: dict[str, Any] = {"files": {n: common.described(path) for n, path in files.items()}}
+    about |= provenance(seed, device)
     make_folder(folder)
     return _judged(
         events, samples, schema, geometry, folder, settings, seed, about, device, tick, gaps
@@ -207,7 +209,7 @@ def _judged(
     folder: Path,
     settings: EvaluateSettings,
     seed: int,
-    about: Mapping[str, str],
+    about: Mapping[str, Any],
     device: torch.device,
     tick: Tick,
     gaps: Sequence["Gap"] = (),
