@@ -11,9 +11,23 @@ from hypothesis import strategies as st
 
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
-from hepgan.evaluate import classifier, digits, frechet, metrics, neighbours, pairs, statistics
+from hepgan.evaluate import (
+    classifier,
+    compare,
+    digits,
+    discrepancy,
+    frechet,
+    metrics,
+    neighbours,
+    pairs,
+    statistics,
+)
 from hepgan.evaluate.observables import observables_for
+from hepgan.evaluate.sample import sample_of
+from hepgan.evaluate.score import Score
 from hepgan.evaluate.statistics import Counts
+
+TOYS = 100
 
 
 def counts(values: np.ndarray, edges: np.ndarray) -> Counts:
@@ -147,7 +161,8 @@ def test_chi_square_of_spectra_is_uniform_although_cells_go_together() -> None:
             samples.append(
                 np.stack([(bins == b).sum(axis=1) for b in range(8)], axis=1).astype(float)
             )
-        p_values.append(statistics.clustered_chi_square(*samples).p_value)
+        ones = tuple(np.ones(len(sample)) for sample in samples)
+        p_values.append(statistics.clustered_chi_square(*samples, ones).p_value)
         sums = [s.sum(axis=0) for s in samples]
         naive.append(statistics.chi_square(*(Counts(s, s) for s in sums)).p_value)
     assert is_uniform(p_values)
@@ -196,21 +211,90 @@ def test_extrapolated_frechet_distance_of_known_gaussians_covers_and_has_no_bias
     rng = np.random.default_rng(11)
     shift, widths = 0.3, np.linspace(1, 2, 8)
     expected = shift**2 + np.sum((widths - 1.1 * widths) ** 2)
-    pulls = []
-    for seed in range(60):
+    found = []
+    for seed in range(TOYS):
         x = rng.normal(size=(1500, 8)) * widths
         y = rng.normal(size=(1500, 8)) * widths * 1.1
         y[:, 0] += shift
-        found = frechet.extrapolated_frechet(x, y, seed=seed)
-        pulls.append((found.value - expected) / found.error)
-        assert abs(found.floor) < 5 * found.floor_error + 0.01
-    assert abs(np.mean(pulls)) < 0.5
-    assert 0.7 < np.std(pulls) < 1.3
+        estimate = frechet.extrapolated_frechet(x, y, seed=seed)
+        found.append((estimate.value, estimate.error))
+        assert abs(estimate.floor) < 5 * estimate.floor_error + 0.01
+    values, errors = np.array(found).T
+    assert values.mean() == pytest.approx(expected, abs=4 * values.std() / math.sqrt(TOYS))
+    assert ((values - values.mean()) / errors).std() == pytest.approx(1.0, abs=0.2)
+
+
+def test_the_frechet_fit_is_the_published_one_without_its_bias() -> None:
+    rng = np.random.default_rng(22)
+    x, y = rng.uniform(-1, 1, (2, 8000, 5))
+    y[:, 0] *= 0.8
+    # Published: distances of samples of ten sizes, even in 1/N, and a straight line through them.
+    sizes = (1 / np.linspace(1 / 3200, 1 / 8000, 10)).astype(int)
+    means = []
+    for size in sizes:
+        draws = [
+            (x[rng.permutation(8000)[:size]], y[rng.permutation(8000)[:size]]) for _ in range(20)
+        ]
+        means.append(np.mean([frechet.frechet_distance(a, b) for a, b in draws]))
+    published = np.polynomial.Polynomial.fit(1 / sizes, means, 1)(0.0)
+    found = frechet.fpd(x, y, seed=1)
+    assert found.value == pytest.approx(published, abs=found.error / 3)
+
+
+def bounded(rng: np.random.Generator, shift: float) -> tuple[np.ndarray, np.ndarray]:
+    """Correlated features with sharp edges, so that the largest magnitude is the same in every sample."""
+    mixing = np.eye(6) + 0.4 * np.tri(6, k=-1)
+    x, y = np.tanh(rng.normal(size=(2, 2000, 6)) @ mixing.T)
+    return x, np.asarray(y * (1 + shift) + shift * np.eye(6)[0])
+
+
+@pytest.mark.parametrize("name", ["fpd", "kpd", "density", "coverage", "correlation", "chi_square"])
+def test_errors_of_joint_scores_cover(name: str) -> None:
+    rng = np.random.default_rng(23)
+    found = []
+    for seed in range(TOYS):
+        x, y = bounded(rng, 0.3)
+        if name == "fpd":
+            estimate = frechet.fpd(x, y, seed=seed)
+        elif name == "kpd":
+            estimate = discrepancy.kpd(x, y, seed=seed)
+        elif name == "correlation":
+            estimate = pairs.correlation_distance(x, y + 0.5 * y[:, ::-1], seed=seed)
+        elif name == "chi_square":
+            edges = np.linspace(-2, 2, 21)
+            estimate = statistics.chi_square(counts(x[:, 0], edges), counts(y[:, 0], edges))
+        else:
+            estimate = neighbours.neighbour_scores(x, y, seed=seed)[name]
+        found.append((estimate.value, estimate.error))
+    values, errors = np.array(found).T
+    pulls = (values - values.mean()) / errors
+    assert pulls.std() == pytest.approx(1.0, abs=0.2)  # 100 toys know a width to 7 %
+
+
+@pytest.mark.parametrize("name", ["fpd", "kpd", "separation"])
+def test_errors_of_alike_samples_are_those_of_the_floor(name: str) -> None:
+    rng = np.random.default_rng(24)
+    edges, found = np.linspace(-1, 1, 21), []
+    for seed in range(TOYS):
+        x, y = bounded(rng, 0.0)
+        if name == "fpd":
+            estimate = frechet.fpd(x, y, seed=seed)
+        elif name == "kpd":
+            estimate = discrepancy.kpd(x, y, seed=seed)
+        else:
+            estimate = statistics.separation(
+                counts(x[:, 0], edges), counts(y[:, 0], edges), seed=seed
+            )
+        found.append(estimate[:4])
+    values, errors, floors, floor_errors = np.array(found).T
+    assert values.mean() == pytest.approx(floors.mean(), abs=4 * values.std() / math.sqrt(TOYS))
+    assert floor_errors.mean() == pytest.approx(values.std(), rel=0.25)
+    assert np.median(errors) == pytest.approx(values.std(), rel=0.25)
 
 
 def test_kernel_distance_is_the_unbiased_double_sum() -> None:
     rng = np.random.default_rng(12)
-    x, y = rng.normal(size=(2, 150, 4)).astype(np.float32)
+    x, y = rng.normal(size=(2, 400, 4)).astype(np.float32)
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return (a.astype(float) @ b.astype(float).T / 4 + 1) ** 4
@@ -218,9 +302,10 @@ def test_kernel_distance_is_the_unbiased_double_sum() -> None:
     n = len(x)
     inside = [(kernel(a, a).sum() - np.trace(kernel(a, a))) / (n * (n - 1)) for a in (x, y)]
     expected = sum(inside) - 2 * kernel(x, y).mean()
-    assert frechet._mmd(x, y) == pytest.approx(expected, rel=1e-3, abs=1e-5)
-    found = frechet.kpd(x.astype(float), x[:, ::-1].astype(float), seed=1)
-    assert abs(found.value) < 5 * found.error
+    groups = [np.split(sample, discrepancy.GROUPS) for sample in (x, y)]
+    every = np.arange(discrepancy.GROUPS)
+    found = discrepancy.distance(discrepancy.kernel_sums(*groups), every, every)
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)
 
 
 def test_auc_is_the_mann_whitney_statistic_and_its_error_covers() -> None:
@@ -249,6 +334,32 @@ def test_a_classifier_finds_the_analytic_auc_of_overlapping_gaussians_and_half_u
     null = classifier.separability(x, z, seed=2)
     assert null.auc == pytest.approx(0.5, abs=4 * null.error)
     assert classifier.separability(x, y, seed=1).auc == found.auc
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shift", [0.0, 0.1, 0.4])
+def test_errors_of_auc_and_accuracy_cover(shift: float) -> None:
+    rng = np.random.default_rng(25)
+    found = []
+    for seed in range(200):
+        x, y = (sample.astype(np.float32) for sample in bounded(rng, shift))
+        one = classifier.separability(x, y, seed=seed)
+        found.append((one.auc, one.error, one.accuracy, one.accuracy_error))
+    auc, error, accuracy, accuracy_error = np.array(found).T
+    assert ((auc - auc.mean()) / error).std() == pytest.approx(1.0, abs=0.15)
+    assert ((accuracy - accuracy.mean()) / accuracy_error).std() == pytest.approx(1.0, abs=0.15)
+    if shift == 0:
+        assert auc.mean() == pytest.approx(0.5, abs=4 * auc.std() / math.sqrt(200))
+
+
+def test_trainings_test_different_events_and_their_mean_has_a_smaller_error() -> None:
+    rng = np.random.default_rng(26)
+    x, y = (sample.astype(np.float32) for sample in bounded(rng, 0.1))
+    tested = [classifier._three_parts(x, y, 2000, 1, turn, "cpu")[2][0] for turn in range(5)]
+    rows = np.unique(np.concatenate(tested), axis=0)
+    assert len(rows) == 4000
+    one, three = (classifier.separability(x, y, seed=1, trainings=n) for n in (1, 3))
+    assert three.error == pytest.approx(one.error / math.sqrt(3), rel=0.1)
 
 
 def test_neighbours_of_alike_samples_stand_at_their_floor_and_lost_kinds_are_seen() -> None:
@@ -299,7 +410,11 @@ def test_validation_distance_sees_a_lost_correlation() -> None:
 def test_too_few_events_and_constants_are_gaps_with_their_reason() -> None:
     schema = Schema({"x": Field(), "y": Field()})
     events = {"x": np.ones(60), "y": np.random.default_rng(18).normal(size=60)}
-    found = metrics.measure(events, events, observables_for(schema), seed=1, quick=True)
+    observables = observables_for(schema)
+    sample = sample_of(events, observables)
+    histograms = compare.compare(events, events, observables)
+    plan = metrics.Plan(sample, sample, observables, histograms, "generated", 1, True)
+    found = metrics.measure(plan)
     reasons = {gap.metric + " " + gap.observable: gap.reason for gap in found.gaps}
     assert "is 1 in every event" in reasons["distribution x"]
     assert "needs 200 events" in reasons["auc_high all"]
@@ -315,9 +430,9 @@ def test_scores_are_the_same_for_the_same_seed() -> None:
 
 
 def test_away_counts_errors_from_the_floor_on_the_bad_side() -> None:
-    one = metrics.Score("wasserstein", "x", 5.0, 3.0, 0.0, 10, 10, floor_error=4.0)
+    one = Score("wasserstein", "x", 5.0, 3.0, 0.0, 10, 10, floor_error=4.0)
     assert one.away == pytest.approx(1.0)
-    other = metrics.Score("recall", "all", 0.5, 0.1, 0.9, 10, 10)
+    other = Score("recall", "all", 0.5, 0.1, 0.9, 10, 10)
     assert other.away == pytest.approx(4.0)
 
 

@@ -133,6 +133,75 @@ def test_high_level_vector_has_the_challenges_number_of_features(
     assert x.shape == (20, features)
 
 
+def test_the_two_vectors_are_the_challenges_on_random_voxels() -> None:
+    """Data set 1 (photons) of arXiv:2410.21611: layers 0, 1, 2, 3, 12, of which 1 and 2 have bins in α."""
+    radial, angular = (8, 16, 19, 5, 5), (1, 10, 10, 1, 1)
+    shapes = {f"layer_{i}": (a, r) for i, (a, r) in enumerate(zip(angular, radial, strict=True))}
+    edges = {n: tuple(np.cumsum([0.0, *range(1, r + 1)])) for n, (_, r) in shapes.items()}
+    rng = np.random.default_rng(9)
+    events = {
+        n: rng.exponential(50.0, (30, *s)) * (rng.random((30, *s)) < 0.6) for n, s in shapes.items()
+    }
+    for voxels in events.values():
+        voxels[:, 0, 0] += 1.0
+    events["layer_2"][4] = 0.0
+    incident = np.exp(rng.uniform(np.log(256), np.log(4e6), 30))
+    schema = Schema({n: Field(s, "MeV") for n, s in shapes.items()}, {"energy": Field((), "MeV")})
+    geometry = {n: LayerGeometry(r_edges=edges[n]) for n in shapes}
+    observables = observables_for(schema, geometry)
+    sample = {**events, "energy": incident}
+    values = evaluate(sample, observables)
+    high, _ = vectors.high_level(values, values, observables)
+    expected = [
+        np.log10(incident),
+        np.log10(sum(v.sum(axis=(1, 2)) for v in events.values()) + 1e-8),
+    ]
+    for name, voxels in events.items():
+        energy = voxels.sum(axis=(1, 2))
+        there = energy > 0
+        expected += [np.log10(energy + 1e-8), 1 - np.mean(voxels > 0, axis=(1, 2))]
+        middle = (np.array(edges[name][1:]) + np.array(edges[name][:-1])) / 2
+        count = voxels.shape[1]
+        angle = -np.pi + (np.arange(count) + 0.5) * 2 * np.pi / count
+        at = [np.ones((count, 1)) * middle]
+        if count > 1:
+            at += [np.cos(angle)[:, None] * middle, np.sin(angle)[:, None] * middle]
+        for position in at:
+            first = (voxels * position).sum(axis=(1, 2))[there] / energy[there]
+            second = (voxels * position**2).sum(axis=(1, 2))[there] / energy[there]
+            for moment in (first, np.sqrt(second - first**2)):
+                column = np.full(
+                    30, moment.mean() / 100
+                )  # an empty layer has none: the mean instead
+                column[there] = moment / 100
+                expected.append(column)
+        if not there.all():
+            expected.append(1.0 * ~there)
+    assert high.shape == (30, 30 + 6)  # six moments of layer 2, and that each is missing
+    for column in expected:
+        nearest = np.abs(high - column[:, None]).max(axis=0).min()
+        assert nearest < 1e-6 * max(1.0, np.abs(column).max())
+    low, _ = vectors.low_level(sample, sample, observables, network="challenge")
+    cells = np.concatenate([v.reshape(30, -1) for v in events.values()], axis=1)
+    assert low.shape == (30, 1 + 368)
+    np.testing.assert_allclose(low[:, 0], np.log10(incident), rtol=1e-6)
+    np.testing.assert_allclose(low[:, 1:], cells / incident[:, None], rtol=1e-6, atol=1e-9)
+    spectrum = np.concatenate(
+        [observables[f"{n}.spectrum"].function(sample) for n in shapes], axis=1
+    )
+    np.testing.assert_array_equal(spectrum, cells)
+
+
+def test_calogans_observables_are_there_by_their_names() -> None:
+    layers = ("layer_0", "layer_1", "layer_2")
+    shapes = dict(zip(layers, ((3, 96), (12, 12), (12, 6)), strict=True))
+    schema = Schema({n: Field(s, "MeV") for n, s in shapes.items()}, {"energy": Field((), "GeV")})
+    found = set(observables_for(schema, {}))
+    of_layers = ("energy", "fraction", "occupancy", "E_ratio", "centre_x", "width_x", "spectrum")
+    assert {f"{layer}.{name}" for layer in layers for name in of_layers} <= found
+    assert {"E_tot", "E_tot_over_E_inc", "E_inc", "depth", "l_d", "s_d", "sigma_sd"} <= found
+
+
 def test_polar_voxels_have_the_challenges_centres_and_widths() -> None:
     edges = (0.0, 5.0, 10.0, 30.0)
     schema = Schema({"voxels": Field((6, 3), "MeV")})

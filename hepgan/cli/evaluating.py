@@ -14,6 +14,8 @@ from hepgan.cli.progress import progress
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder.")
 @click.option("--config", metavar="RUN", help="Preset or run file that says what an event is.")
 @click.option("--quick", is_flag=True, help="A small classifier instead of the CaloChallenge's.")
+@click.option("--reference-weight", metavar="EXPR", help="Weights: an expression of branches.")
+@click.option("--generated-weight", metavar="EXPR", help="The same for the generated files.")
 @click.option("--seed", type=SEED, default=1, show_default=True)
 @DEVICE
 def evaluate(
@@ -22,6 +24,8 @@ def evaluate(
     output: Path,
     config: str | None,
     quick: bool,
+    reference_weight: str | None,
+    generated_weight: str | None,
     seed: int,
     device: str,
 ) -> None:
@@ -32,14 +36,20 @@ def evaluate(
     with progress() as tick:
         verdict = library.evaluate(
             reference, names, output,
-            seed=seed, config=config, quick=quick, device=library.device_of(device), tick=tick,
+            seed=seed, config=config, quick=quick, weights=(reference_weight, generated_weight),
+            device=library.device_of(device), tick=tick,
         )  # fmt: skip
     click.echo(verdict.sentence)
     click.echo(f"report: {output / 'report.html'}")
 
 
 def _names(files: tuple[str, ...]) -> dict[str, str]:
-    """Each file by its stem, or by its whole path where stems are the same."""
-    stems = [Path(file.partition(".root:")[0]).stem for file in files]
-    unique = len(set(stems)) == len(stems)
-    return dict(zip(stems if unique else files, files, strict=True))
+    """Each file, or tree of a file, by as much of the end of its path as tells it from the others and from the reference."""
+    paths = [Path(file.replace(".root:", "/").removesuffix(".root")).parts for file in files]
+    for length in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(parts[-length:]) for parts in paths]
+        if len(set(names)) == len(names) and "reference" not in names:
+            return dict(zip(names, files, strict=True))
+    if len(set(files)) < len(files):
+        raise click.UsageError("a generated file is given twice")
+    return {f"generated {name}": file for name, file in zip(names, files, strict=True)}

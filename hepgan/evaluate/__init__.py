@@ -9,7 +9,7 @@ from typing import Any
 _PLACES = {
     "LayerGeometry": "geometry",
     "Observable": "observables",
-    "Score": "metrics",
+    "Score": "score",
     "Verdict": "verdict",
     "compare": "compare",
     "digit_scores": "digits",

@@ -1,7 +1,7 @@
 """The two-sample test: can a network tell generated events from the reference? AUC 0.5 says that it cannot.
 
-Events are split in three: the network learns from the first part, the epoch with the best AUC on the second is kept,
-and the figures come from the third. ``challenge`` is the CaloChallenge's network (arXiv:2410.21611): three layers of 2048,
+Events are split in three: the network learns from three fifths, the epoch with the best AUC on another fifth is kept, and
+the figures come from the last; further trainings test other fifths. ``challenge`` is the CaloChallenge's network (arXiv:2410.21611): three layers of 2048,
 Adam 2e-4, batches of 1000, 50 epochs, of which those after ten without a better one are spared. ``quick`` is a small one
 for looks, seconds instead of minutes.
 """
@@ -21,7 +21,8 @@ from hepgan.errors import DataError
 from hepgan.evaluate.statistics import Floats
 
 SMALLEST = 200
-SHARES = (0.6, 0.2, 0.2)
+PARTS = 5
+"""Each training tests one part of the events and chooses its epoch on another; the rest it learns from."""
 
 
 class Setup(NamedTuple):
@@ -46,10 +47,10 @@ class Separability(NamedTuple):
     """What classifiers make of two samples.
 
     Attributes:
-        auc: Area under the ROC curve on events that no training saw, mean over trainings.
-        error: Its error: DeLong's on the test events, with the spread of the trainings.
-        accuracy: Share of right answers on those events, after isotonic calibration on the second part.
-        accuracy_error: Its error from the number of those events.
+        auc: Area under the ROC curve on events that the training did not see, mean over trainings.
+        error: Its error: DeLong's on the test events, which no two trainings share.
+        accuracy: Share of right answers on those events, after isotonic calibration on the part that chose the epoch.
+        accuracy_error: Its error from those events.
         curve: ``[2, 101]`` false and true positive rates of the last training.
     """
 
@@ -70,7 +71,16 @@ def separability(
     device: str = "cpu",
     tick: Callable[[float], None] = lambda _: None,
 ) -> Separability:
-    """Train classifiers of ``reference[E, F]`` against as many of ``generated[G, F]`` events; ``tick`` is told the share done.
+    """Train classifiers of ``reference[E, F]`` against as many of ``generated[G, F]`` events.
+
+    Args:
+        reference: Features of the reference.
+        generated: Features of the generated sample.
+        seed: Of splits, first weights and the order of events.
+        network: Which network and training.
+        trainings: How many, 5 at the most.
+        device: Where.
+        tick: Told the share that is done.
 
     Raises:
         DataError: fewer than 200 events in a sample.
@@ -83,21 +93,17 @@ def separability(
     found = []
     for i in range(trainings):
         rng = np.random.default_rng([seed, i])
-        parts = _three_parts(reference, generated, number, rng, device)
+        parts = _three_parts(reference, generated, number, seed, i, device)
         found.append(
             _one(parts, SETUPS[network], rng, lambda done, i=i: tick((i + done) / trainings))  # type: ignore[misc]
         )
-    aucs = np.array([one[0] for one in found])
-    spread = aucs.var(ddof=1) / trainings if trainings > 1 else 0.0
-    error = np.sqrt(np.mean([one[1] ** 2 for one in found]) + spread)
-    accuracy = float(np.mean([one[2] for one in found]))
-    tested = 2 * number * SHARES[2]
+    aucs, errors, accuracies, accuracy_errors = np.array([one[:4] for one in found]).T
     return Separability(
         auc=float(aucs.mean()),
-        error=float(error),
-        accuracy=accuracy,
-        accuracy_error=float(np.sqrt(accuracy * (1 - accuracy) / tested)),
-        curve=found[-1][3],
+        error=float(np.sqrt(np.mean(errors**2) / trainings)),
+        accuracy=float(accuracies.mean()),
+        accuracy_error=float(np.sqrt(np.mean(accuracy_errors**2) / trainings)),
+        curve=found[-1][4],
     )
 
 
@@ -114,13 +120,19 @@ def _three_parts(
     reference: npt.NDArray[np.float32],
     generated: npt.NDArray[np.float32],
     number: int,
-    rng: np.random.Generator,
+    seed: int,
+    turn: int,
     device: str,
 ) -> list[tuple[Tensor, Tensor]]:
-    cuts = np.cumsum([round(share * number) for share in SHARES[:2]])
-    halves = [np.split(rng.permutation(len(s))[:number], cuts) for s in (reference, generated)]
+    """Events and labels to learn from, to choose the epoch with, and to test, in the ``turn``-th of five arrangements."""
+    rng = np.random.default_rng(seed)
+    samples = [
+        np.array_split(rng.permutation(len(s))[:number], PARTS) for s in (reference, generated)
+    ]
+    turned = [fifths[turn:] + fifths[:turn] for fifths in samples]
     parts = []
-    for rows, others in zip(*halves, strict=True):
+    for place in (slice(2, None), slice(1, 2), slice(0, 1)):
+        rows, others = (np.concatenate(fifths[place]) for fifths in turned)
         x = np.concatenate([reference[rows], generated[others]])
         y = np.concatenate([np.zeros(len(rows)), np.ones(len(others))]).astype(np.float32)
         parts.append((torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)))
@@ -132,11 +144,12 @@ def _one(
     setup: Setup,
     rng: np.random.Generator,
     tick: Callable[[float], None],
-) -> tuple[float, float, float, Floats]:
+) -> tuple[float, float, float, float, Floats]:
+    """AUC, its error, calibrated accuracy, its error, and the ROC curve of one training."""
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     (x, y), validation, test = parts
     net = _network(x.shape[1], setup, generator).to(x.device)
-    optimizer = torch.optim.Adam(net.parameters(), lr=setup.rate)
+    optimizer = torch.optim.Adam(net.parameters(), lr=setup.rate, fused=True)
     best, best_epoch, kept = -1.0, 0, _copy(net)
     for epoch in range(setup.epochs):
         for rows in torch.split(_order(len(x), generator, x.device), setup.batch):
@@ -153,7 +166,7 @@ def _one(
     net.load_state_dict(kept)
     negative, positive = _scores(net, *test)
     accuracy = _calibrated_accuracy(_scores(net, *validation), (negative, positive))
-    return (*area_under_curve(negative, positive), accuracy, _curve(negative, positive))
+    return (*area_under_curve(negative, positive), *accuracy, _curve(negative, positive))
 
 
 def _copy(net: nn.Module) -> dict[str, Tensor]:
@@ -188,15 +201,17 @@ def _scores(net: nn.Module, x: Tensor, y: Tensor) -> tuple[Floats, Floats]:
     return logits[~generated], logits[generated]
 
 
-def _calibrated_accuracy(validation: tuple[Floats, Floats], test: tuple[Floats, Floats]) -> float:
+def _calibrated_accuracy(
+    validation: tuple[Floats, Floats], test: tuple[Floats, Floats]
+) -> tuple[float, float]:
+    """Share of right answers with its error; where the calibrated probability is a half, every other answer is right."""
     logits = np.concatenate(validation)
     labels = np.repeat([0.0, 1.0], [len(part) for part in validation])
     order = np.argsort(logits)
     probability = scipy.optimize.isotonic_regression(labels[order]).x
-    negative, positive = (np.interp(part, logits[order], probability) for part in test)
-    right = np.sum(negative < 0.5) + np.sum(positive > 0.5)
-    undecided = np.sum(negative == 0.5) + np.sum(positive == 0.5)
-    return float((right + undecided / 2) / (len(negative) + len(positive)))
+    negative, positive = (np.interp(part, logits[order], probability) - 0.5 for part in test)
+    right = np.concatenate([(1 - np.sign(negative)) / 2, (1 + np.sign(positive)) / 2])
+    return float(right.mean()), float(right.std() / np.sqrt(len(right)))
 
 
 def _curve(negative: Floats, positive: Floats) -> Floats:

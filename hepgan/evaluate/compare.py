@@ -37,6 +37,7 @@ def compare(
     observables: Mapping[str, Observable],
     *,
     axes: Mapping[str, Axis] | None = None,
+    weights: Mapping[str, npt.NDArray[np.float64]] | None = None,
 ) -> dict[str, "Hist[Any]"]:
     """Histograms of each observable with an axis ``source``: ``reference`` and ``generated``, or the generated samples' names.
 
@@ -45,13 +46,21 @@ def compare(
         generated: Events, or several samples by name.
         observables: What is filled.
         axes: Axes for some of the observables; those of the others come from the reference.
+        weights: ``[E]`` weights of the events by name of sample; events without count once each.
     """
     samples = {REFERENCE: fields_of(reference), **samples_of(generated)}
     given = dict(axes or {})
     rest = {name: o for name, o in observables.items() if name not in given}
     every = {**axes_for(samples[REFERENCE], rest), **given}
     found = [
-        fill(s, observables, every, source=name, sources=list(samples))
+        fill(
+            s,
+            observables,
+            every,
+            source=name,
+            sources=list(samples),
+            weights=(weights or {}).get(name),
+        )
         for name, s in samples.items()
     ]
     return {name: sum((part[name] for part in found[1:]), found[0][name]) for name in observables}
@@ -80,8 +89,9 @@ def fill(
     *,
     source: str,
     sources: Sequence[str] = (REFERENCE, "generated"),
+    weights: npt.NDArray[np.float64] | None = None,
 ) -> dict[str, "Hist[Any]"]:
-    """Histograms of one sample, or of one chunk of it: they add over chunks and over samples."""
+    """Histograms of one sample, or of one chunk of it: they add over chunks and over samples; ``weights[E]`` of the events."""
     found = {
         name: Hist(
             hist.axis.StrCategory(list(sources), name="source"),
@@ -90,16 +100,21 @@ def fill(
         )
         for name in observables
     }
+    if weights is None:
+        weights = np.ones(len(next(iter(events.values()))))
+    start = 0
     for chunk in chunks(events):
         for name, observable in observables.items():
             values = observable.function(chunk)
+            each = weights[start : start + len(values)]
             if observable.spectrum:
-                counts = occupations(values, axes[name])
+                counts = occupations(values, axes[name]) * each[:, None]
                 view = found[name].view(flow=True)[list(sources).index(source)]
                 view["value"] += counts.sum(axis=0)
                 view["variance"] += (counts**2).sum(axis=0)
             else:
-                found[name].fill(source=source, value=values)
+                found[name].fill(source=source, value=values, weight=each)
+        start += len(values)
     return found
 
 

@@ -13,12 +13,12 @@
 | ``correlation`` | root mean square difference of the observables' correlation coefficients | its floor |
 | ``digit_*`` | images in a digit classifier's eyes | the reference's |
 
-What cannot be computed (too few events, a constant observable) is a gap that says why, and the rest is computed.
+What cannot be computed (too few events, a constant observable) is a gap that says why, and the rest is computed. With event
+weights distributions, mean images and correlations are weighted; distances of all observables together, neighbours and
+classifiers take the events that unweighting leaves.
 """
 
-import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -26,97 +26,42 @@ import numpy as np
 from hist import Hist
 
 from hepgan.errors import DataError
-from hepgan.evaluate import classifier, compare, frechet, neighbours, pairs, vectors
+from hepgan.evaluate import classifier, compare, discrepancy, frechet, neighbours, pairs, vectors
 from hepgan.evaluate.kernels import Array
-from hepgan.evaluate.observables import Observable, evaluate
+from hepgan.evaluate.observables import Observable
+from hepgan.evaluate.sample import Sample, sample_of, unweighted
+from hepgan.evaluate.score import OVERALL, Gap, Measured, Score
 from hepgan.evaluate.statistics import Estimate, Floats
 from hepgan.evaluate.vectors import Singles
-
-OVERALL = "all"
-"""What stands for an observable's name where a score is about all of them."""
-
-SMALL_IS_BAD = {"precision", "recall", "density", "coverage", "digit_confidence"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """One number that compares a generated sample with the reference.
-
-    Attributes:
-        metric: Which number.
-        observable: Of which quantity; ``all`` for all together.
-        value: The number.
-        error: Its statistical error.
-        floor: What reference against reference gives.
-        n_reference: Events in the reference.
-        n_generated: Events in the generated sample.
-        floor_error: Spread of the floor.
-        p_value: Chance of a value as large if the samples were alike, where it is known.
-        source: Name of the generated sample.
-    """
-
-    metric: str
-    observable: str
-    value: float
-    error: float
-    floor: float
-    n_reference: int
-    n_generated: int
-    floor_error: float = 0.0
-    p_value: float | None = None
-    source: str = "generated"
-
-    @property
-    def away(self) -> float:
-        """How far from the floor, in errors of both; positive is worse than the floor."""
-        difference = self.value - self.floor
-        spread = float(np.hypot(self.error, self.floor_error))
-        away = difference / spread if spread > 0 else 0.0 if difference == 0 else np.inf
-        return -away if self.metric in SMALL_IS_BAD else away
-
-
-def with_error(value: float, error: float) -> str:
-    """A value with its error, both to the error's second digit.
-
-    >>> with_error(0.55384, 0.0102)
-    '0.554 ± 0.010'
-    """
-    if not error > 0:
-        return f"{value:.3g}"
-    exponent = math.floor(math.log10(error))
-    if exponent < -5 or abs(value) >= 1e6:
-        return f"{value:.2e} ± {error:.0e}".replace("-", "−")
-    digits = max(0, 1 - exponent)
-    return f"{value:.{digits}f} ± {error:.{digits}f}".replace("-", "−")
-
-
-class Gap(NamedTuple):
-    """What could not be computed, and why."""
-
-    metric: str
-    observable: str
-    reason: str
-    source: str = "generated"
-
-
-class Measured(NamedTuple):
-    """All scores of one generated sample, what is missing, and what plots need beside them.
-
-    Attributes:
-        scores: The scores.
-        gaps: What could not be computed.
-        curves: ROC curves ``[2, 101]`` by metric.
-    """
-
-    scores: list[Score]
-    gaps: list[Gap]
-    curves: dict[str, Floats]
-
 
 Tick = Callable[[str, float], None]
 Estimates = dict[str, Estimate]
 Task = tuple[str, str, Callable[[], Estimates]]
 """What is measured, of which observable, and how."""
+
+
+class Plan(NamedTuple):
+    """What the tasks share.
+
+    Attributes:
+        reference: The reference.
+        generated: The generated sample.
+        observables: What is compared.
+        histograms: Of both, by observable.
+        source: The generated sample's name in them.
+        seed: Of resampling, splits and classifiers.
+        quick: A small classifier instead of the CaloChallenge's, and one training instead of three.
+        device: Where classifiers are trained.
+    """
+
+    reference: Sample
+    generated: Sample
+    observables: Mapping[str, Observable]
+    histograms: "Mapping[str, Hist[Any]]"
+    source: str
+    seed: int
+    quick: bool
+    device: str = "cpu"
 
 
 def score(
@@ -126,9 +71,23 @@ def score(
     *,
     seed: int,
     quick: bool,
+    weights: Mapping[str, Floats] | None = None,
 ) -> list[Score]:
-    """The scores of one generated sample; ``measure`` tells also what could not be computed."""
-    return measure(reference, generated, observables, seed=seed, quick=quick).scores
+    """The scores of one generated sample of events as arrays; ``measure`` tells also what could not be computed.
+
+    Args:
+        reference: Events that training never saw.
+        generated: Events.
+        observables: What is compared.
+        seed: Of resampling, splits and classifiers.
+        quick: A small classifier instead of the CaloChallenge's, and one training instead of three.
+        weights: The events' weights, for ``reference``, ``generated`` or both.
+    """
+    source, weights = "generated", weights or {}
+    samples = {compare.REFERENCE: reference, source: generated}
+    histograms = compare.compare(reference, generated, observables, weights=weights)
+    first, second = (sample_of(e, observables, weights.get(n)) for n, e in samples.items())
+    return measure(Plan(first, second, observables, histograms, source, seed, quick)).scores
 
 
 def validation_distance(reference: Mapping[str, Floats], generated: Mapping[str, Floats]) -> float:
@@ -157,151 +116,132 @@ def validation_distance(reference: Mapping[str, Floats], generated: Mapping[str,
     return frechet.frechet_distance(np.stack(x, axis=1), np.stack(y, axis=1))
 
 
-def measure(
-    reference: Mapping[str, Array],
-    generated: Mapping[str, Array],
-    observables: Mapping[str, Observable],
-    *,
-    seed: int,
-    quick: bool,
-    source: str = "generated",
-    histograms: "Mapping[str, Hist[Any]] | None" = None,
-    device: str = "cpu",
-    tick: Tick = lambda _text, _share: None,
-) -> Measured:
-    """Every score that the two samples allow.
-
-    Args:
-        reference: Events as arrays, unseen by the training.
-        generated: Events as arrays.
-        observables: What is compared.
-        seed: Of resampling, splits and classifiers.
-        quick: A small classifier instead of the CaloChallenge's, and one training instead of three.
-        source: The generated sample's name.
-        histograms: What ``compare`` made of the samples; made here where it is not given.
-        device: Where classifiers are trained.
-        tick: Told each step, and the share of that step that is done.
-    """
-    found = histograms or compare.compare(reference, {source: generated}, observables)
-    n, m = len(next(iter(reference.values()))), len(next(iter(generated.values())))
+def measure(plan: Plan, *, tick: Tick = lambda _text, _share: None) -> Measured:
+    """Every score that the two samples allow; ``tick`` is told each step and the share of it that is done."""
     measured = Measured([], [], {})
-    plan = Plan(reference, generated, observables, found, source, seed, quick, device)
-    tasks = [*_single_tasks(plan), *_joint_tasks(plan, measured.curves, tick)]
+    tasks = [*_single_tasks(plan), *_joint_tasks(plan, measured, tick)]
     for i, (metric, observable, estimate) in enumerate(tasks):
         tick("comparing", i / len(tasks))
         try:
             estimates = estimate()
         except DataError as error:
-            measured.gaps.append(Gap(metric, observable, str(error), source))
+            measured.gaps.append(Gap(metric, observable, str(error), plan.source))
             continue
-        for name, e in estimates.items():
-            measured.scores.append(
-                Score(
-                    name,
-                    observable,
-                    e.value,
-                    e.error,
-                    e.floor,
-                    n,
-                    m,
-                    e.floor_error,
-                    e.p_value,
-                    source,
-                )
-            )
+        measured.scores.extend(_score(plan, n, observable, e) for n, e in estimates.items())
     return measured
 
 
-class Plan(NamedTuple):
-    """What the tasks share."""
-
-    reference: Mapping[str, Array]
-    generated: Mapping[str, Array]
-    observables: Mapping[str, Observable]
-    histograms: "Mapping[str, Hist[Any]]"
-    source: str
-    seed: int
-    quick: bool
-    device: str
+def _score(plan: Plan, metric: str, observable: str, estimate: Estimate) -> Score:
+    value, error, floor, floor_error, p_value = estimate
+    numbers = plan.reference.number, plan.generated.number
+    return Score(
+        metric, observable, value, error, floor, *numbers, floor_error, p_value, plan.source
+    )
 
 
 def _single_tasks(plan: Plan) -> Iterator[Task]:
-    values = evaluate(plan.reference, plan.observables), evaluate(plan.generated, plan.observables)
     for name, observable in plan.observables.items():
         if observable.spectrum:
             yield "spectrum", name, functools.partial(_spectrum, plan, observable)
         else:
-            pair = functools.partial(pairs.of_values, values[0][name], values[1][name])
-            yield (
-                "distribution",
-                name,
-                functools.partial(pair, plan.histograms[name], source=plan.source, seed=plan.seed),
-            )
+            yield "distribution", name, functools.partial(_distribution, plan, name)
+
+
+def _distribution(plan: Plan, name: str) -> Estimates:
+    reference, generated = (pairs.finite(s, name) for s in (plan.reference, plan.generated))
+    return pairs.of_values(
+        reference, generated, plan.histograms[name], source=plan.source, seed=plan.seed
+    )
 
 
 def _spectrum(plan: Plan, observable: Observable) -> Estimates:
-    cells = [
-        np.asarray(observable.function(events), float)
-        for events in (plan.reference, plan.generated)
-    ]
-    histogram = plan.histograms[observable.name]
-    found = pairs.of_spectrum(cells[0], cells[1], histogram, seed=plan.seed)
+    samples = plan.reference, plan.generated
+    cells = [np.asarray(observable.function(s.events), float) for s in samples]
+    weights = plan.reference.weights, plan.generated.weights
+    found = pairs.of_spectrum(
+        cells[0], cells[1], weights, plan.histograms[observable.name], seed=plan.seed
+    )
     if pairs.are_digits(cells[0]):
-        found |= pairs.of_digits(cells[0], cells[1], seed=plan.seed)
+        plain = [observable.function(unweighted(s, seed=plan.seed).events) for s in samples]
+        found |= pairs.of_digits(plain[0], plain[1], seed=plan.seed)
     return found
 
 
-def _joint_tasks(plan: Plan, curves: dict[str, Floats], tick: Tick) -> Iterator[Task]:
-    values = evaluate(plan.reference, plan.observables), evaluate(plan.generated, plan.observables)
-    high = vectors.high_level(*values, plan.observables)
-    scaled = vectors.standardised(*high)
+def _joint_tasks(plan: Plan, measured: Measured, tick: Tick) -> Iterator[Task]:
+    samples = plan.reference, plan.generated
+    features = vectors.standardised(*_high(*samples, plan.observables))
+    weights = plan.reference.weights, plan.generated.weights
     seed = plan.seed
-    yield "fpd", OVERALL, lambda: {"fpd": frechet.fpd(*high, seed=seed)}
-    yield "kpd", OVERALL, lambda: {"kpd": frechet.kpd(*high, seed=seed)}
-    yield "precision", OVERALL, lambda: neighbours.neighbour_scores(*scaled, seed=seed)
     yield (
         "correlation",
         OVERALL,
-        lambda: {"correlation": pairs.correlation_distance(*scaled, seed=seed)},
+        lambda: {"correlation": pairs.correlation_distance(*features, weights, seed=seed)},
     )
+    try:
+        first, second = (unweighted(sample, seed=seed) for sample in samples)
+    except DataError as error:
+        metrics = "fpd, kpd, neighbours, classifiers"
+        which = compare.REFERENCE if plan.reference.weights.min() < 0 else plan.source
+        measured.gaps.append(Gap(metrics, OVERALL, str(error), which))
+        return
+    yield from _unweighted_tasks(
+        plan._replace(reference=first, generated=second), measured.curves, tick
+    )
+
+
+def _unweighted_tasks(plan: Plan, curves: dict[str, Floats], tick: Tick) -> Iterator[Task]:
+    high = _high(plan.reference, plan.generated, plan.observables)
+    scaled = vectors.standardised(*high)
+    seed = plan.seed
+    yield "fpd", OVERALL, lambda: {"fpd": frechet.fpd(*high, seed=seed)}
+    yield "kpd", OVERALL, lambda: {"kpd": discrepancy.kpd(*high, seed=seed)}
+    yield "precision", OVERALL, lambda: neighbours.neighbour_scores(*scaled, seed=seed)
     single = scaled[0].astype(np.float32), scaled[1].astype(np.float32)
     yield "auc_high", OVERALL, lambda: _classified("auc_high", *single, plan, curves, tick)
     if any(observable.spectrum for observable in plan.observables.values()):
         yield "auc_low", OVERALL, lambda: _classified("auc_low", *_low(plan), plan, curves, tick)
 
 
+def _high(
+    reference: Sample, generated: Sample, observables: Mapping[str, Observable]
+) -> tuple[Floats, Floats]:
+    return vectors.high_level(reference.values, generated.values, observables)
+
+
 def _low(plan: Plan) -> tuple[Singles, Singles]:
-    network: classifier.Network = "quick" if plan.quick else "challenge"
-    return vectors.low_level(plan.reference, plan.generated, plan.observables, network=network)
+    events = plan.reference.events, plan.generated.events
+    return vectors.low_level(
+        *events, plan.observables, network="quick" if plan.quick else "challenge"
+    )
 
 
 def _classified(
     metric: str, x: Singles, y: Singles, plan: Plan, curves: dict[str, Floats], tick: Tick
 ) -> Estimates:
     """The classifier's AUC and calibrated accuracy, with those of one half of the reference against the other."""
-
-    def told(share: float) -> None:
-        tick(f"training the classifier for {metric}", share)
-
-    network: classifier.Network = "quick" if plan.quick else "challenge"
-    found = classifier.separability(
-        x,
-        y,
-        seed=plan.seed,
-        network=network,
-        trainings=1 if plan.quick else 3,
-        device=plan.device,
-        tick=told,
-    )
-    # halves of the reference know the floor no better for a wider network
-    order = np.random.default_rng(plan.seed).permutation(len(x))
-    one, other = x[order[::2]], x[order[1::2]]
-    null = classifier.separability(one, other, seed=plan.seed, device=plan.device)
-    curves[metric] = found.curve
     accuracy = metric.replace("auc", "accuracy")
+    found = _separability(x, y, plan, lambda share: tick(f"training: {metric}", share))
+    order = np.random.default_rng(plan.seed).permutation(len(x))
+    halves = x[order[::2]], x[order[1::2]]
+    null = _separability(*halves, plan, lambda share: tick(f"training: floor of {metric}", share))
+    curves[metric] = found.curve
     return {
         metric: Estimate(found.auc, found.error, null.auc, null.error),
         accuracy: Estimate(
             found.accuracy, found.accuracy_error, null.accuracy, null.accuracy_error
         ),
     }
+
+
+def _separability(
+    x: Singles, y: Singles, plan: Plan, tick: Callable[[float], None]
+) -> classifier.Separability:
+    return classifier.separability(
+        x,
+        y,
+        seed=plan.seed,
+        network="quick" if plan.quick else "challenge",
+        trainings=1 if plan.quick else 3,
+        device=plan.device,
+        tick=tick,
+    )

@@ -14,8 +14,10 @@ from hepgan.errors import DataError
 from hepgan.evaluate.statistics import Estimate, Floats
 
 K = 5
-BATCHES = 5
-LARGEST = 2000
+BATCHES = 20
+"""Fewer would leave the error of their mean too uncertain."""
+FEWEST = 30
+LARGEST = 1000
 
 
 class Neighbours(NamedTuple):
@@ -45,12 +47,12 @@ def neighbour_scores(reference: Floats, generated: Floats, *, seed: int) -> dict
     """Means over batches with the error of the mean; the floor is reference against reference, batch for batch.
 
     Raises:
-        DataError: fewer than 100 events a batch.
+        DataError: fewer than 30 events a batch.
     """
     rng = np.random.default_rng(seed)
     size = min(LARGEST, len(reference) // (2 * BATCHES), len(generated) // BATCHES)
-    if size < 100:
-        needed = 100 * BATCHES
+    if size < FEWEST:
+        needed = FEWEST * BATCHES
         raise DataError(
             f"precision and recall need {2 * needed} reference and {needed} generated events, but there are"
             f" {len(reference)} and {len(generated)}"

@@ -1,7 +1,7 @@
 """Two samples -> estimates by metric: what ``metrics.measure`` puts together, one function a kind of quantity."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
@@ -9,6 +9,7 @@ from hist import Hist
 
 from hepgan.errors import DataError
 from hepgan.evaluate import compare, digits, frechet, statistics
+from hepgan.evaluate.sample import Sample
 from hepgan.evaluate.statistics import Estimate, Floats
 
 Estimates = dict[str, Estimate]
@@ -20,35 +21,65 @@ SURE = 0.95
 """Images are digits when the digit classifier is so sure of the reference."""
 
 
+class Finite(NamedTuple):
+    """The values of one observable in the events that have one, and their weights; ``None`` where all are the same."""
+
+    values: Floats
+    weights: Floats | None
+
+
+def finite(sample: Sample, observable: str) -> Finite:
+    """The finite values of an observable."""
+    values = sample.values[observable]
+    there = np.isfinite(values)
+    return Finite(values[there], sample.weights[there] if sample.weighted else None)
+
+
 def of_values(
-    reference: Floats, generated: Floats, histogram: "Hist[Any]", *, source: str, seed: int
+    reference: Finite, generated: Finite, histogram: "Hist[Any]", *, source: str, seed: int
 ) -> Estimates:
-    """Separation, χ², Kolmogorov and Wasserstein distances of ``[E]`` values; missing ones count in the first two.
+    """Separation, χ², Kolmogorov and Wasserstein distances of values; the histogram's missing ones count in the first two.
 
     Raises:
         DataError: too few values, or one and the same value everywhere.
     """
-    x, y = reference[np.isfinite(reference)], generated[np.isfinite(generated)]
+    x, y = reference.values, generated.values
     if min(len(x), len(y)) < FEWEST:
         raise DataError(
             f"needs {FEWEST} values in each sample, but there are {len(x)} and {len(y)}"
         )
     if x.min() == x.max() == y.min() == y.max():
         raise DataError(f"is {x[0]:g} in every event of both samples")
-    counts = (statistics.counts_of(histogram, name) for name in (compare.REFERENCE, source))
-    p, q = counts
-    distance = statistics.wasserstein(x, y, seed=seed)
+    p, q = (statistics.counts_of(histogram, name) for name in (compare.REFERENCE, source))
+    weights = _weights(reference, generated)
+    distance = statistics.wasserstein(x, y, weights, seed=seed)
     unit = spread(x)
     return {
         "separation": statistics.separation(p, q, seed=seed),
         "chi_square": statistics.chi_square(p, q),
-        "kolmogorov": statistics.kolmogorov(x, y),
+        "kolmogorov": statistics.kolmogorov(x, y, weights),
         "wasserstein": Estimate(*(number / unit for number in distance[:4])),
     }
 
 
+def _weights(reference: Finite, generated: Finite) -> tuple[Floats, Floats] | None:
+    if reference.weights is None and generated.weights is None:
+        return None
+    w, v = (
+        np.ones(len(s.values)) if s.weights is None else s.weights for s in (reference, generated)
+    )
+    if min(w.sum(), v.sum()) <= 0:
+        raise DataError("has values in events whose weights' sum is not positive")
+    return w, v
+
+
 def of_spectrum(
-    reference: Floats, generated: Floats, histogram: "Hist[Any]", *, seed: int
+    reference: Floats,
+    generated: Floats,
+    weights: tuple[Floats, Floats],
+    histogram: "Hist[Any]",
+    *,
+    seed: int,
 ) -> Estimates:
     """Separation and χ² of the spectrum of ``cells[E, K]``, and the largest pull in the mean image.
 
@@ -61,17 +92,17 @@ def of_spectrum(
         )
     if not reference.any() and not generated.any():
         raise DataError("has no lit cell in either sample")
-    occupations = [
-        compare.occupations(cells, histogram.axes[1]) for cells in (reference, generated)
-    ]
+    x, y = (compare.occupations(cells, histogram.axes[1]) for cells in (reference, generated))
     return {
-        "separation": statistics.clustered_separation(*occupations, seed=seed),
-        "chi_square": statistics.clustered_chi_square(*occupations),
-        **mean_image(reference, generated),
+        "separation": statistics.clustered_separation(x, y, weights, seed=seed),
+        "chi_square": statistics.clustered_chi_square(x, y, weights),
+        **mean_image(reference, generated, weights),
     }
 
 
-def mean_image(reference: Floats, generated: Floats) -> Estimates:
+def mean_image(
+    reference: Floats, generated: Floats, weights: tuple[Floats, Floats] | None = None
+) -> Estimates:
     """The largest pull among cells of the mean root of ``cells[E, K]``, with the chance of one as large.
 
     Roots, because the mean of a cell's energy hangs on few events; cells that hardly ever light up are left out.
@@ -81,11 +112,13 @@ def mean_image(reference: Floats, generated: Floats) -> Estimates:
     number = int(used.sum())
     if number == 0:
         return {}
-    x, y = x[:, used], y[:, used]
-    n, m = len(x), len(y)
-    pooled = ((n - 1) * x.var(axis=0) + (m - 1) * y.var(axis=0)) / (n + m - 2)
-    noise = np.sqrt(np.where(pooled > 0, pooled, 1.0) * (1 / n + 1 / m))
-    value = float(np.max(np.abs(x.mean(axis=0) - y.mean(axis=0)) / noise))
+    w, v = weights or (np.ones(len(x)), np.ones(len(y)))
+    (mean, variance), (other, doubt) = (
+        statistics.weighted_mean(x[:, used], w),
+        statistics.weighted_mean(y[:, used], v),
+    )
+    noise = np.sqrt(np.where(variance + doubt > 0, variance + doubt, 1.0))
+    value = float(np.max(np.abs(mean - other) / noise))
     p_value = -math.expm1(number * math.log1p(-min(2 * scipy.stats.norm.sf(value), 1 - 1e-16)))
     low, floor, high = (
         scipy.stats.norm.isf((1 - q ** (1 / number)) / 2) for q in (0.16, 0.5, 0.84)
@@ -93,7 +126,13 @@ def mean_image(reference: Floats, generated: Floats) -> Estimates:
     return {"mean_image": Estimate(value, 1.0, float(floor), float(high - low) / 2, p_value)}
 
 
-def correlation_distance(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
+def correlation_distance(
+    reference: Floats,
+    generated: Floats,
+    weights: tuple[Floats, Floats] | None = None,
+    *,
+    seed: int,
+) -> Estimate:
     """Root mean square difference of the correlation coefficients of ``[E, d]`` features; resampled error and floor.
 
     Raises:
@@ -105,22 +144,29 @@ def correlation_distance(reference: Floats, generated: Floats, *, seed: int) -> 
             "correlations need two observables that vary and fifty events in each sample"
         )
     x, y = reference[:, varies], generated[:, varies]
+    w, v = weights or (np.ones(len(x)), np.ones(len(y)))
     rng = np.random.default_rng(seed)
+    size = statistics.same_precision(w, v)
 
-    def distance(a: Floats, b: Floats) -> float:
-        difference = _correlations(a) - _correlations(b)
-        d = len(difference)
-        return float(np.sqrt(np.sum(difference**2) / (d * (d - 1))))
+    def resampled(values: Floats, each: Floats, size: int) -> Floats:
+        rows = rng.integers(0, len(values), size)
+        return correlations(values[rows], each[rows])
 
-    def resampled(values: Floats, size: int) -> Floats:
-        return values[rng.integers(0, len(values), size)]
-
-    n, m, toys = len(x), len(y), range(statistics.TOYS // 4)
-    spread_ = [distance(resampled(x, n), resampled(y, m)) for _ in toys]
-    null = [distance(resampled(x, n), resampled(x, m)) for _ in toys]
+    toys = range(statistics.TOYS // 4)
+    spread_ = [_rms(resampled(x, w, len(x)) - resampled(y, v, len(y))) for _ in toys]
+    null = [_rms(resampled(x, w, len(x)) - resampled(x, w, size)) for _ in toys]
     return Estimate(
-        distance(x, y), float(np.std(spread_)), float(np.mean(null)), float(np.std(null))
+        _rms(correlations(x, w) - correlations(y, v)),
+        float(np.std(spread_)),
+        float(np.mean(null)),
+        float(np.std(null)),
     )
+
+
+def _rms(difference: Floats) -> float:
+    """Root mean square of what is off the diagonal of ``[d, d]``."""
+    d = len(difference)
+    return float(np.sqrt(np.sum(difference**2) / (d * (d - 1))))
 
 
 def are_digits(images: Floats) -> bool:
@@ -170,7 +216,11 @@ def spread(values: Floats) -> float:
     return deviation if deviation > 1e-12 * abs(float(values.mean())) else 1.0
 
 
-def _correlations(values: Floats) -> Floats:
-    with np.errstate(invalid="ignore", divide="ignore"):  # a resampled column may be constant
-        found = np.corrcoef(values, rowvar=False)
-    return np.where(np.isfinite(found), found, 0.0)
+def correlations(values: Floats, weights: Floats) -> Floats:
+    """``[d, d]`` coefficients of ``values[E, d]``; 0 where a feature does not vary."""
+    share = (weights / weights.sum())[:, None]
+    rest = values - np.sum(share * values, axis=0)
+    covariance = rest.T @ (share * rest)
+    variance = np.clip(np.diag(covariance), 0, None)
+    scale = np.sqrt(np.where(variance > 0, variance, 1.0))
+    return np.where(np.outer(variance, variance) > 0, covariance / np.outer(scale, scale), 0.0)

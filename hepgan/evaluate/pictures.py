@@ -7,11 +7,12 @@ import numpy as np
 from hist import Hist
 
 from hepgan.data.schema import ENERGY_UNITS, Field, Schema
-from hepgan.evaluate import compare, digits, pairs
+from hepgan.evaluate import compare, digits, pairs, statistics
 from hepgan.evaluate.geometry import LayerGeometry
-from hepgan.evaluate.kernels import Array
-from hepgan.evaluate.metrics import OVERALL, Measured, Tick
-from hepgan.evaluate.observables import INCIDENT, Observable, evaluate
+from hepgan.evaluate.metrics import Tick
+from hepgan.evaluate.observables import INCIDENT, Observable
+from hepgan.evaluate.sample import Sample
+from hepgan.evaluate.score import OVERALL, Measured
 from hepgan.evaluate.statistics import Floats
 
 MOST = 60
@@ -42,7 +43,7 @@ class Picture(NamedTuple):
     png: bytes
 
 
-Samples = Mapping[str, Mapping[str, Array]]
+Samples = Mapping[str, Sample]
 Drawing = tuple[str, str, str, bool, Any]
 
 
@@ -91,12 +92,14 @@ def _overview(
             False,
             lambda: plots.losses(history),
         )
-    values = {name: evaluate(events, observables) for name, events in samples.items()}
     if "E_tot_over_E_inc" in observables:
-        pairs_ = {name: (v["E_inc"], v["E_tot_over_E_inc"]) for name, v in values.items()}
+        profiles = {
+            name: (s.values["E_inc"], s.values["E_tot_over_E_inc"], s.weights)
+            for name, s in samples.items()
+        }
         caption = "Response and resolution: total energy over incident energy"
         unit = observables["E_inc"].unit
-        yield "response", "Together", caption, False, lambda: plots.response(pairs_, unit=unit)
+        yield "response", "Together", caption, False, lambda: plots.response(profiles, unit=unit)
     curves = {
         f"{source}: {'cells' if metric == 'auc_low' else 'observables'}": curve
         for source, found in measured.items()
@@ -111,29 +114,32 @@ def _overview(
             lambda: plots.roc(curves),
         )
     if sum(not o.spectrum for o in observables.values()) > 2:
-        yield from _correlations(values, observables)
+        yield from _correlations(samples, observables)
 
 
-def _correlations(
-    values: Mapping[str, Mapping[str, Any]], observables: Mapping[str, Observable]
-) -> Iterator[Drawing]:
+def _correlations(samples: Samples, observables: Mapping[str, Observable]) -> Iterator[Drawing]:
     from hepgan.evaluate import plots
 
     filled = {
-        o.name: {source: _filled(v[o.name]) for source, v in values.items()}
+        o.name: {source: _filled(sample.values[o.name]) for source, sample in samples.items()}
         for o in observables.values()
         if not o.spectrum
     }
     names = [n for n, f in filled.items() if all(np.ptp(v) > 0 for v in f.values())][:MOST]
     if len(names) < 2:
         return
-    columns = {s: np.stack([filled[n][s] for n in names], axis=1) for s in values}
+    matrices = {
+        source: pairs.correlations(
+            np.stack([filled[n][source] for n in names], axis=1), sample.weights
+        )
+        for source, sample in samples.items()
+    }
     yield (
         "correlations",
         "Together",
         "Correlations between observables",
         True,
-        lambda: plots.correlations(columns, names),
+        lambda: plots.correlations(matrices, names),
     )
 
 
@@ -155,13 +161,14 @@ def _images(
         axes = geometry[name].axes if name in geometry else ()
         axes = axes or (("x", "y") if energy or name in geometry else ("y", "x"))
         means = {
-            source: np.mean(events[name], axis=0, dtype=float) for source, events in samples.items()
+            source: statistics.weighted_mean(sample.events[name], sample.weights)[0]
+            for source, sample in samples.items()
         }
         yield (
             f"{name}.mean_image",
             "Mean images",
             f"{name}: mean",
-            len(means) > 2,
+            len(means) > 2 and field.shape[1] <= 2 * field.shape[0],
             lambda m=means, f=field, e=energy, a=axes: plots.mean_images(
                 m, names=a, unit=f.unit, log=e
             ),
@@ -174,7 +181,7 @@ def _grids(name: str, field: Field, samples: Samples, *, log: bool) -> Iterator[
     from hepgan.evaluate import plots
 
     columns = 10 if field.shape[1] <= 2 * field.shape[0] else 2
-    for source, events in samples.items():
+    for source, events in ((source, sample.events) for source, sample in samples.items()):
         shown = np.asarray(events[name][: GRID if columns > 2 else 20], dtype=float)
         order = (
             np.argsort(events[INCIDENT][: len(shown)])
@@ -193,9 +200,12 @@ def _grids(name: str, field: Field, samples: Samples, *, log: bool) -> Iterator[
 def _classes(name: str, samples: Samples) -> Iterator[Drawing]:
     from hepgan.evaluate import plots
 
-    flat = {source: e[name].reshape(len(e[name]), -1) for source, e in samples.items()}
-    if pairs.are_digits(flat[compare.REFERENCE]):
-        shares = {s: digits.digit_scores(v.reshape(-1, 28, 28)).shares for s, v in flat.items()}
+    first = samples[compare.REFERENCE].events[name]
+    if pairs.are_digits(first.reshape(len(first), -1)):
+        shares = {
+            source: digits.digit_scores(sample.events[name]).shares
+            for source, sample in samples.items()
+        }
         caption = f"{name}: which digits a classifier sees"
         yield (
             f"{name}.classes",
@@ -221,7 +231,7 @@ def _distributions(
                 worst[score.observable] = max(
                     worst.get(score.observable, 0.0), score.value - score.floor
                 )
-    numbers = {source: len(next(iter(events.values()))) for source, events in samples.items()}
+    numbers = {source: float(sample.weights.sum()) for source, sample in samples.items()}
     for name in sorted(observables, key=lambda name: -worst.get(name, -1.0))[:MOST]:
         spectrum = observables[name].spectrum
         yield (

@@ -2,19 +2,20 @@
 
 import html
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from hepgan.evaluate.metrics import OVERALL, Gap, Score, with_error
 from hepgan.evaluate.pictures import SINGLE_EVENTS, Picture
+from hepgan.evaluate.score import OVERALL, Gap, Score, with_error
 
 LARGEST = 4_500_000
 """Bytes of pictures in a page; what is beyond is in ``plots/`` alone."""
 
 HEADLINES = 8
-"""Observables in the first table."""
+"""Rows of single observables in the first table."""
 
 METRICS = {
     "auc_low": ("classifier of cells: AUC", 1),
@@ -54,7 +55,8 @@ def write_report(
     plots = folder / "plots"
     plots.mkdir(parents=True, exist_ok=True)
     for picture in pictures:
-        (plots / f"{picture.name}.png").write_bytes(picture.png)
+        name = picture.name.replace("/", "_")  # samples may be called after their paths
+        (plots / f"{name}.png").write_bytes(picture.png)
     text = json.dumps(as_json(scores, gaps), indent=1, allow_nan=False)
     (folder / "scores.json").write_text(text + "\n", encoding="utf-8")
     page = folder / "report.html"
@@ -122,18 +124,31 @@ def _verdicts(verdicts: Sequence[tuple[bool, str]]) -> str:
 
 
 def _headline(scores: Sequence[Score]) -> str:
+    if not scores:
+        return ""
     overall = [s for s in scores if s.metric not in SINGLE and not s.metric.startswith("accuracy")]
     order = list(METRICS)
     overall.sort(key=lambda score: order.index(score.metric))
-    single = sorted((s for s in scores if s.metric == "separation"), key=lambda s: -_capped(s))
-    if not scores:
-        return ""
     return (
         "<h2>Scores</h2>\n"
-        + _table([*overall, *single[:HEADLINES]], several=len({s.source for s in scores}) > 1)
+        + _table([*overall, *_most_different(scores)], several=len({s.source for s in scores}) > 1)
         + '<p class="note">The floor is the reference against itself. “Away” counts how many errors (the score\'s and the'
         " floor's together) lie between a score and its floor; below about 3 the two cannot be told apart."
         " Of the observables, the most different come first; all scores stand at the end.</p>"
+    )
+
+
+def _most_different(scores: Sequence[Score]) -> list[Score]:
+    """Separation powers of all samples in the observables in which one of them is farthest from its floor."""
+    single = [s for s in scores if s.metric == "separation"]
+    farthest: dict[str, float] = {}
+    for score in single:
+        name = score.observable
+        farthest[name] = max(farthest.get(name, -math.inf), _capped(score))
+    number = max(2, HEADLINES // len({s.source for s in single} or {""}))
+    first = sorted(farthest, key=lambda name: -farthest[name])[:number]
+    return sorted(
+        (s for s in single if s.observable in first), key=lambda s: first.index(s.observable)
     )
 
 
@@ -174,10 +189,14 @@ def _gaps(gaps: Sequence[Gap]) -> str:
     if not gaps:
         return ""
     items = "\n".join(
-        f"<li><code>{html.escape(gap.observable)}</code> ({html.escape(gap.source)}): {html.escape(gap.reason)}</li>"
+        f"<li><code>{html.escape(_what(gap))}</code> ({html.escape(gap.source)}): {html.escape(gap.reason)}</li>"
         for gap in gaps
     )
-    return f'<h2>What is missing</h2>\n<ul class="gaps">\n{items}\n</ul>'
+    return f'<h2>What is missing, and what looks odd</h2>\n<ul class="gaps">\n{items}\n</ul>'
+
+
+def _what(gap: Gap) -> str:
+    return gap.metric if gap.observable == OVERALL else gap.observable
 
 
 def _pictures(pictures: Sequence[Picture]) -> str:

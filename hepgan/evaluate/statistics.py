@@ -9,6 +9,8 @@
 | ``wasserstein`` | values | how far apart, in the quantity's unit; what to minimise |
 
 The floor is what reference against reference gives with the same numbers of events, with its spread from sample to sample.
+Events may have weights, also negative ones: distribution functions, sums and their variances are then weighted, and an event
+counts for as much as its weight. The Kolmogorov distance has no p-value then.
 """
 
 import math
@@ -52,12 +54,6 @@ class Counts(NamedTuple):
     values: Floats
     variances: Floats
 
-    @property
-    def effective(self) -> float:
-        """How many entries of weight 1 would know as much."""
-        variance = float(self.variances.sum())
-        return float(self.values.sum()) ** 2 / variance if variance > 0 else 0.0
-
 
 def counts_of(histogram: "Hist[Any]", source: str) -> Counts:
     """The counts of ``source`` in ``Hist(source, value)``, flow bins first and last."""
@@ -66,8 +62,21 @@ def counts_of(histogram: "Hist[Any]", source: str) -> Counts:
     return Counts(np.asarray(view["value"], float), np.asarray(view["variance"], float))
 
 
+def effective_number(weights: Floats) -> float:
+    """How many events of weight 1 would know as much as these: (Σ w)² / Σ w²."""
+    return float(weights.sum() ** 2 / np.sum(weights**2))
+
+
+def weighted_mean(values: Floats, weights: Floats) -> tuple[Any, Any]:
+    """Mean of ``values[E, …]`` over events, and the variance of that mean."""
+    share = weights / weights.sum()
+    mean = np.tensordot(share, values, axes=1)
+    return mean, np.tensordot(share**2, (values - mean) ** 2, axes=1)
+
+
 def separation_power(p: Floats, q: Floats) -> Any:
-    """½ Σ (p − q)² / (p + q) of distributions along the last axis, normalised here."""
+    """½ Σ (p − q)² / (p + q) of distributions along the last axis, normalised here; negative bins count as empty."""
+    p, q = np.clip(p, 0, None), np.clip(q, 0, None)
     p = p / p.sum(axis=-1, keepdims=True)
     q = q / q.sum(axis=-1, keepdims=True)
     both = p + q
@@ -75,21 +84,42 @@ def separation_power(p: Floats, q: Floats) -> Any:
 
 
 def separation(reference: Counts, generated: Counts, *, seed: int) -> Estimate:
-    """Separation power, its error and floor from multinomial toys with the samples' effective numbers of entries."""
+    """Separation power, its error and floor from toys of the bins' contents."""
     rng = np.random.default_rng(seed)
-    p = np.clip(reference.values / reference.values.sum(), 0, None)
-    q = np.clip(generated.values / generated.values.sum(), 0, None)
-    n, m = (max(1, round(counts.effective)) for counts in (reference, generated))
-    p_toys, q_toys = rng.multinomial(n, p, TOYS), rng.multinomial(m, q, TOYS)
-    spread = separation_power(p_toys.astype(float), q_toys.astype(float))
-    null = separation_power(p_toys.astype(float), rng.multinomial(m, p, TOYS).astype(float))
-    value = float(separation_power(p, q))
-    return Estimate(value, float(spread.std()), float(null.mean()), float(null.std()))
+    alike = reference.values / reference.values.sum()
+    null = Counts(alike * generated.values.sum(), np.abs(alike) * generated.variances.sum())
+    p_toys = _toys(reference, rng)
+    spread = separation_power(p_toys, _toys(generated, rng))
+    floors = separation_power(p_toys, _toys(null, rng))
+    value = float(separation_power(reference.values, generated.values))
+    return _resampled(value, spread, floors)
 
 
-def clustered_separation(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
+def _resampled(value: float, toys: Floats, floors: Floats) -> Estimate:
+    """The estimate of a distance that is quadratic in the difference, from toys about both samples and about the reference alone.
+
+    Toys about samples that differ by chance differ once more: with k the floor's variance, theirs is larger than the value's by 2 k.
+    """
+    variance = max(float(toys.var() - 2 * floors.var()), float(floors.var()))
+    return Estimate(value, math.sqrt(variance), float(floors.mean()), float(floors.std()))
+
+
+def _toys(counts: Counts, rng: np.random.Generator) -> Floats:
+    """``[toys, bins]`` scaled Poisson numbers with the bins' means and variances; Gaussian ones where less than an event is left."""
+    values, variances = counts
+    scale = variances / np.where(values > 0, values, 1.0)
+    entries = np.where(values > 0, values, 0.0) / np.where(scale > 0, scale, 1.0)
+    size = (TOYS, len(values))
+    gaussian = rng.normal(values, np.sqrt(variances), size)
+    return np.where(entries >= 1, rng.poisson(entries, size) * scale, gaussian)
+
+
+def clustered_separation(
+    reference: Floats, generated: Floats, weights: tuple[Floats, Floats], *, seed: int
+) -> Estimate:
     """Separation power of two spectra from occupations of bins by events, ``[E, bins]`` each; whole events are resampled."""
     rng = np.random.default_rng(seed)
+    p, q = (s * w[:, None] for s, w in zip((reference, generated), weights, strict=True))
 
     def toys(sample: Floats, size: int) -> Floats:
         n = len(sample)
@@ -97,12 +127,16 @@ def clustered_separation(reference: Floats, generated: Floats, *, seed: int) -> 
             [np.bincount(rng.integers(0, n, size), minlength=n) @ sample for _ in range(TOYS)]
         )
 
-    n, m = len(reference), len(generated)
-    p_toys = toys(reference, n)
-    spread = separation_power(p_toys, toys(generated, m))
-    null = separation_power(p_toys, toys(reference, m))
-    value = float(separation_power(reference.sum(axis=0), generated.sum(axis=0)))
-    return Estimate(value, float(spread.std()), float(null.mean()), float(null.std()))
+    p_toys = toys(p, len(p))
+    spread = separation_power(p_toys, toys(q, len(q)))
+    null = separation_power(p_toys, toys(p, same_precision(*weights)))
+    return _resampled(float(separation_power(p.sum(axis=0), q.sum(axis=0))), spread, null)
+
+
+def same_precision(reference: Floats, generated: Floats) -> int:
+    """How many events of the reference know as much as all generated ones."""
+    ratio = effective_number(generated) / effective_number(reference)
+    return max(1, round(len(reference) * ratio))
 
 
 def chi_square(reference: Counts, generated: Counts) -> Estimate:
@@ -125,24 +159,36 @@ def chi_square(reference: Counts, generated: Counts) -> Estimate:
     return _chi_square(chi2, ndf)
 
 
-def clustered_chi_square(reference: Floats, generated: Floats) -> Estimate:
+def clustered_chi_square(
+    reference: Floats, generated: Floats, weights: tuple[Floats, Floats]
+) -> Estimate:
     """χ²/ndf between the mean occupations of bins by events, ``[E, bins]`` each, with the covariance between bins.
 
     Cells of one event rise and fall together, so bins are not independent: with the full covariance of the means this is
     Hotelling's two-sample statistic. Directions without variance (such as a fixed number of cells) are left out.
     """
-    samples = [reference, generated]
+    samples = [s * w[:, None] for s, w in zip((reference, generated), weights, strict=True)]
     groups = merged([s.sum(axis=0) for s in samples], [(s**2).sum(axis=0) for s in samples])
     onto = np.eye(groups.max() + 1)[groups]
-    means = [(s @ onto).mean(axis=0) for s in samples]
-    noise = sum(np.atleast_2d(np.cov(s @ onto, rowvar=False)) / len(s) for s in samples)
+    first, second = (
+        _mean_covariance(s @ onto, w) for s, w in zip((reference, generated), weights, strict=True)
+    )
+    noise = first[1] + second[1]
     scale = np.sqrt(np.where(np.diag(noise) > 0, np.diag(noise), 1.0))
     power, axes = np.linalg.eigh(noise / np.outer(scale, scale))
     kept = power > 1e-9 * power.max()
     if not kept.any() or power.max() <= 0:
         return Estimate(0.0, 0.0, 1.0, 0.0, 1.0)
-    pulls = (axes.T @ ((means[0] - means[1]) / scale))[kept] / np.sqrt(power[kept])
+    pulls = (axes.T @ ((first[0] - second[0]) / scale))[kept] / np.sqrt(power[kept])
     return _chi_square(float(np.sum(pulls**2)), int(kept.sum()))
+
+
+def _mean_covariance(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Mean of ``values[E, bins]`` over events and the covariance of that mean."""
+    share, n = weights / weights.sum(), len(weights)
+    mean = share @ values
+    rest = (values - mean) * share[:, None]
+    return mean, rest.T @ rest * (n / (n - 1))
 
 
 def merged(values: list[Floats], variances: list[Floats]) -> npt.NDArray[np.int64]:
@@ -152,67 +198,94 @@ def merged(values: list[Floats], variances: list[Floats]) -> npt.NDArray[np.int6
     for i in range(len(groups)):
         groups[i] = group
         sums += [[w[i], v[i]] for w, v in zip(values, variances, strict=True)]
-        if np.all(sums[:, 0] ** 2 >= FEWEST * sums[:, 1]) and np.all(sums[:, 1] > 0):
+        if np.all(sums[:, 0] ** 2 >= FEWEST * sums[:, 1]) and np.all(sums > 0):
             group, sums = group + 1, np.zeros_like(sums)
     return np.minimum(groups, max(group - 1, 0))
 
 
-def kolmogorov(reference: Floats, generated: Floats) -> Estimate:
+def kolmogorov(
+    reference: Floats, generated: Floats, weights: tuple[Floats, Floats] | None = None
+) -> Estimate:
     """Largest distance of the two distribution functions; the p-value is conservative where values repeat."""
-    _, f, g = _distributions(reference, generated)
-    n, m = len(reference), len(generated)
+    w, v = weights or (np.ones(len(reference)), np.ones(len(generated)))
+    x, f, g = _distributions(reference, generated, w, v)
     at = int(np.argmax(np.abs(f - g)))
-    value = float(abs(f[at] - g[at]))
-    error = math.sqrt(f[at] * (1 - f[at]) / n + g[at] * (1 - g[at]) / m)
+    variance = sum(
+        weighted_mean(1.0 * (sample <= x[at]), each)[1]
+        for sample, each in ((reference, w), (generated, v))
+    )
+    n, m = effective_number(w), effective_number(v)
     effective = math.sqrt(n * m / (n + m))
-    p_value = float(scipy.stats.kstwobign.sf(effective * value))
+    value = float(abs(f[at] - g[at]))
     return Estimate(
-        value, error, KOLMOGOROV_MEAN / effective, KOLMOGOROV_SPREAD / effective, p_value
+        value,
+        math.sqrt(variance),
+        KOLMOGOROV_MEAN / effective,
+        KOLMOGOROV_SPREAD / effective,
+        None if weights else float(scipy.stats.kstwobign.sf(effective * value)),
     )
 
 
-def wasserstein(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
+def wasserstein(
+    reference: Floats,
+    generated: Floats,
+    weights: tuple[Floats, Floats] | None = None,
+    *,
+    seed: int,
+) -> Estimate:
     """Area between the two distribution functions, in the values' unit.
 
     The error is that of the dual form E[φ(x)] − E[φ(y)], where φ' is the sign of the distance; the floor is resampled.
     """
-    x, f, g = _distributions(reference, generated)
-    value = _area(x, f - g)
+    w, v = weights or (np.ones(len(reference)), np.ones(len(generated)))
+    x, f, g = _distributions(reference, generated, w, v)
     potential = np.concatenate([[0.0], np.cumsum(np.sign(f - g)[:-1] * np.diff(x))])
-    error = math.sqrt(
-        sum(
-            np.interp(sample, x, potential).var() / len(sample) for sample in (reference, generated)
-        )
+    variance = sum(
+        weighted_mean(np.interp(sample, x, potential), each)[1]
+        for sample, each in ((reference, w), (generated, v))
     )
-    floors = _resampled_floor(np.sort(reference), len(generated), np.random.default_rng(seed))
-    return Estimate(value, error, float(floors.mean()), float(floors.std()))
+    floors = _resampled_floor(reference, w, same_precision(w, v), np.random.default_rng(seed))
+    return Estimate(_area(x, f - g), math.sqrt(variance), float(floors.mean()), float(floors.std()))
 
 
-def wasserstein_distance(reference: Floats, generated: Floats) -> float:
-    """Area between the two distribution functions, in the values' unit."""
-    x, f, g = _distributions(reference, generated)
-    return _area(x, f - g)
+def jackknife_error(left_out: Floats, quadratic: float) -> float:
+    """The error of a distance from its values with each group of events left out in turn.
+
+    Near no distance the part that is quadratic in the fluctuations rules, and the jackknife counts its variance twice
+    (Efron and Stein, Ann. Statist. 9 (1981) 586); ``quadratic`` is that part's error, known from reference against reference.
+    """
+    groups = len(left_out)
+    variance = float((groups - 1) ** 2 / groups * np.var(left_out, ddof=1))
+    return math.sqrt(max(variance - quadratic**2, quadratic**2))
 
 
-def _distributions(reference: Floats, generated: Floats) -> tuple[Floats, Floats, Floats]:
+def _distributions(
+    reference: Floats, generated: Floats, w: Floats, v: Floats
+) -> tuple[Floats, Floats, Floats]:
     x = np.unique(np.concatenate([reference, generated]))
-    f, g = (
-        np.searchsorted(np.sort(sample), x, side="right") / len(sample)
-        for sample in (reference, generated)
-    )
-    return x, f, g
+    return x, _distribution(reference, w, x), _distribution(generated, v, x)
+
+
+def _distribution(sample: Floats, weights: Floats, x: Floats) -> Floats:
+    order = np.argsort(sample)
+    sums = np.concatenate([[0.0], np.cumsum(weights[order])])
+    found: Floats = sums[np.searchsorted(sample[order], x, side="right")] / sums[-1]
+    return found
 
 
 def _area(x: Floats, difference: Floats) -> float:
     return float(np.sum(np.abs(difference[:-1]) * np.diff(x)))
 
 
-def _resampled_floor(ordered: Floats, size: int, rng: np.random.Generator) -> Floats:
-    n = len(ordered)
+def _resampled_floor(
+    reference: Floats, weights: Floats, size: int, rng: np.random.Generator
+) -> Floats:
+    order, n = np.argsort(reference), len(reference)
+    ordered, carried = reference[order], weights[order]
 
     def resampled(count: int) -> Floats:
-        drawn = np.bincount(rng.integers(0, n, count), minlength=n)
-        return np.cumsum(drawn) / count
+        sums = np.cumsum(np.bincount(rng.integers(0, n, count), minlength=n) * carried)
+        return np.asarray(sums / sums[-1])
 
     return np.array([_area(ordered, resampled(n) - resampled(size)) for _ in range(TOYS // 4)])
 

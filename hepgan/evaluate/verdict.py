@@ -4,21 +4,23 @@ Samples are distinguishable where any p-value is below 1 % after Bonferroni's co
 classifier's AUC is more than three errors above 0.5; the verdict names the observables that show it.
 """
 
-import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import awkward as ak
-import numpy as np
+from hist import Hist
 
+from hepgan.data.histograms import write_histograms
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
-from hepgan.evaluate import compare, metrics, pictures, report
+from hepgan.evaluate import common, compare, metrics, pictures, report
 from hepgan.evaluate.geometry import LayerGeometry
-from hepgan.evaluate.kernels import Array
-from hepgan.evaluate.metrics import Gap, Measured, Score, Tick
-from hepgan.evaluate.observables import arrays, observables_for
+from hepgan.evaluate.metrics import Plan, Tick
+from hepgan.evaluate.observables import Observable, observables_for
+from hepgan.evaluate.sample import sample_of
+from hepgan.evaluate.score import Gap, Measured, Score, with_error
 
 LEVEL = 0.01
 ERRORS = 3.0
@@ -69,6 +71,8 @@ def judge(
     *,
     seed: int,
     quick: bool,
+    more: Mapping[str, Observable] | None = None,
+    gaps: Sequence[Gap] = (),
     provenance: Mapping[str, Any] | None = None,
     history: Sequence[Mapping[str, Any]] = (),
     title: str = "Generated against reference",
@@ -77,7 +81,8 @@ def judge(
 ) -> Verdict:
     """Compare generated samples with the reference and write the report into ``folder``.
 
-    Writes ``report.html``, ``scores.json``, ``histograms.json`` and ``plots/``.
+    Writes ``report.html``, ``scores.json``, ``histograms.json`` (UHI), ``histograms.root`` and ``plots/``. Events with a field
+    ``weight`` that the schema does not name are weighted with it.
 
     Args:
         reference: Events that training never saw.
@@ -87,6 +92,8 @@ def judge(
         folder: Made if it is not there.
         seed: Of resampling, splits and classifiers.
         quick: One training of a small classifier instead of three of the CaloChallenge's.
+        more: Observables beside those that fit the schema.
+        gaps: What is known to be missing.
         provenance: What the page ends with: versions, files, hardware, times.
         history: Rows of a training's history, for the loss curves.
         title: Of the page.
@@ -94,41 +101,69 @@ def judge(
         tick: Told each step and the share of it that is done.
 
     Raises:
-        DataError: no event or no field that can be compared.
+        DataError: no event or no field that can be compared, or a sample is called ``reference``.
     """
-    gaps: list[Gap] = []
-    common = _common(reference, generated, schema, gaps)
-    samples = {
-        name: _clean(arrays(events, common.all), name, gaps)
-        for name, events in {compare.REFERENCE: reference, **generated}.items()
-    }
-    kept = {name: geometry[name] for name in common.fields if geometry and name in geometry}
-    observables = observables_for(common, kept)
+    if compare.REFERENCE in generated:
+        raise DataError(f"a generated sample is called '{compare.REFERENCE}'; give it another name")
+    started, missing = time.perf_counter(), list(gaps)
+    samples, shared = _samples({compare.REFERENCE: reference, **generated}, schema, missing)
+    kept = {name: geometry[name] for name in shared.fields if geometry and name in geometry}
+    observables = {**observables_for(shared, kept), **(more or {})}
     histograms = compare.compare(
-        samples[compare.REFERENCE], {name: samples[name] for name in generated}, observables
+        samples[compare.REFERENCE].fields,
+        {name: samples[name].fields for name in generated},
+        observables,
+        weights={name: s.weights for name, s in samples.items() if s.weights is not None},
     )
-    measured = {
-        name: metrics.measure(
-            samples[compare.REFERENCE],
-            samples[name],
+    ready = {name: sample_of(s.fields, observables, s.weights) for name, s in samples.items()}
+    measured = {}
+    for name in generated:
+        plan = Plan(
+            ready[compare.REFERENCE],
+            ready[name],
             observables,
-            seed=seed,
-            quick=quick,
-            source=name,
-            histograms=histograms,
-            device=device,
-            tick=tick,
+            histograms,
+            name,
+            seed,
+            quick,
+            device,
         )
-        for name in generated
-    }
-    judged = {name: verdict_on(found, name) for name, found in measured.items()}
-    scores = [score for found in measured.values() for score in found.scores]
-    gaps += [gap for found in measured.values() for gap in found.gaps]
+        measured[name] = metrics.measure(plan, tick=tick)
+        missing += measured[name].gaps
+    _save(folder, histograms)
+    drawn = pictures.draw(
+        ready, shared, observables, histograms, measured, history, geometry=kept, tick=tick
+    )
+    spent = {"time": f"{time.perf_counter() - started:.0f} s to compare and draw"}
+    return _written(folder, title, measured, missing, drawn, {**(provenance or {}), **spent})
+
+
+def _samples(
+    events: Mapping[str, ak.Array], schema: Schema, gaps: list[Gap]
+) -> tuple[dict[str, common.Arrays], Schema]:
+    """What can be compared, and the schema of it; the rest is added to the gaps."""
+    shared = common.common_schema(events, schema, gaps)
+    found = {name: common.clean(sample, shared, name, gaps) for name, sample in events.items()}
+    gaps += common.other_units(found, shared)
+    return found, shared
+
+
+def _save(folder: Path, histograms: "Mapping[str, Hist[Any]]") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     compare.save(folder / "histograms.json", histograms)
-    drawn = pictures.draw(
-        samples, common, observables, histograms, measured, history, geometry=kept, tick=tick
-    )
+    write_histograms(folder / "histograms.root", histograms)
+
+
+def _written(
+    folder: Path,
+    title: str,
+    measured: Mapping[str, Measured],
+    gaps: list[Gap],
+    drawn: Sequence[pictures.Picture],
+    provenance: Mapping[str, Any],
+) -> Verdict:
+    judged = {name: verdict_on(found, name) for name, found in measured.items()}
+    scores = [score for found in measured.values() for score in found.scores]
     page = report.write_report(
         folder,
         title=title,
@@ -136,12 +171,11 @@ def judge(
         scores=scores,
         gaps=gaps,
         pictures=drawn,
-        provenance=provenance or {},
+        provenance=provenance,
     )
     sentence = " ".join(one.sentence for one in judged.values())
-    return Verdict(
-        any(one.distinguishable for one in judged.values()), sentence, judged, scores, gaps, page
-    )
+    distinguishable = any(one.distinguishable for one in judged.values())
+    return Verdict(distinguishable, sentence, judged, scores, gaps, page)
 
 
 def verdict_on(measured: Measured, name: str) -> Judged:
@@ -171,52 +205,7 @@ def verdict_on(measured: Measured, name: str) -> Judged:
         best = max(classified, key=lambda s: s.value)
         inputs = "cells" if best.metric == "auc_low" else "observables"
         reasons.append(
-            f"by a classifier of {inputs} with an AUC of {metrics.with_error(best.value, best.error)}"
+            f"by a classifier of {inputs} with an AUC of {with_error(best.value, best.error)}"
         )
     sentence = f"{name} is distinguishable from the reference {among}: {'; '.join(reasons)}."
     return Judged(True, sentence, shown_by)
-
-
-def _common(
-    reference: ak.Array, generated: Mapping[str, ak.Array], schema: Schema, gaps: list[Gap]
-) -> Schema:
-    """The schema without what some sample does not have in the schema's shape."""
-    lost = set()
-    for source, events in {compare.REFERENCE: reference, **generated}.items():
-        if len(events) == 0:
-            raise DataError(f"{source} has no events to compare; give a file with some")
-        for name, field in schema.all.items():
-            try:
-                arrays(events, {name: field})
-            except DataError as error:
-                gaps.append(Gap("all", name, f"left out: {error}", source))
-                lost.add(name)
-    fields = {name: field for name, field in schema.fields.items() if name not in lost}
-    if not fields:
-        reasons = "; ".join(dict.fromkeys(f"{gap.source}: {gap.reason}" for gap in gaps))
-        raise DataError(f"the samples have no field in common that the schema names ({reasons})")
-    conditions = {name: field for name, field in schema.conditions.items() if name not in lost}
-    return dataclasses.replace(schema, fields=fields, conditions=conditions)
-
-
-def _clean(events: dict[str, Array], source: str, gaps: list[Gap]) -> dict[str, Array]:
-    """Events without those that hold a NaN or an infinity, which are named among the gaps."""
-    number = len(next(iter(events.values())))
-    good = np.ones(number, dtype=bool)
-    for name, values in events.items():
-        finite = np.isfinite(values.reshape(number, -1)).all(axis=1)
-        if not finite.all():
-            first = int(np.argmin(finite))
-            many = int((~finite).sum())
-            gaps.append(
-                Gap(
-                    "all",
-                    name,
-                    f"NaN or infinite in {many} of {number} events, first in entry {first}: left out",
-                    source,
-                )
-            )
-            good &= finite
-    if not good.any():
-        raise DataError(f"{source} has no event without NaN or infinity")
-    return events if good.all() else {name: values[good] for name, values in events.items()}

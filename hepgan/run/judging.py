@@ -4,10 +4,10 @@ import datetime as dt
 import os
 import platform
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import awkward as ak
 import numpy as np
@@ -24,6 +24,7 @@ from hepgan.run.file import EvaluateSettings, Run, load, presets
 from hepgan.run.training import Tick, check_folder, cpu_threads, device_of, make_folder, train
 
 if TYPE_CHECKING:
+    from hepgan.evaluate.score import Gap
     from hepgan.evaluate.verdict import Verdict
 
 
@@ -106,27 +107,51 @@ def evaluate(
     seed: int,
     config: str | None = None,
     quick: bool = False,
+    weights: tuple[str | None, str | None] = (None, None),
     device: torch.device | str = "auto",
     tick: Tick = lambda text, share, remark: None,
 ) -> "Verdict":
-    """Compares ROOT files with a reference file and leaves ``report.html``, ``scores.json`` and ``plots/`` in ``folder``.
+    """Compares ROOT files with a reference file and leaves ``report.html``, ``scores.json``, histograms and ``plots/`` in ``folder``.
 
     What an event is comes from the run file ``config``; without one from ``run.toml`` beside the first generated file, from
-    the first preset that fits the reference, or else from the reference's own branches.
+    the first preset that fits the reference, or else from the reference's own branches. Fields that a file lacks are left out
+    of the comparison, and the report says so.
+
+    Args:
+        reference: A ROOT file of events that training never saw.
+        generated: ROOT files by name of sample.
+        folder: A new folder, or an empty one.
+        seed: Of resampling, splits and classifiers.
+        config: A preset or a run file.
+        quick: A small classifier, trained once, instead of the CaloChallenge's, trained three times.
+        weights: Expressions of branches that weight the reference's and the generated events.
+        device: Where classifiers are trained.
+        tick: Told of the progress.
 
     Raises:
-        HepganError: a file cannot be read, the files do not fit each other, or the folder is not empty.
+        HepganError: a file cannot be read, the files have no field in common, or the folder is not empty.
     """
+    from hepgan.evaluate import common  # here, so that training alone need not load it
+
     folder, device = Path(folder), device_of(str(device))
     check_folder(folder, None)
     schema, geometry = _meant(reference, generated, config)
+    if any(weights):
+        schema = common.without(schema, {common.WEIGHT}, [])
     tick("reading", 0.0, "")
-    events = root.read(reference, schema)
-    samples = {name: root.read(path, schema) for name, path in generated.items()}
+    events, gaps = common.read(reference, schema, source="reference", weight=weights[0])
+    samples = {}
+    for name, path in generated.items():
+        samples[name], lacking = common.read(path, schema, source=name, weight=weights[1])
+        gaps += lacking
     settings = EvaluateSettings(quick)
-    about = provenance(seed, device) | {"reference": reference, **generated}
+    files = {"reference": reference, **generated}
+    about: dict[str, Any] = {"files": {n: common.described(path) for n, path in files.items()}}
+    about |= provenance(seed, device)
     make_folder(folder)
-    return _judged(events, samples, schema, geometry, folder, settings, seed, about, device, tick)
+    return _judged(
+        events, samples, schema, geometry, folder, settings, seed, about, device, tick, gaps
+    )
 
 
 def _meant(
@@ -136,7 +161,7 @@ def _meant(
     beside = Path(next(iter(generated.values()))).parent / "run.toml"
     if config or beside.is_file():
         chosen = load(config or beside)
-        return root.resolve(reference, chosen.schema), chosen.geometry
+        return chosen.schema, chosen.geometry
     for name in presets():
         preset = load(name)
         try:
@@ -188,16 +213,17 @@ def _judged(
     folder: Path,
     settings: EvaluateSettings,
     seed: int,
-    about: Mapping[str, str],
+    about: Mapping[str, Any],
     device: torch.device,
     tick: Tick,
+    gaps: Sequence["Gap"] = (),
 ) -> "Verdict":
     from hepgan.evaluate import judge  # here: it pulls in matplotlib
 
     verdict: Verdict = judge(
         reference, samples, schema, geometry, folder,
         seed=seed, quick=settings.quick, provenance=about, history=history.read(folder),
-        device=str(device), tick=lambda text, share: tick(text, share, ""),
+        device=str(device), gaps=gaps, tick=lambda text, share: tick(text, share, ""),
     )  # fmt: skip
     return verdict
 

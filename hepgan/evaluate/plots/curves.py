@@ -10,17 +10,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from hepgan.evaluate import statistics
 from hepgan.evaluate.compare import REFERENCE
 from hepgan.evaluate.plots import canvas
 from hepgan.evaluate.statistics import Floats
 
 
-def observable(histogram: "Hist[Any]", *, per_event: Mapping[str, int] | None = None) -> Figure:
+def observable(histogram: "Hist[Any]", *, per_event: Mapping[str, float] | None = None) -> Figure:
     """One observable: the samples' distributions with errors above, generated over reference below.
 
     Args:
         histogram: ``Hist(source, value)``.
-        per_event: Numbers of events by source, for spectra, which are shown per event; others as shares of all entries.
+        per_event: Sums of the events' weights by source, for spectra, which are shown per event; others as shares of all entries.
     """
     figure = canvas.figure(4.2, 3.6, layout=None)
     place = {"left": 0.15, "right": 0.97, "bottom": 0.12, "top": 0.97, "hspace": 0.08}
@@ -97,11 +98,13 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return canvas.styled(figure)
 
 
-def response(samples: Mapping[str, tuple[Floats, Floats]], *, unit: str, bins: int = 12) -> Figure:
+def response(
+    samples: Mapping[str, tuple[Floats, Floats, Floats]], *, unit: str, bins: int = 12
+) -> Figure:
     """Mean (above) and relative spread (below) of the response against the incident energy.
 
     Args:
-        samples: Incident energies and responses, ``[E]`` each, by source.
+        samples: Incident energies, responses and weights, ``[E]`` each, by source.
         unit: Of the incident energies.
         bins: How many, even in the logarithm of the energy where it spans a decade.
     """
@@ -111,14 +114,14 @@ def response(samples: Mapping[str, tuple[Floats, Floats]], *, unit: str, bins: i
     low, high = float(energies.min()), float(energies.max())
     logarithmic = low > 0 and high > 10 * low
     edges = np.geomspace(low, high, bins + 1) if logarithmic else np.linspace(low, high, bins + 1)
-    for colour, (name, (energy, values)) in zip(
+    for colour, (name, profiled) in zip(
         (canvas.GREY, *canvas.colours(len(samples) - 1)), samples.items(), strict=True
     ):
-        centre, mean, spread, doubt, number = _profile(energy, values, edges)
+        centre, mean, error, spread, doubt = _profile(*profiled, edges)
         style = {"fmt": "o-", "ms": 3, "lw": 1, "color": colour, "label": name}
-        top.errorbar(centre, mean, spread / np.sqrt(number), **style)
-        relative = spread / mean
-        bottom.errorbar(centre, relative, doubt / mean, **style)
+        top.errorbar(centre, mean, error, **style)
+        scale = np.where(mean != 0, np.abs(mean), 1.0)
+        bottom.errorbar(centre, spread / scale, doubt / scale, **style)
     if logarithmic:
         bottom.set_xscale("log")
     top.set_ylabel("mean response")
@@ -164,7 +167,7 @@ def shares(classes: Mapping[str, Floats], *, labels: Iterable[str]) -> Figure:
 
 
 def _scaled(
-    histogram: "Hist[Any]", source: str, per_event: Mapping[str, int] | None
+    histogram: "Hist[Any]", source: str, per_event: Mapping[str, float] | None
 ) -> "Hist[Any]":
     one: Any = histogram[{"source": source}]
     whole = per_event[source] if per_event else float(one.sum(flow=True).value)
@@ -208,19 +211,21 @@ def _spans_decades(values: Floats) -> bool:
     return bool(len(positive) > 3 and positive.max() > 300 * np.quantile(positive, 0.2))
 
 
-def _profile(energy: Floats, values: Floats, edges: Floats) -> Floats:
-    """Rows of centre, mean, standard deviation with its error, and number, for each bin of ``energy`` with entries."""
+def _profile(energy: Floats, values: Floats, weights: Floats, edges: Floats) -> Floats:
+    """Rows of centre, mean with its error and standard deviation with its error, for each bin of ``energy`` with entries."""
     there = np.isfinite(values) & (energy >= edges[0]) & (energy <= edges[-1])
-    energy, values = energy[there], values[there]
     place = np.clip(np.searchsorted(edges, energy, side="right") - 1, 0, len(edges) - 2)
     columns = []
     for i in range(len(edges) - 1):
-        inside = values[place == i]
-        if len(inside) < 2 or inside.min() == inside.max():
+        inside = there & (place == i)
+        found, each = values[inside], weights[inside]
+        if len(found) < 2 or found.min() == found.max() or each.sum() <= 0:
             continue
-        spread = inside.std(ddof=1)
-        # tails make the spread far more uncertain than spread / sqrt(2 n)
-        fourth = np.mean((inside - inside.mean()) ** 4)
-        doubt = np.sqrt(max(fourth - spread**4, 0.0) / len(inside)) / (2 * spread)
-        columns.append((energy[place == i].mean(), inside.mean(), spread, doubt, len(inside)))
+        mean, error = statistics.weighted_mean(found, each)
+        variance, doubt = statistics.weighted_mean((found - mean) ** 2, each)
+        if variance > 0:
+            # tails make the spread far more uncertain than spread / sqrt(2 n)
+            spread = np.sqrt(variance)
+            centre = statistics.weighted_mean(energy[inside], each)[0]
+            columns.append((centre, mean, np.sqrt(error), spread, np.sqrt(doubt) / (2 * spread)))
     return np.array(columns, dtype=float).reshape(-1, 5).T

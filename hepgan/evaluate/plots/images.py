@@ -26,15 +26,19 @@ def mean_images(
     Wide images are stacked instead.
     """
     reference, (high, wide) = means[REFERENCE], means[REFERENCE].shape
-    differences = {f"{n} − {REFERENCE}": m - reference for n, m in means.items() if n != REFERENCE}
+    stacked = wide > 2 * high
+    minus = " − " if stacked else "\n− "
+    differences = {
+        f"{n}{minus}{REFERENCE}": m - reference for n, m in means.items() if n != REFERENCE
+    }
     number = len(means) + len(differences)
-    if wide > 2 * high:
+    if stacked:
         figure = canvas.figure(4.6, 1.35 * number)
         panels = np.atleast_1d(figure.subplots(number, 1, sharex=True))
     else:
         figure = canvas.figure(1.75 * number, 2.6)
         panels = np.atleast_1d(figure.subplots(1, number, sharey=True))
-    bars = {"location": "right" if wide > 2 * high else "bottom"}
+    bars = {"location": "right" if stacked else "bottom"}
     norm = _positive_norm(means) if log else None
     for axes, (name, image) in zip(panels, means.items(), strict=False):
         _image(axes, image, name, names, norm=norm, cmap="viridis", unit=unit, **bars)
@@ -65,14 +69,20 @@ def sample_grid(images: Floats, *, columns: int = 10, log: bool = False) -> Figu
     return canvas.styled(figure)
 
 
-def correlations(features: Mapping[str, Floats], names: Sequence[str]) -> Figure:
-    """Correlation matrices of ``[E, d]`` features of reference and generated, and their difference."""
-    matrices = {name: np.corrcoef(values, rowvar=False) for name, values in features.items()}
-    panels = [*matrices.items()]
-    panels += [(f"{n} − {REFERENCE}", m - matrices[REFERENCE]) for n, m in panels[1:]]
-    figure = canvas.figure(2.6 * len(panels) + 1.4, 3.9)
-    grid = np.atleast_1d(figure.subplots(1, len(panels), sharex=True, sharey=True))
-    for axes, (title, matrix) in zip(grid, panels, strict=True):
+def correlations(matrices: Mapping[str, Floats], names: Sequence[str]) -> Figure:
+    """Correlation matrices ``[d, d]`` of reference and generated, and their difference."""
+    differences = {
+        f"{n} − {REFERENCE}": m - matrices[REFERENCE] for n, m in matrices.items() if n != REFERENCE
+    }
+    several = len(differences) > 1
+    rows, columns = (2, len(matrices)) if several else (1, 3)
+    figure = canvas.figure(2.6 * columns + 1.4, 1.3 + 2.6 * rows)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    panels = {**matrices, **differences}
+    if several:  # each difference below its sample
+        grid[columns].set_axis_off()
+        grid = np.delete(grid, columns)
+    for axes, (title, matrix) in zip(grid, panels.items(), strict=True):
         shown = axes.imshow(
             matrix, vmin=-1, vmax=1, cmap="RdBu_r", interpolation="nearest", aspect="auto"
         )

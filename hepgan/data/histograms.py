@@ -1,0 +1,51 @@
+"""Histograms to ROOT files: a TH1D for each source and observable."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uproot
+import uproot.writing.identify
+
+if TYPE_CHECKING:
+    from hist import Hist
+
+
+def write_histograms(path: Path, histograms: "Mapping[str, Hist[Any]]") -> None:
+    """Write ``Hist(source, value)`` by name as ``<source>/<name>``, with weights squared and flow bins.
+
+    Args:
+        path: A ROOT file; replaced where it exists.
+        histograms: With ``Weight`` storage. The value axis' label becomes the title of the ROOT axis.
+    """
+    with uproot.recreate(path) as file:
+        for name, histogram in histograms.items():
+            for source in histogram.axes["source"]:
+                # a slash would open a folder of its own
+                file[f"{source.replace('/', '_')}/{name}"] = _th1(histogram, source)
+
+
+def _th1(histogram: "Hist[Any]", source: str) -> Any:
+    axis = histogram.axes["value"]
+    view: Any = histogram.view(flow=True)[histogram.axes["source"].index(source)]
+    values, variances = view["value"], view["variance"]
+    inside, centres = values[1:-1], axis.centers
+    return uproot.writing.identify.to_TH1x(
+        fName=None,
+        fTitle="",
+        data=values,
+        fEntries=float(values.sum()),
+        fTsumw=float(inside.sum()),
+        fTsumw2=float(variances[1:-1].sum()),
+        fTsumwx=float(inside @ centres),
+        fTsumwx2=float(inside @ centres**2),
+        fSumw2=variances,
+        fXaxis=uproot.writing.identify.to_TAxis(
+            fName="xaxis",
+            fTitle=axis.label,
+            fNbins=axis.size,
+            fXmin=float(axis.edges[0]),
+            fXmax=float(axis.edges[-1]),
+            fXbins=axis.edges,
+        ),
+    )
