@@ -310,7 +310,7 @@ def test_networks_that_do_not_fit_the_events_are_refused(
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"steps": 0},
+        {"steps": -1},
         {"ema": 1.0},
         {"keep": 0},
         {"r1": -1.0},

@@ -19,6 +19,8 @@ from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, LayoutError, RunError
 from hepgan.gan.model import GAN, GANSettings
 from hepgan.gan.state import State, enter
+from hepgan.gan.trained import trained
+from hepgan.gan.trained import weights as shipped_weights
 from hepgan.tables import from_table, to_table
 
 VERSION = 1
@@ -49,12 +51,18 @@ def load_gan(
 ) -> tuple[GAN, str]:
     """The GAN of ``folder`` (its discriminator untrained) and its tree's name.
 
+    Where there is no such folder, ``showers`` and ``mnist`` are the trained GANs that come with the package.
+
     Raises:
         CheckpointError: a file is missing, damaged or of a later version.
     """
-    folder = Path(folder)
+    folder, ours = Path(folder), trained().get(os.fspath(folder))
+    if ours and not folder.exists():
+        folder = ours
+        weights = safetensors.torch.load(shipped_weights(folder))
+    else:
+        weights = read_tensors(folder / "generator.safetensors")
     about = _read_json(folder / "gan.json")
-    weights = read_tensors(folder / "generator.safetensors")
     try:
         schema = Schema.from_table(about["schema"])
         encoding = Encoding.unpack(schema, about["encoding"], weights)

@@ -57,7 +57,7 @@ class TrainSettings:
     """The table ``[train]`` of a run file, and each of ``[[phases]]``.
 
     Attributes:
-        steps: Generator steps.
+        steps: Generator steps; 0 leaves the networks as they begin.
         batch_size: Events a step.
         generator: How the generator is trained.
         discriminator: How the discriminator is trained.
@@ -101,8 +101,8 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         at_least = {
-            1: ("steps", "batch_size", "critic_steps", "checkpoint_every", "keep", "log_every"),
-            0: ("r1", "r2", "gradient_penalty", "validate_every", "patience"),
+            1: ("batch_size", "critic_steps", "checkpoint_every", "keep", "log_every"),
+            0: ("steps", "r1", "r2", "gradient_penalty", "validate_every", "patience"),
         }
         for least, names in at_least.items():
             for name in names:

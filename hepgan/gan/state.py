@@ -87,7 +87,7 @@ def _fall(settings: TrainSettings) -> Callable[[int], float]:
     """Step of a phase -> share of the learning rates that is left: half a cosine from 1 to ``decay``."""
 
     def fall(step: int) -> float:
-        along = min(step / settings.steps, 1.0)
+        along = min(step / max(settings.steps, 1), 1.0)
         return settings.decay + (1 - settings.decay) * (1 + math.cos(math.pi * along)) / 2
 
     return fall

@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -164,18 +164,20 @@ def finished(state: State) -> GAN:
 def train_step(
     state: State, view: View, batches: Iterator[tuple[Tensor, ...]]
 ) -> tuple[Tensor, Tensor]:
-    """Critic steps, then a generator step through the frozen discriminator. Returns both losses, without gradients."""
+    """Critic steps, then a generator step through the frozen discriminator. Returns both losses, without gradients.
+
+    The generator is judged by the events that the last critic step has seen: made once, they are used twice.
+    """
     gan, settings = state.gan, state.settings
-    for _ in range(settings.critic_steps):
+    for left in reversed(range(settings.critic_steps)):
         seen, c = next(batches)
-        with torch.no_grad(), frozen_statistics(gan.generator):
+        with _untouched(gan.generator) if left else nullcontext():
             fake = view(gan.generate(_noise(state, len(c)), c), c)
         loss_d = _discriminator_loss(state, seen, fake, c)
         descend(
             gan.discriminator, state.optimizers["discriminator"], loss_d, settings.discriminator
         )
     with _frozen(gan.discriminator):
-        fake = view(gan.generate(_noise(state, len(c)), c), c)
         loss_g = _generator_loss(gan, seen, fake, c, settings)
         descend(gan.generator, state.optimizers["generator"], loss_g, settings.generator)
     for schedule in state.schedules.values():
@@ -215,6 +217,13 @@ def _discriminator_loss(state: State, seen: Tensor, fake: Tensor, c: Tensor) -> 
 def _noise(state: State, size: int) -> Tensor:
     shape = (size * parallel.size(), *state.gan.latent)
     return parallel.mine(torch.randn(shape, generator=state.noise, device=state.gan.device))
+
+
+@contextmanager
+def _untouched(network: nn.Module) -> Iterator[None]:
+    """While it lasts, ``network`` neither keeps what a gradient needs nor changes its statistics."""
+    with torch.no_grad(), frozen_statistics(network):
+        yield
 
 
 @contextmanager

@@ -135,13 +135,15 @@ def train(
         _resume(prepared.state, folder, write=first)
         if first:
             checkpoint.write_text(folder / "run.toml", as_toml(run))
-        tick("training", prepared.state.step / run.steps, "")
+        tick("training", prepared.state.step / max(run.steps, 1), "")
         gan, _ = training.train(
             prepared.state,
             prepared.view,
             watch=watch,
             folder=folder if first else None,
-            on_row=lambda row: tick("training", row["step"] / run.steps, remark(row, run.steps)),
+            on_row=lambda row: tick(
+                "training", row["step"] / max(run.steps, 1), remark(row, run.steps)
+            ),
         )
         if first:
             checkpoint.save_gan(gan, folder, tree=prepared.tree)
