@@ -9,12 +9,12 @@ from hepgan.data import root
 from hepgan.data.encoding import EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.gan.model import GANSettings
-from hepgan.layout import parse_gan
 from hepgan.layout.initialization import INITIALIZATIONS
 from hepgan.layout.named import look_up
 from hepgan.layout.word import LINEAR, Layout
 from hepgan.run import DataSettings, Run
 from hepgan.tmva.options import Token, options_of
+from hepgan.tmva.sizes import Sizes, batch_of, input_layouts
 from hepgan.tmva.strategy import phases, threads
 from hepgan.tmva.variables import schema_of
 
@@ -35,8 +35,6 @@ TRANSFORMS = {
     "U": "write G, which goes on from uniform variables to Gaussian ones",
 }
 """Transformations that are refused, and what to write instead."""
-
-_Sizes = tuple[int, ...]
 
 
 class Booking(NamedTuple):
@@ -83,33 +81,26 @@ def book(
         DataError: a file, tree or branch is missing.
     """
     given = options_of(options)
-    noise, event = _input_layouts(given.get("InputLayout"))
+    noise, event = input_layouts(given.get("InputLayout"))
     schema = schema_of(files, tree, variables, math.prod(event) if event else 0)
-    size = schema.features
-    if event and math.prod(event) != size:
-        raise given["InputLayout"].error(
-            f"InputLayout says {math.prod(event)} variables an event, but there are {size}"
-        )
-    text = given["Layout"].text if "Layout" in given else look_up("tmva-default").layout
-    generator, _ = parse_gan(text)
+    gan, generator = _gan(given, noise, event, schema.features)
     total = _events(files, schema, tree, select)
     validation = _validation(given.get("ValidationSize"), total, 1 - test)
-    events = int(total * (1 - test - validation))
+    data = DataSettings(tuple(files), tree, select, validation, test)
     strategy = given.get("TrainingStrategy", Token("MaxEpochs=2000", "", 0))
-    kind = _choice(given, "ErrorStrategy", "CROSSENTROPY", (*OBJECTIVES, "MUTUALEXCLUSIVE"))
-    if kind not in OBJECTIVES:
-        raise given["ErrorStrategy"].error(
-            "MUTUALEXCLUSIVE is for several classes, but a discriminator knows one number; write CROSSENTROPY"
-        )
-    batch = _batch(given.get("BatchLayout"), (noise or (size,), event or (size,)))
-    first, *rest = phases(strategy, events=events, batch=batch, objective=OBJECTIVES[kind])
-    initialization = _choice(given, "WeightInitialization", "XAVIER", INITIALIZATIONS)
+    size = (schema.features,)
+    first, *rest = phases(
+        strategy,
+        events=int(total * data.shares["train"]),
+        batch=batch_of(given.get("BatchLayout"), (noise or size, event or size)),
+        objective=_objective(given),
+    )
     run = Run(
         seed=given["RandomSeed"].integer("RandomSeed") if "RandomSeed" in given else 0,
-        data=DataSettings(tuple(files), tree, select, validation, test),
+        data=data,
         schema=schema,
         encoding=EncodingSettings(_steps(given.get("VarTransform"), generator)),
-        gan=GANSettings(noise or (0,), layout=text, input=event, initialization=initialization),
+        gan=gan,
         train=first,
         phases=tuple(rest),
         threads=threads(strategy),
@@ -117,6 +108,29 @@ def book(
     )
     level = LEVELS[_choice(given, "VerbosityLevel", "Default", LEVELS)]
     return Booking(run, _device(given), level, _is_on(given, "V"), _is_on(given, "H"))
+
+
+def _gan(
+    given: Mapping[str, Token], noise: Sizes, event: Sizes, features: int
+) -> tuple[GANSettings, Layout]:
+    """The networks' settings, and the generator's layout."""
+    if event and math.prod(event) != features:
+        raise given["InputLayout"].error(
+            f"InputLayout says {math.prod(event)} variables an event, but there are {features}"
+        )
+    text = given["Layout"].text if "Layout" in given else look_up("tmva-default").layout
+    start = _choice(given, "WeightInitialization", "XAVIER", INITIALIZATIONS)
+    settings = GANSettings(noise or (0,), layout=text, input=event, initialization=start)
+    return settings, settings.layouts[0]
+
+
+def _objective(given: Mapping[str, Token]) -> str:
+    kind = _choice(given, "ErrorStrategy", "CROSSENTROPY", (*OBJECTIVES, "MUTUALEXCLUSIVE"))
+    if kind not in OBJECTIVES:
+        raise given["ErrorStrategy"].error(
+            "MUTUALEXCLUSIVE is for several classes, but a discriminator knows one number; write CROSSENTROPY"
+        )
+    return OBJECTIVES[kind]
 
 
 def _choice(given: Mapping[str, Token], name: str, default: str, known: Any) -> str:
@@ -131,57 +145,6 @@ def _device(given: Mapping[str, Token]) -> str:
     return (
         DEVICES[_choice(given, "Architecture", "", DEVICES)] if "Architecture" in given else "auto"
     )
-
-
-def _input_layouts(value: Token | None) -> tuple[_Sizes, _Sizes]:
-    """The shape of the noise and of the event; ``()`` where it is left to the number of variables."""
-    if value is None:
-        return (), ()
-    parts = value.split("##")
-    if len(parts) > 2:
-        raise parts[2].error(
-            "InputLayout has a part for the generator and one for the discriminator"
-        )
-    shapes = [_sizes(part, "InputLayout") for part in parts]
-    found = [shape if all(shape) else () for shape in shapes]
-    return found[0], found[-1]
-
-
-def _sizes(part: Token, what: str) -> _Sizes:
-    sizes = tuple(size.integer(f"a size of {what}") for size in part.split("|"))
-    if len(sizes) > 3:
-        raise part.error(f"{what} has at most depth|height|width")
-    return sizes
-
-
-def _batch(value: Token | None, shapes: tuple[_Sizes, _Sizes]) -> int:
-    """The batch size that BatchLayout gives, 0 where it gives none.
-
-    Raises:
-        RunError: it fits no batch of ``shapes``, the generator's and the discriminator's input.
-    """
-    if value is None:
-        return 0
-    sizes = []
-    parts = value.split("##")
-    if len(parts) > 2:
-        raise parts[2].error(
-            "BatchLayout has a part for the generator and one for the discriminator"
-        )
-    for part, shape in zip(parts, (shapes if len(parts) == 2 else shapes[1:]), strict=True):
-        found = _sizes(part, "BatchLayout")
-        if not any(found):
-            continue
-        events = found[0] if math.prod(found[1:]) == math.prod(shape) else found[1 % len(found)]
-        if not events or math.prod(found) != events * math.prod(shape):
-            shown = "|".join(map(str, shape))
-            raise part.error(f"BatchLayout {part.text} holds no batch of inputs {shown}")
-        sizes.append((events, part))
-    if len({size for size, _ in sizes}) > 1:
-        raise sizes[1][1].error(
-            "BatchLayout has different batch sizes for generator and discriminator"
-        )
-    return sizes[0][0] if sizes else 0
 
 
 def _events(files: Sequence[str], schema: Schema, tree: str | None, select: str | None) -> int:
