@@ -4,14 +4,18 @@ Each run folder's GAN goes to hepgan/gan/trained/NAME, its numbers rounded to 12
 compress; what the package makes after installing is therefore not bit for bit what the run folder makes.
 """
 
+import json
 import lzma
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 
+from hepgan.gan.checkpoint import load_gan
+from hepgan.gan.model import parameters
 from hepgan.gan.trained import PLACE
 
 BITS = 12
@@ -25,9 +29,19 @@ def main() -> None:
         (PLACE / name).mkdir(parents=True, exist_ok=True)
         packed = lzma.compress(safetensors.torch.save(rounded), preset=9 | lzma.PRESET_EXTREME)
         (PLACE / name / "generator.safetensors.xz").write_bytes(packed)
-        for kept in ("gan.json", "run.toml", "scores.json"):
+        for kept in ("gan.json", "run.toml"):
             shutil.copyfile(Path(folder) / kept, PLACE / name / kept)
+        (PLACE / name / "scores.json").write_text(json.dumps(scores(Path(folder)), indent=1) + "\n")
         print(f"{name}: {len(packed) / 1e6:.2f} MB")
+
+
+def scores(folder: Path) -> dict[str, Any]:
+    """The scores over all observables and the digits', and the sizes of the networks."""
+    gan, _ = load_gan(folder)
+    found = json.loads((folder / "scores.json").read_text())
+    kept = ("auc_low", "auc_high", "fpd", "digit_frechet", "digit_confidence", "digit_balance")
+    found["scores"] = [score for score in found["scores"] if score["metric"] in kept]
+    return found | {"parameters": parameters(gan.settings, gan.encoding, seen=gan.seen)}
 
 
 def shortened(tensor: torch.Tensor) -> torch.Tensor:

@@ -32,7 +32,10 @@ def generate(
     conditions_from: str | None,
     device: str,
 ) -> None:
-    """Generate events with the GAN of a run FOLDER into a ROOT file."""
+    """Generate events with the GAN of a run FOLDER into a ROOT file.
+
+    showers and mnist, where there is no such folder, are the trained GANs that come with the package.
+    """
     from hepgan import run as library
 
     with progress() as tick:

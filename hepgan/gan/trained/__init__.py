@@ -1,7 +1,9 @@
 """The trained generators that come with the package, a folder each: ``hepgan generate showers`` works after installing."""
 
+import json
 import lzma
 from pathlib import Path
+from typing import Any
 
 PLACE = Path(__file__).parent
 
@@ -14,3 +16,9 @@ def trained() -> dict[str, Path]:
 def weights(folder: Path) -> bytes:
     """The safetensors file of such a folder."""
     return lzma.decompress((folder / "generator.safetensors.xz").read_bytes())
+
+
+def scores(name: str) -> dict[str, Any]:
+    """The ``scores.json`` of the run that it comes from, and under ``parameters`` the sizes of its networks."""
+    found: dict[str, Any] = json.loads((trained()[name] / "scores.json").read_text("utf-8"))
+    return found

@@ -1,0 +1,62 @@
+"""The trained GANs that come with the package: small, usable right after installing, and as good as they say."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uproot
+from click.testing import CliRunner
+
+from hepgan import load_gan, load_run, read
+from hepgan.cli import main
+from hepgan.evaluate import digits, frechet
+from hepgan.gan.trained import PLACE, scores, trained
+from hepgan.run.training import read_events
+
+LAYERS = ("layer_0", "layer_1", "layer_2")
+
+
+def test_they_are_five_megabytes_together_at_the_most() -> None:
+    assert set(trained()) == {"mnist", "showers"}
+    assert sum(path.stat().st_size for path in PLACE.rglob("*") if path.is_file()) < 5e6
+
+
+def test_showers_of_one_energy_come_right_after_installing(tmp_path: Path) -> None:
+    out = tmp_path / "out.root"
+    asked = ["generate", "showers", "-n", "500", "--condition", "energy=50", "--seed", "1"]
+    result = CliRunner().invoke(main, [*asked, "-o", str(out)])
+    assert result.exit_code == 0, result.output
+    with uproot.open(out) as file:
+        cells = file["showers"].arrays([*LAYERS, "energy"], library="np")
+    assert set(cells["energy"]) == {50.0}
+    made = sum(cells[layer].reshape(500, -1).sum(1, dtype="f8") for layer in LAYERS) / 50_000
+    settings = load_run("showers")
+    real = read(list(settings.data.files), settings.schema, select="(energy > 40) & (energy < 60)")
+    sums = sum(np.asarray(real[layer]).reshape(len(real), -1).sum(1, dtype="f8") for layer in LAYERS)  # fmt: skip
+    response = sums / (1000 * np.asarray(real["energy"]))
+    assert made.mean() == pytest.approx(response.mean(), rel=0.01)
+    assert made.std() == pytest.approx(response.std(), rel=0.15)
+
+
+def test_the_digits_are_as_good_as_their_scores_say() -> None:
+    gan, tree = load_gan("mnist")
+    assert tree == "mnist"
+    made = digits.digit_scores(np.asarray(gan.sample(n=1965, seed=9)["image"]))
+    real = digits.digit_scores(np.asarray(read_events(load_run("mnist"))["test"]["image"]))
+    told = {score["metric"]: score for score in scores("mnist")["scores"]}
+    assert made.confidence == pytest.approx(told["digit_confidence"]["value"], abs=0.01)
+    distance = frechet.frechet_distance(real.features, made.features)
+    assert distance < 3 * max(told["digit_frechet"]["value"], told["digit_frechet"]["floor_error"])
+
+
+def test_presets_are_listed_with_their_scores() -> None:
+    text = CliRunner().invoke(main, ["presets"]).output
+    assert "comes trained: 0.33 M parameters, auc_high" in text
+    assert "digit_frechet" in text
+
+
+def test_a_folder_of_that_name_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "showers").mkdir()
+    result = CliRunner().invoke(main, ["generate", "showers", "-n", "1", "--seed", "1", "-o", "a"])
+    assert "does not exist; give the folder of a finished run" in result.output
