@@ -31,22 +31,23 @@ def test_showers_of_one_energy_come_right_after_installing(tmp_path: Path) -> No
     assert set(cells["energy"]) == {50.0}
     made = sum(cells[layer].reshape(500, -1).sum(1, dtype="f8") for layer in LAYERS) / 50_000
     settings = load_run("showers")
-    real = read(list(settings.data.files), settings.schema, select="(energy > 40) & (energy < 60)")
+    real = read(list(settings.data.files), settings.schema, select="(energy > 46) & (energy < 54)")
     sums = sum(np.asarray(real[layer]).reshape(len(real), -1).sum(1, dtype="f8") for layer in LAYERS)  # fmt: skip
     response = sums / (1000 * np.asarray(real["energy"]))
     assert made.mean() == pytest.approx(response.mean(), rel=0.01)
-    assert made.std() == pytest.approx(response.std(), rel=0.15)
+    assert made.std() == pytest.approx(response.std(), rel=0.3)
 
 
 def test_the_digits_are_as_good_as_their_scores_say() -> None:
     gan, tree = load_gan("mnist")
     assert tree == "mnist"
-    made = digits.digit_scores(np.asarray(gan.sample(n=1965, seed=9)["image"]))
-    real = digits.digit_scores(np.asarray(read_events(load_run("mnist"))["test"]["image"]))
-    told = {score["metric"]: score for score in scores("mnist")["scores"]}
-    assert made.confidence == pytest.approx(told["digit_confidence"]["value"], abs=0.01)
-    distance = frechet.frechet_distance(real.features, made.features)
-    assert distance < 3 * max(told["digit_frechet"]["value"], told["digit_frechet"]["floor_error"])
+    events = read_events(load_run("mnist"))
+    images = [events["train"]["image"][:1965], events["test"]["image"], gan.sample(n=1965, seed=9)["image"]]  # fmt: skip
+    other, real, made = (digits.digit_scores(np.asarray(found)) for found in images)
+    told = {score["metric"]: score["value"] for score in scores("mnist")["scores"]}
+    assert made.confidence == pytest.approx(told["digit_confidence"], abs=0.01)
+    floor = frechet.frechet_distance(real.features, other.features)
+    assert frechet.frechet_distance(real.features, made.features) < 2 * floor
 
 
 def test_presets_are_listed_with_their_scores() -> None:
