@@ -24,7 +24,7 @@ from hepgan.evaluate import (
 )
 from hepgan.evaluate.observables import observables_for
 from hepgan.evaluate.sample import sample_of
-from hepgan.evaluate.score import Score
+from hepgan.evaluate.scores import Score
 from hepgan.evaluate.statistics import Counts
 
 TOYS = 100

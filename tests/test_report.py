@@ -18,7 +18,7 @@ from hepgan.errors import DataError
 from hepgan.evaluate import judge
 from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.evaluate.report import as_json, write_report
-from hepgan.evaluate.score import Gap, Score
+from hepgan.evaluate.scores import Gap, Score
 
 SCHEMA = Schema(
     {"layer_0": Field((3, 12), "MeV"), "layer_1": Field((6, 6), "MeV")},

@@ -30,7 +30,7 @@ from hepgan.evaluate import classifier, compare, discrepancy, frechet, neighbour
 from hepgan.evaluate.kernels import Array
 from hepgan.evaluate.observables import Observable
 from hepgan.evaluate.sample import Sample, sample_of, unweighted
-from hepgan.evaluate.score import OVERALL, Gap, Measured, Score
+from hepgan.evaluate.scores import OVERALL, Gap, Measured, Score
 from hepgan.evaluate.statistics import Estimate, Floats
 from hepgan.evaluate.vectors import Singles
 

@@ -12,7 +12,7 @@ from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.evaluate.metrics import Tick
 from hepgan.evaluate.observables import INCIDENT, Observable
 from hepgan.evaluate.sample import Sample
-from hepgan.evaluate.score import OVERALL, Measured
+from hepgan.evaluate.scores import OVERALL, Measured
 from hepgan.evaluate.statistics import Floats
 
 MOST = 60

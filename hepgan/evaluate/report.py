@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hepgan.evaluate.pictures import SINGLE_EVENTS, Picture
-from hepgan.evaluate.score import OVERALL, Gap, Score, with_error
+from hepgan.evaluate.scores import OVERALL, Gap, Score, with_error
 
 LARGEST = 4_500_000
 """Bytes of pictures in a page; what is beyond is in ``plots/`` alone."""

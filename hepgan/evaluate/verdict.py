@@ -20,7 +20,7 @@ from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.evaluate.metrics import Plan, Tick
 from hepgan.evaluate.observables import Observable, observables_for
 from hepgan.evaluate.sample import sample_of
-from hepgan.evaluate.score import Gap, Measured, Score, with_error
+from hepgan.evaluate.scores import Gap, Measured, Score, with_error
 
 LEVEL = 0.01
 ERRORS = 3.0
