@@ -421,6 +421,14 @@ def test_too_few_events_and_constants_are_gaps_with_their_reason() -> None:
     assert {s.observable for s in found.scores} >= {"y"}
 
 
+def test_events_of_one_vector_are_compared_by_its_values() -> None:
+    schema = Schema({"v": Field((20,))})
+    rng = np.random.default_rng(27)
+    samples = [{"v": rng.normal(size=(300, 20))} for _ in range(2)]
+    found = metrics.score(*samples, observables_for(schema), seed=1, quick=True)
+    assert {score.metric for score in found} >= {"separation", "mean_image", "auc_low"}
+
+
 def test_scores_are_the_same_for_the_same_seed() -> None:
     rng = np.random.default_rng(19)
     samples = [{"x": rng.normal(size=500), "y": rng.normal(size=500)} for _ in range(2)]

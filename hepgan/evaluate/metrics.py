@@ -158,54 +158,67 @@ def _spectrum(plan: Plan, observable: Observable) -> Estimates:
     samples = plan.reference, plan.generated
     cells = [np.asarray(observable.function(s.events), float) for s in samples]
     weights = plan.reference.weights, plan.generated.weights
-    found = pairs.of_spectrum(
+    return pairs.of_spectrum(
         cells[0], cells[1], weights, plan.histograms[observable.name], seed=plan.seed
     )
-    if pairs.are_digits(cells[0]):
-        plain = [observable.function(unweighted(s, seed=plan.seed).events) for s in samples]
-        found |= pairs.of_digits(plain[0], plain[1], seed=plan.seed)
-    return found
+
+
+def _digits(plan: Plan, observable: Observable) -> Estimates:
+    """The digit classifier's scores, where the reference has digits."""
+    cells = np.asarray(observable.function(plan.reference.events), float)
+    if not pairs.are_digits(cells):
+        return {}
+    return pairs.of_digits(cells, observable.function(plan.generated.events), seed=plan.seed)
 
 
 def _joint_tasks(plan: Plan, measured: Measured, tick: Tick) -> Iterator[Task]:
-    samples = plan.reference, plan.generated
-    features = vectors.standardised(*_high(*samples, plan.observables))
-    weights = plan.reference.weights, plan.generated.weights
-    seed = plan.seed
-    yield (
-        "correlation",
-        OVERALL,
-        lambda: {"correlation": pairs.correlation_distance(*features, weights, seed=seed)},
-    )
+    single = any(not observable.spectrum for observable in plan.observables.values())
+    if single:
+        yield "correlation", OVERALL, functools.partial(_correlation, plan)
+    else:
+        reason = "no observable has one value an event"
+        measured.gaps.append(
+            Gap("fpd, kpd, neighbours, correlations", OVERALL, reason, plan.source)
+        )
     try:
-        first, second = (unweighted(sample, seed=seed) for sample in samples)
+        first, second = (unweighted(s, seed=plan.seed) for s in (plan.reference, plan.generated))
     except DataError as error:
-        metrics = "fpd, kpd, neighbours, classifiers"
         which = compare.REFERENCE if plan.reference.weights.min() < 0 else plan.source
-        measured.gaps.append(Gap(metrics, OVERALL, str(error), which))
+        measured.gaps.append(Gap("fpd, kpd, neighbours, classifiers", OVERALL, str(error), which))
         return
-    yield from _unweighted_tasks(
-        plan._replace(reference=first, generated=second), measured.curves, tick
-    )
+    plain = plan._replace(reference=first, generated=second)
+    if single:
+        yield from _high_level_tasks(plain, measured.curves, tick)
+    yield from _low_level_tasks(plain, measured.curves, tick)
 
 
-def _unweighted_tasks(plan: Plan, curves: dict[str, Floats], tick: Tick) -> Iterator[Task]:
-    high = _high(plan.reference, plan.generated, plan.observables)
+def _correlation(plan: Plan) -> Estimates:
+    features = vectors.standardised(*_high(plan))
+    weights = plan.reference.weights, plan.generated.weights
+    return {"correlation": pairs.correlation_distance(*features, weights, seed=plan.seed)}
+
+
+def _high_level_tasks(plan: Plan, curves: dict[str, Floats], tick: Tick) -> Iterator[Task]:
+    high = _high(plan)
     scaled = vectors.standardised(*high)
+    x, y = (values.astype(np.float32) for values in scaled)
     seed = plan.seed
     yield "fpd", OVERALL, lambda: {"fpd": frechet.fpd(*high, seed=seed)}
     yield "kpd", OVERALL, lambda: {"kpd": discrepancy.kpd(*high, seed=seed)}
     yield "precision", OVERALL, lambda: neighbours.neighbour_scores(*scaled, seed=seed)
-    single = scaled[0].astype(np.float32), scaled[1].astype(np.float32)
-    yield "auc_high", OVERALL, lambda: _classified("auc_high", *single, plan, curves, tick)
-    if any(observable.spectrum for observable in plan.observables.values()):
+    yield "auc_high", OVERALL, lambda: _classified("auc_high", x, y, plan, curves, tick)
+
+
+def _low_level_tasks(plan: Plan, curves: dict[str, Floats], tick: Tick) -> Iterator[Task]:
+    spectra = [observable for observable in plan.observables.values() if observable.spectrum]
+    if spectra:
         yield "auc_low", OVERALL, lambda: _classified("auc_low", *_low(plan), plan, curves, tick)
+    for observable in spectra:
+        yield "digits", observable.name, functools.partial(_digits, plan, observable)
 
 
-def _high(
-    reference: Sample, generated: Sample, observables: Mapping[str, Observable]
-) -> tuple[Floats, Floats]:
-    return vectors.high_level(reference.values, generated.values, observables)
+def _high(plan: Plan) -> tuple[Floats, Floats]:
+    return vectors.high_level(plan.reference.values, plan.generated.values, plan.observables)
 
 
 def _low(plan: Plan) -> tuple[Singles, Singles]:
