@@ -7,7 +7,8 @@
 | ``kolmogorov``, ``wasserstein`` | how far apart two distributions are; the second in units of the reference's spread | their floors |
 | ``mean_image`` | the largest pull of a cell's mean root energy, among all cells | its floor |
 | ``auc_low``, ``auc_high`` | whether a classifier tells cells, or observables, apart | 0.5 |
-| ``accuracy_low``, ``accuracy_high`` | how often it is right | 0.5 |
+| ``auc_log`` | whether a small classifier tells the logarithms of cells apart, beside the CaloChallenge's ``auc_low`` | 0.5 |
+| ``accuracy_low``, … | how often they are right | 0.5 |
 | ``fpd``, ``kpd`` | distances in all observables together | 0 |
 | ``precision``, ``recall``, ``density``, ``coverage`` | whether events are possible, and all kinds are there | their floors |
 | ``correlation`` | root mean square difference of the observables' correlation coefficients | its floor |
@@ -27,6 +28,7 @@ from hist import Hist
 
 from hepgan.errors import DataError
 from hepgan.evaluate import classifier, compare, discrepancy, frechet, neighbours, pairs, vectors
+from hepgan.evaluate.classifier import Network
 from hepgan.evaluate.kernels import Array
 from hepgan.evaluate.observables import Observable
 from hepgan.evaluate.sample import Sample, sample_of, unweighted
@@ -206,13 +208,18 @@ def _high_level_tasks(plan: Plan, curves: dict[str, Floats], tick: Tick) -> Iter
     yield "fpd", OVERALL, lambda: {"fpd": frechet.fpd(*high, seed=seed)}
     yield "kpd", OVERALL, lambda: {"kpd": discrepancy.kpd(*high, seed=seed)}
     yield "precision", OVERALL, lambda: neighbours.neighbour_scores(*scaled, seed=seed)
-    yield "auc_high", OVERALL, lambda: _classified("auc_high", x, y, plan, curves, tick)
+    network: Network = "quick" if plan.quick else "challenge"
+    yield "auc_high", OVERALL, lambda: _classified("auc_high", network, x, y, plan, curves, tick)
 
 
 def _low_level_tasks(plan: Plan, curves: dict[str, Floats], tick: Tick) -> Iterator[Task]:
     spectra = [observable for observable in plan.observables.values() if observable.spectrum]
-    if spectra:
-        yield "auc_low", OVERALL, lambda: _classified("auc_low", *_low(plan), plan, curves, tick)
+    networks: dict[str, Network] = {"auc_low": "quick" if plan.quick else "challenge"}
+    if not plan.quick and "E_inc" in plan.observables:
+        # of few showers the challenge's network learns little from shares of the incident energy that span decades
+        networks["auc_log"] = "quick"
+    for metric, network in networks.items() if spectra else ():
+        yield metric, OVERALL, functools.partial(_low, metric, network, plan, curves, tick)
     for observable in spectra:
         yield "digits", observable.name, functools.partial(_digits, plan, observable)
 
@@ -221,40 +228,44 @@ def _high(plan: Plan) -> tuple[Floats, Floats]:
     return vectors.high_level(plan.reference.values, plan.generated.values, plan.observables)
 
 
-def _low(plan: Plan) -> tuple[Singles, Singles]:
-    events = plan.reference.events, plan.generated.events
-    return vectors.low_level(
-        *events, plan.observables, network="quick" if plan.quick else "challenge"
+def _low(
+    metric: str, network: Network, plan: Plan, curves: dict[str, Floats], tick: Tick
+) -> Estimates:
+    x, y = vectors.low_level(
+        plan.reference.events, plan.generated.events, plan.observables, network=network
     )
+    return _classified(metric, network, x, y, plan, curves, tick)
 
 
 def _classified(
-    metric: str, x: Singles, y: Singles, plan: Plan, curves: dict[str, Floats], tick: Tick
+    metric: str,
+    network: Network,
+    x: Singles,
+    y: Singles,
+    plan: Plan,
+    curves: dict[str, Floats],
+    tick: Tick,
 ) -> Estimates:
     """The classifier's AUC and calibrated accuracy, with those of one half of the reference against the other."""
-    accuracy = metric.replace("auc", "accuracy")
-    found = _separability(x, y, plan, lambda share: tick(f"training: {metric}", share))
+
+    def separability(x: Singles, y: Singles, name: str) -> classifier.Separability:
+        return classifier.separability(
+            x,
+            y,
+            seed=plan.seed,
+            network=network,
+            trainings=1 if plan.quick else 3,
+            device=plan.device,
+            tick=lambda share: tick(f"training: {name}", share),
+        )
+
+    found = separability(x, y, metric)
     order = np.random.default_rng(plan.seed).permutation(len(x))
-    halves = x[order[::2]], x[order[1::2]]
-    null = _separability(*halves, plan, lambda share: tick(f"training: floor of {metric}", share))
+    null = separability(x[order[::2]], x[order[1::2]], f"floor of {metric}")
     curves[metric] = found.curve
     return {
         metric: Estimate(found.auc, found.error, null.auc, null.error),
-        accuracy: Estimate(
+        metric.replace("auc", "accuracy"): Estimate(
             found.accuracy, found.accuracy_error, null.accuracy, null.accuracy_error
         ),
     }
-
-
-def _separability(
-    x: Singles, y: Singles, plan: Plan, tick: Callable[[float], None]
-) -> classifier.Separability:
-    return classifier.separability(
-        x,
-        y,
-        seed=plan.seed,
-        network="quick" if plan.quick else "challenge",
-        trainings=1 if plan.quick else 3,
-        device=plan.device,
-        tick=tick,
-    )

@@ -19,8 +19,10 @@ HEADLINES = 8
 
 METRICS = {
     "auc_low": ("classifier of cells: AUC", 1),
+    "auc_log": ("classifier of log cells: AUC", 1),
     "auc_high": ("classifier of observables: AUC", 1),
     "accuracy_low": ("classifier of cells: accuracy", 1),
+    "accuracy_log": ("classifier of log cells: accuracy", 1),
     "accuracy_high": ("classifier of observables: accuracy", 1),
     "fpd": ("FPD × 10³", 1000),
     "kpd": ("KPD × 10³", 1000),
