@@ -375,6 +375,13 @@ def test_neighbours_of_alike_samples_stand_at_their_floor_and_lost_kinds_are_see
     assert half["precision"].value > 0.95 * half["precision"].floor
 
 
+def test_a_share_of_all_events_has_an_error_too() -> None:
+    rng = np.random.default_rng(28)
+    narrow = neighbours.neighbour_scores(rng.normal(size=(2000, 2)), np.zeros((1000, 2)), seed=1)
+    assert narrow["precision"].value == 1
+    assert 0 < narrow["precision"].error < 0.01
+
+
 def test_lost_correlation_is_seen() -> None:
     rng = np.random.default_rng(16)
     x = rng.normal(size=(3000, 2))
