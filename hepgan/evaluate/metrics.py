@@ -246,7 +246,11 @@ def _classified(
     curves: dict[str, Floats],
     tick: Tick,
 ) -> Estimates:
-    """The classifier's AUC and calibrated accuracy, with those of one half of the reference against the other."""
+    """The classifier's AUC and calibrated accuracy, with those of one half of the reference against the other.
+
+    Raises:
+        DataError: too few events.
+    """
 
     def separability(x: Singles, y: Singles, name: str) -> classifier.Separability:
         return classifier.separability(
@@ -259,6 +263,10 @@ def _classified(
             tick=lambda share: tick(f"training: {name}", share),
         )
 
+    if len(x) < 2 * classifier.SMALLEST:
+        raise DataError(
+            f"a classifier and its floor need {2 * classifier.SMALLEST} reference events, but there are {len(x)}"
+        )
     found = separability(x, y, metric)
     order = np.random.default_rng(plan.seed).permutation(len(x))
     null = separability(x[order[::2]], x[order[1::2]], f"floor of {metric}")
