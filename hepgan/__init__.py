@@ -23,7 +23,7 @@ _PLACES = {
     "Run": ("hepgan.run", "Run"),
     "Schema": ("hepgan.data.schema", "Schema"),
     "Score": ("hepgan.evaluate", "Score"),
-    "TrainSettings": ("hepgan.gan.train", "TrainSettings"),
+    "TrainSettings": ("hepgan.gan.settings", "TrainSettings"),
     "UnsupervisedLoader": ("hepgan.data.loader", "UnsupervisedLoader"),
     "build": ("hepgan.layout.network", "build"),
     "compare": ("hepgan.evaluate.compare", "compare"),

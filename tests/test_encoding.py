@@ -92,7 +92,13 @@ def columns(number: int = 800) -> ak.Array:
         [{"step": "standardise", "per_column": False}],
         [{"step": "log", "threshold": 0.001}],
         [{"step": "logit", "fields": ["b"]}, {"step": "standardise"}],
+        [{"step": "robust_standardise"}],
+        [{"step": "power", "exponent": 0.3}],
+        [{"step": "threshold", "threshold": 0.001}],
+        [{"step": "zero_noise"}],
+        [{"step": "total_fractions"}],
         [{"step": "marginals"}],
+        [{"step": "marginals", "knots": 6}],
         [{"step": "whiten"}],
         [{"step": "copula"}],
         [{"step": "log", "threshold": 0.001, "fields": ["a"]}, {"step": "copula"}],
@@ -105,9 +111,31 @@ def test_decode_undoes_encode(steps: list[dict[str, Any]]) -> None:
     assert_same(encoding.decode(*encoding.encode(events, seed=2)), events, ["a", "b"])
 
 
+FRACTIONS = [
+    {"step": "threshold", "threshold": THRESHOLD},
+    {"step": "layer_fractions"},
+    {"step": "total_fractions"},
+    {"step": "incident_fraction", "incident": "energy"},
+]
+SHARES = {"step": "logit", "fields": ["front", "back", "appended"]}
+ROBUST = {"step": "robust_standardise"}
+
+
 @pytest.mark.parametrize(
     "steps",
-    [[SUMS], [SUMS, LOG], [SUMS, LOG, {"step": "standardise"}], [SUMS, LOG, COPULA], [LOG, COPULA]],
+    [
+        FRACTIONS[:2],
+        FRACTIONS[:3],
+        FRACTIONS,
+        [*FRACTIONS, SHARES, ROBUST],
+        [*FRACTIONS, {"step": "power", "exponent": 0.5}, {"step": "standardise"}],
+        [FRACTIONS[0], FRACTIONS[2]],
+        [SUMS],
+        [SUMS, LOG],
+        [SUMS, LOG, {"step": "standardise"}],
+        [SUMS, LOG, COPULA],
+        [LOG, COPULA],
+    ],
     ids=str,
 )
 def test_showers_with_empty_layers_come_back(steps: list[dict[str, Any]]) -> None:
@@ -121,7 +149,7 @@ def test_showers_with_empty_layers_come_back(steps: list[dict[str, Any]]) -> Non
         )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.sampled_from(
@@ -130,6 +158,9 @@ def test_showers_with_empty_layers_come_back(steps: list[dict[str, Any]]) -> Non
                 {"step": "whiten"},
                 {"step": "marginals"},
                 {"step": "scale", "clip": False},
+                {"step": "robust_standardise"},
+                {"step": "power", "exponent": 0.7},
+                {"step": "zero_noise"},
             ]
         ),
         min_size=1,
@@ -145,6 +176,147 @@ def test_any_chain_comes_back(steps: list[dict[str, Any]], seed: int) -> None:
     )
     encoding = fit(events, COLUMNS, *steps)
     assert_same(encoding.decode(*encoding.encode(events, seed=2)), events, ["a", "b"], rtol=2e-3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from([FRACTIONS[1:2], FRACTIONS[1:3], FRACTIONS[1:], FRACTIONS[2:]]),
+    st.lists(st.sampled_from([ROBUST, {"step": "standardise"}, {"step": "whiten"}]), max_size=2),
+    st.integers(0, 2**31),
+    st.floats(0, 1),
+)
+def test_any_chain_of_fractions_brings_showers_back(
+    first: list[dict[str, Any]], then: list[dict[str, Any]], seed: int, empty: float
+) -> None:
+    """Whole events may be empty. Energies come back to float32 of the largest of all."""
+    events = showers(60, seed)
+    dark = np.random.default_rng(seed).random(60) < empty
+    for name in ("front", "back"):
+        cells = ak.to_numpy(events[name]).copy()
+        cells[dark] = 0
+        cells[cells < THRESHOLD] = 0
+        events[name] = cells
+    encoding = fit(events, SHOWERS, *first, *then, **ENERGY)
+    found = encoding.decode(*encoding.encode(events, seed=2))
+    for name in ("front", "back"):
+        expected = ak.to_numpy(events[name])
+        room = 1e-5 * expected + 1e-5 * max(1, expected.max())
+        assert (np.abs(ak.to_numpy(found[name]) - expected) <= room).all()
+
+
+def test_fractions_are_what_they_say() -> None:
+    events = showers()
+    x, _ = fit(events, SHOWERS, *FRACTIONS[1:], **ENERGY).encode(events, seed=1)
+    front, back = ak.to_numpy(events["front"]).sum((1, 2)), ak.to_numpy(events["back"]).sum(1)
+    total, incident = front + back, 1000 * ak.to_numpy(events["energy"])
+    expected = np.stack([front / total, back / total, total / incident], 1)
+    np.testing.assert_allclose(x[:, 10:], expected, rtol=1e-5)
+    np.testing.assert_allclose(x[:, :6].sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(x[:, 6:10].sum(1), back > 0, rtol=1e-5)
+
+
+def test_fractions_share_out_exactly_what_the_sums_say() -> None:
+    encoding = fit(showers(), SHOWERS, *FRACTIONS[1:], **ENERGY)
+    made = torch.rand(300, encoding.features, generator=torch.Generator().manual_seed(1)) - 0.2
+    energy = np.linspace(1, 100, 300)
+    found = encoding.decode(made, encoding.encode_conditions({"energy": energy}))
+    total = ak.to_numpy(found["front"]).sum((1, 2)) + ak.to_numpy(found["back"]).sum(1)
+    lit = (made[:, :6] > 0).any(1) & (made[:, 6:10] > 0).any(1) & (made[:, 10:12] > 0).any(1)
+    expected = np.clip(made[:, 12].numpy(), 0, None) * 1000 * energy
+    np.testing.assert_allclose(total[lit.numpy()], expected[lit.numpy()], rtol=1e-5)
+
+
+def test_robust_scale_is_that_of_scipy() -> None:
+    events = columns()
+    x, _ = fit(events, COLUMNS, {"step": "robust_standardise"}).encode(events, seed=1)
+    values = ak.to_numpy(events["a"])
+    width = scipy.stats.iqr(values, scale="normal")
+    np.testing.assert_allclose(x[:, 0], (values - np.median(values)) / width, rtol=1e-5, atol=1e-6)
+
+
+def test_constant_columns_get_noise_that_decoding_takes_away() -> None:
+    pixels = np.zeros((400, 4), "f4")
+    pixels[:, 1], pixels[:, 2] = 255, np.arange(400)
+    schema = Schema.from_table({"fields": {"image": {"shape": [4]}}})
+    events = ak.zip({"image": pixels}, depth_limit=1)
+    encoding = fit(events, schema, {"step": "zero_noise", "width": 0.01})
+    x, c = encoding.encode(events, seed=1)
+    noise = (x - torch.from_numpy(pixels)).numpy()[:, [0, 1, 3]]
+    assert scipy.stats.kstest(noise[:, 0], "uniform", (-0.005, 0.01)).pvalue > 1e-3
+    assert (noise.std(0) > 0.002).all()
+    np.testing.assert_array_equal(x[:, 2], pixels[:, 2])
+    np.testing.assert_array_equal(ak.to_numpy(encoding.decode(x, c)["image"]), pixels)
+    other = ak.zip({"image": pixels + np.float32(1)}, depth_limit=1)
+    assert_same(encoding.decode(*encoding.encode(other, seed=1)), other, ["image"])
+
+
+STREAMED = [
+    [{"step": "scale"}],
+    [{"step": "standardise"}],
+    [{"step": "power", "exponent": 0.5}, {"step": "standardise", "per_column": False}],
+    [{"step": "zero_noise"}, {"step": "scale"}, {"step": "standardise"}],
+    [{"step": "robust_standardise"}, {"step": "whiten"}],
+    [{"step": "copula"}],
+]
+
+
+@pytest.mark.parametrize("steps", STREAMED, ids=str)
+@pytest.mark.parametrize("size", [1, 97, 800])
+def test_fitting_a_stream_is_fitting_its_events(steps: list[dict[str, Any]], size: int) -> None:
+    events, passes = columns(), []
+
+    def chunks() -> list[ak.Array]:
+        passes.append(1)
+        return [events[i : i + size] for i in range(0, len(events), size)]
+
+    chain = EncodingSettings(tuple(steps))
+    whole = Encoding.fit(events, COLUMNS, chain, seed=1)
+    streamed = Encoding.fit_stream(chunks, COLUMNS, chain, seed=1)
+    for a, b in zip(whole.pack()[1].values(), streamed.pack()[1].values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    adding = sum(s["step"] in ("scale", "standardise", "zero_noise") for s in steps)
+    assert len(passes) == 1 + adding
+
+
+def test_ranges_of_a_stream_are_of_all_events_and_ranks_of_an_even_sample() -> None:
+    events = columns(20_000)
+    chain = EncodingSettings(({"step": "marginals"},))
+
+    def chunks() -> list[ak.Array]:
+        return [events[i : i + 700] for i in range(0, len(events), 700)]
+
+    scaled = Encoding.fit_stream(
+        chunks, COLUMNS, EncodingSettings(({"step": "scale"},)), seed=1, sample=50
+    )
+    x, _ = scaled.encode(events, seed=1)
+    torch.testing.assert_close(x.amin(0), -torch.ones(3))
+    torch.testing.assert_close(x.amax(0), torch.ones(3))
+    encoding = Encoding.fit_stream(chunks, COLUMNS, chain, seed=1, sample=4000)
+    scores, _ = encoding.encode(columns(3000), seed=1)
+    for column in scores.T:
+        assert scipy.stats.kstest(column.numpy(), "norm").pvalue > 1e-3
+
+
+def test_encoding_does_not_depend_on_the_size_of_its_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events = showers(700)
+    encoding = fit(events, SHOWERS, SUMS, {"step": "standardise"}, **ENERGY)
+    whole = encoding.encode(events, seed=1)
+    monkeypatch.setattr("hepgan.data.encoding.BLOCK", 1000)
+    found = encoding.encode(events, seed=1)
+    torch.testing.assert_close(found, whole)
+    assert_same(encoding.decode(*found), encoding.decode(*whole), ["front", "back", "energy"])
+
+
+def test_events_that_a_step_cannot_take_are_named_with_the_step() -> None:
+    encoding = fit(showers(), SHOWERS, SUMS, **ENERGY)
+    unseen = showers(300, seed=5)
+    energy = ak.to_numpy(unseen["energy"]).copy()
+    energy[217] = 1
+    unseen["energy"] = energy
+    with pytest.raises(DataError, match="step 'layer_sums' makes event 217 not finite"):
+        encoding.encode(unseen, seed=1)
 
 
 def test_integers_come_back_exactly_through_dequantise() -> None:
@@ -295,6 +467,9 @@ def test_conditions_come_back(scale: Any) -> None:
         ({"step": "copula", "given": "energy"}, "'energy', which is no scalar condition"),
         ({"step": "layer_sums", "incident": "e", "threshold": 1.0}, "'e' is no condition"),
         ({"step": "scale", "range": [2.0, 1.0]}, "should rise"),
+        ({"step": "power", "exponent": 2.0}, "above 0 and at most 1, but is 2"),
+        ({"step": "zero_noise", "width": 0.0}, "should be positive, but is 0"),
+        ({"step": "incident_fraction", "incident": "e"}, "'e' is no condition"),
     ],
 )
 def test_wrong_steps_are_told(step: dict[str, Any], message: str) -> None:

@@ -43,6 +43,15 @@ def test_showers_example(tmp_path: Path) -> None:
         assert file["showers"]["layer_0"].array(library="np").shape[1:] == (3, 96)
 
 
+def test_tmva_macro_example(tmp_path: Path) -> None:
+    text = run_example("03_tmva_macro.py", tmp_path, 1)
+    assert text.startswith("TMVAGeneration_GAN: ")
+    folder = tmp_path / "dataset" / "TMVAGeneration_GAN"
+    with uproot.open(folder / "generated.root") as file:
+        assert file["mnist"]["image"].array(library="np").shape[1:] == (28, 28)
+    assert (folder / "report.html").is_file()
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("0?_*.py")), ids=lambda path: path.name)
 def test_examples_are_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 50

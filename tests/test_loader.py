@@ -20,6 +20,7 @@ from hepgan.data.loader import (
     event_bits,
     read_splits,
     split,
+    split_chunks,
     splitmix64,
 )
 from hepgan.data.schema import Field, Schema
@@ -240,6 +241,113 @@ def test_a_stream_continues_where_it_was(files):
     )
     with pytest.raises(CheckpointError, match="saved with 2500 events and its files now have 1000"):
         StreamingLoader(files[:1], NUMBERED, encode, seed=0, **options).load_state_dict(state)
+
+
+@pytest.mark.parametrize("buffer", [1, 30, 300, 3000])
+@pytest.mark.parametrize("taken", [0, 3, 20, 44, 61])
+def test_a_stream_continues_anywhere_with_any_buffer(files, buffer, taken):
+    options = {"batch_size": 40, "step": 100, "buffer": buffer, "select": "c > 3.5"}
+    whole = StreamingLoader(files, NUMBERED, encode, seed=5, **options)
+    batches = list(whole)
+    resumed = StreamingLoader(files, NUMBERED, encode, seed=0, **options)
+    resumed.load_state_dict({"seed": 5, "epoch": 0, "batch": taken, "events": 2496})
+    assert given_events(resumed) == given_events(batches[taken:])
+
+
+def test_continuing_reads_only_what_the_buffer_held(files):
+    read = []
+
+    def counted(events):
+        read.append(len(events))
+        return encode(events)
+
+    loader = StreamingLoader(files, NUMBERED, counted, batch_size=50, seed=1, step=100, buffer=100)
+    loader.load_state_dict({"seed": 1, "epoch": 0, "batch": 40, "events": 2500})
+    assert len(list(loader)) == 10
+    # 500 events are left, a hundred in the buffer, most of them of the last few chunks.
+    assert sum(read) < 1500
+
+
+def test_neighbours_of_the_file_are_as_far_apart_as_the_buffer_says(tmp_path):
+    """Each stays for an exponentially distributed time, so distances are of a Laplace distribution of the buffer's width."""
+    events, buffer = 40_000, 2000
+    values = as_events({"x": np.arange(events, dtype="f4"), "c": np.zeros(events, "f4")})
+    schema = Schema({"x": Field()}, {"c": Field()})
+    chunks = (values[i : i + 500] for i in range(0, events, 500))
+    root.write(tmp_path / "a.root", chunks, schema, tree="t")
+
+    def flat(found):
+        return torch.from_numpy(ak.to_numpy(found["x"]))[:, None], torch.zeros(len(found), 0)
+
+    loader = StreamingLoader(
+        tmp_path / "a.root", schema, flat, batch_size=100, seed=1, step=500, buffer=buffer
+    )
+    order = np.array(given_events(loader))
+    place = np.argsort(order)
+    early = place[: events // 500 * 500].reshape(-1, 500)  # one row a chunk
+    early = early[early.max(axis=1) < events - 2 * buffer]
+    apart = np.abs(early[:, 100] - early[:, 400]) / buffer
+    assert stats.kstest(apart, "expon").pvalue > 1e-3
+    assert 0.7 < np.abs(np.diff(early, axis=1)).mean() / buffer < 1.3
+
+
+def test_a_stream_selects_and_weighs(files):
+    loader = StreamingLoader(
+        files, NUMBERED, encode, batch_size=10, seed=1, step=100, select="c > 2000", weight="-c / 2"
+    )
+    assert len(loader) == 50
+    batches = list(loader)
+    assert sorted(given_events(batches)) == list(range(2000, 2500))
+    for x, c, w in batches:
+        assert w.dtype == torch.float32
+        assert torch.equal(w, -c[:, 0] / 2)
+        assert torch.equal(x[:, :1] + 0.5, c)
+    assert loader.files == {files[0]: 0, files[1]: 500}
+
+
+def test_a_stream_leaves_bad_files_out_on_request(files, tmp_path):
+    bad = tmp_path / "bad.root"
+    bad.write_bytes(b"no ROOT file")
+    options = {"batch_size": 50, "seed": 1, "step": 100, "on_bad_file": "skip"}
+    with pytest.warns(UserWarning, match="file left out: .*bad.root' is not a ROOT file"):
+        loader = StreamingLoader([*files, bad], NUMBERED, encode, **options)
+    assert "is not a ROOT file" in loader.skipped[str(bad)]
+    assert loader.files == {files[0]: 1000, files[1]: 1500}
+    os.truncate(files[1], 1000)
+    with pytest.warns(UserWarning, match="file left out: .*b.root' is truncated"):
+        first = given_events(loader)
+    assert len(first) % 50 == 0
+    assert len(set(first)) == len(first) >= 1000
+    assert sorted(given_events(loader)) == list(range(1000))
+    assert len(loader) == 20
+    assert list(loader.skipped) == [str(bad), files[1]]
+    with (
+        pytest.warns(UserWarning, match="left out"),
+        pytest.raises(
+            DataError, match="of 0 events in 0 chunks for 1 process.*, 1 files are left out"
+        ),
+    ):
+        StreamingLoader([bad], NUMBERED, encode, **options)
+
+
+def test_splits_name_the_files_that_were_left_out(files, tmp_path):
+    bad = tmp_path / "bad.root"
+    bad.write_bytes(b"no ROOT file")
+    with pytest.warns(UserWarning, match="left out"):
+        parts = read_splits([bad, *files], NUMBERED, SHARES, on_bad_file="skip")
+    for part in parts.values():
+        assert part.attrs["files"] == {files[0]: 1000, files[1]: 1500}
+        assert list(part.attrs["skipped"]) == [str(bad)]
+
+
+def test_chunks_of_a_split_are_that_split(files):
+    parts = read_splits(files, NUMBERED, SHARES, seed=3)
+    for name, expected in parts.items():
+        chunks = list(split_chunks(files, NUMBERED, SHARES, name, seed=3, step=100))
+        assert len(chunks) == 25
+        assert ak.all(ak.concatenate(chunks)["x"] == expected["x"])
+    with pytest.raises(DataError, match="no split 'tset'; there are: train, validation, test"):
+        next(split_chunks(files, NUMBERED, SHARES, "tset"))
 
 
 def test_errors_of_the_reading_thread_reach_the_reader(files):

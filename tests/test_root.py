@@ -253,6 +253,12 @@ def test_chunks_together_are_the_file(tmp_path, format, step):
         assert [c.start for c in chunks] == [0, 20, 40, 60, 80]
 
 
+@pytest.mark.parametrize("step", [0, -1, "0 MB", ". MB", "1 XB", "MB"])
+def test_a_step_that_is_no_size_is_told(file, step):
+    with pytest.raises(DataError, match="is not a (size|number of entries)"):
+        next(root.iterate(file, LAYERS, step=step))
+
+
 def test_stop_reads_no_more_events_than_asked(tmp_path, file):
     other = tmp_path / "b.root"
     root.write(other, layers(), LAYERS, tree="showers")
@@ -475,8 +481,11 @@ def test_bad_files_are_skipped_named_and_counted_on_request(tmp_path, file):
         events = root.read(files, LAYERS, on_bad_file="skip")
     assert len(events) == 100
     assert list(events.attrs["skipped"]) == [str(tmp_path / "bad.root")]
+    skipped = {}
+    chunks = root.iterate(files, LAYERS, on_bad_file="skip", skipped=skipped)
     with pytest.warns(UserWarning, match=r"left out"):
-        assert sum(len(c.events) for c in root.iterate(files, LAYERS, on_bad_file="skip")) == 100
+        assert sum(len(c.events) for c in chunks) == 100
+    assert "is truncated" in skipped[str(tmp_path / "bad.root")]
     with (
         pytest.warns(UserWarning, match=r"left out"),
         pytest.raises(DataError, match=r"none of the 1 files"),

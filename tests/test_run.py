@@ -180,7 +180,7 @@ def test_preset_is_a_valid_run_and_says_its_purpose(name: str) -> None:
         ({"data.test": float("nan")}, "leave a rest to train on"),
         ({"seed": -1}, "seed = -1 should be 0 or more"),
         ({"train.r1": -5.0}, r"\[train\] r1 = -5.0 should be 0 or more"),
-        ({"train.betas": [2.0, 3.0]}, "betas"),
+        ({"train.generator.betas": [2.0, 3.0]}, "betas"),
         ({"gan.latent": []}, r"\[gan\] latent"),
         ({"geometry.layer_9.cell": [1.0, 1.0]}, r"\[geometry.layer_9\] is no field .* 'layer_"),
         ({"encoding.conditions.energy.range": [1.0, float("inf")]}, "range"),

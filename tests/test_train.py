@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,20 @@ from hepgan.data.steps import ConditionScale
 from hepgan.errors import CheckpointError, DataError, HepganError, LayoutError, RunError
 from hepgan.gan import checkpoint
 from hepgan.gan import train as training
+from hepgan.gan.descent import descend, dropping, optimizer_of
 from hepgan.gan.history import Row
 from hepgan.gan.model import GAN, GANSettings, parameters
-from hepgan.gan.state import State
-from hepgan.gan.train import TrainSettings
+from hepgan.gan.settings import NetworkSettings, TrainSettings
+from hepgan.gan.state import State, enter
+from hepgan.gan.train import Watch
 from hepgan.gan.view import View, shown
 
 SCHEMA = Schema.from_table({"fields": {"v": {"shape": [2]}}})
 MEAN = np.array([1.5, -0.5])
 COVARIANCE = np.array([[1.0, 0.6], [0.6, 0.5]])
+RATE = NetworkSettings(learning_rate=1e-3)
 QUICK = TrainSettings(
-    steps=20, batch_size=32, learning_rate=(1e-3, 1e-3), r1=0.1, r2=0.1,
+    steps=20, batch_size=32, generator=RATE, discriminator=RATE, r1=0.1, r2=0.1,
     validate_every=5, checkpoint_every=10, log_every=5,
 )  # fmt: skip
 DENSE = GANSettings(
@@ -59,7 +63,13 @@ def started(
     x, c = encoding.encode(events, seed=seed)
     view = View(encoding, {}, x, c)
     gan = GAN.build(settings, encoding, seed=seed)
-    return training.start(gan, view, x, c, how, seed=seed), view
+    return training.start(gan, view, x, c, [how], seed=seed), view
+
+
+def watch(validate: Callable[[GAN], float]) -> Watch:
+    """Watched with that score, and with events that have seen no training."""
+    x = torch.randn(100, 2, generator=torch.Generator().manual_seed(3))
+    return Watch(validate, (x, torch.empty(100, 0)))
 
 
 def weights(state: State) -> dict[str, torch.Tensor]:
@@ -77,8 +87,8 @@ def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None
 def test_adversarial_training_finds_a_gaussian(objective: Any) -> None:
     """A linear generator against a dense discriminator: mean and covariance are known."""
     how = TrainSettings(
-        steps=1500, batch_size=256, objective=objective, learning_rate=(2e-3, 2e-3), r1=0.5, r2=0.5,
-        ema=0.995, decay=0.1, validate_every=0,
+        steps=1500, batch_size=256, objective=objective, r1=0.5, r2=0.5,
+        generator=NetworkSettings(2e-3), discriminator=NetworkSettings(2e-3), ema=0.995, decay=0.1, validate_every=0,
     )  # fmt: skip
     linear = dataclasses.replace(
         DENSE,
@@ -87,7 +97,7 @@ def test_adversarial_training_finds_a_gaussian(objective: Any) -> None:
         discriminator="DENSE|32|LRELU, DENSE|32|LRELU, DENSE|1|LINEAR",
     )
     state, view = started(linear, how)
-    gan, rows = training.train(state, view, how)
+    gan, rows = training.train(state, view)
     made = ak.to_numpy(gan.sample(n=20_000, seed=2)["v"])
     np.testing.assert_allclose(made.mean(0), MEAN, atol=0.12)
     np.testing.assert_allclose(np.cov(made.T), COVARIANCE, atol=0.15)
@@ -97,7 +107,7 @@ def test_adversarial_training_finds_a_gaussian(objective: Any) -> None:
 def test_generator_step_leaves_the_discriminator_bit_for_bit() -> None:
     state, view = started(NORMED)
     batches = iter(state.loader)
-    training.train_step(state, view, batches, QUICK)
+    training.train_step(state, view, batches)
     before = {k: v.clone() for k, v in state.gan.discriminator.state_dict().items()}
     moments = state.optimizers["discriminator"].state_dict()["state"]
     saved = {(i, k): v.clone() for i, s in moments.items() for k, v in s.items()}
@@ -105,7 +115,7 @@ def test_generator_step_leaves_the_discriminator_bit_for_bit() -> None:
     c = torch.empty(32, 0)
     with training._frozen(state.gan.discriminator):
         loss = -state.gan.judge(view(state.gan.generate(noise, c), c), c).mean()
-        training._descend(state, "generator", loss)
+        descend(state.gan.generator, state.optimizers["generator"], loss, RATE)
     assert_equal(before, dict(state.gan.discriminator.state_dict()))
     after = state.optimizers["discriminator"].state_dict()["state"]
     for (i, k), value in saved.items():
@@ -140,17 +150,16 @@ DROPPED = dataclasses.replace(DENSE, discriminator="DENSE|16|LRELU, DROPOUT|0.5,
 def test_resumed_training_equals_uninterrupted(tmp_path: Path, settings: GANSettings) -> None:
     score = iter(range(100, 0, -1))
     whole, view = started(settings)
-    training.train(whole, view, QUICK, validate=lambda gan: next(score))
-    half, view = started(settings)
+    training.train(whole, view, watch=watch(lambda gan: next(score)))
     score = iter(range(100, 0, -1))
-    short = dataclasses.replace(QUICK, steps=10)
+    half, view = started(settings, dataclasses.replace(QUICK, steps=10))
     # The learning rate follows the whole run's length, so only the loop is cut short.
-    training.train(half, view, short, validate=lambda gan: next(score), folder=tmp_path)
+    training.train(half, view, watch=watch(lambda gan: next(score)), folder=tmp_path)
     again, view = started(settings, seed=1)
     last = checkpoint.newest(tmp_path)
     assert last is not None
     checkpoint.load(again, last)
-    training.train(again, view, QUICK, validate=lambda gan: next(score))
+    training.train(again, view, watch=watch(lambda gan: next(score)))
     assert_equal(weights(whole), weights(again))
     assert_equal(whole.best, again.best)
     assert again.best_score == whole.best_score
@@ -163,7 +172,7 @@ def test_same_seed_trains_the_same_and_leaves_the_global_generator(settings: GAN
         torch.manual_seed(int(time.time_ns()) % 2**31)
         before = torch.get_rng_state()
         state, view = started(settings)
-        training.train(state, view, QUICK)
+        training.train(state, view)
         assert torch.equal(before, torch.get_rng_state())
         runs.append(weights(state))
     assert_equal(*runs)
@@ -178,7 +187,7 @@ def test_best_validation_is_kept() -> None:
         kept.append({k: v.clone() for k, v in gan.generator.state_dict().items()})
         return next(scores)
 
-    gan, rows = training.train(state, view, QUICK, validate=validate)
+    gan, rows = training.train(state, view, watch=watch(validate))
     assert state.best_step == 10
     assert_equal(dict(gan.generator.state_dict()), kept[2])
     assert [row["validation"] for row in rows if "validation" in row] == [9.0, 3.0, 1.0, 2.0, 5.0]
@@ -186,7 +195,7 @@ def test_best_validation_is_kept() -> None:
 
 def test_history_is_written_line_by_line(tmp_path: Path) -> None:
     state, view = started()
-    _, rows = training.train(state, view, QUICK, folder=tmp_path)
+    _, rows = training.train(state, view, folder=tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert lines == rows
     assert [row["step"] for row in lines] == [5, 10, 15, 20]
@@ -195,7 +204,7 @@ def test_history_is_written_line_by_line(tmp_path: Path) -> None:
 def test_only_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
     how = dataclasses.replace(QUICK, checkpoint_every=4, keep=2)
     state, view = started(how=how)
-    training.train(state, view, how, folder=tmp_path)
+    training.train(state, view, folder=tmp_path)
     names = [p.name for p in sorted((tmp_path / "checkpoints").iterdir())]
     assert names == ["step-00000016.safetensors", "step-00000020.safetensors"]
 
@@ -205,7 +214,7 @@ def test_ctrl_c_stops_cleanly_with_a_checkpoint(tmp_path: Path) -> None:
     state, view = started(how=how)
     threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(training.TrainingStopped, match=r"stopped at step \d+"):
-        training.train(state, view, how, folder=tmp_path)
+        training.train(state, view, folder=tmp_path)
     last = checkpoint.newest(tmp_path)
     assert last is not None
     assert last.name == f"step-{state.step:08d}.safetensors"
@@ -221,12 +230,12 @@ def test_loss_that_is_not_finite_names_network_step_and_checkpoint(tmp_path: Pat
             next(state.gan.discriminator.parameters()).data.fill_(float("nan"))
 
     with pytest.raises(HepganError, match=r"discriminator's loss is nan at step 15.*step-00000010"):
-        training.train(state, view, how, folder=tmp_path, on_row=poison)
+        training.train(state, view, folder=tmp_path, on_row=poison)
 
 
 def test_saved_gan_generates_the_same(tmp_path: Path) -> None:
     state, view = started(NORMED, QUICK, {"step": "standardise"})
-    gan, _ = training.train(state, view, QUICK)
+    gan, _ = training.train(state, view)
     checkpoint.save_gan(gan, tmp_path, tree="events")
     again, tree = checkpoint.load_gan(tmp_path)
     assert tree == "events"
@@ -301,14 +310,13 @@ def test_networks_that_do_not_fit_the_events_are_refused(
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"steps": 0},
+        {"steps": -1},
         {"ema": 1.0},
-        {"learning_rate": (0.0, 1.0)},
         {"keep": 0},
         {"r1": -1.0},
-        {"betas": (0.5, 1.0)},
         {"decay": 0.0},
         {"validate_every": -1},
+        {"patience": 3, "validate_every": 0},
     ],
 )
 def test_wrong_training_settings_are_told(wrong: dict[str, Any]) -> None:
@@ -316,20 +324,173 @@ def test_wrong_training_settings_are_told(wrong: dict[str, Any]) -> None:
         dataclasses.replace(QUICK, **wrong)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"learning_rate": 0.0},
+        {"betas": (0.5, 1.0)},
+        {"momentum": 1.0},
+        {"epsilon": 0.0},
+        {"l2": -1.0},
+        {"dropout": (0.0, 1.0)},
+    ],
+)
+def test_wrong_network_settings_are_told(wrong: dict[str, Any]) -> None:
+    with pytest.raises(RunError, match=rf"^{next(iter(wrong))} = "):
+        dataclasses.replace(RATE, **wrong)
+
+
+PHASES = [
+    dataclasses.replace(QUICK, steps=8, generator=NetworkSettings(1e-3, dropout=(0.0, 0.5))),
+    dataclasses.replace(QUICK, steps=6, batch_size=64, decay=0.5, discriminator=NetworkSettings(1e-2, "sgd", momentum=0.9)),
+    dataclasses.replace(QUICK, steps=4, generator=NetworkSettings(1e-4, "rmsprop", l1=1e-3, l2=1e-3)),
+]  # fmt: skip
+
+
+def in_phases(phases: Sequence[TrainSettings]) -> tuple[State, View]:
+    state, view = started(how=phases[0])
+    state.phases = tuple(phases)
+    return state, view
+
+
+def test_phases_continue_the_weights_of_the_last() -> None:
+    """The same steps, phase by phase by hand."""
+    state, view = in_phases(PHASES)
+    _, rows = training.train(state, view)
+    assert state.step == 18
+    assert [row["phase"] for row in rows if row["step"] in (8, 14, 18)] == [0, 1, 2]
+    first, _ = started(how=PHASES[0])
+    training.train(first, view)
+    lone = dataclasses.replace(first, phases=tuple(PHASES[:2]))
+    enter(lone, 1, began=8)
+    assert_equal(weights(first), weights(lone))
+    training.train(lone, view)
+    lone.phases = tuple(PHASES)
+    enter(lone, 2, began=14)
+    training.train(lone, view)
+    assert_equal(weights(state), weights(lone))
+
+
+@pytest.mark.parametrize("step", [4, 8, 12, 14])
+def test_training_in_phases_resumes_bit_for_bit_in_any_phase(tmp_path: Path, step: int) -> None:
+    whole, view = in_phases([dataclasses.replace(p, checkpoint_every=4, keep=9) for p in PHASES])
+    training.train(whole, view, folder=tmp_path)
+    again, view = in_phases(PHASES)
+    checkpoint.load(again, tmp_path / "checkpoints" / f"step-{step:08d}.safetensors")
+    training.train(again, view)
+    assert_equal(weights(whole), weights(again))
+
+
+def test_a_phase_ends_when_its_patience_does() -> None:
+    scores = iter([9.0, 8.0, 8.5, 8.4, 7.0, 7.5, 7.6, 7.7])
+    patient = dataclasses.replace(QUICK, steps=100, patience=2)
+    state, view = in_phases([patient, patient])
+    _, rows = training.train(state, view, watch=watch(lambda gan: next(scores)))
+    assert [(r["step"], r.get("phase", 0)) for r in rows if "validation" in r] == [
+        (0, 0), (5, 0), (10, 0), (15, 0), (20, 1), (25, 1), (30, 1),
+    ]  # fmt: skip
+    assert state.best_step == 20
+
+
+@pytest.mark.parametrize(
+    ("how", "oracle"),
+    [
+        (NetworkSettings(0.1, "sgd"), lambda w: torch.optim.SGD(w, 0.1)),
+        (NetworkSettings(0.1, "sgd", momentum=0.9), lambda w: torch.optim.SGD(w, 0.1, 0.9)),
+        (NetworkSettings(0.1, "adam", (0.5, 0.9)), lambda w: torch.optim.Adam(w, 0.1, (0.5, 0.9))),
+        (NetworkSettings(0.1, "adagrad"), lambda w: torch.optim.Adagrad(w, 0.1, eps=1e-8)),
+        (NetworkSettings(0.1, "rmsprop"), lambda w: torch.optim.RMSprop(w, 0.1, 0.9)),
+        (NetworkSettings(0.1, "adadelta"), lambda w: torch.optim.Adadelta(w, 0.1, eps=1e-8)),
+        (NetworkSettings(0.1, "sgd", l2=0.05), lambda w: torch.optim.SGD(w, 0.1, weight_decay=0.1)),
+    ],
+    ids=["sgd", "momentum", "adam", "adagrad", "rmsprop", "adadelta", "l2"],
+)
+def test_optimizers_go_down_as_torch_s_own(how: NetworkSettings, oracle: Any) -> None:
+    mine, theirs = (torch.nn.Linear(3, 2, bias=False) for _ in range(2))
+    theirs.load_state_dict(mine.state_dict())
+    own, other = optimizer_of(mine, how), oracle(theirs.parameters())
+    for step in range(5):
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+        descend(mine, own, mine(x).square().mean(), how)
+        other.zero_grad()
+        theirs(x).square().mean().backward()
+        other.step()
+    torch.testing.assert_close(mine.weight, theirs.weight)
+
+
+def test_weight_penalties_are_those_of_the_loss_and_leave_biases_alone() -> None:
+    network = torch.nn.Linear(3, 2)
+    how = NetworkSettings(0.1, "sgd", l1=0.2, l2=0.3)
+    before, bias = network.weight.detach().clone(), network.bias.detach().clone()
+    descend(network, optimizer_of(network, how), 0.0 * network(torch.ones(1, 3)).sum(), how)
+    weights = before.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(
+        0.2 * weights.abs().sum() + 0.3 * weights.square().sum(), weights
+    )
+    torch.testing.assert_close(network.weight, before - 0.1 * gradient)
+    assert torch.equal(network.bias, bias)
+
+
+def test_a_gradient_is_cut_to_its_largest_norm() -> None:
+    network = torch.nn.Linear(3, 2)
+    how, before = NetworkSettings(1.0, "sgd", clip=0.5), torch.nn.Linear(3, 2)
+    before.load_state_dict(network.state_dict())
+    descend(network, optimizer_of(network, how), 1e6 * network(torch.ones(1, 3)).sum(), how)
+    moved = [a - b for a, b in zip(network.parameters(), before.parameters(), strict=True)]
+    assert sum(m.square().sum() for m in moved).sqrt().item() == pytest.approx(0.5, rel=1e-4)
+
+
+def test_dropout_drops_the_inputs_of_its_layer_in_training_alone() -> None:
+    state, _ = started(dataclasses.replace(DENSE, generator="DENSE|4000|LINEAR, DENSE|N|LINEAR"))
+    g, c = state.gan.generator, torch.empty(1, 0)
+    seen: list[torch.Tensor] = []
+    g.layers.layers[1].register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0]))
+    z = torch.ones(1, 3)
+    plain = g(z, c)
+    with dropping(g, (0.0, 0.25)):
+        g(z, c)
+        g.eval()
+        assert torch.equal(g(z, c), plain)
+        g.train()
+    assert torch.equal(g(z, c), plain)
+    kept = seen[1] != 0
+    assert kept.float().mean().item() == pytest.approx(0.75, abs=0.03)
+    torch.testing.assert_close(seen[1][kept], seen[0][kept] / 0.75)
+    with (
+        pytest.raises(RunError, match=r"dropout has 3 rates.*the network has 2 layers"),
+        dropping(g, (0.1, 0.1, 0.1)),
+    ):
+        pass
+
+
+def test_the_generator_s_test_loss_is_that_of_the_held_out_events_and_moves_nothing() -> None:
+    state, view = started(NORMED)
+    held_out = watch(lambda gan: 0.0).held_out
+    before = weights(state)
+    first, again = (training.test_loss(state, view, held_out) for _ in range(2))
+    assert first == again
+    assert_equal(before, weights(state))
+    g, d = state.gan.generator.eval(), state.gan.discriminator.eval()
+    z = torch.randn(100, 3, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        gap = d(held_out[0], held_out[1]) - d(g(z, held_out[1]), held_out[1])
+    assert first == pytest.approx(torch.nn.functional.softplus(gap).mean().item(), rel=1e-5)
+
+
 def test_divergence_between_rows_leaves_no_checkpoint_and_no_generator(tmp_path: Path) -> None:
     how = dataclasses.replace(
-        QUICK, steps=12, learning_rate=(1e30, 1e30), log_every=50, validate_every=0
+        QUICK, steps=12, generator=NetworkSettings(1e30), log_every=50, validate_every=0
     )
     state, view = started(how=how)
     with pytest.raises(HepganError, match=r"loss is (nan|inf|-inf) at step 1[02]"):
-        training.train(state, view, how, folder=tmp_path)
+        training.train(state, view, folder=tmp_path)
     assert checkpoint.newest(tmp_path) is None
 
 
 def test_short_training_has_a_last_row() -> None:
     how = dataclasses.replace(QUICK, steps=3, log_every=50, validate_every=0)
     state, view = started(how=how)
-    _, rows = training.train(state, view, how)
+    _, rows = training.train(state, view)
     assert [row["step"] for row in rows] == [3]
 
 

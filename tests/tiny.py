@@ -38,7 +38,8 @@ discriminator = "DENSE|16|LRELU, DENSE|1|LINEAR"
 [train]
 steps = 20
 batch_size = 64
-learning_rate = [1e-4, 1e-4]
+generator = {{ learning_rate = 1e-4 }}
+discriminator = {{ learning_rate = 1e-4 }}
 r1 = 1.0
 r2 = 1.0
 log_every = 5

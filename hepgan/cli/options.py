@@ -25,7 +25,7 @@ DEVICE = click.option(
 )
 
 TRAINING = together(
-    click.argument("source", metavar="RUN"),
+    click.argument("source", metavar="[RUN]", required=False),
     click.option(
         "-o", "--output", type=click.Path(path_type=Path), help="Run folder. [default: runs/RUN]"
     ),
@@ -33,6 +33,12 @@ TRAINING = together(
     DEVICE,
     click.option(
         "--set", "settings", multiple=True, metavar="KEY=VALUE", help="train.steps=2000, say."
+    ),
+    click.option("--tmva", metavar="OPTIONS", help="TMVA's option string instead of RUN."),
+    click.option("--files", multiple=True, metavar="FILE.root", help="With --tmva: the events."),
+    click.option("--tree", help="With --tmva: the tree, where a file has several."),
+    click.option(
+        "--variables", multiple=True, metavar="NAME", help="With --tmva: image, x{0..783}, say."
     ),
     click.option("--resume", is_flag=True, help="Go on from the folder's last checkpoint."),
 )

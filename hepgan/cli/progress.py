@@ -15,10 +15,10 @@ QUIET_SECONDS = 10.0
 
 
 @contextmanager
-def progress() -> Iterator[Tick]:
-    """A progress bar on a terminal, else a line now and then."""
-    if not sys.stderr.isatty():
-        yield _lines()
+def progress(*, verbose: bool = False) -> Iterator[Tick]:
+    """A progress bar on a terminal, else a line now and then; ``verbose``: a line each time."""
+    if verbose or not sys.stderr.isatty():
+        yield _lines(0.0 if verbose else QUIET_SECONDS)
         return
     from rich.console import Console
     from rich.progress import (
@@ -48,12 +48,12 @@ def progress() -> Iterator[Tick]:
             shown.update(task, completed=1.0)
 
 
-def _lines() -> Tick:
+def _lines(quiet: float) -> Tick:
     said: dict[str, float] = {}
 
     def tick(text: str, share: float, remark: str) -> None:
         now = time.monotonic()
-        if now - said.get(text, 0.0) >= QUIET_SECONDS or share >= 1:
+        if now - said.get(text, 0.0) >= quiet or share >= 1:
             click.echo(f"{text} {share:4.0%} {remark}".rstrip(), err=True)
             said[text] = now
 

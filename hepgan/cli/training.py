@@ -1,8 +1,10 @@
 """``hepgan run`` and ``hepgan train``."""
 
+import logging
+import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -11,44 +13,98 @@ from hepgan.cli.progress import progress
 from hepgan.errors import RunError
 
 
+class Chosen(NamedTuple):
+    """What the options of ``run`` and ``train`` come to."""
+
+    run: Any
+    folder: Path
+    device: Any
+    verbose: bool
+
+
 @click.command()
 @TRAINING
-def run(source: str, output: Path | None, resume: bool, **options: Any) -> None:
+def run(resume: bool, **options: Any) -> None:
     """Train, generate, compare with unseen events, report.
 
     RUN is a preset (see `hepgan presets`) or a run file.
     """
     from hepgan import run as library
 
-    chosen, folder, device = _chosen(source, output, **options)
-    with progress() as tick:
-        verdict = library.run(chosen, folder, device=device, resume=resume, tick=tick)
+    chosen = _chosen(**options)
+    with progress(verbose=chosen.verbose) as tick:
+        verdict = library.run(
+            chosen.run, chosen.folder, device=chosen.device, resume=resume, tick=tick
+        )
     click.echo(verdict.sentence)
-    click.echo(f"report: {folder / 'report.html'}")
+    click.echo(f"report: {chosen.folder / 'report.html'}")
 
 
 @click.command()
 @TRAINING
-def train(source: str, output: Path | None, resume: bool, **options: Any) -> None:
+def train(resume: bool, **options: Any) -> None:
     """Train only: leaves the generator in the run folder."""
     from hepgan import run as library
 
-    chosen, folder, device = _chosen(source, output, **options)
-    with progress() as tick:
-        library.train(chosen, folder, device=device, resume=resume, tick=tick)
-    click.echo(f"trained: {folder}")
+    chosen = _chosen(**options)
+    with progress(verbose=chosen.verbose) as tick:
+        library.train(chosen.run, chosen.folder, device=chosen.device, resume=resume, tick=tick)
+    if os.environ.get("RANK", "0") == "0":  # several processes, one line
+        click.echo(f"trained: {chosen.folder}")
 
 
 def _chosen(
-    source: str, output: Path | None, *, seed: int | None, device: str, settings: tuple[str, ...]
-) -> tuple[Any, Path, Any]:
+    *,
+    source: str | None,
+    output: Path | None,
+    seed: int | None,
+    device: str,
+    settings: tuple[str, ...],
+    tmva: str | None,
+    files: tuple[str, ...],
+    tree: str | None,
+    variables: tuple[str, ...],
+) -> Chosen:
+    """The run that is meant, its folder and device."""
     from hepgan import run as library
 
     overrides = dict(_setting(text) for text in settings)
     if seed is not None:
         overrides["seed"] = seed
-    chosen = library.load(source, overrides)
-    return chosen, output or Path("runs") / Path(source).stem, library.device_of(device)
+    if tmva is not None:
+        return _booked(tmva, source, output, device, overrides, files, tree, variables)
+    if source is None:
+        raise RunError("name a preset (see hepgan presets), a run file, or give --tmva OPTIONS")
+    if files or tree or variables:
+        raise RunError("--files, --tree and --variables go with --tmva; write --set data.files=…")
+    folder = output or Path("runs") / Path(source).stem
+    return Chosen(library.load(source, overrides), folder, library.device_of(device), verbose=False)
+
+
+def _booked(
+    options: str,
+    source: str | None,
+    output: Path | None,
+    device: str,
+    overrides: dict[str, Any],
+    files: tuple[str, ...],
+    tree: str | None,
+    variables: tuple[str, ...],
+) -> Chosen:
+    from hepgan import run as library
+    from hepgan.tmva import book, help_text
+
+    if source is not None:
+        raise RunError(f"'{source}' and --tmva are both given; give one of them")
+    if not files:
+        raise RunError("--tmva needs --files FILE.root")
+    booking = book(options, files, tree=tree, variables=variables)
+    logging.getLogger("hepgan").setLevel(booking.level)
+    if booking.help:
+        click.echo(help_text())
+    chosen = library.replaced(booking.run, overrides)
+    where = library.device_of(booking.device if device == "auto" else device)
+    return Chosen(chosen, output or Path("runs") / "tmva", where, booking.verbose)
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -46,11 +46,37 @@ def branches_of(name: str, field: Field) -> tuple[str, ...]:
 
 
 def names_in(tree: Any) -> list[str]:
-    """All names by which a branch of ``tree`` can be asked for."""
-    short: list[str] = tree.keys(recursive=True)
-    return (
-        short if is_rntuple(tree) else [*short, *(n.rpartition("/")[2] for n in short if "/" in n)]
-    )
+    """All names by which a branch of ``tree``, or ``branch.leaf`` where it has several, can be asked for."""
+    names: list[str] = tree.keys(recursive=True)
+    if is_rntuple(tree):
+        return names
+    leaves = [leaf for branch in tree.values(recursive=True) for leaf in leaves_of(branch)]
+    return [*names, *(n.rpartition("/")[2] for n in names if "/" in n), *leaves]
+
+
+def leaves_of(branch: Any) -> list[str]:
+    """``branch.leaf`` for each leaf of a TTree's branch that has several."""
+    leaves = branch.member("fLeaves")
+    return [f"{branch.name}.{leaf.member('fName')}" for leaf in leaves] if len(leaves) > 1 else []
+
+
+def branch_and_leaf(tree: Any, name: str) -> tuple[str, str]:
+    """The TTree's branch of ``name`` and which of its several leaves it means; empty for a branch of one."""
+    if "." not in name or name in tree:
+        return name, ""
+    branch, _, leaf = name.rpartition(".")
+    return branch, leaf
+
+
+def part_of(record: Any, name: str) -> Any:
+    """``record[name]``, or member by member where ``name`` is ``field.member`` of an RNTuple."""
+    for part in _members(record, name):
+        record = record[part]
+    return record
+
+
+def _members(record: Any, name: str) -> list[str]:
+    return [name] if name in record.fields else name.split(".")
 
 
 def is_rntuple(tree: Any) -> bool:
@@ -66,10 +92,19 @@ def describe(tree: Any, name: str, path: str) -> Branch:
     """
     with reading(path):
         if is_rntuple(tree):
-            kind = tree.to_akform(filter_name=name)[0].content(name).type
+            form = tree.to_akform(filter_name=name)[0]
+            for part in _members(form, name):
+                form = form.content(part)
+            kind, found = form.type, _of_type(form.type)
         else:
-            kind = tree[name].interpretation
-    found = _of_type(kind) if is_rntuple(tree) else _of_interpretation(kind)
+            branch, leaf = branch_and_leaf(tree, name)
+            if _misread(tree[branch]):
+                raise DataError(
+                    f"branch '{name}' of '{path}' is an array of Float16_t or Double32_t with a range, which uproot "
+                    "cannot read; write it as float"
+                )
+            kind = tree[branch].interpretation
+            found = _of_interpretation(kind, leaf)
     if found is None:
         raise DataError(
             f"branch '{name}' of '{path}' holds {kind}, which is neither a number nor an array of numbers; "
@@ -78,20 +113,35 @@ def describe(tree: Any, name: str, path: str) -> Branch:
     return found
 
 
-def _of_interpretation(kind: Any) -> Branch | None:
-    if isinstance(kind, uproot.AsDtype) and kind.to_dtype.names is None:
-        base, shape = kind.to_dtype.subdtype or (kind.to_dtype, ())
-        return Branch(base.newbyteorder("="), tuple(shape), jagged=False)
+def _of_interpretation(kind: Any, leaf: str = "") -> Branch | None:
     if isinstance(kind, uproot.AsJagged):
         inner = _of_interpretation(kind.content)
         return inner and inner._replace(jagged=True)
-    return None
+    if not isinstance(kind, (uproot.AsDtype, uproot.AsFloat16, uproot.AsDouble32)):
+        return None
+    found = kind.to_dtype[leaf] if leaf else kind.to_dtype
+    base, shape = found.subdtype or (found, ())
+    return (
+        None if base.names else Branch(base.newbyteorder("="), tuple(map(int, shape)), jagged=False)
+    )
+
+
+def _misread(branch: Any) -> bool:
+    """Whether it is an array of truncated numbers (``Float16_t``, ``Double32_t`` with a range), which uproot gets wrong."""
+    return any(
+        leaf.classname == "TLeafF16"
+        or (leaf.classname == "TLeafD32" and "/d[" in leaf.member("fTitle"))
+        for leaf in branch.member("fLeaves")
+        if leaf.member("fLen") > 1 or leaf.member("fLeafCount") is not None
+    )
 
 
 def _of_type(kind: Any) -> Branch | None:
     shape: list[int] = []
     jagged = False
     while not isinstance(kind, ak.types.NumpyType):
+        if "__array__" in kind.parameters:
+            return None  # text
         if isinstance(kind, ak.types.ListType) and not jagged and not shape:
             jagged = True
         elif isinstance(kind, ak.types.RegularType):

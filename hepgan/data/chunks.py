@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,11 +9,14 @@ from typing import Any, NamedTuple
 import awkward as ak
 import numpy as np
 
+from hepgan.data.borders import edges_of
 from hepgan.data.branches import (
+    branch_and_leaf,
     branches_of,
     describe,
     is_rntuple,
     names_in,
+    part_of,
     require,
     resolve_schema,
 )
@@ -23,8 +25,6 @@ from hepgan.data.files import Source, find_tree, is_url, opened, reading
 from hepgan.data.schema import Field, Schema
 from hepgan.data.select import Selection
 from hepgan.errors import DataError
-
-UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
 class Chunk(NamedTuple):
@@ -125,7 +125,10 @@ def chunks_of(
         left = tree.entries if stop is None else stop
         # With a selection, nobody knows how many entries `stop` events are.
         last = tree.entries if wanted.select else min(left, tree.entries)
-        for start, end in itertools.pairwise(_edges(tree, step, last)):
+        edges = [0, last]
+        if step is not None:
+            edges = edges_of(tree.tree, tree.schema, tree.path, step, last)
+        for start, end in itertools.pairwise(edges):
             if left == 0:
                 return
             chunk = _first(chunk_at(tree, start, end), left)
@@ -133,12 +136,23 @@ def chunks_of(
             yield chunk
 
 
-def spans_of(
-    source: Source, schema: Schema, *, step: int | str, seen: dict[str, Schema]
-) -> list[tuple[int, int]]:
+def spans_of(tree: OpenTree, step: int | str) -> list[tuple[int, int]]:
     """First and last entry (exclusive) of the chunks of one tree."""
-    with opened_tree(source, Wanted(schema), seen) as tree:
-        return list(itertools.pairwise(_edges(tree, step, tree.entries)))
+    edges = edges_of(tree.tree, tree.schema, tree.path, step, tree.entries)
+    return list(itertools.pairwise(edges))
+
+
+def selected(tree: OpenTree, start: int, stop: int) -> np.ndarray[Any, Any]:
+    """``int64[E]``, the entries from ``start`` to ``stop`` that the selection keeps; reads only what it needs.
+
+    Raises:
+        DataError: as ``chunk_at``.
+    """
+    entries = np.arange(start, stop)
+    if tree.wanted.select is None:
+        return entries
+    arrays = _arrays(tree, tree.wanted.select.names, start, stop)
+    return np.asarray(entries[tree.wanted.select(arrays, tree.path).astype(bool)])
 
 
 def _first(chunk: Chunk, number: int) -> Chunk:
@@ -151,51 +165,6 @@ def _stamp(path: str) -> tuple[int, int]:
     with reading(path):
         status = Path(path).stat()
     return (status.st_size, status.st_mtime_ns)
-
-
-def _edges(tree: OpenTree, step: int | str | None, last: int) -> list[int]:
-    """Where chunks start and end: at the borders of baskets (clusters) common to all branches."""
-    if step is None:
-        return [0, last]
-    size = step if isinstance(step, int) else max(1, int(_bytes(step) / _row_bytes(tree.schema)))
-    with reading(tree.path):
-        borders = _borders(tree.tree, tree.schema, last)
-    edges = [0]
-    for before, border in itertools.pairwise([*borders, last]):
-        if border > edges[-1] + size and before > edges[-1]:
-            edges.append(before)
-        # Branches without common borders, or one huge cluster of a TTree: memory is bounded at the cost
-        # of unpacking the baskets at the cuts twice. Clusters of an RNTuple cannot be read in part.
-        while not is_rntuple(tree.tree) and border > edges[-1] + 2 * size:
-            edges.append(edges[-1] + size)
-    return [*edges, last]
-
-
-def _borders(tree: Any, schema: Schema, last: int) -> list[int]:
-    if is_rntuple(tree):
-        found = [int(cluster.num_first_entry) for cluster in tree.ntuple.cluster_summaries]
-    else:
-        found = sorted(
-            set.intersection(
-                *(
-                    set(map(int, tree[name].entry_offsets))
-                    for field_name, field in schema.all.items()
-                    for name in branches_of(field_name, field)
-                )
-            )
-        )
-    return [0, *(border for border in found if 0 < border < last)]
-
-
-def _row_bytes(schema: Schema) -> int:
-    return sum(field.size * np.dtype(field.dtype).itemsize for field in schema.all.values())
-
-
-def _bytes(size: str) -> float:
-    match = re.fullmatch(r"([0-9.]+)\s*([KMG]?i?B?)", size.strip(), flags=re.IGNORECASE)
-    if match is None or match[2].upper() not in UNITS:
-        raise DataError(f"step '{size}' is not a size; write it like '50 MB'")
-    return float(match[1]) * UNITS[match[2].upper()]
 
 
 def chunk_at(tree: OpenTree, start: int, stop: int) -> Chunk:
@@ -244,12 +213,15 @@ def _arrays(tree: OpenTree, names: Sequence[str], start: int, stop: int) -> dict
         options = {"entry_start": start, "entry_stop": stop}
         if jagged:
             lists = tree.tree.arrays(jagged, library="ak", **options)
-            found |= {name: lists[name] for name in jagged}
+            found |= {name: part_of(lists, name) for name in jagged}
         if fixed and is_rntuple(tree.tree):
             flat = tree.tree.arrays(fixed, library="ak", **options)
-            found |= {name: ak.to_numpy(flat[name]) for name in fixed}
+            found |= {name: ak.to_numpy(part_of(flat, name)) for name in fixed}
         elif fixed:
-            found |= tree.tree.arrays(fixed, library="np", **options)
+            places = {name: branch_and_leaf(tree.tree, name) for name in fixed}
+            branches = list(dict.fromkeys(branch for branch, _ in places.values()))
+            flat = tree.tree.arrays(branches, library="np", **options)
+            found |= {n: flat[b][leaf] if leaf else flat[b] for n, (b, leaf) in places.items()}
     for name, array in found.items():
         if len(array) != stop - start:
             raise DataError(

@@ -10,9 +10,7 @@
 """
 
 import dataclasses
-import inspect
-import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import awkward as ak
@@ -21,34 +19,14 @@ import numpy.typing as npt
 import torch
 from torch import Generator, Tensor
 
-from hepgan.data.copula import Copula, Marginals, Whiten
-from hepgan.data.layers import LayerSums
+from hepgan.data.fitting import fit_steps, sample_of, through
+from hepgan.data.packing import converted, pack_step, unpack_step
 from hepgan.data.schema import Schema
-from hepgan.data.steps import (
-    Columns,
-    ConditionScale,
-    Dequantise,
-    Log,
-    Logit,
-    Scale,
-    Standardise,
-    Step,
-)
-from hepgan.errors import CheckpointError, DataError, RunError, did_you_mean
-from hepgan.tables import value_of
+from hepgan.data.steps import Columns, ConditionScale, Step
+from hepgan.errors import CheckpointError, DataError, RunError
 
-STEPS: dict[str, type] = {
-    "scale": Scale,
-    "standardise": Standardise,
-    "dequantise": Dequantise,
-    "log": Log,
-    "logit": Logit,
-    "layer_sums": LayerSums,
-    "marginals": Marginals,
-    "whiten": Whiten,
-    "copula": Copula,
-}
-"""The steps by their names in a run file."""
+BLOCK = 2**19
+"""Values that are encoded or decoded together."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,19 +68,47 @@ class Encoding:
             RunError: an unknown step or setting, or a condition without a scale.
             DataError: events that a step cannot take, or conditions outside their range.
         """
-        _same_names(schema, settings)
-        columns = _columns(schema, settings.conditions)
+        columns = _columns(schema, settings)
         noise = Generator().manual_seed(seed)
-        c = _conditions(events, settings.conditions)
-        x = _flatten(events, schema)
-        steps: list[Step] = []
-        for i, table in enumerate(settings.steps):
-            step = _fit_step(table, x, c, columns, noise, where=f"encoding.steps[{i}]")
-            # As they are saved, so that a loaded encoding is the same to the last bit.
-            step = _converted(step, torch.float32)
-            x = step.encode(x, c, noise)
-            steps.append(step)
-        return cls(schema, settings.conditions, tuple(steps), x.shape[1])
+        x, c = _tensors(events, schema, settings.conditions)
+        steps, features = fit_steps(settings.steps, x, c, columns, noise)
+        return cls(schema, settings.conditions, steps, features)
+
+    @classmethod
+    def fit_stream(
+        cls,
+        chunks: Callable[[], Iterable[ak.Array]],
+        schema: Schema,
+        settings: EncodingSettings,
+        *,
+        seed: int,
+        sample: int = 50_000,
+    ) -> "Encoding":
+        """Fits to events that do not fit in memory.
+
+        Ranges, means, widths and constant columns are those of all events, at one more pass over the chunks each; what
+        needs ranks or covariances is fitted to ``sample`` events, drawn evenly from all.
+
+        Args:
+            chunks: Starts a pass over the events, e.g. ``lambda: split_chunks(files, schema, shares, "train")``.
+            schema: What an event is.
+            settings: As in ``fit``.
+            seed: For the sample and for steps that spread discrete values.
+            sample: How many events are held in memory.
+
+        Raises:
+            RunError: as ``fit``.
+            DataError: as ``fit``, or there is no event.
+        """
+        columns = _columns(schema, settings)
+        noise = Generator().manual_seed(seed)
+
+        def pieces() -> Iterator[tuple[Tensor, Tensor]]:
+            return (_tensors(events, schema, settings.conditions) for events in chunks())
+
+        x, c = sample_of(pieces(), sample, noise)
+        steps, features = fit_steps(settings.steps, x, c, columns, noise, pieces=pieces)
+        return cls(schema, settings.conditions, steps, features)
 
     @property
     def conditions(self) -> int:
@@ -113,14 +119,16 @@ class Encoding:
         """``x[E, F]`` and ``c[E, C]`` of events, float32. The seed is for steps that spread discrete values.
 
         Raises:
-            DataError: a condition outside its range.
+            DataError: a condition outside its range, or an event that a step cannot take.
         """
         noise = Generator().manual_seed(seed)
-        x = _flatten(events, self.schema)
         c = _conditions(events, self.scales)
-        for step in self.steps:
-            x = step.encode(x, c, noise)
-        return x.float(), c.float()
+        values = _values(events, self.schema)
+        x = torch.empty(len(events), self.features)
+        for start in range(0, len(events), rows := _rows(self.features)):
+            part = slice(start, start + rows)
+            x[part] = through(self.steps, _flatten(values, part), c[part], noise, first=start)
+        return x, c.float()
 
     def encode_conditions(self, values: Mapping[str, npt.ArrayLike]) -> Tensor:
         """``c[E, C]`` of condition values ``[E]`` in the schema's units, float32.
@@ -134,33 +142,35 @@ class Encoding:
         """Each field's values ``[B, *shape]``, on the device and differentiable where the steps are."""
         for step in reversed(self.steps):
             x = step.decode(x, c)
-        columns = _columns(self.schema, self.scales).fields
+        places = _slices({name: field.size for name, field in self.schema.fields.items()})
         return {
             name: x[:, place].reshape(-1, *self.schema.fields[name].shape)
-            for name, place in columns.items()
+            for name, place in places.items()
         }
 
     def decode(self, x: Tensor, c: Tensor) -> ak.Array:
         """Events of ``x[E, F]``, ``c[E, C]``: the schema's fields and conditions, with the types of the file they come from."""
-        with torch.no_grad():
-            found = self.decode_tensors(x, c) | self.decode_conditions(c)
         fields = self.schema.all
-        return ak.zip(
-            {
-                name: typed(values.cpu().numpy(), fields[name].dtype)
-                for name, values in found.items()
-            },
-            depth_limit=1,
-        )
+        found = {
+            name: np.empty((len(x), *field.shape), field.dtype or "float32")
+            for name, field in fields.items()
+        }
+        with torch.no_grad():
+            for start in range(0, len(x), rows := _rows(self.features)):
+                part = slice(start, start + rows)
+                made = self.decode_tensors(x[part], c[part]) | self.decode_conditions(c[part])
+                for name, values in made.items():
+                    found[name][part] = typed(values.cpu().numpy(), fields[name].dtype)
+        return ak.zip({n: ak.from_numpy(v) for n, v in found.items()}, depth_limit=1)
 
     def decode_conditions(self, c: Tensor) -> dict[str, Tensor]:
         """Each condition's values ``[B]``, in the schema's units."""
-        places = _columns(self.schema, self.scales).conditions
+        places = _slices({name: scale.columns for name, scale in self.scales.items()})
         return {name: self.scales[name].decode(c[:, place]) for name, place in places.items()}
 
     def to(self, device: torch.device | str) -> "Encoding":
         """The same encoding with its constants on ``device``."""
-        return dataclasses.replace(self, steps=tuple(_converted(s, device) for s in self.steps))
+        return dataclasses.replace(self, steps=tuple(converted(s, device) for s in self.steps))
 
     def pack(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What ``unpack`` takes: a table for JSON and the tensors that it names."""
@@ -168,7 +178,9 @@ class Encoding:
         table = {
             "features": self.features,
             "conditions": {name: dataclasses.asdict(s) for name, s in self.scales.items()},
-            "steps": [_pack(step, f"encoding.{i}", tensors) for i, step in enumerate(self.steps)],
+            "steps": [
+                pack_step(step, f"encoding.{i}", tensors) for i, step in enumerate(self.steps)
+            ],
         }
         return table, tensors
 
@@ -186,7 +198,7 @@ class Encoding:
                 name: ConditionScale(tuple(scale["range"]), scale["scale"])
                 for name, scale in table["conditions"].items()
             }
-            steps = tuple(_unpack(step, tensors) for step in table["steps"])
+            steps = tuple(unpack_step(step, tensors) for step in table["steps"])
             return cls(schema, scales, steps, int(table["features"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"the saved encoding is damaged: {error!r}") from error
@@ -202,11 +214,12 @@ def typed(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
     return found
 
 
-def _columns(schema: Schema, scales: Mapping[str, ConditionScale]) -> Columns:
+def _columns(schema: Schema, settings: EncodingSettings) -> Columns:
+    _same_names(schema, settings)
     fields = _slices({name: field.size for name, field in schema.fields.items()})
-    conditions = _slices({name: scale.columns for name, scale in scales.items()})
+    conditions = _slices({name: scale.columns for name, scale in settings.conditions.items()})
     units = {name: field.unit for name, field in schema.all.items()}
-    return Columns(fields, units, conditions, scales)
+    return Columns(fields, units, conditions, settings.conditions)
 
 
 def _slices(sizes: Mapping[str, int]) -> dict[str, slice]:
@@ -229,13 +242,26 @@ def _same_names(schema: Schema, settings: EncodingSettings) -> None:
             raise RunError(f"[encoding.conditions.{name}] is no condition of the schema")
 
 
-def _flatten(events: ak.Array, schema: Schema) -> Tensor:
-    """``[E, F]`` in float64: fields flattened row-major, in the schema's order."""
-    parts = [
-        np.asarray(ak.to_numpy(events[name]), dtype=np.float64).reshape(len(events), -1)
-        for name in schema.fields
-    ]
-    return torch.from_numpy(np.concatenate(parts, axis=1))
+def _rows(features: int) -> int:
+    """Events that are encoded together: few enough for the processor's cache, enough to be worth a call."""
+    return max(64, BLOCK // features)
+
+
+def _values(events: ak.Array, schema: Schema) -> list[npt.NDArray[Any]]:
+    """The fields' values ``[E, n]``, row-major, in the schema's order and their own types."""
+    return [ak.to_numpy(events[name]).reshape(len(events), -1) for name in schema.fields]
+
+
+def _flatten(values: Sequence[npt.NDArray[Any]], part: slice) -> Tensor:
+    """``[E, F]`` in float64: a part of the events."""
+    return torch.from_numpy(np.concatenate([v[part] for v in values], axis=1, dtype=np.float64))
+
+
+def _tensors(
+    events: ak.Array, schema: Schema, scales: Mapping[str, ConditionScale]
+) -> tuple[Tensor, Tensor]:
+    """``x[E, F]`` and ``c[E, C]`` in float64, before any step."""
+    return _flatten(_values(events, schema), slice(None)), _conditions(events, scales)
 
 
 def _conditions(
@@ -275,82 +301,3 @@ def check_condition(name: str, values: Tensor, scale: ConditionScale) -> None:
         raise DataError(
             f"{name} = {values[outside][0].item():g} {kind} of {low:g} to {high:g}, the range that this GAN is made for"
         )
-
-
-def _fit_step(
-    table: Mapping[str, Any],
-    x: Tensor,
-    c: Tensor,
-    columns: Columns,
-    noise: Generator,
-    *,
-    where: str,
-) -> Step:
-    name = str(table.get("step"))
-    if name not in STEPS:
-        known = ", ".join(STEPS)
-        raise RunError(
-            f"{where}: unknown step '{name}'{did_you_mean(name, STEPS)} (known: {known})"
-        )
-    fit = typing.cast(Any, STEPS[name]).fit
-    hints = typing.get_type_hints(fit)
-    options = {
-        key: parameter
-        for key, parameter in inspect.signature(fit).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    settings = {key: value for key, value in table.items() if key != "step"}
-    for key in settings:
-        if key not in options:
-            known = ", ".join(options) or "nothing"
-            raise RunError(f"{where}: the step '{name}' has no setting '{key}'; it takes {known}")
-    for key, parameter in options.items():
-        if parameter.default is inspect.Parameter.empty and key not in settings:
-            raise RunError(f"{where}: the step '{name}' needs the setting '{key}'")
-    values = {key: value_of(hints[key], value, f"{where}.{key}") for key, value in settings.items()}
-    return typing.cast(Step, fit(x, c, columns, noise, **values))
-
-
-def _converted(record: Any, to: torch.device | str | torch.dtype) -> Any:
-    """A step with its tensors on another device, or its floating-point tensors of another type."""
-    changes = {}
-    for field in dataclasses.fields(record):
-        value = getattr(record, field.name)
-        if isinstance(value, Tensor):
-            plain = isinstance(to, torch.dtype) and not value.is_floating_point()
-            changes[field.name] = value if plain else value.to(to)
-        elif dataclasses.is_dataclass(value):
-            changes[field.name] = _converted(value, to)
-    return dataclasses.replace(record, **changes)
-
-
-def _pack(record: Any, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    names = {cls: name for name, cls in STEPS.items()}
-    table: dict[str, Any] = {"step": names[type(record)]}
-    for field in dataclasses.fields(record):
-        value, place = getattr(record, field.name), f"{prefix}.{field.name}"
-        if isinstance(value, Tensor):
-            tensors[place] = value
-            table[field.name] = {"tensor": place}
-        elif type(value) in names:
-            table[field.name] = _pack(value, place, tensors)
-        elif isinstance(value, ConditionScale):
-            table[field.name] = {"range": list(value.range), "scale": value.scale}
-        else:
-            table[field.name] = value
-    return table
-
-
-def _unpack(table: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
-    cls = STEPS[table["step"]]
-    hints = typing.get_type_hints(cls)
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(cls):
-        value = table[field.name]
-        if isinstance(value, Mapping) and "tensor" in value:
-            values[field.name] = tensors[value["tensor"]]
-        elif isinstance(value, Mapping) and "step" in value:
-            values[field.name] = _unpack(value, tensors)
-        else:
-            values[field.name] = value_of(hints[field.name], value, field.name)
-    return cls(**values)

@@ -38,6 +38,7 @@ BROKEN = (
     RuntimeError,
     StopIteration,
     TypeError,
+    UnboundLocalError,
     ValueError,
     struct.error,
     zlib.error,

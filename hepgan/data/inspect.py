@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import awkward as ak
 import numpy as np
 
-from hepgan.data.branches import Branch, describe, is_rntuple
+from hepgan.data.branches import Branch, branch_and_leaf, describe, is_rntuple, leaves_of, part_of
 from hepgan.data.files import Source, find_tree, opened, reading, sources, trees
 from hepgan.errors import DataError
 
@@ -60,17 +60,18 @@ def inspect(
 def _tree(tree: Any, name: str, path: str, entries: int) -> TreeSummary:
     with reading(path):
         number = int(tree.num_entries)
-        branches = [branch for branch in tree.keys(recursive=True) if _is_leaf(tree, branch)]
+        branches = [n for name in tree.keys(recursive=True) for n in _leaves(tree, name)]
     seen = min(number, entries)
     found = tuple(_branch(tree, branch, path, seen) for branch in branches)
     return TreeSummary(name, "RNTuple" if is_rntuple(tree) else "TTree", number, seen, found)
 
 
-def _is_leaf(tree: Any, branch: str) -> bool:
+def _leaves(tree: Any, branch: str) -> list[str]:
+    """The names by which the numbers of a branch are read; none where branches of their own hold them."""
     if is_rntuple(tree):
         # An array's element is a field of its own, called _0.
-        return "._0" not in branch and not branch.startswith("_0")
-    return not tree[branch].branches
+        return [] if "._0" in branch or branch.startswith("_0") else [branch]
+    return [] if tree[branch].branches else leaves_of(tree[branch]) or [branch]
 
 
 def _branch(tree: Any, name: str, path: str, seen: int) -> BranchSummary:
@@ -81,7 +82,8 @@ def _branch(tree: Any, name: str, path: str, seen: int) -> BranchSummary:
     if seen == 0:
         return BranchSummary(name, kind)
     with reading(path):
-        array = tree.arrays([name], entry_stop=seen, library="ak")[name]
+        branch, _ = (name, "") if is_rntuple(tree) else branch_and_leaf(tree, name)
+        array = part_of(tree.arrays([branch], entry_stop=seen, library="ak"), name)
     longest = int(ak.max(ak.num(array, axis=1))) if kind.jagged else 0
     values = ak.to_numpy(ak.flatten(array, axis=None))
     good = np.isfinite(values)

@@ -66,7 +66,7 @@ class LayerSums:
         hottest = tuple(int(x[:, a:b].mean(0).argmax()) for a, b in layers)
         step = cls(
             layers, int(means.argmax()), hottest, place.start, columns.scales[incident],
-            _unit(incident, columns), slack, threshold,
+            unit_of("layer_sums", incident, columns), slack, threshold,
         )  # fmt: skip
         step._check(x, c)
         return step
@@ -140,7 +140,7 @@ def _cut(cells: Tensor, threshold: float) -> Tensor:
     return torch.where(cells > threshold, cells, torch.zeros_like(cells))
 
 
-def _unit(incident: str, columns: Columns) -> float:
+def unit_of(step: str, incident: str, columns: Columns) -> float:
     """The incident energy's unit in the layers' unit.
 
     Raises:
@@ -152,6 +152,6 @@ def _unit(incident: str, columns: Columns) -> float:
         found = ", ".join(f"'{columns.units[n]}' ({n})" for n in [incident, *columns.fields])
         known = ", ".join(ENERGY_UNITS)
         raise RunError(
-            f"layer_sums needs units of energy in the schema ({known}), one for all layers, but has {found}"
+            f"{step} needs units of energy in the schema ({known}), one for all layers, but has {found}"
         )
     return ENERGY_UNITS[columns.units[incident]] / ENERGY_UNITS[of_layers.pop()]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from hepgan.data.splits import event_bits, read_splits, split, splitmix64
+from hepgan.data.splits import event_bits, read_splits, split, split_chunks, splitmix64
 from hepgan.data.stream import StreamingLoader, epoch_generator
 from hepgan.errors import CheckpointError, DataError
 
@@ -19,6 +19,7 @@ __all__ = [
     "event_bits",
     "read_splits",
     "split",
+    "split_chunks",
     "splitmix64",
 ]
 
@@ -90,10 +91,14 @@ class UnsupervisedLoader:
 
     def _order(self) -> Tensor:
         # Drawn on the CPU, so that every device sees the same order.
-        events = len(self.tensors[0])
+        events, width = len(self.tensors[0]), self.batch_size
         order = torch.randperm(events, generator=epoch_generator(self.seed, self.epoch))
+        # Each process takes its part of every batch of all, so that together they see what one process would.
         share = events // self.world
-        return order[self.rank * share : (self.rank + 1) * share].to(self.tensors[0].device)
+        whole = share // width * width
+        parts = order[: whole * self.world].reshape(-1, self.world, width)[:, self.rank].flatten()
+        rest = order[whole * self.world :][self.rank * (share - whole) :][: share - whole]
+        return torch.cat([parts, rest]).to(self.tensors[0].device)
 
     def state_dict(self) -> dict[str, int]:
         """Where the loader is; it continues there after ``load_state_dict``."""

@@ -5,7 +5,7 @@ for the way back, ``inspect`` for a look.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import awkward as ak
@@ -65,7 +65,7 @@ def read(
     Raises:
         DataError: a file, tree or branch is missing, does not fit the schema, or holds NaN, infinity or too large integers.
     """
-    wanted = _wanted(schema, select, weight, check)
+    wanted = wanted_of(schema, select, weight, check=check)
     seen: dict[str, Schema] = {}
     skipped: dict[str, str] = {}
     parts: dict[str, list[ak.Array]] = {}
@@ -88,8 +88,7 @@ def _joined(
     parts: dict[str, list[ak.Array]], skipped: dict[str, str], select: str | None
 ) -> ak.Array:
     if not parts:
-        first = next(iter(skipped.values()))
-        raise DataError(f"none of the {len(skipped)} files can be read; the first: {first}")
+        raise none_left(skipped)
     found = [part for several in parts.values() for part in several]
     events = found[0] if len(found) == 1 else ak.concatenate(found)
     if len(events) == 0:
@@ -97,6 +96,12 @@ def _joined(
     events.attrs["files"] = {path: sum(map(len, several)) for path, several in parts.items()}
     events.attrs["skipped"] = skipped
     return events
+
+
+def none_left(skipped: Mapping[str, str]) -> DataError:
+    """What to raise where all files were left out."""
+    first = next(iter(skipped.values()))
+    return DataError(f"none of the {len(skipped)} files can be read; the first: {first}")
 
 
 def iterate(
@@ -109,17 +114,19 @@ def iterate(
     weight: str | None = None,
     stop: int | None = None,
     on_bad_file: OnBadFile = "raise",
+    skipped: dict[str, str] | None = None,
     check: bool = True,
 ) -> Iterator[Chunk]:
     """The events of ``files`` in order, in chunks of whole baskets or clusters of about ``step``.
 
     The options are those of ``read``; ``step`` is a number of entries or a size in memory (``"50 MB"``). With
-    ``on_bad_file="skip"``, what a file gave before it turned out to be bad has been given.
+    ``on_bad_file="skip"``, what a file gave before it turned out to be bad has been given, and the reason why a file was left
+    out is put into ``skipped`` under its path.
 
     Raises:
         DataError: as ``read``.
     """
-    wanted = _wanted(schema, select, weight, check)
+    wanted = wanted_of(schema, select, weight, check=check)
     seen: dict[str, Schema] = {}
     left = stop
     for source in sources(files, tree=tree):
@@ -128,7 +135,9 @@ def iterate(
                 yield chunk
                 left = None if left is None else left - len(chunk.events)
         except DataError as error:
-            _skip(error, on_bad_file)
+            reason = _skip(error, on_bad_file)
+            if skipped is not None:
+                skipped[source.path] = reason
         if left == 0:
             return
 
@@ -145,17 +154,25 @@ def resolve(files: Files, schema: Schema, *, tree: str | None = None) -> Schema:
 
 
 def counts(files: Files, *, tree: str | None = None) -> dict[str, int]:
-    """Path -> number of entries, for every file of ``files``."""
+    """Path -> number of entries, for every file of ``files``; those of several trees of a file together."""
     found: dict[str, int] = {}
     for source in sources(files, tree=tree):
         with opened(source.path) as file:
             found_tree = find_tree(file, source)
             with reading(source.path):
-                found[source.path] = int(found_tree.num_entries)
+                entries = int(found_tree.num_entries)
+        found[source.path] = found.get(source.path, 0) + entries
     return found
 
 
-def _wanted(schema: Schema, select: str | None, weight: str | None, check: bool) -> Wanted:
+def wanted_of(
+    schema: Schema, select: str | None, weight: str | None, *, check: bool = True
+) -> Wanted:
+    """What is read from every file; the expressions are parsed.
+
+    Raises:
+        DataError: an expression does not parse.
+    """
     return Wanted(
         schema,
         Selection.parse(select, "selection") if select else None,

@@ -1,14 +1,14 @@
 """Which split an event belongs to: a pure function of the event, so that it never moves between training and test."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import awkward as ak
 import numpy as np
 
 from hepgan.data.files import Files, base_name
-from hepgan.data.root import iterate
+from hepgan.data.root import OnBadFile, iterate, none_left
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
 
@@ -62,6 +62,33 @@ def split(file: str, entries: Array, shares: Mapping[str, float], *, seed: int =
     return np.array(list(shares))[np.searchsorted(np.cumsum(values)[:-1], uniform, side="right")]
 
 
+def split_chunks(
+    files: Files,
+    schema: Schema,
+    shares: Mapping[str, float],
+    name: str,
+    *,
+    seed: int = 0,
+    tree: str | None = None,
+    step: int | str = "50 MB",
+    select: str | None = None,
+    weight: str | None = None,
+    on_bad_file: OnBadFile = "raise",
+) -> Iterator[ak.Array]:
+    """The events of one split, chunk by chunk, e.g. for ``Encoding.fit_stream``; arguments as for ``split`` and ``root.iterate``.
+
+    Raises:
+        DataError: as both, or there is no split ``name``.
+    """
+    if name not in shares:
+        raise DataError(f"there is no split '{name}'; there are: {', '.join(shares)}")
+    chunks = iterate(
+        files, schema, tree=tree, step=step, select=select, weight=weight, on_bad_file=on_bad_file
+    )
+    for chunk in chunks:
+        yield chunk.events[split(chunk.file, chunk.entries, shares, seed=seed) == name]
+
+
 def read_splits(
     files: Files,
     schema: Schema,
@@ -72,23 +99,35 @@ def read_splits(
     select: str | None = None,
     weight: str | None = None,
     stop: int | None = None,
+    on_bad_file: OnBadFile = "raise",
 ) -> dict[str, ak.Array]:
     """Split -> its events, in the order of the files; the other arguments are those of ``root.read`` and ``split``.
+
+    The arrays' ``attrs`` hold ``files``, the number of events by path, and ``skipped``, the reason by path of what was left out.
 
     Raises:
         DataError: as both, or a split is left without an event.
     """
     parts: dict[str, list[ak.Array]] = {name: [] for name in shares}
+    seen: dict[str, int] = {}
+    skipped: dict[str, str] = {}
     chunks = iterate(
-        files, schema, tree=tree, step="200 MB", select=select, weight=weight, stop=stop
-    )
+        files, schema, tree=tree, step="200 MB", select=select, weight=weight, stop=stop,
+        on_bad_file=on_bad_file, skipped=skipped,
+    )  # fmt: skip
     for chunk in chunks:
+        seen[chunk.file] = seen.get(chunk.file, 0) + len(chunk.events)
         names = split(chunk.file, chunk.entries, shares, seed=seed)
         for name, several in parts.items():
             several.append(chunk.events[names == name])
+    if skipped and not seen:
+        raise none_left(skipped)
     for name, several in parts.items():
         if shares[name] > 0 and sum(map(len, several)) == 0:
             raise DataError(
                 f"no event falls into the split '{name}'; give it a larger share or more events"
             )
-    return {name: ak.concatenate(several) for name, several in parts.items() if several}
+    found = {name: ak.concatenate(several) for name, several in parts.items() if several}
+    for events in found.values():
+        events.attrs["files"], events.attrs["skipped"] = seen, skipped
+    return found

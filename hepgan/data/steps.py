@@ -1,28 +1,41 @@
-"""The steps of an encoding: invertible maps of ``x[E, F]``, given the encoded conditions ``c[E, C]``.
+"""What the steps of an encoding share: invertible maps of ``x[E, F]``, given the encoded conditions ``c[E, C]``.
 
 | step | what it is for |
 |---|---|
-| ``scale`` | images and other bounded values to [-1, 1] |
+| ``scale`` | images and other bounded values to [-1, 1] or another range |
 | ``standardise`` | columns of about one size: mean 0, width 1 |
+| ``robust_standardise`` | the same by median and quartiles, where tails are long |
+| ``power`` | large values pulled in: the sign stays, the size gets an exponent |
+| ``threshold`` | small values to 0 |
 | ``dequantise`` | integers to continuous values, by uniform noise that decoding cuts off |
+| ``zero_noise`` | columns that never move get a little noise, as in TMVA |
 | ``log`` | energies with a read-out threshold: log above it, zeros spread out below |
 | ``logit`` | shares in [0, 1] |
-| ``layer_sums`` | energies of layers apart from their shapes, so that sums hold exactly (``hepgan.data.copula``) |
-| ``copula`` | to independent normal coordinates, given the conditions (``hepgan.data.copula``) |
+| ``layer_fractions`` | each layer's cells over the layer's energy, which is appended |
+| ``total_fractions`` | each layer's energy over the total, which is appended |
+| ``incident_fraction`` | the total over the incident energy |
+| ``layer_sums`` | all three in one, with ratios on the whole line, so that sums hold exactly |
+| ``marginals`` | each column's ranks to a normal score, given a condition |
+| ``whiten`` | principal components of width 1 |
+| ``copula`` | ``marginals`` and ``whiten``, with zeros that follow the dependence |
 
-A step is a frozen dataclass: settings and fitted constants, made by its ``fit`` from the training events. ``encode`` may
-draw noise (where values are discrete); ``decode`` draws none and is differentiable.
+They are in ``scaling``, ``pointwise``, ``fractions``, ``layers``, ``marginals`` and ``copula``. A step is a frozen dataclass: settings
+and fitted constants, made by its ``fit`` from the training events. ``encode`` may draw noise (where values are discrete);
+``decode`` draws none and is differentiable.
 """
 
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Literal, Protocol, Self
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Generator, Tensor
 
-from hepgan.errors import DataError, RunError
+from hepgan.errors import RunError
+
+APPENDED = "appended"
+"""What the columns behind those of the fields are called in a step's ``fields``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,17 +44,19 @@ class ConditionScale:
 
     Attributes:
         range: The smallest and largest value that may be asked for, in the condition's own unit.
-        scale: ``linear`` or ``log`` map the range to [-1, 1]; ``onehot`` makes a column for each integer in it.
+        scale: ``linear`` or ``log`` map the range to [-1, 1]; ``share`` divides by the largest value; ``onehot`` makes a
+            column for each integer in the range.
     """
 
     range: tuple[float, float]
-    scale: Literal["linear", "log", "onehot"] = "linear"
+    scale: Literal["linear", "log", "share", "onehot"] = "linear"
 
     def __post_init__(self) -> None:
         low, high = self.range
         whole = self.scale != "onehot" or (float(low).is_integer() and float(high).is_integer())
         finite = math.isfinite(low) and math.isfinite(high)
-        if not (finite and low < high and whole) or (self.scale == "log" and low <= 0):
+        positive = {"log": low, "share": high}.get(self.scale, 1.0) > 0
+        if not (finite and low < high and whole and positive):
             raise RunError(
                 f"a condition's range {list(self.range)} does not suit its scale '{self.scale}'"
             )
@@ -65,6 +80,8 @@ class ConditionScale:
         if self.scale == "onehot":
             classes = (values - low).round().long()
             return torch.nn.functional.one_hot(classes, self.columns).to(values.dtype)
+        if self.scale == "share":
+            return (values / high)[:, None]
         if self.scale == "log":
             values, low, high = torch.log(values), math.log(low), math.log(high)
         return (2 * (values - low) / (high - low) - 1)[:, None]
@@ -74,6 +91,8 @@ class ConditionScale:
         low, high = self.range
         if self.scale == "onehot":
             return c.argmax(1).to(c.dtype) + low
+        if self.scale == "share":
+            return c[:, 0] * high
         if self.scale == "log":
             low, high = math.log(low), math.log(high)
             return torch.exp(low + (c[:, 0] + 1) / 2 * (high - low))
@@ -84,7 +103,8 @@ class ConditionScale:
 class Columns:
     """Where things are: the columns of each field in ``x`` and of each condition in ``c``, with units and scales.
 
-    ``layer_sums`` and the like append columns behind those of the fields, which stay where they are.
+    ``layer_sums`` and the like append columns behind those of the fields, which stay where they are; all appended ones
+    together are called ``appended``.
     """
 
     fields: Mapping[str, slice]
@@ -98,19 +118,63 @@ class Columns:
         return max(int(s.stop) for s in self.fields.values())
 
     def mask(self, fields: tuple[str, ...], width: int) -> Tensor:
-        """``[width]`` booleans: the columns of ``fields``, or all of them where ``fields`` is empty.
+        """``[width]`` booleans: the columns of ``fields`` (or ``appended``), or all of them where ``fields`` is empty.
 
         Raises:
             RunError: a name that is no field.
         """
         found = torch.full((width,), not fields)
         for name in fields:
+            if name == APPENDED and name not in self.fields:
+                found[self.size :] = True
+                continue
             if name not in self.fields:
                 raise RunError(
                     f"an encoding step names '{name}', but the fields are {', '.join(self.fields)}"
                 )
             found[self.fields[name]] = True
         return found
+
+
+class Moments(NamedTuple):
+    """What some steps need to know of all events; the moments of two chunks add up to those of both.
+
+    Attributes:
+        events: How many.
+        mean: ``[F]``.
+        square: ``[F]``, sum of squared distances from the mean.
+        low: ``[F]``, smallest value.
+        high: ``[F]``, largest value.
+    """
+
+    events: int
+    mean: Tensor
+    square: Tensor
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor) -> "Moments":
+        """Of ``x[E, F]``."""
+        square, mean = torch.var_mean(x, 0, correction=0)
+        return cls(len(x), mean, len(x) * square, x.amin(0), x.amax(0))
+
+    def merged(self, other: "Moments") -> "Moments":
+        """Of both samples (T. F. Chan, G. H. Golub, R. J. LeVeque, Am. Stat. 37 (1983) 242)."""
+        events = self.events + other.events
+        apart = other.mean - self.mean
+        return Moments(
+            events,
+            self.mean + apart * other.events / events,
+            self.square + other.square + apart**2 * (self.events * other.events / events),
+            torch.minimum(self.low, other.low),
+            torch.maximum(self.high, other.high),
+        )
+
+    @property
+    def width(self) -> Tensor:
+        """``[F]``, the sample's standard deviation."""
+        return (self.square / max(1, self.events - 1)).sqrt()
 
 
 class Step(Protocol):
@@ -123,203 +187,6 @@ class Step(Protocol):
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
         """The way back."""
         ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Affine:
-    """``(x - offset) / width`` column by column: what ``scale`` and ``standardise`` fit."""
-
-    offset: Tensor
-    width: Tensor
-    clip: bool
-
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
-        """To about [-1, 1] or to width 1."""
-        return (x - self.offset.to(x)) / self.width.to(x)
-
-    def decode(self, x: Tensor, c: Tensor) -> Tensor:
-        """Back; with ``clip``, what lies outside [-1, 1] counts as its edge."""
-        x = x.clamp(-1, 1) if self.clip else x
-        return x * self.width.to(x) + self.offset.to(x)
-
-
-@dataclasses.dataclass(frozen=True)
-class Scale(Affine):
-    """A range to [-1, 1]."""
-
-    @classmethod
-    def fit(
-        cls,
-        x: Tensor,
-        c: Tensor,
-        columns: Columns,
-        noise: Generator,
-        *,
-        range: tuple[float, float] | None = None,
-        fields: tuple[str, ...] = (),
-        clip: bool = True,
-    ) -> Self:
-        """``range`` is that of the values, for each column its own smallest and largest where it is not given."""
-        low, high = (x.amin(0), x.amax(0)) if range is None else _filled(x, range)
-        _outside(x, low, high, columns.mask(fields, x.shape[1]))
-        return cls(
-            *_where(columns.mask(fields, x.shape[1]), (low + high) / 2, (high - low) / 2), clip
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Standardise(Affine):
-    """Mean 0 and width 1; a constant column keeps width 1."""
-
-    @classmethod
-    def fit(
-        cls,
-        x: Tensor,
-        c: Tensor,
-        columns: Columns,
-        noise: Generator,
-        *,
-        fields: tuple[str, ...] = (),
-        per_column: bool = True,
-    ) -> Self:
-        """With ``per_column = false`` all columns share one mean and width (pixels of an image)."""
-        mean, width = (x.mean(0), x.std(0)) if per_column else (x.mean(), x.std())
-        mean, width = mean.expand(x.shape[1]), width.expand(x.shape[1])
-        return cls(*_where(columns.mask(fields, x.shape[1]), mean, width), clip=False)
-
-
-def _filled(x: Tensor, values: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    low, high = values
-    if not low < high:
-        raise RunError(f"an encoding's range {list(values)} should rise")
-    return x.new_full((x.shape[1],), low), x.new_full((x.shape[1],), high)
-
-
-def _outside(x: Tensor, low: Tensor, high: Tensor, mask: Tensor) -> None:
-    outside = ((x < low) | (x > high)) & mask
-    if outside.any():
-        worst = x[outside].abs().max().item()
-        raise DataError(
-            f"the encoding's range does not hold all values: {worst:g} lies outside of it; widen 'range'"
-        )
-
-
-def _where(mask: Tensor, offset: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-    width = torch.where(width > 0, width, torch.ones_like(width))
-    return torch.where(mask, offset, 0.0), torch.where(mask, width, 1.0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Dequantise:
-    """Integers to continuous values: uniform noise in [0, 1) is added, and the floor taken on the way back."""
-
-    mask: Tensor
-
-    @classmethod
-    def fit(
-        cls,
-        x: Tensor,
-        c: Tensor,
-        columns: Columns,
-        noise: Generator,
-        *,
-        fields: tuple[str, ...] = (),
-    ) -> Self:
-        """Of ``fields``, or of all columns."""
-        return cls(columns.mask(fields or tuple(columns.fields), x.shape[1]))
-
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
-        """Adds the noise."""
-        return torch.where(self.mask, x + uniform(x, noise), x)
-
-    def decode(self, x: Tensor, c: Tensor) -> Tensor:
-        """Takes the floor, whose gradient is that of the identity."""
-        return torch.where(self.mask, x + (x.floor() - x).detach(), x)
-
-
-@dataclasses.dataclass(frozen=True)
-class Log:
-    """``log(x / threshold)`` above the threshold; what lies below counts as zero and is spread over (-1, 0).
-
-    Zeros become continuous, and decoding cuts them off again: cells below the threshold come out as exactly 0.
-    """
-
-    threshold: float
-    mask: Tensor
-
-    @classmethod
-    def fit(
-        cls,
-        x: Tensor,
-        c: Tensor,
-        columns: Columns,
-        noise: Generator,
-        *,
-        threshold: float,
-        fields: tuple[str, ...] = (),
-    ) -> Self:
-        """``threshold`` in the fields' own unit.
-
-        Raises:
-            DataError: a negative value.
-        """
-        if threshold <= 0:
-            raise RunError(
-                f"the threshold of the encoding step 'log' should be positive, but is {threshold}"
-            )
-        mask = columns.mask(fields or tuple(columns.fields), x.shape[1])
-        if (x[:, mask] < 0).any():
-            raise DataError(
-                "the encoding step 'log' needs values of 0 or more, but some are negative"
-            )
-        return cls(threshold, mask)
-
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
-        """To logarithms above 0 and spread zeros below."""
-        above = torch.log(x.clamp_min(self.threshold) / self.threshold)
-        return torch.where(self.mask, torch.where(x > self.threshold, above, -uniform(x, noise)), x)
-
-    def decode(self, x: Tensor, c: Tensor) -> Tensor:
-        """Back to energies; at most e^60 thresholds, so that no untrained network overflows."""
-        energies = self.threshold * torch.exp(x.clamp(0, 60))
-        return torch.where(self.mask, torch.where(x > 0, energies, torch.zeros_like(x)), x)
-
-
-@dataclasses.dataclass(frozen=True)
-class Logit:
-    """``logit(alpha + (1 - 2 alpha) x)`` of shares in [0, 1]."""
-
-    alpha: float
-    mask: Tensor
-
-    @classmethod
-    def fit(
-        cls,
-        x: Tensor,
-        c: Tensor,
-        columns: Columns,
-        noise: Generator,
-        *,
-        alpha: float = 1e-6,
-        fields: tuple[str, ...] = (),
-    ) -> Self:
-        """``alpha`` keeps 0 and 1 finite.
-
-        Raises:
-            DataError: a value outside [0, 1].
-        """
-        mask = columns.mask(fields or tuple(columns.fields), x.shape[1])
-        _outside(x, torch.zeros(()), torch.ones(()), mask)
-        return cls(alpha, mask)
-
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
-        """To the whole line."""
-        return torch.where(self.mask, torch.logit(self.alpha + (1 - 2 * self.alpha) * x), x)
-
-    def decode(self, x: Tensor, c: Tensor) -> Tensor:
-        """Back to [0, 1]."""
-        shares = (torch.sigmoid(x) - self.alpha) / (1 - 2 * self.alpha)
-        return torch.where(self.mask, shares.clamp(0, 1), x)
 
 
 def uniform(x: Tensor, noise: Generator) -> Tensor:

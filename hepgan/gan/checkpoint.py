@@ -18,7 +18,9 @@ from hepgan.data.encoding import Encoding
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, LayoutError, RunError
 from hepgan.gan.model import GAN, GANSettings
-from hepgan.gan.state import State
+from hepgan.gan.state import State, enter
+from hepgan.gan.trained import trained
+from hepgan.gan.trained import weights as shipped_weights
 from hepgan.tables import from_table, to_table
 
 VERSION = 1
@@ -49,12 +51,18 @@ def load_gan(
 ) -> tuple[GAN, str]:
     """The GAN of ``folder`` (its discriminator untrained) and its tree's name.
 
+    Where there is no such folder, ``showers`` and ``mnist`` are the trained GANs that come with the package.
+
     Raises:
         CheckpointError: a file is missing, damaged or of a later version.
     """
-    folder = Path(folder)
+    folder, ours = Path(folder), trained().get(os.fspath(folder))
+    if ours and not folder.exists():
+        folder = ours
+        weights = safetensors.torch.load(shipped_weights(folder))
+    else:
+        weights = read_tensors(folder / "generator.safetensors")
     about = _read_json(folder / "gan.json")
-    weights = read_tensors(folder / "generator.safetensors")
     try:
         schema = Schema.from_table(about["schema"])
         encoding = Encoding.unpack(schema, about["encoding"], weights)
@@ -80,6 +88,9 @@ def save(state: State, folder: Path, *, keep: int) -> Path:
             tensors |= _prefixed(f"optimizer.{name}.{number}", values)
     about = {
         "version": VERSION,
+        "phase": state.phase,
+        "began": state.began,
+        "waited": state.waited,
         "step": state.step,
         "seconds": state.seconds,
         "best_score": state.best_score,
@@ -102,6 +113,7 @@ def load(state: State, path: Path) -> None:
     """
     tensors = read_tensors(path)
     about = _metadata(path)
+    _enter(state, about, path)
     _load(state.gan.generator, _of("generator", tensors), path)
     _load(state.gan.discriminator, _of("discriminator", tensors), path)
     _load(state.average, _of("average", tensors), path)
@@ -116,9 +128,23 @@ def load(state: State, path: Path) -> None:
     for name, optimizer in state.optimizers.items():
         _load_optimizer(optimizer, _of(f"optimizer.{name}", tensors))
         schedule = state.schedules[name]
-        schedule.last_epoch = state.step
+        schedule.last_epoch = state.step - state.began
         for group, rate in zip(optimizer.param_groups, schedule.base_lrs, strict=True):
-            group["lr"] = rate * schedule.lr_lambdas[0](state.step)
+            group["lr"] = rate * schedule.lr_lambdas[0](schedule.last_epoch)
+
+
+def _enter(state: State, about: Mapping[str, Any], path: Path) -> None:
+    """Puts ``state`` into the phase that the checkpoint was taken in."""
+    try:
+        phase, began, waited = int(about["phase"]), int(about["began"]), int(about["waited"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if not 0 <= phase < len(state.phases):
+        raise CheckpointError(
+            f"{path} was taken in phase {phase + 1}, but the run has {len(state.phases)}"
+        )
+    enter(state, phase, began=began)
+    state.waited = waited
 
 
 def newest(folder: Path) -> Path | None:

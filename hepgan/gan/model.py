@@ -16,6 +16,7 @@ from hepgan.data.steps import ConditionScale
 from hepgan.errors import DataError, LayoutError, RunError
 from hepgan.gan.noise import normal_blocks
 from hepgan.layout import Layout, parse, parse_gan
+from hepgan.layout.named import named
 from hepgan.layout.network import build
 from hepgan.layout.shapes import trace
 from hepgan.layout.word import LINEAR, Activation, Word
@@ -28,7 +29,8 @@ class GANSettings:
     """The table ``[gan]`` of a run file.
 
     Attributes:
-        layout: ``generator ## discriminator``; or give the two apart.
+        layout: ``generator ## discriminator``, or the name of a published pair (``hepgan layout --list``); or give the two
+            apart.
         generator: The generator's layout.
         discriminator: The discriminator's layout.
         latent: Shape of the generator's noise; ``0`` stands for N, the number of the event's features.
@@ -60,7 +62,7 @@ class GANSettings:
             LayoutError: with the place in the string.
         """
         if self.layout:
-            return parse_gan(self.layout)
+            return parse_gan(named()[self.layout].layout if self.layout in named() else self.layout)
         return parse(self.generator), parse(self.discriminator)
 
 

@@ -90,7 +90,7 @@ def one_centred_penalty(logits: Tensor, x: Tensor) -> Tensor:
     return (length - 1).square().mean()
 
 
-def between(real: Tensor, fake: Tensor, noise: torch.Generator) -> Tensor:
-    """``[B, F]`` points at random places on the lines from ``real[B, F]`` to ``fake[B, F]``, requiring gradients."""
-    place = torch.rand(len(real), *[1] * (real.dim() - 1), generator=noise, device=real.device)
+def between(real: Tensor, fake: Tensor, place: Tensor) -> Tensor:
+    """The points ``[B, F]`` at ``place[B]``, from 0 to 1, on the lines from ``real[B, F]`` to ``fake[B, F]``, requiring gradients."""
+    place = place.reshape(-1, *[1] * (real.dim() - 1))
     return torch.lerp(real.detach(), fake.detach(), place).requires_grad_()

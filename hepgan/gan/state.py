@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -9,21 +10,84 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from hepgan.data.loader import UnsupervisedLoader
+from hepgan.gan import parallel
+from hepgan.gan.descent import optimizer_of
 from hepgan.gan.model import GAN
+from hepgan.gan.settings import TrainSettings
 
 
 @dataclasses.dataclass
 class State:
-    """All that changes while a GAN is trained, and so all that a checkpoint holds."""
+    """All that changes while a GAN is trained, and so all that a checkpoint holds; and ``phases``, what is to be done.
+
+    Attributes:
+        phase: Which of the phases it is in.
+        began: The step at which that one began.
+        waited: Validations in a row without a better score in that one.
+    """
 
     gan: GAN
     average: nn.Module
+    phases: tuple[TrainSettings, ...]
     optimizers: dict[str, Optimizer]
     schedules: dict[str, LambdaLR]
     loader: UnsupervisedLoader
     noise: torch.Generator
+    phase: int = 0
+    began: int = 0
+    waited: int = 0
     step: int = 0
     seconds: float = 0.0
     best_score: float = math.inf
     best_step: int = 0
     best: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    @property
+    def settings(self) -> TrainSettings:
+        """Those of the present phase."""
+        return self.phases[self.phase]
+
+    def is_over(self) -> bool:
+        """Whether the present phase is."""
+        patience = self.settings.patience
+        tired = bool(patience) and self.waited >= patience
+        return tired or self.step - self.began >= self.settings.steps
+
+    def is_done(self) -> bool:
+        """Whether all phases are over."""
+        return self.is_over() and self.phase + 1 == len(self.phases)
+
+
+def enter(state: State, phase: int, *, began: int) -> None:
+    """Puts ``state`` at the beginning of a phase: the weights as they are, all else of the descent anew."""
+    settings = state.phases[phase]
+    state.phase, state.began, state.waited = phase, began, 0
+    state.optimizers, state.schedules = descents(state.gan, settings)
+    x, c = state.loader.tensors
+    state.loader = loader_of(x, c, settings, state.noise.initial_seed() + phase)
+
+
+def loader_of(x: Tensor, c: Tensor, settings: TrainSettings, seed: int) -> UnsupervisedLoader:
+    """Batches for this process."""
+    batch, world = parallel.share(settings.batch_size), parallel.size()
+    return UnsupervisedLoader(x, c, batch_size=batch, seed=seed, rank=parallel.rank(), world=world)
+
+
+def descents(gan: GAN, settings: TrainSettings) -> tuple[dict[str, Optimizer], dict[str, LambdaLR]]:
+    """Optimizer and learning rate schedule of each network."""
+    networks = {"generator": gan.generator, "discriminator": gan.discriminator}
+    optimizers = {
+        name: optimizer_of(networks[name], how) for name, how in settings.networks.items()
+    }
+    falls = _fall(settings)
+    return optimizers, {name: LambdaLR(one, falls) for name, one in optimizers.items()}
+
+
+def _fall(settings: TrainSettings) -> Callable[[int], float]:
+    """Step of a phase -> share of the learning rates that is left: half a cosine from 1 to ``decay``."""
+
+    def fall(step: int) -> float:
+        along = min(step / max(settings.steps, 1), 1.0)
+        return settings.decay + (1 - settings.decay) * (1 + math.cos(math.pi * along)) / 2
+
+    return fall

@@ -1,144 +1,78 @@
 """Adversarial training: one step, and the loop around it.
 
-``train_step`` is the whole of the algorithm. ``train`` repeats it, keeps a moving average of the generator, chooses the
-average by a validation score, writes checkpoints and history, and stops cleanly when it is told to.
+``train_step`` is the whole of the algorithm. ``train`` repeats it, phase after phase, keeps a moving average of the generator,
+chooses the average by a validation score, writes checkpoints and history, and stops cleanly when it is told to.
 """
 
 import copy
 import dataclasses
 import math
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from hepgan.data.loader import UnsupervisedLoader
-from hepgan.errors import HepganError, RunError
-from hepgan.gan import checkpoint, history
+from hepgan.errors import HepganError
+from hepgan.gan import checkpoint, history, parallel
+from hepgan.gan.descent import descend, dropping
 from hepgan.gan.history import Row
 from hepgan.gan.interrupt import stop_flag
 from hepgan.gan.model import GAN
 from hepgan.gan.objectives import OBJECTIVES, between, one_centred_penalty, zero_centred_penalty
-from hepgan.gan.state import State
+from hepgan.gan.settings import TrainSettings
+from hepgan.gan.state import State, descents, enter, loader_of
 from hepgan.gan.view import View
 from hepgan.layout.network import frozen_statistics
 
+TESTED = 2048
+"""At most so many held-out events make the generator's test loss."""
 
-@dataclasses.dataclass(frozen=True)
-class TrainSettings:
-    """The table ``[train]`` of a run file.
+
+class Watch(NamedTuple):
+    """What a training is watched with, on events that it is not trained on.
 
     Attributes:
-        steps: Generator steps.
-        batch_size: Events a step.
-        objective: See ``hepgan.gan.objectives``.
-        learning_rate: Adam's, of generator and discriminator.
-        betas: Adam's.
-        decay: What the learning rates have fallen to at the last step, as a share, along a half cosine.
-        r1: Weight of the zero-centred penalty on reference events, halved as in the literature.
-        r2: The same on generated events.
-        gradient_penalty: Weight of the one-centred penalty between both.
-        critic_steps: Discriminator steps before each generator step.
-        ema: Weight of the past in the moving average of the generator's weights; 0 leaves the average out.
-        validate_every: Steps between validations; 0 leaves them out, and the last weights are kept.
-        checkpoint_every: Steps between checkpoints; one is written at the end and at an interruption anyway.
-        keep: How many checkpoints are kept.
-        log_every: Steps between rows of the history; there is one at each validation and checkpoint too.
+        validate: A score of a GAN, the smaller the better; it chooses the weights that are kept.
+        held_out: Encoded events ``x[E, F]``, ``c[E, C]`` for the generator's test loss.
     """
 
-    steps: int
-    batch_size: int
-    learning_rate: tuple[float, float]
-    objective: Literal[
-        "non-saturating",
-        "least-squares",
-        "sum-of-squares",
-        "hinge",
-        "wasserstein",
-        "relativistic",
-    ] = "relativistic"
-    betas: tuple[float, float] = (0.0, 0.99)
-    decay: float = 1.0
-    r1: float = 0.0
-    r2: float = 0.0
-    gradient_penalty: float = 0.0
-    critic_steps: int = 1
-    ema: float = 0.999
-    validate_every: int = 500
-    checkpoint_every: int = 1000
-    keep: int = 2
-    log_every: int = 50
-
-    def __post_init__(self) -> None:
-        at_least = {
-            1: ("steps", "batch_size", "critic_steps", "checkpoint_every", "keep", "log_every"),
-            0: ("r1", "r2", "gradient_penalty", "validate_every"),
-        }
-        for least, names in at_least.items():
-            for name in names:
-                if not (value := getattr(self, name)) >= least:
-                    raise RunError(f"[train] {name} = {value} should be {least} or more")
-        if not 0 <= self.ema < 1:
-            raise RunError(f"[train] ema = {self.ema} should be 0 or more and less than 1")
-        if not 0 < self.decay <= 1:
-            raise RunError(f"[train] decay = {self.decay} should be more than 0 and at most 1")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise RunError(
-                f"[train] betas = {list(self.betas)} should be 0 or more and less than 1"
-            )
-        if not all(0 < rate < math.inf for rate in self.learning_rate):
-            raise RunError(f"[train] learning_rate = {list(self.learning_rate)} should be positive")
+    validate: Callable[[GAN], float]
+    held_out: tuple[Tensor, Tensor]
 
 
 def start(
-    gan: GAN, view: View, x: Tensor, c: Tensor, settings: TrainSettings, *, seed: int
+    gan: GAN, view: View, x: Tensor, c: Tensor, phases: Sequence[TrainSettings], *, seed: int
 ) -> State:
-    """The state before the first step, for events ``x[E, F]``, ``c[E, C]`` already on the GAN's device."""
+    """The state before the first step of the first phase, for events ``x[E, F]``, ``c[E, C]`` on the GAN's device."""
     with torch.no_grad():
         parts = [slice(start, start + 4096) for start in range(0, len(x), 4096)]
         seen = torch.cat([view(x[part], c[part]) for part in parts])
-    networks = {"generator": gan.generator, "discriminator": gan.discriminator}
-    optimizers: dict[str, Optimizer] = {
-        name: Adam(network.parameters(), rate, betas=settings.betas, fused=True)
-        for (name, network), rate in zip(networks.items(), settings.learning_rate, strict=True)
-    }
-
-    def fall(step: int) -> float:
-        along = min(step / settings.steps, 1.0)
-        return settings.decay + (1 - settings.decay) * (1 + math.cos(math.pi * along)) / 2
-
-    return State(
-        gan,
-        copy.deepcopy(gan.generator).requires_grad_(False),
-        optimizers,
-        {name: LambdaLR(optimizer, fall) for name, optimizer in optimizers.items()},
-        UnsupervisedLoader(seen, c, batch_size=settings.batch_size, seed=seed),
-        torch.Generator(gan.device).manual_seed(seed),
-    )
+    average = copy.deepcopy(gan.generator).requires_grad_(False)
+    noise = torch.Generator(gan.device).manual_seed(seed)
+    loader = loader_of(seen, c, phases[0], seed)
+    return State(gan, average, tuple(phases), *descents(gan, phases[0]), loader, noise)
 
 
 def train(
     state: State,
     view: View,
-    settings: TrainSettings,
     *,
-    validate: Callable[[GAN], float] | None = None,
+    watch: Watch | None = None,
     folder: Path | None = None,
     on_row: Callable[[Row], None] = lambda row: None,
 ) -> tuple[GAN, list[Row]]:
-    """Trains from ``state`` to ``settings.steps``.
+    """Trains from ``state`` to the end of its last phase.
 
     Args:
         state: From ``start``, or from ``checkpoint.load`` to go on.
         view: What the discriminator is shown.
-        settings: How.
-        validate: A score of a GAN, the smaller the better, on events that are not trained on.
+        watch: What it is watched with; without it the last average is kept.
         folder: Where ``history.jsonl`` and ``checkpoints/`` go; nowhere without one.
         on_row: Called with each row of the history, for progress.
 
@@ -156,38 +90,63 @@ def train(
         history.append(folder, row)
         on_row(row)
 
-    if state.step == 0 and (score := _validated(state, settings, validate)) is not None:
+    if state.step == 0 and (score := _validated(state, watch)) is not None:
         # What training must beat where the encoding alone is a model already.
         tell({"step": 0, "seconds": 0.0, "validation": score})
-    sums = torch.zeros(3, device=state.gan.device)
-    began = time.perf_counter() - state.seconds
-    batches = _endless(state.loader)
     cuda = [state.gan.device] if state.gan.device.type == "cuda" else []
     with stop_flag() as stopped, torch.random.fork_rng(devices=cuda):
-        stop = False
-        while state.step < settings.steps and not stop:
-            # DROPOUT draws from torch's global generator, which a checkpoint does not hold.
-            torch.manual_seed(state.noise.initial_seed() + state.step)
-            losses = train_step(state, view, batches, settings)
-            sums += torch.stack([*losses, torch.ones_like(losses[0])])
-            state.step += 1
-            _average(state, settings.ema)
-            state.seconds = time.perf_counter() - began
-            stop = stopped.is_set() or state.step == settings.steps
-            if stop or _is_due(state.step, settings):
-                tell(_row(state, sums, settings, validate, folder))
-                sums.zero_()
-            if folder and (stop or state.step % settings.checkpoint_every == 0):
-                checkpoint.save(state, folder, keep=settings.keep)
-    if state.step < settings.steps:
+        for phase in range(state.phase, len(state.phases)):
+            if phase > state.phase:
+                enter(state, phase, began=state.step)
+            _phase(state, view, watch, folder, tell, stopped)
+            if not state.is_over():
+                break
+    if not state.is_done():
         raise TrainingStopped(_last_words(state, folder))
     return finished(state), rows
 
 
-def _is_due(step: int, settings: TrainSettings) -> bool:
+def _phase(
+    state: State,
+    view: View,
+    watch: Watch | None,
+    folder: Path | None,
+    tell: Callable[[Row], None],
+    stopped: threading.Event,
+) -> None:
+    """Trains to the end of the present phase, or until it is stopped."""
+    settings, gan = state.settings, state.gan
+    sums = torch.zeros(3, device=gan.device)
+    began = time.perf_counter() - state.seconds
+    batches = _endless(state.loader)
+    stop = parallel.any_set(stopped, gan.device)
+    with ExitStack() as stack:
+        stack.enter_context(dropping(gan.generator, settings.generator.dropout))
+        stack.enter_context(dropping(gan.discriminator, settings.discriminator.dropout))
+        while not state.is_over() and not stop:
+            # Dropout draws from torch's global generator, which a checkpoint does not hold.
+            torch.manual_seed(
+                state.noise.initial_seed() + state.step * parallel.size() + parallel.rank()
+            )
+            losses = train_step(state, view, batches)
+            sums += torch.stack([*losses, torch.ones_like(losses[0])])
+            state.step += 1
+            _average(state, settings.ema)
+            state.seconds = time.perf_counter() - began
+            stop = parallel.any_set(stopped, gan.device)
+            if stop or state.is_over() or _is_due(state):
+                tell(_row(state, view, sums, watch, folder))
+                sums.zero_()
+            due = (state.step - state.began) % settings.checkpoint_every == 0
+            if folder and (stop or state.is_over() or due):
+                checkpoint.save(state, folder, keep=settings.keep)
+
+
+def _is_due(state: State) -> bool:
     """Whether a row of the history is written: its losses are looked at before anything is kept."""
+    settings = state.settings
     every = settings.log_every, settings.checkpoint_every, settings.validate_every or math.inf
-    return any(step % number == 0 for number in every)
+    return any((state.step - state.began) % number == 0 for number in every)
 
 
 class TrainingStopped(HepganError):  # noqa: N818
@@ -203,35 +162,41 @@ def finished(state: State) -> GAN:
 
 
 def train_step(
-    state: State, view: View, batches: Iterator[tuple[Tensor, ...]], settings: TrainSettings
+    state: State, view: View, batches: Iterator[tuple[Tensor, ...]]
 ) -> tuple[Tensor, Tensor]:
-    """Critic steps, then a generator step through the frozen discriminator. Returns both losses, without gradients."""
-    gan = state.gan
-    for _ in range(settings.critic_steps):
+    """Critic steps, then a generator step through the frozen discriminator. Returns both losses, without gradients.
+
+    The generator is judged by the events that the last critic step has seen: made once, they are used twice.
+    """
+    gan, settings = state.gan, state.settings
+    for left in reversed(range(settings.critic_steps)):
         seen, c = next(batches)
-        with torch.no_grad(), frozen_statistics(gan.generator):
+        with _untouched(gan.generator) if left else nullcontext():
             fake = view(gan.generate(_noise(state, len(c)), c), c)
-        loss_d = _discriminator_loss(gan, seen, fake, c, settings, state.noise)
-        _descend(state, "discriminator", loss_d)
+        loss_d = _discriminator_loss(state, seen, fake, c)
+        descend(
+            gan.discriminator, state.optimizers["discriminator"], loss_d, settings.discriminator
+        )
     with _frozen(gan.discriminator):
-        fake = view(gan.generate(_noise(state, len(c)), c), c)
-        objective = OBJECTIVES[settings.objective]
-        judged = gan.judge(fake, c)
-        with torch.no_grad():
-            real = gan.judge(seen, c) if objective.paired else judged
-        loss_g = objective.generator(real, judged)
-        _descend(state, "generator", loss_g)
+        loss_g = _generator_loss(gan, seen, fake, c, settings)
+        descend(gan.generator, state.optimizers["generator"], loss_g, settings.generator)
+    for schedule in state.schedules.values():
+        schedule.step()
     return loss_d.detach(), loss_g.detach()
 
 
-def _discriminator_loss(
-    gan: GAN,
-    seen: Tensor,
-    fake: Tensor,
-    c: Tensor,
-    settings: TrainSettings,
-    noise: torch.Generator,
+def _generator_loss(
+    gan: GAN, seen: Tensor, fake: Tensor, c: Tensor, settings: TrainSettings
 ) -> Tensor:
+    objective = OBJECTIVES[settings.objective]
+    judged = gan.judge(fake, c)
+    with torch.no_grad():
+        real = gan.judge(seen, c) if objective.paired else judged
+    return objective.generator(real, judged)
+
+
+def _discriminator_loss(state: State, seen: Tensor, fake: Tensor, c: Tensor) -> Tensor:
+    gan, settings = state.gan, state.settings
     seen = seen.detach().requires_grad_(settings.r1 > 0)
     fake = fake.detach().requires_grad_(settings.r2 > 0)
     real_logits, fake_logits = gan.judge(seen, c), gan.judge(fake, c)
@@ -241,25 +206,24 @@ def _discriminator_loss(
     if settings.r2:
         loss = loss + settings.r2 / 2 * zero_centred_penalty(fake_logits, fake)
     if settings.gradient_penalty:
-        points = between(seen, fake, noise)
+        whole = len(seen) * parallel.size()
+        place = torch.rand(whole, generator=state.noise, device=gan.device)
+        points = between(seen, fake, parallel.mine(place))
         penalty = one_centred_penalty(gan.judge(points, c), points)
         loss = loss + settings.gradient_penalty * penalty
     return loss
 
 
 def _noise(state: State, size: int) -> Tensor:
-    shape = (size, *state.gan.latent)
-    return torch.randn(shape, generator=state.noise, device=state.gan.device)
+    shape = (size * parallel.size(), *state.gan.latent)
+    return parallel.mine(torch.randn(shape, generator=state.noise, device=state.gan.device))
 
 
-def _descend(state: State, name: str, loss: Tensor) -> None:
-    optimizer = state.optimizers[name]
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    optimizer.step()
-    if name == "generator":
-        for schedule in state.schedules.values():
-            schedule.step()
+@contextmanager
+def _untouched(network: nn.Module) -> Iterator[None]:
+    """While it lasts, ``network`` neither keeps what a gradient needs nor changes its statistics."""
+    with torch.no_grad(), frozen_statistics(network):
+        yield
 
 
 @contextmanager
@@ -284,33 +248,44 @@ def _average(state: State, weight: float) -> None:
         mine_.copy_(new_)
 
 
-def _validated(
-    state: State, settings: TrainSettings, validate: Callable[[GAN], float] | None
-) -> float | None:
+def _validated(state: State, watch: Watch | None) -> float | None:
     """The score of the average, where it is time for one; the best weights are remembered."""
-    if validate is None or not settings.validate_every or state.step % settings.validate_every:
+    every = state.settings.validate_every
+    if watch is None or not every or (state.step - state.began) % every:
         return None
-    score = validate(dataclasses.replace(state.gan, generator=state.average))
+    score = watch.validate(dataclasses.replace(state.gan, generator=state.average))
+    state.waited += 1
     if score < state.best_score:
-        state.best_score, state.best_step = score, state.step
+        state.best_score, state.best_step, state.waited = score, state.step, 0
         weights = state.average.state_dict()
         state.best = {name: value.detach().clone() for name, value in weights.items()}
     return score
 
 
-def _row(
-    state: State,
-    sums: Tensor,
-    settings: TrainSettings,
-    validate: Callable[[GAN], float] | None,
-    folder: Path | None,
-) -> Row:
-    """Mean losses since the last row, and the validation score where it is time for one.
+@torch.no_grad()
+def test_loss(state: State, view: View, held_out: tuple[Tensor, Tensor]) -> float:
+    """The generator's loss, both networks as in use, for noise that is the same at each call and ``held_out`` events."""
+    gan, (x, c) = state.gan, (part[:TESTED] for part in held_out)
+    networks = gan.generator, gan.discriminator
+    noise = torch.Generator(gan.device).manual_seed(state.noise.initial_seed())
+    z = torch.randn(len(x), *gan.latent, generator=noise, device=gan.device)
+    for network in networks:
+        network.eval()
+    try:
+        fake = view(gan.generate(z, c), c)
+        return _generator_loss(gan, view(x, c), fake, c, state.settings).item()
+    finally:
+        for network in networks:
+            network.train()
+
+
+def _row(state: State, view: View, sums: Tensor, watch: Watch | None, folder: Path | None) -> Row:
+    """Mean losses since the last row, and the scores on held-out events where it is time for them.
 
     Raises:
         HepganError: a loss is not finite.
     """
-    discriminator, generator, count = sums.tolist()
+    discriminator, generator, count = parallel.summed(sums).tolist()
     for name, loss in (("discriminator", discriminator), ("generator", generator)):
         if not math.isfinite(loss):
             raise HepganError(
@@ -323,8 +298,12 @@ def _row(
         "discriminator_loss": discriminator / count,
         "generator_loss": generator / count,
     }
-    score = _validated(state, settings, validate)
-    return row if score is None else row | {"validation": score}
+    if len(state.phases) > 1:
+        row["phase"] = state.phase
+    if watch and (score := _validated(state, watch)) is not None:
+        row["generator_test_loss"] = test_loss(state, view, watch.held_out)
+        row["validation"] = score
+    return row
 
 
 def _last_words(state: State, folder: Path | None) -> str:

@@ -9,22 +9,25 @@
 | compare any ROOT files | ``evaluate`` |
 """
 
-from hepgan.run.file import DataSettings, EvaluateSettings, Run, as_toml, load, presets
+from hepgan.run.file import DataSettings, EvaluateSettings, Run, as_toml, load, presets, replaced
 from hepgan.run.judging import evaluate, generate, run
-from hepgan.run.training import Prepared, device_of, prepare, train
+from hepgan.run.training import Prepared, Tick, check_folder, device_of, prepare, train
 
 __all__ = [
     "DataSettings",
     "EvaluateSettings",
     "Prepared",
     "Run",
+    "Tick",
     "as_toml",
+    "check_folder",
     "device_of",
     "evaluate",
     "generate",
     "load",
     "prepare",
     "presets",
+    "replaced",
     "run",
     "train",
 ]

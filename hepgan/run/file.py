@@ -15,7 +15,7 @@ from hepgan.data.schema import Schema
 from hepgan.errors import RunError, did_you_mean
 from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.gan.model import GANSettings
-from hepgan.gan.train import TrainSettings
+from hepgan.gan.settings import TrainSettings
 from hepgan.tables import from_table, to_table
 
 LARGEST_SEED = 2**63
@@ -69,6 +69,8 @@ class Run:
 
     Attributes:
         seed: Of everything random.
+        train: How the GAN is trained.
+        phases: Further phases of the training, each from the weights of the last one; its optimizers begin anew.
         threads: CPU threads of torch, 0 for torch's own choice. Results depend on them in the last digits, so that
             the same seed gives the same events only with the same number.
         purpose: What it is for, in a sentence.
@@ -81,6 +83,7 @@ class Run:
     gan: GANSettings
     train: TrainSettings
     geometry: Mapping[str, LayerGeometry] = dataclasses.field(default_factory=dict)
+    phases: tuple[TrainSettings, ...] = ()
     evaluate: EvaluateSettings = EvaluateSettings()
     threads: int = 0
     purpose: str = ""
@@ -94,6 +97,16 @@ class Run:
             if name not in self.schema.fields:
                 hint = did_you_mean(name, self.schema.fields)
                 raise RunError(f"[geometry.{name}] is no field of the schema{hint}")
+
+    @property
+    def training(self) -> tuple[TrainSettings, ...]:
+        """All phases of the training."""
+        return (self.train, *self.phases)
+
+    @property
+    def steps(self) -> int:
+        """Generator steps of all phases, where none ends early."""
+        return sum(phase.steps for phase in self.training)
 
 
 def presets() -> dict[str, str]:
@@ -118,8 +131,20 @@ def load(source: str | os.PathLike[str], overrides: Mapping[str, Any] | None = N
     Raises:
         RunError: no such preset or file, no TOML, an unknown key, or a value of another type.
     """
-    table = _read_table(source)
-    for key, value in (overrides or {}).items():
+    return _with(_read_table(source), overrides or {})
+
+
+def replaced(run: Run, overrides: Mapping[str, Any]) -> Run:
+    """``run`` with other values; the overrides are those of ``load``.
+
+    Raises:
+        RunError: an unknown key, or a value of another type.
+    """
+    return _with(to_table(run), overrides)
+
+
+def _with(table: dict[str, Any], overrides: Mapping[str, Any]) -> Run:
+    for key, value in overrides.items():
         _set(table, key, value)
     return from_table(Run, table, where="")
 

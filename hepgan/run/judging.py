@@ -16,9 +16,9 @@ import torch
 
 from hepgan.data import root
 from hepgan.data.schema import Schema
-from hepgan.errors import DataError
+from hepgan.errors import DataError, RunError
 from hepgan.evaluate.geometry import LayerGeometry
-from hepgan.gan import checkpoint, history
+from hepgan.gan import checkpoint, history, parallel
 from hepgan.gan.model import GAN, Condition, parameters
 from hepgan.run.file import EvaluateSettings, Run, load, presets
 from hepgan.run.training import Tick, check_folder, cpu_threads, device_of, make_folder, train
@@ -187,6 +187,10 @@ def run(
     Raises:
         HepganError: as ``train``.
     """
+    if parallel.started() > 1:
+        raise RunError(
+            "several processes only train: torchrun … -m hepgan train, then hepgan run --resume with the same folder"
+        )
     folder, device = Path(folder), device_of(str(device))
     gan, prepared = train(run, folder, device=device, resume=resume, tick=tick)
     reference, schema = prepared.splits["test"], gan.encoding.schema

@@ -18,11 +18,12 @@ from hepgan.errors import RunError
 from hepgan.evaluate import digits, frechet, metrics, pairs
 from hepgan.evaluate.observables import arrays, observables_for
 from hepgan.evaluate.observables import evaluate as evaluate_observables
-from hepgan.gan import checkpoint, history
+from hepgan.gan import checkpoint, history, parallel
 from hepgan.gan import train as training
 from hepgan.gan.history import Row
 from hepgan.gan.model import GAN
 from hepgan.gan.state import State
+from hepgan.gan.train import Watch
 from hepgan.gan.view import View, shown
 from hepgan.run.file import DataSettings, Run, as_toml
 
@@ -57,7 +58,7 @@ def prepare(run: Run, *, device: torch.device) -> Prepared:
     observables = shown(schema, run.geometry) if "observables" in sees else {}
     view = View(encoding.to(device), observables, x, c, event="event" in sees).to(device)
     gan = GAN.build(run.gan, encoding, seed=run.seed, device=device, seen=view.size)
-    state = training.start(gan, view, x, c, run.train, seed=run.seed)
+    state = training.start(gan, view, x, c, run.training, seed=run.seed)
     return Prepared(splits, view, state, tree_name(run.data))
 
 
@@ -70,9 +71,10 @@ def read_events(run: Run) -> dict[str, ak.Array]:
 
 
 def tree_name(data: DataSettings) -> str:
-    """The tree that is read, which generated files take over."""
+    """The tree that is read, without its cycle: the name that generated files take over."""
     source = root.sources(list(data.files), tree=data.tree)[0]
-    return source.tree or root.inspect(source.path, entries=0)[0].name
+    name = source.tree or root.inspect(source.path, entries=0)[0].name
+    return name.partition(";")[0]
 
 
 def device_of(name: str) -> torch.device:
@@ -103,7 +105,7 @@ def train(
     resume: bool = False,
     tick: Tick = lambda text, share, remark: None,
 ) -> tuple[GAN, Prepared]:
-    """Trains and leaves ``run.toml``, ``history.jsonl``, ``checkpoints/``, ``generator.safetensors`` and ``gan.json`` in ``folder``.
+    """Trains, in all processes that ``torchrun`` started, and leaves ``run.toml``, ``history.jsonl``, ``checkpoints/``, ``generator.safetensors`` and ``gan.json`` in ``folder``.
 
     Nothing is written before the data, the encoding and the layouts have been found to fit.
 
@@ -118,35 +120,46 @@ def train(
         RunError: the folder holds something else, or cannot be made.
         HepganError: as ``prepare``, or training fails.
     """
-    folder, device = Path(folder), device_of(str(device))
+    folder, device = Path(folder), parallel.device_here(device_of(str(device)))
     check_folder(folder, run if resume else None)
-    tick("reading and encoding", 0.0, "")
-    with cpu_threads(run.threads):
+    with cpu_threads(run.threads), parallel.processes(device):
+        first = parallel.rank() == 0
+        if not first:
+            tick = _silent
+        tick("reading and encoding", 0.0, "")
         prepared = prepare(run, device=device)
-        validate = validation(prepared, run)
-        make_folder(folder)
-        _resume(prepared.state, folder)
-        checkpoint.write_text(folder / "run.toml", as_toml(run))
-        tick("training", prepared.state.step / run.train.steps, "")
+        watch = watched(prepared, run)
+        parallel.wait()  # all have looked at the folder before the first one writes there
+        if first:
+            make_folder(folder)
+        _resume(prepared.state, folder, write=first)
+        if first:
+            checkpoint.write_text(folder / "run.toml", as_toml(run))
+        tick("training", prepared.state.step / max(run.steps, 1), "")
         gan, _ = training.train(
             prepared.state,
             prepared.view,
-            run.train,
-            validate=validate,
-            folder=folder,
+            watch=watch,
+            folder=folder if first else None,
             on_row=lambda row: tick(
-                "training", row["step"] / run.train.steps, remark(row, run.train.steps)
+                "training", row["step"] / max(run.steps, 1), remark(row, run.steps)
             ),
         )
-    checkpoint.save_gan(gan, folder, tree=prepared.tree)
+        if first:
+            checkpoint.save_gan(gan, folder, tree=prepared.tree)
     return gan, prepared
 
 
-def _resume(state: State, folder: Path) -> None:
+def _silent(text: str, share: float, remark: str) -> None:
+    """Only the first of several processes tells what is going on."""
+
+
+def _resume(state: State, folder: Path, *, write: bool) -> None:
     """Goes on from the last checkpoint of ``folder``, or starts anew where there is none."""
     if last := checkpoint.newest(folder):
         checkpoint.load(state, last)
-    history.cut(folder, state.step)
+    if write:
+        history.cut(folder, state.step)
 
 
 @contextmanager
@@ -202,11 +215,11 @@ def make_folder(folder: Path) -> None:
         raise RunError(f"{folder} cannot be made: {error.strerror}") from error
 
 
-def validation(prepared: Prepared, run: Run) -> Callable[[GAN], float]:
-    """A GAN's distance from the validation split, for ``training.train``.
+def watched(prepared: Prepared, run: Run) -> Watch:
+    """What a training is watched with: a GAN's distance from the validation split, and the encoded split itself.
 
-    The Fréchet distance of the observables; for digits, which observables hardly tell from scribbles, that of the
-    digit classifier's features.
+    The distance is the Fréchet distance of the observables; for digits, which observables hardly tell from scribbles, that
+    of the digit classifier's features.
     """
     reference = prepared.splits["validation"]
     # Several generated events for each reference event: the reference's own fluctuations are the same in every score.
@@ -217,7 +230,9 @@ def validation(prepared: Prepared, run: Run) -> Callable[[GAN], float]:
     def score(gan: GAN) -> float:
         return distance(gan.sample(given, n=copies * len(reference), seed=run.seed))
 
-    return score
+    gan = prepared.state.gan
+    x, c = gan.encoding.encode(reference, seed=run.seed)
+    return Watch(score, (x.to(gan.device), c.to(gan.device)))
 
 
 def observable_distance(reference: ak.Array, run: Run) -> Callable[[ak.Array], float]:

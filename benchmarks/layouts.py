@@ -1,0 +1,116 @@
+"""Layouts on digits: python benchmarks/layouts.py FOLDER [NAME...] trains each and writes FOLDER/layouts.md, .json and .png.
+
+Convolutions and reshapes in either network, where MethodGAN broke down, beside the tutorial's dense layers. All see the same
+digits with the same settings; judged by the digit classifier's features against digits that training never saw.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+
+from hepgan.evaluate import digits, frechet
+from hepgan.gan.checkpoint import load_gan
+from hepgan.layout.named import named
+from hepgan.run import Run, load, train
+from hepgan.run.training import read_events
+
+STEPS = 4000
+LAYOUTS = {
+    "dense (TMVA's tutorial)": (named()["tmva-tutorial"].layout, [100], "RESHAPE|1|1|784", "RESHAPE|1|1|100"),
+    "convolution and reshape in both (the slides)": (named()["tmva-slides"].layout, [1, 28, 28], "", ""),
+    "reshape in the middle of both": (
+        ("DENSE|196|LRELU, RESHAPE|4|7|7, UPSAMPLE|2|2, CONV|32|3|3|1|1|1|1|LRELU, RESHAPE|FLAT, DENSE|N|TANH"
+        "## DENSE|196|LRELU, RESHAPE|4|7|7, CONV|32|3|3|1|1|1|1|LRELU, RESHAPE|FLAT, DENSE|1|SIGMOID"),
+        [64], "", "",
+    ),
+    "transposed convolutions": (
+        ("DENSE|32*7*7|LRELU, RESHAPE|32|7|7, TCONV|16|4|4|2|2|1|1|LRELU, TCONV|1|4|4|2|2|1|1|TANH"
+        "## CONV|16|4|4|2|2|1|1|LRELU, CONV|32|4|4|2|2|1|1|LRELU, RESHAPE|FLAT, DENSE|64|LRELU, DENSE|1|SIGMOID"),
+        [64], "", "",
+    ),
+}  # fmt: skip
+"""Name -> layout, noise, and what of the layout is written otherwise for that noise."""
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("folder", type=Path)
+    options.add_argument("names", nargs="*", default=list(LAYOUTS), help=", ".join(LAYOUTS))
+    options.add_argument("--steps", type=int, default=STEPS)
+    chosen = options.parse_args()
+    rows, images = [], {}
+    for name in chosen.names:
+        row, images[name] = measure(name, settings(name, chosen.steps), chosen.folder)
+        rows.append(row)
+    (chosen.folder / "layouts.json").write_text(json.dumps(rows, indent=2))
+    (chosen.folder / "layouts.md").write_text(table(rows))
+    draw(images, chosen.folder / "layouts.png")
+    print(table(rows))
+
+
+def settings(name: str, steps: int) -> Run:
+    layout, latent, old, new = LAYOUTS[name]
+    generator, discriminator = layout.split("##")
+    generator = generator.replace(old, new) if old else generator
+    gan = {"layout": f"{generator}##{discriminator}", "latent": latent, "input": [1, 28, 28]}
+    table: dict[str, Any] = {"gan": gan | {"initialization": "HE"}, "train.steps": steps}
+    rates = {f"train.{network}.learning_rate": 1e-3 for network in ("generator", "discriminator")}
+    return load("mnist", table | rates | {"schema.conditions": {}, "encoding.conditions": {}})
+
+
+def measure(name: str, run: Run, folder: Path) -> tuple[dict[str, Any], np.ndarray]:
+    """Trains, unless the folder has it already; figures, and 20 images."""
+    place, started = folder / name.split(" (")[0].replace(" ", "-"), time.perf_counter()
+    seconds = None
+    if not (place / "gan.json").is_file():
+        train(run, place, device="cpu", resume=place.exists())
+        seconds = round(time.perf_counter() - started)
+    gan, _ = load_gan(place)
+    real = np.asarray(read_events(run)["test"]["image"])
+    made = np.asarray(gan.sample(n=len(real), seed=5)["image"])
+    noise = np.random.default_rng(5).permuted(real.reshape(len(real), -1), axis=1)
+    half = len(real) // 2
+    seen = {k: digits.digit_scores(v.reshape(-1, 28, 28)) for k, v in {"real": real, "made": made, "noise": noise}.items()}  # fmt: skip
+    distance = {k: frechet.frechet_distance(seen["real"].features, seen[k].features) for k in ("made", "noise")}  # fmt: skip
+    floor = frechet.frechet_distance(seen["real"].features[:half], seen["real"].features[half:])
+    row = {
+        "layout": name, "steps": run.train.steps, "seconds": seconds, "n": len(real),
+        "frechet": distance["made"], "floor (half of n)": floor, "shuffled pixels": distance["noise"],
+        "confidence": seen["made"].confidence, "confidence of real digits": seen["real"].confidence,
+        "rarest digit": min(seen["made"].shares), "commonest digit": max(seen["made"].shares),
+        "cores": os.cpu_count(), "torch": torch.__version__,
+    }  # fmt: skip
+    return row, made[:20]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    names = [name for name in rows[0] if name not in ("cores", "torch")]
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    for row in rows:
+        cells = (f"{v:.3g}" if isinstance(v := row[n], float) else str(v) for n in names)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(images: dict[str, np.ndarray], path: Path) -> None:
+    mpl.use("Agg")
+    figure, axes = plt.subplots(len(images), 1, figsize=(9, 1.35 * len(images)))
+    for axis, (name, found) in zip(np.atleast_1d(axes), images.items(), strict=True):
+        grid = found.reshape(2, 10, 28, 28).swapaxes(1, 2).reshape(56, 280)
+        axis.imshow(grid, cmap="gray", vmin=0, vmax=255)
+        axis.set_title(name, fontsize=9, loc="left")
+        axis.axis("off")
+    figure.tight_layout(pad=0.4)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Fitting a chain of steps: each to what those before it make of the events, in memory or on a stream."""
+
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from hepgan.data.packing import STEPS, converted
+from hepgan.data.pointwise import ZeroNoise
+from hepgan.data.scaling import Scale, Standardise
+from hepgan.data.steps import Columns, Moments, Step
+from hepgan.errors import DataError, RunError, did_you_mean
+from hepgan.tables import value_of
+
+ADDING = (Scale, Standardise, ZeroNoise)
+"""The steps that are fitted to moments, which add up over chunks."""
+
+Pieces = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+"""Starts a pass over ``(x[E, F], c[E, C])`` of all events."""
+
+
+def fit_steps(
+    tables: Sequence[Mapping[str, Any]],
+    x: Tensor,
+    c: Tensor,
+    columns: Columns,
+    noise: Generator,
+    *,
+    pieces: Pieces | None = None,
+) -> tuple[tuple[Step, ...], int]:
+    """The fitted steps and the width of what they encode to.
+
+    Args:
+        tables: The steps' settings.
+        x: Features ``[E, F]``.
+        c: Encoded conditions ``[E, C]``.
+        columns: Where things are.
+        noise: For steps that draw.
+        pieces: Where ``x`` and ``c`` are only a sample: all events, which the steps that add up are fitted to.
+
+    Raises:
+        RunError: an unknown step or setting.
+        DataError: events that a step cannot take.
+    """
+    steps: list[Step] = []
+    for i, table in enumerate(tables):
+        seen: Tensor | Moments = x
+        if pieces is not None and STEPS.get(str(table.get("step"))) in ADDING:
+            seen = _moments(pieces(), steps, noise)
+        step = fit_step(table, seen, c, columns, noise, where=f"encoding.steps[{i}]")
+        # As they are saved, so that a loaded encoding is the same to the last bit.
+        steps.append(converted(step, torch.float32))
+        x = through(steps[-1:], x, c, noise)
+    return tuple(steps), x.shape[1]
+
+
+def through(
+    steps: Sequence[Step], x: Tensor, c: Tensor, noise: Generator, *, first: int = 0
+) -> Tensor:
+    """``x[E, F]`` encoded by one step after the other.
+
+    Raises:
+        DataError: a step gives NaN or infinity; names it and the first event, counted from ``first``.
+    """
+    for step in steps:
+        x = step.encode(x, c, noise)
+        if not x.sum().isfinite() and not x.isfinite().all():
+            event = first + int((~x.isfinite()).any(1).nonzero()[0, 0])
+            raise DataError(
+                f"the encoding step '{_name(step)}' makes event {event} not finite: it lies outside of what the "
+                "step was fitted to, or can take; leave it out with a selection"
+            )
+    return x
+
+
+def _name(step: Step) -> str:
+    return next(name for name, cls in STEPS.items() if cls is type(step))
+
+
+def sample_of(
+    pieces: Iterable[tuple[Tensor, Tensor]], events: int, noise: Generator
+) -> tuple[Tensor, Tensor]:
+    """At most ``events`` of all, each as likely as any other, in their order.
+
+    Raises:
+        DataError: there is none.
+    """
+    held: tuple[Tensor, ...] = ()
+    for piece in pieces:
+        # Whoever drew the smallest numbers stays.
+        lots = torch.rand(len(piece[0]), generator=noise, dtype=torch.float64)
+        parts = (*piece, lots)
+        held = tuple(map(torch.cat, zip(held, parts, strict=True))) if held else parts
+        if len(held[0]) > events:
+            kept = held[-1].topk(events, largest=False).indices.sort().values
+            held = tuple(part[kept] for part in held)
+    if not held or len(held[0]) == 0:
+        raise DataError("there is no event to fit the encoding to; give at least one")
+    return held[0], held[1]
+
+
+def _moments(
+    pieces: Iterable[tuple[Tensor, Tensor]], steps: Sequence[Step], noise: Generator
+) -> Moments:
+    """Of all events, as the ``steps`` so far make them."""
+    parts: Iterator[Moments] = (
+        Moments.of(through(steps, x, c, noise)) for x, c in pieces if len(x)
+    )
+    total = next(parts)
+    for part in parts:
+        total = total.merged(part)
+    return total
+
+
+def fit_step(
+    table: Mapping[str, Any],
+    x: Tensor | Moments,
+    c: Tensor,
+    columns: Columns,
+    noise: Generator,
+    *,
+    where: str,
+) -> Step:
+    """The step of a table with the key ``step`` and its settings, fitted; ``where`` is its place for messages.
+
+    Raises:
+        RunError: an unknown step or setting, or one that is missing.
+        DataError: events that the step cannot take.
+    """
+    name = str(table.get("step"))
+    if name not in STEPS:
+        known = ", ".join(STEPS)
+        raise RunError(
+            f"{where}: unknown step '{name}'{did_you_mean(name, STEPS)} (known: {known})"
+        )
+    fit = typing.cast(Any, STEPS[name]).fit
+    hints = typing.get_type_hints(fit)
+    options = {
+        key: parameter
+        for key, parameter in inspect.signature(fit).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    settings = {key: value for key, value in table.items() if key != "step"}
+    for key in settings:
+        if key not in options:
+            known = ", ".join(options) or "nothing"
+            raise RunError(f"{where}: the step '{name}' has no setting '{key}'; it takes {known}")
+    for key, parameter in options.items():
+        if parameter.default is inspect.Parameter.empty and key not in settings:
+            raise RunError(f"{where}: the step '{name}' needs the setting '{key}'")
+    values = {key: value_of(hints[key], value, f"{where}.{key}") for key, value in settings.items()}
+    return typing.cast(Step, fit(x, c, columns, noise, **values))

@@ -1,0 +1,230 @@
+"""The encoding step ``marginals``: ranks to normal scores, column by column, with tables that follow one condition."""
+
+import dataclasses
+from typing import Self
+
+import torch
+from torch import Generator, Tensor
+
+from hepgan.data.steps import Columns
+from hepgan.errors import RunError
+
+Z_MAX = 4.0
+"""The tables' largest normal score; beyond it values go on linearly."""
+
+_RISE = 1e-5
+"""Smallest rise from knot to knot, which keeps tables of tied values invertible."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Marginals:
+    """Ranks to normal scores, with tables at several values of one condition.
+
+    Between tables everything is interpolated linearly. Columns with zeros have an atom: scores below ``zero`` are zeros,
+    and the table describes the values above.
+
+    Attributes:
+        column: The column of ``c`` that the tables follow; −1 where there is one table for all.
+        centres: ``[W]`` its values at the tables.
+        zero: ``[W, F]`` the score at which a column leaves zero; −Z_MAX for columns without zeros.
+        table: ``[W, K, F]`` values at K scores, evenly spaced from ``zero`` to Z_MAX.
+        slope: ``[F]`` value per score beyond the tables.
+        spread: ``[F]`` booleans: the columns with zeros.
+    """
+
+    column: int
+    centres: Tensor
+    zero: Tensor
+    table: Tensor
+    slope: Tensor
+    spread: Tensor
+
+    @classmethod
+    def fit(
+        cls,
+        x: Tensor,
+        c: Tensor,
+        columns: Columns,
+        noise: Generator,
+        *,
+        given: str | None = None,
+        windows: int = 24,
+        per_window: int = 400,
+        knots: int = 65,
+        zeros: bool = False,
+    ) -> Self:
+        """Tables from the ``per_window`` events nearest in the condition ``given`` to each of ``windows`` values.
+
+        With ``zeros``, values of 0 and less in the fields' columns are zeros that the step ``log`` has spread.
+
+        Raises:
+            RunError: ``given`` is no condition of one column.
+        """
+        column = -1 if given is None else _column(given, columns)
+        spread = torch.zeros(x.shape[1], dtype=torch.bool)
+        spread[: columns.size] = zeros
+        follows = torch.zeros(len(x), dtype=x.dtype) if given is None else c[:, column].to(x)
+        centres = _centres(follows, 1 if given is None else windows)
+        size = len(x) if given is None else min(per_window, len(x))
+        fitted = [_window(x, follows - at, size, knots, spread) for at in centres]
+        table, zero = (torch.stack(part) for part in zip(*fitted, strict=True))
+        table = _fill_empty(table)
+        middle = table[:, knots // 2]
+        slope = ((table[:, -1] - middle) / (Z_MAX - zero) * 2).mean(0).clamp_min(_RISE)
+        return cls(column, centres, zero, table, slope, spread)
+
+    def scores_of_zero(self, c: Tensor) -> Tensor:
+        """``[E, F]`` scores at which each column leaves zero for an event's conditions."""
+        upper, share = self._between(c)
+        return torch.lerp(self.zero[upper - 1].to(share), self.zero[upper].to(share), share)
+
+    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+        """Values to scores, float32."""
+        x = x.float()
+        upper, share = self._between(c.to(x))
+        zero = self.scores_of_zero(c.to(x))
+        position = self._position(x, upper, share) / (self.table.shape[1] - 1)
+        score = zero + position * (Z_MAX - zero)
+        last, slope = self._knot(-1, upper, share), self.slope.to(x)
+        score = torch.where(x > last, Z_MAX + (x - last) / slope, score)
+        first = self._knot(0, upper, share)
+        if not self.spread.any():
+            return torch.where(x < first, zero + (x - first) / slope, score)
+        below = torch.where(self.spread, _censored(x, zero), zero + (x - first) / slope)
+        return torch.where(torch.where(self.spread, x <= 0, x < first), below, score)
+
+    def decode(self, x: Tensor, c: Tensor) -> Tensor:
+        """Scores to values; the spread zeros come out as some number below 0."""
+        upper, share = self._between(c.to(x))
+        zero, steps = self.scores_of_zero(c.to(x)), self.table.shape[1] - 1
+        position = (x - zero) / (Z_MAX - zero) * steps
+        knot = position.detach().clamp(0, steps - 1).int()
+        place = self._start(upper) + knot * self.table.shape[2]
+        low, high = self._at(place, share), self._at(place + self.table.shape[2], share)
+        inside = low + (high - low) * (position - knot).clamp(0, 1)
+        slope = torch.where(self.spread, 1.0, self.slope.to(x))
+        above, below = (x - Z_MAX).clamp_min(0), (x - zero).clamp_max(0)
+        return torch.where(self.spread & (x <= zero), x - zero, inside + slope * below) + (
+            self.slope.to(x) * above
+        )
+
+    def _between(self, c: Tensor) -> tuple[Tensor, Tensor]:
+        """For each event the table above its condition ``[E]`` and how near it is ``[E, 1]``."""
+        if self.column < 0:
+            upper = torch.zeros(len(c), dtype=torch.long, device=c.device)
+            return upper, torch.ones(len(c), 1, dtype=c.dtype, device=c.device)
+        at, centres = c[:, self.column].contiguous(), self.centres.to(c)
+        upper = torch.searchsorted(centres, at).clamp(1, len(centres) - 1)
+        width = centres[upper] - centres[upper - 1]
+        return upper, ((at - centres[upper - 1]) / width).clamp(0, 1)[:, None]
+
+    def _start(self, upper: Tensor) -> Tensor:
+        """``[E, F]`` where each column of each event's upper table starts in the flattened tables."""
+        _, knots, features = self.table.shape
+        # Half as wide indices are read twice as fast.
+        kind = torch.int32 if self.table.numel() < 2**31 else torch.int64
+        columns = torch.arange(features, device=upper.device, dtype=kind)
+        return (upper * (knots * features)).to(kind)[:, None] + columns
+
+    def _at(self, place: Tensor, share: Tensor) -> Tensor:
+        """``[E, F]`` values of the flattened tables, between the two tables of each event."""
+        windows, knots, features = self.table.shape
+        flat = self.table.to(share).reshape(-1)
+        high = flat.index_select(0, place.reshape(-1)).view(place.shape)
+        if windows == 1:
+            return high
+        low = flat.index_select(0, place.reshape(-1) - knots * features).view(place.shape)
+        return torch.lerp(low, high, share)
+
+    def _knot(self, knot: int, upper: Tensor, share: Tensor) -> Tensor:
+        """``[E, F]`` all tables' values at one knot."""
+        values = self.table[:, knot].to(share)
+        return torch.lerp(values[upper - 1], values[upper], share)
+
+    def _position(self, x: Tensor, upper: Tensor, share: Tensor) -> Tensor:
+        """``[E, F]`` where each value is among the knots, by bisection in all columns at once."""
+        _, knots, features = self.table.shape
+        start = self._start(upper)
+        place, last = start, start + (knots - 2) * features
+        for power in range((knots - 2).bit_length() - 1, -1, -1):
+            ahead = torch.minimum(place + 2**power * features, last)
+            place = place + (ahead - place) * (x >= self._at(ahead, share))
+        low, high = self._at(place, share), self._at(place + features, share)
+        # Large values may have knots that float32 cannot tell apart.
+        rise = (high - low).clamp_min(torch.finfo(x.dtype).tiny)
+        return (place - start) // features + (x - low) / rise
+
+
+def _column(given: str, columns: Columns) -> int:
+    place = columns.conditions.get(given)
+    if place is None or place.stop - place.start != 1:
+        known = ", ".join(columns.conditions) or "none"
+        raise RunError(
+            f"an encoding step is given '{given}', which is no scalar condition (there are: {known})"
+        )
+    return int(place.start)
+
+
+def _centres(follows: Tensor, windows: int) -> Tensor:
+    """``[W]`` between evenly spaced and equally populated: dense where events are, and none far apart."""
+    if windows == 1:
+        return follows.new_zeros(1)
+    at = torch.linspace(0, 1, windows, dtype=follows.dtype)
+    even = follows.min() + at * (follows.max() - follows.min())
+    return 0.3 * even + 0.7 * torch.quantile(follows, at)
+
+
+def _window(
+    x: Tensor, distance: Tensor, size: int, knots: int, spread: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One table ``[K, F]`` (NaN where a column is all zeros) and its ``zero[F]``, from the ``size`` nearest events."""
+    near = torch.topk(distance.abs(), size, largest=False).indices
+    values, distance = x[near], distance[near, None]
+    present = ~spread | (values > 0)
+    values = _detrended(values, distance, present)
+    values = torch.where(spread & present, values.clamp_min(_RISE), values)
+    ordered = torch.where(present, values, -torch.inf).sort(0).values
+    absent = (~present).sum(0)
+    empty_share = (absent / size).clamp_max(1 - 0.5 / size)
+    zero = torch.where(spread, torch.special.ndtri(empty_share), -Z_MAX).clamp_min(-Z_MAX).to(x)
+    scores = zero + torch.linspace(0, 1, knots, dtype=x.dtype)[:, None] * (Z_MAX - zero)
+    start = torch.where(spread, torch.special.ndtr(zero), 0.0)
+    quantile = (torch.special.ndtr(scores) - start) / (1 - start)
+    position = (absent + quantile * (size - absent) - 0.5).clamp_min(absent).clamp_max(size - 1)
+    position = position.minimum(torch.full_like(position, size - 1))
+    low = position.long()
+    high = (low + 1).clamp_max(size - 1)
+    table = torch.lerp(ordered.gather(0, low), ordered.gather(0, high), position - low)
+    rise = _RISE * torch.arange(knots, dtype=x.dtype)[:, None]
+    table[0] = torch.where(spread, 0.0, table[0])
+    table = torch.cummax(table, 0).values + rise
+    return torch.where(absent < size, table, torch.nan), zero
+
+
+def _detrended(values: Tensor, distance: Tensor, present: Tensor) -> Tensor:
+    """``values`` moved to ``distance`` 0 along each column's straight line through what is present."""
+    weight = present.to(values)
+    total = weight.sum(0).clamp_min(1)
+    mean_d, mean_v = (weight * distance).sum(0) / total, (weight * values).sum(0) / total
+    cross = (weight * (distance - mean_d) * (values - mean_v)).sum(0)
+    square = (weight * (distance - mean_d) ** 2).sum(0)
+    enough = (total >= 30) & (square > 0)
+    return values - torch.where(enough, cross / square.clamp_min(1e-12), 0.0) * distance
+
+
+def _fill_empty(table: Tensor) -> Tensor:
+    """Tables of columns without any value, from the nearest window that has some, upwards first."""
+    parts = list(table)
+    for order in (range(len(parts) - 2, -1, -1), range(1, len(parts))):
+        for i in order:
+            other = parts[i + 1] if order.step < 0 else parts[i - 1]
+            parts[i] = torch.where(parts[i].isnan(), other, parts[i])
+    ramp = _RISE * torch.arange(1, table.shape[1] + 1, dtype=table.dtype)[:, None]
+    return torch.stack([torch.where(part.isnan(), ramp, part) for part in parts])
+
+
+def _censored(x: Tensor, zero: Tensor) -> Tensor:
+    """Scores below ``zero`` for spread zeros ``x`` in (-1, 0), uniform in probability."""
+    share = (1 + x.clamp(-1 + 1e-6, -1e-6)) * torch.special.ndtr(zero)
+    score: Tensor = torch.special.ndtri(share.clamp_min(1e-7))
+    return score

@@ -1,0 +1,86 @@
+"""Fitted steps as a table for JSON and tensors beside it, and back; no pickle."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hepgan.data.copula import Copula, Whiten
+from hepgan.data.fractions import IncidentFraction, LayerFractions, TotalFractions
+from hepgan.data.layers import LayerSums
+from hepgan.data.marginals import Marginals
+from hepgan.data.pointwise import Dequantise, Log, Logit, Power, Threshold, ZeroNoise
+from hepgan.data.scaling import RobustStandardise, Scale, Standardise
+from hepgan.data.steps import ConditionScale
+from hepgan.tables import value_of
+
+STEPS: dict[str, type] = {
+    "scale": Scale,
+    "standardise": Standardise,
+    "robust_standardise": RobustStandardise,
+    "power": Power,
+    "threshold": Threshold,
+    "dequantise": Dequantise,
+    "zero_noise": ZeroNoise,
+    "log": Log,
+    "logit": Logit,
+    "layer_fractions": LayerFractions,
+    "total_fractions": TotalFractions,
+    "incident_fraction": IncidentFraction,
+    "layer_sums": LayerSums,
+    "marginals": Marginals,
+    "whiten": Whiten,
+    "copula": Copula,
+}
+"""The steps by their names in a run file."""
+
+NAMES = {cls: name for name, cls in STEPS.items()}
+
+
+def converted(record: Any, to: torch.device | str | torch.dtype) -> Any:
+    """A step with its tensors on another device, or its floating-point tensors of another type."""
+    changes = {}
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, Tensor):
+            plain = isinstance(to, torch.dtype) and not value.is_floating_point()
+            changes[field.name] = value if plain else value.to(to)
+        elif dataclasses.is_dataclass(value):
+            changes[field.name] = converted(value, to)
+    return dataclasses.replace(record, **changes)
+
+
+def pack_step(record: Any, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """The table of a step; its tensors are added to ``tensors`` under names that start with ``prefix``."""
+    table: dict[str, Any] = {"step": NAMES[type(record)]}
+    for field in dataclasses.fields(record):
+        value, place = getattr(record, field.name), f"{prefix}.{field.name}"
+        if isinstance(value, Tensor):
+            tensors[place] = value
+            table[field.name] = {"tensor": place}
+        elif type(value) in NAMES:
+            table[field.name] = pack_step(value, place, tensors)
+        elif isinstance(value, ConditionScale):
+            table[field.name] = {"range": list(value.range), "scale": value.scale}
+        else:
+            table[field.name] = value
+    return table
+
+
+def unpack_step(table: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
+    """The step of such a table."""
+    cls = STEPS[table["step"]]
+    hints = typing.get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):
+        value = table[field.name]
+        if isinstance(value, Mapping) and "tensor" in value:
+            values[field.name] = tensors[value["tensor"]]
+        elif isinstance(value, Mapping) and "step" in value:
+            values[field.name] = unpack_step(value, tensors)
+        else:
+            values[field.name] = value_of(hints[field.name], value, field.name)
+    return cls(**values)

@@ -1,0 +1,107 @@
+"""Training in several processes, as ``torchrun`` starts them: each sees its part of every batch, gradients are averaged.
+
+All else (weights, noise of the whole batch, validation) is computed alike in each process, so that training gives what one
+process with the whole batch gives, to rounding. torch's ``DistributedDataParallel`` is not used: gradient penalties call a
+network several times before one backward pass, which it does not allow; one ``all_reduce`` a step does what it does.
+
+Batch normalisation is by each process's own part of the batch.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, distributed, nn
+
+from hepgan.errors import RunError
+
+
+def started() -> int:
+    """How many processes ``torchrun`` started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def processes(device: torch.device) -> Iterator[None]:
+    """While it lasts, the processes that ``torchrun`` started know each other; nothing for a lone process."""
+    if started() < 2 or distributed.is_initialized():
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+        # gloo sometimes aborts where one process leaves while another still talks.
+        distributed.barrier()
+    finally:
+        distributed.destroy_process_group()
+
+
+def device_here(device: torch.device) -> torch.device:
+    """The GPU of this process where ``device`` is any GPU and ``torchrun`` started several processes."""
+    if str(device) == "cuda" and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return device
+
+
+def rank() -> int:
+    """The number of this process, 0 for the first or a lone one."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def size() -> int:
+    """How many processes there are."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def share(batch_size: int) -> int:
+    """This process's part of a batch.
+
+    Raises:
+        RunError: a batch cannot be shared evenly.
+    """
+    if batch_size % size():
+        raise RunError(f"batches of {batch_size} cannot be shared evenly by {size()} processes")
+    return batch_size // size()
+
+
+def mine(whole: Tensor) -> Tensor:
+    """This process's part of what was drawn for the whole batch."""
+    part = len(whole) // size()
+    return whole[rank() * part : (rank() + 1) * part]
+
+
+@torch.no_grad()
+def average_gradients(network: nn.Module) -> None:
+    """The mean of each gradient over all processes."""
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    if size() == 1 or not gradients:
+        return
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    parts = torch.split(flat / size(), [gradient.numel() for gradient in gradients])
+    torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum over all processes."""
+    if size() > 1:
+        values = values.clone()
+        distributed.all_reduce(values)
+    return values
+
+
+def any_set(flag: threading.Event, device: torch.device) -> bool:
+    """Whether the flag is set in any process: they stop together."""
+    if size() == 1:
+        return flag.is_set()
+    return bool(summed(torch.tensor(float(flag.is_set()), device=device)).item())
+
+
+def wait() -> None:
+    """Until every process is here."""
+    if size() > 1:
+        distributed.barrier()

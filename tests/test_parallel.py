@@ -1,0 +1,78 @@
+"""Several processes train as one with the whole batch does; two gloo processes, as ``torchrun`` starts them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import TINY, tiny_events, write_tiny
+
+from hepgan import run as library
+from hepgan.data.loader import UnsupervisedLoader
+from hepgan.gan import history
+
+
+def torchrun(*arguments: object, processes: int = 2) -> subprocess.CompletedProcess[str]:
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.run(
+        [sys.executable, *launcher, "-m", "hepgan", *map(str, arguments)],
+        capture_output=True, text=True, check=False, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parallel")
+    write_tiny(folder / "tiny.root", tiny_events(1500, 1))
+    path = folder / "tiny.toml"
+    path.write_text(TINY.format(path=folder / "tiny.root").replace("threads = 0", "threads = 1"))
+    return path
+
+
+def test_two_processes_train_as_one(run_file: Path, tmp_path: Path) -> None:
+    penalty = ["--set", "train.gradient_penalty=0.1"]
+    done = torchrun("train", run_file, "-o", tmp_path / "two", "--device", "cpu", *penalty)
+    two = tmp_path / "two"
+    assert (two / "gan.json").is_file(), done.stderr  # gloo may abort in its teardown
+    assert done.stdout.count("trained:") == 1
+    run = library.load(run_file, {"train.gradient_penalty": 0.1})
+    library.train(run, tmp_path / "one", device="cpu")
+    one, other = (load_file(tmp_path / name / "generator.safetensors") for name in ("one", "two"))
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor, rtol=1e-3, atol=1e-5)
+    rows = [history.read(tmp_path / name) for name in ("one", "two")]
+    assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]]
+    for a, b in zip(*rows, strict=True):
+        for name in set(a) - {"seconds"}:
+            assert b[name] == pytest.approx(a[name], rel=1e-3, abs=1e-4)
+
+
+def test_whole_way_and_uneven_batches_are_refused_in_several_processes(
+    run_file: Path, tmp_path: Path
+) -> None:
+    done = torchrun("run", run_file, "-o", tmp_path / "no", "--device", "cpu")
+    assert "several processes only train" in done.stderr
+    odd = ["--set", "train.batch_size=63"]
+    done = torchrun("train", run_file, "-o", tmp_path / "no", "--device", "cpu", *odd)
+    assert "batches of 63 cannot be shared evenly by 2 processes" in done.stderr
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_processes_together_see_the_batches_of_one(world: int) -> None:
+    x = torch.arange(101.0)[:, None]
+    whole = [b[0] for b in UnsupervisedLoader(x, batch_size=12, seed=4)]
+    parts = [
+        [
+            b[0]
+            for b in UnsupervisedLoader(x, batch_size=12 // world, seed=4, rank=rank, world=world)
+        ]
+        for rank in range(world)
+    ]
+    for batch, *shares in zip(whole, *parts, strict=True):
+        np.testing.assert_array_equal(batch, torch.cat(shares))
