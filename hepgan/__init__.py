@@ -26,7 +26,7 @@ _PLACES = {
     "TrainSettings": ("hepgan.gan.settings", "TrainSettings"),
     "UnsupervisedLoader": ("hepgan.data.loader", "UnsupervisedLoader"),
     "build": ("hepgan.layout.network", "build"),
-    "compare": ("hepgan.evaluate", "compare"),
+    "compare": ("hepgan.evaluate.compare", "compare"),
     "judge": ("hepgan.evaluate", "judge"),
     "load_gan": ("hepgan.gan.checkpoint", "load_gan"),
     "load_run": ("hepgan.run", "load"),

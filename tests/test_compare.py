@@ -1,5 +1,7 @@
 """Histograms of two samples: flow bins, clusters, addition and automatic axes."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import hist
@@ -124,6 +126,11 @@ def test_given_axes_are_used() -> None:
     axis = hist.axis.Regular(7, -1, 1, name="value")
     found = compare({"x": np.zeros(3)}, {"x": np.zeros(3)}, {"x": X}, axes={"x": axis})
     assert found["x"].axes["value"].size == 7
+
+
+def test_the_public_compare_is_the_function_whatever_was_imported_before() -> None:
+    code = "import hepgan; hepgan.judge; assert callable(hepgan.compare); assert callable(hepgan.score)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("column", [0, 1])

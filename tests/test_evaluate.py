@@ -42,7 +42,8 @@ discriminator = "DENSE|1|LINEAR"
 [train]
 steps = 1
 batch_size = 8
-learning_rate = [1e-4, 1e-4]
+generator = { learning_rate = 1e-4 }
+discriminator = { learning_rate = 1e-4 }
 """
 
 

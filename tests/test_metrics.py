@@ -24,7 +24,7 @@ from hepgan.evaluate import (
 )
 from hepgan.evaluate.observables import observables_for
 from hepgan.evaluate.sample import sample_of
-from hepgan.evaluate.score import Score
+from hepgan.evaluate.scores import Score
 from hepgan.evaluate.statistics import Counts
 
 TOYS = 100
@@ -248,15 +248,13 @@ def bounded(rng: np.random.Generator, shift: float) -> tuple[np.ndarray, np.ndar
     return x, np.asarray(y * (1 + shift) + shift * np.eye(6)[0])
 
 
-@pytest.mark.parametrize("name", ["fpd", "kpd", "density", "coverage", "correlation", "chi_square"])
+@pytest.mark.parametrize("name", ["kpd", "density", "coverage", "correlation", "chi_square"])
 def test_errors_of_joint_scores_cover(name: str) -> None:
     rng = np.random.default_rng(23)
     found = []
     for seed in range(TOYS):
         x, y = bounded(rng, 0.3)
-        if name == "fpd":
-            estimate = frechet.fpd(x, y, seed=seed)
-        elif name == "kpd":
+        if name == "kpd":
             estimate = discrepancy.kpd(x, y, seed=seed)
         elif name == "correlation":
             estimate = pairs.correlation_distance(x, y + 0.5 * y[:, ::-1], seed=seed)
@@ -375,6 +373,13 @@ def test_neighbours_of_alike_samples_stand_at_their_floor_and_lost_kinds_are_see
     assert half["precision"].value > 0.95 * half["precision"].floor
 
 
+def test_a_share_of_all_events_has_an_error_too() -> None:
+    rng = np.random.default_rng(28)
+    narrow = neighbours.neighbour_scores(rng.normal(size=(2000, 2)), np.zeros((1000, 2)), seed=1)
+    assert narrow["precision"].value == 1
+    assert 0 < narrow["precision"].error < 0.01
+
+
 def test_lost_correlation_is_seen() -> None:
     rng = np.random.default_rng(16)
     x = rng.normal(size=(3000, 2))
@@ -417,8 +422,16 @@ def test_too_few_events_and_constants_are_gaps_with_their_reason() -> None:
     found = metrics.measure(plan)
     reasons = {gap.metric + " " + gap.observable: gap.reason for gap in found.gaps}
     assert "is 1 in every event" in reasons["distribution x"]
-    assert "needs 200 events" in reasons["auc_high all"]
+    assert "need 400 reference events" in reasons["auc_high all"]
     assert {s.observable for s in found.scores} >= {"y"}
+
+
+def test_events_of_one_vector_are_compared_by_its_values() -> None:
+    schema = Schema({"v": Field((20,))})
+    rng = np.random.default_rng(27)
+    samples = [{"v": rng.normal(size=(500, 20))} for _ in range(2)]
+    found = metrics.score(*samples, observables_for(schema), seed=1, quick=True)
+    assert {score.metric for score in found} >= {"separation", "mean_image", "auc_low"}
 
 
 def test_scores_are_the_same_for_the_same_seed() -> None:

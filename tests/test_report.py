@@ -15,10 +15,10 @@ import pytest
 
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
-from hepgan.evaluate import judge
+from hepgan.evaluate import classifier, judge
 from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.evaluate.report import as_json, write_report
-from hepgan.evaluate.score import Gap, Score
+from hepgan.evaluate.scores import Gap, Score
 
 SCHEMA = Schema(
     {"layer_0": Field((3, 12), "MeV"), "layer_1": Field((6, 6), "MeV")},
@@ -89,6 +89,31 @@ def test_the_reference_against_itself_is_indistinguishable(alike) -> None:
     assert not alike.distinguishable, alike.sentence
     assert "indistinguishable" in alike.sentence
     assert {gap.observable for gap in alike.gaps} <= {"depth"}  # constant in these showers
+
+
+@pytest.mark.usefixtures("pictureless")
+def test_the_whole_report_trains_the_challenges_network_three_times_for_scores_and_floors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = classifier.SETUPS["challenge"]._replace(width=32, rate=1e-3, epochs=3)
+    monkeypatch.setitem(classifier.SETUPS, "challenge", small)
+    trained: list[tuple[str, int]] = []
+    separability = classifier.separability
+
+    def counted(*samples: np.ndarray, **options: object) -> classifier.Separability:
+        trained.append((str(options["network"]), int(str(options["trainings"]))))
+        return separability(*samples, **options)
+
+    monkeypatch.setattr(classifier, "separability", counted)
+    told: list[str] = []
+    found = judge(
+        as_events(showers(1)), {"generated": as_events(showers(2))}, SCHEMA, GEOMETRY, tmp_path,
+        seed=1, quick=False, tick=lambda text, _share: told.append(text),
+    )  # fmt: skip
+    assert not found.distinguishable, found.sentence
+    assert trained == [("challenge", 3)] * 4 + [("quick", 3)] * 2
+    assert {"auc_low", "auc_log", "auc_high"} <= {score.metric for score in found.scores}
+    assert {"training: auc_low", "training: floor of auc_low"} <= set(told)
 
 
 @pytest.mark.usefixtures("pictureless")

@@ -1,6 +1,7 @@
 """Reference against generated: observables, histograms, scores, plots and the report.
 
-Nothing is imported until it is asked for: ``hepgan.evaluate.judge`` loads what ``judge`` needs.
+Nothing is imported until it is asked for: ``hepgan.evaluate.judge`` loads what ``judge`` needs. ``compare`` is in its module
+of that name.
 """
 
 import importlib
@@ -9,9 +10,8 @@ from typing import Any
 _PLACES = {
     "LayerGeometry": "geometry",
     "Observable": "observables",
-    "Score": "score",
+    "Score": "scores",
     "Verdict": "verdict",
-    "compare": "compare",
     "digit_scores": "digits",
     "judge": "verdict",
     "observables_for": "observables",

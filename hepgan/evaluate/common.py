@@ -16,7 +16,7 @@ from hepgan.errors import DataError
 from hepgan.evaluate.compare import REFERENCE
 from hepgan.evaluate.kernels import Array
 from hepgan.evaluate.observables import arrays
-from hepgan.evaluate.score import OVERALL, Gap
+from hepgan.evaluate.scores import OVERALL, Gap
 from hepgan.evaluate.statistics import Floats
 
 WEIGHT = "weight"

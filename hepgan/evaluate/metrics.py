@@ -7,7 +7,8 @@
 | ``kolmogorov``, ``wasserstein`` | how far apart two distributions are; the second in units of the reference's spread | their floors |
 | ``mean_image`` | the largest pull of a cell's mean root energy, among all cells | its floor |
 | ``auc_low``, ``auc_high`` | whether a classifier tells cells, or observables, apart | 0.5 |
-| ``accuracy_low``, ``accuracy_high`` | how often it is right | 0.5 |
+| ``auc_log`` | whether a small classifier tells the logarithms of cells apart, beside the CaloChallenge's ``auc_low`` | 0.5 |
+| ``accuracy_low``, … | how often they are right | 0.5 |
 | ``fpd``, ``kpd`` | distances in all observables together | 0 |
 | ``precision``, ``recall``, ``density``, ``coverage`` | whether events are possible, and all kinds are there | their floors |
 | ``correlation`` | root mean square difference of the observables' correlation coefficients | its floor |
@@ -27,10 +28,11 @@ from hist import Hist
 
 from hepgan.errors import DataError
 from hepgan.evaluate import classifier, compare, discrepancy, frechet, neighbours, pairs, vectors
+from hepgan.evaluate.classifier import Network
 from hepgan.evaluate.kernels import Array
 from hepgan.evaluate.observables import Observable
 from hepgan.evaluate.sample import Sample, sample_of, unweighted
-from hepgan.evaluate.score import OVERALL, Gap, Measured, Score
+from hepgan.evaluate.scores import OVERALL, Gap, Measured, Score
 from hepgan.evaluate.statistics import Estimate, Floats
 from hepgan.evaluate.vectors import Singles
 
@@ -158,90 +160,120 @@ def _spectrum(plan: Plan, observable: Observable) -> Estimates:
     samples = plan.reference, plan.generated
     cells = [np.asarray(observable.function(s.events), float) for s in samples]
     weights = plan.reference.weights, plan.generated.weights
-    found = pairs.of_spectrum(
+    return pairs.of_spectrum(
         cells[0], cells[1], weights, plan.histograms[observable.name], seed=plan.seed
     )
-    if pairs.are_digits(cells[0]):
-        plain = [observable.function(unweighted(s, seed=plan.seed).events) for s in samples]
-        found |= pairs.of_digits(plain[0], plain[1], seed=plan.seed)
-    return found
+
+
+def _digits(plan: Plan, observable: Observable) -> Estimates:
+    """The digit classifier's scores, where the reference has digits."""
+    cells = np.asarray(observable.function(plan.reference.events), float)
+    if not pairs.are_digits(cells):
+        return {}
+    return pairs.of_digits(cells, observable.function(plan.generated.events), seed=plan.seed)
 
 
 def _joint_tasks(plan: Plan, measured: Measured, tick: Tick) -> Iterator[Task]:
-    samples = plan.reference, plan.generated
-    features = vectors.standardised(*_high(*samples, plan.observables))
-    weights = plan.reference.weights, plan.generated.weights
-    seed = plan.seed
-    yield (
-        "correlation",
-        OVERALL,
-        lambda: {"correlation": pairs.correlation_distance(*features, weights, seed=seed)},
-    )
+    single = any(not observable.spectrum for observable in plan.observables.values())
+    if single:
+        yield "correlation", OVERALL, functools.partial(_correlation, plan)
+    else:
+        reason = "no observable has one value an event"
+        measured.gaps.append(
+            Gap("fpd, kpd, neighbours, correlations", OVERALL, reason, plan.source)
+        )
     try:
-        first, second = (unweighted(sample, seed=seed) for sample in samples)
+        first, second = (unweighted(s, seed=plan.seed) for s in (plan.reference, plan.generated))
     except DataError as error:
-        metrics = "fpd, kpd, neighbours, classifiers"
         which = compare.REFERENCE if plan.reference.weights.min() < 0 else plan.source
-        measured.gaps.append(Gap(metrics, OVERALL, str(error), which))
+        measured.gaps.append(Gap("fpd, kpd, neighbours, classifiers", OVERALL, str(error), which))
         return
-    yield from _unweighted_tasks(
-        plan._replace(reference=first, generated=second), measured.curves, tick
-    )
+    plain = plan._replace(reference=first, generated=second)
+    if single:
+        yield from _high_level_tasks(plain, measured.curves, tick)
+    yield from _low_level_tasks(plain, measured.curves, tick)
 
 
-def _unweighted_tasks(plan: Plan, curves: dict[str, Floats], tick: Tick) -> Iterator[Task]:
-    high = _high(plan.reference, plan.generated, plan.observables)
+def _correlation(plan: Plan) -> Estimates:
+    features = vectors.standardised(*_high(plan))
+    weights = plan.reference.weights, plan.generated.weights
+    return {"correlation": pairs.correlation_distance(*features, weights, seed=plan.seed)}
+
+
+def _high_level_tasks(plan: Plan, curves: dict[str, Floats], tick: Tick) -> Iterator[Task]:
+    high = _high(plan)
     scaled = vectors.standardised(*high)
+    x, y = (values.astype(np.float32) for values in scaled)
     seed = plan.seed
     yield "fpd", OVERALL, lambda: {"fpd": frechet.fpd(*high, seed=seed)}
     yield "kpd", OVERALL, lambda: {"kpd": discrepancy.kpd(*high, seed=seed)}
     yield "precision", OVERALL, lambda: neighbours.neighbour_scores(*scaled, seed=seed)
-    single = scaled[0].astype(np.float32), scaled[1].astype(np.float32)
-    yield "auc_high", OVERALL, lambda: _classified("auc_high", *single, plan, curves, tick)
-    if any(observable.spectrum for observable in plan.observables.values()):
-        yield "auc_low", OVERALL, lambda: _classified("auc_low", *_low(plan), plan, curves, tick)
+    network: Network = "quick" if plan.quick else "challenge"
+    yield "auc_high", OVERALL, lambda: _classified("auc_high", network, x, y, plan, curves, tick)
 
 
-def _high(
-    reference: Sample, generated: Sample, observables: Mapping[str, Observable]
-) -> tuple[Floats, Floats]:
-    return vectors.high_level(reference.values, generated.values, observables)
+def _low_level_tasks(plan: Plan, curves: dict[str, Floats], tick: Tick) -> Iterator[Task]:
+    spectra = [observable for observable in plan.observables.values() if observable.spectrum]
+    networks: dict[str, Network] = {"auc_low": "quick" if plan.quick else "challenge"}
+    if not plan.quick and "E_inc" in plan.observables:
+        # of few showers the challenge's network learns little from shares of the incident energy that span decades
+        networks["auc_log"] = "quick"
+    for metric, network in networks.items() if spectra else ():
+        yield metric, OVERALL, functools.partial(_low, metric, network, plan, curves, tick)
+    for observable in spectra:
+        yield "digits", observable.name, functools.partial(_digits, plan, observable)
 
 
-def _low(plan: Plan) -> tuple[Singles, Singles]:
-    events = plan.reference.events, plan.generated.events
-    return vectors.low_level(
-        *events, plan.observables, network="quick" if plan.quick else "challenge"
+def _high(plan: Plan) -> tuple[Floats, Floats]:
+    return vectors.high_level(plan.reference.values, plan.generated.values, plan.observables)
+
+
+def _low(
+    metric: str, network: Network, plan: Plan, curves: dict[str, Floats], tick: Tick
+) -> Estimates:
+    x, y = vectors.low_level(
+        plan.reference.events, plan.generated.events, plan.observables, network=network
     )
+    return _classified(metric, network, x, y, plan, curves, tick)
 
 
 def _classified(
-    metric: str, x: Singles, y: Singles, plan: Plan, curves: dict[str, Floats], tick: Tick
+    metric: str,
+    network: Network,
+    x: Singles,
+    y: Singles,
+    plan: Plan,
+    curves: dict[str, Floats],
+    tick: Tick,
 ) -> Estimates:
-    """The classifier's AUC and calibrated accuracy, with those of one half of the reference against the other."""
-    accuracy = metric.replace("auc", "accuracy")
-    found = _separability(x, y, plan, lambda share: tick(f"training: {metric}", share))
+    """The classifier's AUC and calibrated accuracy, with those of one half of the reference against the other.
+
+    Raises:
+        DataError: too few events.
+    """
+
+    def separability(x: Singles, y: Singles, name: str) -> classifier.Separability:
+        return classifier.separability(
+            x,
+            y,
+            seed=plan.seed,
+            network=network,
+            trainings=1 if plan.quick else 3,
+            device=plan.device,
+            tick=lambda share: tick(f"training: {name}", share),
+        )
+
+    if len(x) < 2 * classifier.SMALLEST:
+        raise DataError(
+            f"a classifier and its floor need {2 * classifier.SMALLEST} reference events, but there are {len(x)}"
+        )
+    found = separability(x, y, metric)
     order = np.random.default_rng(plan.seed).permutation(len(x))
-    halves = x[order[::2]], x[order[1::2]]
-    null = _separability(*halves, plan, lambda share: tick(f"training: floor of {metric}", share))
+    null = separability(x[order[::2]], x[order[1::2]], f"floor of {metric}")
     curves[metric] = found.curve
     return {
         metric: Estimate(found.auc, found.error, null.auc, null.error),
-        accuracy: Estimate(
+        metric.replace("auc", "accuracy"): Estimate(
             found.accuracy, found.accuracy_error, null.accuracy, null.accuracy_error
         ),
     }
-
-
-def _separability(
-    x: Singles, y: Singles, plan: Plan, tick: Callable[[float], None]
-) -> classifier.Separability:
-    return classifier.separability(
-        x,
-        y,
-        seed=plan.seed,
-        network="quick" if plan.quick else "challenge",
-        trainings=1 if plan.quick else 3,
-        device=plan.device,
-        tick=tick,
-    )

@@ -6,6 +6,7 @@ reach a generated event is in, over k; coverage is the share of reference events
 samples have a density and coverage near 1 and a precision and recall that depend on k and N: compare with the floor.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -63,14 +64,21 @@ def neighbour_scores(reference: Floats, generated: Floats, *, seed: int) -> dict
         [neighbours(reference[a], generated[b]) for a, b in zip(first[0], second, strict=True)]
     )
     null = np.array([neighbours(reference[a], reference[b]) for a, b in zip(*first, strict=True)])
-    root = np.sqrt(BATCHES)
-    columns = zip(
-        Neighbours._fields,
-        found.mean(axis=0), found.std(axis=0, ddof=1) / root,
-        null.mean(axis=0), null.std(axis=0, ddof=1) / root,
-        strict=True,
-    )  # fmt: skip
-    return {name: Estimate(*map(float, numbers)) for name, *numbers in columns}
+    return {
+        name: Estimate(*_mean(name, found[:, i], size), *_mean(name, null[:, i], size))
+        for i, name in enumerate(Neighbours._fields)
+    }
+
+
+def _mean(name: str, batches: Floats, size: int) -> tuple[float, float]:
+    """Mean over batches with its error, which for a share is at least that of so many events with one more on either side."""
+    mean = float(batches.mean())
+    error = float(batches.std(ddof=1)) / math.sqrt(BATCHES)
+    if name == "density":
+        return mean, error
+    number = BATCHES * size
+    share = (mean * number + 1) / (number + 2)
+    return mean, max(error, math.sqrt(share * (1 - share) / number))
 
 
 def _distances(x: Floats, y: Floats) -> Floats:

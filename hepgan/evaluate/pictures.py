@@ -12,7 +12,7 @@ from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.evaluate.metrics import Tick
 from hepgan.evaluate.observables import INCIDENT, Observable
 from hepgan.evaluate.sample import Sample
-from hepgan.evaluate.score import OVERALL, Measured
+from hepgan.evaluate.scores import CLASSIFIED, OVERALL, Measured
 from hepgan.evaluate.statistics import Floats
 
 MOST = 60
@@ -101,7 +101,7 @@ def _overview(
         unit = observables["E_inc"].unit
         yield "response", "Together", caption, False, lambda: plots.response(profiles, unit=unit)
     curves = {
-        f"{source}: {'cells' if metric == 'auc_low' else 'observables'}": curve
+        f"{source}: {CLASSIFIED[metric]}": curve
         for source, found in measured.items()
         for metric, curve in found.curves.items()
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hepgan.evaluate.pictures import SINGLE_EVENTS, Picture
-from hepgan.evaluate.score import OVERALL, Gap, Score, with_error
+from hepgan.evaluate.scores import OVERALL, Gap, Score, with_error
 
 LARGEST = 4_500_000
 """Bytes of pictures in a page; what is beyond is in ``plots/`` alone."""
@@ -19,8 +19,10 @@ HEADLINES = 8
 
 METRICS = {
     "auc_low": ("classifier of cells: AUC", 1),
+    "auc_log": ("classifier of log cells: AUC", 1),
     "auc_high": ("classifier of observables: AUC", 1),
     "accuracy_low": ("classifier of cells: accuracy", 1),
+    "accuracy_log": ("classifier of log cells: accuracy", 1),
     "accuracy_high": ("classifier of observables: accuracy", 1),
     "fpd": ("FPD × 10³", 1000),
     "kpd": ("KPD × 10³", 1000),

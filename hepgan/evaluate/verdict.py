@@ -20,7 +20,7 @@ from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.evaluate.metrics import Plan, Tick
 from hepgan.evaluate.observables import Observable, observables_for
 from hepgan.evaluate.sample import sample_of
-from hepgan.evaluate.score import Gap, Measured, Score, with_error
+from hepgan.evaluate.scores import CLASSIFIED, Gap, Measured, Score, with_error
 
 LEVEL = 0.01
 ERRORS = 3.0
@@ -189,7 +189,7 @@ def verdict_on(measured: Measured, name: str) -> Judged:
     classified = [
         s
         for s in measured.scores
-        if s.metric.startswith("auc") and s.value - 0.5 > ERRORS * max(s.error, 1e-9)
+        if s.metric in CLASSIFIED and s.value - 0.5 > ERRORS * max(s.error, 1e-9)
     ]
     if not tested:
         return Judged(True, f"{name} could not be compared with the reference.", ())
@@ -203,9 +203,8 @@ def verdict_on(measured: Measured, name: str) -> Judged:
         reasons.append(f"most clearly by {', '.join(shown_by[:NAMED])}{more}")
     if classified:
         best = max(classified, key=lambda s: s.value)
-        inputs = "cells" if best.metric == "auc_low" else "observables"
         reasons.append(
-            f"by a classifier of {inputs} with an AUC of {with_error(best.value, best.error)}"
+            f"by a classifier of {CLASSIFIED[best.metric]} with an AUC of {with_error(best.value, best.error)}"
         )
     sentence = f"{name} is distinguishable from the reference {among}: {'; '.join(reasons)}."
     return Judged(True, sentence, shown_by)

@@ -24,7 +24,7 @@ from hepgan.run.file import EvaluateSettings, Run, load, presets
 from hepgan.run.training import Tick, check_folder, cpu_threads, device_of, make_folder, train
 
 if TYPE_CHECKING:
-    from hepgan.evaluate.score import Gap
+    from hepgan.evaluate.scores import Gap
     from hepgan.evaluate.verdict import Verdict
 
 

@@ -11,6 +11,9 @@ from hepgan.evaluate.statistics import Floats
 OVERALL = "all"
 """What stands for an observable's name where a score is about all of them."""
 
+CLASSIFIED = {"auc_low": "cells", "auc_log": "log cells", "auc_high": "observables"}
+"""What a classifier sees, by its metric."""
+
 SMALL_IS_BAD = {"precision", "recall", "density", "coverage", "digit_confidence"}
 
 
