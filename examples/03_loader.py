@@ -14,15 +14,8 @@ import hepgan
 from hepgan.data.loader import StreamingLoader, split_chunks
 
 SHARES = {"train": 0.9, "test": 0.1}
-SCHEMA = hepgan.Schema.from_table(
-    {
-        "fields": {
-            "layer_0": {"shape": [3, 96], "unit": "MeV"},
-            "layer_1": {"shape": [12, 12], "unit": "MeV"},
-            "layer_2": {"shape": [12, 6], "unit": "MeV"},
-        },
-    }
-)
+LAYERS = {"layer_0": [3, 96], "layer_1": [12, 12], "layer_2": [12, 6]}
+SCHEMA = hepgan.Schema.from_table({"fields": {name: {"shape": LAYERS[name]} for name in LAYERS}})
 STEPS = ({"step": "log", "threshold": 0.01}, {"step": "standardise"})
 
 
