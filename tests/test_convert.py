@@ -215,6 +215,8 @@ def test_par04_cells_are_where_their_indices_say_and_add_up(tmp_path):
         16,
     ]
     assert events["energy"].to_list() == [1e3, 2e3, 3e3]
+    with pytest.raises(DataError, match=r"would be 40501 branches, .* leave --pixel-branches out"):
+        convert("par04", [tmp_path / "g4.root"], tmp_path / "no.root", pixel_branches=True)
     par04(tmp_path / "large.root", z=(0, 45, 3, 3))
     with pytest.raises(
         DataError,
