@@ -11,7 +11,7 @@ import sys
 import torch
 
 import hepgan
-from hepgan.data.loader import StreamingLoader, split_chunks
+from hepgan.data.loader import split_chunks
 
 SHARES = {"train": 0.9, "test": 0.1}
 LAYERS = {"layer_0": [3, 96], "layer_1": [12, 12], "layer_2": [12, 6]}
@@ -25,7 +25,7 @@ def main(files: str, epochs: int) -> None:
     encoding = hepgan.Encoding.fit_stream(chunks, SCHEMA, hepgan.EncodingSettings(STEPS), seed=1)
     encode = functools.partial(encoding.encode, seed=1)
     train, test = (
-        StreamingLoader(files, SCHEMA, encode, batch_size=128, seed=1, part=(name, SHARES))
+        hepgan.StreamingLoader(files, SCHEMA, encode, batch_size=128, seed=1, part=(name, SHARES))
         for name in SHARES
     )
     size = encoding.features
