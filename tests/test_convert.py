@@ -251,6 +251,7 @@ def test_wrong_sources_are_named_and_leave_nothing(tmp_path):
     cases = [
         ("calogn", ["good.hdf5"], "cannot convert 'calogn'; known are: .*; did you mean 'calogan'"),
         ("calogan", [], "no source is named"),
+        ("calogan", ["."], "is a folder; name the files in it"),
         ("calogan", ["none.hdf5"], "'.*none.hdf5' does not exist"),
         ("calogan", ["text.hdf5"], "is not an HDF5 file or is truncated"),
         ("calogan", ["good.hdf5", "cut.hdf5"], "cut.hdf5' is not an HDF5 file or is truncated"),

@@ -51,12 +51,14 @@ def in_pixels(found: Converted) -> Schema:
 
 
 def need_sources(sources: Sequence[Path], what: str) -> None:
-    """Raise a ``DataError`` where there are no sources, or one does not exist."""
+    """Raise a ``DataError`` where there are no sources, or one is no file."""
     if not sources:
         raise DataError(f"no source is named; give {what}")
     for source in sources:
         if not source.exists():
             raise DataError(f"'{source}' does not exist; check the path")
+        if source.is_dir():
+            raise DataError(f"'{source}' is a folder; name the files in it")
 
 
 @contextlib.contextmanager
