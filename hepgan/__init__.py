@@ -5,7 +5,7 @@
 | train from a run file, end to end | ``load_run``, ``hepgan.run.run`` |
 | generate events with a trained GAN | ``load_gan``, ``GAN.sample`` |
 | read and write ROOT | ``read``, ``write``, ``Schema`` |
-| feed any network from ROOT | ``Encoding``, ``UnsupervisedLoader`` |
+| feed any network from ROOT | ``Encoding``, ``UnsupervisedLoader``, ``StreamingLoader`` |
 | write networks as layouts | ``parse``, ``parse_gan``, ``build`` |
 | compare samples | ``compare``, ``score``, ``judge`` |
 """
@@ -23,6 +23,7 @@ _PLACES = {
     "Run": ("hepgan.run", "Run"),
     "Schema": ("hepgan.data.schema", "Schema"),
     "Score": ("hepgan.evaluate", "Score"),
+    "StreamingLoader": ("hepgan.data.loader", "StreamingLoader"),
     "TrainSettings": ("hepgan.gan.settings", "TrainSettings"),
     "UnsupervisedLoader": ("hepgan.data.loader", "UnsupervisedLoader"),
     "build": ("hepgan.layout.network", "build"),

@@ -215,6 +215,8 @@ def test_par04_cells_are_where_their_indices_say_and_add_up(tmp_path):
         16,
     ]
     assert events["energy"].to_list() == [1e3, 2e3, 3e3]
+    with pytest.raises(DataError, match=r"would be 40501 branches, .* leave --pixel-branches out"):
+        convert("par04", [tmp_path / "g4.root"], tmp_path / "no.root", pixel_branches=True)
     par04(tmp_path / "large.root", z=(0, 45, 3, 3))
     with pytest.raises(
         DataError,
@@ -249,6 +251,7 @@ def test_wrong_sources_are_named_and_leave_nothing(tmp_path):
     cases = [
         ("calogn", ["good.hdf5"], "cannot convert 'calogn'; known are: .*; did you mean 'calogan'"),
         ("calogan", [], "no source is named"),
+        ("calogan", ["."], "is a folder; name the files in it"),
         ("calogan", ["none.hdf5"], "'.*none.hdf5' does not exist"),
         ("calogan", ["text.hdf5"], "is not an HDF5 file or is truncated"),
         ("calogan", ["good.hdf5", "cut.hdf5"], "cut.hdf5' is not an HDF5 file or is truncated"),

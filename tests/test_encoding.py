@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hepgan.data import copula
 from hepgan.data.encoding import Encoding, EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.data.steps import ConditionScale
@@ -506,3 +507,23 @@ def test_more_energy_than_came_in_is_told() -> None:
     scale = {"energy": ConditionScale((0.1, 100.0), "log")}
     with pytest.raises(DataError, match="deposits .* of its incident energy"):
         fit(events, SHOWERS, SUMS, **scale)
+
+
+def test_a_sweep_in_bands_is_a_sweep_column_by_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(3)
+    scores = torch.randn(200, 37, generator=generator, dtype=torch.float64)
+    mix = torch.randn(37, 37, generator=generator, dtype=torch.float64)
+    precision = mix @ mix.T + torch.eye(37)
+    censored = torch.rand(200, 37, generator=generator) < 0.6
+    censored[:, 5] = False
+    limit, mean = torch.zeros_like(scores), 0.1 * torch.ones(37, dtype=torch.float64)
+
+    def swept(band: int) -> torch.Tensor:
+        monkeypatch.setattr(copula, "BAND", band)
+        noise = torch.Generator().manual_seed(1)
+        return copula._sweep(scores, limit, censored, mean, precision, noise)
+
+    plain = swept(1)
+    torch.testing.assert_close(swept(8), plain, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(plain[~censored], scores[~censored], rtol=1e-5, atol=1e-6)
+    assert (plain[censored] <= 1e-6).all()

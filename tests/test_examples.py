@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import uproot
 
+from hepgan.data.root import read, write
+from hepgan.data.schema import Field, Schema
 from hepgan.run import load
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -50,6 +52,20 @@ def test_tmva_macro_example(tmp_path: Path) -> None:
     with uproot.open(folder / "generated.root") as file:
         assert file["mnist"]["image"].array(library="np").shape[1:] == (28, 28)
     assert (folder / "report.html").is_file()
+
+
+def test_loader_example(tmp_path: Path) -> None:
+    schema = Schema(
+        {"layer_0": Field((3, 96)), "layer_1": Field((12, 12)), "layer_2": Field((12, 6))}
+    )
+    showers = read("sample:showers.root", schema, stop=3000)
+    for number in range(2):
+        part = showers[number * 1500 : (number + 1) * 1500]
+        write(tmp_path / f"{number}.root", part, schema, tree="showers")
+    text = run_example("03_loader.py", tmp_path / "*.root", 3)
+    losses = [float(line.split()[-1]) for line in text.splitlines()]
+    assert len(losses) == 3
+    assert losses[-1] < losses[0] < 1.2
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("0?_*.py")), ids=lambda path: path.name)

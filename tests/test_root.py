@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 from hepgan.data import root
 from hepgan.data.branches import expand
+from hepgan.data.checks import check_values
 from hepgan.data.chunks import as_events, stacked
 from hepgan.data.files import BROKEN, Source, sources, split_tree
 from hepgan.data.schema import Field, Schema
@@ -294,6 +295,7 @@ def test_selection_and_weights_are_those_of_numpy(tmp_path):
         ("eta > 0", "no branch 'eta' for a selection or weight"),
         ("v > 0", r"gives \[3\] values an entry"),
         ("x > 1e9", "keeps no event"),
+        ("1", "the selection '1' names no branch; leave it out"),
     ],
 )
 def test_wrong_selections_say_what_is_wrong(tmp_path, select, message):
@@ -459,6 +461,34 @@ def test_numbers_that_float32_cannot_hold_are_named(tmp_path):
     with pytest.raises(DataError, match=r"'huge' of '.*' is 1e\+39 in entry 0"):
         root.read(path, Schema({"huge": Field()}))
     assert len(root.read(path, Schema({"event": Field()}), stop=3)) == 3
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 62))
+def test_integers_are_told_where_float32_changes_them(number, zeros):
+    value = np.array([number >> zeros << zeros])
+    exact = int(np.float32(value[0])) == int(value[0])
+    if exact:
+        check_values(value, ["n"], np.arange(1), "a.root")
+    else:
+        with pytest.raises(DataError, match="lose digits"):
+            check_values(value, ["n"], np.arange(1), "a.root")
+
+
+def test_large_unsigned_numbers_are_told_too():
+    check_values(np.array([2**63, 2**64 - 2**40], "u8"), ["n"], np.arange(2), "a.root")
+    with pytest.raises(DataError, match="is 9223372036854775809 in entry 1"):
+        check_values(np.array([5, 2**63 + 1], "u8"), ["n"], np.arange(2), "a.root")
+
+
+@pytest.mark.parametrize("stop", [0, -1])
+def test_stop_is_a_number_of_events(file, stop):
+    with pytest.raises(DataError, match=f"stop = {stop} is no number of events"):
+        root.read(file, LAYERS, stop=stop)
+
+
+def test_fill_is_for_lists(file):
+    with pytest.raises(DataError, match="'energy' has a 'fill', .* is one number an entry"):
+        root.read(file, Schema({"energy": Field(fill=0.0)}))
 
 
 def test_files_of_unequal_types_or_lengths_are_named(tmp_path):

@@ -200,6 +200,10 @@ def _check_single(name: str, field: Field, branch: str, found: Branch, where: st
             f"branch '{branch}' of '{where}' is jagged, but field '{name}' needs {field.size} values in every "
             "entry; give the field 'fill = 0.0' to pad or cut it to its shape"
         )
+    if field.fill is not None and field.shape == () and not found.jagged:
+        raise DataError(
+            f"field '{name}' has a 'fill', but branch '{branch}' of '{where}' is one number an entry; leave 'fill' out"
+        )
     if found.jagged and (field.shape == () or field.shape[1:] != found.shape):
         raise DataError(
             f"branch '{branch}' of '{where}' is a list of values of shape {list(found.shape)}; field '{name}' "

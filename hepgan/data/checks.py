@@ -60,4 +60,6 @@ def _fits(values: Array) -> Array:
     if values.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
             return np.asarray(np.abs(values) <= LARGEST)
-    return np.asarray(values.astype(np.float32).astype(np.float64) == values.astype(np.float64))
+    size = np.abs(values.astype(np.int64)).astype(np.uint64) if values.dtype.kind == "i" else values
+    lowest = size & (~size + np.asarray(1, size.dtype))
+    return np.asarray(size // np.maximum(lowest, 1) < EXACT)  # what is left of the trailing zeros

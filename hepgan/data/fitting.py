@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from hepgan.data.packing import STEPS, converted
+from hepgan.data.packing import NAMES, STEPS, converted
 from hepgan.data.pointwise import ZeroNoise
 from hepgan.data.scaling import Scale, Standardise
 from hepgan.data.steps import Columns, Moments, Step
@@ -70,14 +70,10 @@ def through(
         if not x.sum().isfinite() and not x.isfinite().all():
             event = first + int((~x.isfinite()).any(1).nonzero()[0, 0])
             raise DataError(
-                f"the encoding step '{_name(step)}' makes event {event} not finite: it lies outside of what the "
+                f"the encoding step '{NAMES[type(step)]}' makes event {event} not finite: it lies outside of what the "
                 "step was fitted to, or can take; leave it out with a selection"
             )
     return x
-
-
-def _name(step: Step) -> str:
-    return next(name for name, cls in STEPS.items() if cls is type(step))
 
 
 def sample_of(

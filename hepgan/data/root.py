@@ -66,6 +66,7 @@ def read(
         DataError: a file, tree or branch is missing, does not fit the schema, or holds NaN, infinity or too large integers.
     """
     wanted = wanted_of(schema, select, weight, check=check)
+    _check_stop(stop)
     seen: dict[str, Schema] = {}
     skipped: dict[str, str] = {}
     parts: dict[str, list[ak.Array]] = {}
@@ -127,6 +128,7 @@ def iterate(
         DataError: as ``read``.
     """
     wanted = wanted_of(schema, select, weight, check=check)
+    _check_stop(stop)
     seen: dict[str, Schema] = {}
     left = stop
     for source in sources(files, tree=tree):
@@ -163,6 +165,11 @@ def counts(files: Files, *, tree: str | None = None) -> dict[str, int]:
                 entries = int(found_tree.num_entries)
         found[source.path] = found.get(source.path, 0) + entries
     return found
+
+
+def _check_stop(stop: int | None) -> None:
+    if stop is not None and stop < 1:
+        raise DataError(f"stop = {stop} is no number of events; give 1 or more")
 
 
 def wanted_of(

@@ -50,6 +50,8 @@ class Selection(NamedTuple):
             raise DataError(f"the {what} '{text}' does not parse: {error.msg}") from error
         names: dict[str, None] = {}
         _collect(body, text, what, names)
+        if not names:
+            raise DataError(f"the {what} '{text}' names no branch; leave it out")
         return cls(text, what, tuple(names), body)
 
     def __call__(self, arrays: Mapping[str, Any], path: str) -> np.ndarray[Any, Any]:
@@ -66,8 +68,6 @@ class Selection(NamedTuple):
                 f"the {self.what} '{self.text}' does not work on '{path}': {error}"
             ) from error
         entries = len(next(iter(arrays.values())))
-        if value.ndim == 0:
-            return np.full(entries, value)
         if value.shape != (entries,):
             raise DataError(
                 f"the {self.what} '{self.text}' gives {list(value.shape[1:])} values an entry of '{path}'; "

@@ -13,6 +13,7 @@ from hepgan.data.checks import check_values
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, did_you_mean
 
+MOST_BRANCHES = 10_000  # the time to write a tree grows with their square: five minutes for so many
 ROWS = 5_000  # events a chunk: 160 MB of the CaloChallenge's largest showers
 
 
@@ -26,7 +27,17 @@ class Converted(NamedTuple):
 
 
 def in_pixels(found: Converted) -> Schema:
-    """The schema with a scalar branch for every value, named as is usual for the format."""
+    """The schema with a scalar branch for every value, named as is usual for the format.
+
+    Raises:
+        DataError: there would be more branches than can be written in reasonable time.
+    """
+    values = sum(field.size for field in found.schema.all.values())
+    if values > MOST_BRANCHES:
+        raise DataError(
+            f"a branch a value would be {values} branches, and trees of more than {MOST_BRANCHES} take hours to write; "
+            "leave --pixel-branches out"
+        )
 
     def spread(name: str, field: Field) -> Field:
         pattern = found.pixels.get(name, f"{name}_{{0..{field.size - 1}}}" if field.shape else name)
@@ -40,12 +51,14 @@ def in_pixels(found: Converted) -> Schema:
 
 
 def need_sources(sources: Sequence[Path], what: str) -> None:
-    """Raise a ``DataError`` where there are no sources, or one does not exist."""
+    """Raise a ``DataError`` where there are no sources, or one is no file."""
     if not sources:
         raise DataError(f"no source is named; give {what}")
     for source in sources:
         if not source.exists():
             raise DataError(f"'{source}' does not exist; check the path")
+        if source.is_dir():
+            raise DataError(f"'{source}' is a folder; name the files in it")
 
 
 @contextlib.contextmanager

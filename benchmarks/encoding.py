@@ -1,0 +1,96 @@
+"""Time to encode and decode showers, each step and the usual chains: python benchmarks/encoding.py [EVENTS] [THREADS].
+
+Showers are those of the sample, repeated to EVENTS (default 100,000) of 504 cells; encodings are fitted to 4,000 of them.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import awkward as ak
+import torch
+
+from hepgan.data import root
+from hepgan.data.encoding import Encoding, EncodingSettings
+from hepgan.data.schema import Field, Schema
+from hepgan.data.steps import ConditionScale
+
+SHOWERS = Schema(
+    {
+        "layer_0": Field((3, 96), "MeV"),
+        "layer_1": Field((12, 12), "MeV"),
+        "layer_2": Field((12, 6), "MeV"),
+    },
+    {"energy": Field(unit="GeV")},
+)
+SUMS = {"step": "layer_sums", "incident": "energy", "threshold": 0.01}
+LOG = {"step": "log", "threshold": 0.01}
+FRACTIONS = [
+    {"step": "threshold", "threshold": 0.01},
+    {"step": "layer_fractions"},
+    {"step": "total_fractions"},
+    {"step": "incident_fraction", "incident": "energy"},
+]
+COPULA = {"step": "copula", "given": "energy", "zeros": True, "windows": 40}
+CHAINS: dict[str, list[dict[str, Any]]] = {
+    "scale": [{"step": "scale", "range": [0.0, 1e6]}],
+    "standardise": [{"step": "standardise"}],
+    "robust_standardise": [{"step": "robust_standardise"}],
+    "power": [{"step": "power", "exponent": 0.5}],
+    "threshold": FRACTIONS[:1],
+    "dequantise": [{"step": "dequantise"}],
+    "zero_noise": [{"step": "zero_noise"}],
+    "log": [LOG],
+    "layer_fractions": FRACTIONS[1:2],
+    "layer_sums": [SUMS],
+    "whiten": [{"step": "whiten"}],
+    "marginals": [{"step": "marginals"}],
+    "four of fractions, logit, standardise": [
+        *FRACTIONS,
+        {"step": "logit", "fields": ["layer_0", "layer_1", "layer_2"]},
+        {"step": "standardise"},
+    ],
+    "layer_sums, log, standardise": [SUMS, LOG, {"step": "standardise"}],
+    "log, marginals given the energy": [
+        LOG,
+        {"step": "marginals", "given": "energy", "zeros": True},
+    ],
+    "layer_sums, log, copula without sweeps": [SUMS, LOG, COPULA | {"sweeps": 0}],
+    "layer_sums, log, copula": [SUMS, LOG, COPULA],
+}
+
+
+def timed(call: Callable[[], Any], repeat: int) -> tuple[Any, float, float]:
+    """What ``call`` gives, and its least wall and CPU time [s]."""
+    wall, cpu = [], []
+    for _ in range(repeat):
+        start, spent = time.perf_counter(), time.process_time()
+        found = call()
+        wall.append(time.perf_counter() - start)
+        cpu.append(time.process_time() - spent)
+    return found, min(wall), min(cpu)
+
+
+def main(events: str = "100000", threads: str = "2") -> None:
+    """Print the table."""
+    torch.set_num_threads(int(threads))
+    sample = root.read("sample:showers.root", SHOWERS)
+    number = int(events)
+    many = ak.concatenate([sample] * -(-number // len(sample)))[:number]
+    energy = {"energy": ConditionScale((1.0, 100.0), "log")}
+    print(f"{number:,} showers, {threads} threads, torch {torch.__version__}\n")
+    print(
+        "| steps | encode wall [s] | CPU [s] | decode wall [s] | CPU [s] |\n|---|---|---|---|---|"
+    )
+    for name, steps in CHAINS.items():
+        settings = EncodingSettings(tuple(steps), energy)
+        encoding = Encoding.fit(sample[:4000], SHOWERS, settings, seed=1)
+        repeat = 1 if name.endswith("copula") else 3
+        (x, c), wall, cpu = timed(lambda e=encoding: e.encode(many, seed=1), repeat)
+        _, back, spent = timed(lambda e=encoding, x=x, c=c: e.decode(x, c), repeat)
+        print(f"| {name} | {wall:.2f} | {cpu:.2f} | {back:.2f} | {spent:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,111 @@
+"""A file that ROOT itself has written (``files/root_types.C``), against the formulas that it was written from."""
+
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+
+from hepgan.data import root
+from hepgan.data.schema import Field, Schema
+from hepgan.errors import DataError
+
+FILE = Path(__file__).parent / "files" / "root_types.root"
+K = np.arange(60)
+SIX = (10 * K[:, None] + np.arange(6)).reshape(-1, 2, 3)
+EXPECTED = {
+    "b": (K % 3 == 0), "i8": K - 30, "u8": 4 * K, "i16": 1000 * (K - 30), "u16": 1000 * K,
+    "i32": 100_000 * (K - 30), "u32": 200_000 * K, "i64": 100_000 * (K - 30), "u64": 100_000 * K,
+    "f": K / 8, "d": K / 8, "h": K, "q": K, "layer": SIX, "pixel": K[:, None] + np.arange(4),
+    "n": K % 8, "point.x": K, "point.y": -K, "point.charge": K % 2,
+}  # fmt: skip
+IN_NTUPLE = ("b", "u8", "i64", "f", "layer")
+
+
+def field(name: str) -> Schema:
+    return Schema({"x": Field(EXPECTED[name].shape[1:], branches=(name,))})
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_branches_of_every_type_are_read(name: str) -> None:
+    values = ak.to_numpy(root.read(FILE, field(name), tree="ana/types")["x"])
+    np.testing.assert_array_equal(values, EXPECTED[name])
+    kinds = {"b": "bool", "h": "float32", "q": "float64", "f": "float32", "d": "float64"}
+    sized = {"i": f"int{name[1:]}", "u": f"uint{name[1:]}"}
+    if name in kinds or name[1:].isdigit():
+        assert values.dtype == kinds.get(name, sized.get(name[0]))
+
+
+@pytest.mark.parametrize("name", IN_NTUPLE)
+def test_fields_of_an_ntuple_are_read(name: str) -> None:
+    values = ak.to_numpy(root.read(FILE, field(name), tree="ntuple")["x"])
+    np.testing.assert_array_equal(values, EXPECTED[name])
+
+
+def test_all_of_them_are_read_together_in_any_chunks() -> None:
+    schema = Schema(
+        {n: Field(EXPECTED[n].shape[1:]) for n in ("layer", "pixel")},
+        {"x": Field(branches=("point.x",)), "f": Field()},
+    )
+    for step in (1, 7, 30, "1 kB", "1 GB"):
+        chunks = list(root.iterate(FILE, schema, tree="ana/types", step=step, weight="point.y * f"))
+        events = ak.concatenate([chunk.events for chunk in chunks])
+        np.testing.assert_array_equal(events["layer"], SIX)
+        np.testing.assert_array_equal(events["x"], K)
+        np.testing.assert_array_equal(events["weight"], -K * (K / 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "tree", "sign"),
+    [("hits", "ana/types", 1), ("cells", "ana/types", -1), ("cells", "ntuple", -1)],
+)
+def test_jagged_branches_are_read(name: str, tree: str, sign: int) -> None:
+    events = root.read(FILE, Schema({"x": Field((7,), branches=(name,), fill=99.0)}), tree=tree)
+    np.testing.assert_array_equal(events["n_x"], K % 8)
+    place = np.arange(7)
+    expected = np.where(place < (K % 8)[:, None], sign * (K[:, None] + place / 8), 99)
+    np.testing.assert_array_equal(events["x"], expected)
+
+
+def test_selections_see_jagged_branches_and_leaves() -> None:
+    found = root.read(
+        FILE, field("f"), tree="ana/types", select="(len(hits) > 3) & (point.charge == 1)"
+    )
+    np.testing.assert_array_equal(ak.to_numpy(found["x"]), K[(K % 8 > 3) & (K % 2 == 1)] / 8)
+
+
+def test_older_cycles_are_there_on_request() -> None:
+    assert len(root.read(FILE, field("f"), tree="ana/types")) == 60
+    assert len(root.read(FILE, field("f"), tree="ana/types;1")) == 30
+
+
+@pytest.mark.parametrize(
+    ("name", "tree", "message"),
+    [
+        (
+            "arrayed",
+            "ana/types",
+            "array of Float16_t or Double32_t with a range, .* write it as float",
+        ),
+        ("nested", "ana/types", "neither a number nor an array of numbers"),
+        ("text", "ana/types", "neither a number nor an array of numbers"),
+        ("text", "ntuple", "neither a number nor an array of numbers"),
+        ("maybe", "ntuple", "neither a number nor an array of numbers"),
+        ("point", "ana/types", "neither a number nor an array of numbers"),
+        ("point.z", "ana/types", "no branch 'point.z' .* did you mean 'point"),
+        ("f", "empty", "tree 'empty' of .* has no entries"),
+    ],
+)
+def test_what_is_no_number_is_told(name: str, tree: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        root.read(FILE, Schema({"x": Field(branches=(name,))}), tree=tree)
+
+
+def test_inspect_shows_leaves_and_passes_over_text() -> None:
+    types, empty, ntuple = root.inspect(FILE)
+    assert (types.name, types.format, types.entries) == ("ana/types", "TTree", 60)
+    names = {branch.name: branch.type for branch in types.branches}
+    assert {"point.x", "point.y", "point.charge"} <= set(names)
+    assert names["text"] is None
+    assert names["arrayed"] is None
+    assert (empty.entries, ntuple.format) == (0, "RNTuple")
