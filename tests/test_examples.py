@@ -46,7 +46,7 @@ def test_showers_example(tmp_path: Path) -> None:
 
 
 def test_tmva_macro_example(tmp_path: Path) -> None:
-    text = run_example("03_tmva_macro.py", tmp_path, 1)
+    text = run_example("04_tmva_macro.py", tmp_path, 1)
     assert text.startswith("TMVAGeneration_GAN: ")
     folder = tmp_path / "dataset" / "TMVAGeneration_GAN"
     with uproot.open(folder / "generated.root") as file:

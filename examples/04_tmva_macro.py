@@ -1,7 +1,7 @@
 """TMVA's tutorial of generation, line by line: digits from a tree, with the layouts and phases of an option string.
 
-python examples/03_tmva_macro.py runs/tmva            ten to twenty minutes on a CPU core
-python examples/03_tmva_macro.py runs/tmva 1          an epoch a phase, for a look
+python examples/04_tmva_macro.py runs/tmva            ten to twenty minutes on a CPU core
+python examples/04_tmva_macro.py runs/tmva 1          an epoch a phase, for a look
 """
 
 import logging
