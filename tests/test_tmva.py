@@ -384,6 +384,36 @@ def test_a_macro_s_faults_are_told(columns: str, tmp_path: Path) -> None:
         factory.BookMethod(loader, "GAN", "GAN", SMALL)
 
 
+@pytest.mark.parametrize(
+    ("options", "share"),
+    [
+        ("SplitMode=Random", 0.5),
+        ("nTrain_Signal=40:nTrain_Background=40", 0.6),
+        ("nTest_Signal=50", 0.25),
+        ("nTrain_Signal=60:nTest_Signal=20", 0.25),
+        ("nTrain_Signal=0:nTest_Signal=0:!V", 0.5),
+    ],
+)
+def test_numbers_of_events_are_shares_of_what_there_is(
+    columns: str, tmp_path: Path, options: str, share: float
+) -> None:
+    loader = DataLoader("d", trees=[f"{columns}:events"])
+    loader.PrepareTrainingAndTestTree("", options)
+    factory = Factory("Job", str(tmp_path))
+    factory.BookMethod(loader, "GAN", "GAN", f"{SMALL}:TrainingStrategy=MaxEpochs=1,BatchSize=8")
+    (booking,) = factory.booked.values()
+    assert booking.run.data.test == pytest.approx(share)
+
+
+def test_more_events_than_there_are_is_told(columns: str) -> None:
+    loader = DataLoader("d", trees=[f"{columns}:events"])
+    loader.PrepareTrainingAndTestTree("", "nTrain_Signal=500")
+    with pytest.raises(
+        RunError, match="asks for 500 training and 0 test events, but there are 200"
+    ):
+        Factory("Job").BookMethod(loader, "GAN", "GAN", SMALL)
+
+
 def test_cuts_mean_the_same_as_in_tmva(columns: str) -> None:
     events = root.read(f"{columns}:events", Schema.from_table({"fields": {"mass": {}, "pt": {}}}))
     mass, pt = ak.to_numpy(events["mass"]), ak.to_numpy(events["pt"])

@@ -41,13 +41,16 @@ class Types:
 
 @dataclasses.dataclass
 class DataLoader:
-    """Trees and variables. ``name`` is the folder that the methods' run folders are in."""
+    """Trees, variables, cuts, and the numbers of events to train on and to test with (0: what is left).
+
+    ``name`` is the folder that the methods' run folders are in.
+    """
 
     name: str
     variables: list[str] = dataclasses.field(default_factory=list)
     trees: list[str] = dataclasses.field(default_factory=list)
     cuts: list[str] = dataclasses.field(default_factory=list)
-    test: float = 0.5
+    numbers: tuple[int, int] = (0, 0)
 
     def AddVariable(self, expression: str, *about: str) -> None:
         """A branch; ``about`` (title, unit, type ``'F'`` or ``'I'``) is for plots of TMVA and left aside.
@@ -93,7 +96,8 @@ class DataLoader:
     def PrepareTrainingAndTestTree(self, cut: str, *others: str) -> None:
         """A cut (or one for each class, which must be the same), and TMVA's options of splitting.
 
-        Of these the numbers of training and test events count, as shares of what there is; events are split at random.
+        Of these the numbers of training and test events count, as shares of what there is; 0 stands for the rest, or for
+        one half where both are 0. Events are split at random.
 
         Raises:
             RunError: two different cuts, or an option that cannot be had.
@@ -104,7 +108,7 @@ class DataLoader:
             raise RunError(
                 f"PrepareTrainingAndTestTree: the cuts {cuts} differ, but all events are of one kind"
             )
-        self.test = _test_share(options)
+        self.numbers = _numbers(options)
 
     @property
     def select(self) -> str | None:
@@ -133,8 +137,8 @@ def _from_cut(cut: str) -> str:
     )
 
 
-def _test_share(options: str) -> float:
-    """The share of test events that ``nTrain_Signal=…:nTest_Signal=…`` stand for; one half where they say nothing.
+def _numbers(options: str) -> tuple[int, int]:
+    """The numbers of training and test events in ``nTrain_Signal=…:nTest_Signal=…``, those of all classes together.
 
     Raises:
         RunError: an option that cannot be had.
@@ -152,8 +156,24 @@ def _test_share(options: str) -> float:
             )
         elif name.lower() not in ("splitmode", "mixmode", "normmode", "splitseed", "!v", "v"):
             raise RunError(f"PrepareTrainingAndTestTree: unknown option {option}")
-    train, test = numbers["train"], numbers["test"]
-    return test / (train + test) if train and test else 0.5
+    return numbers["train"], numbers["test"]
+
+
+def _test_share(loader: DataLoader) -> float:
+    """The share of the events that is tested with.
+
+    Raises:
+        RunError: there are fewer events than are asked for.
+    """
+    train, test = loader.numbers
+    total = sum(root.counts(loader.trees).values())
+    if train + test > total:
+        raise RunError(
+            f"PrepareTrainingAndTestTree asks for {train:,} training and {test:,} test events, but there are {total:,}"
+        )
+    if train and test:
+        return test / (train + test)
+    return 0.5 if not train and not test else test / total or 1 - train / total
 
 
 @dataclasses.dataclass
@@ -199,7 +219,7 @@ class Factory:
             loader.trees,
             variables=loader.variables,
             select=loader.select,
-            test=loader.test,
+            test=_test_share(loader),
         )
         logging.getLogger("hepgan").setLevel(booking.level)
         if booking.help:
