@@ -19,15 +19,15 @@ from hepgan.data.encoding import Encoding, EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.data.steps import ConditionScale
 from hepgan.errors import CheckpointError, DataError, HepganError, LayoutError, RunError
-from hepgan.gan import checkpoint
+from hepgan.gan import checkpoint, watching
 from hepgan.gan import train as training
 from hepgan.gan.descent import descend, dropping, optimizer_of
 from hepgan.gan.history import Row
 from hepgan.gan.model import GAN, GANSettings, parameters
 from hepgan.gan.settings import NetworkSettings, TrainSettings
 from hepgan.gan.state import State, enter
-from hepgan.gan.train import Watch
 from hepgan.gan.view import View, shown
+from hepgan.gan.watching import Watch
 
 SCHEMA = Schema.from_table({"fields": {"v": {"shape": [2]}}})
 MEAN = np.array([1.5, -0.5])
@@ -467,7 +467,7 @@ def test_the_generator_s_test_loss_is_that_of_the_held_out_events_and_moves_noth
     state, view = started(NORMED)
     held_out = watch(lambda gan: 0.0).held_out
     before = weights(state)
-    first, again = (training.test_loss(state, view, held_out) for _ in range(2))
+    first, again = (watching.test_loss(state, view, held_out) for _ in range(2))
     assert first == again
     assert_equal(before, weights(state))
     g, d = state.gan.generator.eval(), state.gan.discriminator.eval()

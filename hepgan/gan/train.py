@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,27 +22,13 @@ from hepgan.gan import checkpoint, history, parallel
 from hepgan.gan.descent import descend, dropping
 from hepgan.gan.history import Row
 from hepgan.gan.interrupt import stop_flag
+from hepgan.gan.losses import discriminator_loss, generator_loss
 from hepgan.gan.model import GAN
-from hepgan.gan.objectives import OBJECTIVES, between, one_centred_penalty, zero_centred_penalty
 from hepgan.gan.settings import TrainSettings
 from hepgan.gan.state import State, descents, enter, loader_of
 from hepgan.gan.view import View
+from hepgan.gan.watching import Watch, last_words, row_of, validated
 from hepgan.layout.network import frozen_statistics
-
-TESTED = 2048
-"""At most so many held-out events make the generator's test loss."""
-
-
-class Watch(NamedTuple):
-    """What a training is watched with, on events that it is not trained on.
-
-    Attributes:
-        validate: A score of a GAN, the smaller the better; it chooses the weights that are kept.
-        held_out: Encoded events ``x[E, F]``, ``c[E, C]`` for the generator's test loss.
-    """
-
-    validate: Callable[[GAN], float]
-    held_out: tuple[Tensor, Tensor]
 
 
 def start(
@@ -90,7 +75,7 @@ def train(
         history.append(folder, row)
         on_row(row)
 
-    if state.step == 0 and (score := _validated(state, watch)) is not None:
+    if state.step == 0 and (score := validated(state, watch)) is not None:
         # What training must beat where the encoding alone is a model already.
         tell({"step": 0, "seconds": 0.0, "validation": score})
     cuda = [state.gan.device] if state.gan.device.type == "cuda" else []
@@ -102,7 +87,7 @@ def train(
             if not state.is_over():
                 break
     if not state.is_done():
-        raise TrainingStopped(_last_words(state, folder))
+        raise TrainingStopped(last_words(state, folder))
     return finished(state), rows
 
 
@@ -135,7 +120,7 @@ def _phase(
             state.seconds = time.perf_counter() - began
             stop = parallel.any_set(stopped, gan.device)
             if stop or state.is_over() or _is_due(state):
-                tell(_row(state, view, sums, watch, folder))
+                tell(row_of(state, view, sums, watch, folder))
                 sums.zero_()
             due = (state.step - state.began) % settings.checkpoint_every == 0
             if folder and (stop or state.is_over() or due):
@@ -173,45 +158,16 @@ def train_step(
         seen, c = next(batches)
         with _untouched(gan.generator) if left else nullcontext():
             fake = view(gan.generate(_noise(state, len(c)), c), c)
-        loss_d = _discriminator_loss(state, seen, fake, c)
+        loss_d = discriminator_loss(state, seen, fake, c)
         descend(
             gan.discriminator, state.optimizers["discriminator"], loss_d, settings.discriminator
         )
     with _frozen(gan.discriminator):
-        loss_g = _generator_loss(gan, seen, fake, c, settings)
+        loss_g = generator_loss(gan, seen, fake, c, settings)
         descend(gan.generator, state.optimizers["generator"], loss_g, settings.generator)
     for schedule in state.schedules.values():
         schedule.step()
     return loss_d.detach(), loss_g.detach()
-
-
-def _generator_loss(
-    gan: GAN, seen: Tensor, fake: Tensor, c: Tensor, settings: TrainSettings
-) -> Tensor:
-    objective = OBJECTIVES[settings.objective]
-    judged = gan.judge(fake, c)
-    with torch.no_grad():
-        real = gan.judge(seen, c) if objective.paired else judged
-    return objective.generator(real, judged)
-
-
-def _discriminator_loss(state: State, seen: Tensor, fake: Tensor, c: Tensor) -> Tensor:
-    gan, settings = state.gan, state.settings
-    seen = seen.detach().requires_grad_(settings.r1 > 0)
-    fake = fake.detach().requires_grad_(settings.r2 > 0)
-    real_logits, fake_logits = gan.judge(seen, c), gan.judge(fake, c)
-    loss = OBJECTIVES[settings.objective].discriminator(real_logits, fake_logits)
-    if settings.r1:
-        loss = loss + settings.r1 / 2 * zero_centred_penalty(real_logits, seen)
-    if settings.r2:
-        loss = loss + settings.r2 / 2 * zero_centred_penalty(fake_logits, fake)
-    if settings.gradient_penalty:
-        whole = len(seen) * parallel.size()
-        place = torch.rand(whole, generator=state.noise, device=gan.device)
-        points = between(seen, fake, parallel.mine(place))
-        penalty = one_centred_penalty(gan.judge(points, c), points)
-        loss = loss + settings.gradient_penalty * penalty
-    return loss
 
 
 def _noise(state: State, size: int) -> Tensor:
@@ -246,73 +202,6 @@ def _average(state: State, weight: float) -> None:
     torch._foreach_lerp_(mine, new, 1 - weight)
     for mine_, new_ in zip(state.average.buffers(), state.gan.generator.buffers(), strict=True):
         mine_.copy_(new_)
-
-
-def _validated(state: State, watch: Watch | None) -> float | None:
-    """The score of the average, where it is time for one; the best weights are remembered."""
-    every = state.settings.validate_every
-    if watch is None or not every or (state.step - state.began) % every:
-        return None
-    score = watch.validate(dataclasses.replace(state.gan, generator=state.average))
-    state.waited += 1
-    if score < state.best_score:
-        state.best_score, state.best_step, state.waited = score, state.step, 0
-        weights = state.average.state_dict()
-        state.best = {name: value.detach().clone() for name, value in weights.items()}
-    return score
-
-
-@torch.no_grad()
-def test_loss(state: State, view: View, held_out: tuple[Tensor, Tensor]) -> float:
-    """The generator's loss, both networks as in use, for noise that is the same at each call and ``held_out`` events."""
-    gan, (x, c) = state.gan, (part[:TESTED] for part in held_out)
-    networks = gan.generator, gan.discriminator
-    noise = torch.Generator(gan.device).manual_seed(state.noise.initial_seed())
-    z = torch.randn(len(x), *gan.latent, generator=noise, device=gan.device)
-    for network in networks:
-        network.eval()
-    try:
-        fake = view(gan.generate(z, c), c)
-        return _generator_loss(gan, view(x, c), fake, c, state.settings).item()
-    finally:
-        for network in networks:
-            network.train()
-
-
-def _row(state: State, view: View, sums: Tensor, watch: Watch | None, folder: Path | None) -> Row:
-    """Mean losses since the last row, and the scores on held-out events where it is time for them.
-
-    Raises:
-        HepganError: a loss is not finite.
-    """
-    discriminator, generator, count = parallel.summed(sums).tolist()
-    for name, loss in (("discriminator", discriminator), ("generator", generator)):
-        if not math.isfinite(loss):
-            raise HepganError(
-                f"the {name}'s loss is {loss} at step {state.step}; {_last_words(state, folder)};"
-                " lower the learning rate or raise r1 and r2"
-            )
-    row: Row = {
-        "step": state.step,
-        "seconds": round(state.seconds, 2),
-        "discriminator_loss": discriminator / count,
-        "generator_loss": generator / count,
-    }
-    if len(state.phases) > 1:
-        row["phase"] = state.phase
-    if watch and (score := _validated(state, watch)) is not None:
-        row["generator_test_loss"] = test_loss(state, view, watch.held_out)
-        row["validation"] = score
-    return row
-
-
-def _last_words(state: State, folder: Path | None) -> str:
-    saved = checkpoint.newest(folder) if folder else None
-    return (
-        f"stopped at step {state.step}, the last checkpoint is {saved}"
-        if saved
-        else (f"stopped at step {state.step} without a checkpoint")
-    )
 
 
 def _endless(loader: UnsupervisedLoader) -> Iterator[tuple[Tensor, ...]]:

@@ -23,8 +23,8 @@ from hepgan.gan import train as training
 from hepgan.gan.history import Row
 from hepgan.gan.model import GAN
 from hepgan.gan.state import State
-from hepgan.gan.train import Watch
 from hepgan.gan.view import View, shown
+from hepgan.gan.watching import Watch
 from hepgan.run.file import DataSettings, Run, as_toml
 
 VALIDATED = 5000

@@ -1,0 +1,101 @@
+"""How a training is watched: held-out events, the choice of the weights that are kept, and rows of the history."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hepgan.errors import HepganError
+from hepgan.gan import checkpoint, parallel
+from hepgan.gan.history import Row
+from hepgan.gan.losses import generator_loss
+from hepgan.gan.model import GAN
+from hepgan.gan.state import State
+from hepgan.gan.view import View
+
+TESTED = 2048
+"""At most so many held-out events make the generator's test loss."""
+
+
+class Watch(NamedTuple):
+    """What a training is watched with, on events that it is not trained on.
+
+    Attributes:
+        validate: A score of a GAN, the smaller the better; it chooses the weights that are kept.
+        held_out: Encoded events ``x[E, F]``, ``c[E, C]`` for the generator's test loss.
+    """
+
+    validate: Callable[[GAN], float]
+    held_out: tuple[Tensor, Tensor]
+
+
+def validated(state: State, watch: Watch | None) -> float | None:
+    """The score of the average, where it is time for one; the best weights are remembered."""
+    every = state.settings.validate_every
+    if watch is None or not every or (state.step - state.began) % every:
+        return None
+    score = watch.validate(dataclasses.replace(state.gan, generator=state.average))
+    state.waited += 1
+    if score < state.best_score:
+        state.best_score, state.best_step, state.waited = score, state.step, 0
+        weights = state.average.state_dict()
+        state.best = {name: value.detach().clone() for name, value in weights.items()}
+    return score
+
+
+@torch.no_grad()
+def test_loss(state: State, view: View, held_out: tuple[Tensor, Tensor]) -> float:
+    """The generator's loss, both networks as in use, for noise that is the same at each call and ``held_out`` events."""
+    gan, (x, c) = state.gan, (part[:TESTED] for part in held_out)
+    networks = gan.generator, gan.discriminator
+    noise = torch.Generator(gan.device).manual_seed(state.noise.initial_seed())
+    z = torch.randn(len(x), *gan.latent, generator=noise, device=gan.device)
+    for network in networks:
+        network.eval()
+    try:
+        fake = view(gan.generate(z, c), c)
+        return generator_loss(gan, view(x, c), fake, c, state.settings).item()
+    finally:
+        for network in networks:
+            network.train()
+
+
+def row_of(state: State, view: View, sums: Tensor, watch: Watch | None, folder: Path | None) -> Row:
+    """Mean losses since the last row, and the scores on held-out events where it is time for them.
+
+    Raises:
+        HepganError: a loss is not finite.
+    """
+    discriminator, generator, count = parallel.summed(sums).tolist()
+    for name, loss in (("discriminator", discriminator), ("generator", generator)):
+        if not math.isfinite(loss):
+            raise HepganError(
+                f"the {name}'s loss is {loss} at step {state.step}; {last_words(state, folder)};"
+                " lower the learning rate or raise r1 and r2"
+            )
+    row: Row = {
+        "step": state.step,
+        "seconds": round(state.seconds, 2),
+        "discriminator_loss": discriminator / count,
+        "generator_loss": generator / count,
+    }
+    if len(state.phases) > 1:
+        row["phase"] = state.phase
+    if watch and (score := validated(state, watch)) is not None:
+        row["generator_test_loss"] = test_loss(state, view, watch.held_out)
+        row["validation"] = score
+    return row
+
+
+def last_words(state: State, folder: Path | None) -> str:
+    """Where a training stopped, and what it left."""
+    saved = checkpoint.newest(folder) if folder else None
+    return (
+        f"stopped at step {state.step}, the last checkpoint is {saved}"
+        if saved
+        else (f"stopped at step {state.step} without a checkpoint")
+    )
