@@ -10,6 +10,7 @@ from hepgan.cli.files import convert, fetch, inspect
 from hepgan.cli.generating import generate
 from hepgan.cli.layouts import layout
 from hepgan.cli.presets import presets
+from hepgan.cli.simulating import simulate
 from hepgan.cli.training import run, train
 from hepgan.errors import HepganError
 
@@ -38,5 +39,5 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="hepgan: %(message)s")
 
 
-for _command in (run, train, generate, evaluate, layout, inspect, convert, fetch, presets):
+for _command in (run, train, generate, simulate, evaluate, layout, inspect, convert, fetch, presets):
     main.add_command(_command)

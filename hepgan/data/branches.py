@@ -46,7 +46,9 @@ def branches_of(name: str, field: Field) -> tuple[str, ...]:
 
 
 def names_in(tree: Any) -> list[str]:
-    """All names by which a branch of ``tree`` can be asked for."""
+    """All names by which a branch of ``tree`` (or a field of events that were read elsewhere) can be asked for."""
+    if isinstance(tree, ak.Array):
+        return list(tree.fields)
     short: list[str] = tree.keys(recursive=True)
     return (
         short if is_rntuple(tree) else [*short, *(n.rpartition("/")[2] for n in short if "/" in n)]
@@ -65,11 +67,12 @@ def describe(tree: Any, name: str, path: str) -> Branch:
         DataError: it holds neither numbers nor lists of numbers.
     """
     with reading(path):
-        if is_rntuple(tree):
-            kind = tree.to_akform(filter_name=name)[0].content(name).type
+        if isinstance(tree, ak.Array):
+            found = _of_type(kind := tree[name].type.content)
+        elif is_rntuple(tree):
+            found = _of_type(kind := tree.to_akform(filter_name=name)[0].content(name).type)
         else:
-            kind = tree[name].interpretation
-    found = _of_type(kind) if is_rntuple(tree) else _of_interpretation(kind)
+            found = _of_interpretation(kind := tree[name].interpretation)
     if found is None:
         raise DataError(
             f"branch '{name}' of '{path}' holds {kind}, which is neither a number nor an array of numbers; "
@@ -103,7 +106,7 @@ def _of_type(kind: Any) -> Branch | None:
 
 
 def resolve_schema(schema: Schema, tree: Any, where: str) -> Schema:
-    """``schema`` with branches, dtype and stored as they are in ``tree`` of the file ``where``.
+    """``schema`` with branches, dtype and stored as they are in ``tree`` (or events with a field a branch) of the file ``where``.
 
     Raises:
         DataError: a branch is missing, of another size than its field, or no plain numbers.
