@@ -63,7 +63,7 @@ def fileset(paths: list[Path], tree: str = "Events") -> dict[str, object]:
 
 def runner(chunksize: int = 100_000, **options: object) -> Runner:
     return Runner(
-        executor=IterativeExecutor(status=False), schema=BaseSchema, chunksize=chunksize, **options
+        executor=IterativeExecutor(status=False, retries=0), schema=BaseSchema, chunksize=chunksize, **options
     )
 
 
@@ -154,7 +154,7 @@ def test_simulate_is_the_same_for_every_chunk_size_and_order(
 def test_simulate_is_the_same_with_futures(gan_folder: Path, particles: list[Path]) -> None:
     expected = runner()(fileset(particles), simulation(gan_folder))
     futures = Runner(
-        executor=FuturesExecutor(workers=2, status=False), pre_executor=IterativeExecutor(status=False),
+        executor=FuturesExecutor(workers=2, status=False), pre_executor=IterativeExecutor(status=False, retries=0),
         schema=BaseSchema, chunksize=1_000,
     )  # fmt: skip
     same(expected, futures(fileset(particles), simulation(gan_folder)))
@@ -200,7 +200,7 @@ def test_simulate_is_the_same_with_dask_and_a_dying_worker(
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     expected = runner()(fileset(particles), simulation(gan_folder))
     job = Runner(
-        executor=DaskExecutor(client=dask, status=False), pre_executor=IterativeExecutor(status=False),
+        executor=DaskExecutor(client=dask, status=False), pre_executor=IterativeExecutor(status=False, retries=0),
         schema=BaseSchema, chunksize=1_000,
     )  # fmt: skip
     schema = hepgan.load_gan(gan_folder)[0].encoding.schema

@@ -59,12 +59,12 @@ def running(
             client = stack.enter_context(_client(scheduler, workers))
             chosen = DaskExecutor(client=client, status=False)
         elif executor == "futures":
-            # A worker that dies breaks loky's pool, so more tries would not help; errors of the data stay what they are.
+            # A worker that dies ends the whole pool and errors of the data stay what they are: no second try would help.
             chosen = FuturesExecutor(workers=workers, status=False, retries=0)
         else:
-            chosen = IterativeExecutor(status=False)
+            chosen = IterativeExecutor(status=False, retries=0)
         runner = Runner(
-            executor=chosen, pre_executor=IterativeExecutor(status=False), schema=BaseSchema,
+            executor=chosen, pre_executor=IterativeExecutor(status=False, retries=0), schema=BaseSchema,
             chunksize=chunksize, skipbadfiles=(OSError, ValueError) if skipbadfiles else False,
         )  # fmt: skip
         yield lambda fileset, processor: _run(runner, fileset, processor)
