@@ -63,7 +63,10 @@ def fileset(paths: list[Path], tree: str = "Events") -> dict[str, object]:
 
 def runner(chunksize: int = 100_000, **options: object) -> Runner:
     return Runner(
-        executor=IterativeExecutor(status=False, retries=0), schema=BaseSchema, chunksize=chunksize, **options
+        executor=IterativeExecutor(status=False, retries=0),
+        schema=BaseSchema,
+        chunksize=chunksize,
+        **options,
     )
 
 
@@ -76,7 +79,11 @@ def same(one: ak.Array, two: ak.Array) -> None:
 
 
 def simulation(folder: Path | processors.Carried, **options: object) -> processors.Simulate:
-    settings = {"energy": "GenPart_energy", "then": processors.Columns("showers", "weight"), "seed": 5}
+    settings = {
+        "energy": "GenPart_energy",
+        "then": processors.Columns("showers", "weight"),
+        "seed": 5,
+    }
     return processors.Simulate(folder, **(settings | options))
 
 
@@ -84,10 +91,15 @@ def test_noise_is_a_function_of_the_key_alone() -> None:
     entries, numbers = np.repeat(np.arange(50), 3), np.tile(np.arange(3), 50)
     whole = keyed_normals(entries, numbers, (7, 5), seed=3, stream=9)
     order = np.random.default_rng(1).permutation(150)[:40]
-    assert (keyed_normals(entries[order], numbers[order], (7, 5), seed=3, stream=9) == whole[order]).all()
+    assert (
+        keyed_normals(entries[order], numbers[order], (7, 5), seed=3, stream=9) == whole[order]
+    ).all()
     rows = {row.numpy().tobytes() for row in whole}
     for seed, stream in ((4, 9), (3, 10)):
-        rows |= {row.numpy().tobytes() for row in keyed_normals(entries, numbers, (7, 5), seed=seed, stream=stream)}
+        rows |= {
+            row.numpy().tobytes()
+            for row in keyed_normals(entries, numbers, (7, 5), seed=seed, stream=stream)
+        }
     assert len(rows) == 450
     assert stream_of("ab", "c") != stream_of("a", "bc")
 
@@ -130,7 +142,10 @@ def test_a_row_does_not_depend_on_the_others_of_a_full_batch(preset: str) -> Non
     order = torch.randperm(BLOCK, generator=draw)
     assert torch.equal(rows(noise[order], c[order]), expected[order])
     keep = torch.rand(BLOCK, generator=draw) < 0.3
-    other = rows(torch.where(keep.reshape(-1, *[1] * len(gan.latent)), noise, 0), torch.where(keep[:, None], c, -1.0))
+    other = rows(
+        torch.where(keep.reshape(-1, *[1] * len(gan.latent)), noise, 0),
+        torch.where(keep[:, None], c, -1.0),
+    )
     assert torch.equal(other[keep], expected[keep])
 
 
@@ -142,15 +157,20 @@ def test_simulate_is_the_same_for_every_chunk_size_and_order(
     for other in found[1:]:
         same(found[0], other)
     assert len(found[0]) == 7500
-    energies = ak.concatenate([uproot.open(path)["Events/GenPart_energy"].array() for path in sorted(particles)])
+    energies = ak.concatenate(
+        [uproot.open(path)["Events/GenPart_energy"].array() for path in sorted(particles)]
+    )
     assert ak.all(found[0].showers.energy == energies)
     assert found[0].showers.b.type.content.content.size == 2
     # Two files of one name are two files, and seeds differ.
     cells = ak.to_numpy(ak.flatten(found[0].showers.a))
     assert len(np.unique(cells)) > 0.999 * len(cells)
-    assert not ak.any(runner()(fileset(particles), simulation(gan_folder, seed=6)).showers.a == found[0].showers.a)
+    assert not ak.any(
+        runner()(fileset(particles), simulation(gan_folder, seed=6)).showers.a == found[0].showers.a
+    )
 
 
+@pytest.mark.slow
 def test_simulate_is_the_same_with_futures(gan_folder: Path, particles: list[Path]) -> None:
     expected = runner()(fileset(particles), simulation(gan_folder))
     futures = Runner(
@@ -185,16 +205,20 @@ def dask() -> Iterator[object]:
     distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with distributed.Client(n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
+        with distributed.Client(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as client:
             yield client
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_simulate_is_the_same_with_dask_and_a_dying_worker(
     gan_folder: Path, particles: list[Path], dask: object, tmp_path: Path
 ) -> None:
-    import cloudpickle
     import sys
+
+    import cloudpickle
     from coffea.processor import DaskExecutor
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -207,7 +231,8 @@ def test_simulate_is_the_same_with_dask_and_a_dying_worker(
     parts = processors.Parts(str(tmp_path / "parts"), schema, "events", showers=True)
     columns = processors.Columns("showers", "weight")
     inner = simulation(
-        processors.carry(gan_folder), then=lambda events: {"columns": columns(events), "parts": parts(events)}
+        processors.carry(gan_folder),
+        then=lambda events: {"columns": columns(events), "parts": parts(events)},
     )
     found = job(fileset(particles), Dying(inner, tmp_path / "died"))
     assert (tmp_path / "died").exists()
@@ -266,7 +291,9 @@ def test_collect_is_what_read_gives(gan_folder: Path) -> None:
     options = {"weight": "1 / energy"}
     expected = hepgan.read(gan_folder.parent / "tiny.root", schema, select="a > 3", **options)
     for size in (400, 100_000):
-        found = processors.collect(tiny_fileset(gan_folder), runner(size), schema, selection="a > 3", **options)
+        found = processors.collect(
+            tiny_fileset(gan_folder), runner(size), schema, selection="a > 3", **options
+        )
         same(expected, found)
 
 
@@ -293,15 +320,26 @@ def test_compare_is_what_hepgan_compare_gives(gan_folder: Path) -> None:
     processor = processors.Compare(schema, observables, axes=axes, gan=gan_folder, seed=3)
     found = [runner(size)(tiny_fileset(gan_folder), processor) for size in (400, 3000)]
     assert found[0] == found[1]
-    made = processors.Simulate(gan_folder, energy="energy", then=processors.Columns("showers"), seed=3)
+    made = processors.Simulate(
+        gan_folder, energy="energy", then=processors.Columns("showers"), seed=3
+    )
     generated = runner()(tiny_fileset(gan_folder), made).showers
     expected = compare(reference, generated, observables, axes=axes)
     assert found[0] == expected
     fills = processors.Histograms(observables, axes, schema)
-    filled = runner(300)(tiny_fileset(gan_folder), processors.Simulate(gan_folder, energy="energy", then=fills, seed=3))
+    filled = runner(300)(
+        tiny_fileset(gan_folder),
+        processors.Simulate(gan_folder, energy="energy", then=fills, seed=3),
+    )
     for name, histogram in filled.items():
-        assert (histogram["generated", ...].values(flow=True) == expected[name]["generated", ...].values(flow=True)).all()
-    two = {"reference": tiny_fileset(gan_folder)["reference"], "generated": tiny_fileset(gan_folder)["reference"]}
+        assert (
+            histogram["generated", ...].values(flow=True)
+            == expected[name]["generated", ...].values(flow=True)
+        ).all()
+    two = {
+        "reference": tiny_fileset(gan_folder)["reference"],
+        "generated": tiny_fileset(gan_folder)["reference"],
+    }
     itself = runner(900)(two, processors.Compare(schema, observables, axes=axes))
     assert itself == compare(reference, reference, observables, axes=axes)
 
@@ -311,7 +349,9 @@ def refused(text: str, files: dict[str, object], processor: ProcessorABC) -> Non
         job(files, processor)
 
 
-def test_particles_outside_the_range_are_refused_or_flagged(gan_folder: Path, tmp_path: Path) -> None:
+def test_particles_outside_the_range_are_refused_or_flagged(
+    gan_folder: Path, tmp_path: Path
+) -> None:
     energies = ak.Array([[2.0, 11.0], [], [float("nan")], [5.0]])
     with uproot.recreate(tmp_path / "wide.root") as file:
         file.mktree("Events", {"GenPart_energy": "var * float64", "weight": "f4"})
@@ -338,7 +378,10 @@ def test_no_events_and_no_particles_give_empty_results_of_the_right_types(
             file.mktree("Events", {"GenPart_energy": "var * float32", "weight": "f4"})
             if events:
                 file["Events"].extend(
-                    {"GenPart_energy": ak.values_astype(ak.Array([[]] * 3), "float32"), "weight": np.ones(3, "f4")}
+                    {
+                        "GenPart_energy": ak.values_astype(ak.Array([[]] * 3), "float32"),
+                        "weight": np.ones(3, "f4"),
+                    }
                 )
         found = runner()(fileset([tmp_path / f"{name}.root"]), simulation(gan_folder))
         expected = runner()(fileset(particles), simulation(gan_folder))
@@ -348,9 +391,15 @@ def test_no_events_and_no_particles_give_empty_results_of_the_right_types(
 
 def test_bad_input_is_told(gan_folder: Path, particles: list[Path], tmp_path: Path) -> None:
     files = fileset(particles)
-    refused("no field 'GenPart_enrgy'.*did you mean 'GenPart_energy'", files, simulation(gan_folder, energy="GenPart_enrgy"))
+    refused(
+        "no field 'GenPart_enrgy'.*did you mean 'GenPart_energy'",
+        files,
+        simulation(gan_folder, energy="GenPart_enrgy"),
+    )
     refused("does not exist on .*carry", files, simulation(tmp_path / "nowhere"))
-    refused("has the conditions energy, but is given none", files, simulation(gan_folder, energy=None))
+    refused(
+        "has the conditions energy, but is given none", files, simulation(gan_folder, energy=None)
+    )
     schema = hepgan.load_gan(gan_folder)[0].encoding.schema
     refused("no branch 'a'", files, processors.Collect(schema))
     with pytest.raises(DataError, match="need a seed"):

@@ -10,6 +10,7 @@ ranges as JSON under the key ``hepgan``.
 """
 
 import json
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -28,24 +29,26 @@ OPSET = 18
 
 
 class Decoded(nn.Module):
-    """``noise, condition, …`` -> the event's fields, in order: generator and decoding in one."""
+    """``noise, condition, …`` -> the event's fields, in order: generator and decoding in one.
+
+    Decoding is in double precision: it exponentiates, and what libraries differ in by the order of their sums grows.
+    """
 
     def __init__(self, gan: GAN) -> None:
         super().__init__()
-        self.gan = gan
+        self.encoding = gan.encoding
         self.generator = gan.generator
 
     def forward(self, noise: Tensor, *conditions: Tensor) -> tuple[Tensor, ...]:
         """Each field ``[B, *shape]``."""
-        encoding = self.gan.encoding
-        # Logarithms of conditions are taken in double precision elsewhere too.
         columns = [
             scale.encode(values.double())
-            for values, scale in zip(conditions, encoding.scales.values(), strict=True)
+            for values, scale in zip(conditions, self.encoding.scales.values(), strict=True)
         ]
-        c = torch.cat(columns, 1).float() if columns else noise.new_empty(noise.shape[0], 0)
-        found = encoding.decode_tensors(self.gan.generate(noise, c), c)
-        return tuple(found[name] for name in encoding.schema.fields)
+        c = torch.cat(columns, 1) if columns else noise.new_empty(noise.shape[0], 0).double()
+        x = self.generator(noise, c.float()).flatten(1).double()
+        found = self.encoding.decode_tensors(x, c)
+        return tuple(found[name].float() for name in self.encoding.schema.fields)
 
 
 def export(gan: GAN, path: str | os.PathLike[str]) -> None:
@@ -101,6 +104,7 @@ def _write_onnx(gan: GAN, path: Path) -> None:
     program = torch.onnx.export(
         Decoded(gan).eval(), example, dynamo=True, dynamic_shapes=batch, opset_version=OPSET,
         input_names=names, output_names=list(gan.encoding.schema.fields), verbose=False,
+        custom_translation_table={torch.ops.aten.searchsorted.Tensor: _searchsorted},
     )  # fmt: skip
     if program is None:
         raise RunError("torch made no ONNX program")
@@ -108,6 +112,16 @@ def _write_onnx(gan: GAN, path: Path) -> None:
     onnx.helper.set_model_props(model, {"hepgan": json.dumps(about(gan))})
     onnx.checker.check_model(model)
     onnx.save_model(model, path)
+
+
+def _searchsorted(sorted_sequence: Any, self: Any, **options: Any) -> Any:
+    """``torch.searchsorted``, which torch's exporter does not know: how many values are smaller."""
+    from onnxscript import opset18
+
+    op: Any = opset18
+
+    smaller = op.Less(sorted_sequence, op.Unsqueeze(self, op.Constant(value_ints=[-1])))
+    return op.ReduceSum(op.Cast(smaller, to=7), op.Constant(value_ints=[-1]), keepdims=0)
 
 
 def _write_pt2(gan: GAN, path: Path) -> None:
@@ -129,6 +143,12 @@ def _example(gan: GAN) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
 def _quiet() -> Iterator[None]:
     """Without what torch's exporters say about themselves."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", (FutureWarning))
-        warnings.simplefilter("ignore", (DeprecationWarning))
-        yield
+        for category in (FutureWarning, DeprecationWarning, UserWarning):
+            warnings.simplefilter("ignore", category)
+        logger = logging.getLogger("torch.onnx")
+        before = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(before)

@@ -52,7 +52,9 @@ class Compare(ProcessorABC):  # type: ignore[misc]  # coffea has no types
         if gan is not None and seed is None:
             raise DataError("generated events need a seed: Compare(…, gan=…, seed=1)")
         if missing := [name for name in observables if name not in axes]:
-            raise DataError(f"no axis for the observable '{missing[0]}'; see evaluate.compare.axes_for")
+            raise DataError(
+                f"no axis for the observable '{missing[0]}'; see evaluate.compare.axes_for"
+            )
         self.schema, self.observables, self.axes = schema, dict(observables), dict(axes)
         self.gan, self.seed, self.sources, self.device = gan, seed or 0, tuple(sources), device
         self.wanted = wanted(schema, selection)

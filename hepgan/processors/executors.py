@@ -1,6 +1,7 @@
 """coffea's executors by name, and a fileset of plain paths."""
 
 import contextlib
+import io
 import re
 import sys
 import warnings
@@ -73,16 +74,16 @@ def running(
 @contextlib.contextmanager
 def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
     try:
-        from distributed import Client
+        import distributed
     except ImportError as error:
         raise RunError("the executor dask needs Dask: pip install 'hepgan[dask]'") from error
     if scheduler:
         try:
-            client = Client(scheduler, timeout=20)
+            client: Any = distributed.Client(scheduler, timeout=20)  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:
             raise RunError(f"no Dask scheduler answers at '{scheduler}': {error}") from error
     else:
-        client = Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+        client = distributed.Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)  # type: ignore[no-untyped-call]
     with client:
         yield client
 
@@ -90,10 +91,18 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
 def _run(runner: Runner, fileset: Mapping[str, Any], processor: ProcessorABC) -> Any:
     """The processor's result; coffea's bars and tracebacks stay away from what a command prints."""
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), _no_traceback(runner):
             return runner(dict(fileset), processor)
-    except Exception as error:  # coffea raises nothing narrower, and wraps what the processor raised
+    except (
+        Exception
+    ) as error:  # coffea raises nothing narrower, and wraps what the processor raised
         raise _own(error) from error
+
+
+def _no_traceback(runner: Runner) -> contextlib.AbstractContextManager[Any]:
+    """The futures executor prints what it raises; workers' own messages still come."""
+    futures = isinstance(runner.executor, FuturesExecutor)
+    return contextlib.redirect_stderr(io.StringIO()) if futures else contextlib.nullcontext()
 
 
 def _own(error: BaseException) -> BaseException:
@@ -108,7 +117,7 @@ def _own(error: BaseException) -> BaseException:
 
 
 def fileset_of(files: Files, *, tree: str | None = None, skip: bool = False) -> dict[str, Any]:
-    """coffea's fileset of what ``hepgan.read`` takes, with each file's tree; dataset ``events``.
+    """Coffea's fileset of what ``hepgan.read`` takes, with each file's tree; dataset ``events``.
 
     Every file is opened, so that what is wrong is said before workers start; with ``skip`` bad ones are left out, with a warning.
 

@@ -66,7 +66,9 @@ def simulate(
     _check_output(target, single)
     carried = carry(folder)
     gan, fileset = loaded(carried, "cpu"), fileset_of(files, tree=tree, skip=skipbadfiles)
-    parts = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent)) if single else target
+    parts = (
+        Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent)) if single else target
+    )
     name = next(iter(fileset["events"]["files"].values())).rpartition("/")[2]
     try:
         then = Parts(str(parts), gan.encoding.schema, name, showers=True)

@@ -58,8 +58,8 @@ def particles_of(values: Mapping[str, ak.Array], events: int, place: Place) -> P
     """
     first = next(iter(values.values()), None)
     jagged = first is not None and first.ndim == 2
-    counts = ak.to_numpy(ak.num(first)) if jagged else np.ones(events)
-    counts = counts.astype(np.int64)
+    found = ak.to_numpy(ak.num(first)) if jagged else np.ones(events)
+    counts: npt.NDArray[np.int64] = np.asarray(found, dtype=np.int64)
     flat = {name: _flat(name, array, counts, jagged, place) for name, array in values.items()}
     entries = np.repeat(np.arange(place.start, place.start + events), counts)
     numbers = np.arange(len(entries)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import awkward as ak
 
@@ -67,7 +67,7 @@ class Pieces:
     def __add__(self, other: "Pieces") -> "Pieces":
         return Pieces(self.found + other.found)
 
-    def __iadd__(self, other: "Pieces") -> "Pieces":
+    def __iadd__(self, other: "Pieces") -> Self:
         self.found += other.found
         return self
 

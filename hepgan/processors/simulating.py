@@ -1,5 +1,6 @@
 """``Simulate``: showers for the particles of events."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -104,4 +105,4 @@ def _spans(particles: Particles) -> list[tuple[int, int]]:
     total = int(ends[-1]) if len(ends) else 0
     cuts = np.searchsorted(ends, np.arange(PART, total, PART)) + 1
     edges = [0, *np.unique(cuts[cuts < len(ends)]).tolist(), len(ends)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
