@@ -23,7 +23,7 @@ class GeneratorWrapper(nonserializable_attribute, numpy_call_wrapper):  # type: 
 
         self.generator = GeneratorWrapper("runs/showers", seed=1)              # __init__
         showers = self.generator(events, energy=events.GenPart_energy)        # process, before events are selected
-        events["cluster_energy"] = ak.sum(showers.layer_1, axis=(-1, -2))
+        events["E_1"] = ak.sum(ak.sum(showers.layer_1, axis=-1), axis=-1)
 
     The showers are those of ``Simulate`` with the same seed.
 
