@@ -26,9 +26,10 @@ class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
     The same seed gives a particle the same shower, bit for bit, whatever the executor, the chunks, the order of files and the
     number of workers: its noise is a function of (seed, file, entry, particle), where a file is its UUID.
 
-    >>> simulate = Simulate("runs/showers", energy="GenPart_energy", then=Columns("showers"), seed=1)
-    ... # doctest: +SKIP
-    >>> runner({"photons": {"files": {"photons.root": "Events"}}}, simulate)  # doctest: +SKIP
+    ::
+
+        simulate = Simulate("runs/showers", energy="GenPart_energy", then=Columns("showers"), seed=1)
+        found = runner({"photons": {"files": {"photons.root": "Events"}}}, simulate)
 
     Args:
         gan: A run folder that every worker sees, or ``carry(folder)``, which travels.
