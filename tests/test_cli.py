@@ -80,7 +80,19 @@ def test_train_is_the_first_part_of_run(tiny_run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "train", "generate", "evaluate", "layout", "inspect", "convert", "fetch", "presets"],
+    [
+        "run",
+        "train",
+        "generate",
+        "simulate",
+        "evaluate",
+        "export",
+        "layout",
+        "inspect",
+        "convert",
+        "fetch",
+        "presets",
+    ],
 )
 def test_every_command_has_help(command: str) -> None:
     done = hepgan(command, "--help")
@@ -196,3 +208,62 @@ def test_ctrl_c_exits_with_130_and_a_checkpoint(tiny_run: Path, tmp_path: Path) 
     assert list((out / "checkpoints").iterdir())
     other = hepgan("train", tiny_run, "-o", out, "--resume")
     refused(other, "holds another run")
+
+
+@pytest.mark.slow
+def test_simulate_is_the_same_for_every_executor(
+    tiny_run: Path, tiny_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    hepgan("train", tiny_run, "-o", out, "--set", "train.validate_every=0")
+    found = []
+    for name, options in {
+        "a": ["--chunksize", 700],
+        "b": ["--executor", "futures", "--workers", 2, "--chunksize", 1500],
+    }.items():
+        made = tmp_path / f"{name}.root"
+        done = hepgan(
+            "simulate", out, tiny_file, "-o", made, "--energy", "energy", "--seed", 3, *options
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"4,000 showers: {made}\n"
+        with uproot.open(made) as file:
+            found.append(file["events"].arrays(library="np"))
+    assert sorted(found[0]) == ["a", "b", "energy", "entry", "file", "particle"]
+    for name, values in found[0].items():
+        np.testing.assert_array_equal(values, found[1][name])
+    np.testing.assert_array_equal(found[0]["entry"], np.arange(4000))
+    with uproot.open(tiny_file) as file:
+        np.testing.assert_array_equal(
+            found[0]["energy"], file["events"]["energy"].array(library="np")
+        )
+    refused(
+        hepgan("simulate", out, tiny_file, "-o", made, "--energy", "energy", "--seed", 3), "exists"
+    )
+    other = tmp_path / "other.root"
+    for executor in ("iterative", "futures"):
+        options = ["-o", other, "--seed", 3, "--executor", executor]
+        refused(
+            hepgan("simulate", out, tiny_file, *options, "--energy", "enrgy"),
+            "did you mean 'energy'?",
+        )
+    assert not other.exists()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_simulate_makes_a_shower_for_each_entry(
+    tiny_run: Path, tiny_file: Path, tmp_path: Path
+) -> None:
+    out, made = tmp_path / "out", tmp_path / "made.root"
+    hepgan(
+        "train", tiny_run, "-o", out, "--set", "train.validate_every=0", "--set", "train.steps=2"
+    )
+    options = ["-o", made, "--seed", 3, "--energy"]
+    refused(hepgan("simulate", out, tiny_file, *options, "enrgy"), "did you mean 'energy'?")
+    done = hepgan("simulate", out, tiny_file, *options, "energy", "--chunksize", 700)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"4,000 showers: {made}\n"
+    with uproot.open(made) as file, uproot.open(tiny_file) as asked:
+        assert file["events"].keys() == ["a", "b", "entry", "particle", "file", "energy"]
+        energy = file["events"]["energy"].array(library="np")
+        np.testing.assert_array_equal(energy, asked["events"]["energy"].array(library="np"))

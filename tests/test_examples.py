@@ -9,7 +9,7 @@ import uproot
 
 from hepgan.data.root import read, write
 from hepgan.data.schema import Field, Schema
-from hepgan.run import load
+from hepgan.run import load, train
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -93,3 +93,34 @@ def test_readme_run_file_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "readme.toml"
     path.write_text(readme.split("```toml\n")[1].split("```")[0])
     assert load(path).schema.features == 784
+
+
+@pytest.fixture(scope="module")
+def shower_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("examples") / "showers"
+    train(load("showers", {"train.steps": 2, "train.validate_every": 0}), folder, device="cpu")
+    return folder
+
+
+@pytest.mark.slow
+def test_coffea_fastsim_example(shower_run: Path, tmp_path: Path) -> None:
+    text = run_example("coffea_fastsim.py", shower_run, tmp_path / "photons.root").splitlines()[-1]
+    assert " photons: response 0.99" in text
+
+
+@pytest.mark.slow
+def test_coffea_compare_example(shower_run: Path) -> None:
+    text = run_example("coffea_compare.py", shower_run, "sample:showers.root")
+    scores = [float(line.split()[-1]) for line in text.splitlines() if "separation" in line]
+    assert len(scores) > 20
+    assert max(scores) < 0.2
+
+
+@pytest.mark.slow
+def test_dask_example(shower_run: Path, tmp_path: Path) -> None:
+    run_example("coffea_fastsim.py", shower_run, tmp_path / "photons.root")
+    text = run_example(
+        "dask_cluster.py", shower_run, tmp_path / "photons.root", tmp_path / "out.root"
+    )
+    with uproot.open(tmp_path / "out.root") as file:
+        assert f"{file['Events'].num_entries} showers" in text

@@ -6,10 +6,12 @@ from typing import Any
 import click
 
 from hepgan.cli.evaluating import evaluate
+from hepgan.cli.exporting import export
 from hepgan.cli.files import convert, fetch, inspect
 from hepgan.cli.generating import generate
 from hepgan.cli.layouts import layout
 from hepgan.cli.presets import presets
+from hepgan.cli.simulating import simulate
 from hepgan.cli.training import run, train
 from hepgan.errors import HepganError
 
@@ -38,5 +40,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="hepgan: %(message)s")
 
 
-for _command in (run, train, generate, evaluate, layout, inspect, convert, fetch, presets):
+for _command in (
+    run, train, generate, simulate, evaluate, export, layout, inspect, convert, fetch, presets,
+):  # fmt: skip
     main.add_command(_command)

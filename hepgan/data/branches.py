@@ -46,7 +46,12 @@ def branches_of(name: str, field: Field) -> tuple[str, ...]:
 
 
 def names_in(tree: Any) -> list[str]:
-    """All names by which a branch of ``tree``, or ``branch.leaf`` where it has several, can be asked for."""
+    """All names by which a branch of ``tree``, or ``branch.leaf`` where it has several, can be asked for.
+
+    ``tree`` may also be events that something else has read: their fields.
+    """
+    if isinstance(tree, ak.Array):
+        return list(tree.fields)
     names: list[str] = tree.keys(recursive=True)
     if is_rntuple(tree):
         return names
@@ -91,7 +96,10 @@ def describe(tree: Any, name: str, path: str) -> Branch:
         DataError: it holds neither numbers nor lists of numbers.
     """
     with reading(path):
-        if is_rntuple(tree):
+        if isinstance(tree, ak.Array):
+            kind = tree[name].type.content
+            found = _of_type(kind)
+        elif is_rntuple(tree):
             form = tree.to_akform(filter_name=name)[0]
             for part in _members(form, name):
                 form = form.content(part)
@@ -153,7 +161,7 @@ def _of_type(kind: Any) -> Branch | None:
 
 
 def resolve_schema(schema: Schema, tree: Any, where: str) -> Schema:
-    """``schema`` with branches, dtype and stored as they are in ``tree`` of the file ``where``.
+    """``schema`` with branches, dtype and stored as they are in ``tree`` (or events with a field a branch) of the file ``where``.
 
     Raises:
         DataError: a branch is missing, of another size than its field, or no plain numbers.

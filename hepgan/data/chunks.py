@@ -173,10 +173,36 @@ def chunk_at(tree: OpenTree, start: int, stop: int) -> Chunk:
     Raises:
         DataError: damaged baskets, values that a network cannot take, or the file has changed since it was opened.
     """
-    schema, wanted, path = tree.schema, tree.wanted, tree.path
+    names = [n for name, field in tree.schema.all.items() for n in branches_of(name, field)]
+    arrays = _arrays(tree, list(dict.fromkeys([*names, *tree.wanted.extra])), start, stop)
+    chunk = _assembled(arrays, tree.schema, tree.wanted, range(start, stop), tree.path)
+    if _stamp(tree.path) != tree.stamp:
+        raise DataError(f"'{tree.path}' changed while it was read; wait until it is written")
+    return chunk
+
+
+def chunk_of(events: ak.Array, wanted: Wanted, *, start: int, path: str) -> Chunk:
+    """What is wanted of ``events`` that something else has read: the entries from ``start`` on, a field a branch.
+
+    Raises:
+        DataError: as ``chunk_at``; also where a branch is missing or does not fit the schema.
+    """
+    schema = resolve_schema(wanted.schema, events, path)
+    require(wanted.extra, dict.fromkeys(events.fields), path, "a selection or weight")
     names = [n for name, field in schema.all.items() for n in branches_of(name, field)]
-    arrays = _arrays(tree, list(dict.fromkeys([*names, *wanted.extra])), start, stop)
-    entries = np.arange(start, stop)
+    arrays: dict[str, Any] = {}
+    with reading(path):
+        for name in dict.fromkeys([*names, *wanted.extra]):
+            jagged = describe(events, name, path).jagged
+            arrays[name] = events[name] if jagged else ak.to_numpy(events[name])
+    return _assembled(arrays, schema, wanted, range(start, start + len(events)), path)
+
+
+def _assembled(
+    arrays: Mapping[str, Any], schema: Schema, wanted: Wanted, span: range, path: str
+) -> Chunk:
+    """The chunk of the branches ``arrays`` of the entries ``span``."""
+    entries = np.arange(span.start, span.stop)
     columns: dict[str, Any] = {}
     for name, field in schema.all.items():
         columns |= _column(name, field, arrays)
@@ -190,9 +216,7 @@ def chunk_at(tree: OpenTree, start: int, stop: int) -> Chunk:
         for name, column in columns.items():
             field = schema.all.get(name, Field())
             check_values(column, branches_of(name, field), entries, path)
-    if _stamp(path) != tree.stamp:
-        raise DataError(f"'{path}' changed while it was read; wait until it is written")
-    return Chunk(as_events(columns), path, start, entries)
+    return Chunk(as_events(columns), path, span.start, entries)
 
 
 def as_events(columns: Mapping[str, np.ndarray[Any, Any]]) -> ak.Array:

@@ -1,0 +1,113 @@
+"""How fast the coffea processors are, beside ``GAN.sample`` and plain uproot, in CPU seconds of one thread.
+
+    python benchmarks/processors.py runs/showers                       # the ratios
+    python benchmarks/processors.py runs/showers 1000000 2             # particles, workers: time and memory of a whole job
+
+Interleaved repetitions and their medians: other work on the machine counts little.
+"""
+
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import torch
+import uproot
+
+import hepgan
+from hepgan.evaluate.compare import axes_for, fields_of
+from hepgan.processors import Collect, Columns, Histograms, Simulate, running
+
+
+def seconds(*jobs: Callable[[], object], repeat: int = 3) -> list[float]:
+    """The median CPU time of each."""
+    found: list[list[float]] = [[] for _ in jobs]
+    for _ in range(repeat):
+        for times, job in zip(found, jobs, strict=True):
+            start = time.process_time()
+            job()
+            times.append(time.process_time() - start)
+    return [statistics.median(times) for times in found]
+
+
+def photons(path: Path, particles: int) -> dict[str, object]:
+    """A fileset of one file, four particles of 1 to 100 GeV an event."""
+    energy = np.random.default_rng(1).uniform(1, 100, (particles // 4, 4)).astype("f4")
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {"GenPart_energy": "var * float32"})
+        file["Events"].extend({"GenPart_energy": ak.from_regular(ak.from_numpy(energy))})
+    return {"photons": {"files": {str(path): "Events"}}}
+
+
+def ratios(folder: str, scratch: Path, particles: int = 16_384) -> None:
+    """Simulate beside GAN.sample, Collect beside uproot."""
+    torch.set_num_threads(1)
+    gan, _ = hepgan.load_gan(folder)
+    files = photons(scratch / "photons.root", particles)
+    energy = np.random.default_rng(1).uniform(1, 100, particles)
+    with running() as job:
+        made = Simulate(folder, energy="GenPart_energy", then=Columns("showers"), seed=1)
+        job(files, made)
+        plain, ours = seconds(
+            lambda: gan.sample({"energy": energy}, seed=1), lambda: job(files, made)
+        )
+        print(
+            f"GAN.sample {plain / particles * 1e6:.0f} us, Simulate {ours / particles * 1e6:.0f} us a shower: {plain / ours:.2f}"
+        )
+        schema = gan.encoding.schema
+        path = scratch / "showers.root"
+        hepgan.write(
+            path,
+            ak.concatenate([hepgan.read("sample:showers.root", schema)] * 5),
+            schema,
+            tree="showers",
+        )
+        names = list(schema.all)
+
+        def reading() -> None:
+            with uproot.open(path) as file:
+                file["showers"].arrays(names, library="np")
+
+        everything = {"d": {"files": {str(path): "showers"}}}
+        plain, read, ours = seconds(
+            reading,
+            lambda: hepgan.read(path, schema),
+            lambda: job(everything, Collect(schema)),
+            repeat=7,
+        )
+        print(
+            f"uproot {plain:.2f} s, hepgan.read {read:.2f} s, Collect {ours:.2f} s: {ours / plain:.2f}"
+        )
+
+
+def whole(folder: str, scratch: Path, particles: int, workers: int) -> None:
+    """A job of its own: wall time and the largest process's memory."""
+    schema = hepgan.load_gan(folder)[0].encoding.schema
+    observables = hepgan.observables_for(schema)
+    reference = fields_of(hepgan.read("sample:showers.root", schema, stop=2000))
+    fills = Histograms(observables, axes_for(reference, observables), schema)
+    files = photons(scratch / "photons.root", particles)
+    start = time.perf_counter()
+    with running("futures", workers=workers, chunksize=25_000) as job:
+        found = job(files, Simulate(folder, energy="GenPart_energy", then=fills, seed=1))
+    took = time.perf_counter() - start
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(one.ru_utime + one.ru_stime for one in used)
+    memory = (used[0].ru_maxrss + workers * used[1].ru_maxrss) / 2**20
+    count = found["E_tot"].values(flow=True).sum()
+    print(
+        f"{count:.0f} showers into {len(found)} histograms: {took:.0f} s, {cpu:.0f} CPU s, {memory:.1f} GiB at the most"
+    )
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        if len(sys.argv) > 2:
+            whole(sys.argv[1], Path(folder), int(sys.argv[2]), int(sys.argv[3]))
+        else:
+            ratios(sys.argv[1], Path(folder))

@@ -1,0 +1,61 @@
+"""Fast simulation in an analysis: photons in, showers, cluster energies, a histogram of the resolution.
+
+    python examples/coffea_fastsim.py runs/showers photons.root
+
+Makes ``photons.root`` (tree ``Events``, any number of particles an event) where it is not there yet.
+"""
+
+import sys
+from pathlib import Path
+
+import awkward as ak
+import hist
+import numpy as np
+import uproot
+from coffea.nanoevents import BaseSchema
+from coffea.processor import IterativeExecutor, ProcessorABC, Runner
+
+from hepgan.processors import GeneratorWrapper, carry
+
+
+class Resolution(ProcessorABC):
+    """Energy in the cluster over the photon's own energy."""
+
+    def __init__(self, folder: str) -> None:
+        self.showers = GeneratorWrapper(carry(folder), seed=1)
+
+    def process(self, events: ak.Array) -> hist.Hist:
+        energy = events.GenPart_energy  # [GeV]
+        showers = self.showers(events, energy=energy)
+        cluster = (
+            sum(ak.sum(ak.sum(showers[f"layer_{i}"], axis=-1), axis=-1) for i in range(3)) / 1000
+        )  # [GeV]
+        found = hist.Hist.new.Reg(50, 0.9, 1.05, name="response", label="E_cluster / E").Weight()
+        return found.fill(response=ak.to_numpy(ak.flatten(cluster / energy)))
+
+    def postprocess(self, accumulator: hist.Hist) -> hist.Hist:
+        return accumulator
+
+
+def make_photons(path: Path, events: int = 1000) -> None:
+    rng = np.random.default_rng(1)
+    counts = rng.integers(0, 4, events)
+    energy = ak.unflatten(rng.uniform(1, 100, counts.sum()).astype("f4"), counts)
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {"GenPart_energy": "var * float32"})
+        file["Events"].extend({"GenPart_energy": energy})
+
+
+def main(folder: str, path: Path) -> None:
+    if not path.exists():
+        make_photons(path)
+    runner = Runner(executor=IterativeExecutor(status=False), schema=BaseSchema)
+    found = runner({"photons": {"files": {str(path): "Events"}}}, Resolution(folder))
+    centres, values = found.axes[0].centers, found.values()
+    mean = np.average(centres, weights=values)
+    width = np.sqrt(np.average((centres - mean) ** 2, weights=values))
+    print(f"{found.sum(flow=True).value:.0f} photons: response {mean:.4f}, width {width:.4f}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

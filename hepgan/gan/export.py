@@ -1,0 +1,154 @@
+"""A trained GAN for programs without Python: ONNX, or torch's exported program. Energies come out decoded, in the schema's units.
+
+| input | |
+|---|---|
+| ``noise`` | ``float32[batch, *latent]``, standard normal numbers |
+| each condition, by its name | ``float32[batch]``, in the schema's unit; inside the trained range |
+
+The outputs are the event's fields by name, ``float32[batch, *shape]``, in the schema's units. The file's metadata hold units, shapes and
+ranges as JSON under the key ``hepgan``.
+"""
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hepgan.errors import RunError
+from hepgan.gan.model import GAN
+
+OPSET = 18
+"""Of ONNX; what ONNX Runtime 1.14 and later read."""
+
+
+class Decoded(nn.Module):
+    """``noise, condition, …`` -> the event's fields, in order: generator and decoding in one.
+
+    Decoding is in double precision: it exponentiates, and what libraries differ in by the order of their sums grows.
+    """
+
+    def __init__(self, gan: GAN) -> None:
+        super().__init__()
+        self.encoding = gan.encoding
+        self.generator = gan.generator
+
+    def forward(self, noise: Tensor, *conditions: Tensor) -> tuple[Tensor, ...]:
+        """Each field ``[B, *shape]``."""
+        columns = [
+            scale.encode(values.double())
+            for values, scale in zip(conditions, self.encoding.scales.values(), strict=True)
+        ]
+        c = torch.cat(columns, 1) if columns else noise.new_empty(noise.shape[0], 0).double()
+        x = self.generator(noise, c.float()).flatten(1).double()
+        found = self.encoding.decode_tensors(x, c)
+        return tuple(found[name].float() for name in self.encoding.schema.fields)
+
+
+def export(gan: GAN, path: str | os.PathLike[str]) -> None:
+    """Writes ``gan`` to ``path``, whose ending says how: ``.onnx`` or ``.pt2``.
+
+    Raises:
+        RunError: another ending, the file exists or cannot be written, or the extra ``onnx`` is not installed.
+    """
+    target = Path(path)
+    if target.suffix not in (".onnx", ".pt2"):
+        raise RunError(f"'{target}' should end with .onnx or .pt2")
+    if target.exists():
+        raise RunError(f"'{target}' exists; name another file or remove it")
+    part = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+    write = _write_onnx if target.suffix == ".onnx" else _write_pt2
+    try:
+        with _quiet():
+            write(gan, part)
+        part.replace(target)
+    except OSError as error:
+        raise RunError(f"'{target}' cannot be written: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def about(gan: GAN) -> dict[str, Any]:
+    """What the metadata of an exported file say: inputs and outputs with shapes, units and ranges."""
+    encoding = gan.encoding
+    given = encoding.schema.conditions
+    return {
+        "inputs": {
+            "noise": {"shape": list(gan.latent), "distribution": "standard normal"},
+            **{
+                name: {"shape": [], "unit": given[name].unit, "range": list(scale.range)}
+                for name, scale in encoding.scales.items()
+            },
+        },
+        "outputs": {
+            name: {"shape": list(field.shape), "unit": field.unit}
+            for name, field in encoding.schema.fields.items()
+        },
+    }
+
+
+def _write_onnx(gan: GAN, path: Path) -> None:
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  torch's exporter wants it
+    except ImportError as error:
+        raise RunError("ONNX needs its packages: pip install 'hepgan[onnx]'") from error
+    example, batch = _example(gan)
+    names = ["noise", *gan.encoding.scales]
+    program = torch.onnx.export(
+        Decoded(gan).eval(), example, dynamo=True, dynamic_shapes=batch, opset_version=OPSET,
+        input_names=names, output_names=list(gan.encoding.schema.fields), verbose=False,
+        custom_translation_table={torch.ops.aten.searchsorted.Tensor: _searchsorted},
+    )  # fmt: skip
+    if program is None:
+        raise RunError("torch made no ONNX program")
+    model = program.model_proto
+    onnx.helper.set_model_props(model, {"hepgan": json.dumps(about(gan))})
+    onnx.checker.check_model(model)
+    onnx.save_model(model, path)
+
+
+def _searchsorted(sorted_sequence: Any, self: Any, **options: Any) -> Any:
+    """``torch.searchsorted``, which torch's exporter does not know: how many values are smaller."""
+    from onnxscript import opset18
+
+    op: Any = opset18
+
+    smaller = op.Less(sorted_sequence, op.Unsqueeze(self, op.Constant(value_ints=[-1])))
+    return op.ReduceSum(op.Cast(smaller, to=7), op.Constant(value_ints=[-1]), keepdims=0)
+
+
+def _write_pt2(gan: GAN, path: Path) -> None:
+    example, batch = _example(gan)
+    program = torch.export.export(Decoded(gan).eval(), example, dynamic_shapes=batch)
+    torch.export.save(program, path, extra_files={"hepgan.json": json.dumps(about(gan))})
+
+
+def _example(gan: GAN) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
+    """Inputs for tracing, and which of their axes vary."""
+    size = 3
+    middle = [sum(scale.range) / 2 for scale in gan.encoding.scales.values()]
+    conditions = tuple(torch.full((size,), float(value)) for value in middle)
+    axes = {0: torch.export.Dim("batch", min=1)}
+    return (torch.zeros(size, *gan.latent), *conditions), (axes, tuple(axes for _ in conditions))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch's exporters say about themselves."""
+    with warnings.catch_warnings():
+        for category in (FutureWarning, DeprecationWarning, UserWarning):
+            warnings.simplefilter("ignore", category)
+        logger = logging.getLogger("torch.onnx")
+        before = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(before)

@@ -1,0 +1,116 @@
+"""``simulate``: showers for the particles of files, with any executor, into one file or into a folder of parts."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import awkward as ak
+import numpy as np
+
+from hepgan.data import root
+from hepgan.data.files import Files
+from hepgan.data.schema import Field, Schema
+from hepgan.errors import DataError
+from hepgan.processors.executors import Job, fileset_of
+from hepgan.processors.models import carry, loaded
+from hepgan.processors.particles import Outside
+from hepgan.processors.pieces import Place
+from hepgan.processors.results import Parts, part_name, particle_schema
+from hepgan.processors.simulating import Reading, Simulate
+
+if TYPE_CHECKING:
+    from hepgan.gan.model import GAN
+
+
+def simulate(
+    folder: str | os.PathLike[str],
+    files: Files,
+    output: str | os.PathLike[str],
+    job: Job,
+    *,
+    seed: int,
+    conditions: Mapping[str, Reading],
+    tree: str | None = None,
+    outside: Outside = "refuse",
+    skipbadfiles: bool = False,
+    device: str = "auto",
+) -> int:
+    """Showers for the particles of ``files``, an entry for each, with the branches ``entry`` and ``particle``.
+
+    The GAN travels with the job. Workers write parts beside ``output``, which they must see; for a name that ends with ``.root`` these
+    become one file by file, entry and particle, which has a branch ``file`` too: the number of the file, in the order of names.
+
+    Args:
+        folder: A run folder.
+        files: As for ``hepgan.read``.
+        output: A new file, or a new or empty folder for parts.
+        job: What ``running`` gives.
+        seed: Of the noise.
+        conditions: Where the GAN's conditions are, as in ``Simulate``.
+        tree: The tree, where a file has several.
+        outside: As in ``Simulate``.
+        skipbadfiles: Leave out files that cannot be opened, with a warning each.
+        device: Of each worker.
+
+    Returns:
+        How many showers were written.
+
+    Raises:
+        HepganError: no GAN, bad files, particles that it is not made for, or an output that exists.
+    """
+    target = Path(output).absolute()
+    single = target.suffix == ".root"
+    _check_output(target, single)
+    carried = carry(folder)
+    gan, fileset = loaded(carried, "cpu"), fileset_of(files, tree=tree, skip=skipbadfiles)
+    parts = (
+        Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent)) if single else target
+    )
+    name = next(iter(fileset["events"]["files"].values())).rpartition("/")[2]
+    try:
+        then = Parts(str(parts), gan.encoding.schema, name, showers=True)
+        found: dict[str, int] = job(
+            fileset,
+            Simulate(carried, then=then, seed=seed, conditions=conditions, outside=outside, device=device),
+        )  # fmt: skip
+        if not found:
+            raise DataError("the files hold no particles; there is nothing to write")
+        if single:
+            _merge(found, fileset, gan, target, name)
+    finally:
+        if single:
+            shutil.rmtree(parts, ignore_errors=True)
+    return sum(found.values())
+
+
+def _check_output(target: Path, single: bool) -> None:
+    if not target.parent.is_dir():
+        raise DataError(f"cannot write '{target}': there is no folder '{target.parent}'")
+    if single and target.exists():
+        raise DataError(f"'{target}' exists; name another file or remove it")
+    if not single and target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise DataError(f"'{target}' is no new or empty folder; name another one")
+
+
+def _merge(
+    parts: Mapping[str, int], fileset: Mapping[str, Any], gan: "GAN", target: Path, tree: str
+) -> None:
+    """The parts in one file, in an order that is always the same."""
+    written = particle_schema(gan.encoding.schema)
+    schema = Schema({**written.fields, "file": Field(dtype="int32")}, written.conditions)
+    numbers = {}
+    for i, (file, its) in enumerate(sorted(fileset["events"]["files"].items())):
+        numbers[part_name(Place("events", file, its, "", 0)).rpartition("-")[0]] = i
+    ordered = sorted((numbers[Path(path).stem.rpartition("-")[0]], path) for path in parts)
+
+    def events() -> Iterator[ak.Array]:
+        for number, path in ordered:
+            for chunk in root.iterate(path, written, tree=tree, check=False):
+                made = chunk.events
+                made["file"] = np.full(len(made), number, dtype=np.int32)
+                yield made
+
+    root.write(target, events(), schema, tree=tree)

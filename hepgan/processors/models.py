@@ -1,0 +1,130 @@
+"""Where a worker gets a GAN from: a folder that it sees, or what travels with the job. Loaded once a process.
+
+A path is for files that every worker sees under one name: one machine, a shared file system, an image of a container. On a
+batch farm without one, ``carry`` reads the folder where the job starts, and the GAN's files (ten megabytes) go with the
+processor: once to each worker with Dask, with every chunk otherwise.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import os
+import platform
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hepgan.errors import CheckpointError, RunError
+
+if TYPE_CHECKING:
+    from hepgan.gan.model import GAN
+
+FILES = ("gan.json", "generator.safetensors")
+"""What a GAN is, in a run folder."""
+
+KEPT = 4
+"""So many GANs are kept in a process, for one for each kind of particle."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Carried:
+    """A GAN that travels with the processor; made by ``carry``.
+
+    Attributes:
+        digest: Of the files; two with the same are the same GAN.
+        files: Name -> content.
+    """
+
+    digest: str
+    files: Mapping[str, bytes] = dataclasses.field(compare=False, repr=False)
+
+
+Model = str | os.PathLike[str] | Carried
+"""A run folder that every worker sees, or what ``carry`` gives."""
+
+
+def carry(folder: str | os.PathLike[str]) -> Carried:
+    """The GAN of the run folder ``folder``, to travel with the processor.
+
+    Raises:
+        CheckpointError: a file is missing.
+    """
+    paths = _files(Path(folder))
+    files = {path.name: path.read_bytes() for path in paths}
+    return Carried(hashlib.sha256(b"".join(files.values())).hexdigest(), files)
+
+
+def loaded(model: Model, device: str) -> "GAN":
+    """The GAN of ``model``, loaded at most once in this process, until its files change.
+
+    Args:
+        model: A folder, or what ``carry`` gave.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+
+    Raises:
+        CheckpointError: a file is missing on this worker, damaged or of a later version.
+        RunError: the device is not there.
+    """
+    chosen = _device(device)
+    if isinstance(model, Carried):
+        return _unpacked(model, chosen)
+    paths = _files(Path(model))
+    return _loaded(os.fspath(model), tuple(path.stat().st_mtime_ns for path in paths), chosen)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch with one CPU thread while it lasts: a chunk is one core's work, the executor's workers are what runs in parallel."""
+    import torch  # here, as everywhere in this room: a second that only those who generate should wait
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _files(folder: Path) -> list[Path]:
+    paths = [folder / name for name in FILES]
+    for path in paths:
+        if not path.is_file():
+            raise CheckpointError(
+                f"{path} does not exist on {platform.node()}; give the folder of a finished run that every worker "
+                "sees, or processors.carry(folder), which travels with the job"
+            )
+    return paths
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _loaded(folder: str, stamp: tuple[int, ...], device: str) -> "GAN":
+    from hepgan.gan.checkpoint import load_gan
+
+    return load_gan(folder, device=device)[0]
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _unpacked(model: Carried, device: str) -> "GAN":
+    from hepgan.gan.checkpoint import load_gan
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in model.files.items():
+            Path(folder, name).write_bytes(content)
+        return load_gan(folder, device=device)[0]
+
+
+def _device(name: str) -> str:
+    """``name`` as torch's; ``auto`` is a GPU where there is one, each process of a machine with several on its own."""
+    import torch
+
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return f"cuda:{os.getpid() % there}" if there else "cpu"
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise RunError(f"'{name}' is no device; choose auto, cpu, cuda or cuda:1")
+    if kind == "cuda" and int(number or 0) >= there:
+        raise RunError(f"the device '{name}' is not there on {platform.node()}; choose cpu or auto")
+    return name

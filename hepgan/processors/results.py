@@ -1,0 +1,142 @@
+"""What can become of simulated or collected events: brought back, filled into histograms, or written where they were made."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import awkward as ak
+import numpy as np
+
+from hepgan.data.files import base_name
+from hepgan.data.root import write
+from hepgan.data.schema import Field, Schema
+from hepgan.errors import DataError
+from hepgan.processors.pieces import Pieces, Place
+
+if TYPE_CHECKING:
+    from hist import Hist
+
+    from hepgan.evaluate.compare import Axis
+    from hepgan.evaluate.observables import Observable
+
+PARTICLE = {"entry": Field(dtype="int64"), "particle": Field(dtype="int32")}
+"""What a written shower says of its particle, beside the GAN's fields: the event's entry, and its number in the event."""
+
+
+class Columns:
+    """Brings fields of the events back, in an order that is always the same."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def __call__(self, events: ak.Array) -> Pieces:
+        """The fields of one part."""
+        columns = {name: plain(events[name]) for name in self.names}
+        return Pieces([(Place.of(events), ak.zip(columns, depth_limit=1))])
+
+
+@dataclasses.dataclass(frozen=True)
+class Histograms:
+    """Fills histograms of showers, as ``hepgan.compare`` does, with ``source="generated"``.
+
+    Attributes:
+        observables: What is filled; ``hepgan.observables_for`` has those of a schema.
+        axes: An axis for each: ``evaluate.compare.axes_for`` of some reference events.
+        schema: The GAN's.
+    """
+
+    observables: Mapping[str, "Observable"]
+    axes: Mapping[str, "Axis"]
+    schema: Schema
+
+    def __call__(self, events: ak.Array) -> "dict[str, Hist[Any]]":
+        """Those of one part."""
+        from hepgan.evaluate.compare import fill
+        from hepgan.evaluate.observables import arrays
+
+        showers = arrays(rows_of(events.showers), self.schema.all)
+        return fill(showers, self.observables, self.axes, source="generated")
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """Writes events, or the showers in them, to files on the worker. Returns how many there are, by path.
+
+    A part's name says which entries it holds and it appears when it is complete: a chunk that is done twice, because a worker died,
+    leaves the same file, and no other.
+
+    Attributes:
+        folder: Where, as the workers see it.
+        schema: What is written.
+        tree: The tree's name.
+        showers: Whether the field ``showers`` is written, an entry for each particle, with ``entry`` and ``particle``.
+        form: ``root`` or ``parquet``.
+    """
+
+    folder: str
+    schema: Schema
+    tree: str
+    showers: bool = False
+    form: Literal["root", "parquet"] = "root"
+
+    def __call__(self, events: ak.Array) -> dict[str, int]:
+        """Writes one part."""
+        place = Place.of(events)
+        rows = with_places(events, place) if self.showers else events
+        schema = particle_schema(self.schema) if self.showers else self.schema
+        return self.write(rows, schema, place)
+
+    def write(self, rows: ak.Array, schema: Schema, place: Place) -> dict[str, int]:
+        """Writes ``rows`` as the part that starts at ``place``; nothing where there are none."""
+        if len(rows) == 0:
+            return {}
+        path = Path(self.folder) / f"{part_name(place)}.{self.form}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"cannot make '{path.parent}': {error.strerror}") from error
+        if self.form == "root":
+            write(path, rows, schema, tree=self.tree, overwrite=True)
+        else:
+            hidden = path.with_name(f".{path.name}")
+            ak.to_parquet(ak.zip({n: rows[n] for n in schema.all}, depth_limit=1), hidden)
+            hidden.replace(path)
+        return {str(path): len(rows)}
+
+
+def part_name(place: Place) -> str:
+    """A file's name for the part that starts at ``place``; names sort as the entries of a file do."""
+    which = "\0".join(place[:3]).encode()
+    stem = base_name(place.file).removesuffix(".root")
+    return f"{stem}-{hashlib.blake2b(which, digest_size=4).hexdigest()}-{place.start:012d}"
+
+
+def particle_schema(schema: Schema) -> Schema:
+    """The schema of written showers."""
+    return Schema({**schema.fields, **PARTICLE}, schema.conditions)
+
+
+def with_places(events: ak.Array, place: Place) -> ak.Array:
+    """``events.showers``, one after the other, with their ``entry`` and ``particle``."""
+    showers = events.showers
+    rows = rows_of(showers)
+    entries = np.arange(place.start, place.start + len(events))
+    if showers.ndim == 1:
+        rows["entry"], rows["particle"] = entries, np.zeros(len(entries), dtype=np.int32)
+        return rows
+    counts = ak.to_numpy(ak.num(showers))
+    rows["entry"] = np.repeat(entries, counts)
+    rows["particle"] = ak.to_numpy(ak.flatten(ak.local_index(showers, axis=1))).astype(np.int32)
+    return rows
+
+
+def rows_of(showers: ak.Array) -> ak.Array:
+    """A record a particle, without events."""
+    return plain(showers if showers.ndim == 1 else ak.flatten(showers))
+
+
+def plain(array: ak.Array) -> ak.Array:
+    """``array`` without what coffea adds to it: behaviours, notes, and reading only when it is looked at, by when the file is closed."""
+    return ak.Array(ak.without_parameters(ak.materialize(array)).layout)

@@ -1,0 +1,105 @@
+"""Exported GANs give what torch gives, in programs of their own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from tiny import TINY, tiny_events, write_tiny
+
+from hepgan.errors import RunError
+from hepgan.gan.checkpoint import load_gan
+from hepgan.gan.export import Decoded, export
+from hepgan.gan.model import GAN
+from hepgan.run import load, prepare, train
+
+
+@pytest.fixture(scope="module")
+def gan(tmp_path_factory: pytest.TempPathFactory) -> GAN:
+    folder = tmp_path_factory.mktemp("export") / "run"
+    steps = "train.steps"
+    train(
+        load("showers", {steps: 2, "train.validate_every": 0, "data.test": 0.7}),
+        folder,
+        device="cpu",
+    )
+    return load_gan(folder)[0]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> GAN:
+    """An untrained GAN of the small sample."""
+    folder = tmp_path_factory.mktemp("small")
+    write_tiny(folder / "tiny.root", tiny_events(3000, 1))
+    (folder / "tiny.toml").write_text(TINY.format(path=folder / "tiny.root"))
+    return prepare(load(folder / "tiny.toml"), device=torch.device("cpu")).state.gan
+
+
+def test_onnx_gives_what_torch_gives(small: GAN, tmp_path: Path) -> None:
+    export(small, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    noise, energy = asked(small, 1000)
+    energy = 1 + energy / 20
+    with torch.no_grad():
+        expected = Decoded(small).eval()(noise, energy)
+    for stop in (1, 1000):
+        found = session.run(None, {"noise": noise[:stop].numpy(), "energy": energy[:stop].numpy()})
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other[:stop].numpy(), rtol=1e-5, atol=1e-5)
+
+
+def asked(gan: GAN, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(1)
+    return torch.randn(number, *gan.latent, generator=draw), 1 + 99 * torch.rand(
+        number, generator=draw
+    )
+
+
+@pytest.mark.slow
+def test_onnx_gives_what_torch_gives_for_showers(gan: GAN, tmp_path: Path) -> None:
+    export(gan, tmp_path / "model.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    about = json.loads(session.get_modelmeta().custom_metadata_map["hepgan"])
+    assert about["inputs"]["energy"] == {"shape": [], "unit": "GeV", "range": [1.0, 100.0]}
+    assert about["outputs"]["layer_1"] == {"shape": [12, 12], "unit": "MeV"}
+    noise, energy = asked(gan, 10_000)
+    with torch.no_grad():
+        expected = [field.numpy() for field in Decoded(gan).eval()(noise, energy)]
+        decoded = gan.encoding.decode_tensors(
+            gan.generate(noise, c := gan.encoding.encode_conditions({"energy": energy.numpy()})), c
+        )
+    total = sum(field.reshape(10_000, -1).sum(1) for field in expected)
+    for stop in (1, 10_000):
+        found = session.run(None, {"noise": noise[:stop].numpy(), "energy": energy[:stop].numpy()})
+        for name, one, other in zip(about["outputs"], found, expected, strict=True):
+            distance = np.abs(one - other[:stop]).reshape(stop, -1).max(1)
+            hottest = other[:stop].reshape(stop, -1).max(1)
+            assert (distance <= 1e-5 * hottest).all()
+            assert ((one == 0) == (other[:stop] == 0)).mean() > 1 - 1e-6
+            own = np.abs(one - decoded[name][:stop].numpy()).reshape(stop, -1).max(1)
+            assert (own < 1e-5 * total[:stop]).all()
+
+
+@pytest.mark.slow
+def test_exported_program_is_what_torch_gives(gan: GAN, tmp_path: Path) -> None:
+    export(gan, tmp_path / "model.pt2")
+    extra = {"hepgan.json": ""}
+    program = torch.export.load(tmp_path / "model.pt2", extra_files=extra).module()
+    assert json.loads(extra["hepgan.json"])["outputs"]["layer_0"]["unit"] == "MeV"
+    noise, energy = asked(gan, 500)
+    with torch.no_grad():
+        for one, other in zip(
+            program(noise, energy), Decoded(gan).eval()(noise, energy), strict=True
+        ):
+            assert torch.equal(one, other)
+
+
+def test_other_endings_and_existing_files_are_refused(small: GAN, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"end with \.onnx or \.pt2"):
+        export(small, tmp_path / "model.h5")
+    (tmp_path / "model.pt2").touch()
+    with pytest.raises(RunError, match="exists"):
+        export(small, tmp_path / "model.pt2")

@@ -1,0 +1,445 @@
+"""coffea processors give the same, bit for bit, whatever runs them."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+import torch
+import uproot
+from coffea.nanoevents import BaseSchema
+from coffea.processor import FuturesExecutor, IterativeExecutor, ProcessorABC, Runner
+
+import hepgan
+from hepgan import processors
+from hepgan.data.chunks import as_events
+from hepgan.errors import DataError, HepganError
+from hepgan.evaluate.compare import axes_for, compare, fields_of
+from hepgan.gan.noise import BLOCK, keyed_normals, stream_of
+from hepgan.processors import models
+from hepgan.run import load, train
+
+CHUNKS = (1_000, 3_333, 100_000)
+
+
+@pytest.fixture(scope="module")
+def gan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny import TINY, tiny_events, write_tiny
+
+    folder = tmp_path_factory.mktemp("gan")
+    write_tiny(folder / "tiny.root", tiny_events(3000, 1))
+    (folder / "tiny.toml").write_text(TINY.format(path=folder / "tiny.root"))
+    settings = load(folder / "tiny.toml", {"train.validate_every": 0, "train.steps": 3})
+    train(settings, folder / "run", device="cpu")
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def particles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two files of one name, 5,000 and 2,500 events of 0 to 3 particles of 1 to 10 GeV."""
+    paths = []
+    for name, events in (("a", 5000), ("b", 2500)):
+        path = tmp_path_factory.mktemp(name) / "photons.root"
+        rng = np.random.default_rng(events)
+        counts = rng.integers(0, 4, events)
+        energies = rng.uniform(1, 10, counts.sum()).astype("f4")
+        with uproot.recreate(path) as file:
+            file.mktree("Events", {"GenPart_energy": "var * float32", "weight": "f4"})
+            file["Events"].extend(
+                {
+                    "GenPart_energy": ak.unflatten(energies, counts),
+                    "weight": np.arange(events, dtype="f4"),
+                }
+            )
+        paths.append(path)
+    return paths
+
+
+def fileset(paths: list[Path], tree: str = "Events") -> dict[str, object]:
+    return {"photons": {"files": {str(path): tree for path in paths}}}
+
+
+def runner(chunksize: int = 100_000, **options: object) -> Runner:
+    return Runner(
+        executor=IterativeExecutor(status=False, retries=0),
+        schema=BaseSchema,
+        chunksize=chunksize,
+        **options,
+    )
+
+
+def same(one: ak.Array, two: ak.Array) -> None:
+    assert one.type == two.type
+    a, b = (ak.to_buffers(ak.to_packed(array))[2] for array in (one, two))
+    assert a.keys() == b.keys()
+    for key in a:
+        np.testing.assert_array_equal(a[key], b[key])
+
+
+def simulation(folder: Path | processors.Carried, **options: object) -> processors.Simulate:
+    settings = {
+        "energy": "GenPart_energy",
+        "then": processors.Columns("showers", "weight"),
+        "seed": 5,
+    }
+    return processors.Simulate(folder, **(settings | options))
+
+
+def test_noise_is_a_function_of_the_key_alone() -> None:
+    entries, numbers = np.repeat(np.arange(50), 3), np.tile(np.arange(3), 50)
+    whole = keyed_normals(entries, numbers, (7, 5), seed=3, stream=9)
+    order = np.random.default_rng(1).permutation(150)[:40]
+    assert (
+        keyed_normals(entries[order], numbers[order], (7, 5), seed=3, stream=9) == whole[order]
+    ).all()
+    rows = {row.numpy().tobytes() for row in whole}
+    for seed, stream in ((4, 9), (3, 10)):
+        rows |= {
+            row.numpy().tobytes()
+            for row in keyed_normals(entries, numbers, (7, 5), seed=seed, stream=stream)
+        }
+    assert len(rows) == 450
+    assert stream_of("ab", "c") != stream_of("a", "bc")
+
+
+def test_noise_is_normal() -> None:
+    from scipy import stats
+
+    noise = keyed_normals(np.arange(4000), np.zeros(4000, int), (8,), seed=1, stream=1).numpy()
+    assert stats.kstest(noise.ravel(), "norm").pvalue > 1e-3
+    assert np.abs(np.corrcoef(noise.T) - np.eye(8)).max() < 0.07
+    assert abs(np.corrcoef(noise[:-1, 0], noise[1:, 0])[0, 1]) < 0.07
+
+
+@pytest.mark.parametrize("preset", ["showers", "mnist"])
+def test_a_row_does_not_depend_on_the_others_of_a_full_batch(preset: str) -> None:
+    """What sameness rests on, where particles of different chunks meet in one batch."""
+    settings = load(preset)
+    events = hepgan.read(list(settings.data.files), settings.schema, stop=1500)
+    steps = hepgan.EncodingSettings(
+        ({"step": "layer_sums", "incident": "energy", "threshold": 0.01}, {"step": "log", "threshold": 0.01},
+         {"step": "marginals", "given": "energy", "zeros": True}, {"step": "whiten"})
+        if preset == "showers" else settings.encoding.steps,
+        settings.encoding.conditions,
+    )  # fmt: skip
+    encoding = hepgan.Encoding.fit(events, settings.schema, steps, seed=1)
+    gan = hepgan.GAN.build(settings.gan, encoding, seed=1, seen=0 if preset == "mnist" else 550)
+    gan.generator.eval()
+    for parameter in gan.generator.parameters():  # a residual generator starts with zeros
+        torch.nn.init.normal_(parameter, std=0.05, generator=torch.Generator().manual_seed(1))
+    draw = torch.Generator().manual_seed(1)
+    noise = torch.randn(BLOCK, *gan.latent, generator=draw)
+    c = torch.rand(BLOCK, encoding.conditions, generator=draw) * 2 - 1
+
+    def rows(noise: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            found = encoding.decode_tensors(gan.generate(noise, c), c)
+        return torch.cat([values.flatten(1) for values in found.values()], 1)
+
+    expected = rows(noise, c)
+    order = torch.randperm(BLOCK, generator=draw)
+    assert torch.equal(rows(noise[order], c[order]), expected[order])
+    keep = torch.rand(BLOCK, generator=draw) < 0.3
+    other = rows(
+        torch.where(keep.reshape(-1, *[1] * len(gan.latent)), noise, 0),
+        torch.where(keep[:, None], c, -1.0),
+    )
+    assert torch.equal(other[keep], expected[keep])
+
+
+def test_simulate_is_the_same_for_every_chunk_size_and_order(
+    gan_folder: Path, particles: list[Path]
+) -> None:
+    found = [runner(size)(fileset(particles), simulation(gan_folder)) for size in CHUNKS]
+    found.append(runner(700)(fileset(particles[::-1]), simulation(processors.carry(gan_folder))))
+    for other in found[1:]:
+        same(found[0], other)
+    assert len(found[0]) == 7500
+    energies = ak.concatenate(
+        [uproot.open(path)["Events/GenPart_energy"].array() for path in sorted(particles)]
+    )
+    assert ak.all(found[0].showers.energy == energies)
+    assert found[0].showers.b.type.content.content.size == 2
+    # Two files of one name are two files, and seeds differ.
+    cells = ak.to_numpy(ak.flatten(found[0].showers.a))
+    assert len(np.unique(cells)) > 0.999 * len(cells)
+    assert not ak.any(
+        runner()(fileset(particles), simulation(gan_folder, seed=6)).showers.a == found[0].showers.a
+    )
+
+
+@pytest.mark.slow
+def test_simulate_is_the_same_with_futures(gan_folder: Path, particles: list[Path]) -> None:
+    expected = runner()(fileset(particles), simulation(gan_folder))
+    futures = Runner(
+        executor=FuturesExecutor(workers=2, status=False), pre_executor=IterativeExecutor(status=False, retries=0),
+        schema=BaseSchema, chunksize=1_000,
+    )  # fmt: skip
+    same(expected, futures(fileset(particles), simulation(gan_folder)))
+
+
+class Dying(ProcessorABC):
+    """Ends its worker the first time that it is given one chunk, when others are done."""
+
+    def __init__(self, inner: processors.Simulate, mark: Path) -> None:
+        self.inner, self.mark = inner, mark
+
+    def process(self, events: ak.Array) -> object:
+        import os
+        import time
+
+        if events.metadata["entrystart"] > 2000 and not self.mark.exists():
+            self.mark.touch()
+            time.sleep(0.3)
+            os._exit(1)
+        return self.inner.process(events)
+
+    def postprocess(self, accumulator: object) -> object:
+        return self.inner.postprocess(accumulator)
+
+
+@pytest.fixture(scope="module")
+def dask() -> Iterator[object]:
+    distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with distributed.Client(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as client:
+            yield client
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_simulate_is_the_same_with_dask_and_a_dying_worker(
+    gan_folder: Path, particles: list[Path], dask: object, tmp_path: Path
+) -> None:
+    import sys
+
+    import cloudpickle
+    from coffea.processor import DaskExecutor
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    expected = runner()(fileset(particles), simulation(gan_folder))
+    job = Runner(
+        executor=DaskExecutor(client=dask, status=False), pre_executor=IterativeExecutor(status=False, retries=0),
+        schema=BaseSchema, chunksize=1_000,
+    )  # fmt: skip
+    schema = hepgan.load_gan(gan_folder)[0].encoding.schema
+    parts = processors.Parts(str(tmp_path / "parts"), schema, "events", showers=True)
+    columns = processors.Columns("showers", "weight")
+    inner = simulation(
+        processors.carry(gan_folder),
+        then=lambda events: {"columns": columns(events), "parts": parts(events)},
+    )
+    found = job(fileset(particles), Dying(inner, tmp_path / "died"))
+    assert (tmp_path / "died").exists()
+    same(expected, found["columns"])
+    assert {str(path) for path in (tmp_path / "parts").iterdir()} == set(found["parts"])
+    assert sum(found["parts"].values()) == ak.sum(ak.num(expected.showers))
+
+
+def test_wrapper_gives_what_simulate_gives(gan_folder: Path, particles: list[Path]) -> None:
+    expected = runner()(fileset(particles), simulation(gan_folder, outside="flag"))
+
+    class Mine(ProcessorABC):
+        def __init__(self) -> None:
+            self.generator = processors.GeneratorWrapper(gan_folder, seed=5, outside="flag")
+
+        def process(self, events: ak.Array) -> processors.Pieces:
+            events["showers"] = self.generator(events, energy=events.GenPart_energy)
+            return processors.Columns("showers", "weight")(events)
+
+        def postprocess(self, found: processors.Pieces) -> ak.Array:
+            return found.joined()
+
+    same(expected, runner(1_000)(fileset(particles), Mine()))
+
+
+def test_wrapper_refuses_selected_events(gan_folder: Path, particles: list[Path]) -> None:
+    wrapper = processors.GeneratorWrapper(gan_folder, seed=5)
+
+    def process(events: ak.Array) -> int:
+        left = events[events.weight > 10]
+        return len(wrapper(left, energy=left.GenPart_energy))
+
+    with pytest.raises(Exception, match="simulate before you select"):
+        runner()(fileset(particles), process)
+
+
+def test_a_model_is_loaded_once_a_process_and_again_when_it_changes(
+    gan_folder: Path, particles: list[Path]
+) -> None:
+    import os
+
+    models._loaded.cache_clear()
+    runner(500)(fileset(particles), simulation(gan_folder))
+    assert models._loaded.cache_info().misses == 1
+    os.utime(gan_folder / "gan.json")
+    runner(5000)(fileset(particles), simulation(gan_folder))
+    assert models._loaded.cache_info().misses == 2
+
+
+def tiny_fileset(gan_folder: Path) -> dict[str, object]:
+    return {"reference": {"files": {str(gan_folder.parent / "tiny.root"): "events"}}}
+
+
+def test_collect_is_what_read_gives(gan_folder: Path) -> None:
+    schema = hepgan.load_gan(gan_folder)[0].encoding.schema
+    options = {"weight": "1 / energy"}
+    expected = hepgan.read(gan_folder.parent / "tiny.root", schema, select="a > 3", **options)
+    for size in (400, 100_000):
+        found = processors.collect(
+            tiny_fileset(gan_folder), runner(size), schema, selection="a > 3", **options
+        )
+        same(expected, found)
+
+
+@pytest.mark.parametrize("form", ["root", "parquet"])
+def test_collect_writes_parts(gan_folder: Path, tmp_path: Path, form: str) -> None:
+    schema = hepgan.load_gan(gan_folder)[0].encoding.schema
+    parts = processors.Parts(str(tmp_path / "out"), schema, "events", form=form)  # type: ignore[arg-type]
+    found = runner(700)(tiny_fileset(gan_folder), processors.Collect(schema, to=parts))
+    assert sum(found.values()) == 3000
+    expected = hepgan.read(gan_folder.parent / "tiny.root", schema)
+    if form == "root":
+        same(expected, hepgan.read(str(tmp_path / "out" / "*.root"), schema))
+    else:
+        again = ak.concatenate([ak.from_parquet(path) for path in sorted(found)])
+        assert ak.all(again.a == expected.a)
+        assert ak.all(again.b == expected.b)
+
+
+def test_compare_is_what_hepgan_compare_gives(gan_folder: Path) -> None:
+    schema = hepgan.load_gan(gan_folder)[0].encoding.schema
+    observables = hepgan.observables_for(schema)
+    reference = hepgan.read(gan_folder.parent / "tiny.root", schema)
+    axes = axes_for(fields_of(reference[:1000]), observables)
+    processor = processors.Compare(schema, observables, axes=axes, gan=gan_folder, seed=3)
+    found = [runner(size)(tiny_fileset(gan_folder), processor) for size in (400, 3000)]
+    assert found[0] == found[1]
+    made = processors.Simulate(
+        gan_folder, energy="energy", then=processors.Columns("showers"), seed=3
+    )
+    generated = runner()(tiny_fileset(gan_folder), made).showers
+    expected = compare(reference, generated, observables, axes=axes)
+    assert found[0] == expected
+    fills = processors.Histograms(observables, axes, schema)
+    filled = runner(300)(
+        tiny_fileset(gan_folder),
+        processors.Simulate(gan_folder, energy="energy", then=fills, seed=3),
+    )
+    for name, histogram in filled.items():
+        assert (
+            histogram["generated", ...].values(flow=True)
+            == expected[name]["generated", ...].values(flow=True)
+        ).all()
+    two = {
+        "reference": tiny_fileset(gan_folder)["reference"],
+        "generated": tiny_fileset(gan_folder)["reference"],
+    }
+    itself = runner(900)(two, processors.Compare(schema, observables, axes=axes))
+    assert itself == compare(reference, reference, observables, axes=axes)
+
+
+def refused(text: str, files: dict[str, object], processor: ProcessorABC) -> None:
+    with processors.running() as job, pytest.raises(HepganError, match=text):
+        job(files, processor)
+
+
+def test_particles_outside_the_range_are_refused_or_flagged(
+    gan_folder: Path, tmp_path: Path
+) -> None:
+    energies = ak.Array([[2.0, 11.0], [], [float("nan")], [5.0]])
+    with uproot.recreate(tmp_path / "wide.root") as file:
+        file.mktree("Events", {"GenPart_energy": "var * float64", "weight": "f4"})
+        file["Events"].extend({"GenPart_energy": energies, "weight": np.ones(4, "f4")})
+    files = fileset([tmp_path / "wide.root"])
+    refused("energy = 11 of particle 1 in entry 0", files, simulation(gan_folder))
+    found = runner()(files, simulation(gan_folder, outside="flag")).showers
+    assert found.inside.tolist() == [[True, False], [], [False], [True]]
+    assert ak.flatten(found.a)[1] == 0
+    assert ak.flatten(found.b)[2].tolist() == [0, 0]
+    # What is flagged leaves the others as they are.
+    inside = runner()(
+        files,
+        simulation(gan_folder, energy=lambda events: ak.where(events.GenPart_energy > 10, 10, ak.nan_to_num(events.GenPart_energy, nan=1.0))),
+    ).showers  # fmt: skip
+    assert ak.all(inside.b[found.inside] == found.b[found.inside])
+
+
+def test_no_events_and_no_particles_give_empty_results_of_the_right_types(
+    gan_folder: Path, particles: list[Path], tmp_path: Path
+) -> None:
+    for name, events in (("none", 0), ("bare", 3)):
+        with uproot.recreate(tmp_path / f"{name}.root") as file:
+            file.mktree("Events", {"GenPart_energy": "var * float32", "weight": "f4"})
+            if events:
+                file["Events"].extend(
+                    {
+                        "GenPart_energy": ak.values_astype(ak.Array([[]] * 3), "float32"),
+                        "weight": np.ones(3, "f4"),
+                    }
+                )
+        found = runner()(fileset([tmp_path / f"{name}.root"]), simulation(gan_folder))
+        expected = runner()(fileset(particles), simulation(gan_folder))
+        assert found.type.content == expected.type.content
+        assert len(found) == events
+
+
+def test_bad_input_is_told(gan_folder: Path, particles: list[Path], tmp_path: Path) -> None:
+    files = fileset(particles)
+    refused(
+        "no field 'GenPart_enrgy'.*did you mean 'GenPart_energy'",
+        files,
+        simulation(gan_folder, energy="GenPart_enrgy"),
+    )
+    refused("does not exist on .*carry", files, simulation(tmp_path / "nowhere"))
+    refused(
+        "has the conditions energy, but is given none", files, simulation(gan_folder, energy=None)
+    )
+    schema = hepgan.load_gan(gan_folder)[0].encoding.schema
+    refused("no branch 'a'", files, processors.Collect(schema))
+    with pytest.raises(DataError, match="need a seed"):
+        processors.Compare(schema, {}, axes={}, gan=gan_folder)
+    with pytest.raises(HepganError, match="does not exist"):
+        processors.carry(tmp_path)
+
+
+def test_bad_files_are_an_error_or_skipped_by_name(
+    gan_folder: Path, particles: list[Path], tmp_path: Path
+) -> None:
+    from hepgan.processors.executors import fileset_of
+
+    bad = tmp_path / "bad.root"
+    bad.write_bytes(particles[0].read_bytes()[:3000])
+    everything = [str(bad), *map(str, particles)]
+    with pytest.raises(DataError, match=r"bad\.root' is truncated"):
+        fileset_of(everything)
+    with pytest.warns(UserWarning, match=r"file left out: .*bad\.root"):
+        assert list(fileset_of(everything, skip=True)["events"]["files"]) == everything[1:]
+    with processors.running() as job, pytest.raises(Exception, match=r"bad\.root|root file|size"):
+        job(fileset([bad, *particles]), simulation(gan_folder))
+
+
+def test_types_of_files_must_agree() -> None:
+    from hepgan.processors.pieces import Pieces, Place
+
+    places = [Place("d", name, "t", name, 0) for name in "ab"]
+    events = [as_events({"a": np.zeros(2, kind)}) for kind in ("f4", "f8")]
+    with pytest.raises(DataError, match="of one type"):
+        Pieces(list(zip(places, events, strict=True))).joined()
+
+
+def test_importing_the_processors_is_light() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import time; t = time.process_time()\n"
+        "from hepgan.processors import Collect, Compare, Simulate, Columns, carry, collect\n"
+        "took = time.process_time() - t; import sys; assert 'torch' not in sys.modules; assert took < 2, took"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
