@@ -24,20 +24,29 @@ from hepgan.run.training import read_events
 
 STEPS = 4000
 LAYOUTS = {
-    "dense (TMVA's tutorial)": (named()["tmva-tutorial"].layout, [100], "RESHAPE|1|1|784", "RESHAPE|1|1|100"),
-    "convolution and reshape in both (the slides)": (named()["tmva-slides"].layout, [1, 28, 28], "", ""),
+    "dense (TMVA's tutorial)": (
+        named()["tmva-tutorial"].layout.replace("RESHAPE|1|1|784", "RESHAPE|1|1|100", 1),
+        [100],
+    ),
+    "convolutions in both": (
+        (
+            "DENSE|8*14*14|LRELU, RESHAPE|8|14|14, UPSAMPLE|2|2, CONV|16|3|3|1|1|1|1|LRELU, CONV|1|3|3|1|1|1|1|TANH"
+            "## CONV|16|4|4|2|2|1|1|LRELU, CONV|32|4|4|2|2|1|1|LRELU, RESHAPE|FLAT, DENSE|64|LRELU, DENSE|1|SIGMOID"
+        ),
+        [64],
+    ),
     "reshape in the middle of both": (
         ("DENSE|196|LRELU, RESHAPE|4|7|7, UPSAMPLE|2|2, CONV|32|3|3|1|1|1|1|LRELU, RESHAPE|FLAT, DENSE|N|TANH"
         "## DENSE|196|LRELU, RESHAPE|4|7|7, CONV|32|3|3|1|1|1|1|LRELU, RESHAPE|FLAT, DENSE|1|SIGMOID"),
-        [64], "", "",
+        [64],
     ),
     "transposed convolutions": (
         ("DENSE|32*7*7|LRELU, RESHAPE|32|7|7, TCONV|16|4|4|2|2|1|1|LRELU, TCONV|1|4|4|2|2|1|1|TANH"
         "## CONV|16|4|4|2|2|1|1|LRELU, CONV|32|4|4|2|2|1|1|LRELU, RESHAPE|FLAT, DENSE|64|LRELU, DENSE|1|SIGMOID"),
-        [64], "", "",
+        [64],
     ),
 }  # fmt: skip
-"""Name -> layout, noise, and what of the layout is written otherwise for that noise."""
+"""Name -> layout, and the shape of its noise."""
 
 
 def main() -> None:
@@ -57,10 +66,8 @@ def main() -> None:
 
 
 def settings(name: str, steps: int) -> Run:
-    layout, latent, old, new = LAYOUTS[name]
-    generator, discriminator = layout.split("##")
-    generator = generator.replace(old, new) if old else generator
-    gan = {"layout": f"{generator}##{discriminator}", "latent": latent, "input": [1, 28, 28]}
+    layout, latent = LAYOUTS[name]
+    gan = {"layout": layout, "latent": latent, "input": [1, 28, 28]}
     table: dict[str, Any] = {"gan": gan | {"initialization": "HE"}, "train.steps": steps}
     rates = {f"train.{network}.learning_rate": 1e-3 for network in ("generator", "discriminator")}
     return load("mnist", table | rates | {"schema.conditions": {}, "encoding.conditions": {}})

@@ -1,6 +1,6 @@
 """Quality and time of the presets over several seeds: python benchmarks/presets.py FOLDER SEED... [--unseen FILE.root].
 
-Runs ``showers`` and ``mnist`` once a seed, each into FOLDER/<preset>-<seed>, and writes FOLDER/presets.json and
+Runs ``showers`` and ``mnist`` (or --presets NAME...) once a seed, each into FOLDER/<preset>-<seed>, and writes FOLDER/presets.json and
 FOLDER/presets.md. Scores are against the test split, which training never sees. With --unseen, showers are also generated for
 the energies in another file of Geant4 showers and compared with that one.
 """
@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import platform
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import torch
 
 import hepgan
 from hepgan.evaluate import digit_scores
+from hepgan.gan import history
 from hepgan.run import Run, load, run
 
 SCORES = {
@@ -48,12 +48,13 @@ def main() -> None:
 
 
 def measure(preset: str, seed: int, folder: Path, unseen: str | None) -> dict[str, Any]:
-    """One run: its time and its figures."""
+    """One run, unless the folder has it already: its time and its figures."""
     place = folder / f"{preset}-{seed}"
     settings = load(preset, {"seed": seed})
-    started = time.perf_counter()
-    run(settings, place, device=torch.device("cpu"))
-    row: dict[str, Any] = {"preset": preset, "seed": seed, "seconds": time.perf_counter() - started}
+    if not (place / "report.html").is_file():
+        run(settings, place, device=torch.device("cpu"), resume=place.exists())
+    trained = history.read(place)[-1]["seconds"]
+    row: dict[str, Any] = {"preset": preset, "seed": seed, "seconds of training": trained}
     scores = json.loads((place / "scores.json").read_text())
     row["n"] = scores["n_reference"]
     for score in scores["scores"]:

@@ -212,13 +212,14 @@ def test_only_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
 def test_ctrl_c_stops_cleanly_with_a_checkpoint(tmp_path: Path) -> None:
     how = dataclasses.replace(QUICK, steps=10**6)
     state, view = started(how=how)
+    before = signal.getsignal(signal.SIGINT)
     threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(training.TrainingStopped, match=r"stopped at step \d+"):
         training.train(state, view, folder=tmp_path)
     last = checkpoint.newest(tmp_path)
     assert last is not None
     assert last.name == f"step-{state.step:08d}.safetensors"
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_loss_that_is_not_finite_names_network_step_and_checkpoint(tmp_path: Path) -> None:

@@ -56,13 +56,14 @@ def load_gan(
     Raises:
         CheckpointError: a file is missing, damaged or of a later version.
     """
-    folder, ours = Path(folder), trained().get(os.fspath(folder))
-    if ours and not folder.exists():
-        folder = ours
-        weights = safetensors.torch.load(shipped_weights(folder))
-    else:
-        weights = read_tensors(folder / "generator.safetensors")
+    shipped = None if Path(folder).exists() else trained().get(os.fspath(folder))
+    folder = shipped or Path(folder)
     about = _read_json(folder / "gan.json")
+    weights = (
+        safetensors.torch.load(shipped_weights(shipped))
+        if shipped
+        else read_tensors(folder / "generator.safetensors")
+    )
     try:
         schema = Schema.from_table(about["schema"])
         encoding = Encoding.unpack(schema, about["encoding"], weights)
