@@ -71,12 +71,6 @@ def test_reshapes_in_the_middle_of_either_network_learn_digits(tmp_path: Path) -
     assert_learns(image_run(RESHAPES, 240, 2e-3, [64]), tmp_path / "run")
 
 
-@pytest.mark.slow
-def test_the_slides_layout_learns_digits(tmp_path: Path) -> None:
-    run = image_run(named()["tmva-slides"].layout, 400, 1e-3, [1, 28, 28])
-    assert_learns(run, tmp_path / "run")
-
-
 def calorimeter_run(layout: str, batch: int) -> library.Run:
     """``calogan``'s own units: cells in GeV, the energy as a share of 100 GeV."""
     to_gev = {"step": "scale", "range": [0.0, 1e5], "to": [0.0, 100.0], "clip": False}

@@ -73,7 +73,7 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> Figure:
             if isinstance(v, (int, float)) and not isinstance(v, bool)
         }
     )
-    drawn = [k for k in numbers if k not in {"step", "epoch", "seconds", "time"}]
+    drawn = [k for k in numbers if k not in {"step", "epoch", "phase", "seconds", "time"}]
     first = [k for k in drawn if "loss" in k]
     panels = [panel for panel in (first, [k for k in drawn if k not in first]) if panel]
     figure = canvas.figure(5.6, 2.2 * max(len(panels), 1) + 0.3)
