@@ -7,7 +7,6 @@ digits with the same settings; judged by the digit classifier's features against
 import argparse
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import torch
 from matplotlib import pyplot as plt
 
 from hepgan.evaluate import digits, frechet
+from hepgan.gan import history
 from hepgan.gan.checkpoint import load_gan
 from hepgan.layout.named import named
 from hepgan.run import Run, load, train
@@ -75,11 +75,9 @@ def settings(name: str, steps: int) -> Run:
 
 def measure(name: str, run: Run, folder: Path) -> tuple[dict[str, Any], np.ndarray]:
     """Trains, unless the folder has it already; figures, and 20 images."""
-    place, started = folder / name.split(" (")[0].replace(" ", "-"), time.perf_counter()
-    seconds = None
+    place = folder / name.split(" (")[0].replace(" ", "-")
     if not (place / "gan.json").is_file():
         train(run, place, device="cpu", resume=place.exists())
-        seconds = round(time.perf_counter() - started)
     gan, _ = load_gan(place)
     real = np.asarray(read_events(run)["test"]["image"])
     made = np.asarray(gan.sample(n=len(real), seed=5)["image"])
@@ -89,7 +87,7 @@ def measure(name: str, run: Run, folder: Path) -> tuple[dict[str, Any], np.ndarr
     distance = {k: frechet.frechet_distance(seen["real"].features, seen[k].features) for k in ("made", "noise")}  # fmt: skip
     floor = frechet.frechet_distance(seen["real"].features[:half], seen["real"].features[half:])
     row = {
-        "layout": name, "steps": run.train.steps, "seconds": seconds, "n": len(real),
+        "layout": name, "steps": run.train.steps, "seconds": round(history.read(place)[-1]["seconds"]), "n": len(real),
         "frechet": distance["made"], "floor (half of n)": floor, "shuffled pixels": distance["noise"],
         "confidence": seen["made"].confidence, "confidence of real digits": seen["real"].confidence,
         "rarest digit": min(seen["made"].shares), "commonest digit": max(seen["made"].shares),
