@@ -8,7 +8,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hepgan.data.packing import STEPS
@@ -149,7 +149,7 @@ def inner(hint: Any) -> type | None:
 
 def objectives_table() -> str:
     """The objectives, as the module that has them lists them."""
-    lines = inspect.getdoc(objectives).splitlines()
+    lines = (inspect.getdoc(objectives) or "").splitlines()
     return "\n".join(line.replace("``", "`") for line in lines if line.startswith("|"))
 
 
@@ -214,7 +214,7 @@ def attributes(record: type) -> dict[str, str]:
     return {name: " ".join(said.split()).replace("``", "`") for name, said in found}
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A Markdown table."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(
