@@ -14,7 +14,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """The tests that take minutes: full presets, a million random layouts."""
-    session.install("-c", "constraints.txt", "-e", ".[test]")
+    session.install("-c", "constraints.txt", "-e", ".[docs,test]")
     session.run("python", "-m", "pytest", "-m", "slow", *session.posargs)
 
 
@@ -25,3 +25,10 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site, into ``site/``; a warning is an error."""
+    session.install("-c", "constraints.txt", "-e", ".[docs]")
+    session.run("mkdocs", "build", "--strict", *session.posargs)

@@ -4,11 +4,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import awkward as ak
+import h5py
+import numpy as np
 import pytest
+import torch
 import uproot
 
+from hepgan.data.convert import convert
 from hepgan.data.root import read, write
 from hepgan.data.schema import Field, Schema
+from hepgan.gan.checkpoint import load_gan
 from hepgan.run import load, train
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -68,7 +74,10 @@ def test_loader_example(tmp_path: Path) -> None:
     assert losses[-1] < losses[0] < 1.2
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("0?_*.py")), ids=lambda path: path.name)
+SHORT = [*EXAMPLES.glob("0?_*.py"), *EXAMPLES.glob("calogan/*.py"), EXAMPLES / "own_objective.py"]
+
+
+@pytest.mark.parametrize("path", sorted(SHORT), ids=lambda path: path.name)
 def test_examples_are_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 50
 
@@ -124,3 +133,47 @@ def test_dask_example(shower_run: Path, tmp_path: Path) -> None:
     )
     with uproot.open(tmp_path / "out.root") as file:
         assert f"{file['Events'].num_entries} showers" in text
+
+
+def calogan_file(path: Path, number: int) -> Path:
+    """The sample's first showers as CaloGAN's HDF5 file has them, converted back to ROOT."""
+    schema = load("showers").schema
+    showers = read("sample:showers.root", schema, stop=number)
+    with h5py.File(path.with_suffix(".hdf5"), "w") as file:
+        for name in schema.fields:
+            file[name] = ak.to_numpy(showers[name])
+        file["overflow"] = np.zeros((number, 3))
+        file["energy"] = ak.to_numpy(showers.energy)[:, None]
+    convert("calogan", [path.with_suffix(".hdf5")], path)
+    return path
+
+
+@pytest.mark.slow
+def test_calogan_examples_go_from_hdf5_to_figures(tmp_path: Path) -> None:
+    out, gamma = tmp_path / "run", calogan_file(tmp_path / "gamma.root", 3000)
+    text = run_example("calogan/train.py", out, gamma, "train.steps=2", "train.validate_every=0")
+    number = int(text.split()[0])
+    assert number == pytest.approx(600, abs=90)
+    with uproot.open(out / "unseen.root") as unseen, uproot.open(out / "made.root") as made:
+        energies = [file["showers"]["energy"].array(library="np") for file in (unseen, made)]
+    np.testing.assert_array_equal(*energies)
+    assert run_example("calogan/figures.py", out).startswith("26 figures")
+    assert (out / "figures" / "layer_1.width_x.png").read_bytes().startswith(b"\x89PNG")
+    responses = [
+        float(line.split("= ")[1].split()[0])
+        for line in run_example("calogan/one_energy.py", out, 50).splitlines()
+    ]
+    assert responses == pytest.approx([0.9965, 0.9965], abs=0.001)
+    assert len(list(out.glob("layer_?.50_GeV.png"))) == 3
+
+
+@pytest.mark.slow
+def test_an_objective_of_ones_own_trains(tmp_path: Path) -> None:
+    text = run_example(
+        "own_objective.py", tmp_path / "own", "train.steps=2", "train.validate_every=0"
+    )
+    assert "'discriminator_loss'" in text.splitlines()[-1]
+    trained, _ = load_gan(tmp_path / "own")
+    untrained = train(load("showers", {"train.steps": 0}), tmp_path / "none", device="cpu")[0]
+    pairs = zip(trained.generator.parameters(), untrained.generator.parameters(), strict=True)
+    assert not all(torch.equal(one, other) for one, other in pairs)

@@ -1,0 +1,233 @@
+"""The reference pages from the code: what stands in ``<!-- … -->`` in a page is put there while the site is built.
+
+A hook of mkdocs (``mkdocs.yml``), which needs nothing but hepgan itself: the pages cannot be out of date.
+"""
+
+import dataclasses
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from hepgan.data.packing import STEPS
+from hepgan.gan import objectives
+from hepgan.layout import arguments, images, physics, pooling, recurrent, streams
+from hepgan.layout.named import named
+from hepgan.layout.vocabulary import WORDS
+from hepgan.layout.word import ACTIVATIONS, INITIALIZATIONS, Activation, Word
+from hepgan.run import Run
+
+MISSING = (dataclasses.MISSING, inspect.Parameter.empty)
+PLAIN = {int: "integer", float: "number", str: "text", bool: "true or false"}
+PLURALS = {int: "integers", float: "numbers", str: "texts"}
+KINDS = {
+    images: "Images and voxels",
+    pooling: "Pooling and resizing",
+    recurrent: "Sequences",
+    streams: "Networks inside",
+    physics: "For events",
+}
+
+
+def on_page_markdown(markdown: str, *, config: Any, **_: object) -> str:
+    """What mkdocs calls for each page; links that leave ``docs/`` go to the repository."""
+    for name, page in PAGES.items():
+        markdown = markdown.replace(f"<!-- {name} -->", page())
+    return markdown.replace("](../", f"]({config['repo_url']}/blob/main/")
+
+
+def words() -> str:
+    """Every layer word by kind, with its forms, fields, defaults and flags."""
+    parts: list[str] = []
+    for kind in (None, *KINDS):
+        parts.append(f"## {KINDS[kind] if kind else 'Any shape'}")
+        for word in WORDS.values():
+            module = inspect.getmodule(word)
+            if module is kind or (kind is None and module not in KINDS):
+                parts += _word(word)
+    return "\n\n".join(parts)
+
+
+def _word(word: type[Word]) -> Iterator[str]:
+    yield f"### {word.word or '[ … ; … ]'}"
+    yield "\n".join(["```", *arguments.forms(word), "```"])
+    yield about(word)
+    numbers = {name for form in word.forms for name in form}
+    shown = [f for f in dataclasses.fields(word) if f.name in numbers]
+    if shown:
+        yield table(
+            ("field", "default", "at least"),
+            [
+                (f.name.replace("_", " "), _usual(f), _value(f.metadata.get("least", "")))
+                for f in shown
+            ],
+        )
+    defaults = {f.name: f.default for f in dataclasses.fields(word)}
+    if isinstance(defaults.get("activation"), Activation):
+        yield f"Activation: `{defaults['activation']}` where none is given."
+    groups = [_flags(group) for group in word.known_flags]
+    if groups:
+        yield f"Flags: {', '.join(groups)}."
+
+
+def _usual(field: "dataclasses.Field[Any]") -> str:
+    """A number's default; nothing where it is one that could not be given, and stands for none."""
+    least = field.metadata.get("least")
+    none = least is not None and field.default not in MISSING and field.default < least
+    return "" if none else _value(field.default)
+
+
+def _flags(group: tuple[str, ...]) -> str:
+    if group == INITIALIZATIONS:
+        return "an [initialisation](#initialisations)"
+    return " or ".join(f"`{flag}`" for flag in group)
+
+
+def activations() -> str:
+    """Every activation, with its slope where it has one."""
+    rows = [(f"`{name}`", _value(slope) if slope else "") for name, slope in ACTIVATIONS.items()]
+    return table(("activation", "slope where none is given"), rows)
+
+
+def initializations() -> str:
+    """Every way in which a layer's weights may start."""
+    return ", ".join(f"`{name}`" for name in INITIALIZATIONS)
+
+
+def published() -> str:
+    """The layouts that have a name."""
+    rows = [(f"`{name}`", entry.about, entry.source) for name, entry in named().items()]
+    return table(("name", "network", "from"), rows)
+
+
+def run_file() -> str:
+    """Every table of a run file with its keys, types, defaults and what they mean."""
+    parts: list[str] = []
+    first: dict[type, str] = {}
+    for where, record in tables(Run).items():
+        parts.append(f"## `{where}`" if where else "## Above all tables")
+        parts += [f"As `{first[record]}`."] if record in first else _table_of(record)
+        first.setdefault(record, where)
+    return "\n\n".join(parts)
+
+
+def _table_of(record: type) -> Iterator[str]:
+    if record is not Run:
+        yield about(record)
+    hints, texts = typing.get_type_hints(record), attributes(record)
+    rows = [
+        (f"`{field.name}`", kind(hints[field.name]), default(field), texts[field.name])
+        for field in dataclasses.fields(record)
+        if not inner(hints[field.name])
+    ]
+    if rows:
+        yield table(("key", "type", "default", "meaning"), rows)
+
+
+def tables(record: type, where: str = "") -> dict[str, type]:
+    """The dataclass of each TOML table by the table's name, as ``[schema.fields.<name>]``."""
+    found = {where: record}
+    path = where.strip("[]")
+    for name, hint in typing.get_type_hints(record).items():
+        if dataclass := inner(hint):
+            key = f"{path}.{name}" if path else name
+            key += ".<name>" if typing.get_origin(hint) is Mapping else ""
+            several = typing.get_origin(hint) is tuple
+            found |= {f"[[{key}]]": dataclass} if several else tables(dataclass, f"[{key}]")
+    return found
+
+
+def inner(hint: Any) -> type | None:
+    """The dataclass of a table, of a table of tables or of a list of them; ``None`` for values."""
+    for part in (hint, *typing.get_args(hint)):
+        if dataclasses.is_dataclass(part):
+            return typing.cast(type, part)
+    return None
+
+
+def objectives_table() -> str:
+    """The objectives, as the module that has them lists them."""
+    lines = (inspect.getdoc(objectives) or "").splitlines()
+    return "\n".join(line.replace("``", "`") for line in lines if line.startswith("|"))
+
+
+def steps() -> str:
+    """Every step of an encoding, with its settings."""
+    parts: list[str] = []
+    for name, step in STEPS.items():
+        fit: Callable[..., object] = typing.cast(Any, step).fit
+        hints = typing.get_type_hints(fit)
+        rows = [
+            (f"`{key}`", kind(hints[key]), _value(parameter.default))
+            for key, parameter in inspect.signature(fit).parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        ]
+        parts += [f"### {name}", about(step), about(fit)]
+        if rows:
+            parts.append(table(("setting", "type", "default"), rows))
+    return "\n\n".join(parts)
+
+
+def kind(hint: Any) -> str:
+    """A type as a user of TOML would say it."""
+    origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return " or ".join(f"`{choice}`" for choice in inside)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(kind(part) for part in inside if part is not types.NoneType)
+    if origin is tuple and inside[1] is Ellipsis:
+        return f"list of {PLURALS.get(inside[0], 'tables')}"
+    if origin is tuple:
+        return f"list of {len(inside)} {PLURALS[inside[0]]}"
+    return PLAIN[hint]
+
+
+def default(field: "dataclasses.Field[Any]") -> str:
+    """A field's default, as TOML."""
+    factory = field.default_factory
+    return _value(field.default if factory is dataclasses.MISSING else factory())
+
+
+def _value(value: Any) -> str:
+    if value in MISSING:
+        return "*needed*"
+    if value is None or value == "":
+        return ""
+    text = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
+    if isinstance(value, tuple):
+        text = repr(list(value))
+    return f"`{text}`".replace("'", '"')
+
+
+def about(thing: Any) -> str:
+    """A docstring as Markdown, without its sections."""
+    text = re.split(r"\n\n?(?:Attributes|Raises|Args|Returns):\n", inspect.getdoc(thing) or "")[0]
+    return text.replace("``", "`")
+
+
+def attributes(record: type) -> dict[str, str]:
+    """What a docstring says of each attribute."""
+    _, _, text = (inspect.getdoc(record) or "").partition("Attributes:\n")
+    found = re.findall(r"^    (\w+): ((?:.+\n?)(?: {8}.+\n?)*)", text, re.MULTILINE)
+    return {name: " ".join(said.split()).replace("``", "`") for name, said in found}
+
+
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
+    )
+
+
+PAGES = {
+    "words": words,
+    "activations": activations,
+    "initialisations": initializations,
+    "published": published,
+    "run file": run_file,
+    "objectives": objectives_table,
+    "steps": steps,
+}

@@ -1,0 +1,50 @@
+"""The figures of the CaloGAN paper (arXiv:1712.10321): layer energies and fractions, depths, widths, sparsity, mean showers.
+
+    python examples/calogan/figures.py runs/calogan
+
+Reads what ``train.py`` left in the folder and writes PNGs into ``figures/`` there, with Geant4 and ratio in each.
+"""
+
+import sys
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+
+import hepgan
+from hepgan.evaluate import plots
+from hepgan.evaluate.compare import REFERENCE
+
+PER_LAYER = ("energy", "fraction", "E_ratio", "occupancy", "width_x", "width_y")
+PER_SHOWER = ("E_tot", "depth", "l_d", "s_d", "sigma_sd")
+
+
+def main(folder: Path) -> None:
+    settings = hepgan.load_run(folder / "run.toml")
+    schema = settings.schema
+    unseen, made = (hepgan.read(folder / f"{name}.root", schema) for name in ("unseen", "made"))
+    every = hepgan.observables_for(schema, settings.geometry)
+    shown = {n: o for n, o in every.items() if n in PER_SHOWER or n.endswith(PER_LAYER)}
+
+    figures = {
+        name: plots.observable(histogram)
+        for name, histogram in hepgan.compare(unseen, made, shown).items()
+    }
+    for name in schema.fields:
+        means = {REFERENCE: mean(unseen[name]), "generated": mean(made[name])}
+        axes = settings.geometry[name].axes
+        figures[f"{name}.mean"] = plots.mean_images(means, names=axes, unit="MeV")
+
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        (folder / "figures" / f"{name}.png").write_bytes(plots.png(figure))
+    print(f"{len(figures)} figures in {folder / 'figures'}")
+
+
+def mean(cells: ak.Array) -> np.ndarray:
+    """The mean shower ``[H, W]`` of a layer's ``cells[E, H, W]``."""
+    return np.asarray(cells, dtype=float).mean(0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

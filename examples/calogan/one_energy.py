@@ -1,0 +1,40 @@
+"""Showers of one energy: each layer of single ones beside Geant4's of about that energy, and the response.
+
+    python examples/calogan/one_energy.py runs/calogan 50
+
+Reads what ``train.py`` left in the folder and writes ``<layer>.50_GeV.png`` there, Geant4 in the upper half; 100 showers near the energy give its response.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import hepgan
+from hepgan.evaluate import plots
+
+SHOWN = 10
+
+
+def main(folder: Path, energy: float) -> None:
+    gan, _ = hepgan.load_gan(folder)
+    schema, geometry = gan.encoding.schema, hepgan.load_run(folder / "run.toml").geometry
+    made = gan.sample({"energy": energy}, n=1000, seed=1)
+    unseen = hepgan.read(folder / "unseen.root", schema)
+    nearest = unseen[np.argsort(np.abs(unseen.energy - energy))[:100]]
+
+    for name, field in schema.fields.items():
+        images = [np.asarray(events[name], dtype=float)[:SHOWN] for events in (nearest, made)]
+        columns = 10 if field.shape[1] < 20 else 2
+        figure = plots.sample_grid(np.concatenate(images), columns=columns, log=True)
+        (folder / f"{name}.{energy:g}_GeV.png").write_bytes(plots.png(figure))
+
+    share = hepgan.observables_for(schema, geometry)["E_tot_over_E_inc"]
+    for source, events in (("Geant4", nearest), ("generated", made)):
+        found = share.function({name: np.asarray(events[name]) for name in schema.all})
+        error = found.std() / np.sqrt(len(found))
+        print(f"{source:9} E_tot / E = {found.mean():.5f} ± {error:.5f}, spread {found.std():.5f}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), float(sys.argv[2]))

@@ -1,0 +1,35 @@
+"""A GAN of CaloGAN's showers, and as many generated showers as there are unseen ones, at the same energies.
+
+    python examples/calogan/train.py runs/calogan [gamma.root] [train.steps=50]
+
+Without a file it takes the sample that comes with hepgan. ``figures.py`` and ``one_energy.py`` go on from here.
+"""
+
+import sys
+from pathlib import Path
+
+import hepgan
+from hepgan.run import device_of, train
+
+
+def main(folder: Path, files: list[str], overrides: dict[str, object]) -> None:
+    if files:
+        overrides["data.files"] = files
+    settings = hepgan.load_run("showers", overrides)
+    gan, prepared = train(settings, folder, device=device_of("auto"))
+
+    unseen = prepared.splits["test"]
+    made = gan.sample({"energy": unseen.energy.to_numpy()}, seed=1)
+    for name, events in (("unseen", unseen), ("made", made)):
+        hepgan.write(folder / f"{name}.root", events, gan.encoding.schema, tree=prepared.tree)
+    print(f"{len(made)} unseen and as many generated showers in {folder}")
+
+
+if __name__ == "__main__":
+    rest = sys.argv[2:]
+    changes = [argument.split("=") for argument in rest if "=" in argument]
+    main(
+        Path(sys.argv[1]),
+        [argument for argument in rest if "=" not in argument],
+        {key: int(value) for key, value in changes},
+    )

@@ -1,0 +1,125 @@
+"""The site builds without warnings, and its reference pages say what the code does."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import uproot
+
+from hepgan.gan.objectives import OBJECTIVES
+from hepgan.layout import parse
+from hepgan.layout.arguments import forms
+from hepgan.layout.vocabulary import WORDS
+from hepgan.run import as_toml, load, presets
+
+ROOT = Path(__file__).parents[1]
+NUMBERS = {"rate": "0.5", "epsilon": "0.5", "factor": "0.5"}
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def sections(page: str, mark: str) -> dict[str, str]:
+    """The text under each heading of one level."""
+    parts = re.split(rf"^{mark} (.*)$", page, flags=re.MULTILINE)[1:]
+    return {name.strip("`"): text for name, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def keys(text: str) -> set[str]:
+    return set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+
+
+def plain(table: dict[str, Any], where: str = "") -> dict[str, set[str]]:
+    """The keys of each table of a run file that are no tables themselves."""
+    found = {where: {key for key, value in table.items() if not isinstance(value, dict)}}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            named = "<name>" if where in ("schema.fields", "schema.conditions") else key
+            named = "<name>" if where in ("geometry", "encoding.conditions") else named
+            found |= plain(value, f"{where}.{named}" if where else named)
+    return found
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_every_key_of_a_written_run_file_is_in_the_reference(
+    reference: ModuleType, preset: str
+) -> None:
+    found = sections(reference.run_file(), "##")
+    for where, expected in plain(tomllib.loads(as_toml(load(preset)))).items():
+        text = found.get(f"[{where}]" if where else "Above all tables", "")
+        if same := re.search(r"As `(\[.*\])`", text):
+            text = found[same[1]]
+        assert expected - {"phases"} <= keys(text), where
+
+
+def test_every_way_to_write_a_word_that_the_reference_shows_is_read(reference: ModuleType) -> None:
+    shown = sections(reference.words(), "###")
+    assert len(shown) == len(WORDS)
+    tried = 0
+    for name, word in WORDS.items():
+        if not name or "network" in forms(word)[0] or name in ("FROM", "ACT"):
+            continue
+        for form in re.findall(rf"^({name}\b.*)$", shown[name].split("```")[1], re.MULTILINE):
+            head, *fields = form.removesuffix("[|activation]").split("|")
+            text = "|".join([head, *(NUMBERS.get(field, "1") for field in fields)])
+            assert isinstance(parse(text).words[0], word), text
+            tried += 1
+    assert tried > 40
+
+
+def test_defaults_of_words_are_those_that_a_short_form_is_given(reference: ModuleType) -> None:
+    text = sections(reference.words(), "###")["CONV"]
+    rows = re.findall(r"^\| ([\w ]+) \| `(\d+)` \|", text, re.MULTILINE)
+    assert dict(rows) == {"pad height": "0", "pad width": "0", "groups": "1"}
+    (word,) = parse("CONV|4|3|3|1|1")
+    assert (word.pad_height, word.pad_width, word.groups) == (0, 0, 1)
+
+
+def test_every_objective_is_in_the_reference(reference: ModuleType) -> None:
+    assert set(re.findall(r"^\| `([\w-]+)`", reference.objectives_table(), re.MULTILINE)) == set(
+        OBJECTIVES
+    )
+
+
+def test_every_place_for_generated_text_is_filled(reference: ModuleType) -> None:
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")]
+    assert set(re.findall("<!-- (.*) -->", "\n".join(pages))) == set(reference.PAGES)
+    config = {"repo_url": "https://example.org"}
+    for page in pages:
+        text = reference.on_page_markdown(page, config=config, page=None, files=None)
+        assert "<!--" not in text
+        assert "](../" not in text
+
+
+def test_quick_start_python_runs_as_it_stands(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    block = page.split("```python\n")[1].split("```")[0]
+    subprocess.run([sys.executable, "-c", block], check=True, cwd=tmp_path)
+    with uproot.open(tmp_path / "fifty.root") as file:
+        energy = file["showers"]["energy"].array(library="np")
+    assert energy.tolist() == [50.0] * 1000
+
+
+@pytest.mark.slow
+def test_site_builds_without_warnings(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path / "site")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout + done.stderr == ""
+    pages = list((tmp_path / "site").rglob("index.html"))
+    assert len(pages) == len(list((ROOT / "docs").glob("*.md")))
