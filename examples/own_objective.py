@@ -17,8 +17,7 @@ import hepgan
 from hepgan.gan.checkpoint import save_gan
 from hepgan.gan.objectives import OBJECTIVES, Objective
 from hepgan.gan.train import train
-from hepgan.run import device_of, prepare
-from hepgan.run.training import watched
+from hepgan.run import device_of, prepare, watched
 
 TARGET = 0.9
 

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from hepgan.errors import did_you_mean
 from hepgan.layout import formula
+from hepgan.layout.physics import Cond
 from hepgan.layout.place import MisfitError, clipped
 from hepgan.layout.streams import From
-from hepgan.layout.vocabulary import WORDS, Dense
+from hepgan.layout.vocabulary import WORDS, Act, Dense
 from hepgan.layout.word import ACTIVATIONS, Activation, Branching, Word
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
@@ -226,13 +227,21 @@ def forms(kind: type[Word]) -> list[str]:
 
     >>> forms(WORDS["MAXPOOL"])[0]
     'MAXPOOL|height|width|stride rows|stride cols'
+    >>> forms(WORDS["ACT"]), forms(WORDS["COND"])
+    (['ACT|activation'], ['COND', 'COND|width[|activation]'])
     """
     if issubclass(kind, Branching):
         return [f"{kind.word}[network]"] if kind.word else ["[network; …]"]
     if kind is From:
         return ["FROM|name"]
-    tail = "[|activation]" if "activation" in _fields(kind) else ""
-    return ["|".join([kind.word, *form]).replace("_", " ") + tail for form in kind.forms]
+    return ["|".join([kind.word, *f]).replace("_", " ") + _tail(kind, f) for f in kind.forms]
+
+
+def _tail(kind: type[Word], form: tuple[str, ...]) -> str:
+    """How the activation follows the sizes of ``form``."""
+    if "activation" not in _fields(kind) or (kind is Cond and not form):
+        return ""
+    return "|activation" if kind is Act else "[|activation]"
 
 
 def _usage(kind: type[Word]) -> str:

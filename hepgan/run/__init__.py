@@ -11,7 +11,7 @@
 
 from hepgan.run.file import DataSettings, EvaluateSettings, Run, as_toml, load, presets, replaced
 from hepgan.run.judging import evaluate, generate, run
-from hepgan.run.training import Prepared, Tick, check_folder, device_of, prepare, train
+from hepgan.run.training import Prepared, Tick, check_folder, device_of, prepare, train, watched
 
 __all__ = [
     "DataSettings",
@@ -30,4 +30,5 @@ __all__ = [
     "replaced",
     "run",
     "train",
+    "watched",
 ]
