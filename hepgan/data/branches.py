@@ -89,8 +89,17 @@ def is_rntuple(tree: Any) -> bool:
     return isinstance(tree, uproot.behaviors.RNTuple.HasFields)
 
 
-def describe(tree: Any, name: str, path: str) -> Branch:
+def form_of(tree: Any, names: Iterable[str]) -> Any:
+    """The form of ``names`` of an RNTuple, for ``describe``; ``None`` for another tree."""
+    if isinstance(tree, ak.Array) or not is_rntuple(tree):
+        return None
+    return tree.to_akform(filter_name=frozenset(names).__contains__)[0]
+
+
+def describe(tree: Any, name: str, path: str, *, form: Any = None) -> Branch:
     """Type and shape of the branch ``name``, which must exist, without reading its data.
+
+    An RNTuple's ``form`` with that name spares making it anew for each of many branches.
 
     Raises:
         DataError: it holds neither numbers nor lists of numbers.
@@ -100,7 +109,7 @@ def describe(tree: Any, name: str, path: str) -> Branch:
             kind = tree[name].type.content
             found = _of_type(kind)
         elif is_rntuple(tree):
-            form = tree.to_akform(filter_name=name)[0]
+            form = form_of(tree, [name]) if form is None else form
             for part in _members(form, name):
                 form = form.content(part)
             kind, found = form.type, _of_type(form.type)
@@ -178,7 +187,9 @@ def resolve_schema(schema: Schema, tree: Any, where: str) -> Schema:
 def _resolve(name: str, field: Field, tree: Any, known: dict[str, None], where: str) -> Field:
     names = branches_of(name, field)
     require(names, known, where, f"field '{name}'")
-    found = [describe(tree, branch, where) for branch in names]
+    with reading(where):
+        form = form_of(tree, names)
+    found = [describe(tree, branch, where, form=form) for branch in names]
     given = field.branches or (name,)
     if len(names) == 1:
         _check_single(name, field, names[0], found[0], where)

@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 import awkward as ak
 import numpy as np
 
-from hepgan.data.branches import Branch, branch_and_leaf, describe, is_rntuple, leaves_of, part_of
+from hepgan.data.branches import (
+    Branch,
+    branch_and_leaf,
+    describe,
+    form_of,
+    is_rntuple,
+    leaves_of,
+    part_of,
+)
 from hepgan.data.files import Source, find_tree, opened, reading, sources, trees
 from hepgan.errors import DataError
 
@@ -62,8 +70,18 @@ def _tree(tree: Any, name: str, path: str, entries: int) -> TreeSummary:
         number = int(tree.num_entries)
         branches = [n for name in tree.keys(recursive=True) for n in _leaves(tree, name)]
     seen = min(number, entries)
-    found = tuple(_branch(tree, branch, path, seen) for branch in branches)
+    form = _form(tree, branches, path)
+    found = tuple(_branch(tree, branch, path, seen, form) for branch in branches)
     return TreeSummary(name, "RNTuple" if is_rntuple(tree) else "TTree", number, seen, found)
+
+
+def _form(tree: Any, branches: Sequence[str], path: str) -> Any:
+    """As ``form_of``; ``None`` where one branch spoils that of all, so that each is looked at by itself."""
+    try:
+        with reading(path):
+            return form_of(tree, branches)
+    except DataError:
+        return None
 
 
 def _leaves(tree: Any, branch: str) -> list[str]:
@@ -74,9 +92,9 @@ def _leaves(tree: Any, branch: str) -> list[str]:
     return [] if tree[branch].branches else leaves_of(tree[branch]) or [branch]
 
 
-def _branch(tree: Any, name: str, path: str, seen: int) -> BranchSummary:
+def _branch(tree: Any, name: str, path: str, seen: int, form: Any) -> BranchSummary:
     try:
-        kind = describe(tree, name, path)
+        kind = describe(tree, name, path, form=form)
     except DataError:
         return BranchSummary(name, None)
     if seen == 0:
