@@ -11,6 +11,8 @@ from hepgan import load_gan, load_run, read
 from hepgan.cli import main
 from hepgan.evaluate import digits, frechet
 from hepgan.gan.trained import PLACE, scores, trained
+from hepgan.processors import carry
+from hepgan.processors.models import loaded
 from hepgan.run.training import read_events
 
 LAYERS = ("layer_0", "layer_1", "layer_2")
@@ -54,6 +56,13 @@ def test_presets_are_listed_with_their_scores() -> None:
     text = CliRunner().invoke(main, ["presets"]).output
     assert "comes trained: 0.33 M parameters, auc_high" in text
     assert "digit_frechet" in text
+
+
+def test_processors_take_them_by_name() -> None:
+    carried = carry("mnist")
+    assert set(carried.files) == {"gan.json", "generator.safetensors"}
+    made = [loaded(model, "cpu").sample(n=3, seed=1)["image"] for model in ("mnist", carried)]
+    np.testing.assert_array_equal(*made)
 
 
 def test_a_folder_of_that_name_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

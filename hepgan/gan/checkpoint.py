@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from hepgan.data.encoding import Encoding
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, LayoutError, RunError
+from hepgan.gan import trained
 from hepgan.gan.model import GAN, GANSettings
 from hepgan.gan.state import State, enter
-from hepgan.gan.trained import trained
-from hepgan.gan.trained import weights as shipped_weights
 from hepgan.tables import from_table, to_table
 
 VERSION = 1
@@ -56,12 +55,12 @@ def load_gan(
     Raises:
         CheckpointError: a file is missing, damaged or of a later version.
     """
-    shipped = None if Path(folder).exists() else trained().get(os.fspath(folder))
-    folder = shipped or Path(folder)
+    ours = trained.shipped(folder)
+    folder = ours or Path(folder)
     about = _read_json(folder / "gan.json")
     weights = (
-        safetensors.torch.load(shipped_weights(shipped))
-        if shipped
+        safetensors.torch.load(trained.weights(ours))
+        if ours
         else read_tensors(folder / "generator.safetensors")
     )
     try:

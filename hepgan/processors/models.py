@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hepgan.errors import CheckpointError, RunError
+from hepgan.gan import trained
 
 if TYPE_CHECKING:
     from hepgan.gan.model import GAN
@@ -46,13 +47,15 @@ Model = str | os.PathLike[str] | Carried
 
 
 def carry(folder: str | os.PathLike[str]) -> Carried:
-    """The GAN of the run folder ``folder``, to travel with the processor.
+    """The GAN of the run folder ``folder``, or of ``showers`` and ``mnist``, to travel with the processor.
 
     Raises:
         CheckpointError: a file is missing.
     """
-    paths = _files(Path(folder))
-    files = {path.name: path.read_bytes() for path in paths}
+    about, packed = _files(folder)
+    ours = trained.shipped(folder)
+    weights = trained.weights(ours) if ours else packed.read_bytes()
+    files = dict(zip(FILES, (about.read_bytes(), weights), strict=True))
     return Carried(hashlib.sha256(b"".join(files.values())).hexdigest(), files)
 
 
@@ -70,7 +73,7 @@ def loaded(model: Model, device: str) -> "GAN":
     chosen = _device(device)
     if isinstance(model, Carried):
         return _unpacked(model, chosen)
-    paths = _files(Path(model))
+    paths = _files(model)
     return _loaded(os.fspath(model), tuple(path.stat().st_mtime_ns for path in paths), chosen)
 
 
@@ -87,8 +90,10 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _files(folder: Path) -> list[Path]:
-    paths = [folder / name for name in FILES]
+def _files(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+    if ours := trained.shipped(folder):
+        return trained.files(ours)
+    paths = tuple(Path(folder, name) for name in FILES)
     for path in paths:
         if not path.is_file():
             raise CheckpointError(

@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,19 @@ def trained() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(PLACE.glob("*/gan.json"))}
 
 
+def shipped(folder: str | os.PathLike[str]) -> Path | None:
+    """The folder of the trained GAN that ``folder`` names, where there is no folder of that name here."""
+    return None if Path(folder).exists() else trained().get(os.fspath(folder))
+
+
+def files(folder: Path) -> tuple[Path, Path]:
+    """The two files of such a folder: ``gan.json``, and the packed weights."""
+    return folder / "gan.json", folder / "generator.safetensors.xz"
+
+
 def weights(folder: Path) -> bytes:
     """The safetensors file of such a folder."""
-    return lzma.decompress((folder / "generator.safetensors.xz").read_bytes())
+    return lzma.decompress(files(folder)[1].read_bytes())
 
 
 def scores(name: str) -> dict[str, Any]:
