@@ -1,5 +1,7 @@
 """coffea processors give the same, bit for bit, whatever runs them."""
 
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -443,3 +445,14 @@ def test_importing_the_processors_is_light() -> None:
         "took = time.process_time() - t; import sys; assert 'torch' not in sys.modules; assert took < 2, took"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_coffea_it_is_said_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['coffea'] = None; import hepgan.processors as p\n"
+        "from hepgan.errors import RunError\n"
+        "try: p.Simulate\n"
+        "except RunError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "processors need coffea: pip install 'hepgan[coffea]'"

@@ -19,6 +19,8 @@ Nothing is imported until it is asked for: coffea takes a second, and torch is o
 import importlib
 from typing import Any
 
+from hepgan.errors import RunError
+
 _PLACES = {
     "Carried": "models",
     "Collect": "collecting",
@@ -41,7 +43,12 @@ __all__ = list(_PLACES)
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    try:
+        return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("coffea"):
+            raise RunError("processors need coffea: pip install 'hepgan[coffea]'") from error
+        raise
 
 
 def __dir__() -> list[str]:
