@@ -135,7 +135,7 @@ class ZeroNoise:
             raise RunError(
                 f"the width of the encoding step 'zero_noise' should be positive, but is {width}"
             )
-        seen = x if isinstance(x, Moments) else Moments.of(x)
+        seen = Moments.of(x)
         constant = (seen.low == seen.high) & columns.mask(fields, len(seen.low))
         return cls(width, torch.where(constant, seen.low, 0.0), constant)
 

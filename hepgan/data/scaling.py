@@ -55,7 +55,7 @@ class Scale(Affine):
             DataError: a value lies outside of ``range``.
             RunError: a range that does not rise.
         """
-        seen = _moments(x)
+        seen = Moments.of(x)
         mask = columns.mask(fields, len(seen.low))
         low, high = _span(seen, range, mask, per_column=per_column)
         _check_range(seen, low, high, mask)
@@ -82,7 +82,7 @@ class Standardise(Affine):
         per_column: bool = True,
     ) -> Self:
         """With ``per_column = false`` all columns share one mean and width (pixels of an image)."""
-        seen = _moments(x)
+        seen = Moments.of(x)
         mean, width = seen.mean, seen.width
         if not per_column:
             values = seen.events * len(mean)
@@ -121,10 +121,6 @@ def _quantile(ordered: Tensor, share: float) -> Tensor:
     place = share * (len(ordered) - 1)
     low = int(place)
     return torch.lerp(ordered[low], ordered[min(low + 1, len(ordered) - 1)], place - low)
-
-
-def _moments(x: Tensor | Moments) -> Moments:
-    return x if isinstance(x, Moments) else Moments.of(x)
 
 
 def _span(

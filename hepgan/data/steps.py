@@ -154,8 +154,10 @@ class Moments(NamedTuple):
     high: Tensor
 
     @classmethod
-    def of(cls, x: Tensor) -> "Moments":
-        """Of ``x[E, F]``."""
+    def of(cls, x: "Tensor | Moments") -> "Moments":
+        """Of ``x[E, F]``; moments are what they are."""
+        if isinstance(x, Moments):
+            return x
         square, mean = torch.var_mean(x, 0, correction=0)
         return cls(len(x), mean, len(x) * square, x.amin(0), x.amax(0))
 

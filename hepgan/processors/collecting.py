@@ -7,8 +7,8 @@ import awkward as ak
 from coffea.processor import ProcessorABC
 
 from hepgan.data.chunks import Chunk, Wanted, chunk_of
+from hepgan.data.root import wanted_of
 from hepgan.data.schema import Schema
-from hepgan.data.select import Selection
 from hepgan.processors.pieces import Pieces, Place, finished
 from hepgan.processors.results import Parts
 
@@ -33,7 +33,7 @@ class Collect(ProcessorABC):  # type: ignore[misc]  # coffea has no types
         weight: str | None = None,
         to: Parts | None = None,
     ) -> None:
-        self.wanted = wanted(schema, selection, weight)
+        self.wanted = wanted_of(schema, selection, weight)
         self.to = to
 
     def process(self, events: ak.Array) -> Pieces | dict[str, int]:
@@ -70,19 +70,6 @@ def collect(
     """
     found: ak.Array = runner(fileset, Collect(schema, selection=selection, weight=weight))
     return found
-
-
-def wanted(schema: Schema, selection: str | None = None, weight: str | None = None) -> Wanted:
-    """What is read of every chunk.
-
-    Raises:
-        DataError: an expression does not parse.
-    """
-    return Wanted(
-        schema,
-        Selection.parse(selection, "selection") if selection else None,
-        Selection.parse(weight, "weight") if weight else None,
-    )
 
 
 def chunk_in(events: ak.Array, what: Wanted, place: Place) -> Chunk:

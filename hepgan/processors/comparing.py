@@ -7,11 +7,12 @@ import awkward as ak
 import numpy as np
 from coffea.processor import ProcessorABC
 
+from hepgan.data.root import wanted_of
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
 from hepgan.evaluate.compare import REFERENCE, Axis, fill
 from hepgan.evaluate.observables import Observable, arrays
-from hepgan.processors.collecting import chunk_in, wanted
+from hepgan.processors.collecting import chunk_in
 from hepgan.processors.models import Model, loaded, one_thread
 from hepgan.processors.particles import Particles, showers_of
 from hepgan.processors.pieces import Place
@@ -57,7 +58,7 @@ class Compare(ProcessorABC):  # type: ignore[misc]  # coffea has no types
             )
         self.schema, self.observables, self.axes = schema, dict(observables), dict(axes)
         self.gan, self.seed, self.sources, self.device = gan, seed or 0, tuple(sources), device
-        self.wanted = wanted(schema, selection)
+        self.wanted = wanted_of(schema, selection, None)
 
     def process(self, events: ak.Array) -> "dict[str, Hist[Any]]":
         """The chunk's histograms.

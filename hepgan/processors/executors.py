@@ -93,10 +93,10 @@ def _run(runner: Runner, fileset: Mapping[str, Any], processor: ProcessorABC) ->
     try:
         with contextlib.redirect_stdout(sys.stderr), _no_traceback(runner):
             return runner(dict(fileset), processor)
-    except (
-        Exception
-    ) as error:  # coffea raises nothing narrower, and wraps what the processor raised
-        raise _own(error) from error
+    except Exception as error:  # what coffea wraps the processor's error in, no narrower type
+        if (own := _own(error)) is error:
+            raise
+        raise own from error
 
 
 def _no_traceback(runner: Runner) -> contextlib.AbstractContextManager[Any]:

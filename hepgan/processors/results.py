@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -100,9 +101,12 @@ class Parts:
         if self.form == "root":
             write(path, rows, schema, tree=self.tree, overwrite=True)
         else:
-            hidden = path.with_name(f".{path.name}")
-            ak.to_parquet(ak.zip({n: rows[n] for n in schema.all}, depth_limit=1), hidden)
-            hidden.replace(path)
+            hidden = path.with_name(f".{path.name}.{os.getpid()}.part")
+            try:
+                ak.to_parquet(ak.zip({n: rows[n] for n in schema.all}, depth_limit=1), hidden)
+                hidden.replace(path)
+            finally:
+                hidden.unlink(missing_ok=True)
         return {str(path): len(rows)}
 
 

@@ -7,8 +7,7 @@
 | know what each option does here | ``help_text`` |
 """
 
-from hepgan.tmva.booking import Booking, book
+from hepgan.tmva.booking import Booking, book, help_text
 from hepgan.tmva.facade import DataLoader, Factory, Types
-from hepgan.tmva.options import help_text
 
 __all__ = ["Booking", "DataLoader", "Factory", "Types", "book", "help_text"]

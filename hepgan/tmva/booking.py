@@ -13,9 +13,9 @@ from hepgan.layout.initialization import INITIALIZATIONS
 from hepgan.layout.named import look_up
 from hepgan.layout.word import LINEAR, Layout
 from hepgan.run import DataSettings, Run
-from hepgan.tmva.options import Token, options_of
+from hepgan.tmva.options import OPTIONS, REFUSED, Token, options_of
 from hepgan.tmva.sizes import Sizes, batch_of, input_layouts
-from hepgan.tmva.strategy import phases, threads
+from hepgan.tmva.strategy import KEYS, phases, threads
 from hepgan.tmva.variables import schema_of
 
 OBJECTIVES = {"CROSSENTROPY": "non-saturating", "SUMOFSQUARES": "sum-of-squares"}
@@ -108,6 +108,16 @@ def book(
     )
     level = LEVELS[_choice(given, "VerbosityLevel", "Default", LEVELS)]
     return Booking(run, _device(given), level, _is_on(given, "V"), _is_on(given, "H"))
+
+
+def help_text() -> str:
+    """Every option and training key, and what it does here: what the option ``H`` prints."""
+    tables = {"Options": OPTIONS, "Refused": REFUSED, "Keys of a training phase": KEYS}
+    lines: list[str] = []
+    for title, table in tables.items():
+        width = max(map(len, table))
+        lines += [title, *(f"  {name:{width}}  {about}" for name, about in table.items()), ""]
+    return "\n".join(lines).rstrip()
 
 
 def _gan(

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 from hepgan import run as library
 from hepgan.data import root
 from hepgan.errors import RunError, did_you_mean
-from hepgan.tmva.booking import Booking, book
-from hepgan.tmva.options import help_text
+from hepgan.tmva.booking import Booking, book, help_text
 
 if TYPE_CHECKING:
     from hepgan.evaluate.verdict import Verdict

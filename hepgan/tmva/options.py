@@ -149,15 +149,3 @@ def _option(piece: Token) -> tuple[str, Token]:
     if value is not None:
         return name, value._replace(text=str(value.boolean(name)))
     return name, given._replace(text=str(not given.text.startswith("!")))
-
-
-def help_text() -> str:
-    """Every option and training key, and what it does here: what the option ``H`` prints."""
-    from hepgan.tmva.strategy import KEYS
-
-    tables = {"Options": OPTIONS, "Refused": REFUSED, "Keys of a training phase": KEYS}
-    lines: list[str] = []
-    for title, table in tables.items():
-        width = max(map(len, table))
-        lines += [title, *(f"  {name:{width}}  {about}" for name, about in table.items()), ""]
-    return "\n".join(lines).rstrip()
