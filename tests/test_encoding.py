@@ -408,7 +408,7 @@ def test_layer_sums_hold_whatever_the_network_says() -> None:
     total = ak.to_numpy(made["front"]).sum((1, 2)) + ak.to_numpy(made["back"]).sum(1)
     assert (total <= 1.0051 * 1000 * energy).all()
     sums = encoding.steps[2].decode(noise, c)[:, -1]
-    share = np.clip(1.005 - np.exp(sums.numpy()), 0, None)
+    share = np.clip(1.005 - np.exp(-sums.numpy()), 0, None)
     np.testing.assert_allclose(total, share * 1000 * energy, rtol=1e-3, atol=2 * THRESHOLD)
 
 

@@ -25,7 +25,7 @@ BAND = 32
 
 @dataclasses.dataclass(frozen=True)
 class Whiten:
-    """Principal components of width 1: ``(x - mean) forward``.
+    """Uncorrelated coordinates of width 1: ``(x - mean) forward``.
 
     Attributes:
         mean: ``[F]``.
@@ -38,11 +38,41 @@ class Whiten:
     backward: Tensor
 
     @classmethod
-    def fit(cls, x: Tensor, c: Tensor, columns: Columns, noise: Generator) -> Self:
-        """From the sample's covariance; directions without any width keep a width of 1e-3."""
-        variances, axes = torch.linalg.eigh(torch.cov(x.T).reshape(x.shape[1], x.shape[1]))
-        widths = variances.clamp_min(1e-6).sqrt()
-        return cls(x.mean(0), axes / widths, (axes * widths).T.contiguous())
+    def fit(
+        cls,
+        x: Tensor,
+        c: Tensor,
+        columns: Columns,
+        noise: Generator,
+        *,
+        first: tuple[str, ...] = (),
+    ) -> Self:
+        """From the sample's covariance; directions without any width keep a width of 1e-3.
+
+        The columns of the fields ``first`` (or ``appended``) are whitened by themselves, all others given them: those
+        coordinates are the same whatever the others are, so that a generator can make them first.
+
+        Raises:
+            RunError: a name that is no field.
+        """
+        mask = columns.mask(first, x.shape[1]) if first else torch.zeros(x.shape[1]) > 0
+        a, b = mask.nonzero()[:, 0], (~mask).nonzero()[:, 0]
+        covariance = torch.cov(x.T).reshape(x.shape[1], x.shape[1])
+        # What the others are on average, given the first: x_b = x_a pull.
+        pull = torch.linalg.pinv(covariance[a][:, a]) @ covariance[a][:, b]
+        forward, backward = torch.zeros_like(covariance), torch.zeros_like(covariance)
+        forward_a, backward_a = _principal(covariance[a][:, a])
+        forward_b, backward_b = _principal(covariance[b][:, b] - covariance[b][:, a] @ pull)
+        for matrix, of_a, of_b, between in (
+            (forward, forward_a, forward_b, -pull @ forward_b),
+            (backward, backward_a, backward_b, backward_a @ pull),
+        ):
+            matrix[a[:, None], a], matrix[b[:, None], b], matrix[a[:, None], b] = (
+                of_a,
+                of_b,
+                between,
+            )
+        return cls(x.mean(0), forward, backward)
 
     def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
         """To uncorrelated coordinates, float32."""
@@ -52,6 +82,13 @@ class Whiten:
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
         """Back."""
         return x @ self.backward.to(x) + self.mean.to(x)
+
+
+def _principal(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """To principal components of width 1, and back."""
+    variances, axes = torch.linalg.eigh(covariance)
+    widths = variances.clamp_min(1e-6).sqrt()
+    return axes / widths, (axes * widths).T.contiguous()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +119,9 @@ class Copula:
         knots: int = 65,
         zeros: bool = False,
         sweeps: int = 3,
+        first: tuple[str, ...] = (),
     ) -> Self:
-        """The options are those of ``Marginals.fit``; ``sweeps`` of Gibbs sampling where there are zeros."""
+        """The options are those of ``Marginals.fit`` and ``Whiten.fit``; ``sweeps`` of Gibbs sampling where there are zeros."""
         marginals = Marginals.fit(
             x, c, columns, noise,
             given=given, windows=windows, per_window=per_window, knots=knots, zeros=zeros,
@@ -93,7 +131,7 @@ class Copula:
         limit = marginals.scores_of_zero(c.to(x))
         for _ in range(sweeps if zeros else 0):
             scores = _sweep(scores, limit, censored, scores.mean(0), _precision(scores), noise)
-        whiten = Whiten.fit(scores, c, columns, noise)
+        whiten = Whiten.fit(scores, c, columns, noise, first=first)
         return cls(marginals, whiten, _precision(scores), sweeps if zeros else 0)
 
     def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:

@@ -15,9 +15,10 @@ from hepgan.errors import DataError, RunError
 class LayerSums:
     """Appends L columns that fix the L layers' energies; decoding scales each layer's cells to them.
 
-    Of the layers' energies E_i, with the brightest (on average) layer m as the yardstick: ``log(E_i / E_m)`` for the
-    others, in order, and ``log(1 + slack - sum(E_i) / E_inc)``, the logarithm of the share of the incident energy that is
-    missing. ``slack`` leaves room for what a shower may gain (a positron's annihilation adds 1.02 MeV).
+    Of the layers' energies E_i with the sum E, and the brightest (on average) layer m as the yardstick:
+    ``log(E_i / E_m · E / threshold)`` for the others, in order, which is positive, or for an empty layer a random number in
+    (-1, 0); and ``-log(1 + slack - E / E_inc)``, from the share of the incident energy that is missing. ``slack`` leaves
+    room for what a shower may gain (a positron's annihilation adds 1.02 MeV).
 
     Attributes:
         layers: First and last-but-one column of each layer.
@@ -92,13 +93,15 @@ class LayerSums:
         return self.incident.decode(c[:, self.column : self.column + width]) * self.unit
 
     def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
-        """``cells[E, F]`` to ``[E, F + L]``; an empty layer gets a random energy below the threshold."""
+        """``cells[E, F]`` to ``[E, F + L]``."""
         cells = _cut(x, self.threshold)
         energies = self._energies(cells)
-        missing = torch.log(1 + self.slack - energies.sum(1) / self._incident_energy(c.to(x)))
-        empty = self.threshold * uniform(energies, noise)
-        energies = torch.where(energies > 0, energies, empty)
-        ratios = torch.log(energies / energies[:, self.reference, None])
+        total = energies.sum(1, keepdim=True)
+        missing = -torch.log(1 + self.slack - total[:, 0] / self._incident_energy(c.to(x)))
+        bright = energies[:, self.reference, None]
+        there = energies.clamp_min(self.threshold)
+        ratios = torch.log(there / bright * (total / self.threshold))
+        ratios = torch.where(energies > 0, ratios, -uniform(energies, noise))
         others = [ratios[:, i] for i in range(len(self.layers)) if i != self.reference]
         return torch.cat([cells, torch.stack([*others, missing], 1)], 1)
 
@@ -106,17 +109,15 @@ class LayerSums:
         """Cells whose sums are exactly what the last L columns say; cells below the threshold are 0."""
         count = len(self.layers)
         cells, sums = x[:, :-count], x[:, -count:]
-        total = self._incident_energy(c.to(x)) * (1 + self.slack - torch.exp(sums[:, -1]))
-        ratios = torch.exp(sums[:, :-1].clamp(max=20))
-        ratios = torch.cat(
-            [
-                ratios[:, : self.reference],
-                torch.ones_like(ratios[:, :1]),
-                ratios[:, self.reference :],
-            ],
-            1,
-        )
-        energies = total.clamp_min(0)[:, None] * ratios / ratios.sum(1, keepdim=True)
+        share = (1 + self.slack - torch.exp(-sums[:, -1:])).clamp_min(0)
+        total = self._incident_energy(c.to(x))[:, None] * share
+        # No ratio beyond e^20, so that no untrained network overflows.
+        yard = torch.log(total.clamp_min(self.threshold) / self.threshold)
+        others = torch.exp((sums[:, :-1] - yard).clamp_max(20))
+        others = torch.where(sums[:, :-1] > 0, others, torch.zeros_like(others))
+        one, at = torch.ones_like(total), self.reference
+        ratios = torch.cat([others[:, :at], one, others[:, at:]], 1)
+        energies = total * ratios / ratios.sum(1, keepdim=True)
         parts = [
             self._scaled(cells[:, a:b], energies[:, i, None], hottest)
             for i, ((a, b), hottest) in enumerate(zip(self.layers, self.hottest, strict=True))

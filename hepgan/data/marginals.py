@@ -55,14 +55,15 @@ class Marginals:
     ) -> Self:
         """Tables from the ``per_window`` events nearest in the condition ``given`` to each of ``windows`` values.
 
-        With ``zeros``, values of 0 and less in the fields' columns are zeros that the step ``log`` has spread.
+        With ``zeros``, columns that have values in (-1, 0] and none below have zeros there, as ``log`` and ``layer_sums``
+        spread them.
 
         Raises:
             RunError: ``given`` is no condition of one column.
         """
         column = -1 if given is None else _column(given, columns)
-        spread = torch.zeros(x.shape[1], dtype=torch.bool)
-        spread[: columns.size] = zeros
+        lowest = x.amin(0)
+        spread = (lowest <= 0) & (lowest > -1) & zeros
         follows = torch.zeros(len(x), dtype=x.dtype) if given is None else c[:, column].to(x)
         centres = _centres(follows, 1 if given is None else windows)
         size = len(x) if given is None else min(per_window, len(x))
@@ -181,12 +182,12 @@ def _window(
     near = torch.topk(distance.abs(), size, largest=False).indices
     values, distance = x[near], distance[near, None]
     present = ~spread | (values > 0)
-    values = _detrended(values, distance, present)
+    values = _levelled(values, distance, present)
     values = torch.where(spread & present, values.clamp_min(_RISE), values)
     ordered = torch.where(present, values, -torch.inf).sort(0).values
     absent = (~present).sum(0)
-    empty_share = (absent / size).clamp_max(1 - 0.5 / size)
-    zero = torch.where(spread, torch.special.ndtri(empty_share), -Z_MAX).clamp_min(-Z_MAX).to(x)
+    zero = torch.where(spread, torch.special.ndtri(_empty_share(~present, distance)), -Z_MAX)
+    zero = zero.clamp_min(-Z_MAX).to(x)
     scores = zero + torch.linspace(0, 1, knots, dtype=x.dtype)[:, None] * (Z_MAX - zero)
     start = torch.where(spread, torch.special.ndtr(zero), 0.0)
     quantile = (torch.special.ndtr(scores) - start) / (1 - start)
@@ -201,15 +202,34 @@ def _window(
     return torch.where(absent < size, table, torch.nan), zero
 
 
-def _detrended(values: Tensor, distance: Tensor, present: Tensor) -> Tensor:
-    """``values`` moved to ``distance`` 0 along each column's straight line through what is present."""
+def _levelled(values: Tensor, distance: Tensor, present: Tensor) -> Tensor:
+    """``values`` moved to ``distance`` 0: along each column's straight line, and as its width grows or shrinks."""
     weight = present.to(values)
     total = weight.sum(0).clamp_min(1)
-    mean_d, mean_v = (weight * distance).sum(0) / total, (weight * values).sum(0) / total
-    cross = (weight * (distance - mean_d) * (values - mean_v)).sum(0)
-    square = (weight * (distance - mean_d) ** 2).sum(0)
-    enough = (total >= 30) & (square > 0)
-    return values - torch.where(enough, cross / square.clamp_min(1e-12), 0.0) * distance
+    mean = (weight * distance).sum(0) / total
+    middle, slope = _line(values, distance - mean, weight)
+    slope = torch.where(total >= 30, slope, 0.0)
+    apart = values - middle - slope * (distance - mean)
+    size = torch.log(apart.abs() + 1e-3 * (weight * apart.abs()).sum(0) / total + 1e-12)
+    _, growth = _line(size, distance - mean, weight)
+    growth = torch.where(total >= 100, growth, 0.0)
+    return middle - slope * mean + apart * torch.exp((-growth * distance).clamp(-1, 1))
+
+
+def _empty_share(absent: Tensor, distance: Tensor) -> Tensor:
+    """``[F]`` the share of zeros at ``distance`` 0, from a straight line through where they are."""
+    values, mean = absent.to(distance), distance.mean(0)
+    share, slope = _line(values, distance - mean, torch.ones_like(values))
+    least = 0.5 / len(values)
+    return torch.where(share > 0, (share - slope * mean).clamp(least, 1 - least), 0.0)
+
+
+def _line(values: Tensor, distance: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """``[F]`` mean and slope of ``values[E, F]`` over ``distance[E, F]``, whose weighted mean is 0."""
+    mean = (weight * values).sum(0) / weight.sum(0).clamp_min(1)
+    square = (weight * distance**2).sum(0)
+    cross = (weight * (values - mean) * distance).sum(0)
+    return mean, torch.where(square > 0, cross / square.clamp_min(1e-12), 0.0)
 
 
 def _fill_empty(table: Tensor) -> Tensor:

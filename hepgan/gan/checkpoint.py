@@ -22,7 +22,7 @@ from hepgan.gan.model import GAN, GANSettings
 from hepgan.gan.state import State, enter
 from hepgan.tables import from_table, to_table
 
-VERSION = 1
+VERSION = 2
 """Of the files' form; a GAN of a later version is refused."""
 
 

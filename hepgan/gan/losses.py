@@ -1,8 +1,11 @@
-"""What each network goes down: its objective, and the discriminator's gradient penalties."""
+"""What each network goes down: its objective, the discriminator's gradient penalties, the generator's further terms."""
 
 import torch
 from torch import Tensor
 
+from hepgan.data.encoding import Encoding
+from hepgan.data.schema import ENERGY_UNITS
+from hepgan.errors import RunError
 from hepgan.gan import parallel
 from hepgan.gan.model import GAN
 from hepgan.gan.objectives import OBJECTIVES, between, one_centred_penalty, zero_centred_penalty
@@ -11,14 +14,30 @@ from hepgan.gan.state import State
 
 
 def generator_loss(
-    gan: GAN, seen: Tensor, fake: Tensor, c: Tensor, settings: TrainSettings
+    gan: GAN, seen: Tensor, fake: Tensor, x: Tensor, c: Tensor, settings: TrainSettings
 ) -> Tensor:
-    """Of what the discriminator is shown of reference events ``seen[B, S]`` and generated ones ``fake[B, S]``."""
+    """The objective and the terms that ``settings`` add to it.
+
+    Args:
+        gan: Its discriminator judges.
+        seen: What the discriminator is shown of reference events, ``[B, S]``.
+        fake: The same of the generated events.
+        x: The generated events themselves, ``[B, F]``.
+        c: Their conditions ``[B, C]``.
+        settings: Objective and weights.
+    """
     objective = OBJECTIVES[settings.objective]
-    judged = gan.judge(fake, c)
+    matched = settings.feature_matching > 0
+    judged, features = _judged(gan, fake, c)
     with torch.no_grad():
-        real = gan.judge(seen, c) if objective.paired else judged
-    return objective.generator(real, judged)
+        real, expected = _judged(gan, seen, c) if objective.paired or matched else (judged, None)
+    loss = objective.generator(real, judged)
+    if expected is not None and matched:
+        distance = features.mean(0) - expected.mean(0)
+        loss = loss + settings.feature_matching * distance.square().sum()
+    if settings.energy_constraint:
+        loss = loss + settings.energy_constraint * energy_error(gan.encoding, x, c)
+    return loss
 
 
 def discriminator_loss(state: State, seen: Tensor, fake: Tensor, c: Tensor) -> Tensor:
@@ -39,3 +58,47 @@ def discriminator_loss(state: State, seen: Tensor, fake: Tensor, c: Tensor) -> T
         penalty = one_centred_penalty(gan.judge(points, c), points)
         loss = loss + settings.gradient_penalty * penalty
     return loss
+
+
+def energy_error(encoding: Encoding, x: Tensor, c: Tensor) -> Tensor:
+    """Mean of |sum over all cells − incident energy| of encoded events ``x[B, F]``, ``c[B, C]``, in the unit of the latter.
+
+    Raises:
+        RunError: ``check_incident``'s.
+    """
+    incident, unit = check_incident(encoding)
+    cells = encoding.decode_tensors(x, c).values()
+    total = torch.stack([field.flatten(1).sum(1) for field in cells]).sum(0) / unit
+    return (total - encoding.decode_conditions(c)[incident]).abs().mean()
+
+
+def check_incident(encoding: Encoding) -> tuple[str, float]:
+    """The condition that is the incident energy, and its unit in the fields' unit.
+
+    Raises:
+        RunError: there is not exactly one condition with a unit of energy, or the fields have no such unit in common.
+    """
+    schema = encoding.schema
+    energies = [n for n, field in schema.conditions.items() if field.unit in ENERGY_UNITS]
+    units = {field.unit for field in schema.fields.values()}
+    if len(energies) != 1 or len(units) != 1 or not units <= set(ENERGY_UNITS):
+        known = ", ".join(ENERGY_UNITS)
+        raise RunError(
+            "[train] energy_constraint needs one condition with a unit of energy in the schema, and one such unit for all"
+            f" fields ({known}); these conditions have one: {', '.join(energies) or 'none'}; the fields have:"
+            f" {', '.join(sorted(repr(unit) for unit in units))}"
+        )
+    of_condition = schema.conditions[energies[0]].unit
+    return energies[0], ENERGY_UNITS[of_condition] / ENERGY_UNITS[units.pop()]
+
+
+def _judged(gan: GAN, seen: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits ``[B]``, and what comes to the discriminator's last layer, ``[B, L]``."""
+    heard: list[Tensor] = []
+    *_, last = (part for part in gan.discriminator.layers.layers)
+    handle = last.register_forward_pre_hook(lambda layer, inputs: heard.append(inputs[0]))
+    try:
+        logits = gan.judge(seen, c)
+    finally:
+        handle.remove()
+    return logits, heard[0].flatten(1)

@@ -52,12 +52,16 @@ class NetworkSettings:
                 raise RunError(f"{name} = {text} should be 0 or more and less than 1")
 
 
+_TURNS = ("critic_steps", "generator_steps")
+_WEIGHTS = ("r1", "r2", "gradient_penalty", "energy_constraint", "feature_matching")
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainSettings:
     """The table ``[train]`` of a run file, and each of ``[[phases]]``.
 
     Attributes:
-        steps: Generator steps; 0 leaves the networks as they begin.
+        steps: Turns of the discriminator and the generator; 0 leaves the networks as they begin.
         batch_size: Events a step.
         generator: How the generator is trained.
         discriminator: How the discriminator is trained.
@@ -66,7 +70,12 @@ class TrainSettings:
         r1: Weight of the zero-centred penalty on reference events, halved as in the literature.
         r2: The same on generated events.
         gradient_penalty: Weight of the one-centred penalty between both.
-        critic_steps: Discriminator steps before each generator step.
+        energy_constraint: Weight in the generator's loss of the mean distance of the energy in all cells to the incident one,
+            in the unit of the incident energy (arXiv:1705.02355).
+        feature_matching: Weight in the generator's loss of the squared distance between the batch's mean inputs to the
+            discriminator's last layer, generated and reference (arXiv:1606.03498).
+        critic_steps: Discriminator steps before the generator's.
+        generator_steps: Generator steps after those.
         ema: Weight of the past in the moving average of the generator's weights; 0 leaves the average out.
         validate_every: Steps between validations; 0 leaves them out, and the last weights are kept.
         patience: Training ends after so many validations in a row without a better score; 0 lets it go on.
@@ -91,7 +100,10 @@ class TrainSettings:
     r1: float = 0.0
     r2: float = 0.0
     gradient_penalty: float = 0.0
+    energy_constraint: float = 0.0
+    feature_matching: float = 0.0
     critic_steps: int = 1
+    generator_steps: int = 1
     ema: float = 0.999
     validate_every: int = 500
     patience: int = 0
@@ -101,8 +113,8 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         at_least = {
-            1: ("batch_size", "critic_steps", "checkpoint_every", "keep", "log_every"),
-            0: ("steps", "r1", "r2", "gradient_penalty", "validate_every", "patience"),
+            1: ("batch_size", *_TURNS, "checkpoint_every", "keep", "log_every"),
+            0: ("steps", *_WEIGHTS, "validate_every", "patience"),
         }
         for least, names in at_least.items():
             for name in names:

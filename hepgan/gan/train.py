@@ -22,7 +22,7 @@ from hepgan.gan import checkpoint, history, parallel
 from hepgan.gan.descent import descend, dropping
 from hepgan.gan.history import Row
 from hepgan.gan.interrupt import stop_flag
-from hepgan.gan.losses import discriminator_loss, generator_loss
+from hepgan.gan.losses import check_incident, discriminator_loss, generator_loss
 from hepgan.gan.model import GAN
 from hepgan.gan.settings import TrainSettings
 from hepgan.gan.state import State, descents, enter, loader_of
@@ -34,7 +34,13 @@ from hepgan.layout.network import frozen_statistics
 def start(
     gan: GAN, view: View, x: Tensor, c: Tensor, phases: Sequence[TrainSettings], *, seed: int
 ) -> State:
-    """The state before the first step of the first phase, for events ``x[E, F]``, ``c[E, C]`` on the GAN's device."""
+    """The state before the first step of the first phase, for events ``x[E, F]``, ``c[E, C]`` on the GAN's device.
+
+    Raises:
+        RunError: a loss that the events do not allow.
+    """
+    if any(phase.energy_constraint for phase in phases):
+        check_incident(gan.encoding)
     with torch.no_grad():
         parts = [slice(start, start + 4096) for start in range(0, len(x), 4096)]
         seen = torch.cat([view(x[part], c[part]) for part in parts])
@@ -149,22 +155,27 @@ def finished(state: State) -> GAN:
 def train_step(
     state: State, view: View, batches: Iterator[tuple[Tensor, ...]]
 ) -> tuple[Tensor, Tensor]:
-    """Critic steps, then a generator step through the frozen discriminator. Returns both losses, without gradients.
+    """Critic steps, then generator steps through the frozen discriminator. Returns the last losses, without gradients.
 
-    The generator is judged by the events that the last critic step has seen: made once, they are used twice.
+    The generator is first judged by the events that the last critic step has seen: made once, they are used twice.
     """
     gan, settings = state.gan, state.settings
     for left in reversed(range(settings.critic_steps)):
         seen, c = next(batches)
         with _untouched(gan.generator) if left else nullcontext():
-            fake = view(gan.generate(_noise(state, len(c)), c), c)
+            x = gan.generate(_noise(state, len(c)), c)
+            fake = view(x, c)
         loss_d = discriminator_loss(state, seen, fake, c)
         descend(
             gan.discriminator, state.optimizers["discriminator"], loss_d, settings.discriminator
         )
     with _frozen(gan.discriminator):
-        loss_g = generator_loss(gan, seen, fake, c, settings)
-        descend(gan.generator, state.optimizers["generator"], loss_g, settings.generator)
+        for turn in range(settings.generator_steps):
+            if turn:
+                x = gan.generate(_noise(state, len(c)), c)
+                fake = view(x, c)
+            loss_g = generator_loss(gan, seen, fake, x, c, settings)
+            descend(gan.generator, state.optimizers["generator"], loss_g, settings.generator)
     for schedule in state.schedules.values():
         schedule.step()
     return loss_d.detach(), loss_g.detach()

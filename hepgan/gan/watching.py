@@ -57,8 +57,8 @@ def test_loss(state: State, view: View, held_out: tuple[Tensor, Tensor]) -> floa
     for network in networks:
         network.eval()
     try:
-        fake = view(gan.generate(z, c), c)
-        return generator_loss(gan, view(x, c), fake, c, state.settings).item()
+        made = gan.generate(z, c)
+        return generator_loss(gan, view(x, c), view(made, c), made, c, state.settings).item()
     finally:
         for network in networks:
             network.train()
