@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 
 from hepgan.gan.checkpoint import load_gan
-from hepgan.gan.model import parameters
+from hepgan.gan.networks import parameters
 from hepgan.gan.trained import PLACE
 
 BITS = 12

@@ -17,7 +17,7 @@ _PLACES = {
     "Encoding": ("hepgan.data.encoding", "Encoding"),
     "EncodingSettings": ("hepgan.data.encoding", "EncodingSettings"),
     "GAN": ("hepgan.gan.model", "GAN"),
-    "GANSettings": ("hepgan.gan.model", "GANSettings"),
+    "GANSettings": ("hepgan.gan.networks", "GANSettings"),
     "HepganError": ("hepgan.errors", "HepganError"),
     "Layout": ("hepgan.layout", "Layout"),
     "Run": ("hepgan.run", "Run"),

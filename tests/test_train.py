@@ -23,7 +23,8 @@ from hepgan.gan import checkpoint, watching
 from hepgan.gan import train as training
 from hepgan.gan.descent import descend, dropping, optimizer_of
 from hepgan.gan.history import Row
-from hepgan.gan.model import GAN, GANSettings, parameters
+from hepgan.gan.model import GAN
+from hepgan.gan.networks import GANSettings, parameters
 from hepgan.gan.settings import NetworkSettings, TrainSettings
 from hepgan.gan.state import State, enter
 from hepgan.gan.view import View, shown
@@ -264,7 +265,7 @@ def test_damaged_gan_is_refused_with_its_path(tmp_path: Path, damage: str) -> No
     elif damage == "foreign":
         about.write_text(about.read_text().replace("DENSE|16|", "DENSE|17|"))
     else:
-        about.write_text(about.read_text().replace('"version": 1', '"version": 99'))
+        about.write_text(about.read_text().replace('"version": 2', '"version": 99'))
     with pytest.raises(CheckpointError, match=str(tmp_path)):
         checkpoint.load_gan(tmp_path)
 

@@ -18,7 +18,8 @@ from hepgan.data.encoding import Encoding
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, LayoutError, RunError
 from hepgan.gan import trained
-from hepgan.gan.model import GAN, GANSettings
+from hepgan.gan.model import GAN
+from hepgan.gan.networks import GANSettings
 from hepgan.gan.state import State, enter
 from hepgan.tables import from_table, to_table
 

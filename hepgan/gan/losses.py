@@ -8,7 +8,14 @@ from hepgan.data.schema import ENERGY_UNITS
 from hepgan.errors import RunError
 from hepgan.gan import parallel
 from hepgan.gan.model import GAN
-from hepgan.gan.objectives import OBJECTIVES, between, one_centred_penalty, zero_centred_penalty
+from hepgan.gan.networks import last_layers
+from hepgan.gan.objectives import (
+    OBJECTIVES,
+    Loss,
+    between,
+    one_centred_penalty,
+    zero_centred_penalty,
+)
 from hepgan.gan.settings import TrainSettings
 from hepgan.gan.state import State
 
@@ -29,10 +36,12 @@ def generator_loss(
     objective = OBJECTIVES[settings.objective]
     matched = settings.feature_matching > 0
     judged, features = _judged(gan, fake, c)
-    with torch.no_grad():
-        real, expected = _judged(gan, seen, c) if objective.paired or matched else (judged, None)
-    loss = objective.generator(real, judged)
-    if expected is not None and matched:
+    real, expected = judged, features
+    if objective.paired or matched:
+        with torch.no_grad():
+            real, expected = _judged(gan, seen, c)
+    loss = _summed(objective.generator, real, judged)
+    if matched:
         distance = features.mean(0) - expected.mean(0)
         loss = loss + settings.feature_matching * distance.square().sum()
     if settings.energy_constraint:
@@ -46,16 +55,16 @@ def discriminator_loss(state: State, seen: Tensor, fake: Tensor, c: Tensor) -> T
     seen = seen.detach().requires_grad_(settings.r1 > 0)
     fake = fake.detach().requires_grad_(settings.r2 > 0)
     real_logits, fake_logits = gan.judge(seen, c), gan.judge(fake, c)
-    loss = OBJECTIVES[settings.objective].discriminator(real_logits, fake_logits)
+    loss = _summed(OBJECTIVES[settings.objective].discriminator, real_logits, fake_logits)
     if settings.r1:
-        loss = loss + settings.r1 / 2 * zero_centred_penalty(real_logits, seen)
+        loss = loss + settings.r1 / 2 * _penalty(zero_centred_penalty, real_logits, seen)
     if settings.r2:
-        loss = loss + settings.r2 / 2 * zero_centred_penalty(fake_logits, fake)
+        loss = loss + settings.r2 / 2 * _penalty(zero_centred_penalty, fake_logits, fake)
     if settings.gradient_penalty:
         whole = len(seen) * parallel.size()
         place = torch.rand(whole, generator=state.noise, device=gan.device)
         points = between(seen, fake, parallel.mine(place))
-        penalty = one_centred_penalty(gan.judge(points, c), points)
+        penalty = _penalty(one_centred_penalty, gan.judge(points, c), points)
         loss = loss + settings.gradient_penalty * penalty
     return loss
 
@@ -92,13 +101,27 @@ def check_incident(encoding: Encoding) -> tuple[str, float]:
     return energies[0], ENERGY_UNITS[of_condition] / ENERGY_UNITS[units.pop()]
 
 
+def _summed(loss: Loss, real: Tensor, fake: Tensor) -> Tensor:
+    """Over the K discriminators' logits ``[B, K]``."""
+    pairs = zip(real.unbind(1), fake.unbind(1), strict=True)
+    return torch.stack([loss(*pair) for pair in pairs]).sum()
+
+
+def _penalty(penalty: Loss, logits: Tensor, x: Tensor) -> Tensor:
+    """Over the K discriminators, each by itself."""
+    return torch.stack([penalty(of_one, x) for of_one in logits.unbind(1)]).sum()
+
+
 def _judged(gan: GAN, seen: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits ``[B]``, and what comes to the discriminator's last layer, ``[B, L]``."""
+    """Logits ``[B, K]``, and what comes to the last layer of each discriminator, side by side ``[B, L]``."""
     heard: list[Tensor] = []
-    *_, last = (part for part in gan.discriminator.layers.layers)
-    handle = last.register_forward_pre_hook(lambda layer, inputs: heard.append(inputs[0]))
+    handles = [
+        layer.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0].flatten(1)))
+        for layer in last_layers(gan.discriminator)
+    ]
     try:
         logits = gan.judge(seen, c)
     finally:
-        handle.remove()
-    return logits, heard[0].flatten(1)
+        for handle in handles:
+            handle.remove()
+    return logits, torch.cat(heard, 1)

@@ -1,9 +1,8 @@
 """The adversarial pair: a generator, a discriminator, and the encoding between them and events."""
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, TypedDict
+from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -13,57 +12,11 @@ from torch import Tensor, nn
 
 from hepgan.data.encoding import Encoding, check_condition, typed
 from hepgan.data.steps import ConditionScale
-from hepgan.errors import DataError, LayoutError, RunError
+from hepgan.errors import DataError
+from hepgan.gan.networks import GANSettings, build_networks, sizes_of
 from hepgan.gan.noise import normal_blocks
-from hepgan.layout import Layout, parse, parse_gan
-from hepgan.layout.named import named
-from hepgan.layout.network import build
-from hepgan.layout.shapes import trace
-from hepgan.layout.word import LINEAR, Activation, Word
 
 Condition = float | tuple[float, float] | npt.ArrayLike
-
-
-@dataclasses.dataclass(frozen=True)
-class GANSettings:
-    """The table ``[gan]`` of a run file.
-
-    Attributes:
-        layout: ``generator ## discriminator``, or the name of a published pair (``hepgan layout --list``); or give the two
-            apart.
-        generator: The generator's layout.
-        discriminator: The discriminator's layout.
-        latent: Shape of the generator's noise; ``0`` stands for N, the number of the event's features.
-        input: Shape that the discriminator's input is given; flat where empty.
-        discriminator_sees: The encoded event, its observables, or the one and behind it the others.
-        initialization: TMVA's or torch's name of how weights start.
-    """
-
-    latent: tuple[int, ...]
-    layout: str = ""
-    generator: str = ""
-    discriminator: str = ""
-    input: tuple[int, ...] = ()
-    discriminator_sees: Literal["event", "observables", "event and observables"] = "event"
-    initialization: str = "XAVIERUNIFORM"
-
-    def __post_init__(self) -> None:
-        apart = bool(self.generator), bool(self.discriminator)
-        if any(apart) == bool(self.layout) or any(apart) != all(apart):
-            raise RunError("[gan] takes either 'layout' or both 'generator' and 'discriminator'")
-        if not self.latent or min(self.latent) < 0:
-            raise RunError(f"[gan] latent = {list(self.latent)} should be a shape, such as [64]")
-
-    @property
-    def layouts(self) -> tuple[Layout, Layout]:
-        """Generator and discriminator, parsed.
-
-        Raises:
-            LayoutError: with the place in the string.
-        """
-        if self.layout:
-            return parse_gan(named()[self.layout].layout if self.layout in named() else self.layout)
-        return parse(self.generator), parse(self.discriminator)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,13 +56,9 @@ class GAN:
             RunError: an input shape of another size than the event.
         """
         seen = seen or encoding.features
-        plan = _plan(settings, encoding, seen)
-        networks: dict[str, nn.Module] = {}
-        for i, (name, (layout, where)) in enumerate(plan.items()):
-            _check_output(layout, where, name)
-            network = build(layout, **where, seed=seed + i, initialization=settings.initialization)
-            networks[name] = network.to(device)
-        return cls(settings, encoding.to(device), **networks, seen=seen)
+        networks = build_networks(settings, encoding, seen, seed=seed)
+        placed = {name: network.to(device) for name, network in networks.items()}
+        return cls(settings, encoding.to(device), **placed, seen=seen)
 
     @property
     def device(self) -> torch.device:
@@ -119,7 +68,7 @@ class GAN:
     @property
     def latent(self) -> tuple[int, ...]:
         """The shape of one event's noise."""
-        return _latent(self.settings, self.encoding.features)
+        return sizes_of(self.settings, self.encoding).latent
 
     def generate(self, noise: Tensor, c: Tensor) -> Tensor:
         """``x[B, F]`` of ``noise[B, *latent]`` and ``c[B, C]``."""
@@ -127,9 +76,9 @@ class GAN:
         return x.flatten(1)
 
     def judge(self, seen: Tensor, c: Tensor) -> Tensor:
-        """Logits ``[B]`` of what the discriminator sees, ``[B, S]`` (see ``View``)."""
+        """Logits ``[B, K]`` of K discriminators, for what they see, ``[B, S]`` (see ``View``); K is 1, or 2 with two stages."""
         logits: Tensor = self.discriminator(seen, c)
-        return logits.flatten()
+        return logits.flatten(1)
 
     def sample(
         self,
@@ -176,75 +125,6 @@ class GAN:
     def _sample_block(self, noise: Tensor, c: Tensor) -> ak.Array:
         c = c.to(self.device)
         return self.encoding.decode(self.generate(noise.to(self.device), c), c)
-
-
-def _latent(settings: GANSettings, features: int) -> tuple[int, ...]:
-    return tuple(size or features for size in settings.latent)
-
-
-class _Where(TypedDict):
-    """The arguments that ``trace`` and ``build`` share: what a network finds around it."""
-
-    input: tuple[int, ...]
-    features: int
-    conditions: int
-    fields: dict[str, tuple[int, ...]]
-    outputs: int
-    role: Literal["generator", "discriminator"]
-
-
-def _plan(settings: GANSettings, encoding: Encoding, seen: int) -> dict[str, tuple[Layout, _Where]]:
-    """Both layouts with their surroundings, by role.
-
-    Raises:
-        RunError: the discriminator's input has another size than what it sees.
-    """
-    features, schema = encoding.features, encoding.schema
-    shape = settings.input or (seen,)
-    if math.prod(shape) != seen:
-        raise RunError(
-            f"[gan] input = {list(shape)} should hold the {seen} numbers that the discriminator sees"
-        )
-    whole = features == schema.features
-    fields = {name: field.shape for name, field in schema.fields.items()} if whole else {}
-    generator, discriminator = settings.layouts
-
-    def where(
-        shape: tuple[int, ...], outputs: int, role: Literal["generator", "discriminator"]
-    ) -> _Where:
-        return _Where(
-            input=shape,
-            features=features,
-            conditions=encoding.conditions,
-            fields=fields,
-            outputs=outputs,
-            role=role,
-        )
-
-    return {
-        "generator": (generator, where(_latent(settings, features), features, "generator")),
-        "discriminator": (_to_logits(discriminator), where(shape, 1, "discriminator")),
-    }
-
-
-def _to_logits(layout: Layout) -> Layout:
-    """``layout`` without a last SIGMOID, which the objectives apply themselves: they work on logits."""
-    last = layout.words[-1]
-    if getattr(last, "activation", None) != Activation("SIGMOID"):
-        return layout
-    linear: Word = dataclasses.replace(last, activation=LINEAR)  # type: ignore[call-arg]
-    return Layout((*layout.words[:-1], linear), layout.text)
-
-
-def _check_output(layout: Layout, where: _Where, name: str) -> None:
-    shape = trace(layout, **where)[-1].output
-    found, wanted = math.prod(shape), where["outputs"]
-    if found != wanted:
-        made = "×".join(map(str, shape))
-        what = f"the event has {wanted} features" if wanted > 1 else "it should give one number"
-        raise LayoutError(
-            f"the {name} ends with {made} = {found} values, but {what}; mend its last layer\n  {layout}"
-        )
 
 
 def _given(
@@ -307,11 +187,3 @@ def _with_conditions(events: ak.Array, given: Mapping[str, npt.NDArray[Any]]) ->
     for name, values in given.items():
         events[name] = values
     return events
-
-
-def parameters(settings: GANSettings, encoding: Encoding, *, seen: int = 0) -> dict[str, int]:
-    """How many parameters each network has, by role; ``seen`` as in ``GAN.build``."""
-    return {
-        name: sum(layer.parameters for layer in trace(layout, **where))
-        for name, (layout, where) in _plan(settings, encoding, seen or encoding.features).items()
-    }

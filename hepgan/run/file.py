@@ -14,7 +14,7 @@ from hepgan.data.encoding import EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.errors import RunError, did_you_mean
 from hepgan.evaluate.geometry import LayerGeometry
-from hepgan.gan.model import GANSettings
+from hepgan.gan.networks import GANSettings
 from hepgan.gan.settings import TrainSettings
 from hepgan.tables import from_table, to_table
 

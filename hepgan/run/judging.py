@@ -19,7 +19,8 @@ from hepgan.data.schema import Schema
 from hepgan.errors import DataError, RunError
 from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.gan import checkpoint, history, parallel
-from hepgan.gan.model import GAN, Condition, parameters
+from hepgan.gan.model import GAN, Condition
+from hepgan.gan.networks import parameters
 from hepgan.run.file import EvaluateSettings, Run, load, presets
 from hepgan.run.training import Tick, check_folder, cpu_threads, device_of, make_folder, train
 

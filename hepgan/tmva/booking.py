@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from hepgan.data import root
 from hepgan.data.encoding import EncodingSettings
 from hepgan.data.schema import Schema
-from hepgan.gan.model import GANSettings
+from hepgan.gan.networks import GANSettings
 from hepgan.layout.initialization import INITIALIZATIONS
 from hepgan.layout.named import look_up
 from hepgan.layout.word import LINEAR, Layout

@@ -1,0 +1,310 @@
+"""From the table ``[gan]`` to built networks: layouts, what they find around them, and two stages put together."""
+
+import dataclasses
+import math
+from typing import Literal, NamedTuple, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from hepgan.data.encoding import Encoding
+from hepgan.errors import LayoutError, RunError
+from hepgan.layout import Layout, parse, parse_gan
+from hepgan.layout.named import named
+from hepgan.layout.network import Network, build
+from hepgan.layout.shapes import trace
+from hepgan.layout.word import LINEAR, Activation, Word
+
+
+@dataclasses.dataclass(frozen=True)
+class EnergySettings:
+    """The table ``[gan.energies]``: a first stage, which makes the energies of layers that the encoding appends.
+
+    The generator of ``[gan]`` then makes the cells alone, given the conditions and, behind them, these energies (``COND`` gives
+    both); its ``N`` and its ``latent`` are those of the cells. The encoding's sum rules hold whatever it makes.
+
+    Attributes:
+        generator: The first stage's layout, given the conditions; where it is empty the noise is the encoded energies,
+            as a whitening encoding wants them.
+        discriminator: The layout of one that sees the energies alone, beside the other, which sees all; none where empty.
+        latent: Shape of the first stage's noise; ``0`` stands for the number of energies.
+    """
+
+    generator: str = ""
+    discriminator: str = ""
+    latent: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        if not self.latent or min(self.latent) < 0:
+            raise RunError(
+                f"[gan.energies] latent = {list(self.latent)} should be a shape, such as [16]"
+            )
+        if not self.generator and (self.discriminator or self.latent != (0,)):
+            raise RunError(
+                "[gan.energies] without a generator takes no discriminator and no latent"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class GANSettings:
+    """The table ``[gan]`` of a run file.
+
+    Attributes:
+        layout: ``generator ## discriminator``, or the name of a published pair (``hepgan layout --list``); or give the two
+            apart.
+        generator: The generator's layout.
+        discriminator: The discriminator's layout.
+        latent: Shape of the generator's noise; ``0`` stands for N, the number of the event's features.
+        input: Shape that the discriminator's input is given; flat where empty.
+        discriminator_sees: The encoded event, its observables, or the one and behind it the others.
+        initialization: TMVA's or torch's name of how weights start.
+        energies: Makes the generator one of two stages; see there.
+    """
+
+    latent: tuple[int, ...]
+    layout: str = ""
+    generator: str = ""
+    discriminator: str = ""
+    input: tuple[int, ...] = ()
+    discriminator_sees: Literal["event", "observables", "event and observables"] = "event"
+    initialization: str = "XAVIERUNIFORM"
+    energies: EnergySettings | None = None
+
+    def __post_init__(self) -> None:
+        apart = bool(self.generator), bool(self.discriminator)
+        if any(apart) == bool(self.layout) or any(apart) != all(apart):
+            raise RunError("[gan] takes either 'layout' or both 'generator' and 'discriminator'")
+        if not self.latent or min(self.latent) < 0:
+            raise RunError(f"[gan] latent = {list(self.latent)} should be a shape, such as [64]")
+
+    @property
+    def layouts(self) -> tuple[Layout, Layout]:
+        """Generator and discriminator, parsed.
+
+        Raises:
+            LayoutError: with the place in the string.
+        """
+        if self.layout:
+            return parse_gan(named()[self.layout].layout if self.layout in named() else self.layout)
+        return parse(self.generator), parse(self.discriminator)
+
+
+class Sizes(NamedTuple):
+    """Of the generator's stages.
+
+    Attributes:
+        cells: Shape of the noise of the last stage.
+        energies: The same of the first stage; ``None`` where there is but one.
+        made: How many energies the first stage makes.
+    """
+
+    cells: tuple[int, ...]
+    energies: tuple[int, ...] | None = None
+    made: int = 0
+
+    @property
+    def latent(self) -> tuple[int, ...]:
+        """The shape of one event's noise, the first stage's first."""
+        if self.energies is None:
+            return self.cells
+        return (math.prod(self.energies) + math.prod(self.cells),)
+
+
+def sizes_of(settings: GANSettings, encoding: Encoding) -> Sizes:
+    """The sizes that ``settings`` come to for encoded events.
+
+    Raises:
+        RunError: two stages, but an encoding that appends no energies.
+    """
+    if settings.energies is None:
+        return Sizes(_filled(settings.latent, encoding.features))
+    made = encoding.features - encoding.schema.features
+    if made < 1:
+        raise RunError(
+            "[gan.energies] makes the energies that an encoding appends to the cells, but this one appends none; add the step"
+            " layer_sums, or layer_fractions"
+        )
+    cells = _filled(settings.latent, encoding.schema.features)
+    return Sizes(cells, _filled(settings.energies.latent, made), made)
+
+
+def _filled(latent: tuple[int, ...], features: int) -> tuple[int, ...]:
+    return tuple(size or features for size in latent)
+
+
+class TwoStages(nn.Module):
+    """A generator of energies, and one of cells that is given them; ``forward(noise, c)`` gives cells and energies behind them.
+
+    Args:
+        energies: ``noise[B, …], c[B, C]`` -> ``[B, A]``; ``None`` takes the noise as it is.
+        cells: ``noise[B, …], c[B, C + A]`` -> ``[B, F - A]``.
+        first: How many numbers of the noise are the first stage's.
+    """
+
+    def __init__(self, energies: nn.Module | None, cells: nn.Module, *, first: int) -> None:
+        super().__init__()
+        self.energies, self.cells, self.first = energies, cells, first
+
+    def forward(self, noise: Tensor, c: Tensor) -> Tensor:
+        """``x[B, F]``."""
+        energies, rest = noise[:, : self.first], noise[:, self.first :]
+        if self.energies is not None:
+            energies = self.energies(energies, c).flatten(1)
+        cells = self.cells(rest, torch.cat([c, energies], 1))
+        return torch.cat([cells.flatten(1), energies], 1)
+
+
+class TwoDiscriminators(nn.Module):
+    """One discriminator of all and one of the energies; ``forward(seen, c)`` gives the logits of both, ``[B, 2]``.
+
+    Args:
+        whole: ``seen[B, S], c[B, C]`` -> ``[B, 1]``.
+        energies: ``[B, A], c[B, C]`` -> ``[B, 1]``.
+        place: The columns of ``seen`` that are the energies.
+    """
+
+    def __init__(self, whole: nn.Module, energies: nn.Module, *, place: slice) -> None:
+        super().__init__()
+        self.whole, self.energies, self.place = whole, energies, place
+
+    def forward(self, seen: Tensor, c: Tensor) -> Tensor:
+        """Logits ``[B, 2]``."""
+        parts = self.whole(seen, c), self.energies(seen[:, self.place], c)
+        return torch.cat([part.flatten(1) for part in parts], 1)
+
+
+class _Where(TypedDict):
+    """The arguments that ``trace`` and ``build`` share: what a network finds around it."""
+
+    input: tuple[int, ...]
+    features: int
+    conditions: int
+    fields: dict[str, tuple[int, ...]]
+    outputs: int
+    role: Literal["generator", "discriminator"]
+
+
+_Plan = dict[str, tuple[Layout, _Where]]
+ENERGIES = "energies'"
+"""What the first stage's networks are called in errors, before their role."""
+
+
+def build_networks(
+    settings: GANSettings, encoding: Encoding, seen: int, *, seed: int
+) -> dict[str, nn.Module]:
+    """Untrained ``generator`` and ``discriminator``, on the CPU.
+
+    Raises:
+        LayoutError: a layout that does not parse, or whose shapes do not fit the events.
+        RunError: an input shape of another size than the event.
+    """
+    found: dict[str, nn.Module] = {}
+    for i, (name, (layout, where)) in enumerate(_plan(settings, encoding, seen).items()):
+        _check_output(layout, where, name)
+        found[name] = build(layout, **where, seed=seed + i, initialization=settings.initialization)
+    generator, discriminator = found["generator"], found["discriminator"]
+    sizes = sizes_of(settings, encoding)
+    if sizes.energies is not None:
+        first = found.get(f"{ENERGIES} generator")
+        generator = TwoStages(first, generator, first=math.prod(sizes.energies))
+    if judge := found.get(f"{ENERGIES} discriminator"):
+        place = slice(encoding.features - sizes.made, encoding.features)
+        discriminator = TwoDiscriminators(discriminator, judge, place=place)
+    return {"generator": generator, "discriminator": discriminator}
+
+
+def parameters(settings: GANSettings, encoding: Encoding, *, seen: int = 0) -> dict[str, int]:
+    """How many parameters generator and discriminator have, all stages together; ``seen`` as in ``GAN.build``."""
+    counts = {"generator": 0, "discriminator": 0}
+    for layout, where in _plan(settings, encoding, seen or encoding.features).values():
+        counts[where["role"]] += sum(layer.parameters for layer in trace(layout, **where))
+    return counts
+
+
+def last_layers(network: nn.Module) -> list[nn.Module]:
+    """The last layer of each layout in ``network``."""
+    return [part.layers.layers[-1] for part in network.modules() if isinstance(part, Network)]
+
+
+def _plan(settings: GANSettings, encoding: Encoding, seen: int) -> _Plan:
+    """All layouts with their surroundings, by name.
+
+    Raises:
+        RunError: the discriminator's input has another size than what it sees.
+    """
+    sizes = sizes_of(settings, encoding)
+    shape = settings.input or (seen,)
+    if math.prod(shape) != seen:
+        raise RunError(
+            f"[gan] input = {list(shape)} should hold the {seen} numbers that the discriminator sees"
+        )
+    generator, discriminator = settings.layouts
+    cells, given = encoding.features - sizes.made, encoding.conditions
+    plan = {
+        "generator": (
+            generator,
+            _where(encoding, sizes.cells, cells, cells, given + sizes.made, "generator"),
+        ),
+        "discriminator": (
+            _to_logits(discriminator),
+            _where(encoding, shape, encoding.features, 1, given, "discriminator"),
+        ),
+    }
+    return plan | _plan_energies(settings, encoding, sizes)
+
+
+def _plan_energies(settings: GANSettings, encoding: Encoding, sizes: Sizes) -> _Plan:
+    """The first stage's layouts, those that there are."""
+    stage, given, made = settings.energies, encoding.conditions, sizes.made
+    plan: _Plan = {}
+    if stage and sizes.energies and stage.generator:
+        where = _where(encoding, sizes.energies, made, made, given, "generator")
+        plan[f"{ENERGIES} generator"] = parse(stage.generator), where
+    if stage and stage.discriminator:
+        if settings.discriminator_sees == "observables":
+            raise RunError(
+                "[gan.energies] has a discriminator, but [gan] discriminator_sees leaves the event out"
+            )
+        where = _where(encoding, (made,), made, 1, given, "discriminator")
+        plan[f"{ENERGIES} discriminator"] = _to_logits(parse(stage.discriminator)), where
+    return plan
+
+
+def _where(
+    encoding: Encoding,
+    input: tuple[int, ...],
+    features: int,
+    outputs: int,
+    conditions: int,
+    role: Literal["generator", "discriminator"],
+) -> _Where:
+    schema = encoding.schema
+    whole = features == schema.features
+    return _Where(
+        input=input,
+        features=features,
+        conditions=conditions,
+        fields={name: field.shape for name, field in schema.fields.items()} if whole else {},
+        outputs=outputs,
+        role=role,
+    )
+
+
+def _to_logits(layout: Layout) -> Layout:
+    """``layout`` without a last SIGMOID, which the objectives apply themselves: they work on logits."""
+    last = layout.words[-1]
+    if getattr(last, "activation", None) != Activation("SIGMOID"):
+        return layout
+    linear: Word = dataclasses.replace(last, activation=LINEAR)  # type: ignore[call-arg]
+    return Layout((*layout.words[:-1], linear), layout.text)
+
+
+def _check_output(layout: Layout, where: _Where, name: str) -> None:
+    shape = trace(layout, **where)[-1].output
+    found, wanted = math.prod(shape), where["outputs"]
+    if found != wanted:
+        made = "×".join(map(str, shape))
+        what = f"the event has {wanted} features" if wanted > 1 else "it should give one number"
+        raise LayoutError(
+            f"the {name} ends with {made} = {found} values, but {what}; mend its last layer\n  {layout}"
+        )
