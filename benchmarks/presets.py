@@ -2,10 +2,15 @@
 
 Runs ``showers`` and ``mnist`` (or --presets NAME...) once a seed, each into FOLDER/<preset>-<seed>, and writes FOLDER/presets.json and
 FOLDER/presets.md. Scores are against the test split, which training never sees. With --unseen, showers are also generated for
-the energies in another file of Geant4 showers and compared with that one.
+the energies in another file of Geant4 showers and compared with that one: means, widths of the response in bins of energy, Fréchet
+physics distance, and AUCs of the quick classifiers.
+
+A run that is in FOLDER already is not run again: so one with other settings can be made with ``hepgan run``. --publish writes the
+figures to where ``hepgan presets`` looks for them.
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -17,14 +22,18 @@ import numpy as np
 import torch
 
 import hepgan
-from hepgan.evaluate import digit_scores
+from hepgan.evaluate import digit_scores, frechet, vectors
+from hepgan.evaluate.classifier import separability
+from hepgan.evaluate.observables import arrays, observables_for
+from hepgan.evaluate.observables import evaluate as evaluate_observables
 from hepgan.gan import history
-from hepgan.run import Run, load, run
+from hepgan.gan.networks import parameters
+from hepgan.run import MEASURED, Run, load, run
 
-SCORES = {
-    "showers": ("auc_low", "auc_high", "fpd"),
-    "mnist": ("digit_frechet", "digit_confidence", "auc_high"),
-}
+SHOWERS = ("auc_low", "auc_high", "fpd")
+DIGITS = ("digit_frechet", "digit_confidence", "digit_balance", "auc_high")
+BINS = (1, 5, 10, 20, 40, 60, 80, 100)
+"""Edges of the bins in the incident energy [GeV]."""
 
 
 def main() -> None:
@@ -32,74 +41,115 @@ def main() -> None:
     options.add_argument("folder", type=Path)
     options.add_argument("seeds", type=int, nargs="+")
     options.add_argument("--unseen", help="ROOT file of showers that are not in the sample")
-    options.add_argument("--presets", nargs="+", default=list(SCORES))
+    options.add_argument("--presets", nargs="+", default=["showers", "mnist"])
+    options.add_argument("--publish", action="store_true")
     chosen = options.parse_args()
     rows = [
-        measure(preset, seed, chosen.folder, chosen.unseen if preset == "showers" else None)
+        measure(preset, seed, chosen.folder, chosen.unseen)
         for preset in chosen.presets
         for seed in chosen.seeds
     ]
     about = {"cores": os.cpu_count(), "machine": platform.machine(), "torch": torch.__version__}
-    (chosen.folder / "presets.json").write_text(
-        json.dumps({"about": about, "rows": rows}, indent=2)
-    )
+    write(chosen.folder / "presets.json", {"about": about, "rows": rows})
     (chosen.folder / "presets.md").write_text(table(rows))
+    if chosen.publish:
+        before = json.loads(MEASURED.read_text()) if MEASURED.is_file() else {}
+        write(MEASURED, dict(sorted((before | published(rows)).items())))
     print(table(rows))
+
+
+def write(path: Path, found: Any) -> None:
+    path.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def measure(preset: str, seed: int, folder: Path, unseen: str | None) -> dict[str, Any]:
     """One run, unless the folder has it already: its time and its figures."""
     place = folder / f"{preset}-{seed}"
-    settings = load(preset, {"seed": seed})
     if not (place / "report.html").is_file():
-        run(settings, place, device=torch.device("cpu"), resume=place.exists())
-    trained = history.read(place)[-1]["seconds"]
-    row: dict[str, Any] = {"preset": preset, "seed": seed, "seconds of training": trained}
+        run(load(preset, {"seed": seed}), place, device=torch.device("cpu"), resume=place.exists())
+    settings = load(place / "run.toml")
+    row: dict[str, Any] = {"preset": preset, "seed": seed}
+    trained = history.read(place)
+    row["seconds of training"] = trained[-1]["seconds"] if trained else 0.0
+    row["steps"], row["batch"] = settings.steps, settings.train.batch_size
     scores = json.loads((place / "scores.json").read_text())
     row["n"] = scores["n_reference"]
     for score in scores["scores"]:
-        if score["metric"] in SCORES[preset]:
+        if score["metric"] in (SHOWERS if settings.geometry else DIGITS):
             row[score["metric"]] = score["value"]
             row[score["metric"] + " floor"] = score["floor"]
     gan, _ = hepgan.load_gan(place)
-    return (
-        row | (shower_figures(gan, settings, unseen) if unseen else {}) | digit_figures(gan, preset)
-    )
+    row["parameters"] = parameters(gan.settings, gan.encoding, seen=gan.seen)["generator"]
+    if not settings.geometry:
+        return row | digit_figures(gan)
+    return row | (shower_figures(gan, settings, unseen) if unseen else {})
 
 
 def shower_figures(gan: hepgan.GAN, settings: Run, unseen: str) -> dict[str, float]:
-    """Means over showers of the same energies as those in ``unseen``, as ratios to Geant4's."""
+    """Of showers of the same energies as those in ``unseen``, against Geant4's."""
     reference = hepgan.read(unseen, settings.schema)
     energy = ak.to_numpy(reference["energy"])
     made = gan.sample({"energy": energy}, seed=99)
-    layers = list(settings.schema.fields)
-    sums = {
-        name: [ak.to_numpy(events[name]).reshape(len(energy), -1).sum(1) for name in layers]
-        for name, events in {"Geant4": reference, "made": made}.items()
-    }
-    shares = {name: sum(parts) / (1000 * energy) for name, parts in sums.items()}
-    return {
+    observables = observables_for(settings.schema, settings.geometry)
+    cells = [arrays(events, settings.schema.all) for events in (reference, made)]
+    true, found = (evaluate_observables(events, observables) for events in cells)
+    high = vectors.high_level(true, found, observables)
+    distance = frechet.fpd(*high, seed=1)
+    row = {
         "unseen n": len(energy),
-        "E_tot/E": float(shares["made"].mean() / shares["Geant4"].mean()),
-        "resolution": float(shares["made"].std() / shares["Geant4"].std()),
+        "E_tot/E": float(found["E_tot_over_E_inc"].mean() / true["E_tot_over_E_inc"].mean()),
         **{
-            name: float(made_.mean() / true.mean())
-            for name, made_, true in zip(layers, sums["made"], sums["Geant4"], strict=True)
+            name: float(found[f"{name}.energy"].mean() / true[f"{name}.energy"].mean())
+            for name in settings.schema.fields
         },
-        "correlation": float(np.corrcoef(energy, sum(sums["made"]))[0, 1]),
+        "unseen fpd x1000": 1000 * distance.value,
+        "unseen fpd error": 1000 * distance.error,
+        "unseen fpd floor": 1000 * distance.floor,
     }
+    for low, up in itertools.pairwise(BINS):
+        there = (energy >= low) & (energy < up)
+        widths = [width(v["E_tot_over_E_inc"][there]) for v in (true, found)]
+        row[f"width {low}-{up} GeV"] = widths[1] / widths[0]
+    low_level = vectors.low_level(*cells, observables, network="quick")
+    for name, pair in {
+        "cells": low_level,
+        "observables": vectors.standardised(*high),
+    }.items():
+        auc = separability(*(part.astype("f4") for part in pair), seed=1)
+        row[f"unseen auc of {name}"], row[f"unseen auc of {name} error"] = auc.auc, auc.error
+    return row
 
 
-def digit_figures(gan: hepgan.GAN, preset: str) -> dict[str, float]:
+def width(values: Any) -> float:
+    """Half the distance between the 16 % and 84 % quantiles: the response has long tails, which a few showers make."""
+    return float(np.diff(np.quantile(values, [0.16, 0.84]))[0] / 2)
+
+
+def digit_figures(gan: hepgan.GAN) -> dict[str, float]:
     """Confidence and rarest and commonest class of 5,000 digits."""
-    if preset != "mnist":
-        return {}
     found = digit_scores(ak.to_numpy(gan.sample(n=5000, seed=99)["image"]))
     return {
         "confidence": found.confidence,
         "rarest": float(found.shares.min()),
         "commonest": float(found.shares.max()),
     }
+
+
+def published(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What ``hepgan presets`` tells of each preset: sizes, and mean, standard deviation over seeds and floor of each score."""
+    found = {}
+    for preset in dict.fromkeys(row["preset"] for row in rows):
+        mine = [row for row in rows if row["preset"] == preset]
+        scores = {}
+        for metric in (*SHOWERS, *DIGITS):
+            values = [row[metric] for row in mine if metric in row]
+            if values:
+                floor = float(np.mean([row[f"{metric} floor"] for row in mine]))
+                spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+                scores[metric] = {"mean": float(np.mean(values)), "sd": spread, "floor": floor}
+        same = {name: mine[0][name] for name in ("parameters", "steps", "batch", "n")}
+        found[preset] = {**same, "seeds": len(mine), "scores": scores}
+    return found
 
 
 def table(rows: list[dict[str, Any]]) -> str:

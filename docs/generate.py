@@ -17,11 +17,17 @@ from hepgan.layout import arguments, images, physics, pooling, recurrent, stream
 from hepgan.layout.named import named
 from hepgan.layout.vocabulary import WORDS
 from hepgan.layout.word import ACTIVATIONS, INITIALIZATIONS, Activation, Word
-from hepgan.run import Run
+from hepgan.run import Run, measured, presets
 
 MISSING = (dataclasses.MISSING, inspect.Parameter.empty)
 PLAIN = {int: "integer", float: "number", str: "text", bool: "true or false"}
 PLURALS = {int: "integers", float: "numbers", str: "texts"}
+TOLD = {
+    "auc_low": "AUC of cells",
+    "auc_high": "AUC of observables",
+    "digit_frechet": "Fréchet distance",
+    "digit_confidence": "confidence",
+}
 KINDS = {
     images: "Images and voxels",
     pooling: "Pooling and resizing",
@@ -100,6 +106,28 @@ def published() -> str:
     """The layouts that have a name."""
     rows = [(f"`{name}`", entry.about, entry.source) for name, entry in named().items()]
     return table(("name", "network", "from"), rows)
+
+
+def measured_presets() -> str:
+    """The presets with their sizes and the scores that were found, where there are some."""
+    found = measured()
+    rows = []
+    for name, purpose in presets().items():
+        one = found.get(name, {"scores": {}})
+        scores = [
+            f"{TOLD[metric]} {_score(score)}"
+            for metric, score in one["scores"].items()
+            if metric in TOLD
+        ]
+        size = f"{one['parameters'] / 1e6:.2g} M" if "parameters" in one else ""
+        trained = f"{one['steps']:,} × {one['batch']}" if "steps" in one else ""
+        rows.append((f"`{name}`", purpose, size, trained, "; ".join(scores)))
+    return table(("preset", "for", "generator", "steps × events", "scores (floor)"), rows)
+
+
+def _score(score: Mapping[str, Any]) -> str:
+    spread = "" if score["sd"] is None else f" ± {score['sd']:.2g}"
+    return f"{score['mean']:.3g}{spread} ({score['floor']:.2g})"
 
 
 def run_file() -> str:
@@ -228,6 +256,7 @@ PAGES = {
     "initialisations": initializations,
     "published": published,
     "run file": run_file,
+    "presets": measured_presets,
     "objectives": objectives_table,
     "steps": steps,
 }

@@ -16,6 +16,7 @@ import uproot
 from tiny import tiny_events, write_tiny
 
 from hepgan import run as library
+from hepgan.data.mirror import with_mirror_images
 from hepgan.errors import DataError, HepganError, RunError
 from hepgan.gan import checkpoint
 from hepgan.tables import from_table
@@ -178,6 +179,7 @@ def test_preset_is_a_valid_run_and_says_its_purpose(name: str) -> None:
         ({"seed.x": 1}, "'seed' is a value, not a table"),
         ({"data.test": 0.95}, "leave a rest to train on"),
         ({"data.test": float("nan")}, "leave a rest to train on"),
+        ({"data.mirror": ["x", "z"]}, "mirror = 'z' is no axis of the field 'layer_0'"),
         ({"seed": -1}, "seed = -1 should be 0 or more"),
         ({"train.r1": -5.0}, r"\[train\] r1 = -5.0 should be 0 or more"),
         ({"train.generator.betas": [2.0, 3.0]}, "betas"),
@@ -189,6 +191,25 @@ def test_preset_is_a_valid_run_and_says_its_purpose(name: str) -> None:
 def test_wrong_settings_are_told(overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(RunError, match=message):
         library.load("showers", overrides)
+
+
+def test_mirror_images_are_those_of_both_axes_and_their_product() -> None:
+    rng = np.random.default_rng(1)
+    layer, energy = rng.random((3, 2, 5)), rng.random(3)
+    events = ak.zip({"layer": layer, "energy": energy}, depth_limit=1)
+    found = with_mirror_images(events, {"y": {"layer": 0}, "x": {"layer": 1}})
+    images = [layer, layer[:, ::-1], layer[:, :, ::-1], layer[:, ::-1, ::-1]]
+    np.testing.assert_array_equal(ak.to_numpy(found["layer"]), np.concatenate(images))
+    np.testing.assert_array_equal(ak.to_numpy(found["energy"]), np.tile(energy, 4))
+
+
+def test_training_events_alone_are_mirrored() -> None:
+    runs = [library.load("bologan", {"data.mirror": mirror}) for mirror in ([], ["y", "x"])]
+    plain, mirrored = (library.prepare(run, device=CPU) for run in runs)
+    sizes = [len(p.state.loader.tensors[0]) for p in (plain, mirrored)]
+    assert sizes[1] == 4 * sizes[0]
+    for name in ("validation", "test"):
+        assert ak.all(plain.splits[name]["layer_1"] == mirrored.splits[name]["layer_1"])
 
 
 def test_unknown_preset_names_the_nearest() -> None:

@@ -1,22 +1,51 @@
 """``hepgan presets``."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
-HEADLINES = ("auc_low", "auc_high", "digit_frechet", "digit_confidence")
-"""The scores that are listed, where a trained GAN comes with the package."""
+HEADLINES = {
+    "auc_low": "AUC of cells",
+    "auc_high": "of observables",
+    "digit_frechet": "Fréchet distance",
+    "digit_confidence": "confidence",
+}
+"""The scores that are listed."""
 
 
 @click.command()
 def presets() -> None:
-    """List the run files that come with the package, and how good their trained GANs are."""
-    from hepgan import run as library
-    from hepgan.gan.trained import scores, trained
+    """List the run files that come with the package: what for, how large, and how good they were found to be.
 
+    Scores are means over seeds, with their standard deviation, of the classifiers and metrics of the runs' own reports;
+    in brackets the same of reference against reference.
+    """
+    from hepgan import run as library
+    from hepgan.gan.trained import trained
+
+    found = library.measured()
     for name, purpose in library.presets().items():
         click.echo(f"{name:12} {purpose}")
+        if name in found:
+            click.echo(f"{'':12} {_told(found[name])}")
         if name in trained():
-            found = scores(name)
-            size = f"{found['parameters']['generator'] / 1e6:.2f} M parameters"
-            rows = [score for score in found["scores"] if score["metric"] in HEADLINES]
-            texts = [f"{s['metric']} {s['value']:.3f} (floor {s['floor']:.3f})" for s in rows]
-            click.echo(f"{'':12} comes trained: {', '.join([size, *texts])}")
+            click.echo(f"{'':12} comes trained: hepgan generate {name} …")
+
+
+def _told(found: Mapping[str, Any]) -> str:
+    """Size, training and scores in a line."""
+    scores = [
+        f"{text} {_with_spread(found['scores'][metric])}"
+        for metric, text in HEADLINES.items()
+        if metric in found["scores"]
+        and not (metric == "auc_high" and "digit_frechet" in found["scores"])
+    ]
+    size = f"generator {found['parameters'] / 1e6:.2g} M"
+    trained = f"{found['steps']:,} steps of {found['batch']}, {found['seeds']} seeds"
+    return f"{size}; {trained.replace(' 1 seeds', ' 1 seed')}: {', '.join(scores)}"
+
+
+def _with_spread(score: Mapping[str, Any]) -> str:
+    spread = "" if score["sd"] is None else f" ± {score['sd']:.3g}"
+    return f"{score['mean']:.3g}{spread} ({score['floor']:.3g})"

@@ -9,11 +9,22 @@
 | compare any ROOT files | ``evaluate`` |
 """
 
-from hepgan.run.file import DataSettings, EvaluateSettings, Run, as_toml, load, presets, replaced
+from hepgan.run.file import (
+    MEASURED,
+    DataSettings,
+    EvaluateSettings,
+    Run,
+    as_toml,
+    load,
+    measured,
+    presets,
+    replaced,
+)
 from hepgan.run.judging import evaluate, generate, run
 from hepgan.run.training import Prepared, Tick, check_folder, device_of, prepare, train, watched
 
 __all__ = [
+    "MEASURED",
     "DataSettings",
     "EvaluateSettings",
     "Prepared",
@@ -25,6 +36,7 @@ __all__ = [
     "evaluate",
     "generate",
     "load",
+    "measured",
     "prepare",
     "presets",
     "replaced",

@@ -1,6 +1,7 @@
 """Run files: TOML tables as frozen dataclasses, the presets, and the way back."""
 
 import dataclasses
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -31,6 +32,8 @@ class DataSettings:
         select: An expression of branches; events where it is false are left out.
         validation: Share of the events that choose the weights that are kept.
         test: Share of the events that training never sees and that generated ones are compared with.
+        mirror: Axes of the geometry along which the detector and the events are symmetric: training events are seen in mirror
+            images too, two axes make four of each. Only where particles come in at a right angle, and at a centre of symmetry.
     """
 
     files: tuple[str, ...]
@@ -38,6 +41,7 @@ class DataSettings:
     select: str | None = None
     validation: float = 0.1
     test: float = 0.2
+    mirror: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (min(self.validation, self.test) > 0 and self.validation + self.test < 1):
@@ -97,6 +101,28 @@ class Run:
             if name not in self.schema.fields:
                 hint = did_you_mean(name, self.schema.fields)
                 raise RunError(f"[geometry.{name}] is no field of the schema{hint}")
+        self.mirrored  # noqa: B018  an axis that a field lacks is told before data are read
+
+    @property
+    def mirrored(self) -> dict[str, dict[str, int]]:
+        """For each axis of ``data.mirror``, which axis of each field it is.
+
+        Raises:
+            RunError: a field does not have it.
+        """
+        return {
+            axis: {name: self._axis(axis, name) for name in self.schema.fields}
+            for axis in self.data.mirror
+        }
+
+    def _axis(self, axis: str, field: str) -> int:
+        axes = self.geometry[field].axes if field in self.geometry else ()
+        if axis not in axes:
+            raise RunError(
+                f"[data] mirror = '{axis}' is no axis of the field '{field}'; name its axes in [geometry.{field}], such as"
+                ' axes = ["y", "x"]'
+            )
+        return axes.index(axis)
 
     @property
     def training(self) -> tuple[TrainSettings, ...]:
@@ -119,6 +145,15 @@ def presets() -> dict[str, str]:
         )
         for name in found
     }
+
+
+MEASURED = Path(__file__).parent.parent / "presets" / "measured.json"
+
+
+def measured() -> dict[str, Any]:
+    """How good the presets were found to be, by name; written by ``benchmarks/presets.py --publish``."""
+    found: dict[str, Any] = json.loads(MEASURED.read_text(encoding="utf-8"))
+    return found
 
 
 def load(source: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> Run:

@@ -13,6 +13,7 @@ import torch
 from hepgan.data import root
 from hepgan.data.encoding import Encoding
 from hepgan.data.loader import read_splits
+from hepgan.data.mirror import with_mirror_images
 from hepgan.data.schema import Schema
 from hepgan.errors import RunError
 from hepgan.evaluate import digits, frechet, metrics, pairs
@@ -52,8 +53,9 @@ def prepare(run: Run, *, device: torch.device) -> Prepared:
     run.gan.layouts  # noqa: B018  a typing error in a layout is told before data are read
     schema = root.resolve(list(run.data.files), run.schema, tree=run.data.tree)
     splits = read_events(run)
-    encoding = Encoding.fit(splits["train"], schema, run.encoding, seed=run.seed)
-    x, c = (t.to(device) for t in encoding.encode(splits["train"], seed=run.seed))
+    seen = with_mirror_images(splits["train"], run.mirrored)
+    encoding = Encoding.fit(seen, schema, run.encoding, seed=run.seed)
+    x, c = (t.to(device) for t in encoding.encode(seen, seed=run.seed))
     sees = run.gan.discriminator_sees
     observables = shown(schema, run.geometry) if "observables" in sees else {}
     view = View(encoding.to(device), observables, x, c, event="event" in sees).to(device)
