@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import awkward as ak
@@ -11,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 import uproot
-from coffea.nanoevents import BaseSchema
-from coffea.processor import FuturesExecutor, IterativeExecutor, ProcessorABC, Runner
+from coffea.processor import ProcessorABC
+from filesets import CHUNKS, fileset, runner, same, simulation
 
 import hepgan
 from hepgan import processors
@@ -21,21 +19,7 @@ from hepgan.errors import DataError, HepganError
 from hepgan.evaluate.compare import axes_for, compare, fields_of
 from hepgan.gan.noise import BLOCK, keyed_normals, stream_of
 from hepgan.processors import models
-from hepgan.run import load, train
-
-CHUNKS = (1_000, 3_333, 100_000)
-
-
-@pytest.fixture(scope="module")
-def gan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tiny import TINY, tiny_events, write_tiny
-
-    folder = tmp_path_factory.mktemp("gan")
-    write_tiny(folder / "tiny.root", tiny_events(3000, 1))
-    (folder / "tiny.toml").write_text(TINY.format(path=folder / "tiny.root"))
-    settings = load(folder / "tiny.toml", {"train.validate_every": 0, "train.steps": 3})
-    train(settings, folder / "run", device="cpu")
-    return folder / "run"
+from hepgan.run import load
 
 
 @pytest.fixture(scope="module")
@@ -57,36 +41,6 @@ def particles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             )
         paths.append(path)
     return paths
-
-
-def fileset(paths: list[Path], tree: str = "Events") -> dict[str, object]:
-    return {"photons": {"files": {str(path): tree for path in paths}}}
-
-
-def runner(chunksize: int = 100_000, **options: object) -> Runner:
-    return Runner(
-        executor=IterativeExecutor(status=False, retries=0),
-        schema=BaseSchema,
-        chunksize=chunksize,
-        **options,
-    )
-
-
-def same(one: ak.Array, two: ak.Array) -> None:
-    assert one.type == two.type
-    a, b = (ak.to_buffers(ak.to_packed(array))[2] for array in (one, two))
-    assert a.keys() == b.keys()
-    for key in a:
-        np.testing.assert_array_equal(a[key], b[key])
-
-
-def simulation(folder: Path | processors.Carried, **options: object) -> processors.Simulate:
-    settings = {
-        "energy": "GenPart_energy",
-        "then": processors.Columns("showers", "weight"),
-        "seed": 5,
-    }
-    return processors.Simulate(folder, **(settings | options))
 
 
 def test_noise_is_a_function_of_the_key_alone() -> None:
@@ -170,77 +124,6 @@ def test_simulate_is_the_same_for_every_chunk_size_and_order(
     assert not ak.any(
         runner()(fileset(particles), simulation(gan_folder, seed=6)).showers.a == found[0].showers.a
     )
-
-
-@pytest.mark.slow
-def test_simulate_is_the_same_with_futures(gan_folder: Path, particles: list[Path]) -> None:
-    expected = runner()(fileset(particles), simulation(gan_folder))
-    futures = Runner(
-        executor=FuturesExecutor(workers=2, status=False), pre_executor=IterativeExecutor(status=False, retries=0),
-        schema=BaseSchema, chunksize=1_000,
-    )  # fmt: skip
-    same(expected, futures(fileset(particles), simulation(gan_folder)))
-
-
-class Dying(ProcessorABC):
-    """Ends its worker the first time that it is given one chunk, when others are done."""
-
-    def __init__(self, inner: processors.Simulate, mark: Path) -> None:
-        self.inner, self.mark = inner, mark
-
-    def process(self, events: ak.Array) -> object:
-        import os
-        import time
-
-        if events.metadata["entrystart"] > 2000 and not self.mark.exists():
-            self.mark.touch()
-            time.sleep(0.3)
-            os._exit(1)
-        return self.inner.process(events)
-
-    def postprocess(self, accumulator: object) -> object:
-        return self.inner.postprocess(accumulator)
-
-
-@pytest.fixture(scope="module")
-def dask() -> Iterator[object]:
-    distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with distributed.Client(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
-        ) as client:
-            yield client
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_simulate_is_the_same_with_dask_and_a_dying_worker(
-    gan_folder: Path, particles: list[Path], dask: object, tmp_path: Path
-) -> None:
-    import sys
-
-    import cloudpickle
-    from coffea.processor import DaskExecutor
-
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    expected = runner()(fileset(particles), simulation(gan_folder))
-    job = Runner(
-        executor=DaskExecutor(client=dask, status=False), pre_executor=IterativeExecutor(status=False, retries=0),
-        schema=BaseSchema, chunksize=1_000,
-    )  # fmt: skip
-    schema = hepgan.load_gan(gan_folder)[0].encoding.schema
-    parts = processors.Parts(str(tmp_path / "parts"), schema, "events", showers=True)
-    columns = processors.Columns("showers", "weight")
-    inner = simulation(
-        processors.carry(gan_folder),
-        then=lambda events: {"columns": columns(events), "parts": parts(events)},
-    )
-    found = job(fileset(particles), Dying(inner, tmp_path / "died"))
-    assert (tmp_path / "died").exists()
-    same(expected, found["columns"])
-    assert {str(path) for path in (tmp_path / "parts").iterdir()} == set(found["parts"])
-    assert sum(found["parts"].values()) == ak.sum(ak.num(expected.showers))
 
 
 def test_wrapper_gives_what_simulate_gives(gan_folder: Path, particles: list[Path]) -> None:

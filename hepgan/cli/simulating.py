@@ -5,17 +5,9 @@ from typing import Any
 
 import click
 
-from hepgan.cli.options import DEVICE, SEED, together
+from hepgan.cli.options import DEVICE, SEED
+from hepgan.cli.options import executor as executor_options
 from hepgan.errors import RunError
-
-EXECUTOR = together(
-    click.option(
-        "--executor", type=click.Choice(["iterative", "futures", "dask"]), default="iterative",
-        show_default=True, help="coffea's: this process, processes of this machine, a Dask cluster.",
-    ),
-    click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes."),
-    click.option("--scheduler", metavar="tcp://HOST:PORT", help="A Dask cluster that is there."),
-)  # fmt: skip
 
 
 @click.command()
@@ -34,7 +26,7 @@ EXECUTOR = together(
 @click.option("--flag-outside", is_flag=True, help="Empty showers outside the trained range.")
 @click.option("--skip-bad-files", is_flag=True, help="Leave out files that cannot be read.")
 @click.option("--chunksize", type=click.IntRange(1), default=100_000, show_default=True)
-@EXECUTOR
+@executor_options("", default="iterative")
 @DEVICE
 def simulate(
     folder: Path,
@@ -48,7 +40,7 @@ def simulate(
     skip_bad_files: bool,
     chunksize: int,
     executor: Any,
-    workers: int,
+    workers: int | None,
     scheduler: str | None,
     device: str,
 ) -> None:
@@ -61,7 +53,7 @@ def simulate(
 
     given = _branches(conditions) | ({"energy": energy} if energy else {})
     with running(
-        executor, workers=workers, scheduler=scheduler, chunksize=chunksize, skipbadfiles=skip_bad_files
+        executor, workers=workers or 1, scheduler=scheduler, chunksize=chunksize, skipbadfiles=skip_bad_files
     ) as job:  # fmt: skip
         made = library(
             folder, list(files), output, job, seed=seed, conditions=given, tree=tree,

@@ -1,11 +1,13 @@
-"""coffea's executors by name, and a fileset of plain paths."""
+"""coffea's executors by name, for processors over filesets and for functions over lists; and a fileset of plain paths."""
 
 import contextlib
 import io
+import logging
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from coffea.nanoevents import BaseSchema
@@ -18,7 +20,7 @@ from coffea.processor import (
 )
 
 from hepgan.data import root
-from hepgan.data.files import Files, find_tree, opened, trees
+from hepgan.data.files import Files, find_tree, is_url, opened, trees
 from hepgan.errors import DataError, HepganError, RunError
 
 ExecutorName = Literal["iterative", "futures", "dask"]
@@ -28,6 +30,9 @@ CHUNK = 100_000
 
 Job = Callable[[Mapping[str, Any], ProcessorABC], Any]
 """Runs a processor over a fileset."""
+
+Spread = Callable[[Callable[[Any], dict[str, int]], Sequence[Any]], dict[str, int]]
+"""Calls a function for each item, and adds what it returns."""
 
 
 @contextlib.contextmanager
@@ -44,7 +49,7 @@ def running(
     Args:
         executor: ``iterative`` in this process, ``futures`` in ``workers`` processes of this machine, ``dask`` on the cluster of
             ``scheduler``, or on ``workers`` processes of this machine without one.
-        workers: How many processes.
+        workers: How many processes, where the executor starts some.
         scheduler: ``tcp://host:8786``, of a Dask cluster.
         chunksize: Events a chunk, about.
         skipbadfiles: Leave out files that cannot be read, with a warning each.
@@ -52,23 +57,35 @@ def running(
     Raises:
         RunError: options that do not go together, or Dask is not installed.
     """
-    if scheduler and executor != "dask":
-        raise RunError(f"a scheduler is for the executor dask, not for {executor}")
-    with contextlib.ExitStack() as stack:
-        chosen: Any
-        if executor == "dask":
-            client = stack.enter_context(_client(scheduler, workers))
-            chosen = DaskExecutor(client=client, status=False)
-        elif executor == "futures":
-            # A worker that dies ends the whole pool and errors of the data stay what they are: no second try would help.
-            chosen = FuturesExecutor(workers=workers, status=False, retries=0)
-        else:
-            chosen = IterativeExecutor(status=False, retries=0)
+    with _executor(executor, workers, scheduler) as chosen:
         runner = Runner(
             executor=chosen, pre_executor=IterativeExecutor(status=False, retries=0), schema=BaseSchema,
             chunksize=chunksize, skipbadfiles=(OSError, ValueError) if skipbadfiles else False,
         )  # fmt: skip
-        yield lambda fileset, processor: _run(runner, fileset, processor)
+        yield lambda fileset, processor: _told(chosen, lambda: runner(dict(fileset), processor))
+
+
+@contextlib.contextmanager
+def spreading(
+    executor: ExecutorName = "iterative", *, workers: int = 1, scheduler: str | None = None
+) -> Iterator[Spread]:
+    """Calls functions for the items of lists on the workers of an executor, for what is no ROOT file; as ``running`` otherwise."""
+    with _executor(executor, workers, scheduler) as chosen:
+        yield lambda function, items: _told(chosen, lambda: chosen(list(items), function, {})[0])
+
+
+@contextlib.contextmanager
+def _executor(name: ExecutorName, workers: int, scheduler: str | None) -> Iterator[Any]:
+    if scheduler and name != "dask":
+        raise RunError(f"a scheduler is for the executor dask, not for {name}")
+    if name == "dask":
+        with _client(scheduler, workers) as client:
+            yield DaskExecutor(client=client, status=False)
+    elif name == "futures":
+        # A worker that dies ends the whole pool and errors of the data stay what they are: no second try would help.
+        yield FuturesExecutor(workers=workers, status=False, retries=0)
+    else:
+        yield IterativeExecutor(status=False, retries=0)
 
 
 @contextlib.contextmanager
@@ -83,25 +100,28 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
         except (OSError, ValueError) as error:
             raise RunError(f"no Dask scheduler answers at '{scheduler}': {error}") from error
     else:
-        client = distributed.Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)  # type: ignore[no-untyped-call]
+        # What a processor raises is told here, in one line; workers need not log it at each try.
+        client = distributed.Client(  # type: ignore[no-untyped-call]
+            n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
+        )  # fmt: skip
     with client:
         yield client
 
 
-def _run(runner: Runner, fileset: Mapping[str, Any], processor: ProcessorABC) -> Any:
-    """The processor's result; coffea's bars and tracebacks stay away from what a command prints."""
+def _told(executor: Any, work: Callable[[], Any]) -> Any:
+    """What ``work`` returns; coffea's bars and tracebacks stay away from what a command prints."""
     try:
-        with contextlib.redirect_stdout(sys.stderr), _no_traceback(runner):
-            return runner(dict(fileset), processor)
+        with contextlib.redirect_stdout(sys.stderr), _no_traceback(executor):
+            return work()
     except Exception as error:  # what coffea wraps the processor's error in, no narrower type
         if (own := _own(error)) is error:
             raise
         raise own from error
 
 
-def _no_traceback(runner: Runner) -> contextlib.AbstractContextManager[Any]:
+def _no_traceback(executor: Any) -> contextlib.AbstractContextManager[Any]:
     """The futures executor prints what it raises; workers' own messages still come."""
-    futures = isinstance(runner.executor, FuturesExecutor)
+    futures = isinstance(executor, FuturesExecutor)
     return contextlib.redirect_stderr(io.StringIO()) if futures else contextlib.nullcontext()
 
 
@@ -117,7 +137,7 @@ def _own(error: BaseException) -> BaseException:
 
 
 def fileset_of(files: Files, *, tree: str | None = None, skip: bool = False) -> dict[str, Any]:
-    """Coffea's fileset of what ``hepgan.read`` takes, with each file's tree; dataset ``events``.
+    """Coffea's fileset of what ``hepgan.read`` takes, with each file's tree; dataset ``events``. Paths are absolute.
 
     Every file is opened, so that what is wrong is said before workers start; with ``skip`` bad ones are left out, with a warning.
 
@@ -130,7 +150,9 @@ def fileset_of(files: Files, *, tree: str | None = None, skip: bool = False) -> 
         try:
             with opened(source.path) as file:
                 find_tree(file, source)
-                found[source.path] = source.tree or next(iter(trees(file, source.path)))
+                # A cluster's workers stand in folders of their own.
+                path = source.path if is_url(source.path) else str(Path(source.path).absolute())
+                found[path] = source.tree or next(iter(trees(file, source.path)))
         except DataError as error:
             if not skip:
                 raise
