@@ -13,6 +13,7 @@ from coffea.processor import IterativeExecutor, ProcessorABC, Runner
 from tiny import tiny_events
 
 from hepgan import processors
+from hepgan.processors import models
 
 CHUNKS = (1_000, 3_333, 100_000)
 
@@ -43,6 +44,11 @@ def simulation(folder: Path | processors.Carried, **options: object) -> processo
         "seed": 5,
     }
     return processors.Simulate(folder, **(settings | options))
+
+
+def loads(_: ak.Array) -> set[tuple[int, int]]:
+    """This process, and how many GANs that travel it has unpacked."""
+    return {(os.getpid(), models._unpacked.cache_info().misses)}
 
 
 def write_events(path: Path, number: int) -> None:

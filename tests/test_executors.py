@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +16,15 @@ import pytest
 import uproot
 from click.testing import CliRunner, Result
 from coffea.processor import DaskExecutor, FuturesExecutor, IterativeExecutor
-from filesets import CHUNKS, Dying, Together, fileset, runner, same, simulation, write_events
+from filesets import CHUNKS, Dying, Together, fileset, loads, runner, same, simulation, write_events
 
 import hepgan
 from hepgan import processors
 from hepgan.cli import main
+from hepgan.data.schema import Field, Schema
+from hepgan.errors import HepganError
 from hepgan.evaluate.compare import axes_for, fields_of
+from hepgan.processors import models
 
 SIZES = (5000, 2500, 4000)
 
@@ -111,6 +115,42 @@ def test_a_dying_dask_worker_loses_and_doubles_nothing(
     assert_equal(expected, found)
     assert {str(path) for path in (tmp_path / "parts").iterdir()} == set(found["parts"])
     assert sum(found["parts"].values()) == ak.sum(ak.num(expected["columns"].showers))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_workers_load_a_model_once_and_savemetrics_adds_their_times(
+    gan_folder: Path, files: list[Path], dask: Any
+) -> None:
+    counting = simulation(processors.carry(gan_folder), then=loads)
+    models._unpacked.cache_clear()
+    for executor in (
+        FuturesExecutor(workers=2, status=False),
+        DaskExecutor(client=dask, status=False),
+    ):
+        found, metrics = runner(500, executor, savemetrics=True)(fileset(files), counting)
+        assert found
+        assert {loaded for _, loaded in found} == {1}
+        assert os.getpid() not in {process for process, _ in found}
+        assert metrics["entries"] == sum(SIZES)
+        assert metrics["chunks"] == sum(-(-size // 500) for size in SIZES)
+        assert metrics["processtime"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("executor", ["iterative", "futures", "dask"])
+def test_what_goes_wrong_on_a_worker_is_told_in_the_same_words(
+    executor: Any, gan_folder: Path, files: list[Path], tmp_path: Path
+) -> None:
+    with processors.running(executor, workers=2, chunksize=2000) as job:
+        for processor, words in (
+            (simulation(tmp_path / "gone"), "gan.json does not exist on .*; give the folder"),
+            (simulation(gan_folder, energy="GenPart_enrgy"), "did you mean 'GenPart_energy'"),
+            (processors.Collect(Schema({"c": Field()})), "no branch 'c'"),
+        ):
+            with pytest.raises(HepganError, match=words):
+                job(fileset(files), processor)
 
 
 def command(*arguments: object) -> Result:

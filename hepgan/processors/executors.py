@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from coffea.processor import (
 )
 
 from hepgan.data import root
-from hepgan.data.files import Files, find_tree, is_url, opened, trees
+from hepgan.data.files import Files, Source, find_tree, is_url, opened, trees
 from hepgan.errors import DataError, HepganError, RunError
 
 ExecutorName = Literal["iterative", "futures", "dask"]
@@ -52,7 +52,8 @@ def running(
         workers: How many processes, where the executor starts some.
         scheduler: ``tcp://host:8786``, of a Dask cluster.
         chunksize: Events a chunk, about.
-        skipbadfiles: Leave out files that cannot be read, with a warning each.
+        skipbadfiles: Leave out files that cannot be opened, with a warning each. Damage that is found later is an error all the same:
+            nobody would see which events are missing.
 
     Raises:
         RunError: options that do not go together, or Dask is not installed.
@@ -60,9 +61,20 @@ def running(
     with _executor(executor, workers, scheduler) as chosen:
         runner = Runner(
             executor=chosen, pre_executor=IterativeExecutor(status=False, retries=0), schema=BaseSchema,
-            chunksize=chunksize, skipbadfiles=(OSError, ValueError) if skipbadfiles else False,
+            chunksize=chunksize,
         )  # fmt: skip
-        yield lambda fileset, processor: _told(chosen, lambda: runner(dict(fileset), processor))
+
+        def job(fileset: Mapping[str, Any], processor: ProcessorABC) -> Any:
+            good = _checked(fileset, skip=True) if skipbadfiles else dict(fileset)
+            try:
+                return _told(chosen, lambda: runner(good, processor))
+            except HepganError:
+                raise
+            except Exception:  # coffea's words for a bad file are many
+                _checked(fileset, skip=False)
+                raise
+
+        yield job
 
 
 @contextlib.contextmanager
@@ -144,9 +156,24 @@ def fileset_of(files: Files, *, tree: str | None = None, skip: bool = False) -> 
     Raises:
         DataError: a file or tree is missing or bad, or none is left.
     """
+    return {"events": {"files": _trees(root.sources(files, tree=tree), skip=skip)}}
+
+
+def _checked(fileset: Mapping[str, Any], *, skip: bool) -> dict[str, Any]:
+    """``fileset`` after every file has been opened, as ``fileset_of`` does."""
+    found = {}
+    for dataset, spec in fileset.items():
+        table = spec if isinstance(spec, Mapping) else {"files": spec}
+        sources = root.sources(table["files"], tree=table.get("treename"))
+        found[dataset] = {**table, "files": _trees(sources, skip=skip)}
+    return found
+
+
+def _trees(sources: Iterable[Source], *, skip: bool) -> dict[str, str]:
+    """Path -> tree."""
     found: dict[str, str] = {}
     first: DataError | None = None
-    for source in root.sources(files, tree=tree):
+    for source in sources:
         try:
             with opened(source.path) as file:
                 find_tree(file, source)
@@ -160,4 +187,4 @@ def fileset_of(files: Files, *, tree: str | None = None, skip: bool = False) -> 
             warnings.warn(f"file left out: {error}", stacklevel=2)
     if not found and first:
         raise DataError(f"none of the files can be read; the first: {first}")
-    return {"events": {"files": found}}
+    return found
