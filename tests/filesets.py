@@ -80,14 +80,18 @@ class Together(ProcessorABC):
 
 
 class Dying(ProcessorABC):
-    """Ends its worker the first time that it is given a chunk after entry 2,000, when others are done."""
+    """Ends its worker when it is given a chunk after entry 2,000 and others are done: once, where there is no file ``mark`` yet.
 
-    def __init__(self, inner: ProcessorABC, mark: Path) -> None:
+    Without ``mark`` it does so each time.
+    """
+
+    def __init__(self, inner: ProcessorABC, mark: Path | None) -> None:
         self.inner, self.mark = inner, mark
 
     def process(self, events: ak.Array) -> object:
-        if events.metadata["entrystart"] > 2000 and not self.mark.exists():
-            self.mark.touch()
+        if events.metadata["entrystart"] > 2000 and not (self.mark and self.mark.exists()):
+            if self.mark:
+                self.mark.touch()
             time.sleep(0.3)
             os._exit(1)
         return self.inner.process(events)

@@ -153,6 +153,20 @@ def test_what_goes_wrong_on_a_worker_is_told_in_the_same_words(
                 job(fileset(files), processor)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("executor", ["futures", "dask"])
+def test_workers_that_die_each_time_are_told(
+    executor: Any, gan_folder: Path, files: list[Path]
+) -> None:
+    dying = Dying(simulation(gan_folder), None)
+    with (
+        processors.running(executor, workers=2, chunksize=1000) as job,
+        pytest.raises(HepganError, match="a worker process died, most likely for lack of memory"),
+    ):
+        job(fileset(files), dying)
+
+
 def command(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 

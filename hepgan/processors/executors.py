@@ -7,6 +7,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -144,6 +145,10 @@ def _own(error: BaseException) -> BaseException:
         if isinstance(cause, HepganError):
             return cause
         cause = cause.__cause__
+    if isinstance(error, BrokenExecutor) or "KilledWorker" in str(error):
+        return RunError(
+            "a worker process died, most likely for lack of memory; choose fewer workers or smaller chunks"
+        )
     text = re.search(r"The error was: \w*Error\((['\"])(.*)\1\)", str(error), flags=re.DOTALL)
     return DataError(text[2]) if text else error
 
