@@ -24,7 +24,7 @@ from hepgan.errors import RunError
 )
 @click.option("--tree", help="The tree, where a file has several.")
 @click.option("--flag-outside", is_flag=True, help="Empty showers outside the trained range.")
-@click.option("--skip-bad-files", is_flag=True, help="Leave out files that cannot be read.")
+@click.option("--skip-bad-files", is_flag=True, help="Leave out files that cannot be opened.")
 @click.option("--chunksize", type=click.IntRange(1), default=100_000, show_default=True)
 @executor_options("", default="iterative")
 @DEVICE
@@ -52,9 +52,7 @@ def simulate(
     from hepgan.processors import simulate as library
 
     given = _branches(conditions) | ({"energy": energy} if energy else {})
-    with running(
-        executor, workers=workers or 1, scheduler=scheduler, chunksize=chunksize, skipbadfiles=skip_bad_files
-    ) as job:  # fmt: skip
+    with running(executor, workers=workers or 1, scheduler=scheduler, chunksize=chunksize) as job:
         made = library(
             folder, list(files), output, job, seed=seed, conditions=given, tree=tree,
             outside="flag" if flag_outside else "refuse", skipbadfiles=skip_bad_files, device=device,

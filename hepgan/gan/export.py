@@ -145,7 +145,7 @@ def _searchsorted(sorted_sequence: Any, self: Any, **options: Any) -> Any:
 
 
 def _scalar_tensor(s: Any, dtype: int = 1, **options: Any) -> Any:
-    """A number in the type that it has in torch; torch's exporter rounds all of them to single precision."""
+    """A number in the type that it has in torch, single where it has none (−1); torch's exporter rounds all of them to single."""
     import onnx
     from onnxscript import opset18
 

@@ -67,13 +67,10 @@ def running(
 
         def job(fileset: Mapping[str, Any], processor: ProcessorABC) -> Any:
             good = _checked(fileset, skip=True) if skipbadfiles else dict(fileset)
-            try:
-                return _told(chosen, lambda: runner(good, processor))
-            except HepganError:
-                raise
-            except Exception:  # coffea's words for a bad file are many
-                _checked(fileset, skip=False)
-                raise
+            # What coffea and uproot say of a bad file has many words.
+            return _told(
+                chosen, lambda: runner(good, processor), why=lambda: _checked(good, skip=False)
+            )
 
         yield job
 
@@ -121,13 +118,20 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
         yield client
 
 
-def _told(executor: Any, work: Callable[[], Any]) -> Any:
-    """What ``work`` returns; coffea's bars and tracebacks stay away from what a command prints."""
+def _told(
+    executor: Any, work: Callable[[], Any], *, why: Callable[[], object] = lambda: None
+) -> Any:
+    """What ``work`` returns; coffea's bars and tracebacks stay away from what a command prints.
+
+    Where it raises what is no error of hepgan, ``why`` may raise a better one.
+    """
     try:
         with contextlib.redirect_stdout(sys.stderr), _no_traceback(executor):
             return work()
     except Exception as error:  # what coffea wraps the processor's error in, no narrower type
         if (own := _own(error)) is error:
+            if not isinstance(error, HepganError):
+                why()
             raise
         raise own from error
 
