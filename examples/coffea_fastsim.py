@@ -1,8 +1,8 @@
 """Fast simulation in an analysis: photons in, showers, cluster energies, a histogram of the resolution.
 
-    python examples/coffea_fastsim.py runs/showers photons.root
+    python examples/coffea_fastsim.py showers photons.root
 
-Makes ``photons.root`` (tree ``Events``, any number of particles an event) where it is not there yet.
+``showers`` is the trained GAN that comes with the package; the folder of a run of your own does as well. Makes ``photons.root`` (tree ``Events``, any number of particles an event) where it is not there yet.
 """
 
 import sys
@@ -21,8 +21,8 @@ from hepgan.processors import GeneratorWrapper, carry
 class Resolution(ProcessorABC):
     """Energy in the cluster over the photon's own energy."""
 
-    def __init__(self, folder: str) -> None:
-        self.showers = GeneratorWrapper(carry(folder), seed=1)
+    def __init__(self, gan: str) -> None:
+        self.showers = GeneratorWrapper(carry(gan), seed=1)
 
     def process(self, events: ak.Array) -> hist.Hist:
         energy = events.GenPart_energy  # [GeV]
@@ -38,6 +38,7 @@ class Resolution(ProcessorABC):
 
 
 def make_photons(path: Path, events: int = 1000) -> None:
+    """Events of 0 to 3 photons of 1 to 100 GeV."""
     rng = np.random.default_rng(1)
     counts = rng.integers(0, 4, events)
     energy = ak.unflatten(rng.uniform(1, 100, counts.sum()).astype("f4"), counts)
@@ -46,11 +47,11 @@ def make_photons(path: Path, events: int = 1000) -> None:
         file["Events"].extend({"GenPart_energy": energy})
 
 
-def main(folder: str, path: Path) -> None:
+def main(gan: str, path: Path) -> None:
     if not path.exists():
         make_photons(path)
     runner = Runner(executor=IterativeExecutor(status=False), schema=BaseSchema)
-    found = runner({"photons": {"files": {str(path): "Events"}}}, Resolution(folder))
+    found = runner({"photons": {"files": {str(path): "Events"}}}, Resolution(gan))
     centres, values = found.axes[0].centers, found.values()
     mean = np.average(centres, weights=values)
     width = np.sqrt(np.average((centres - mean) ** 2, weights=values))

@@ -1,6 +1,9 @@
 """Fast simulation on a Dask cluster: an existing one, or two processes of this machine.
 
-    python examples/dask_cluster.py runs/showers photons.root showers.root [tcp://scheduler:8786]
+    python examples/dask_cluster.py showers photons.root made.root [tcp://scheduler:8786]
+
+``showers`` is the trained GAN that comes with the package, ``photons.root`` what ``coffea_fastsim.py`` makes. In a shell:
+``hepgan simulate showers photons.root -o made.root --seed 1 --energy GenPart_energy --executor dask --workers 2``.
 
 ``dask_jobqueue`` makes clusters of HTCondor or Slurm jobs; the GAN travels with the job, so workers need hepgan and the
 input files, nothing else. The output is the same, bit for bit, as with any other executor.
@@ -11,11 +14,9 @@ import sys
 from hepgan.processors import running, simulate
 
 
-def main(folder: str, photons: str, output: str, scheduler: str | None = None) -> None:
+def main(gan: str, photons: str, output: str, scheduler: str | None = None) -> None:
     with running("dask", workers=2, scheduler=scheduler, chunksize=500) as job:
-        made = simulate(
-            folder, photons, output, job, seed=1, conditions={"energy": "GenPart_energy"}
-        )
+        made = simulate(gan, photons, output, job, seed=1, conditions={"energy": "GenPart_energy"})
     print(f"{made} showers")
 
 

@@ -104,32 +104,25 @@ def test_readme_run_file_is_valid(tmp_path: Path) -> None:
     assert load(path).schema.features == 784
 
 
-@pytest.fixture(scope="module")
-def shower_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("examples") / "showers"
-    train(load("showers", {"train.steps": 2, "train.validate_every": 0}), folder, device="cpu")
-    return folder
-
-
 @pytest.mark.slow
-def test_coffea_fastsim_example(shower_run: Path, tmp_path: Path) -> None:
-    text = run_example("coffea_fastsim.py", shower_run, tmp_path / "photons.root").splitlines()[-1]
+def test_coffea_fastsim_example(tmp_path: Path) -> None:
+    text = run_example("coffea_fastsim.py", "showers", tmp_path / "photons.root").splitlines()[-1]
     assert " photons: response 0.99" in text
 
 
 @pytest.mark.slow
-def test_coffea_compare_example(shower_run: Path) -> None:
-    text = run_example("coffea_compare.py", shower_run, "sample:showers.root")
-    scores = [float(line.split()[-1]) for line in text.splitlines() if "separation" in line]
+def test_coffea_compare_example() -> None:
+    text = run_example("coffea_compare.py", "showers", "sample:showers.root")
+    scores = [float(line.split()[3]) for line in text.splitlines() if "separation" in line]
     assert len(scores) > 20
-    assert max(scores) < 0.2
+    assert max(scores) < 0.1
 
 
 @pytest.mark.slow
-def test_dask_example(shower_run: Path, tmp_path: Path) -> None:
-    run_example("coffea_fastsim.py", shower_run, tmp_path / "photons.root")
+def test_dask_example(tmp_path: Path) -> None:
+    run_example("coffea_fastsim.py", "showers", tmp_path / "photons.root")
     text = run_example(
-        "dask_cluster.py", shower_run, tmp_path / "photons.root", tmp_path / "out.root"
+        "dask_cluster.py", "showers", tmp_path / "photons.root", tmp_path / "out.root"
     )
     with uproot.open(tmp_path / "out.root") as file:
         assert f"{file['Events'].num_entries} showers" in text

@@ -1,5 +1,6 @@
 """Exported GANs give what torch gives, in programs of their own."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -13,19 +14,12 @@ from hepgan.errors import RunError
 from hepgan.gan.checkpoint import load_gan
 from hepgan.gan.export import Decoded, export
 from hepgan.gan.model import GAN
-from hepgan.run import load, prepare, train
+from hepgan.run import load, prepare
 
 
 @pytest.fixture(scope="module")
-def gan(tmp_path_factory: pytest.TempPathFactory) -> GAN:
-    folder = tmp_path_factory.mktemp("export") / "run"
-    steps = "train.steps"
-    train(
-        load("showers", {steps: 2, "train.validate_every": 0, "data.test": 0.7}),
-        folder,
-        device="cpu",
-    )
-    return load_gan(folder)[0]
+def gan() -> GAN:
+    return load_gan("showers")[0]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +41,7 @@ def test_onnx_gives_what_torch_gives(small: GAN, tmp_path: Path) -> None:
     for stop in (1, 1000):
         found = session.run(None, {"noise": noise[:stop].numpy(), "energy": energy[:stop].numpy()})
         for one, other in zip(found, expected, strict=True):
-            np.testing.assert_allclose(one, other[:stop].numpy(), rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(one, other[:stop].numpy(), rtol=1e-5, atol=0)
 
 
 def asked(gan: GAN, number: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -68,19 +62,39 @@ def test_onnx_gives_what_torch_gives_for_showers(gan: GAN, tmp_path: Path) -> No
     noise, energy = asked(gan, 10_000)
     with torch.no_grad():
         expected = [field.numpy() for field in Decoded(gan).eval()(noise, energy)]
-        decoded = gan.encoding.decode_tensors(
+        sampled = gan.encoding.decode_tensors(
             gan.generate(noise, c := gan.encoding.encode_conditions({"energy": energy.numpy()})), c
         )
-    total = sum(field.reshape(10_000, -1).sum(1) for field in expected)
     for stop in (1, 10_000):
         found = session.run(None, {"noise": noise[:stop].numpy(), "energy": energy[:stop].numpy()})
-        for name, one, other in zip(about["outputs"], found, expected, strict=True):
-            distance = np.abs(one - other[:stop]).reshape(stop, -1).max(1)
-            hottest = other[:stop].reshape(stop, -1).max(1)
-            assert (distance <= 1e-5 * hottest).all()
-            assert ((one == 0) == (other[:stop] == 0)).mean() > 1 - 1e-6
-            own = np.abs(one - decoded[name][:stop].numpy()).reshape(stop, -1).max(1)
-            assert (own < 1e-5 * total[:stop]).all()
+        for one, other in zip(found, expected, strict=True):
+            # Cell by cell, and the dark ones are the same.
+            np.testing.assert_allclose(one, other[:stop], rtol=1e-5, atol=0)
+    for name, one in zip(about["outputs"], found, strict=True):
+        # Single precision, as in GAN.sample, is farther away in dim cells.
+        single = sampled[name].numpy()
+        assert ((single > 0) == (one > 0)).mean() > 1 - 1e-6
+        assert (np.abs(one - single) <= 1e-5 * single).mean() > 0.99
+        np.testing.assert_allclose(one[single > 0], single[single > 0], rtol=5e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_networks_that_onnx_runtime_only_has_in_single_precision_are_exported_so(
+    small: GAN, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(
+        small.settings, generator="DENSE|8|RELU, RESHAPE|2|2|2, CONV|2|3|3|1|1|1|1|GELU, RESHAPE|FLAT, DENSE|N|LINEAR"
+    )  # fmt: skip
+    gan = GAN.build(settings, small.encoding, seed=1)
+    export(gan, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    noise, energy = asked(gan, 100)
+    energy = 1 + energy / 20
+    with torch.no_grad():
+        expected = Decoded(gan, single=True).eval()(noise, energy)
+    found = session.run(None, {"noise": noise.numpy(), "energy": energy.numpy()})
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow

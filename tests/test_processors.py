@@ -1,9 +1,8 @@
 """coffea processors give the same, bit for bit, whatever runs them."""
 
+import os
 import subprocess
 import sys
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import awkward as ak
@@ -11,31 +10,19 @@ import numpy as np
 import pytest
 import torch
 import uproot
-from coffea.nanoevents import BaseSchema
-from coffea.processor import FuturesExecutor, IterativeExecutor, ProcessorABC, Runner
+from coffea.processor import ProcessorABC
+from filesets import CHUNKS, fileset, runner, same, simulation
+from tiny import tiny_events, write_tiny
 
 import hepgan
 from hepgan import processors
 from hepgan.data.chunks import as_events
+from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, HepganError
 from hepgan.evaluate.compare import axes_for, compare, fields_of
 from hepgan.gan.noise import BLOCK, keyed_normals, stream_of
 from hepgan.processors import models
-from hepgan.run import load, train
-
-CHUNKS = (1_000, 3_333, 100_000)
-
-
-@pytest.fixture(scope="module")
-def gan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tiny import TINY, tiny_events, write_tiny
-
-    folder = tmp_path_factory.mktemp("gan")
-    write_tiny(folder / "tiny.root", tiny_events(3000, 1))
-    (folder / "tiny.toml").write_text(TINY.format(path=folder / "tiny.root"))
-    settings = load(folder / "tiny.toml", {"train.validate_every": 0, "train.steps": 3})
-    train(settings, folder / "run", device="cpu")
-    return folder / "run"
+from hepgan.run import load
 
 
 @pytest.fixture(scope="module")
@@ -57,36 +44,6 @@ def particles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             )
         paths.append(path)
     return paths
-
-
-def fileset(paths: list[Path], tree: str = "Events") -> dict[str, object]:
-    return {"photons": {"files": {str(path): tree for path in paths}}}
-
-
-def runner(chunksize: int = 100_000, **options: object) -> Runner:
-    return Runner(
-        executor=IterativeExecutor(status=False, retries=0),
-        schema=BaseSchema,
-        chunksize=chunksize,
-        **options,
-    )
-
-
-def same(one: ak.Array, two: ak.Array) -> None:
-    assert one.type == two.type
-    a, b = (ak.to_buffers(ak.to_packed(array))[2] for array in (one, two))
-    assert a.keys() == b.keys()
-    for key in a:
-        np.testing.assert_array_equal(a[key], b[key])
-
-
-def simulation(folder: Path | processors.Carried, **options: object) -> processors.Simulate:
-    settings = {
-        "energy": "GenPart_energy",
-        "then": processors.Columns("showers", "weight"),
-        "seed": 5,
-    }
-    return processors.Simulate(folder, **(settings | options))
 
 
 def test_noise_is_a_function_of_the_key_alone() -> None:
@@ -172,77 +129,6 @@ def test_simulate_is_the_same_for_every_chunk_size_and_order(
     )
 
 
-@pytest.mark.slow
-def test_simulate_is_the_same_with_futures(gan_folder: Path, particles: list[Path]) -> None:
-    expected = runner()(fileset(particles), simulation(gan_folder))
-    futures = Runner(
-        executor=FuturesExecutor(workers=2, status=False), pre_executor=IterativeExecutor(status=False, retries=0),
-        schema=BaseSchema, chunksize=1_000,
-    )  # fmt: skip
-    same(expected, futures(fileset(particles), simulation(gan_folder)))
-
-
-class Dying(ProcessorABC):
-    """Ends its worker the first time that it is given one chunk, when others are done."""
-
-    def __init__(self, inner: processors.Simulate, mark: Path) -> None:
-        self.inner, self.mark = inner, mark
-
-    def process(self, events: ak.Array) -> object:
-        import os
-        import time
-
-        if events.metadata["entrystart"] > 2000 and not self.mark.exists():
-            self.mark.touch()
-            time.sleep(0.3)
-            os._exit(1)
-        return self.inner.process(events)
-
-    def postprocess(self, accumulator: object) -> object:
-        return self.inner.postprocess(accumulator)
-
-
-@pytest.fixture(scope="module")
-def dask() -> Iterator[object]:
-    distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with distributed.Client(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
-        ) as client:
-            yield client
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_simulate_is_the_same_with_dask_and_a_dying_worker(
-    gan_folder: Path, particles: list[Path], dask: object, tmp_path: Path
-) -> None:
-    import sys
-
-    import cloudpickle
-    from coffea.processor import DaskExecutor
-
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    expected = runner()(fileset(particles), simulation(gan_folder))
-    job = Runner(
-        executor=DaskExecutor(client=dask, status=False), pre_executor=IterativeExecutor(status=False, retries=0),
-        schema=BaseSchema, chunksize=1_000,
-    )  # fmt: skip
-    schema = hepgan.load_gan(gan_folder)[0].encoding.schema
-    parts = processors.Parts(str(tmp_path / "parts"), schema, "events", showers=True)
-    columns = processors.Columns("showers", "weight")
-    inner = simulation(
-        processors.carry(gan_folder),
-        then=lambda events: {"columns": columns(events), "parts": parts(events)},
-    )
-    found = job(fileset(particles), Dying(inner, tmp_path / "died"))
-    assert (tmp_path / "died").exists()
-    same(expected, found["columns"])
-    assert {str(path) for path in (tmp_path / "parts").iterdir()} == set(found["parts"])
-    assert sum(found["parts"].values()) == ak.sum(ak.num(expected.showers))
-
-
 def test_wrapper_gives_what_simulate_gives(gan_folder: Path, particles: list[Path]) -> None:
     expected = runner()(fileset(particles), simulation(gan_folder, outside="flag"))
 
@@ -274,8 +160,6 @@ def test_wrapper_refuses_selected_events(gan_folder: Path, particles: list[Path]
 def test_a_model_is_loaded_once_a_process_and_again_when_it_changes(
     gan_folder: Path, particles: list[Path]
 ) -> None:
-    import os
-
     models._loaded.cache_clear()
     runner(500)(fileset(particles), simulation(gan_folder))
     assert models._loaded.cache_info().misses == 1
@@ -391,6 +275,67 @@ def test_no_events_and_no_particles_give_empty_results_of_the_right_types(
         assert len(found) == events
 
 
+def test_no_events_are_collected_and_compared_with_the_right_types(
+    gan_folder: Path, tmp_path: Path
+) -> None:
+    schema = hepgan.load_gan(gan_folder)[0].encoding.schema
+    with uproot.recreate(tmp_path / "none.root") as file:
+        file.mktree("events", {"a": "f4", "b": np.dtype(("f8", 2)), "energy": "f4"})
+    empty = {"reference": {"files": {str(tmp_path / "none.root"): "events"}}}
+    found = runner()(tiny_fileset(gan_folder), processors.Collect(schema))
+    for files, options in ((empty, {}), (tiny_fileset(gan_folder), {"selection": "a > 1e9"})):
+        none = runner(700)(files, processors.Collect(schema, **options))
+        assert len(none) == 0
+        assert none.type.content == found.type.content
+        parts = processors.Parts(str(tmp_path / "parts"), schema, "events")
+        assert runner(700)(files, processors.Collect(schema, to=parts, **options)) == {}
+        observables = hepgan.observables_for(schema)
+        axes = axes_for(fields_of(found), observables)
+        compare = processors.Compare(
+            schema, observables, axes=axes, gan=gan_folder, seed=1, **options
+        )
+        histograms = runner(700)(files, compare)
+        assert set(histograms) == set(observables)
+        assert all(one.sum(flow=True).value == 0 for one in histograms.values())
+
+
+def test_conditions_that_the_gan_is_not_made_for_are_not_compared(
+    gan_folder: Path, tmp_path: Path
+) -> None:
+    schema = hepgan.load_gan(gan_folder)[0].encoding.schema
+    write_tiny(tmp_path / "wide.root", ak.with_field(tiny_events(5, 1), np.full(5, 11.0), "energy"))
+    compare = processors.Compare(schema, {}, axes={}, gan=gan_folder, seed=1)
+    files = {"reference": {"files": {str(tmp_path / "wide.root"): "events"}}}
+    refused("energy = 11 of particle 0 in entry 0 of .*wide.root", files, compare)
+
+
+def test_metrics_tell_what_was_read_and_nothing_else_changes(
+    gan_folder: Path, particles: list[Path]
+) -> None:
+    """Coffea's metrics: bytes, columns, entries, chunks and time; what ``then`` counts is added up beside them."""
+    counted = simulation(
+        gan_folder,
+        then=lambda part: {
+            "showers": int(ak.sum(ak.num(part.showers))),
+            "loaded": {(os.getpid(), models._loaded.cache_info().misses)},
+        },
+    )
+    models._loaded.cache_clear()
+    found, metrics = runner(1000, savemetrics=True)(fileset(particles), counted)
+    plain = runner(1000)(fileset(particles), simulation(gan_folder))
+    assert found["showers"] == len(ak.flatten(plain.showers))
+    assert found["loaded"] == {(os.getpid(), 1)}
+    assert metrics["entries"] == 7500
+    assert metrics["chunks"] == 5 + 2  # of about 1,000
+    assert {name.partition("-")[0] for name in metrics["columns"]} == {"GenPart_energy"}
+    assert metrics["bytesread"] > 0
+    assert metrics["processtime"] > 0
+    schema = hepgan.load_gan(gan_folder)[0].encoding.schema
+    events, metrics = runner(400, savemetrics=True)(tiny_fileset(gan_folder), processors.Collect(Schema({"a": schema.fields["a"]})))  # fmt: skip
+    assert metrics["entries"] == len(events) == 3000
+    assert {name.partition("-")[0] for name in metrics["columns"]} == {"a"}
+
+
 def test_bad_input_is_told(gan_folder: Path, particles: list[Path], tmp_path: Path) -> None:
     files = fileset(particles)
     refused(
@@ -402,8 +347,21 @@ def test_bad_input_is_told(gan_folder: Path, particles: list[Path], tmp_path: Pa
     refused(
         "has the conditions energy, but is given none", files, simulation(gan_folder, energy=None)
     )
+    columns = processors.Columns("showers", "weigth")
+    refused("no branch 'weigth' for Columns.*did you mean 'weight'", files, simulation(gan_folder, then=columns))  # fmt: skip
     schema = hepgan.load_gan(gan_folder)[0].encoding.schema
     refused("no branch 'a'", files, processors.Collect(schema))
+    longer = Schema({"b": Field((3,))})
+    refused("b.*3", tiny_fileset(gan_folder), processors.Collect(longer))
+    refused(
+        "no branch 'c' for a selection or weight",
+        tiny_fileset(gan_folder),
+        processors.Collect(schema, selection="c > 1"),
+    )
+    axes = dict.fromkeys(hepgan.observables_for(schema))
+    comparison = processors.Compare(schema, {}, axes=axes)
+    other = {"geant4": tiny_fileset(gan_folder)["reference"]}
+    refused("the dataset 'geant4' is none of reference, generated", other, comparison)
     with pytest.raises(DataError, match="need a seed"):
         processors.Compare(schema, {}, axes={}, gan=gan_folder)
     with pytest.raises(HepganError, match="does not exist"):
@@ -422,8 +380,38 @@ def test_bad_files_are_an_error_or_skipped_by_name(
         fileset_of(everything)
     with pytest.warns(UserWarning, match=r"file left out: .*bad\.root"):
         assert list(fileset_of(everything, skip=True)["events"]["files"]) == everything[1:]
-    with processors.running() as job, pytest.raises(Exception, match=r"bad\.root|root file|size"):
-        job(fileset([bad, *particles]), simulation(gan_folder))
+    expected = runner()(fileset(particles), simulation(gan_folder))
+    for path, told in ((bad, "truncated"), (tmp_path / "none.root", "does not exist")):
+        files = fileset([path, *particles])
+        refused(
+            rf"{path.name}' {'is ' if path == bad else ''}{told}", files, simulation(gan_folder)
+        )
+        with processors.running(skipbadfiles=True) as job:
+            with pytest.warns(UserWarning, match=rf"file left out: .*{path.name}"):
+                same(expected, job(files, simulation(gan_folder)))
+            with (
+                pytest.warns(UserWarning, match="file left out"),
+                pytest.raises(DataError, match="none of the files can be read"),
+            ):
+                job(fileset([path]), simulation(gan_folder))
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_damage_within_a_file_is_an_error_with_its_name(
+    gan_folder: Path, particles: list[Path], tmp_path: Path, skip: bool
+) -> None:
+    with uproot.open(particles[0]) as file:
+        places = [file["Events"][name].member("fBasketSeek")[0] for name in ("GenPart_energy", "weight")]  # fmt: skip
+    for place in places:
+        raw = bytearray(particles[0].read_bytes())
+        raw[place + 120 : place + 160] = b"\xff" * 40
+        (tmp_path / "damaged.root").write_bytes(raw)
+        files = fileset([tmp_path / "damaged.root", particles[1]])
+        with (
+            processors.running(skipbadfiles=skip) as job,
+            pytest.raises(DataError, match=r"damaged\.root' cannot be read, it is damaged"),
+        ):
+            job(files, simulation(gan_folder))
 
 
 def test_types_of_files_must_agree() -> None:

@@ -37,7 +37,10 @@ class Commands(click.Group):
 @click.version_option(package_name="hepgan", prog_name="hepgan")
 def main() -> None:
     """Train, judge and run GANs straight from ROOT files."""
-    logging.basicConfig(level=logging.WARNING, format="hepgan: %(message)s")
+    handler = logging.StreamHandler()
+    # Dask tells every step.
+    handler.addFilter(lambda r: r.name.startswith("hepgan") or r.levelno >= logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="hepgan: %(message)s", handlers=[handler])
 
 
 for _command in (

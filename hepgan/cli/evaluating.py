@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from hepgan.cli.options import DEVICE, SEED
+from hepgan.cli.options import DEVICE, SEED, executing
+from hepgan.cli.options import executor as executor_options
 from hepgan.cli.progress import progress
 
 
@@ -17,6 +18,7 @@ from hepgan.cli.progress import progress
 @click.option("--reference-weight", metavar="EXPR", help="Weights: an expression of branches.")
 @click.option("--generated-weight", metavar="EXPR", help="The same for the generated files.")
 @click.option("--seed", type=SEED, default=1, show_default=True)
+@executor_options("Workers read the files; scores and classifiers are computed here.")
 @DEVICE
 def evaluate(
     reference: str,
@@ -27,17 +29,20 @@ def evaluate(
     reference_weight: str | None,
     generated_weight: str | None,
     seed: int,
+    executor: str | None,
+    workers: int | None,
+    scheduler: str | None,
     device: str,
 ) -> None:
     """Compare generated ROOT files with a reference, ours or not."""
     from hepgan import run as library
 
     names = _names(generated)
-    with progress() as tick:
+    with progress() as tick, executing("running", executor, workers, scheduler) as job:
         verdict = library.evaluate(
             reference, names, output,
             seed=seed, config=config, quick=quick, weights=(reference_weight, generated_weight),
-            device=library.device_of(device), tick=tick,
+            device=library.device_of(device), job=job, tick=tick,
         )  # fmt: skip
     click.echo(verdict.sentence)
     click.echo(f"report: {output / 'report.html'}")

@@ -4,6 +4,9 @@ from typing import Any
 
 import click
 
+from hepgan.cli.options import executing
+from hepgan.cli.options import executor as executor_options
+
 
 @click.command()
 @click.argument("file", metavar="FILE.root")
@@ -25,16 +28,32 @@ def inspect(file: str, tree: str | None) -> None:
 @click.argument("output", metavar="OUT.root")
 @click.option("--pixel-branches", is_flag=True, help="A scalar branch for every value.")
 @click.option("--format", "form", type=click.Choice(["TTree", "RNTuple"]), default="TTree")
+@executor_options("A source file is one worker's; OUT may be a folder, for a file each.")
 def convert(
-    kind: str, sources: tuple[str, ...], output: str, pixel_branches: bool, form: Any
+    kind: str,
+    sources: tuple[str, ...],
+    output: str,
+    pixel_branches: bool,
+    form: Any,
+    executor: str | None,
+    workers: int | None,
+    scheduler: str | None,
 ) -> None:
     """Convert other formats to ROOT.
 
     KIND is mnist, calogan, calochallenge or par04.
     """
-    from hepgan.data.convert import convert as library
+    with executing("spreading", executor, workers, scheduler) as spread:
+        if spread is None:
+            from hepgan.data.convert import convert as library
 
-    library(kind, sources, output, pixel_branches=pixel_branches, format=form)
+            library(kind, sources, output, pixel_branches=pixel_branches, format=form)
+        else:
+            from hepgan import processors
+
+            processors.convert(
+                kind, sources, output, spread, pixel_branches=pixel_branches, format=form
+            )
     click.echo(f"converted: {output}")
 
 

@@ -1,10 +1,13 @@
 """Options that several commands share."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
+
+from hepgan.errors import RunError
 
 SEED = click.IntRange(0, 2**63 - 1)
 
@@ -23,6 +26,39 @@ def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 DEVICE = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to compute."
 )
+
+
+def executor(about: str, *, default: str | None = None) -> Callable[[Any], Any]:
+    """``--executor``, ``--workers`` and ``--scheduler``; ``about`` says what the workers do."""
+    return together(
+        click.option(
+            "--executor", type=click.Choice(["iterative", "futures", "dask"]), default=default,
+            show_default=default is not None,
+            help=f"coffea's: this process, processes of this machine, a Dask cluster. {about}".strip(),
+        ),
+        click.option("--workers", type=click.IntRange(1), help="Processes, where some are started. [default: 1]"),
+        click.option("--scheduler", metavar="tcp://HOST:PORT", help="A Dask cluster that is there."),
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def executing(
+    how: Literal["running", "spreading"],
+    executor: str | None,
+    workers: int | None,
+    scheduler: str | None,
+) -> Iterator[Any]:
+    """What the function ``how`` of ``processors`` gives, with the user's options; ``None`` without ``--executor``."""
+    if executor is None:
+        if workers or scheduler:
+            raise RunError("--workers and --scheduler go with --executor futures or dask")
+        yield None
+        return
+    from hepgan import processors
+
+    with getattr(processors, how)(executor, workers=workers or 1, scheduler=scheduler) as chosen:
+        yield chosen
+
 
 TRAINING = together(
     click.argument("source", metavar="[RUN]", required=False),

@@ -5,17 +5,9 @@ from typing import Any
 
 import click
 
-from hepgan.cli.options import DEVICE, SEED, together
+from hepgan.cli.options import DEVICE, SEED
+from hepgan.cli.options import executor as executor_options
 from hepgan.errors import RunError
-
-EXECUTOR = together(
-    click.option(
-        "--executor", type=click.Choice(["iterative", "futures", "dask"]), default="iterative",
-        show_default=True, help="coffea's: this process, processes of this machine, a Dask cluster.",
-    ),
-    click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes."),
-    click.option("--scheduler", metavar="tcp://HOST:PORT", help="A Dask cluster that is there."),
-)  # fmt: skip
 
 
 @click.command()
@@ -32,9 +24,9 @@ EXECUTOR = together(
 )
 @click.option("--tree", help="The tree, where a file has several.")
 @click.option("--flag-outside", is_flag=True, help="Empty showers outside the trained range.")
-@click.option("--skip-bad-files", is_flag=True, help="Leave out files that cannot be read.")
+@click.option("--skip-bad-files", is_flag=True, help="Leave out files that cannot be opened.")
 @click.option("--chunksize", type=click.IntRange(1), default=100_000, show_default=True)
-@EXECUTOR
+@executor_options("", default="iterative")
 @DEVICE
 def simulate(
     folder: Path,
@@ -48,7 +40,7 @@ def simulate(
     skip_bad_files: bool,
     chunksize: int,
     executor: Any,
-    workers: int,
+    workers: int | None,
     scheduler: str | None,
     device: str,
 ) -> None:
@@ -60,9 +52,7 @@ def simulate(
     from hepgan.processors import simulate as library
 
     given = _branches(conditions) | ({"energy": energy} if energy else {})
-    with running(
-        executor, workers=workers, scheduler=scheduler, chunksize=chunksize, skipbadfiles=skip_bad_files
-    ) as job:  # fmt: skip
+    with running(executor, workers=workers or 1, scheduler=scheduler, chunksize=chunksize) as job:
         made = library(
             folder, list(files), output, job, seed=seed, conditions=given, tree=tree,
             outside="flag" if flag_outside else "refuse", skipbadfiles=skip_bad_files, device=device,

@@ -33,19 +33,16 @@ class Arrays(NamedTuple):
     weights: Floats | None
 
 
-def read(
-    path: str, schema: Schema, *, source: str, weight: str | None
-) -> tuple[ak.Array, list[Gap]]:
-    """The events of a ROOT file with as many of the schema's fields as it has; what it lacks are gaps.
+def held(path: str, schema: Schema, *, source: str) -> tuple[Schema, list[Gap]]:
+    """As many of the schema's fields as a ROOT file has; what it lacks are gaps.
 
     Args:
         path: A file, or ``file.root:tree``.
         schema: What an event is.
         source: The sample's name.
-        weight: An expression of branches that becomes the field ``weight``.
 
     Raises:
-        DataError: the file cannot be read, none of the fields are there, or the expression is wrong.
+        DataError: the file cannot be read, or none of the fields are there.
     """
     root.counts(path)  # what is wrong with the file as a whole is no matter of fields
     gaps: list[Gap] = []
@@ -54,9 +51,7 @@ def read(
             root.resolve(path, Schema({name: field}))
         except DataError as error:
             gaps.append(Gap(OVERALL, name, f"left out: {error}", source))
-    there = without(schema, {gap.observable for gap in gaps}, gaps)
-    # NaN is for `clean` to name and leave out
-    return root.read(path, there, weight=weight, check=False), gaps
+    return without(schema, {gap.observable for gap in gaps}, gaps), gaps
 
 
 def described(files: str) -> str:

@@ -9,6 +9,7 @@ The outputs are the event's fields by name, ``float32[batch, *shape]``, in the s
 ranges as JSON under the key ``hepgan``.
 """
 
+import copy
 import json
 import logging
 import os
@@ -29,24 +30,30 @@ OPSET = 18
 
 
 class Decoded(nn.Module):
-    """``noise, condition, …`` -> the event's fields, in order: generator and decoding in one.
+    """``noise, condition, …`` -> the event's fields, in order: generator and decoding in one, in double precision.
 
-    Decoding is in double precision: it exponentiates, and what libraries differ in by the order of their sums grows.
+    What libraries differ in is the order of their sums, 1e-7 in single precision. Decoding makes it grow: the tables of rarely lit
+    cells are steep, a score's last digit is a hundred times as much of such a cell's energy.
+
+    Args:
+        gan: The GAN, which stays as it is.
+        single: Whether the generator stays in single precision; decoding does not.
     """
 
-    def __init__(self, gan: GAN) -> None:
+    def __init__(self, gan: GAN, *, single: bool = False) -> None:
         super().__init__()
         self.encoding = gan.encoding
-        self.generator = gan.generator
+        self.precision = torch.float32 if single else torch.float64
+        self.generator = copy.deepcopy(gan.generator).to(self.precision)
 
     def forward(self, noise: Tensor, *conditions: Tensor) -> tuple[Tensor, ...]:
-        """Each field ``[B, *shape]``."""
+        """Each field ``[B, *shape]``, float32."""
         columns = [
             scale.encode(values.double())
             for values, scale in zip(conditions, self.encoding.scales.values(), strict=True)
         ]
         c = torch.cat(columns, 1) if columns else noise.new_empty(noise.shape[0], 0).double()
-        x = self.generator(noise, c.float()).flatten(1).double()
+        x = self.generator(noise.to(self.precision), c.to(self.precision)).flatten(1).double()
         found = self.encoding.decode_tensors(x, c)
         return tuple(found[name].float() for name in self.encoding.schema.fields)
 
@@ -96,22 +103,35 @@ def about(gan: GAN) -> dict[str, Any]:
 def _write_onnx(gan: GAN, path: Path) -> None:
     try:
         import onnx
+        import onnxruntime
         import onnxscript  # noqa: F401  torch's exporter wants it
     except ImportError as error:
         raise RunError("ONNX needs its packages: pip install 'hepgan[onnx]'") from error
-    example, batch = _example(gan)
-    names = ["noise", *gan.encoding.scales]
-    program = torch.onnx.export(
-        Decoded(gan).eval(), example, dynamo=True, dynamic_shapes=batch, opset_version=OPSET,
-        input_names=names, output_names=list(gan.encoding.schema.fields), verbose=False,
-        custom_translation_table={torch.ops.aten.searchsorted.Tensor: _searchsorted},
-    )  # fmt: skip
-    if program is None:
-        raise RunError("torch made no ONNX program")
-    model = program.model_proto
+    model = _onnx_model(gan, single=False)
+    try:
+        onnxruntime.InferenceSession(model.SerializeToString())
+    except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:
+        # ONNX Runtime has no convolutions in double precision.
+        model = _onnx_model(gan, single=True)
     onnx.helper.set_model_props(model, {"hepgan": json.dumps(about(gan))})
     onnx.checker.check_model(model)
     onnx.save_model(model, path)
+
+
+def _onnx_model(gan: GAN, *, single: bool) -> Any:
+    example, batch = _example(gan)
+    program = torch.onnx.export(
+        Decoded(gan, single=single).eval(), example, dynamo=True, dynamic_shapes=batch, opset_version=OPSET,
+        input_names=["noise", *gan.encoding.scales], output_names=list(gan.encoding.schema.fields), verbose=False,
+        custom_translation_table={
+            torch.ops.aten.searchsorted.Tensor: _searchsorted,
+            torch.ops.aten.scalar_tensor.default: _scalar_tensor,
+            torch.ops.aten.leaky_relu.default: _leaky_relu,
+        },
+    )  # fmt: skip
+    if program is None:
+        raise RunError("torch made no ONNX program")
+    return program.model_proto
 
 
 def _searchsorted(sorted_sequence: Any, self: Any, **options: Any) -> Any:
@@ -122,6 +142,26 @@ def _searchsorted(sorted_sequence: Any, self: Any, **options: Any) -> Any:
 
     smaller = op.Less(sorted_sequence, op.Unsqueeze(self, op.Constant(value_ints=[-1])))
     return op.ReduceSum(op.Cast(smaller, to=7), op.Constant(value_ints=[-1]), keepdims=0)
+
+
+def _scalar_tensor(s: Any, dtype: int = 1, **options: Any) -> Any:
+    """A number in the type that it has in torch, single where it has none (−1); torch's exporter rounds all of them to single."""
+    import onnx
+    from onnxscript import opset18
+
+    op: Any = opset18
+    if isinstance(s, float):
+        s = op.Constant(value=onnx.helper.make_tensor("", onnx.TensorProto.DOUBLE, [], [s]))
+    return op.Cast(s, to=max(dtype, 1))
+
+
+def _leaky_relu(self: Any, negative_slope: float = 0.01) -> Any:
+    """``torch.leaky_relu`` with a slope in the type of its input; ONNX's own LeakyRelu has it in single precision."""
+    from onnxscript import opset18
+
+    op: Any = opset18
+    slope = _scalar_tensor(float(negative_slope), dtype=self.dtype)
+    return op.Where(op.Less(self, op.CastLike(0.0, self)), op.Mul(self, slope), self)
 
 
 def _write_pt2(gan: GAN, path: Path) -> None:

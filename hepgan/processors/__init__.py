@@ -9,6 +9,7 @@
 | bring back, fill or write what ``Simulate`` and ``Collect`` make | ``Columns``, ``Histograms``, ``Parts`` |
 | let a GAN travel with the job instead of lying on every worker | ``carry`` |
 | simulate a list of files into one, with an executor by its name | ``simulate``, ``running`` |
+| convert files of other formats on the workers of an executor | ``convert``, ``spreading`` |
 
 Processors keep no state; results add. For one seed they are the same bit for bit on machines of one kind, whatever the
 executor, the size of chunks, the order of files and the number of workers.
@@ -33,8 +34,11 @@ _PLACES = {
     "Simulate": "simulating",
     "carry": "models",
     "collect": "collecting",
+    "convert": "converting",
+    "fileset_of": "executors",
     "running": "executors",
     "simulate": "jobs",
+    "spreading": "executors",
 }
 
 __all__ = list(_PLACES)

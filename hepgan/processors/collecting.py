@@ -23,6 +23,7 @@ class Collect(ProcessorABC):  # type: ignore[misc]  # coffea has no types
         selection: An expression of branches; where it is false an event is left out.
         weight: An expression of branches that becomes the field ``weight``.
         to: Where events go that do not fit into memory; the result is then the number of events of each part.
+        check: Whether a NaN or an infinite value is an error.
     """
 
     def __init__(
@@ -32,8 +33,9 @@ class Collect(ProcessorABC):  # type: ignore[misc]  # coffea has no types
         selection: str | None = None,
         weight: str | None = None,
         to: Parts | None = None,
+        check: bool = True,
     ) -> None:
-        self.wanted = wanted_of(schema, selection, weight)
+        self.wanted = wanted_of(schema, selection, weight, check=check)
         self.to = to
 
     def process(self, events: ak.Array) -> Pieces | dict[str, int]:
@@ -58,6 +60,7 @@ def collect(
     *,
     selection: str | None = None,
     weight: str | None = None,
+    check: bool = True,
 ) -> ak.Array:
     """All events of ``fileset``, by dataset, file and entry, for ``Encoding.fit``, ``encode`` and an ``UnsupervisedLoader``.
 
@@ -67,8 +70,10 @@ def collect(
         schema: What is read.
         selection: As in ``Collect``.
         weight: As in ``Collect``.
+        check: As in ``Collect``.
     """
-    found: ak.Array = runner(fileset, Collect(schema, selection=selection, weight=weight))
+    processor = Collect(schema, selection=selection, weight=weight, check=check)
+    found: ak.Array = runner(fileset, processor)
     return found
 
 

@@ -1,11 +1,14 @@
-"""coffea's executors by name, and a fileset of plain paths."""
+"""coffea's executors by name, for processors over filesets and for functions over lists; and a fileset of plain paths."""
 
 import contextlib
 import io
+import logging
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from pathlib import Path
 from typing import Any, Literal
 
 from coffea.nanoevents import BaseSchema
@@ -18,7 +21,7 @@ from coffea.processor import (
 )
 
 from hepgan.data import root
-from hepgan.data.files import Files, find_tree, opened, trees
+from hepgan.data.files import Files, Source, find_tree, is_url, opened, trees
 from hepgan.errors import DataError, HepganError, RunError
 
 ExecutorName = Literal["iterative", "futures", "dask"]
@@ -28,6 +31,9 @@ CHUNK = 100_000
 
 Job = Callable[[Mapping[str, Any], ProcessorABC], Any]
 """Runs a processor over a fileset."""
+
+Spread = Callable[[Callable[[Any], dict[str, int]], Sequence[Any]], dict[str, int]]
+"""Calls a function for each item, and adds what it returns."""
 
 
 @contextlib.contextmanager
@@ -44,31 +50,52 @@ def running(
     Args:
         executor: ``iterative`` in this process, ``futures`` in ``workers`` processes of this machine, ``dask`` on the cluster of
             ``scheduler``, or on ``workers`` processes of this machine without one.
-        workers: How many processes.
+        workers: How many processes, where the executor starts some.
         scheduler: ``tcp://host:8786``, of a Dask cluster.
         chunksize: Events a chunk, about.
-        skipbadfiles: Leave out files that cannot be read, with a warning each.
+        skipbadfiles: Leave out files that cannot be opened, with a warning each. Damage that is found later is an error all the same:
+            nobody would see which events are missing.
 
     Raises:
         RunError: options that do not go together, or Dask is not installed.
     """
-    if scheduler and executor != "dask":
-        raise RunError(f"a scheduler is for the executor dask, not for {executor}")
-    with contextlib.ExitStack() as stack:
-        chosen: Any
-        if executor == "dask":
-            client = stack.enter_context(_client(scheduler, workers))
-            chosen = DaskExecutor(client=client, status=False)
-        elif executor == "futures":
-            # A worker that dies ends the whole pool and errors of the data stay what they are: no second try would help.
-            chosen = FuturesExecutor(workers=workers, status=False, retries=0)
-        else:
-            chosen = IterativeExecutor(status=False, retries=0)
+    with _executor(executor, workers, scheduler) as chosen:
         runner = Runner(
             executor=chosen, pre_executor=IterativeExecutor(status=False, retries=0), schema=BaseSchema,
-            chunksize=chunksize, skipbadfiles=(OSError, ValueError) if skipbadfiles else False,
+            chunksize=chunksize,
         )  # fmt: skip
-        yield lambda fileset, processor: _run(runner, fileset, processor)
+
+        def job(fileset: Mapping[str, Any], processor: ProcessorABC) -> Any:
+            good = _checked(fileset, skip=True) if skipbadfiles else dict(fileset)
+            # What coffea and uproot say of a bad file has many words.
+            return _told(
+                chosen, lambda: runner(good, processor), why=lambda: _checked(good, skip=False)
+            )
+
+        yield job
+
+
+@contextlib.contextmanager
+def spreading(
+    executor: ExecutorName = "iterative", *, workers: int = 1, scheduler: str | None = None
+) -> Iterator[Spread]:
+    """Calls functions for the items of lists on the workers of an executor, for what is no ROOT file; as ``running`` otherwise."""
+    with _executor(executor, workers, scheduler) as chosen:
+        yield lambda function, items: _told(chosen, lambda: chosen(list(items), function, {})[0])
+
+
+@contextlib.contextmanager
+def _executor(name: ExecutorName, workers: int, scheduler: str | None) -> Iterator[Any]:
+    if scheduler and name != "dask":
+        raise RunError(f"a scheduler is for the executor dask, not for {name}")
+    if name == "dask":
+        with _client(scheduler, workers) as client:
+            yield DaskExecutor(client=client, status=False)
+    elif name == "futures":
+        # A worker that dies ends the whole pool and errors of the data stay what they are: no second try would help.
+        yield FuturesExecutor(workers=workers, status=False, retries=0)
+    else:
+        yield IterativeExecutor(status=False, retries=0)
 
 
 @contextlib.contextmanager
@@ -83,25 +110,35 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
         except (OSError, ValueError) as error:
             raise RunError(f"no Dask scheduler answers at '{scheduler}': {error}") from error
     else:
-        client = distributed.Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)  # type: ignore[no-untyped-call]
+        # What a processor raises is told here, in one line; workers need not log it at each try.
+        client = distributed.Client(  # type: ignore[no-untyped-call]
+            n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
+        )  # fmt: skip
     with client:
         yield client
 
 
-def _run(runner: Runner, fileset: Mapping[str, Any], processor: ProcessorABC) -> Any:
-    """The processor's result; coffea's bars and tracebacks stay away from what a command prints."""
+def _told(
+    executor: Any, work: Callable[[], Any], *, why: Callable[[], object] = lambda: None
+) -> Any:
+    """What ``work`` returns; coffea's bars and tracebacks stay away from what a command prints.
+
+    Where it raises what is no error of hepgan, ``why`` may raise a better one.
+    """
     try:
-        with contextlib.redirect_stdout(sys.stderr), _no_traceback(runner):
-            return runner(dict(fileset), processor)
+        with contextlib.redirect_stdout(sys.stderr), _no_traceback(executor):
+            return work()
     except Exception as error:  # what coffea wraps the processor's error in, no narrower type
         if (own := _own(error)) is error:
+            if not isinstance(error, HepganError):
+                why()
             raise
         raise own from error
 
 
-def _no_traceback(runner: Runner) -> contextlib.AbstractContextManager[Any]:
+def _no_traceback(executor: Any) -> contextlib.AbstractContextManager[Any]:
     """The futures executor prints what it raises; workers' own messages still come."""
-    futures = isinstance(runner.executor, FuturesExecutor)
+    futures = isinstance(executor, FuturesExecutor)
     return contextlib.redirect_stderr(io.StringIO()) if futures else contextlib.nullcontext()
 
 
@@ -112,25 +149,46 @@ def _own(error: BaseException) -> BaseException:
         if isinstance(cause, HepganError):
             return cause
         cause = cause.__cause__
+    if isinstance(error, BrokenExecutor) or "KilledWorker" in str(error):
+        return RunError(
+            "a worker process died, most likely for lack of memory; choose fewer workers or smaller chunks"
+        )
     text = re.search(r"The error was: \w*Error\((['\"])(.*)\1\)", str(error), flags=re.DOTALL)
     return DataError(text[2]) if text else error
 
 
 def fileset_of(files: Files, *, tree: str | None = None, skip: bool = False) -> dict[str, Any]:
-    """Coffea's fileset of what ``hepgan.read`` takes, with each file's tree; dataset ``events``.
+    """Coffea's fileset of what ``hepgan.read`` takes, with each file's tree; dataset ``events``. Paths are absolute.
 
     Every file is opened, so that what is wrong is said before workers start; with ``skip`` bad ones are left out, with a warning.
 
     Raises:
         DataError: a file or tree is missing or bad, or none is left.
     """
+    return {"events": {"files": _trees(root.sources(files, tree=tree), skip=skip)}}
+
+
+def _checked(fileset: Mapping[str, Any], *, skip: bool) -> dict[str, Any]:
+    """``fileset`` after every file has been opened, as ``fileset_of`` does."""
+    found = {}
+    for dataset, spec in fileset.items():
+        table = spec if isinstance(spec, Mapping) else {"files": spec}
+        sources = root.sources(table["files"], tree=table.get("treename"))
+        found[dataset] = {**table, "files": _trees(sources, skip=skip)}
+    return found
+
+
+def _trees(sources: Iterable[Source], *, skip: bool) -> dict[str, str]:
+    """Path -> tree."""
     found: dict[str, str] = {}
     first: DataError | None = None
-    for source in root.sources(files, tree=tree):
+    for source in sources:
         try:
             with opened(source.path) as file:
                 find_tree(file, source)
-                found[source.path] = source.tree or next(iter(trees(file, source.path)))
+                # A cluster's workers stand in folders of their own.
+                path = source.path if is_url(source.path) else str(Path(source.path).absolute())
+                found[path] = source.tree or next(iter(trees(file, source.path)))
         except DataError as error:
             if not skip:
                 raise
@@ -138,4 +196,4 @@ def fileset_of(files: Files, *, tree: str | None = None, skip: bool = False) -> 
             warnings.warn(f"file left out: {error}", stacklevel=2)
     if not found and first:
         raise DataError(f"none of the files can be read; the first: {first}")
-    return {"events": {"files": found}}
+    return found

@@ -1,7 +1,7 @@
 """``simulate``: showers for the particles of files, with any executor, into one file or into a folder of parts."""
 
+import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -61,16 +61,10 @@ def simulate(
     Raises:
         HepganError: no GAN, bad files, particles that it is not made for, or an output that exists.
     """
-    target = Path(output).absolute()
-    single = target.suffix == ".root"
-    _check_output(target, single)
-    carried = carry(folder)
-    gan, fileset = loaded(carried, "cpu"), fileset_of(files, tree=tree, skip=skipbadfiles)
-    parts = (
-        Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent)) if single else target
-    )
-    name = next(iter(fileset["events"]["files"].values())).rpartition("/")[2]
-    try:
+    with parts_for(output) as (target, parts):
+        carried = carry(folder)
+        gan, fileset = loaded(carried, "cpu"), fileset_of(files, tree=tree, skip=skipbadfiles)
+        name = next(iter(fileset["events"]["files"].values())).rpartition("/")[2]
         then = Parts(str(parts), gan.encoding.schema, name, showers=True)
         found: dict[str, int] = job(
             fileset,
@@ -78,21 +72,37 @@ def simulate(
         )  # fmt: skip
         if not found:
             raise DataError("the files hold no particles; there is nothing to write")
-        if single:
+        if parts != target:
             _merge(found, fileset, gan, target, name)
-    finally:
-        if single:
-            shutil.rmtree(parts, ignore_errors=True)
     return sum(found.values())
 
 
-def _check_output(target: Path, single: bool) -> None:
+@contextlib.contextmanager
+def parts_for(output: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
+    """What is made, and where workers write its parts: into a folder, or, for one ROOT file, beside it until they are merged.
+
+    Raises:
+        DataError: the file exists, the folder holds something, or there is no place for either.
+    """
+    target = Path(output).absolute()
     if not target.parent.is_dir():
         raise DataError(f"cannot write '{target}': there is no folder '{target.parent}'")
-    if single and target.exists():
+    if target.suffix != ".root":
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise DataError(f"'{target}' is no new or empty folder; name another one")
+    elif target.exists():
         raise DataError(f"'{target}' exists; name another file or remove it")
-    if not single and target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise DataError(f"'{target}' is no new or empty folder; name another one")
+    with contextlib.ExitStack() as stack:
+        try:
+            if target.suffix == ".root":
+                beside = tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
+                parts = Path(stack.enter_context(beside))
+            else:
+                parts = target
+                parts.mkdir(exist_ok=True)
+        except OSError as error:
+            raise DataError(f"cannot write '{target}': {error.strerror}") from error
+        yield target, parts
 
 
 def _merge(

@@ -11,6 +11,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from hepgan.data.files import reading
 from hepgan.errors import DataError
 from hepgan.processors.pieces import Place
 
@@ -54,8 +55,10 @@ def particles_of(values: Mapping[str, ak.Array], events: int, place: Place) -> P
     Without conditions every event is one particle.
 
     Raises:
-        DataError: values are missing, no numbers, or differ in number from condition to condition.
+        DataError: values are missing, no numbers, differ in number from condition to condition, or cannot be read.
     """
+    with reading(place.file):
+        values = {name: ak.materialize(array) for name, array in values.items()}
     first = next(iter(values.values()), None)
     jagged = first is not None and first.ndim == 2
     found = ak.to_numpy(ak.num(first)) if jagged else np.ones(events)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import awkward as ak
 import numpy as np
 
-from hepgan.data.files import base_name
+from hepgan.data.branches import require
+from hepgan.data.files import base_name, reading
 from hepgan.data.root import write
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
@@ -33,9 +34,16 @@ class Columns:
         self.names = names
 
     def __call__(self, events: ak.Array) -> Pieces:
-        """The fields of one part."""
-        columns = {name: plain(events[name]) for name in self.names}
-        return Pieces([(Place.of(events), ak.zip(columns, depth_limit=1))])
+        """The fields of one part.
+
+        Raises:
+            DataError: a field is missing or cannot be read.
+        """
+        place = Place.of(events)
+        require(self.names, dict.fromkeys(events.fields), place.file, "Columns")
+        with reading(place.file):
+            columns = {name: plain(events[name]) for name in self.names}
+        return Pieces([(place, ak.zip(columns, depth_limit=1))])
 
 
 @dataclasses.dataclass(frozen=True)

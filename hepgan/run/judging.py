@@ -27,6 +27,7 @@ from hepgan.run.training import Tick, check_folder, cpu_threads, device_of, make
 if TYPE_CHECKING:
     from hepgan.evaluate.scores import Gap
     from hepgan.evaluate.verdict import Verdict
+    from hepgan.processors.executors import Job
 
 
 def generate(
@@ -110,6 +111,7 @@ def evaluate(
     quick: bool = False,
     weights: tuple[str | None, str | None] = (None, None),
     device: torch.device | str = "auto",
+    job: "Job | None" = None,
     tick: Tick = lambda text, share, remark: None,
 ) -> "Verdict":
     """Compares ROOT files with a reference file and leaves ``report.html``, ``scores.json``, histograms and ``plots/`` in ``folder``.
@@ -127,6 +129,7 @@ def evaluate(
         quick: A small classifier, trained once, instead of the CaloChallenge's, trained three times.
         weights: Expressions of branches that weight the reference's and the generated events.
         device: Where classifiers are trained.
+        job: What ``processors.running`` gives: workers read the files, chunk by chunk. The result is the same.
         tick: Told of the progress.
 
     Raises:
@@ -140,19 +143,28 @@ def evaluate(
     if any(weights):
         schema = common.without(schema, {common.WEIGHT}, [])
     tick("reading", 0.0, "")
-    events, gaps = common.read(reference, schema, source="reference", weight=weights[0])
-    samples = {}
-    for name, path in generated.items():
-        samples[name], lacking = common.read(path, schema, source=name, weight=weights[1])
-        gaps += lacking
-    settings = EvaluateSettings(quick)
     files = {"reference": reference, **generated}
+    samples, gaps = {}, []
+    for name, path in files.items():
+        there, lacking = common.held(path, schema, source=name)
+        samples[name] = _read(path, there, weights[name != "reference"], job)
+        gaps += lacking
+    settings, events = EvaluateSettings(quick), samples.pop("reference")
     about: dict[str, Any] = {"files": {n: common.described(path) for n, path in files.items()}}
     about |= provenance(seed, device)
     make_folder(folder)
     return _judged(
         events, samples, schema, geometry, folder, settings, seed, about, device, tick, gaps
     )
+
+
+def _read(path: str, schema: Schema, weight: str | None, job: "Job | None") -> ak.Array:
+    """Events with values that may be NaN, for ``evaluate.common.clean`` to name and leave out."""
+    if job is None:
+        return root.read(path, schema, weight=weight, check=False)
+    from hepgan.processors import collect, fileset_of  # here: not everybody has coffea
+
+    return collect(fileset_of(path), job, schema, weight=weight, check=False)
 
 
 def _meant(

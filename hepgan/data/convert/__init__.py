@@ -1,7 +1,7 @@
 """Other formats to ROOT: ``convert(kind, sources, path)``, one module a format, and ``fetch`` for what can be downloaded."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hepgan.data.convert import calochallenge, calogan, mnist, par04
@@ -11,7 +11,7 @@ from hepgan.data.schema import Schema
 from hepgan.data.write import Format, write
 from hepgan.errors import DataError, did_you_mean
 
-__all__ = ["KINDS", "Converted", "convert", "fetch"]
+__all__ = ["KINDS", "Converted", "apart", "convert", "converter", "fetch"]
 
 KINDS = {
     "mnist": mnist.digits,
@@ -47,12 +47,30 @@ def convert(
     Raises:
         DataError: an unknown kind, sources that are missing, damaged or of the wrong shape, or an existing ``path``.
     """
-    if kind not in KINDS:
-        known = ", ".join(KINDS)
-        raise DataError(f"cannot convert '{kind}'; known are: {known}{did_you_mean(kind, KINDS)}")
+    read = converter(kind)
     if Path(path).exists() and not overwrite:
         raise DataError(f"'{path}' exists; name another file or remove it")
-    found = KINDS[kind]([Path(source) for source in sources])
+    found = read([Path(source) for source in sources])
     schema = in_pixels(found) if pixel_branches else found.schema
     write(path, found.chunks, schema, tree=found.tree, format=format, overwrite=overwrite)
     return schema
+
+
+def converter(kind: str) -> Callable[[Sequence[Path]], Converted]:
+    """What reads files of a kind.
+
+    Raises:
+        DataError: an unknown kind; names those there are.
+    """
+    if kind not in KINDS:
+        known = ", ".join(KINDS)
+        raise DataError(f"cannot convert '{kind}'; known are: {known}{did_you_mean(kind, KINDS)}")
+    return KINDS[kind]
+
+
+def apart(kind: str, sources: Sequence[Path]) -> list[list[Path]]:
+    """The sources in groups that can be converted apart: a file each, with the binning where there is one; digits with their labels."""
+    if kind == "mnist":
+        return [list(sources)]
+    binnings = [source for source in sources if source.suffix.lower() == ".xml"]
+    return [[source, *binnings] for source in sources if source not in binnings]
