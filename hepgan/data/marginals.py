@@ -6,8 +6,7 @@ from typing import Self
 import torch
 from torch import Generator, Tensor
 
-from hepgan.data.steps import Columns
-from hepgan.errors import RunError
+from hepgan.data.steps import Columns, column_of
 
 Z_MAX = 4.0
 """The tables' largest normal score; beyond it values go on linearly."""
@@ -61,7 +60,7 @@ class Marginals:
         Raises:
             RunError: ``given`` is no condition of one column.
         """
-        column = -1 if given is None else _column(given, columns)
+        column = -1 if given is None else column_of(given, columns)
         lowest = x.amin(0)
         spread = (lowest <= 0) & (lowest > -1) & zeros
         follows = torch.zeros(len(x), dtype=x.dtype) if given is None else c[:, column].to(x)
@@ -154,16 +153,6 @@ class Marginals:
         # Large values may have knots that float32 cannot tell apart.
         rise = (high - low).clamp_min(torch.finfo(x.dtype).tiny)
         return (place - start) // features + (x - low) / rise
-
-
-def _column(given: str, columns: Columns) -> int:
-    place = columns.conditions.get(given)
-    if place is None or place.stop - place.start != 1:
-        known = ", ".join(columns.conditions) or "none"
-        raise RunError(
-            f"an encoding step is given '{given}', which is no scalar condition (there are: {known})"
-        )
-    return int(place.start)
 
 
 def _centres(follows: Tensor, windows: int) -> Tensor:

@@ -13,6 +13,7 @@ from hepgan.data.fractions import IncidentFraction, LayerFractions, TotalFractio
 from hepgan.data.layers import LayerSums
 from hepgan.data.marginals import Marginals
 from hepgan.data.pointwise import Dequantise, Log, Logit, Power, Threshold, ZeroNoise
+from hepgan.data.regress import Regress
 from hepgan.data.scaling import RobustStandardise, Scale, Standardise
 from hepgan.data.steps import ConditionScale
 from hepgan.tables import value_of
@@ -34,6 +35,7 @@ STEPS: dict[str, type] = {
     "marginals": Marginals,
     "whiten": Whiten,
     "copula": Copula,
+    "regress": Regress,
 }
 """The steps by their names in a run file."""
 

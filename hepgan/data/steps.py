@@ -18,8 +18,9 @@
 | ``marginals`` | each column's ranks to a normal score, given a condition |
 | ``whiten`` | principal components of width 1 |
 | ``copula`` | ``marginals`` and ``whiten``, with zeros that follow the dependence |
+| ``regress`` | what energies say about cells taken out, as it changes with a condition |
 
-They are in ``scaling``, ``pointwise``, ``fractions``, ``layers``, ``marginals`` and ``copula``. A step is a frozen dataclass: settings
+They are in ``scaling``, ``pointwise``, ``fractions``, ``layers``, ``marginals``, ``copula`` and ``regress``. A step is a frozen dataclass: settings
 and fitted constants, made by its ``fit`` from the training events. ``encode`` may draw noise (where values are discrete);
 ``decode`` draws none and is differentiable.
 """
@@ -189,6 +190,21 @@ class Step(Protocol):
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
         """The way back."""
         ...
+
+
+def column_of(given: str, columns: Columns) -> int:
+    """The column of ``c`` that is the scalar condition ``given``.
+
+    Raises:
+        RunError: it is no condition, or one of several columns.
+    """
+    place = columns.conditions.get(given)
+    if place is None or place.stop - place.start != 1:
+        known = ", ".join(columns.conditions) or "none"
+        raise RunError(
+            f"an encoding step is given '{given}', which is no scalar condition (there are: {known})"
+        )
+    return int(place.start)
 
 
 def uniform(x: Tensor, noise: Generator) -> Tensor:

@@ -1,0 +1,95 @@
+"""The encoding step ``regress``: what some columns say about the others is taken out, as it changes with a condition."""
+
+import dataclasses
+from typing import Self
+
+import torch
+from torch import Generator, Tensor
+
+from hepgan.data.steps import APPENDED, Columns, column_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Regress:
+    """Each column as its distance from what is expected of it, in widths: both follow a condition.
+
+    What is expected of a column is linear in those that come ``first`` (of one of these: in those before it), with polynomials of
+    the condition as coefficients; so is the logarithm of the width. A copula has one dependence for all energies; this gives
+    it one that changes with the energy.
+
+    Attributes:
+        column: The column of ``c`` that the coefficients follow.
+        first: The columns that others are expected from, in order.
+        expected: ``[1 + A, K, F]`` coefficients of the powers 0 … K−1 of the condition, of 1 and of the A first columns.
+        width: ``[K, F]`` the same for the logarithm of the width.
+    """
+
+    column: int
+    first: tuple[int, ...]
+    expected: Tensor
+    width: Tensor
+
+    @classmethod
+    def fit(
+        cls,
+        x: Tensor,
+        c: Tensor,
+        columns: Columns,
+        noise: Generator,
+        *,
+        given: str,
+        first: tuple[str, ...] = (APPENDED,),
+        degree: int = 2,
+    ) -> Self:
+        """Least squares, in polynomials of ``degree`` of the condition ``given``.
+
+        Raises:
+            RunError: ``given`` is no condition of one column, or a name in ``first`` no field.
+        """
+        column = column_of(given, columns)
+        chosen = tuple(columns.mask(first, x.shape[1]).nonzero()[:, 0].tolist())
+        size, follows = degree + 1, _powers(c[:, column].to(x), degree + 1)
+        expected = x.new_zeros(1 + len(chosen), size, x.shape[1])
+        for known in range(len(chosen) + 1):
+            # First columns know those before them, all others know all of these.
+            rest = torch.ones(x.shape[1], dtype=torch.bool)
+            rest[list(chosen)] = False
+            targets = rest if known == len(chosen) else torch.arange(x.shape[1]) == chosen[known]
+            regressors = _products(x, follows, chosen[:known])
+            found = torch.linalg.lstsq(regressors.flatten(1), x[:, targets]).solution
+            expected[: 1 + known, :, targets] = found.unflatten(0, (1 + known, size))
+        plain = cls(column, chosen, expected, x.new_zeros(size, x.shape[1]))
+        distance = plain.encode(x, c, noise).abs()
+        size_of = torch.log(distance + 1e-3 * distance.mean(0).clamp_min(1e-6))
+        width = torch.linalg.lstsq(follows, size_of).solution
+        # For a normal distribution the mean of log|d| is log(sigma) - 0.635.
+        width[0] += 0.635
+        return dataclasses.replace(plain, width=width)
+
+    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+        """Values to distances in widths."""
+        follows = _powers(c[:, self.column].to(x), len(self.width))
+        expected = _products(x, follows, self.first).flatten(1) @ self.expected.to(x).flatten(0, 1)
+        return (x - expected) * torch.exp(-follows @ self.width.to(x))
+
+    def decode(self, x: Tensor, c: Tensor) -> Tensor:
+        """Back, the first columns one after the other."""
+        follows = _powers(c[:, self.column].to(x), len(self.width))
+        apart = x * torch.exp(follows @ self.width.to(x))
+        products, coefficients = follows, self.expected.to(x)
+        for number, column in enumerate(self.first):
+            known = coefficients[: 1 + number, :, column].flatten()
+            value = apart[:, column] + products @ known
+            products = torch.cat([products, value[:, None] * follows], 1)
+        return apart + products @ coefficients.flatten(0, 1)
+
+
+def _powers(values: Tensor, size: int) -> Tensor:
+    """``[E, K]``: 1, v, v² and so on."""
+    return torch.stack([values**power for power in range(size)], 1)
+
+
+def _products(x: Tensor, follows: Tensor, known: tuple[int, ...]) -> Tensor:
+    """``[E, 1 + A, K]``: the powers, and each known column times them."""
+    one = torch.ones_like(x[:, :1])
+    return torch.cat([one, x[:, list(known)]], 1)[:, :, None] * follows[:, None]
