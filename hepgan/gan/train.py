@@ -27,7 +27,7 @@ from hepgan.gan.model import GAN
 from hepgan.gan.settings import TrainSettings
 from hepgan.gan.state import State, descents, enter, loader_of
 from hepgan.gan.view import View
-from hepgan.gan.watching import Watch, last_words, row_of, validated
+from hepgan.gan.watching import Watch, check_weights, last_words, row_of, validated
 from hepgan.layout.network import frozen_statistics
 
 
@@ -65,7 +65,7 @@ def train(
         The GAN with the generator that validated best (the last average without validation), and the history's new rows.
 
     Raises:
-        HepganError: a loss is not finite; names the step and the last checkpoint.
+        HepganError: a loss or a weight is not finite; names the step and the last checkpoint.
         TrainingStopped: Ctrl-C; a checkpoint has been written.
     """
     rows: list[Row] = []
@@ -123,8 +123,10 @@ def _phase(
                 tell(row_of(state, view, sums, watch, folder))
                 sums.zero_()
             due = (state.step - state.began) % settings.checkpoint_every == 0
-            if folder and (stop or state.is_over() or due):
-                checkpoint.save(state, folder, keep=settings.keep)
+            if stop or state.is_over() or due:
+                check_weights(state, folder)
+                if folder:
+                    checkpoint.save(state, folder, keep=settings.keep)
 
 
 def _is_due(state: State) -> bool:
