@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from hepgan.data.loader import UnsupervisedLoader
 from hepgan.errors import HepganError
 from hepgan.gan import checkpoint, history, parallel
-from hepgan.gan.descent import descend, dropping
+from hepgan.gan.descent import autocast, descend, dropping
 from hepgan.gan.history import Row
 from hepgan.gan.interrupt import stop_flag
 from hepgan.gan.losses import discriminator_loss, generator_loss
@@ -108,6 +108,8 @@ def _phase(
     with ExitStack() as stack:
         stack.enter_context(dropping(gan.generator, settings.generator.dropout))
         stack.enter_context(dropping(gan.discriminator, settings.discriminator.dropout))
+        for network in (gan.generator, gan.discriminator):
+            stack.enter_context(autocast(network, settings.precision))
         while not state.is_over() and not stop:
             # Dropout draws from torch's global generator, which a checkpoint does not hold.
             torch.manual_seed(
@@ -118,7 +120,9 @@ def _phase(
             state.step += 1
             _average(state, settings.ema)
             state.seconds = time.perf_counter() - began
-            stop = parallel.any_set(stopped, gan.device)
+            # Several processes ask each other, which waits for the device, only where a row does so anyway.
+            if parallel.size() == 1 or _is_due(state):
+                stop = parallel.any_set(stopped, gan.device)
             if stop or state.is_over() or _is_due(state):
                 tell(row_of(state, view, sums, watch, folder))
                 sums.zero_()
