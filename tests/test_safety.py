@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -16,10 +17,12 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file, save, save_file
 
 from hepgan import load_gan
 from hepgan import run as library
+from hepgan.cli import main
 from hepgan.errors import CheckpointError, RunError
 from hepgan.gan import checkpoint, disk, history
 
@@ -201,6 +204,16 @@ def test_row_of_the_history_that_a_full_disk_cuts_short_is_taken_back(tmp_path: 
     )
     assert "history.jsonl cannot be written: File too large" in done.stderr
     assert (tmp_path / "history.jsonl").read_text() == '{"step": 1}\n'
+
+
+def test_command_tells_of_a_training_that_diverges(run_file: Path, tmp_path: Path) -> None:
+    how = ["--set", "train.discriminator.learning_rate=1e30"]
+    asked = command(run_file, tmp_path / "out", *how)[3:]
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 2
+    told = r"error: (the (discriminator|generator)'s loss is (nan|inf)|a weight of the \w+ is not finite) at step \d+; .*checkpoint.*; lower the learning rate"
+    assert re.search(told, done.output), done.output
+    assert not (tmp_path / "out" / "generator.safetensors").exists()
 
 
 def forged(about: dict[str, Any], place: str, value: Any) -> str:

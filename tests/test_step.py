@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import torch
-from test_train import COVARIANCE, DENSE, MEAN, NORMED, QUICK, assert_equal, started, weights
+from test_train import DENSE, MEAN, NORMED, QUICK, assert_equal, started, weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hepgan.gan import checkpoint
@@ -76,20 +76,20 @@ def test_step_asks_for_no_gradient_of_the_events() -> None:
         assert torch.equal(weight.grad, gradient)
 
 
-def test_half_precision_finds_a_gaussian() -> None:
-    how = TrainSettings(
-        steps=1500, batch_size=256, r1=0.5, r2=0.5, precision="bfloat16", ema=0.995, decay=0.1,
-        generator=NetworkSettings(2e-3), discriminator=NetworkSettings(2e-3), validate_every=0,
-    )  # fmt: skip
-    linear = dataclasses.replace(
-        DENSE, latent=(2,), generator="DENSE|N|LINEAR",
-        discriminator="DENSE|32|LRELU, DENSE|32|LRELU, DENSE|1|LINEAR",
-    )  # fmt: skip
-    state, view = started(linear, how)
-    gan, _ = training.train(state, view)
-    made = ak.to_numpy(gan.sample(n=20_000, seed=2)["v"])
-    np.testing.assert_allclose(made.mean(0), MEAN, atol=0.12)
-    np.testing.assert_allclose(np.cov(made.T), COVARIANCE, atol=0.15)
+def test_half_precision_learns_what_whole_precision_does() -> None:
+    found = []
+    for precision in ("float32", "bfloat16"):
+        how = TrainSettings(
+            steps=300, batch_size=256, r1=0.5, r2=0.5, precision=precision, ema=0.95,
+            generator=NetworkSettings(4e-3), discriminator=NetworkSettings(4e-3), validate_every=0,
+        )  # fmt: skip
+        state, view = started(how=how)
+        gan, _ = training.train(state, view)
+        made = ak.to_numpy(gan.sample(n=20_000, seed=2)["v"])
+        found.append((made.mean(0), np.cov(made.T)))
+    assert np.linalg.norm(found[0][0] - MEAN) < np.linalg.norm(MEAN) / 2
+    for whole, half in zip(*found, strict=True):
+        np.testing.assert_allclose(half, whole, atol=0.05)
 
 
 @pytest.mark.parametrize("settings", [DENSE, NORMED, CONVOLUTIONS], ids=["dense", "normed", "conv"])
