@@ -44,11 +44,13 @@ def main() -> None:
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
     device, preset = library.device_of(chosen.device), chosen.preset
-    by = lambda steps: rates(steps, chosen.seconds, device)
+    by = lambda what, steps: rates(what, steps, chosen.seconds, device)
     tables = {
-        "Batch": by({n: step(preset, device, {"train.batch_size": n}) for n in BATCHES}),
-        "Width": by({n: step(preset, device, widened(preset, n)) for n in WIDTHS}),
-        "Training events": by({n: step(preset, device, {}, events=n) for n in EVENTS}),
+        "Batch": by("batch", {n: step(preset, device, {"train.batch_size": n}) for n in BATCHES}),
+        "Width": by("width", {n: step(preset, device, widened(preset, n)) for n in WIDTHS}),
+        "Training events": by(
+            "training events", {n: step(preset, device, {}, events=n) for n in EVENTS}
+        ),
         "Processes": processes(preset, chosen.device),
         "A row of the history": [row_cost(preset, device, chosen.seconds)],
         "The limit": limits(preset, device, chosen.seconds),
@@ -86,14 +88,18 @@ def widened(preset: str, width: int) -> dict[str, str]:
     }
 
 
-def rates(steps: dict[int, tuple[Call, int]], seconds: float, device: torch.device) -> list[dict[str, Any]]:  # fmt: skip
+def rates(
+    what: str, steps: dict[int, tuple[Call, int]], seconds: float, device: torch.device
+) -> list[dict[str, Any]]:
     """A row for each of ``steps``, which take turns."""
     times = turns({str(n): call for n, (call, _) in steps.items()}, seconds, device)
-    return [rate(n, float(np.median(times[str(n)])), batch) for n, (_, batch) in steps.items()]
+    return [
+        {what: n} | rate(float(np.median(times[str(n)])), batch) for n, (_, batch) in steps.items()
+    ]
 
 
-def rate(number: int, seconds: float, batch: int) -> dict[str, Any]:
-    return {"number": number, "ms a step": 1000 * seconds, "steps/s": 1 / seconds, "events/s": batch / seconds}  # fmt: skip
+def rate(seconds: float, batch: int) -> dict[str, float]:
+    return {"ms a step": 1000 * seconds, "steps/s": 1 / seconds, "events/s": batch / seconds}
 
 
 def processes(preset: str, device: str) -> list[dict[str, Any]]:
@@ -104,8 +110,8 @@ def processes(preset: str, device: str) -> list[dict[str, Any]]:
             torchrun(number, preset, Path(folder) / "run", batch, device)
             first, *_, last = history.read(Path(folder) / "run")
         seconds = (last["seconds"] - first["seconds"]) / (last["step"] - first["step"])
-        rows.append({"processes": number, "batch": batch} | rate(number, seconds, batch))
-    return [{name: value for name, value in row.items() if name != "number"} for row in rows]
+        rows.append({"processes": number, "batch": batch} | rate(seconds, batch))
+    return rows
 
 
 def torchrun(number: int, preset: str, folder: Path, batch: int, device: str) -> None:
