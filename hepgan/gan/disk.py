@@ -74,7 +74,9 @@ def told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror}"
-        raise RunError(f"{message}; make room or put that right, then go on with --resume") from error
+        raise RunError(
+            f"{message}; make room or put that right, then go on with --resume"
+        ) from error
 
 
 def _write(path: Path, content: bytes) -> None:
