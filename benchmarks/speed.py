@@ -1,73 +1,75 @@
-"""Speed of training and generating: python benchmarks/speed.py [--preset NAME...] [--folder RUN_FOLDER] [--seconds 20].
+"""Speed of training: python benchmarks/speed.py FOLDER [--preset NAME...] [--seconds 20].
 
-Training: hepgan's step against the same networks and loss in a plain PyTorch loop (its own DataLoader, Adam, two backward
-passes of the discriminator), turn about in one process. Generating: events a second of GAN.sample, decoded to energies, at
-batch sizes of 1, 100 and 10,000.
+hepgan's step against the same networks and loss in a plain PyTorch loop (its own DataLoader, Adam, two backward passes of the
+discriminator), and against its own step of the whole preset, turn about in one process. Writes FOLDER/speed.md and .json;
+``generation.py`` has the speed of generating.
 """
 
 import argparse
 import itertools
-import os
-import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from measuring import about, turns, write
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-import hepgan
 from hepgan import run as library
+from hepgan.gan.descent import autocast
 from hepgan.gan.model import GAN
 from hepgan.gan.train import train_step
 
-BATCHES = (1, 100, 10_000)
+SIMPLE = {"train.objective": "non-saturating", "train.r1": 0.0, "train.r2": 0.0}
+SIMPLE |= {"gan.discriminator_sees": "event"}
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("folder", type=Path)
     options.add_argument("--preset", nargs="+", default=["showers", "mnist"])
-    options.add_argument("--folder", help="generate with the GAN of this run folder")
     options.add_argument("--seconds", type=float, default=20)
     options.add_argument("--device", default="auto")
     options.add_argument("--threads", type=int, default=1)
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
     device = library.device_of(chosen.device)
-    print(
-        f"{device}, {os.cpu_count()} cores, {chosen.threads} threads, torch {torch.__version__}\n"
-    )
-    print("| preset | steps/s, plain loop | steps/s, hepgan | ratio |\n|---|---|---|---|")
-    gans = {}
-    for preset in chosen.preset:
-        gans[preset], rates = training(preset, device, chosen.seconds)
-        plain, ours = np.median(rates, axis=0)
-        ratios = np.array(rates)[:, 1] / np.array(rates)[:, 0]
-        print(f"| {preset} | {plain:.1f} | {ours:.1f} | {np.median(ratios):.2f} ({ratios.min():.2f}–{ratios.max():.2f}) |")  # fmt: skip
-    if chosen.folder:
-        gans = {chosen.folder: hepgan.load_gan(chosen.folder, device=device)[0]}
-    print("\n| GAN | batch | events/s | ms a batch |\n|---|---|---|---|")
-    for (name, gan), batch in itertools.product(gans.items(), BATCHES):
-        seconds = generating(gan, batch, chosen.seconds / 4)
-        print(f"| {name} | {batch:,} | {batch / seconds:,.0f} | {1000 * seconds:.2f} |")
+    rows = [training(preset, device, chosen.seconds) for preset in chosen.preset]
+    write(chosen.folder, "speed", about(device), {"Training steps a second": rows})
 
 
-def training(
-    preset: str, device: torch.device, seconds: float
-) -> tuple[GAN, list[tuple[float, float]]]:
-    """The GAN, and steps a second of (plain loop, hepgan) in several turns."""
-    simple = {"train.objective": "non-saturating", "train.r1": 0.0, "train.r2": 0.0}
-    simple |= {"gan.discriminator_sees": "event", "train.validate_every": 0}
-    prepared = library.prepare(library.load(preset, simple), device=device)
-    state, view = prepared.state, prepared.view
-    batches = (batch for loader in itertools.repeat(state.loader) for batch in loader)
-    ours = lambda: train_step(state, view, batches)
-    other = library.prepare(library.load(preset, simple), device=device).state
+def training(preset: str, device: torch.device, seconds: float) -> dict[str, Any]:
+    """Steps a second of the plain loop and of hepgan, and of the preset with its penalties and observables."""
+    other = library.prepare(library.load(preset, SIMPLE), device=device).state
     plain = plain_loop(other.gan, *(t.cpu() for t in other.loader.tensors), other.loader.batch_size)
-    for warm in (ours, plain):
-        rate(warm, 1.0, device)
-    turns = [tuple(rate(step, seconds / 10, device) for step in (plain, ours)) for _ in range(5)]
-    return state.gan, turns
+    calls = {
+        "plain loop": plain,
+        "hepgan": step_of(preset, SIMPLE, device),
+        "hepgan, as preset": step_of(preset, {}, device),
+        "hepgan, as preset, bfloat16": step_of(preset, {"train.precision": "bfloat16"}, device),
+    }
+    times = turns(calls, seconds, device, rounds=9)
+    ratios = times["plain loop"] / times["hepgan"]
+    found: dict[str, Any] = {"preset": preset}
+    found |= {name: float(1 / np.median(times[name])) for name in calls}
+    found["hepgan over plain loop"] = float(np.median(ratios))
+    return found | {"range": f"{ratios.min():.2f}–{ratios.max():.2f}"}
+
+
+def step_of(preset: str, changes: dict[str, Any], device: torch.device) -> Callable[[], object]:
+    """A training step of hepgan."""
+    ready = library.prepare(library.load(preset, changes), device=device)
+    state, view = ready.state, ready.view
+    batches = itertools.chain.from_iterable(itertools.repeat(state.loader))
+
+    def step() -> None:
+        precision = state.settings.precision
+        with autocast(state.gan.generator, precision), autocast(state.gan.discriminator, precision):
+            train_step(state, view, batches)
+
+    return step
 
 
 def plain_loop(gan: GAN, x: torch.Tensor, c: torch.Tensor, batch_size: int) -> Callable[[], None]:
@@ -95,31 +97,6 @@ def plain_loop(gan: GAN, x: torch.Tensor, c: torch.Tensor, batch_size: int) -> C
         down_g.step()
 
     return step
-
-
-def rate(step: Callable[[], object], seconds: float, device: torch.device) -> float:
-    """Steps a second."""
-    done, start = 0, time.perf_counter()
-    while (took := time.perf_counter() - start) < seconds:
-        step()
-        done += 1
-        if device.type == "cuda" and done % 100 == 0:
-            torch.cuda.synchronize()
-    return done / took
-
-
-def generating(gan: GAN, batch: int, seconds: float) -> float:
-    """The shortest time of a call."""
-    given = {
-        name: np.full(batch, np.mean(scale.range).round())
-        for name, scale in gan.encoding.scales.items()
-    }
-    times, end = [], time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 3:
-        start = time.perf_counter()
-        gan.sample(given, n=batch, seed=len(times))
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 if __name__ == "__main__":

@@ -224,15 +224,29 @@ def test_ctrl_c_stops_cleanly_with_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_loss_that_is_not_finite_names_network_step_and_checkpoint(tmp_path: Path) -> None:
-    how = dataclasses.replace(QUICK, steps=400, checkpoint_every=5)
+    how = dataclasses.replace(QUICK, steps=400, checkpoint_every=5, log_every=3)
     state, view = started(how=how)
 
     def poison(row: Row) -> None:
-        if row["step"] == 10:
+        if row["step"] == 12:
             next(state.gan.discriminator.parameters()).data.fill_(float("nan"))
 
     with pytest.raises(HepganError, match=r"discriminator's loss is nan at step 15.*step-00000010"):
         training.train(state, view, folder=tmp_path, on_row=poison)
+
+
+def test_weights_that_the_last_step_made_not_finite_reach_no_checkpoint(tmp_path: Path) -> None:
+    """The losses of that step are those of the weights before it."""
+    state, view = started()
+
+    def poison(row: Row) -> None:
+        if row["step"] == 20:
+            next(state.gan.generator.parameters()).data[0] = float("inf")
+
+    message = r"a weight of the generator is not finite at step 20.*step-00000010"
+    with pytest.raises(HepganError, match=message):
+        training.train(state, view, folder=tmp_path, on_row=poison)
+    assert checkpoint.newest(tmp_path) == tmp_path / "checkpoints" / "step-00000010.safetensors"
 
 
 def test_saved_gan_generates_the_same(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
-"""What is kept on disk: the trained GAN, and checkpoints of its training. safetensors and JSON, never pickle.
+"""What is kept on disk: the trained GAN, and checkpoints of its training. safetensors and JSON, never pickle."""
 
-A file is written under a temporary name and renamed, so that a name always stands for a whole file.
-"""
-
+import copy
 import json
 import os
 from collections.abc import Mapping
@@ -18,13 +16,20 @@ from hepgan.data.encoding import Encoding
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, LayoutError, RunError
 from hepgan.gan import trained
+from hepgan.gan.disk import told, write_tensors, write_text
 from hepgan.gan.model import GAN
-from hepgan.gan.networks import GANSettings
+from hepgan.gan.networks import GANSettings, parameters
 from hepgan.gan.state import State, enter
+from hepgan.layout.memory import available
 from hepgan.tables import from_table, to_table
 
 VERSION = 2
 """Of the files' form; a GAN of a later version is refused."""
+
+_LONGEST = 2**24
+"""Bytes of ``gan.json`` at the most: a hundred thousand branches fit."""
+
+_REMOVE = "remove it to go on from the one before, or without one from the start"
 
 
 def save_gan(gan: GAN, folder: Path, *, tree: str) -> None:
@@ -68,11 +73,13 @@ def load_gan(
         schema = Schema.from_table(about["schema"])
         encoding = Encoding.unpack(schema, about["encoding"], weights)
         settings = from_table(GANSettings, about["gan"], where="gan")
-        gan = GAN.build(settings, encoding, seed=0, device=device, seen=int(about["seen"]))
-        tree = str(about["tree"])
-    except (KeyError, TypeError, ValueError, RunError, LayoutError) as error:
+        seen, tree = int(about["seen"]), str(about["tree"])
+        generator = _of("generator", weights)
+        _check_size(settings, encoding, seen, generator, folder / "generator.safetensors")
+        gan = GAN.build(settings, encoding, seed=0, device=device, seen=seen)
+    except (KeyError, TypeError, ValueError, OverflowError, RunError, LayoutError) as error:
         raise CheckpointError(f"{folder / 'gan.json'} is damaged: {error}") from error
-    _load(gan.generator, _of("generator", weights), folder / "generator.safetensors")
+    _load(gan.generator, generator, folder / "generator.safetensors")
     gan.generator.eval()
     return gan, tree
 
@@ -98,11 +105,12 @@ def save(state: State, folder: Path, *, keep: int) -> Path:
         "best_step": state.best_step,
         "loader": state.loader.state_dict(),
     }
-    (folder / "checkpoints").mkdir(exist_ok=True)
     path = folder / "checkpoints" / f"step-{state.step:08d}.safetensors"
-    write_tensors(path, tensors, {"state": json.dumps(about)})
-    for old in sorted(path.parent.glob("step-*.safetensors"))[:-keep]:
-        old.unlink()
+    with told(path):
+        path.parent.mkdir(exist_ok=True)
+        write_tensors(path, tensors, {"state": json.dumps(about)})
+        for old in sorted(path.parent.glob("step-*.safetensors"))[:-keep]:
+            old.unlink()
     return path
 
 
@@ -112,35 +120,32 @@ def load(state: State, path: Path) -> None:
     Raises:
         CheckpointError: the file is damaged, or it belongs to other networks or other data.
     """
-    tensors = read_tensors(path)
-    about = _metadata(path)
-    _enter(state, about, path)
-    _load(state.gan.generator, _of("generator", tensors), path)
-    _load(state.gan.discriminator, _of("discriminator", tensors), path)
-    _load(state.average, _of("average", tensors), path)
-    state.best = {name: t.to(state.gan.device) for name, t in _of("best", tensors).items()}
     try:
+        tensors, about = read_tensors(path), _metadata(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; {_REMOVE}") from error
+    try:
+        _enter(state, about, path)
+        _load_networks(state, tensors, path)
         state.noise.set_state(tensors["noise"])
-        state.step, state.seconds = int(about["step"]), float(about["seconds"])
-        state.best_score, state.best_step = float(about["best_score"]), int(about["best_step"])
-        state.loader.load_state_dict(about["loader"])
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
-    for name, optimizer in state.optimizers.items():
-        _load_optimizer(optimizer, _of(f"optimizer.{name}", tensors))
-        schedule = state.schedules[name]
+        state.step, state.seconds = _count(about["step"]), float(about["seconds"])
+        state.best_score, state.best_step = float(about["best_score"]), _count(about["best_step"])
+        state.loader.load_state_dict({k: _count(v) for k, v in about["loader"].items()})
+        for name, optimizer in state.optimizers.items():
+            _load_optimizer(optimizer, _of(f"optimizer.{name}", tensors))
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:  # fmt: skip
+        raise CheckpointError(f"{path} is damaged: {error!r}; {_REMOVE}") from error
+    for name, schedule in state.schedules.items():
         schedule.last_epoch = state.step - state.began
-        for group, rate in zip(optimizer.param_groups, schedule.base_lrs, strict=True):
+        groups = state.optimizers[name].param_groups
+        for group, rate in zip(groups, schedule.base_lrs, strict=True):
             group["lr"] = rate * schedule.lr_lambdas[0](schedule.last_epoch)
 
 
 def _enter(state: State, about: Mapping[str, Any], path: Path) -> None:
     """Puts ``state`` into the phase that the checkpoint was taken in."""
-    try:
-        phase, began, waited = int(about["phase"]), int(about["began"]), int(about["waited"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
-    if not 0 <= phase < len(state.phases):
+    phase, began, waited = (_count(about[name]) for name in ("phase", "began", "waited"))
+    if phase >= len(state.phases):
         raise CheckpointError(
             f"{path} was taken in phase {phase + 1}, but the run has {len(state.phases)}"
         )
@@ -148,38 +153,27 @@ def _enter(state: State, about: Mapping[str, Any], path: Path) -> None:
     state.waited = waited
 
 
+def _load_networks(state: State, tensors: Mapping[str, Tensor], path: Path) -> None:
+    networks = {"generator": state.gan.generator, "discriminator": state.gan.discriminator}
+    for name, network in (networks | {"average": state.average}).items():
+        _load(network, _of(name, tensors), path)
+    best = _of("best", tensors)
+    if best:
+        _load(copy.deepcopy(state.average), best, path)
+    state.best = {name: tensor.to(state.gan.device) for name, tensor in best.items()}
+
+
+def _count(value: Any) -> int:
+    """A whole number that is not negative."""
+    if not isinstance(value, int) or not 0 <= value < 2**63:
+        raise ValueError(f"{value!r} is no number of steps")
+    return value
+
+
 def newest(folder: Path) -> Path | None:
     """The last checkpoint of a run folder."""
     found = sorted((folder / "checkpoints").glob("step-*.safetensors"))
     return found[-1] if found else None
-
-
-def write_text(path: Path, text: str) -> None:
-    """``text`` into ``path``, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
-) -> None:
-    """``tensors`` into the safetensors file ``path``, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        # Not save_file, whose files only their owner may read.
-        temporary.write_bytes(safetensors.torch.save(plain, metadata))
-        temporary.replace(path)
-    except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -190,6 +184,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; give the folder of a finished run")
+    if (size := path.stat().st_size) > (free := available()):
+        raise CheckpointError(f"{path} has {size:,} bytes, but {free:,} bytes of memory are free")
     try:
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
@@ -200,9 +196,11 @@ def _metadata(path: Path) -> dict[str, Any]:
     with safetensors.safe_open(path, framework="pt") as file:
         text = (file.metadata() or {}).get("state", "")
     try:
-        found: dict[str, Any] = json.loads(text)
-    except ValueError as error:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is no checkpoint of hepgan") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} is no checkpoint of hepgan")
     _check_version(found, path)
     return found
 
@@ -210,9 +208,11 @@ def _metadata(path: Path) -> dict[str, Any]:
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; give the folder of a finished run")
+    if (size := path.stat().st_size) > _LONGEST:
+        raise CheckpointError(f"{path} has {size:,} bytes, more than any GAN's")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} does not describe a GAN")
@@ -228,6 +228,18 @@ def _check_version(about: Mapping[str, Any], path: Path) -> None:
         )
 
 
+def _check_size(
+    settings: GANSettings, encoding: Encoding, seen: int, weights: Mapping[str, Tensor], path: Path
+) -> None:
+    """Refuses a layout of more weights than the file holds, before any memory is taken for them."""
+    wanted = parameters(settings, encoding, seen=seen)["generator"]
+    held = sum(tensor.numel() for tensor in weights.values())
+    if held < wanted:
+        raise CheckpointError(
+            f"{path} belongs to other networks: it holds {held:,} numbers, but the generator has {wanted:,} parameters"
+        )
+
+
 def _load(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     try:
         network.load_state_dict(dict(weights))
@@ -237,9 +249,12 @@ def _load(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         number, key = name.split(".", 1)
+        if tensor.dim() and tensor.shape != weights[int(number)].shape:
+            raise ValueError(f"the optimizer's {name} has shape {tuple(tensor.shape)}")
         state.setdefault(int(number), {})[key] = tensor
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 

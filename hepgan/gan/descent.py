@@ -1,4 +1,4 @@
-"""One network's way down its loss: torch's optimizers, weight penalties, clipped gradients, dropped inputs."""
+"""One network's way down its loss: torch's optimizers, weight penalties, clipped gradients, dropped inputs, precision."""
 
 import functools
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from torch.optim import SGD, Adadelta, Adagrad, Adam, Optimizer, RMSprop
 
 from hepgan.errors import RunError
 from hepgan.gan import parallel
-from hepgan.gan.settings import NetworkSettings
+from hepgan.gan.settings import NetworkSettings, Precision
 from hepgan.layout.network import Network
 
 
@@ -36,7 +36,8 @@ def optimizer_of(network: nn.Module, settings: NetworkSettings) -> Optimizer:
 def descend(network: nn.Module, optimizer: Optimizer, loss: Tensor, how: NetworkSettings) -> None:
     """One step of ``network`` down ``loss`` and the penalties on its weights."""
     optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
+    # Not of the events, which require gradients where a penalty wants them.
+    torch.autograd.backward(loss, inputs=[w for w in network.parameters() if w.requires_grad])
     parallel.average_gradients(network)
     _penalise(network, how)
     if how.clip:
@@ -72,6 +73,28 @@ def dropping(network: nn.Module, rates: tuple[float, ...]) -> Iterator[None]:
                 handle = layer.register_forward_pre_hook(functools.partial(_dropped, rate))
                 stack.callback(handle.remove)
         yield
+
+
+@contextmanager
+def autocast(network: nn.Module, precision: Precision) -> Iterator[None]:
+    """While it lasts, ``network`` computes in ``precision`` where torch's autocast does, on weights of float32, and gives float32."""
+    if precision == "float32":
+        yield
+        return
+    plain = network.forward
+    device = next(network.parameters()).device.type
+
+    @functools.wraps(plain)
+    def forward(*inputs: Any) -> Tensor:
+        with torch.autocast(device, torch.bfloat16):
+            y: Tensor = plain(*inputs)
+        return y.float()
+
+    network.forward = forward
+    try:
+        yield
+    finally:
+        del network.forward
 
 
 def _dropped(rate: float, layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from hepgan.errors import CheckpointError
-from hepgan.gan.checkpoint import write_text
+from hepgan.gan.disk import append_line, write_text
 
 Row = dict[str, float]
 """A line of the history: step, seconds, losses, and the validation score where there is one."""
@@ -13,8 +13,7 @@ Row = dict[str, float]
 def append(folder: Path | None, row: Row) -> None:
     """Adds a line; nothing without a folder."""
     if folder:
-        with (folder / "history.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append_line(folder / "history.jsonl", json.dumps(row))
 
 
 def read(folder: Path) -> list[Row]:

@@ -6,6 +6,8 @@ from typing import Literal
 
 from hepgan.errors import RunError
 
+Precision = Literal["float32", "bfloat16"]
+
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSettings:
@@ -76,6 +78,8 @@ class TrainSettings:
             discriminator's last layer, generated and reference (arXiv:1606.03498).
         critic_steps: Discriminator steps before the generator's.
         generator_steps: Generator steps after those.
+        precision: What the networks compute in while they are trained; with ``bfloat16`` their products and convolutions do,
+            as torch's autocast has it. Weights, losses, penalties and decoded events are float32 all the same.
         ema: Weight of the past in the moving average of the generator's weights; 0 leaves the average out.
         validate_every: Steps between validations; 0 leaves them out, and the last weights are kept.
         patience: Training ends after so many validations in a row without a better score; 0 lets it go on.
@@ -104,6 +108,7 @@ class TrainSettings:
     feature_matching: float = 0.0
     critic_steps: int = 1
     generator_steps: int = 1
+    precision: Precision = "float32"
     ema: float = 0.999
     validate_every: int = 500
     patience: int = 0

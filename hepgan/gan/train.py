@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from hepgan.data.loader import UnsupervisedLoader
 from hepgan.errors import HepganError
 from hepgan.gan import checkpoint, history, parallel
-from hepgan.gan.descent import descend, dropping
+from hepgan.gan.descent import autocast, descend, dropping
 from hepgan.gan.history import Row
 from hepgan.gan.interrupt import stop_flag
 from hepgan.gan.losses import check_incident, discriminator_loss, generator_loss
@@ -27,7 +27,7 @@ from hepgan.gan.model import GAN
 from hepgan.gan.settings import TrainSettings
 from hepgan.gan.state import State, descents, enter, loader_of
 from hepgan.gan.view import View
-from hepgan.gan.watching import Watch, last_words, row_of, validated
+from hepgan.gan.watching import Watch, check_weights, last_words, row_of, validated
 from hepgan.layout.network import frozen_statistics
 
 
@@ -71,7 +71,7 @@ def train(
         The GAN with the generator that validated best (the last average without validation), and the history's new rows.
 
     Raises:
-        HepganError: a loss is not finite; names the step and the last checkpoint.
+        HepganError: a loss or a weight is not finite; names the step and the last checkpoint.
         TrainingStopped: Ctrl-C; a checkpoint has been written.
     """
     rows: list[Row] = []
@@ -114,6 +114,8 @@ def _phase(
     with ExitStack() as stack:
         stack.enter_context(dropping(gan.generator, settings.generator.dropout))
         stack.enter_context(dropping(gan.discriminator, settings.discriminator.dropout))
+        for network in (gan.generator, gan.discriminator):
+            stack.enter_context(autocast(network, settings.precision))
         while not state.is_over() and not stop:
             # Dropout draws from torch's global generator, which a checkpoint does not hold.
             torch.manual_seed(
@@ -124,13 +126,17 @@ def _phase(
             state.step += 1
             _average(state, settings.ema)
             state.seconds = time.perf_counter() - began
-            stop = parallel.any_set(stopped, gan.device)
+            # Several processes ask each other, which waits for the device, only where a row does so anyway.
+            if parallel.size() == 1 or _is_due(state):
+                stop = parallel.any_set(stopped, gan.device)
             if stop or state.is_over() or _is_due(state):
                 tell(row_of(state, view, sums, watch, folder))
                 sums.zero_()
             due = (state.step - state.began) % settings.checkpoint_every == 0
-            if folder and (stop or state.is_over() or due):
-                checkpoint.save(state, folder, keep=settings.keep)
+            if stop or state.is_over() or due:
+                check_weights(state, folder)
+                if folder:
+                    checkpoint.save(state, folder, keep=settings.keep)
 
 
 def _is_due(state: State) -> bool:

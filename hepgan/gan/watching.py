@@ -73,10 +73,7 @@ def row_of(state: State, view: View, sums: Tensor, watch: Watch | None, folder: 
     discriminator, generator, count = parallel.summed(sums).tolist()
     for name, loss in (("discriminator", discriminator), ("generator", generator)):
         if not math.isfinite(loss):
-            raise HepganError(
-                f"the {name}'s loss is {loss} at step {state.step}; {last_words(state, folder)};"
-                " lower the learning rate or raise r1 and r2"
-            )
+            raise _diverged(f"the {name}'s loss is {loss}", state, folder)
     row: Row = {
         "step": state.step,
         "seconds": round(state.seconds, 2),
@@ -89,6 +86,26 @@ def row_of(state: State, view: View, sums: Tensor, watch: Watch | None, folder: 
         row["generator_test_loss"] = test_loss(state, view, watch.held_out)
         row["validation"] = score
     return row
+
+
+def check_weights(state: State, folder: Path | None) -> None:
+    """What a checkpoint is about to hold: losses tell of the weights before the last step, not of those behind it.
+
+    Raises:
+        HepganError: a weight is not finite.
+    """
+    networks = {"discriminator": state.gan.discriminator, "generator": state.gan.generator}
+    for name, network in networks.items():
+        finite = torch.stack([weights.isfinite().all() for weights in network.parameters()])
+        if not finite.all():
+            raise _diverged(f"a weight of the {name} is not finite", state, folder)
+
+
+def _diverged(what: str, state: State, folder: Path | None) -> HepganError:
+    return HepganError(
+        f"{what} at step {state.step}; {last_words(state, folder)};"
+        " lower the learning rate or raise r1 and r2"
+    )
 
 
 def last_words(state: State, folder: Path | None) -> str:

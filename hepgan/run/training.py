@@ -19,7 +19,7 @@ from hepgan.errors import RunError
 from hepgan.evaluate import digits, frechet, metrics, pairs
 from hepgan.evaluate.observables import arrays, observables_for
 from hepgan.evaluate.observables import evaluate as evaluate_observables
-from hepgan.gan import checkpoint, history, parallel
+from hepgan.gan import checkpoint, disk, history, parallel
 from hepgan.gan import train as training
 from hepgan.gan.history import Row
 from hepgan.gan.model import GAN
@@ -134,9 +134,9 @@ def train(
         parallel.wait()  # all have looked at the folder before the first one writes there
         if first:
             make_folder(folder)
+            # Before anything else: a run that is killed here can be resumed.
+            disk.write_text(folder / "run.toml", as_toml(run))
         _resume(prepared.state, folder, write=first)
-        if first:
-            checkpoint.write_text(folder / "run.toml", as_toml(run))
         tick("training", prepared.state.step / max(run.steps, 1), "")
         gan, _ = training.train(
             prepared.state,
@@ -161,6 +161,8 @@ def _resume(state: State, folder: Path, *, write: bool) -> None:
     if last := checkpoint.newest(folder):
         checkpoint.load(state, last)
     if write:
+        for place in (folder, folder / "checkpoints"):
+            disk.sweep(place)
         history.cut(folder, state.step)
 
 
@@ -193,7 +195,7 @@ def check_folder(folder: Path, run: Run | None) -> None:
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise RunError(f"{folder} cannot be made in {existing}; choose another folder with -o")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir() or all(disk.is_part(path) for path in folder.iterdir()):
         return
     written = folder / "run.toml"
     if run is None:

@@ -1,0 +1,100 @@
+"""Generation against Geant4 and published generators: python benchmarks/generation.py FOLDER [--device cuda] [--seconds 10].
+
+Milliseconds a shower at batches of 1, 100 and 10,000, decoded to energies of cells: the trained GAN of the package, and beside it
+CaloGAN's and BoloGAN's networks on the same showers, untrained, since time does not depend on what weights are. Writes
+FOLDER/generation.md and .json.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from measuring import about, turns, write
+
+import hepgan
+from hepgan import run as library
+
+BATCHES = (1, 100, 10_000)
+GEANT4 = 410.0
+"""Milliseconds of CPU a shower of the sample took on one core of this class of machine (its data card)."""
+PUBLISHED = {
+    "BoloGAN": ((106, 1.7, 0.55), (286, 2.3, 0.53)),
+    "CaloShower2GAN": ((582, 66, 1.3), (612, 71, 1.7)),
+    "CaloShower3GAN": ((480, 56, 1.2), (519, 64, 1.5)),
+    "CaloINN (flow)": ((38, 2.8, 2.9), (25, 0.51, 0.19)),
+    "CaloDiffusion": ((15_700, 4300, 4500), (5600, 75, 24)),
+}
+"""Milliseconds a shower at these batches on their CPU and GPU; CaloChallenge, photons, 368 voxels (arXiv:2410.21611)."""
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("folder", type=Path)
+    options.add_argument("--device", default="auto")
+    options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--seconds", type=float, default=10)
+    chosen = options.parse_args()
+    torch.set_num_threads(chosen.threads)
+    device = library.device_of(chosen.device)
+    gans = {"showers (trained)": hepgan.load_gan("showers", device=device)[0]}
+    gans |= {f"{name} (untrained)": untrained(name, device) for name in ("calogan", "bologan")}
+    rows = [row for name, gan in gans.items() for row in measure(name, gan, chosen.seconds, device)]
+    tables = {"Showers of CaloGAN's calorimeter, 504 cells": rows, "Published": published()}
+    write(chosen.folder, "generation", about(device, geant4_ms_a_shower=GEANT4), tables)
+
+
+def measure(name: str, gan: hepgan.GAN, seconds: float, device: torch.device) -> list[dict[str, Any]]:  # fmt: skip
+    """A row a batch size."""
+    weights = sum(weight.numel() for weight in gan.generator.parameters())
+    rows = []
+    for batch in BATCHES:
+        call = lambda batch=batch: gan.sample({"energy": (1.0, 100.0)}, n=batch, seed=1)
+        times = 1000 * turns({"": call}, seconds, device)[""]
+        middle = float(torch.tensor(times).median())
+        rows.append(
+            {
+                "generator": name,
+                "parameters": weights,
+                "batch": batch,
+                "ms a batch": middle,
+                "range": f"{times.min():.3g}–{times.max():.3g}",
+                "ms a shower": middle / batch,
+                "showers/s": 1000 * batch / middle,
+                "Geant4 over this": GEANT4 * batch / middle,
+            }
+        )
+    return rows
+
+
+def untrained(layout: str, device: torch.device) -> hepgan.GAN:
+    """The published pair of that name for the package's showers."""
+    noise = {"calogan": 1024, "bologan": 50}[layout]
+    run = library.load(
+        "showers",
+        {
+            "encoding.steps": [{"step": "scale"}],
+            "gan": {"layout": layout, "latent": [noise]},
+            "train.steps": 0,
+        },
+    )
+    gan = library.prepare(run, device=device).state.gan
+    gan.generator.eval()
+    return gan
+
+
+def published() -> list[dict[str, Any]]:
+    """What others have measured, on their machines."""
+    return [
+        {"generator": name, "processor": processor}
+        | {
+            f"ms a shower, batch {batch:,}": value
+            for batch, value in zip(BATCHES, values, strict=True)
+        }
+        for name, both in PUBLISHED.items()
+        for processor, values in zip(("CPU", "GPU"), both, strict=True)
+    ]
+
+
+if __name__ == "__main__":
+    main()

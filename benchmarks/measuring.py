@@ -1,0 +1,89 @@
+"""What the benchmarks share: times on a machine that others use too, the machine itself, tables as JSON and Markdown."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+Row = Mapping[str, Any]
+
+
+def clock(device: torch.device) -> float:
+    """Seconds: of this process on CPUs, which others do not slow down; by the clock on a GPU, when it is idle."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+    return time.process_time()
+
+
+def turns(
+    calls: Mapping[str, Callable[[], object]], seconds: float, device: torch.device, rounds: int = 5
+) -> dict[str, np.ndarray]:
+    """Seconds a call ``[rounds]`` of each of ``calls``, which take turns; once before each is called without a clock."""
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(rounds):
+        for name, call in calls.items():
+            found[name].append(seconds_a_call(call, seconds / rounds / len(calls), device))
+    return {name: np.array(times) for name, times in found.items()}
+
+
+def seconds_a_call(call: Callable[[], object], seconds: float, device: torch.device) -> float:
+    """The mean over calls for ``seconds`` or longer."""
+    done, start, end = 0, clock(device), time.perf_counter() + seconds
+    while not done or time.perf_counter() < end:
+        call()
+        done += 1
+    return (clock(device) - start) / done
+
+
+def about(device: torch.device, **more: Any) -> dict[str, Any]:
+    """The machine, and what else is to be told with the figures."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    found = {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "torch": torch.__version__,
+        "times": "by the clock" if gpu else "CPU time of one process, median of turns",
+    }
+    return {name: value for name, value in found.items() if value is not None} | more
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A table; numbers with three digits, those of a thousand or more with their commas."""
+    names = list(rows[0])
+    lines = [names, ["---"] * len(names), *([_text(row[name]) for name in names] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, float):
+        return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def write(folder: Path, name: str, facts: Row, tables: Mapping[str, Sequence[Row]]) -> None:
+    """``name.json`` and ``name.md`` in ``folder``, and the latter on the screen."""
+    folder.mkdir(parents=True, exist_ok=True)
+    told = ", ".join(f"{key}: {value}" for key, value in facts.items())
+    text = "\n\n".join([told, *(f"**{t}**\n\n{markdown(rows)}" for t, rows in tables.items())])
+    (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+    data = {"about": dict(facts), "tables": tables}
+    (folder / f"{name}.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    print(text)

@@ -1,0 +1,329 @@
+"""What a kill, a full disk and a forged file do to a run folder: nothing that ``--resume`` or an error does not put right."""
+
+import copy
+import errno
+import json
+import os
+import random
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file, save, save_file
+
+from hepgan import load_gan
+from hepgan import run as library
+from hepgan.cli import main
+from hepgan.errors import CheckpointError, RunError
+from hepgan.gan import checkpoint, disk, history
+
+CPU = torch.device("cpu")
+SETTINGS = {"train.steps": 120, "train.checkpoint_every": 3, "threads": 1}
+"""Most of such a training is writing, so that kills meet half-written files."""
+
+
+def command(run_file: Path, folder: Path, *more: str) -> list[str]:
+    settings = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
+    asked = ["train", str(run_file), "-o", str(folder), "--device", "cpu", *settings, *more]
+    return [sys.executable, "-m", "hepgan", *asked]
+
+
+def resumed(run_file: Path, folder: Path, limit: int = 0) -> subprocess.CompletedProcess[str]:
+    """``--resume``; no file may have more than ``limit`` bytes, as on a disk that is full."""
+
+    def restrict() -> None:
+        if limit:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.run(
+        command(run_file, folder, "--resume"),
+        capture_output=True, text=True, check=False, timeout=240, preexec_fn=restrict,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run_file(tmp_path_factory: pytest.TempPathFactory, tiny_file: Path) -> Path:
+    from tiny import TINY
+
+    path = tmp_path_factory.mktemp("safety") / "tiny.toml"
+    path.write_text(TINY.format(path=tiny_file))
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(run_file: Path) -> Path:
+    """A folder whose training nothing has disturbed."""
+    folder = run_file.parent / "whole"
+    library.train(library.load(run_file, SETTINGS), folder, device=CPU)
+    return folder
+
+
+def assert_as_undisturbed(folder: Path, whole: Path) -> None:
+    """The same weights bit for bit, each row of the history once, and nothing left behind."""
+    for name in ("generator.safetensors", f"checkpoints/step-{SETTINGS['train.steps']:08d}.safetensors"):  # fmt: skip
+        one, other = load_file(whole / name), load_file(folder / name)
+        assert one.keys() == other.keys()
+        for key, tensor in one.items():
+            assert torch.equal(tensor, other[key]), key
+    rows = [history.read(place) for place in (whole, folder)]
+    for row in (row for part in rows for row in part):
+        row.pop("seconds")
+    assert rows[0] == rows[1]
+    assert contents(folder) == contents(whole)
+    load_gan(folder)
+
+
+def contents(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def killed(run_file: Path, folder: Path, wait: random.Random, seconds: float) -> None:
+    """Trains from where ``folder`` is and kills without warning, some time after the first file has been written."""
+    resume = ["--resume"] if folder.exists() else []
+    before = checkpoint.newest(folder)
+    process = subprocess.Popen(command(run_file, folder, *resume), stderr=subprocess.DEVNULL)
+    while process.poll() is None and (not folder.exists() or checkpoint.newest(folder) == before):
+        time.sleep(0.002)
+    time.sleep(wait.uniform(0, seconds))
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=60)
+
+
+def assert_little_is_lost(folder: Path) -> None:
+    """The last checkpoint is whole and at most so many steps old as there are between checkpoints."""
+    last = checkpoint.newest(folder)
+    if last is None:
+        return
+    assert load_file(last)
+    rows = history.read(folder)
+    assert rows[-1]["step"] - int(last.stem.removeprefix("step-")) <= 3
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(30, marks=pytest.mark.slow)])
+def test_training_that_is_killed_goes_on_bit_for_bit(
+    run_file: Path, whole: Path, tmp_path: Path, kills: int
+) -> None:
+    wait, folder = random.Random(kills), tmp_path / "out"
+    for _ in range(kills):
+        killed(run_file, folder, wait, 1.0 / kills)
+        assert_little_is_lost(folder)
+    done = resumed(run_file, folder)
+    assert done.returncode == 0, done.stderr
+    assert_as_undisturbed(folder, whole)
+
+
+def stopping(number: int, error: Callable[[], BaseException]) -> Callable[[int], None]:
+    """A stand-in for ``os.fsync``, through which each whole file goes, that fails the so-many-th time."""
+    calls = iter(range(number + 1))
+
+    def fail(file: int) -> None:
+        if next(calls, None) == number:
+            raise error()
+
+    return fail
+
+
+class KilledError(BaseException):
+    """Stands for what no handler stops."""
+
+
+@pytest.mark.parametrize(
+    ("number", "death"),
+    [(0, True), (2, True), (20, True), (43, True), (1, False), (42, False)],
+)
+def test_each_write_may_be_the_last(
+    run_file: Path,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    death: bool,
+) -> None:
+    """``run.toml``, ``history.jsonl``, a checkpoint, the generator, ``gan.json``: each is cut off in turn."""
+    folder, run = tmp_path / "out", library.load(run_file, SETTINGS)
+    full = lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(disk.os, "fsync", stopping(number, KilledError if death else full))
+    if death:
+        # A killed program does not clean up either.
+        remove = Path.unlink
+        monkeypatch.setattr(
+            Path,
+            "unlink",
+            lambda path, missing_ok=False: disk.is_part(path) or remove(path, missing_ok),
+        )
+        with pytest.raises(KilledError):
+            library.train(run, folder, device=CPU)
+    else:
+        with pytest.raises(RunError, match=r"out/.* cannot be written: No space left on device; make room"):  # fmt: skip
+            library.train(run, folder, device=CPU)
+        assert not [path for path in folder.rglob("*") if disk.is_part(path)]
+    monkeypatch.undo()
+    library.train(run, folder, device=CPU, resume=True)
+    assert_as_undisturbed(folder, whole)
+
+
+def test_full_disk_is_told_and_leaves_the_last_checkpoint(
+    run_file: Path, whole: Path, tmp_path: Path
+) -> None:
+    """No file may grow beyond 9 kB: the history fits, a checkpoint does not."""
+    folder = tmp_path / "out"
+
+    def stop(text: str, share: float, remark: str) -> None:
+        if share > 0.2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        library.train(library.load(run_file, SETTINGS), folder, device=CPU, tick=stop)
+    before = {path: path.read_bytes() for path in (folder / "checkpoints").iterdir()}
+    done = resumed(run_file, folder, limit=9000)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "safetensors cannot be written: File too large; make room" in done.stderr
+    assert {path: path.read_bytes() for path in (folder / "checkpoints").iterdir()} == before
+    library.train(library.load(run_file, SETTINGS), folder, device=CPU, resume=True)
+    assert_as_undisturbed(folder, whole)
+
+
+def test_row_of_the_history_that_a_full_disk_cuts_short_is_taken_back(tmp_path: Path) -> None:
+    history.append(tmp_path, {"step": 1})
+    code = (
+        "import resource, sys; from pathlib import Path; from hepgan.gan import history;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20)); history.append(Path(sys.argv[1]), {'step': 22222})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert "history.jsonl cannot be written: File too large" in done.stderr
+    assert (tmp_path / "history.jsonl").read_text() == '{"step": 1}\n'
+
+
+def test_command_tells_of_a_training_that_diverges(run_file: Path, tmp_path: Path) -> None:
+    how = ["--set", "train.discriminator.learning_rate=1e30"]
+    asked = command(run_file, tmp_path / "out", *how)[3:]
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 2
+    told = r"error: (the (discriminator|generator)'s loss is (nan|inf)|a weight of the \w+ is not finite) at step \d+; .*checkpoint.*; lower the learning rate"
+    assert re.search(told, done.output), done.output
+    assert not (tmp_path / "out" / "generator.safetensors").exists()
+
+
+def forged(about: dict[str, Any], place: str, value: Any) -> str:
+    """``gan.json`` with another value at a place such as ``gan.latent``."""
+    table = copy.deepcopy(about)
+    *path, last = place.split(".")
+    inner = table
+    for part in path:
+        inner = inner[part]
+    inner[last] = value
+    return json.dumps(table)
+
+
+HUGE = {
+    "a generator of 10^12 weights": ("gan.generator", "DENSE|1000000, DENSE|1000000, DENSE|N|LINEAR"),
+    "one that just fits the machine": ("gan.generator", "DENSE|9000, DENSE|9000, DENSE|N|LINEAR"),
+    "a discriminator of 10^12 weights": ("gan.discriminator", "DENSE|1000000, DENSE|1000000, DENSE|1"),
+    "noise of 10^15 numbers": ("gan.latent", [10**15]),
+    "an event of 10^15 numbers": ("encoding.features", 10**15),
+    "10^15 numbers for the discriminator": ("seen", 10**15),
+    "more than any number": ("seen", float("inf")),
+    "fewer than none": ("seen", -5),
+    "no encoding": ("encoding", None),
+    "no schema": ("schema", []),
+    "a deep list": ("tree", 0),
+    "a long file": ("tree", 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("forgery", HUGE)
+def test_forged_gan_is_refused_before_it_takes_memory(
+    whole: Path, tmp_path: Path, forgery: str
+) -> None:
+    text = forged(json.loads((whole / "gan.json").read_text()), *HUGE[forgery])
+    text = {"a deep list": "[" * 10**6, "a long file": " " * 2**24 + text}.get(forgery, text)
+    (tmp_path / "gan.json").write_text(text)
+    (tmp_path / "generator.safetensors").write_bytes((whole / "generator.safetensors").read_bytes())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError):
+        load_gan(tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+def test_sparse_file_beyond_all_memory_is_refused(whole: Path, tmp_path: Path) -> None:
+    """Its header is right: one tensor of 8 TB, none of which takes room on the disk."""
+    (tmp_path / "gan.json").write_bytes((whole / "gan.json").read_bytes())
+    size = 2**43
+    header = json.dumps({"w": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}})
+    with (tmp_path / "generator.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header.encode())
+        file.truncate(8 + len(header) + size)
+    with pytest.raises(CheckpointError, match="bytes of memory are free"):
+        load_gan(tmp_path)
+
+
+def _other_metadata(change: Callable[[Any], Any]) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        about = change(checkpoint._metadata(path))
+        path.write_bytes(save(load_file(path), {"state": json.dumps(about)}))
+
+    return damage
+
+
+def _other_tensors(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        tensors, about = load_file(path), checkpoint._metadata(path)
+        change(tensors)
+        path.write_bytes(save(tensors, {"state": json.dumps(about)}))
+
+    return damage
+
+
+DAMAGE: dict[str, Callable[[Path], None]] = {
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-20]),
+    "empty": lambda path: path.write_bytes(b""),
+    "no safetensors": lambda path: path.write_bytes(b"\x80\x04pickle" * 100),
+    "header of 2^60 bytes": lambda path: path.write_bytes((2**60).to_bytes(8, "little") + b"{}"),
+    "foreign": lambda path: save_file({"w": torch.zeros(3)}, path),
+    "no table": _other_metadata(lambda about: [1, 2]),
+    "no step": _other_metadata(lambda about: {k: v for k, v in about.items() if k != "step"}),
+    "step that is none": _other_metadata(lambda about: about | {"step": -1}),
+    "endless step": _other_metadata(lambda about: about | {"step": float("inf")}),
+    "no loader": _other_metadata(lambda about: about | {"loader": [0]}),
+    "phase that is none": _other_metadata(lambda about: about | {"phase": -1}),
+    "later version": _other_metadata(lambda about: about | {"version": 99}),
+    "no noise": _other_tensors(lambda tensors: tensors.pop("noise")),
+    "other noise": _other_tensors(lambda tensors: tensors.update(noise=torch.zeros(5))),
+    "no average": _other_tensors(
+        lambda tensors: [tensors.pop(name) for name in list(tensors) if name.startswith("average")]
+    ),
+    "other best": _other_tensors(lambda tensors: tensors.update({"best.w": torch.zeros(5)})),
+    "other optimizer": _other_tensors(
+        lambda tensors: tensors.update({"optimizer.generator.0.exp_avg": torch.zeros(5)})
+    ),
+    "one weight too many": _other_tensors(
+        lambda tensors: tensors.update({"optimizer.generator.99.exp_avg": torch.zeros(5)})
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_checkpoint_is_told_and_the_one_before_goes_on(
+    run_file: Path, whole: Path, tmp_path: Path, damage: str
+) -> None:
+    state = library.prepare(library.load(run_file, SETTINGS), device=CPU).state
+    last, before = (tmp_path / f"step-{step:08d}.safetensors" for step in (120, 117))
+    for path in (last, before):
+        path.write_bytes((whole / "checkpoints" / path.name).read_bytes())
+    DAMAGE[damage](last)
+    with pytest.raises(CheckpointError, match=str(last)):
+        checkpoint.load(state, last)
+    checkpoint.load(state, before)
+    assert state.step == 117
