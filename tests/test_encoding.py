@@ -135,6 +135,7 @@ ROBUST = {"step": "robust_standardise"}
         [SUMS, LOG],
         [SUMS, LOG, {"step": "standardise"}],
         [SUMS, LOG, COPULA],
+        [SUMS, LOG, COPULA | {"first": ["appended"]}, {"step": "regress", "given": "energy"}],
         [LOG, COPULA],
     ],
     ids=str,
@@ -397,6 +398,42 @@ def test_correlation_survives_zeros() -> None:
     spread = fit(events, schema, {"step": "log", "threshold": 0.5}, copula | {"sweeps": 0})
     diluted = ak.to_numpy(spread.decode(noise, torch.empty(20000, 0))["cells"])
     assert (diluted > 0).all(1).mean() < both - 0.02
+
+
+def test_empty_layers_are_as_frequent_as_at_their_energy() -> None:
+    rng = np.random.default_rng(2)
+    energy = rng.uniform(1, 100, 6000)
+    sums = energy * rng.lognormal(2.0, 0.5, 6000) * (rng.random(6000) > 1 / np.sqrt(energy))
+    back = sums[:, None] * rng.dirichlet(np.full(4, 20.0), 6000)
+    front = 900 * energy * (1 + 0.01 * rng.standard_normal(6000))
+    front = front[:, None] * rng.dirichlet(np.full(6, 20.0), 6000)
+    fields = {"energy": energy, "front": front.reshape(-1, 2, 3), "back": back}
+    events = ak.zip({name: v.astype("f4") for name, v in fields.items()}, depth_limit=1)
+    encoding = fit(events, SHOWERS, SUMS, LOG, COPULA | {"windows": 24}, **ENERGY)
+    noise = torch.randn(4000, encoding.features, generator=torch.Generator().manual_seed(1))
+    for at in (2.0, 5.0, 50.0):
+        c = encoding.encode_conditions({"energy": np.full(4000, at)})
+        empty = ak.to_numpy(encoding.decode(noise, c)["back"]).sum(1) == 0
+        assert empty.mean() == pytest.approx(1 / math.sqrt(at), abs=0.06)
+
+
+def test_regress_follows_a_dependence_that_changes_with_the_condition() -> None:
+    """b leans on a with a slope of E from -0.8 to 0.8, and is as wide as E is large."""
+    schema = Schema.from_table({"fields": {"a": {}, "b": {}}, "conditions": {"e": {}}})
+    rng = np.random.default_rng(3)
+    e, a, w = rng.uniform(-0.8, 0.8, 20000), *rng.standard_normal((2, 20000))
+    events = ak.zip({"e": e, "a": a, "b": e * a + np.exp(e) * w}, depth_limit=1)
+    scale = {"e": ConditionScale((-0.8, 0.8))}
+    encoding = fit(events, schema, {"step": "regress", "given": "e", "first": ["a"]}, **scale)
+    x = encoding.encode(events, seed=1)[0].numpy()
+    noise = torch.randn(20000, 2, generator=torch.Generator().manual_seed(1))
+    made = encoding.decode(noise, encoding.encode_conditions({"e": e}))
+    for low in (-0.8, -0.2, 0.4):
+        there = (e >= low) & (e < low + 0.4)
+        np.testing.assert_allclose(np.cov(x[there].T), np.eye(2), atol=0.08)
+        slope, spread = (np.polyfit(s["a"][there], s["b"][there], 1)[0] for s in (events, made))
+        assert spread == pytest.approx(slope, abs=0.06)
+        assert np.std(made["b"][there]) == pytest.approx(np.std(events["b"][there]), rel=0.06)
 
 
 def test_layer_sums_hold_whatever_the_network_says() -> None:

@@ -12,8 +12,8 @@ from torch.optim import SGD, Adadelta, Adagrad, Adam, Optimizer, RMSprop
 
 from hepgan.errors import RunError
 from hepgan.gan import parallel
+from hepgan.gan.networks import layers_of
 from hepgan.gan.settings import NetworkSettings, Precision
-from hepgan.layout.network import Network
 
 
 def optimizer_of(network: nn.Module, settings: NetworkSettings) -> Optimizer:
@@ -62,7 +62,7 @@ def dropping(network: nn.Module, rates: tuple[float, ...]) -> Iterator[None]:
     Raises:
         RunError: more rates than layers.
     """
-    layers = list(network.layers.layers) if isinstance(network, Network) else []
+    layers, *_ = layers_of(network) or [[]]
     if len(rates) > len(layers):
         raise RunError(
             f"dropout has {len(rates)} rates, {list(rates)}, but the network has {len(layers)} layers"

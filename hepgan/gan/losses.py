@@ -8,7 +8,7 @@ from hepgan.data.schema import ENERGY_UNITS
 from hepgan.errors import RunError
 from hepgan.gan import parallel
 from hepgan.gan.model import GAN
-from hepgan.gan.networks import last_layers
+from hepgan.gan.networks import layers_of
 from hepgan.gan.objectives import (
     OBJECTIVES,
     Loss,
@@ -117,7 +117,7 @@ def _judged(gan: GAN, seen: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     heard: list[Tensor] = []
     handles = [
         layer.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0].flatten(1)))
-        for layer in last_layers(gan.discriminator)
+        for *_, layer in layers_of(gan.discriminator)
     ]
     try:
         logits = gan.judge(seen, c)

@@ -221,9 +221,11 @@ def parameters(settings: GANSettings, encoding: Encoding, *, seen: int = 0) -> d
     return counts
 
 
-def last_layers(network: nn.Module) -> list[nn.Module]:
-    """The last layer of each layout in ``network``."""
-    return [part.layers.layers[-1] for part in network.modules() if isinstance(part, Network)]
+def layers_of(network: nn.Module) -> list[list[nn.Module]]:
+    """The layers of each layout in ``network``, that of ``[gan]`` first."""
+    layouts = [part for part in network.modules() if isinstance(part, Network)]
+    layouts.sort(key=lambda part: part is getattr(network, "energies", None))
+    return [list(layout.layers.layers) for layout in layouts]
 
 
 def _plan(settings: GANSettings, encoding: Encoding, seen: int) -> _Plan:

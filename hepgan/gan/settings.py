@@ -24,7 +24,7 @@ class NetworkSettings:
         l2: Weight of the sum of the squared weights.
         clip: The largest norm of the gradient, to which a larger one is scaled down; 0 leaves all as they are.
         dropout: The share of each layer's inputs that training sets to 0, in the order of ``hepgan layout``; 0 for the
-            layers behind the last one given.
+            layers behind the last one given. Of two stages it is the second, of two discriminators the first.
     """
 
     learning_rate: float
