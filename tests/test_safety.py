@@ -257,6 +257,18 @@ def test_forged_gan_is_refused_before_it_takes_memory(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
+@pytest.mark.parametrize("field", ["a", "b"])
+def test_gan_whose_schema_is_not_that_of_its_encoding_is_refused(
+    whole: Path, tmp_path: Path, field: str
+) -> None:
+    about = json.loads((whole / "gan.json").read_text())
+    about["schema"]["fields"][field]["shape"] = [7]
+    (tmp_path / "gan.json").write_text(json.dumps(about))
+    (tmp_path / "generator.safetensors").symlink_to(whole / "generator.safetensors")
+    with pytest.raises(CheckpointError, match=r"gan.json is damaged: its encoding does not decode"):
+        load_gan(tmp_path)
+
+
 def test_sparse_file_beyond_all_memory_is_refused(whole: Path, tmp_path: Path) -> None:
     """Its header is right: one tensor of 8 TB, none of which takes room on the disk."""
     (tmp_path / "gan.json").write_bytes((whole / "gan.json").read_bytes())

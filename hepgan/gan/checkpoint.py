@@ -76,9 +76,15 @@ def load_gan(
         seen, tree = int(about["seen"]), str(about["tree"])
         generator = _of("generator", weights)
         _check_size(settings, encoding, seen, generator, folder / "generator.safetensors")
+        # A schema that does not belong to the encoding shows when an event is decoded.
+        encoding.decode(torch.zeros(1, encoding.features), torch.zeros(1, encoding.conditions))
         gan = GAN.build(settings, encoding, seed=0, device=device, seen=seen)
     except (KeyError, TypeError, ValueError, OverflowError, RunError, LayoutError) as error:
         raise CheckpointError(f"{folder / 'gan.json'} is damaged: {error}") from error
+    except (RuntimeError, IndexError) as error:
+        raise CheckpointError(
+            f"{folder / 'gan.json'} is damaged: its encoding does not decode its events ({error})"
+        ) from error
     _load(gan.generator, generator, folder / "generator.safetensors")
     gan.generator.eval()
     return gan, tree
