@@ -13,6 +13,7 @@ from hepgan.evaluate import digits, frechet
 from hepgan.gan.trained import PLACE, scores, trained
 from hepgan.processors import carry
 from hepgan.processors.models import loaded
+from hepgan.run import measured
 from hepgan.run.training import read_events
 
 LAYERS = ("layer_0", "layer_1", "layer_2")
@@ -54,8 +55,10 @@ def test_the_digits_are_as_good_as_their_scores_say() -> None:
 
 def test_presets_are_listed_with_their_scores() -> None:
     text = CliRunner().invoke(main, ["presets"]).output
-    assert "comes trained: 0.33 M parameters, auc_high" in text
-    assert "digit_frechet" in text
+    told = {score["metric"]: score["value"] for score in scores("showers")["scores"]}
+    assert f"hepgan generate showers: AUC of cells {told['auc_low']:.3g}" in text
+    best = measured()["mnist"]["scores"]["digit_confidence"]
+    assert f"confidence {best['mean']:.3g} ± {best['sd']:.3g} ({best['floor']:.3g})" in text
 
 
 def test_processors_take_them_by_name() -> None:

@@ -22,7 +22,7 @@ def presets() -> None:
     in brackets the same of reference against reference.
     """
     from hepgan import run as library
-    from hepgan.gan.trained import trained
+    from hepgan.gan.trained import scores, trained
 
     found = library.measured()
     for name, purpose in library.presets().items():
@@ -30,20 +30,30 @@ def presets() -> None:
         if name in found:
             click.echo(f"{'':12} {_told(found[name])}")
         if name in trained():
-            click.echo(f"{'':12} comes trained: hepgan generate {name} …")
+            one = scores(name)
+            rows = {row["metric"]: row for row in one["scores"]}
+            told = [
+                f"{text} {rows[metric]['value']:.3g} ({rows[metric]['floor']:.3g})"
+                for metric, text in _headlines(rows)
+            ]
+            click.echo(f"{'':12} comes trained, hepgan generate {name}: {', '.join(told)}")
 
 
 def _told(found: Mapping[str, Any]) -> str:
     """Size, training and scores in a line."""
     scores = [
         f"{text} {_with_spread(found['scores'][metric])}"
-        for metric, text in HEADLINES.items()
-        if metric in found["scores"]
-        and not (metric == "auc_high" and "digit_frechet" in found["scores"])
+        for metric, text in _headlines(found["scores"])
     ]
     size = f"generator {found['parameters'] / 1e6:.2g} M"
     trained = f"{found['steps']:,} steps of {found['batch']}, {found['seeds']} seeds"
     return f"{size}; {trained.replace(' 1 seeds', ' 1 seed')}: {', '.join(scores)}"
+
+
+def _headlines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Metrics and what they are called; of digits their own."""
+    digits = "digit_frechet" in found
+    return [(m, t) for m, t in HEADLINES.items() if m in found and m.startswith("digit") == digits]
 
 
 def _with_spread(score: Mapping[str, Any]) -> str:
