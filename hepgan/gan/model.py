@@ -116,15 +116,18 @@ class GAN:
         try:
             for start, noise in normal_blocks(n, self.latent, seed=seed):
                 stop = start + len(noise)
-                part = self._sample_block(noise, c[start:stop])
-                yield _with_conditions(part, {k: v[start:stop] for k, v in given.items()})
+                asked = {name: values[start:stop] for name, values in given.items()}
+                yield self._sample_block(noise, c[start:stop], asked)
         finally:
             self.generator.train(was_training)
 
     @torch.no_grad()
-    def _sample_block(self, noise: Tensor, c: Tensor) -> ak.Array:
+    def _sample_block(
+        self, noise: Tensor, c: Tensor, asked: Mapping[str, npt.NDArray[Any]]
+    ) -> ak.Array:
         c = c.to(self.device)
-        return self.encoding.decode(self.generate(noise.to(self.device), c), c)
+        # Conditions exactly as they were asked for, not as they come back from the encoding.
+        return self.encoding.decode(self.generate(noise.to(self.device), c), c, given=asked)
 
 
 def _given(
@@ -180,10 +183,3 @@ def _values(
     if scale.scale == "onehot":
         return rng.integers(int(low), int(high), n, endpoint=True).astype(np.float64)
     return rng.uniform(low, high, n)
-
-
-def _with_conditions(events: ak.Array, given: Mapping[str, npt.NDArray[Any]]) -> ak.Array:
-    """The conditions exactly as they were asked for, not as they come back from the encoding."""
-    for name, values in given.items():
-        events[name] = values
-    return events
