@@ -1,11 +1,12 @@
 """Fidelity of the showers against what they cost: python benchmarks/amounts.py FOLDER UNSEEN.root [--events N...] [--steps N...].
 
-Trains the preset ``showers`` on so many showers of the sample, and for so many steps on all of them, and compares what it makes
+Trains the preset ``showers`` on so many showers of the sample, for so many steps each, and compares what it makes
 for the energies in UNSEEN.root, which holds Geant4 showers that are not in the sample, with those. 0 steps are the
 Gaussian copula alone. Runs that are in FOLDER already are not run again. Writes FOLDER/amounts.json and FOLDER/amounts.md.
 """
 
 import argparse
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +16,41 @@ import hepgan
 from hepgan.data import root
 from hepgan.run import Run, load, train
 
-SEED = 1
+SEED, WHOLE = 1, 10_000
+"""Of the trainings; how many showers the sample has."""
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("folder", type=Path)
     options.add_argument("unseen")
-    options.add_argument("--events", type=int, nargs="*", default=[1000, 2000, 4000])
-    options.add_argument("--steps", type=int, nargs="*", default=[0, 1000, 3000])
+    options.add_argument("--events", type=int, nargs="*", default=[1000, 2000, 4000, WHOLE])
+    options.add_argument("--steps", type=int, nargs="*", default=[0, 1000, 3500])
     chosen = options.parse_args()
     chosen.folder.mkdir(parents=True, exist_ok=True)
-    most = load("showers").train.steps
-    amounts = [(n, steps) for n in chosen.events for steps in (0, most)]
-    amounts += [(None, steps) for steps in chosen.steps]
+    amounts = itertools.product(chosen.events, chosen.steps)
     rows = [measure(chosen.folder, chosen.unseen, n, steps) for n, steps in amounts]
     write(chosen.folder / "amounts.json", {"rows": rows})
     (chosen.folder / "amounts.md").write_text(table(rows))
     print(table(rows))
 
 
-def measure(folder: Path, unseen: str, events: int | None, steps: int) -> dict[str, Any]:
+def measure(folder: Path, unseen: str, events: int, steps: int) -> dict[str, Any]:
     """The figures of one training on ``events`` of the sample's showers, of which seven tenths train, or on all."""
-    place = folder / f"{events or 'all'}-{steps}"
+    place = folder / f"{events}-{steps}"
     changes: dict[str, Any] = {"seed": SEED, "train.steps": steps}
-    if events is not None:
+    if events < WHOLE:
         changes["data.files"] = [str(part_of_sample(folder, events))]
     if not (place / "gan.json").is_file():
         train(load("showers", changes), place, device="cpu", resume=place.exists())
     gan, _ = hepgan.load_gan(place)
     settings: Run = load(place / "run.toml")
     figures = shower_figures(gan, settings, unseen)
-    seen = events or len(hepgan.read(load("showers").data.files[0], settings.schema))
     train_share = settings.data.shares["train"]
     return {
         "preset": "showers",
         "seed": SEED,
-        "trained on": int(seen * train_share),
+        "trained on": int(events * train_share),
         "steps": steps,
         **figures,
     }

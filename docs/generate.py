@@ -11,6 +11,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from hepgan.cli.presets import headlines, with_spread
 from hepgan.data.packing import STEPS
 from hepgan.gan import objectives
 from hepgan.layout import arguments, images, physics, pooling, recurrent, streams
@@ -22,12 +23,6 @@ from hepgan.run import Run, measured, presets
 MISSING = (dataclasses.MISSING, inspect.Parameter.empty)
 PLAIN = {int: "integer", float: "number", str: "text", bool: "true or false"}
 PLURALS = {int: "integers", float: "numbers", str: "texts"}
-TOLD = {
-    "auc_low": "AUC of cells",
-    "auc_high": "AUC of observables",
-    "digit_frechet": "Fréchet distance",
-    "digit_confidence": "confidence",
-}
 KINDS = {
     images: "Images and voxels",
     pooling: "Pooling and resizing",
@@ -114,20 +109,11 @@ def measured_presets() -> str:
     rows = []
     for name, purpose in presets().items():
         one = found.get(name, {"scores": {}})
-        scores = [
-            f"{TOLD[metric]} {_score(score)}"
-            for metric, score in one["scores"].items()
-            if metric in TOLD
-        ]
+        scores = [f"{text} {with_spread(one['scores'][m])}" for m, text in headlines(one["scores"])]
         size = f"{one['parameters'] / 1e6:.2g} M" if "parameters" in one else ""
         trained = f"{one['steps']:,} × {one['batch']}" if "steps" in one else ""
         rows.append((f"`{name}`", purpose, size, trained, "; ".join(scores)))
     return table(("preset", "for", "generator", "steps × events", "scores (floor)"), rows)
-
-
-def _score(score: Mapping[str, Any]) -> str:
-    spread = "" if score["sd"] is None else f" ± {score['sd']:.2g}"
-    return f"{score['mean']:.3g}{spread} ({score['floor']:.2g})"
 
 
 def run_file() -> str:

@@ -417,6 +417,22 @@ def test_empty_layers_are_as_frequent_as_at_their_energy() -> None:
         assert empty.mean() == pytest.approx(1 / math.sqrt(at), abs=0.06)
 
 
+@pytest.mark.parametrize(("slack", "response"), [(0.5, 0.4), (0.005, 0.003), (0.005, 0.19)])
+def test_energies_come_back_whatever_part_of_them_the_cells_hold(
+    slack: float, response: float
+) -> None:
+    events = showers()
+    for name in ("front", "back"):
+        events[name] = events[name] * np.float32(response)
+    sums = SUMS | {"slack": slack, "threshold": 1e-5}
+    encoding = fit(events, SHOWERS, sums, LOG | {"threshold": 1e-5}, COPULA, **ENERGY)
+    found = encoding.decode(*encoding.encode(events, seed=2))
+    totals = [
+        ak.to_numpy(e["front"]).sum((1, 2)) + ak.to_numpy(e["back"]).sum(1) for e in (events, found)
+    ]
+    np.testing.assert_allclose(totals[1], totals[0], rtol=2e-3)
+
+
 def test_regress_follows_a_dependence_that_changes_with_the_condition() -> None:
     """b leans on a with a slope of E from -0.8 to 0.8, and is as wide as E is large."""
     schema = Schema.from_table({"fields": {"a": {}, "b": {}}, "conditions": {"e": {}}})
@@ -445,7 +461,7 @@ def test_layer_sums_hold_whatever_the_network_says() -> None:
     total = ak.to_numpy(made["front"]).sum((1, 2)) + ak.to_numpy(made["back"]).sum(1)
     assert (total <= 1.0051 * 1000 * energy).all()
     sums = encoding.steps[2].decode(noise, c)[:, -1]
-    share = np.clip(1.005 - np.exp(-sums.numpy()), 0, None)
+    share = 1.005 * np.clip(-np.expm1(-sums.numpy()), 0, None)
     np.testing.assert_allclose(total, share * 1000 * energy, rtol=1e-3, atol=2 * THRESHOLD)
 
 
@@ -504,6 +520,10 @@ def test_conditions_come_back(scale: Any) -> None:
         ({"step": "scale", "fields": ["c"]}, "names 'c', but the fields are a, b"),
         ({"step": "copula", "given": "energy"}, "'energy', which is no scalar condition"),
         ({"step": "layer_sums", "incident": "e", "threshold": 1.0}, "'e' is no condition"),
+        ({"step": "whiten", "first": ["appended"]}, "no step before it appends any column"),
+        ({"step": "regress", "given": "e"}, "'e', which is no scalar condition"),
+        ({"step": "regress", "given": "e", "degree": -1}, "degree = -1 be 0 to 5"),
+        ({"step": "regress", "given": "e", "first": []}, r"first = \[\] should name columns"),
         ({"step": "scale", "range": [2.0, 1.0]}, "should rise"),
         ({"step": "power", "exponent": 2.0}, "above 0 and at most 1, but is 2"),
         ({"step": "zero_noise", "width": 0.0}, "should be positive, but is 0"),

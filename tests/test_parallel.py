@@ -34,12 +34,14 @@ def run_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_processes_train_as_one(run_file: Path, tmp_path: Path) -> None:
-    penalty = ["--set", "train.gradient_penalty=0.1"]
-    done = torchrun("train", run_file, "-o", tmp_path / "two", "--device", "cpu", *penalty)
+    terms = {"gradient_penalty": 0.1, "feature_matching": 0.5, "generator_steps": 2}
+    settings = {f"train.{name}": value for name, value in terms.items()}
+    told = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    done = torchrun("train", run_file, "-o", tmp_path / "two", "--device", "cpu", *told)
     two = tmp_path / "two"
     assert (two / "gan.json").is_file(), done.stderr  # gloo may abort in its teardown
     assert done.stdout.count("trained:") == 1
-    run = library.load(run_file, {"train.gradient_penalty": 0.1})
+    run = library.load(run_file, settings)
     library.train(run, tmp_path / "one", device="cpu")
     one, other = (load_file(tmp_path / name / "generator.safetensors") for name in ("one", "two"))
     assert one.keys() == other.keys()

@@ -180,6 +180,8 @@ def test_preset_is_a_valid_run_and_says_its_purpose(name: str) -> None:
         ({"data.test": 0.95}, "leave a rest to train on"),
         ({"data.test": float("nan")}, "leave a rest to train on"),
         ({"data.mirror": ["x", "z"]}, "mirror = 'z' is no axis of the field 'layer_0'"),
+        ({"data.mirror": ["x", "x"]}, "names an axis twice"),
+        ({"train.r1": float("inf")}, r"\[train\] r1 = inf should be 0 or more, and finite"),
         ({"seed": -1}, "seed = -1 should be 0 or more"),
         ({"train.r1": -5.0}, r"\[train\] r1 = -5.0 should be 0 or more"),
         ({"train.generator.betas": [2.0, 3.0]}, "betas"),

@@ -12,7 +12,7 @@ import torch
 from hepgan.data.encoding import Encoding, EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.data.steps import ConditionScale
-from hepgan.errors import RunError
+from hepgan.errors import LayoutError, RunError
 from hepgan.gan import checkpoint
 from hepgan.gan import train as training
 from hepgan.gan.losses import discriminator_loss, energy_error, generator_loss
@@ -125,7 +125,7 @@ def test_sums_of_layers_hold_whatever_the_stages_make(
     cells = encoding.decode_tensors(x, c)
     total = sum(part.flatten(1).sum(1) for part in cells.values())
     sums = encoding.steps[2].decode(x, c)[:, -1]
-    expected = (1.005 - torch.exp(-sums)).clamp_min(0) * 1000 * torch.linspace(2, 90, 50)
+    expected = 1.005 * -torch.expm1(-sums).clamp_max(0) * 1000 * torch.linspace(2, 90, 50)
     torch.testing.assert_close(total, expected, rtol=1e-3, atol=0.02)
 
 
@@ -175,6 +175,8 @@ def test_wrong_stages_are_told(encoding: Encoding) -> None:
     blind = dataclasses.replace(BOTH, discriminator_sees="observables")
     with pytest.raises(RunError, match="discriminator_sees leaves the event out"):
         GAN.build(blind, encoding, seed=1)
+    with pytest.raises(LayoutError, match="DENSEE"):
+        EnergySettings(generator="DENSEE|3")
     with pytest.raises(RunError, match="without a generator takes no discriminator"):
         EnergySettings(discriminator="DENSE|1|LINEAR")
     with pytest.raises(RunError, match=r"latent = \[-1\] should be a shape"):

@@ -310,8 +310,8 @@ def test_last_sigmoid_is_left_to_the_objective() -> None:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"generator": "DENSE|5|LINEAR"}, LayoutError, "the generator ends with 5 = 5 values, but the event has 2"),
-        ({"discriminator": "DENSE|3|LINEAR"}, LayoutError, "it should give one number"),
+        ({"generator": "DENSE|5|LINEAR"}, LayoutError, "the generator ends with 5 values, but it should give 2, as many as the event has"),
+        ({"discriminator": "DENSE|3|LINEAR"}, LayoutError, "it should give 1;"),
         ({"generator": "DENS|2"}, LayoutError, "DENSE"),
         ({"input": (1, 28, 28)}, RunError, "should hold the 2 numbers that the discriminator sees"),
     ],

@@ -34,7 +34,7 @@ def presets() -> None:
             rows = {row["metric"]: row for row in one["scores"]}
             told = [
                 f"{text} {rows[metric]['value']:.3g} ({rows[metric]['floor']:.3g})"
-                for metric, text in _headlines(rows)
+                for metric, text in headlines(rows)
             ]
             click.echo(f"{'':12} comes trained, hepgan generate {name}: {', '.join(told)}")
 
@@ -42,20 +42,21 @@ def presets() -> None:
 def _told(found: Mapping[str, Any]) -> str:
     """Size, training and scores in a line."""
     scores = [
-        f"{text} {_with_spread(found['scores'][metric])}"
-        for metric, text in _headlines(found["scores"])
+        f"{text} {with_spread(found['scores'][metric])}"
+        for metric, text in headlines(found["scores"])
     ]
     size = f"generator {found['parameters'] / 1e6:.2g} M"
     trained = f"{found['steps']:,} steps of {found['batch']}, {found['seeds']} seeds"
     return f"{size}; {trained.replace(' 1 seeds', ' 1 seed')}: {', '.join(scores)}"
 
 
-def _headlines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+def headlines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Metrics and what they are called; of digits their own."""
     digits = "digit_frechet" in found
     return [(m, t) for m, t in HEADLINES.items() if m in found and m.startswith("digit") == digits]
 
 
-def _with_spread(score: Mapping[str, Any]) -> str:
+def with_spread(score: Mapping[str, Any]) -> str:
+    """Mean, standard deviation over seeds where there are several, and the floor."""
     spread = "" if score["sd"] is None else f" ± {score['sd']:.3g}"
     return f"{score['mean']:.3g}{spread} ({score['floor']:.3g})"

@@ -17,8 +17,8 @@ class LayerSums:
 
     Of the layers' energies E_i with the sum E, and the brightest (on average) layer m as the yardstick:
     ``log(E_i / E_m · E / threshold)`` for the others, in order, which is positive, or for an empty layer a random number in
-    (-1, 0); and ``-log(1 + slack - E / E_inc)``, from the share of the incident energy that is missing. ``slack`` leaves
-    room for what a shower may gain (a positron's annihilation adds 1.02 MeV).
+    (-1, 0); and ``-log(1 - E / E_inc / (1 + slack))``, also positive, from the share of the incident energy that is missing.
+    ``slack`` leaves room for what a shower may gain (a positron's annihilation adds 1.02 MeV).
 
     Attributes:
         layers: First and last-but-one column of each layer.
@@ -97,7 +97,8 @@ class LayerSums:
         cells = _cut(x, self.threshold)
         energies = self._energies(cells)
         total = energies.sum(1, keepdim=True)
-        missing = -torch.log(1 + self.slack - total[:, 0] / self._incident_energy(c.to(x)))
+        share = total[:, 0] / self._incident_energy(c.to(x))
+        missing = -torch.log1p(-share / (1 + self.slack))
         bright = energies[:, self.reference, None]
         there = energies.clamp_min(self.threshold)
         ratios = torch.log(there / bright * (total / self.threshold))
@@ -109,7 +110,7 @@ class LayerSums:
         """Cells whose sums are exactly what the last L columns say; cells below the threshold are 0."""
         count = len(self.layers)
         cells, sums = x[:, :-count], x[:, -count:]
-        share = (1 + self.slack - torch.exp(-sums[:, -1:])).clamp_min(0)
+        share = -(1 + self.slack) * torch.expm1(-sums[:, -1:]).clamp_max(0)
         total = self._incident_energy(c.to(x))[:, None] * share
         # No ratio beyond e^20, so that no untrained network overflows.
         yard = torch.log(total.clamp_min(self.threshold) / self.threshold)

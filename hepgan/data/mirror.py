@@ -9,7 +9,7 @@ import numpy as np
 def with_mirror_images(events: ak.Array, axes: Mapping[str, Mapping[str, int]]) -> ak.Array:
     """``events``, and behind them their mirror images: for each axis, all that there are so far, mirrored along it.
 
-    Two axes thus make four events of each. Conditions and fields without the axis stay as they are.
+    Two axes thus make four events of each. Conditions, and fields that ``axes`` does not name, stay as they are.
 
     Args:
         events: E events.

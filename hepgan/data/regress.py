@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from hepgan.data.steps import APPENDED, Columns, column_of
+from hepgan.errors import RunError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +45,13 @@ class Regress:
         """Least squares, in polynomials of ``degree`` of the condition ``given``.
 
         Raises:
-            RunError: ``given`` is no condition of one column, or a name in ``first`` no field.
+            RunError: ``given`` is no condition of one column, a name in ``first`` no field or nothing, or a degree that
+                polynomials of some thousand events do not have.
         """
+        if not first or not 0 <= degree <= 5:
+            raise RunError(
+                f"regress: first = {list(first)} should name columns, and degree = {degree} be 0 to 5"
+            )
         column = column_of(given, columns)
         chosen = tuple(columns.mask(first, x.shape[1]).nonzero()[:, 0].tolist())
         size, follows = degree + 1, _powers(c[:, column].to(x), degree + 1)

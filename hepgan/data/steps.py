@@ -16,9 +16,9 @@
 | ``incident_fraction`` | the total over the incident energy |
 | ``layer_sums`` | all three in one, with ratios on the whole line, so that sums hold exactly |
 | ``marginals`` | each column's ranks to a normal score, given a condition |
-| ``whiten`` | principal components of width 1 |
+| ``whiten`` | principal components of width 1, of some columns before the others |
 | ``copula`` | ``marginals`` and ``whiten``, with zeros that follow the dependence |
-| ``regress`` | what energies say about cells taken out, as it changes with a condition |
+| ``regress`` | distances from what some columns (energies) say of the others, as it changes with a condition |
 
 They are in ``scaling``, ``pointwise``, ``fractions``, ``layers``, ``marginals``, ``copula`` and ``regress``. A step is a frozen dataclass: settings
 and fitted constants, made by its ``fit`` from the training events. ``encode`` may draw noise (where values are discrete);
@@ -122,11 +122,15 @@ class Columns:
         """``[width]`` booleans: the columns of ``fields`` (or ``appended``), or all of them where ``fields`` is empty.
 
         Raises:
-            RunError: a name that is no field.
+            RunError: a name that is no field, or ``appended`` where nothing has been.
         """
         found = torch.full((width,), not fields)
         for name in fields:
             if name == APPENDED and name not in self.fields:
+                if width == self.size:
+                    raise RunError(
+                        f"an encoding step names '{APPENDED}', but no step before it appends any column, as layer_sums does"
+                    )
                 found[self.size :] = True
                 continue
             if name not in self.fields:

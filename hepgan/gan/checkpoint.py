@@ -24,7 +24,7 @@ from hepgan.layout.memory import available
 from hepgan.tables import from_table, to_table
 
 VERSION = 2
-"""Of the files' form; a GAN of a later version is refused."""
+"""Of the files' form; another one is refused."""
 
 _LONGEST = 2**24
 """Bytes of ``gan.json`` at the most: a hundred thousand branches fit."""
@@ -230,7 +230,8 @@ def _check_version(about: Mapping[str, Any], path: Path) -> None:
     version = about.get("version")
     if version != VERSION:
         raise CheckpointError(
-            f"{path} is of version {version}, but this hepgan reads version {VERSION}"
+            f"{path} is of version {version}, but this hepgan reads version {VERSION};"
+            " train again, or use the hepgan that wrote it"
         )
 
 

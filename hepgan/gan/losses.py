@@ -42,7 +42,7 @@ def generator_loss(
             real, expected = _judged(gan, seen, c)
     loss = _summed(objective.generator, real, judged)
     if matched:
-        distance = features.mean(0) - expected.mean(0)
+        distance = parallel.batch_mean(features) - parallel.batch_mean(expected)
         loss = loss + settings.feature_matching * distance.square().sum()
     if settings.energy_constraint:
         loss = loss + settings.energy_constraint * energy_error(gan.encoding, x, c)

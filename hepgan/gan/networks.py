@@ -21,7 +21,8 @@ class EnergySettings:
     """The table ``[gan.energies]``: a first stage, which makes the energies of layers that the encoding appends.
 
     The generator of ``[gan]`` then makes the cells alone, given the conditions and, behind them, these energies (``COND`` gives
-    both); its ``N`` and its ``latent`` are those of the cells. The encoding's sum rules hold whatever it makes.
+    both); its ``N`` and its ``latent`` are those of the cells. The encoding's sum rules hold whatever it makes. Where the
+    encoding whitens (``whiten``, ``copula``), give it ``first = ["appended"]``: otherwise it mixes the energies with the cells.
 
     Attributes:
         generator: The first stage's layout, given the conditions; where it is empty the noise is the encoded energies,
@@ -35,6 +36,8 @@ class EnergySettings:
     latent: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
+        for text in filter(None, (self.generator, self.discriminator)):
+            parse(text)  # a typing error is told before data are read
         if not self.latent or min(self.latent) < 0:
             raise RunError(
                 f"[gan.energies] latent = {list(self.latent)} should be a shape, such as [16]"
@@ -219,14 +222,14 @@ def _plan_energies(settings: GANSettings, encoding: Encoding, sizes: Sizes) -> _
     stage, given, made = settings.energies, encoding.conditions, sizes.made
     plan: _Plan = {}
     if stage and sizes.energies and stage.generator:
-        where = _where(encoding, sizes.energies, made, made, given, "generator")
+        where = _where(encoding, sizes.energies, made, made, given, "generator", cells=False)
         plan[f"{ENERGIES} generator"] = parse(stage.generator), where
     if stage and stage.discriminator:
         if settings.discriminator_sees == "observables":
             raise RunError(
                 "[gan.energies] has a discriminator, but [gan] discriminator_sees leaves the event out"
             )
-        where = _where(encoding, (made,), made, 1, given, "discriminator")
+        where = _where(encoding, (made,), made, 1, given, "discriminator", cells=False)
         plan[f"{ENERGIES} discriminator"] = _to_logits(parse(stage.discriminator)), where
     return plan
 
@@ -238,9 +241,11 @@ def _where(
     outputs: int,
     conditions: int,
     role: Literal["generator", "discriminator"],
+    *,
+    cells: bool = True,
 ) -> _Where:
     schema = encoding.schema
-    whole = features == schema.features
+    whole = cells and features == schema.features
     return _Where(
         input=input,
         features=features,
@@ -264,8 +269,8 @@ def _check_output(layout: Layout, where: _Where, name: str) -> None:
     shape = trace(layout, **where)[-1].output
     found, wanted = math.prod(shape), where["outputs"]
     if found != wanted:
-        made = "×".join(map(str, shape))
-        what = f"the event has {wanted} features" if wanted > 1 else "it should give one number"
+        made = "×".join(map(str, shape)) + (f" = {found}" if len(shape) > 1 else "")
+        whole = ", as many as the event has" if name == "generator" else ""
         raise LayoutError(
-            f"the {name} ends with {made} = {found} values, but {what}; mend its last layer\n  {layout}"
+            f"the {name} ends with {made} values, but it should give {wanted}{whole}; mend its last layer\n  {layout}"
         )

@@ -86,6 +86,14 @@ def average_gradients(network: nn.Module) -> None:
     torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
 
 
+def batch_mean(values: Tensor) -> Tensor:
+    """The mean of ``values[B, …]`` over the whole batch; averaged over processes, its gradient is that of one process with all."""
+    mean = values.mean(0)
+    if size() == 1:
+        return mean
+    return summed(mean.detach()) / size() + (mean - mean.detach())
+
+
 def summed(values: Tensor) -> Tensor:
     """The sum over all processes."""
     if size() > 1:

@@ -123,8 +123,10 @@ class TrainSettings:
         }
         for least, names in at_least.items():
             for name in names:
-                if not (value := getattr(self, name)) >= least:
-                    raise RunError(f"[train] {name} = {value} should be {least} or more")
+                if not least <= (value := getattr(self, name)) < math.inf:
+                    raise RunError(
+                        f"[train] {name} = {value} should be {least} or more, and finite"
+                    )
         if not 0 <= self.ema < 1:
             raise RunError(f"[train] ema = {self.ema} should be 0 or more and less than 1")
         if not 0 < self.decay <= 1:

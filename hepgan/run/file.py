@@ -14,7 +14,7 @@ import tomli_w
 from hepgan.data.encoding import EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.errors import RunError, did_you_mean
-from hepgan.evaluate.geometry import LayerGeometry
+from hepgan.evaluate.geometry import AXES, LayerGeometry
 from hepgan.gan.networks import GANSettings
 from hepgan.gan.settings import TrainSettings
 from hepgan.tables import from_table, to_table
@@ -101,6 +101,8 @@ class Run:
             if name not in self.schema.fields:
                 hint = did_you_mean(name, self.schema.fields)
                 raise RunError(f"[geometry.{name}] is no field of the schema{hint}")
+        if len(set(self.data.mirror)) < len(self.data.mirror):
+            raise RunError(f"[data] mirror = {list(self.data.mirror)} names an axis twice")
         self.mirrored  # noqa: B018  an axis that a field lacks is told before data are read
 
     @property
@@ -116,7 +118,10 @@ class Run:
         }
 
     def _axis(self, axis: str, field: str) -> int:
-        axes = self.geometry[field].axes if field in self.geometry else ()
+        layer = self.geometry.get(field, LayerGeometry())
+        axes = layer.axes
+        if layer.cell and not axes:
+            axes = AXES[: len(self.schema.fields[field].shape)]
         if axis not in axes:
             raise RunError(
                 f"[data] mirror = '{axis}' is no axis of the field '{field}'; name its axes in [geometry.{field}], such as"

@@ -263,6 +263,17 @@ def about_gan(run: Run, gan: GAN) -> dict[str, str]:
         "data": ", ".join(run.data.files),
         "generator": f"{generator} ({counts['generator']:,} parameters)",
         "discriminator": f"{discriminator} ({counts['discriminator']:,} parameters)",
+        **_about_energies(run),
         "objective": run.train.objective,
         "steps": f"{run.train.steps:,} of {run.train.batch_size} events",
     }
+
+
+def _about_energies(run: Run) -> dict[str, str]:
+    """The first stage's networks, where there is one; their parameters are counted with the others."""
+    stage = run.gan.energies
+    if stage is None:
+        return {}
+    kept = "the noise, as the encoding has it"
+    networks = {"generator": stage.generator or kept, "discriminator": stage.discriminator}
+    return {f"{name} of energies": layout for name, layout in networks.items() if layout}
