@@ -99,7 +99,8 @@ class GAN:
             DataError: a condition is missing, unknown or outside the range that was trained, or ``n`` is not clear.
 
         """
-        return ak.concatenate(list(self.sample_blocks(conditions, n=n, seed=seed)))
+        blocks = list(self.sample_blocks(conditions, n=n, seed=seed))
+        return ak.concatenate(blocks) if len(blocks) > 1 else blocks[0]
 
     def sample_blocks(
         self,
