@@ -65,12 +65,7 @@ class Regress:
             found = torch.linalg.lstsq(regressors.flatten(1), x[:, targets]).solution
             expected[: 1 + known, :, targets] = found.unflatten(0, (1 + known, size))
         plain = cls(column, chosen, expected, x.new_zeros(size, x.shape[1]))
-        distance = plain.encode(x, c, noise).abs()
-        size_of = torch.log(distance + 1e-3 * distance.mean(0).clamp_min(1e-6))
-        width = torch.linalg.lstsq(follows, size_of).solution
-        # For a normal distribution the mean of log|d| is log(sigma) - 0.635.
-        width[0] += 0.635
-        return dataclasses.replace(plain, width=width)
+        return dataclasses.replace(plain, width=log_width(plain.encode(x, c, noise), follows))
 
     def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
         """Values to distances in widths."""
@@ -88,6 +83,16 @@ class Regress:
             value = apart[:, column] + products @ known
             products = torch.cat([products, value[:, None] * follows], 1)
         return apart + products @ coefficients.flatten(0, 1)
+
+
+def log_width(distance: Tensor, powers: Tensor) -> Tensor:
+    """Coefficients ``[K, F]`` of the logarithm of each column's width over ``powers[E, K]``, for ``distance[E, F]`` from its mean."""
+    size = distance.abs()
+    floor = 1e-3 * size.mean(0).clamp_min(1e-6)
+    found: Tensor = torch.linalg.lstsq(powers, torch.log(size + floor)).solution
+    # For a normal distribution the mean of log|d| is log(sigma) - 0.635.
+    found[0] += 0.635
+    return found
 
 
 def _powers(values: Tensor, size: int) -> Tensor:

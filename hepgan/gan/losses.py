@@ -1,5 +1,8 @@
 """What each network goes down: its objective, the discriminator's gradient penalties, the generator's further terms."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
 import torch
 from torch import Tensor
 
@@ -34,15 +37,15 @@ def generator_loss(
         settings: Objective and weights.
     """
     objective = OBJECTIVES[settings.objective]
-    matched = settings.feature_matching > 0
-    judged, features = _judged(gan, fake, c)
-    real, expected = judged, features
-    if objective.paired or matched:
+    with _last_inputs(gan, listen=settings.feature_matching > 0) as heard:
+        judged = gan.judge(fake, c)
+        features = heard.copy()
+        heard.clear()
         with torch.no_grad():
-            real, expected = _judged(gan, seen, c)
+            real = gan.judge(seen, c) if objective.paired or settings.feature_matching else judged
     loss = _summed(objective.generator, real, judged)
-    if matched:
-        distance = parallel.batch_mean(features) - parallel.batch_mean(expected)
+    for made, expected in zip(features, heard, strict=True):
+        distance = parallel.batch_mean(made) - parallel.batch_mean(expected)
         loss = loss + settings.feature_matching * distance.square().sum()
     if settings.energy_constraint:
         loss = loss + settings.energy_constraint * energy_error(gan.encoding, x, c)
@@ -112,16 +115,14 @@ def _penalty(penalty: Loss, logits: Tensor, x: Tensor) -> Tensor:
     return torch.stack([penalty(of_one, x) for of_one in logits.unbind(1)]).sum()
 
 
-def _judged(gan: GAN, seen: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits ``[B, K]``, and what comes to the last layer of each discriminator, side by side ``[B, L]``."""
+@contextmanager
+def _last_inputs(gan: GAN, *, listen: bool) -> Iterator[list[Tensor]]:
+    """While it lasts, what comes to the last layer of each discriminator is added to the list, ``[B, L]``, where we listen."""
     heard: list[Tensor] = []
-    handles = [
-        layer.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0].flatten(1)))
-        for *_, layer in layers_of(gan.discriminator)
-    ]
-    try:
-        logits = gan.judge(seen, c)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return logits, torch.cat(heard, 1)
+    with ExitStack() as stack:
+        for *_, layer in layers_of(gan.discriminator) if listen else ():
+            hook = layer.register_forward_pre_hook(
+                lambda _, inputs: heard.append(inputs[0].flatten(1))
+            )
+            stack.callback(hook.remove)
+        yield heard

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.data.encoding import Encoding
+from hepgan.data.regress import log_width
 from hepgan.data.schema import Schema
 from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.evaluate.observables import Observable, observables_for
@@ -87,9 +88,4 @@ def _polynomials(values: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         return empty, empty
     powers, values = _powers(c).double(), values.double()
     mean = torch.linalg.lstsq(powers, values).solution
-    distance = (values - powers @ mean).abs()
-    floor = 1e-3 * distance.mean(0).clamp_min(1e-6)
-    log_width = torch.linalg.lstsq(powers, torch.log(distance + floor)).solution
-    # For a normal distribution the mean of log|d| is log(sigma) - 0.635.
-    log_width[0] += 0.635
-    return mean.float(), log_width.float()
+    return mean.float(), log_width(values - powers @ mean, powers).float()
