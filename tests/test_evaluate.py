@@ -15,6 +15,7 @@ from hepgan.data import root
 from hepgan.errors import DataError
 from hepgan.evaluate import compare, metrics, observables_for
 from hepgan.evaluate.sample import sample_of
+from hepgan.evaluate.scores import Measured
 from hepgan.evaluate.verdict import Judged, Verdict, verdict_on
 
 Columns = dict[str, np.ndarray]
@@ -236,3 +237,17 @@ def test_faults_of_real_showers_are_named_and_real_ones_are_indistinguishable(se
         assert f"{layer}.fraction" in broken
         row = preset.schema.fields[layer].shape[0] // 2
         assert f"{layer}.spectrum" in judge(dead(layer, row, other)).shown_by[:5]
+
+
+def test_the_provenance_names_the_preset_that_gave_schema_and_geometry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hepgan.evaluate.pictures.draw", lambda *_args, **_options: [])
+    monkeypatch.setattr(
+        "hepgan.evaluate.metrics.measure", lambda *_args, **_options: Measured([], [], {})
+    )
+    images = np.random.default_rng(1).integers(0, 256, (50, 28, 28)).astype("u1")
+    columns = {"image": images, "label": np.zeros(50, "u1")}
+    path = write(tmp_path / "images.root", columns, "mnist")
+    library.evaluate(path, {"other": path}, tmp_path / "out", seed=1, quick=True, device="cpu")
+    assert "the preset dcgan" in (tmp_path / "out" / "report.html").read_text()

@@ -2,6 +2,7 @@
 
 import math
 
+import awkward as ak
 import numpy as np
 import pytest
 import scipy.linalg
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hepgan.data.schema import Field, Schema
-from hepgan.errors import DataError
+from hepgan.errors import DataError, RunError
 from hepgan.evaluate import (
     classifier,
     compare,
@@ -454,6 +455,42 @@ def test_digit_scores_want_images_of_digits() -> None:
         digits.digit_scores(np.zeros((5, 20, 20)))
 
 
-def test_noise_is_not_digits() -> None:
-    noise = np.random.default_rng(20).integers(0, 256, (200, 784)).astype(float)
-    assert not pairs.are_digits(noise)
+def test_images_of_784_values_are_digits_only_where_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metrics, "_classified", lambda *_args: {})
+    images = np.random.default_rng(20).integers(0, 256, (1200, 28, 28))
+    schema = Schema({"image": Field((28, 28))})
+    samples = ak.Array({"image": images[:600]}), ak.Array({"image": images[600:]})
+
+    def digit_metrics(*, digits: bool) -> set[str]:
+        found = metrics.score(*samples, observables_for(schema), seed=1, quick=True, digits=digits)
+        return {score.metric for score in found if score.metric.startswith("digit")}
+
+    assert digit_metrics(digits=False) == set()
+    assert digit_metrics(digits=True) == {"digit_confidence", "digit_balance", "digit_frechet"}
+
+
+def test_digits_of_another_size_are_refused() -> None:
+    with pytest.raises(
+        RunError, match=r"one field of 28 × 28 pixels, but the schema has image \[20, 20\]"
+    ):
+        digits.digit_field(Schema({"image": Field((20, 20))}))
+
+
+def test_awkward_events_score_as_arrays_do() -> None:
+    rng = np.random.default_rng(21)
+    columns = [{"x": rng.normal(size=300), "y": rng.normal(size=300)} for _ in range(2)]
+    observables = observables_for(Schema({"x": Field(), "y": Field()}))
+    arrays = metrics.score(*columns, observables, seed=1, quick=True)
+    assert metrics.score(*map(ak.Array, columns), observables, seed=1, quick=True) == arrays
+
+
+@pytest.mark.parametrize(
+    ("observables", "number", "message"),
+    [({}, 10, "no observable to compare"), ({"x": None}, 0, "reference has no events")],
+)
+def test_nothing_to_compare_is_refused(observables, number: int, message: str) -> None:
+    events = ak.Array({"x": np.zeros(number)})
+    with pytest.raises(DataError, match=message):
+        metrics.score(events, events, observables, seed=1, quick=True)

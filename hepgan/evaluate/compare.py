@@ -18,6 +18,7 @@ import numpy.typing as npt
 import uhi.io.json
 from hist import Hist
 
+from hepgan.errors import DataError
 from hepgan.evaluate.kernels import Array
 from hepgan.evaluate.observables import Observable, chunks
 
@@ -47,8 +48,19 @@ def compare(
         observables: What is filled.
         axes: Axes for some of the observables; those of the others come from the reference.
         weights: ``[E]`` weights of the events by name of sample; events without count once each.
+
+    Raises:
+        DataError: there is no observable, a sample has no events, or a generated sample is called ``reference``.
     """
-    samples = {REFERENCE: fields_of(reference), **samples_of(generated)}
+    if not observables:
+        raise DataError("there is no observable to compare; observables_for(schema) gives some")
+    others = samples_of(generated)
+    if REFERENCE in others:
+        raise DataError(f"a generated sample is called '{REFERENCE}'; give it another name")
+    samples = {REFERENCE: fields_of(reference), **others}
+    for name, fields in samples.items():
+        if not fields or len(next(iter(fields.values()))) == 0:
+            raise DataError(f"{name} has no events to compare")
     given = dict(axes or {})
     rest = {name: o for name, o in observables.items() if name not in given}
     every = {**axes_for(samples[REFERENCE], rest), **given}
@@ -76,10 +88,20 @@ def samples_of(generated: Events | Mapping[str, Events]) -> dict[str, dict[str, 
 
 
 def fields_of(events: Events) -> dict[str, Array]:
-    """The numpy arrays of all of the events' fields."""
-    if isinstance(events, ak.Array):
-        return {name: ak.to_numpy(events[name]) for name in events.fields}
-    return dict(events)
+    """Returns the numpy arrays of all of the events' fields.
+
+    Raises:
+        DataError: a field is jagged.
+    """
+    if not isinstance(events, ak.Array):
+        return dict(events)
+    found = {}
+    for name in events.fields:
+        try:
+            found[name] = ak.to_numpy(events[name])
+        except ValueError as error:
+            raise DataError(f"the field '{name}' is jagged; pad it before comparing") from error
+    return found
 
 
 def fill(

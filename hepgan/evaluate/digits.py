@@ -20,10 +20,26 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from hepgan.errors import DataError
+from hepgan.data.schema import Schema
+from hepgan.errors import DataError, RunError
 
 FEATURES = 64
 """Width of the layer before the last, whose outputs are the features of the Fréchet distance."""
+
+
+def digit_field(schema: Schema) -> str:
+    """Returns the name of the field that holds the digits.
+
+    Raises:
+        RunError: the schema has other fields than one of 784 values.
+    """
+    (name, field), *others = schema.fields.items()
+    if others or field.size != 28 * 28:
+        raise RunError(
+            "[evaluate] digits = true is for events of one field of 28 × 28 pixels, but the schema has "
+            + ", ".join(f"{n} {list(f.shape)}" for n, f in schema.fields.items())
+        )
+    return name
 
 
 class DigitClassifier(nn.Module):

@@ -29,7 +29,7 @@ from hist import Hist
 from hepgan.errors import DataError
 from hepgan.evaluate import classifier, compare, discrepancy, frechet, neighbours, pairs, vectors
 from hepgan.evaluate.classifier import Network
-from hepgan.evaluate.kernels import Array
+from hepgan.evaluate.compare import Events
 from hepgan.evaluate.observables import Observable
 from hepgan.evaluate.sample import Sample, sample_of, unweighted
 from hepgan.evaluate.scores import OVERALL, Gap, Measured, Score
@@ -54,6 +54,7 @@ class Plan(NamedTuple):
         seed: Of resampling, splits and classifiers.
         quick: A small classifier instead of the CaloChallenge's, and one training instead of three.
         device: Where classifiers are trained.
+        digits: Whether the events are MNIST's digits, which the digit classifier scores.
     """
 
     reference: Sample
@@ -64,32 +65,42 @@ class Plan(NamedTuple):
     seed: int
     quick: bool
     device: str = "cpu"
+    digits: bool = False
 
 
 def score(
-    reference: Mapping[str, Array],
-    generated: Mapping[str, Array],
+    reference: Events,
+    generated: Events,
     observables: Mapping[str, Observable],
     *,
     seed: int,
     quick: bool,
     weights: Mapping[str, Floats] | None = None,
+    digits: bool = False,
 ) -> list[Score]:
-    """The scores of one generated sample of events as arrays; ``measure`` tells also what could not be computed.
+    """Returns the scores of one generated sample; ``measure`` also tells what could not be computed.
 
     Args:
-        reference: Events that training never saw.
-        generated: Events.
+        reference: Events that training never saw, as an awkward record array or as numpy arrays ``[E, …]`` by field.
+        generated: The same.
         observables: What is compared.
         seed: Of resampling, splits and classifiers.
         quick: A small classifier instead of the CaloChallenge's, and one training instead of three.
         weights: The events' weights, for ``reference``, ``generated`` or both.
+        digits: Whether the events are MNIST's digits, which the digit classifier scores.
+
+    Raises:
+        DataError: there is no observable, or a sample has no events.
     """
     source, weights = "generated", weights or {}
-    samples = {compare.REFERENCE: reference, source: generated}
-    histograms = compare.compare(reference, generated, observables, weights=weights)
+    samples = {
+        name: compare.fields_of(events)
+        for name, events in ((compare.REFERENCE, reference), (source, generated))
+    }
+    histograms = compare.compare(*samples.values(), observables, weights=weights)
     first, second = (sample_of(e, observables, weights.get(n)) for n, e in samples.items())
-    return measure(Plan(first, second, observables, histograms, source, seed, quick)).scores
+    plan = Plan(first, second, observables, histograms, source, seed, quick, digits=digits)
+    return measure(plan).scores
 
 
 def validation_distance(reference: Mapping[str, Floats], generated: Mapping[str, Floats]) -> float:
@@ -166,10 +177,8 @@ def _spectrum(plan: Plan, observable: Observable) -> Estimates:
 
 
 def _digits(plan: Plan, observable: Observable) -> Estimates:
-    """The digit classifier's scores, where the reference has digits."""
+    """Returns the digit classifier's scores."""
     cells = np.asarray(observable.function(plan.reference.events), float)
-    if not pairs.are_digits(cells):
-        return {}
     return pairs.of_digits(cells, observable.function(plan.generated.events), seed=plan.seed)
 
 
@@ -220,7 +229,7 @@ def _low_level_tasks(plan: Plan, curves: dict[str, Floats], tick: Tick) -> Itera
         networks["auc_log"] = "quick"
     for metric, network in networks.items() if spectra else ():
         yield metric, OVERALL, functools.partial(_low, metric, network, plan, curves, tick)
-    for observable in spectra:
+    for observable in spectra if plan.digits else ():
         yield "digits", observable.name, functools.partial(_digits, plan, observable)
 
 

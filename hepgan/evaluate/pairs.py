@@ -17,9 +17,6 @@ Estimates = dict[str, Estimate]
 FEWEST = 50
 """Values that a distribution needs in each sample."""
 
-SURE = 0.95
-"""Images are digits when the digit classifier is so sure of the reference."""
-
 
 class Finite(NamedTuple):
     """The values of one observable in the events that have one, and their weights; ``None`` where all are the same."""
@@ -167,13 +164,6 @@ def _rms(difference: Floats) -> float:
     """Root mean square of what is off the diagonal of ``[d, d]``."""
     d = len(difference)
     return float(np.sqrt(np.sum(difference**2) / (d * (d - 1))))
-
-
-def are_digits(images: Floats) -> bool:
-    """Whether the digit classifier takes ``images[E, 784]`` of the reference for digits."""
-    if images.shape[1] != 28 * 28 or images.min() < 0 or not 1 < images.max() <= 255:
-        return False
-    return digits.digit_scores(images[:1000].reshape(-1, 28, 28)).confidence > SURE
 
 
 def of_digits(reference: Floats, generated: Floats, *, seed: int) -> Estimates:

@@ -7,7 +7,8 @@ import numpy as np
 from hist import Hist
 
 from hepgan.data.schema import ENERGY_UNITS, Field, Schema
-from hepgan.evaluate import compare, digits, pairs, statistics
+from hepgan.evaluate import pairs, statistics
+from hepgan.evaluate.digits import digit_scores
 from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.evaluate.metrics import Tick
 from hepgan.evaluate.observables import INCIDENT, Observable
@@ -56,9 +57,10 @@ def draw(
     history: Sequence[Mapping[str, Any]],
     *,
     geometry: Mapping[str, LayerGeometry] | None = None,
+    digits: bool = False,
     tick: Tick = lambda _text, _share: None,
 ) -> list[Picture]:
-    """All pictures of a report, in its order; ``geometry`` names the axes of images."""
+    """All pictures of a report, in its order; ``geometry`` names the axes of images, ``digits`` says that they are MNIST's."""
     from hepgan.evaluate import (
         plots,
     )  # matplotlib takes longer to load than everything else together
@@ -66,7 +68,7 @@ def draw(
     found = []
     drawings = [
         *_overview(samples, observables, measured, history),
-        *_images(samples, schema, geometry or {}),
+        *_images(samples, schema, geometry or {}, digits=digits),
         *_distributions(samples, observables, histograms, measured),
     ]
     for i, (name, group, caption, wide, figure) in enumerate(drawings):
@@ -149,7 +151,7 @@ def _filled(values: Floats) -> Floats:
 
 
 def _images(
-    samples: Samples, schema: Schema, geometry: Mapping[str, LayerGeometry]
+    samples: Samples, schema: Schema, geometry: Mapping[str, LayerGeometry], *, digits: bool
 ) -> Iterator[Drawing]:
     from hepgan.evaluate import plots
 
@@ -174,7 +176,8 @@ def _images(
             ),
         )
         yield from _grids(name, field, samples, log=energy)
-        yield from _classes(name, samples)
+        if digits:
+            yield _classes(name, samples)
 
 
 def _grids(name: str, field: Field, samples: Samples, *, log: bool) -> Iterator[Drawing]:
@@ -197,23 +200,21 @@ def _grids(name: str, field: Field, samples: Samples, *, log: bool) -> Iterator[
         )
 
 
-def _classes(name: str, samples: Samples) -> Iterator[Drawing]:
+def _classes(name: str, samples: Samples) -> Drawing:
     from hepgan.evaluate import plots
 
-    first = samples[compare.REFERENCE].events[name]
-    if pairs.are_digits(first.reshape(len(first), -1)):
-        shares = {
-            source: digits.digit_scores(sample.events[name]).shares
-            for source, sample in samples.items()
-        }
-        caption = f"{name}: which digits a classifier sees"
-        yield (
-            f"{name}.classes",
-            "Together",
-            caption,
-            False,
-            lambda: plots.shares(shares, labels="0123456789"),
-        )
+    shares = {
+        source: digit_scores(sample.events[name].reshape(-1, 28, 28)).shares
+        for source, sample in samples.items()
+    }
+    caption = f"{name}: which digits a classifier sees"
+    return (
+        f"{name}.classes",
+        "Together",
+        caption,
+        False,
+        lambda: plots.shares(shares, labels="0123456789"),
+    )
 
 
 def _distributions(

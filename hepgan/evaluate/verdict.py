@@ -77,6 +77,7 @@ def judge(
     history: Sequence[Mapping[str, Any]] = (),
     title: str = "Generated against reference",
     device: str = "cpu",
+    digits: bool = False,
     tick: Tick = lambda _text, _share: None,
 ) -> Verdict:
     """Compare generated samples with the reference and write the report into ``folder``.
@@ -98,6 +99,7 @@ def judge(
         history: Rows of a training's history, for the loss curves.
         title: Of the page.
         device: Where classifiers are trained.
+        digits: Whether the events are MNIST's digits, which the digit classifier scores.
         tick: Told each step and the share of it that is done.
 
     Raises:
@@ -127,12 +129,21 @@ def judge(
             seed,
             quick,
             device,
+            digits,
         )
         measured[name] = metrics.measure(plan, tick=tick)
         missing += measured[name].gaps
     _save(folder, histograms)
     drawn = pictures.draw(
-        ready, shared, observables, histograms, measured, history, geometry=kept, tick=tick
+        ready,
+        shared,
+        observables,
+        histograms,
+        measured,
+        history,
+        geometry=kept,
+        digits=digits,
+        tick=tick,
     )
     spent = {"time": f"{time.perf_counter() - started:.0f} s to compare and draw"}
     return _written(folder, title, measured, missing, drawn, {**(provenance or {}), **spent})

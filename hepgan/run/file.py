@@ -14,6 +14,7 @@ import tomli_w
 from hepgan.data.encoding import EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.errors import RunError, did_you_mean
+from hepgan.evaluate.digits import digit_field
 from hepgan.evaluate.geometry import AXES, LayerGeometry
 from hepgan.gan.networks import GANSettings
 from hepgan.gan.settings import TrainSettings
@@ -62,9 +63,12 @@ class EvaluateSettings:
 
     Attributes:
         quick: A small classifier, trained once, instead of the CaloChallenge's, trained three times.
+        digits: The events are MNIST's digits: one field of 28 × 28 pixels from 0 to 255. Validation and scores then use
+            the features of the digit classifier that comes with the package.
     """
 
     quick: bool = True
+    digits: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +108,8 @@ class Run:
         if len(set(self.data.mirror)) < len(self.data.mirror):
             raise RunError(f"[data] mirror = {list(self.data.mirror)} names an axis twice")
         self.mirrored  # noqa: B018  an axis that a field lacks is told before data are read
+        if self.evaluate.digits:
+            digit_field(self.schema)  # another schema is refused before data are read
 
     @property
     def mirrored(self) -> dict[str, dict[str, int]]:

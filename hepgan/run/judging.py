@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -116,9 +116,9 @@ def evaluate(
 ) -> "Verdict":
     """Compares ROOT files with a reference file and leaves ``report.html``, ``scores.json``, histograms and ``plots/`` in ``folder``.
 
-    What an event is comes from the run file ``config``; without one from ``run.toml`` beside the first generated file, from
-    the first preset that fits the reference, or else from the reference's own branches. Fields that a file lacks are left out
-    of the comparison, and the report says so.
+    Schema and geometry come from the run file ``config``; without one from ``run.toml`` beside the first generated file, from
+    the first preset that fits the reference, or else from the reference's own branches. The report says which. Fields that a
+    file lacks are left out of the comparison, and the report says so too.
 
     Args:
         reference: A ROOT file of events that training never saw.
@@ -139,7 +139,8 @@ def evaluate(
 
     folder, device = Path(folder), device_of(str(device))
     check_folder(folder, None)
-    schema, geometry = _meant(reference, generated, config)
+    chosen = _choose_schema(reference, generated, config)
+    schema = chosen.schema
     if any(weights):
         schema = common.without(schema, {common.WEIGHT}, [])
     tick("reading", 0.0, "")
@@ -149,12 +150,13 @@ def evaluate(
         there, lacking = common.held(path, schema, source=name)
         samples[name] = _read(path, there, weights[name != "reference"], job)
         gaps += lacking
-    settings, events = EvaluateSettings(quick), samples.pop("reference")
+    settings, events = EvaluateSettings(quick, chosen.digits), samples.pop("reference")
     about: dict[str, Any] = {"files": {n: common.described(path) for n, path in files.items()}}
+    about["schema and geometry"] = chosen.source
     about |= provenance(seed, device)
     make_folder(folder)
     return _judged(
-        events, samples, schema, geometry, folder, settings, seed, about, device, tick, gaps
+        events, samples, schema, chosen.geometry, folder, settings, seed, about, device, tick, gaps
     )
 
 
@@ -167,22 +169,32 @@ def _read(path: str, schema: Schema, weight: str | None, job: "Job | None") -> a
     return collect(fileset_of(path), job, schema, weight=weight, check=False)
 
 
-def _meant(
-    reference: str, generated: Mapping[str, str], config: str | None
-) -> tuple[Schema, Mapping[str, LayerGeometry]]:
-    """Schema and geometry that two files are compared with."""
+class _Chosen(NamedTuple):
+    """Schema and geometry of the files to compare, whether they hold MNIST's digits, and which run file says so."""
+
+    schema: Schema
+    geometry: Mapping[str, LayerGeometry]
+    digits: bool
+    source: str
+
+
+def _choose_schema(reference: str, generated: Mapping[str, str], config: str | None) -> _Chosen:
     beside = Path(next(iter(generated.values()))).parent / "run.toml"
     if config or beside.is_file():
-        chosen = load(config or beside)
-        return chosen.schema, chosen.geometry
+        run = load(config or beside)
+        return _Chosen(run.schema, run.geometry, run.evaluate.digits, str(config or beside))
     for name in presets():
         preset = load(name)
         try:
-            return root.resolve(reference, preset.schema), preset.geometry
+            schema = root.resolve(reference, preset.schema)
         except DataError:
             continue
+        source = f"the preset {name}, whose branches the reference has (--config names another)"
+        return _Chosen(schema, preset.geometry, preset.evaluate.digits, source)
     table = tomllib.loads(root.propose(root.inspect(reference)[0]))
-    return root.resolve(reference, Schema.from_table(table["schema"])), {}
+    schema = root.resolve(reference, Schema.from_table(table["schema"]))
+    source = "the reference's branches, without a geometry (--config names a run file with one)"
+    return _Chosen(schema, {}, digits=False, source=source)
 
 
 def run(
@@ -236,7 +248,7 @@ def _judged(
     verdict: Verdict = judge(
         reference, samples, schema, geometry, folder,
         seed=seed, quick=settings.quick, provenance=about, history=history.read(folder),
-        device=str(device), gaps=gaps, tick=lambda text, share: tick(text, share, ""),
+        device=str(device), digits=settings.digits, gaps=gaps, tick=lambda text, share: tick(text, share, ""),
     )  # fmt: skip
     return verdict
 

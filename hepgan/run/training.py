@@ -16,7 +16,7 @@ from hepgan.data.loader import read_splits
 from hepgan.data.mirror import with_mirror_images
 from hepgan.data.schema import Schema
 from hepgan.errors import RunError
-from hepgan.evaluate import digits, frechet, metrics, pairs
+from hepgan.evaluate import digits, frechet, metrics
 from hepgan.evaluate.observables import arrays, observables_for
 from hepgan.evaluate.observables import evaluate as evaluate_observables
 from hepgan.gan import checkpoint, disk, history, parallel
@@ -222,14 +222,18 @@ def make_folder(folder: Path) -> None:
 def watched(prepared: Prepared, run: Run) -> Watch:
     """What a training is watched with: a GAN's distance from the validation split, and the encoded split itself.
 
-    The distance is the Fréchet distance of the observables; for digits, which observables hardly tell from scribbles, that
-    of the digit classifier's features.
+    The distance is the Fréchet distance of the observables; with ``[evaluate] digits``, since observables hardly tell digits
+    from scribbles, that of the digit classifier's features.
     """
     reference = prepared.splits["validation"]
     # Several generated events for each reference event: the reference's own fluctuations are the same in every score.
     copies = max(1, VALIDATED // len(reference))
     given = {name: np.tile(ak.to_numpy(reference[name]), copies) for name in run.schema.conditions}
-    distance = digit_distance(reference, run.schema) or observable_distance(reference, run)
+    distance = (
+        digit_distance(reference, run.schema)
+        if run.evaluate.digits
+        else observable_distance(reference, run)
+    )
 
     def score(gan: GAN) -> float:
         return distance(gan.sample(given, n=copies * len(reference), seed=run.seed))
@@ -251,16 +255,17 @@ def observable_distance(reference: ak.Array, run: Run) -> Callable[[ak.Array], f
     return distance
 
 
-def digit_distance(reference: ak.Array, schema: Schema) -> Callable[[ak.Array], float] | None:
-    """Events -> Fréchet distance of digits to those of ``reference``; ``None`` where ``reference`` are no digits."""
-    (name, *others) = schema.fields
-    images = ak.to_numpy(reference[name])
-    if others or not pairs.are_digits(images.reshape(len(images), -1)):
-        return None
-    expected = digits.digit_scores(images)
+def digit_distance(reference: ak.Array, schema: Schema) -> Callable[[ak.Array], float]:
+    """Returns a function of events: the Fréchet distance of their digits to those of ``reference``."""
+    name = digits.digit_field(schema)
+
+    def scores(events: ak.Array) -> digits.DigitScores:
+        return digits.digit_scores(ak.to_numpy(events[name]).reshape(-1, 28, 28))
+
+    expected = scores(reference)
 
     def distance(events: ak.Array) -> float:
-        found = digits.digit_scores(ak.to_numpy(events[name]))
+        found = scores(events)
         return frechet.frechet_distance(expected.features, found.features)
 
     return distance
