@@ -21,7 +21,7 @@ from hepgan.data.checks import check_values
 from hepgan.data.chunks import as_events, stacked
 from hepgan.data.files import BROKEN, Source, sources, split_tree
 from hepgan.data.schema import Field, Schema
-from hepgan.errors import DataError
+from hepgan.errors import DataError, RunError
 
 DTYPES = [
     "bool",
@@ -567,7 +567,7 @@ def test_a_writing_that_fails_leaves_nothing_and_keeps_the_old(tmp_path, file):
         root.write(tmp_path / "b.root", [], LAYERS, tree="t")
     assert list(tmp_path.iterdir()) == [file]
     assert file.read_bytes() == before
-    with pytest.raises(DataError, match=r"cannot write"):
+    with pytest.raises(RunError, match=r"b.root cannot be written: No such file or directory"):
         root.write(tmp_path / "no" / "b.root", layers(), LAYERS, tree="t")
 
 

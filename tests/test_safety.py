@@ -20,11 +20,11 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save, save_file
 
-from hepgan import load_gan
+from hepgan import atomic, load_gan
 from hepgan import run as library
 from hepgan.cli import main
 from hepgan.errors import CheckpointError, RunError
-from hepgan.gan import checkpoint, disk, history
+from hepgan.gan import checkpoint, history
 
 CPU = torch.device("cpu")
 SETTINGS = {"train.steps": 120, "train.checkpoint_every": 3, "threads": 1}
@@ -151,21 +151,21 @@ def test_each_write_may_be_the_last(
     """``run.toml``, ``history.jsonl``, a checkpoint, the generator, ``gan.json``: each is cut off in turn."""
     folder, run = tmp_path / "out", library.load(run_file, SETTINGS)
     full = lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    monkeypatch.setattr(disk.os, "fsync", stopping(number, KilledError if death else full))
+    monkeypatch.setattr(atomic.os, "fsync", stopping(number, KilledError if death else full))
     if death:
         # A killed program does not clean up either.
         remove = Path.unlink
         monkeypatch.setattr(
             Path,
             "unlink",
-            lambda path, missing_ok=False: disk.is_part(path) or remove(path, missing_ok),
+            lambda path, missing_ok=False: atomic.is_part(path) or remove(path, missing_ok),
         )
         with pytest.raises(KilledError):
             library.train(run, folder, device=CPU)
     else:
-        with pytest.raises(RunError, match=r"out/.* cannot be written: No space left on device; make room"):  # fmt: skip
+        with pytest.raises(RunError, match=r"out/.* cannot be written: No space left on device; free disk space"):  # fmt: skip
             library.train(run, folder, device=CPU)
-        assert not [path for path in folder.rglob("*") if disk.is_part(path)]
+        assert not [path for path in folder.rglob("*") if atomic.is_part(path)]
     monkeypatch.undo()
     library.train(run, folder, device=CPU, resume=True)
     assert_as_undisturbed(folder, whole)
@@ -187,7 +187,7 @@ def test_full_disk_is_told_and_leaves_the_last_checkpoint(
     done = resumed(run_file, folder, limit=9000)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert "safetensors cannot be written: File too large; make room" in done.stderr
+    assert "safetensors cannot be written: File too large; free disk space" in done.stderr
     assert {path: path.read_bytes() for path in (folder / "checkpoints").iterdir()} == before
     library.train(library.load(run_file, SETTINGS), folder, device=CPU, resume=True)
     assert_as_undisturbed(folder, whole)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import uproot
 import uproot.writing.identify
 
+from hepgan.atomic import whole
+
 if TYPE_CHECKING:
     from hist import Hist
 
@@ -17,8 +19,11 @@ def write_histograms(path: Path, histograms: "Mapping[str, Hist[Any]]") -> None:
     Args:
         path: A ROOT file; replaced where it exists.
         histograms: With ``Weight`` storage. The value axis' label becomes the title of the ROOT axis.
+
+    Raises:
+        RunError: the system cannot write the file.
     """
-    with uproot.recreate(path) as file:
+    with whole(path) as part, uproot.recreate(part) as file:
         for name, histogram in histograms.items():
             for source in histogram.axes["source"]:
                 # a slash would open a folder of its own

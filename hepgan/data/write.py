@@ -1,6 +1,5 @@
 """Events to ROOT files: streamed, atomic, in the branches, shapes and types of the file that they stand beside."""
 
-import contextlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator
@@ -11,6 +10,7 @@ import awkward as ak
 import numpy as np
 import uproot
 
+from hepgan.atomic import whole
 from hepgan.data.branches import branches_of
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
@@ -45,36 +45,18 @@ def write(
         compression: uproot's; zstd 5 if ``None``.
 
     Raises:
-        DataError: the file exists, its folder does not, or the events do not hold what the schema says.
+        DataError: the file exists, or the events do not hold what the schema says.
+        RunError: the system cannot write the file; nothing is left of it.
     """
     target = Path(path)
     if target.exists() and not overwrite:
         raise DataError(f"'{target}' exists; name another file or remove it")
     chunks = iter([events]) if isinstance(events, ak.Array) else iter(events)
-    with _temporary(target) as part:
-        with uproot.recreate(part, compression=compression or uproot.ZSTD(5)) as file:
-            _fill(file, chunks, schema, tree, format)
-        part.replace(target)
-
-
-@contextlib.contextmanager
-def _temporary(target: Path) -> Iterator[Path]:
-    """A name beside ``target`` that is gone afterwards, whatever happens."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        part.touch(exist_ok=False)
-    except OSError as error:
-        raise DataError(
-            f"cannot write '{target}': {error.strerror}; choose another folder"
-        ) from error
-    try:
-        yield part
-    except OSError as error:
-        raise DataError(
-            f"cannot write '{target}': {error.strerror or error}; nothing is left of it"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
+    with (
+        whole(target) as part,
+        uproot.recreate(part, compression=compression or uproot.ZSTD(5)) as file,
+    ):
+        _fill(file, chunks, schema, tree, format)
 
 
 def _fill(file: Any, chunks: Iterator[ak.Array], schema: Schema, tree: str, format: Format) -> None:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import uhi.io.json
 from hist import Hist
 
+from hepgan.atomic import write_text
 from hepgan.errors import DataError
 from hepgan.evaluate.kernels import Array
 from hepgan.evaluate.observables import Observable, chunks
@@ -184,8 +185,12 @@ def axis_for(values: npt.NDArray[np.float64], observable: Observable, *, bins: i
 
 
 def save(path: Path, histograms: Mapping[str, "Hist[Any]"]) -> None:
-    """Write histograms as UHI JSON, which ``uhi.io.json`` reads back."""
-    path.write_text(json.dumps(dict(histograms), default=uhi.io.json.default), encoding="utf-8")
+    """Write histograms as UHI JSON, which ``uhi.io.json`` reads back.
+
+    Raises:
+        RunError: the system cannot write the file.
+    """
+    write_text(path, json.dumps(dict(histograms), default=uhi.io.json.default))
 
 
 def load(path: Path) -> dict[str, "Hist[Any]"]:

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from hepgan.atomic import subfolder, write_bytes, write_text
 from hepgan.evaluate.pictures import SINGLE_EVENTS, Picture
 from hepgan.evaluate.scores import OVERALL, Gap, Score, with_error
 
@@ -53,14 +54,17 @@ def write_report(
     pictures: Sequence[Picture],
     provenance: Mapping[str, Any],
 ) -> Path:
-    """Write ``report.html``, ``scores.json`` and ``plots/`` into ``folder``; the page's path is returned."""
-    plots = folder / "plots"
-    plots.mkdir(parents=True, exist_ok=True)
+    """Write ``report.html``, ``scores.json`` and ``plots/`` into ``folder``; the page's path is returned.
+
+    Raises:
+        RunError: the system cannot write a file; those that are there are whole.
+    """
+    plots = subfolder(folder / "plots")
     for picture in pictures:
         name = picture.name.replace("/", "_")  # samples may be called after their paths
-        (plots / f"{name}.png").write_bytes(picture.png)
+        write_bytes(plots / f"{name}.png", picture.png)
     text = json.dumps(as_json(scores, gaps), indent=1, allow_nan=False)
-    (folder / "scores.json").write_text(text + "\n", encoding="utf-8")
+    write_text(folder / "scores.json", text + "\n")
     page = folder / "report.html"
     sections = [
         _verdicts(verdicts),
@@ -70,7 +74,7 @@ def write_report(
         _every_score(scores),
         _provenance(provenance),
     ]
-    page.write_text(_page(title, sections), encoding="utf-8")
+    write_text(page, _page(title, sections))
     return page
 
 

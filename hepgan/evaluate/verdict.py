@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import awkward as ak
 from hist import Hist
 
+from hepgan.atomic import told
 from hepgan.data.histograms import write_histograms
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
@@ -104,6 +105,7 @@ def judge(
 
     Raises:
         DataError: no event or no field that can be compared, or a sample is called ``reference``.
+        RunError: the system cannot write a file; those that are there are whole.
     """
     if compare.REFERENCE in generated:
         raise DataError(f"a generated sample is called '{compare.REFERENCE}'; give it another name")
@@ -160,7 +162,8 @@ def _samples(
 
 
 def _save(folder: Path, histograms: "Mapping[str, Hist[Any]]") -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    with told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     compare.save(folder / "histograms.json", histograms)
     write_histograms(folder / "histograms.root", histograms)
 

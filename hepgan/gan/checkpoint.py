@@ -12,11 +12,11 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from hepgan.atomic import subfolder, told, write_bytes, write_text
 from hepgan.data.encoding import Encoding
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, LayoutError, RunError
 from hepgan.gan import trained
-from hepgan.gan.disk import told, write_tensors, write_text
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import GANSettings, parameters
 from hepgan.gan.state import State, enter
@@ -112,9 +112,9 @@ def save(state: State, folder: Path, *, keep: int) -> Path:
         "loader": state.loader.state_dict(),
     }
     path = folder / "checkpoints" / f"step-{state.step:08d}.safetensors"
+    subfolder(path.parent)
+    write_tensors(path, tensors, {"state": json.dumps(about)})
     with told(path):
-        path.parent.mkdir(exist_ok=True)
-        write_tensors(path, tensors, {"state": json.dumps(about)})
         for old in sorted(path.parent.glob("step-*.safetensors"))[:-keep]:
             old.unlink()
     return path
@@ -174,6 +174,19 @@ def _count(value: Any) -> int:
     if not isinstance(value, int) or not 0 <= value < 2**63:
         raise ValueError(f"{value!r} is no number of steps")
     return value
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Writes ``tensors`` to the safetensors file ``path``, whole or not at all.
+
+    Raises:
+        RunError: the system cannot write the file; what was there before is left as it was.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Not save_file, whose files only their owner may read.
+    write_bytes(path, safetensors.torch.save(plain, metadata))
 
 
 def newest(folder: Path) -> Path | None:

@@ -10,6 +10,7 @@ ranges as JSON under the key ``hepgan``.
 """
 
 import copy
+import io
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hepgan.atomic import write_bytes
 from hepgan.errors import RunError
 from hepgan.gan.model import GAN
 
@@ -69,16 +71,10 @@ def export(gan: GAN, path: str | os.PathLike[str]) -> None:
         raise RunError(f"'{target}' should end with .onnx or .pt2")
     if target.exists():
         raise RunError(f"'{target}' exists; name another file or remove it")
-    part = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
-    write = _write_onnx if target.suffix == ".onnx" else _write_pt2
-    try:
-        with _quiet():
-            write(gan, part)
-        part.replace(target)
-    except OSError as error:
-        raise RunError(f"'{target}' cannot be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    packed = _onnx if target.suffix == ".onnx" else _pt2
+    with _quiet():
+        content = packed(gan)
+    write_bytes(target, content)
 
 
 def about(gan: GAN) -> dict[str, Any]:
@@ -100,7 +96,7 @@ def about(gan: GAN) -> dict[str, Any]:
     }
 
 
-def _write_onnx(gan: GAN, path: Path) -> None:
+def _onnx(gan: GAN) -> bytes:
     try:
         import onnx
         import onnxruntime
@@ -115,7 +111,8 @@ def _write_onnx(gan: GAN, path: Path) -> None:
         model = _onnx_model(gan, single=True)
     onnx.helper.set_model_props(model, {"hepgan": json.dumps(about(gan))})
     onnx.checker.check_model(model)
-    onnx.save_model(model, path)
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def _onnx_model(gan: GAN, *, single: bool) -> Any:
@@ -164,10 +161,12 @@ def _leaky_relu(self: Any, negative_slope: float = 0.01) -> Any:
     return op.Where(op.Less(self, op.CastLike(0.0, self)), op.Mul(self, slope), self)
 
 
-def _write_pt2(gan: GAN, path: Path) -> None:
+def _pt2(gan: GAN) -> bytes:
     example, batch = _example(gan)
     program = torch.export.export(Decoded(gan).eval(), example, dynamic_shapes=batch)
-    torch.export.save(program, path, extra_files={"hepgan.json": json.dumps(about(gan))})
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={"hepgan.json": json.dumps(about(gan))})
+    return content.getvalue()
 
 
 def _example(gan: GAN) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from hepgan.atomic import append_line, write_text
 from hepgan.errors import CheckpointError
-from hepgan.gan.disk import append_line, write_text
 
 Row = dict[str, float]
 """A line of the history: step, seconds, losses, and the validation score where there is one."""

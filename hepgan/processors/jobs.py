@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import awkward as ak
 import numpy as np
 
+from hepgan.atomic import hidden_folder, is_part, sweep, told
 from hepgan.data import root
 from hepgan.data.files import Files
 from hepgan.data.schema import Field, Schema
@@ -83,26 +83,23 @@ def parts_for(output: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
 
     Raises:
         DataError: the file exists, the folder holds something, or there is no place for either.
+        RunError: the system cannot make the folder.
     """
     target = Path(output).absolute()
     if not target.parent.is_dir():
         raise DataError(f"cannot write '{target}': there is no folder '{target.parent}'")
-    if target.suffix != ".root":
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise DataError(f"'{target}' is no new or empty folder; name another one")
-    elif target.exists():
-        raise DataError(f"'{target}' exists; name another file or remove it")
-    with contextlib.ExitStack() as stack:
-        try:
-            if target.suffix == ".root":
-                beside = tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
-                parts = Path(stack.enter_context(beside))
-            else:
-                parts = target
-                parts.mkdir(exist_ok=True)
-        except OSError as error:
-            raise DataError(f"cannot write '{target}': {error.strerror}") from error
-        yield target, parts
+    if target.suffix == ".root":
+        if target.exists():
+            raise DataError(f"'{target}' exists; name another file or remove it")
+        with hidden_folder(target) as parts:
+            yield target, parts
+        return
+    if target.exists() and not (target.is_dir() and all(map(is_part, target.iterdir()))):
+        raise DataError(f"'{target}' is no new or empty folder; name another one")
+    with told(target):
+        target.mkdir(exist_ok=True)
+        sweep(target)
+    yield target, target
 
 
 def _merge(

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hepgan.atomic import write_bytes
 from hepgan.errors import CheckpointError, RunError
 from hepgan.gan import trained
 
@@ -116,7 +117,7 @@ def _unpacked(model: Carried, device: str) -> "GAN":
 
     with tempfile.TemporaryDirectory() as folder:
         for name, content in model.files.items():
-            Path(folder, name).write_bytes(content)
+            write_bytes(Path(folder, name), content)
         return load_gan(folder, device=device)[0]
 
 

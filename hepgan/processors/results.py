@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import awkward as ak
 import numpy as np
 
+from hepgan.atomic import told, whole
 from hepgan.data.branches import require
 from hepgan.data.files import base_name, reading
 from hepgan.data.root import write
 from hepgan.data.schema import Field, Schema
-from hepgan.errors import DataError
 from hepgan.processors.pieces import Pieces, Place
 
 if TYPE_CHECKING:
@@ -102,19 +101,13 @@ class Parts:
         if len(rows) == 0:
             return {}
         path = Path(self.folder) / f"{part_name(place)}.{self.form}"
-        try:
+        with told(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"cannot make '{path.parent}': {error.strerror}") from error
         if self.form == "root":
             write(path, rows, schema, tree=self.tree, overwrite=True)
         else:
-            hidden = path.with_name(f".{path.name}.{os.getpid()}.part")
-            try:
-                ak.to_parquet(ak.zip({n: rows[n] for n in schema.all}, depth_limit=1), hidden)
-                hidden.replace(path)
-            finally:
-                hidden.unlink(missing_ok=True)
+            with whole(path) as part:
+                ak.to_parquet(ak.zip({n: rows[n] for n in schema.all}, depth_limit=1), part)
         return {str(path): len(rows)}
 
 

@@ -10,6 +10,7 @@ import awkward as ak
 import numpy as np
 import torch
 
+from hepgan import atomic
 from hepgan.data import root
 from hepgan.data.encoding import Encoding
 from hepgan.data.loader import read_splits
@@ -19,7 +20,7 @@ from hepgan.errors import RunError
 from hepgan.evaluate import digits, frechet, metrics
 from hepgan.evaluate.observables import arrays, observables_for
 from hepgan.evaluate.observables import evaluate as evaluate_observables
-from hepgan.gan import checkpoint, disk, history, parallel
+from hepgan.gan import checkpoint, history, parallel
 from hepgan.gan import train as training
 from hepgan.gan.history import Row
 from hepgan.gan.model import GAN
@@ -135,7 +136,7 @@ def train(
         if first:
             make_folder(folder)
             # Before anything else: a run that is killed here can be resumed.
-            disk.write_text(folder / "run.toml", as_toml(run))
+            atomic.write_text(folder / "run.toml", as_toml(run))
         _resume(prepared.state, folder, write=first)
         tick("training", prepared.state.step / max(run.steps, 1), "")
         gan, _ = training.train(
@@ -162,7 +163,7 @@ def _resume(state: State, folder: Path, *, write: bool) -> None:
         checkpoint.load(state, last)
     if write:
         for place in (folder, folder / "checkpoints"):
-            disk.sweep(place)
+            atomic.sweep(place)
         history.cut(folder, state.step)
 
 
@@ -195,7 +196,7 @@ def check_folder(folder: Path, run: Run | None) -> None:
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise RunError(f"{folder} cannot be made in {existing}; choose another folder with -o")
-    if not folder.is_dir() or all(disk.is_part(path) for path in folder.iterdir()):
+    if not folder.is_dir() or all(atomic.is_part(path) for path in folder.iterdir()):
         return
     written = folder / "run.toml"
     if run is None:

@@ -1,0 +1,177 @@
+"""Writes a whole file or none, whenever the program is killed or the disk runs full.
+
+A file is written under a hidden name, ``.NAME.RANDOM.part``, synced to the disk and renamed. The name cannot be guessed, so nothing
+can be planted there, and a lock tells the parts of running processes from those of killed ones, which the next writer removes.
+"""
+
+import contextlib
+import errno
+import glob
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hepgan.errors import RunError
+
+if sys.platform != "win32":
+    import fcntl
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Context manager that yields an empty file beside ``path``, which replaces ``path`` when the block ends.
+
+    After an error nothing is left of it, and ``path`` is as it was before. A symbolic link at ``path`` is replaced, not followed.
+
+    Raises:
+        RunError: the system cannot write the file.
+    """
+    with told(path):
+        sweep(path.parent, path.name)
+        part = _hidden(path)
+        try:
+            with _locked(part, os.O_RDWR | os.O_CREAT | os.O_EXCL):
+                yield part
+                # Else a machine that loses its power could keep the new name and not the content.
+                with part.open("rb+") as file:
+                    os.fsync(file.fileno())
+                part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes ``content`` to ``path``, whole or not at all.
+
+    Raises:
+        RunError: the system cannot write the file; what was there before is left as it was.
+    """
+    with whole(path) as part, part.open("wb") as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes ``text`` to ``path``, as ``write_bytes`` does, in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds a line to ``path``. Of a line that a full disk cuts short, nothing is left.
+
+    Raises:
+        RunError: the system cannot write the line, or ``path`` is a symbolic link.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    with told(path), os.fdopen(os.open(path, flags, 0o666), "ab", buffering=0) as file:
+        before, rest = file.tell(), line.encode() + b"\n"
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError:
+            file.truncate(before)
+            raise
+
+
+@contextmanager
+def hidden_folder(path: Path) -> Iterator[Path]:
+    """Context manager that yields an empty hidden folder beside ``path``; it is removed when the block ends.
+
+    Raises:
+        RunError: the system cannot make the folder.
+    """
+    with told(path):
+        sweep(path.parent, path.name)
+        folder = _hidden(path)
+        folder.mkdir()
+    try:
+        with _locked(folder, os.O_RDONLY):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def subfolder(path: Path) -> Path:
+    """Returns the folder ``path``, made where it is missing.
+
+    Raises:
+        RunError: the system cannot make it, or it is a symbolic link, through which files elsewhere would be changed.
+    """
+    with told(path):
+        path.mkdir(exist_ok=True)
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return path
+
+
+def is_part(path: Path) -> bool:
+    """Returns whether ``path`` has the name of a temporary file or folder, as a killed program leaves one."""
+    return path.match(".*.part")
+
+
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Removes from ``folder`` what killed programs have left of the file ``name``, or of any file."""
+    which = "*" if name is None else f"{glob.escape(_stem(name))}.*"
+    for path in folder.glob(f".{which}.part"):
+        # What another user owns or another process has just removed does no harm.
+        with contextlib.suppress(OSError):
+            _remove_stale(path)
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Context manager that turns an error of the system into one that says that ``path`` cannot be written.
+
+    Raises:
+        RunError: there was an error of the system.
+    """
+    try:
+        yield
+    except OSError as error:
+        link = error.errno == errno.ELOOP
+        reason = "it is a symbolic link" if link else error.strerror or error
+        raise RunError(
+            f"{path} cannot be written: {reason}; free disk space or choose another folder, then repeat the command "
+            "(a training continues with --resume)"
+        ) from error
+
+
+def _hidden(path: Path) -> Path:
+    return path.with_name(f".{_stem(path.name)}.{secrets.token_hex(8)}.part")
+
+
+def _stem(name: str) -> str:
+    """Returns as much of ``name`` as leaves room for more: the system's names have at most 255 bytes."""
+    return os.fsdecode(os.fsencode(name)[:200])
+
+
+def _remove_stale(path: Path) -> None:
+    if path.is_symlink() or not (path.is_file() or path.is_dir()):
+        path.unlink()
+        return
+    with _locked(path, os.O_RDONLY if path.is_dir() else os.O_RDWR) as ours:
+        if ours:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@contextmanager
+def _locked(path: Path, flags: int) -> Iterator[bool]:
+    """Context manager that opens ``path`` and holds its lock; yields whether the lock was free, as that of a dead process is."""
+    if sys.platform == "win32":  # has no such locks, but does not remove a file that is open
+        if not path.is_dir():
+            os.close(os.open(path, flags, 0o666))
+        yield True
+        return
+    file = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = True
+        except OSError:  # another process holds it, or the file system has no locks
+            ours = False
+        yield ours
+    finally:
+        os.close(file)
