@@ -20,6 +20,14 @@ class DataError(HepganError):
     """A file, tree, branch or value that is missing or is not what the schema says."""
 
 
+class BadFileError(DataError):
+    """A file that cannot be opened: it is missing, damaged, no ROOT file, or lacks the tree. Such files can be left out."""
+
+
+class NoEventsError(DataError):
+    """There are no events: all files are empty."""
+
+
 class RunError(HepganError):
     """A run file, option, device or folder that cannot be used as asked."""
 

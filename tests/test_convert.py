@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import uproot
 
+from hepgan import processors
 from hepgan.data import root
 from hepgan.data.branches import branches_of
 from hepgan.data.convert import calogan, convert, download, fetch
@@ -335,3 +336,25 @@ def test_fetched_files_are_checked_kept_and_converted(tmp_path, monkeypatch, dig
     np.testing.assert_array_equal(events["image"], digits[0])
     # What is in the cache needs no server.
     assert fetch("mnist", tmp_path, mirrors=["http://127.0.0.1:9/"], overwrite=True) == [out]
+
+
+def test_an_empty_source_among_full_ones_contributes_no_events(tmp_path):
+    calogan_hdf5(tmp_path / "full.hdf5")
+    empty = calogan_hdf5(tmp_path / "none.hdf5")
+    with h5py.File(tmp_path / "none.hdf5", "w") as file:
+        for name, values in empty.items():
+            file[name] = values[:0]
+    pixels = [f"cell_{i}" for i in range(507)]
+    with uproot.recreate(tmp_path / "none.root") as file:
+        file.mktree("fancy_tree", dict.fromkeys([*pixels, "TotalEnergy"], "f4"))
+    sources = [tmp_path / name for name in ("none.hdf5", "none.root", "full.hdf5")]
+    convert("calogan", sources, tmp_path / "out.root")
+    assert sum(root.counts(tmp_path / "out.root").values()) == 30
+    with pytest.raises(DataError, match="there are no events to write"):
+        convert("calogan", sources[:2], tmp_path / "no.root")
+    with processors.spreading() as spread:
+        assert processors.convert("calogan", sources, tmp_path / "one.root", spread) == 1
+        with pytest.raises(DataError, match="the sources hold no events"):
+            processors.convert("calogan", sources[:2], tmp_path / "no.root", spread)
+    assert sum(root.counts(tmp_path / "one.root").values()) == 30
+    assert not list(tmp_path.glob("*no.root*"))

@@ -3,11 +3,13 @@
 import itertools
 import os
 import threading
+from pathlib import Path
 
 import awkward as ak
 import numpy as np
 import pytest
 import torch
+import uproot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -314,13 +316,9 @@ def test_a_stream_leaves_bad_files_out_on_request(files, tmp_path):
     assert "is not a ROOT file" in loader.skipped[str(bad)]
     assert loader.files == {files[0]: 1000, files[1]: 1500}
     os.truncate(files[1], 1000)
-    with pytest.warns(UserWarning, match="file left out: .*b.root' is truncated"):
-        first = given_events(loader)
-    assert len(first) % 50 == 0
-    assert len(set(first)) == len(first) >= 1000
-    assert sorted(given_events(loader)) == list(range(1000))
-    assert len(loader) == 20
-    assert list(loader.skipped) == [str(bad), files[1]]
+    with pytest.raises(DataError, match="b.root' is truncated"):
+        given_events(loader)
+    assert list(loader.skipped) == [str(bad)]
     with (
         pytest.warns(UserWarning, match="left out"),
         pytest.raises(
@@ -338,6 +336,55 @@ def test_splits_name_the_files_that_were_left_out(files, tmp_path):
     for part in parts.values():
         assert part.attrs["files"] == {files[0]: 1000, files[1]: 1500}
         assert list(part.attrs["skipped"]) == [str(bad)]
+
+
+def every_way(files, **options):
+    """Each way of reading, as a function that returns the numbers of the events that it gives."""
+    shares = {"all": 1.0}
+
+    def streamed():
+        loader = StreamingLoader(files, NUMBERED, encode, batch_size=1, seed=1, step=100, **options)
+        return given_events(loader)
+
+    def of(parts):
+        return [int(n) for part in parts for n in part["x"][:, 0]]
+
+    return {
+        "read": lambda: of([root.read(files, NUMBERED, **options)]),
+        "iterate": lambda: of(c.events for c in root.iterate(files, NUMBERED, step=100, **options)),
+        "read_splits": lambda: of(read_splits(files, NUMBERED, shares, **options).values()),
+        "split_chunks": lambda: of(split_chunks(files, NUMBERED, shares, "all", **options)),
+        "StreamingLoader": streamed,
+    }
+
+
+@pytest.mark.parametrize("way", every_way([]))
+@pytest.mark.parametrize("on_bad_file", ["raise", "skip"])
+def test_a_file_that_is_damaged_half_way_is_an_error_in_every_way_of_reading(
+    files, way, on_bad_file
+):
+    with uproot.open(files[1]) as file:
+        place = int(file["t/x"].member("fBasketSeek")[9])
+    with Path(files[1]).open("r+b") as file:
+        file.seek(place + 100)
+        file.write(b"\xff" * 60)
+    with pytest.raises(DataError, match="b.root' cannot be read, it is damaged"):
+        every_way(files, on_bad_file=on_bad_file)[way]()
+
+
+@pytest.mark.parametrize("way", every_way([]))
+def test_an_empty_file_contributes_no_events_in_every_way_of_reading(files, tmp_path, way):
+    empty = [str(tmp_path / "none.root"), str(tmp_path / "no_ntuple.root")]
+    with uproot.recreate(empty[0]) as file:
+        file.mktree("t", {"other": "f4"})  # nor does it have the branches
+    with uproot.recreate(empty[1]) as file:
+        file.mkrntuple("t", {"other": "f4"})
+    found = every_way([empty[0], *files, empty[1]])[way]()
+    assert sorted(found) == list(range(2500))
+    assert root.resolve([*empty, *files], NUMBERED) == root.resolve(files, NUMBERED)
+    assert root.counts([*empty, *files])[empty[0]] == 0
+    with pytest.raises(DataError, match="none.root' has no entries, nor|of 0 events in 0 chunks"):
+        every_way(empty)[way]()
 
 
 def test_chunks_of_a_split_are_that_split(files):

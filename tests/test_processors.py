@@ -444,3 +444,47 @@ def test_without_coffea_it_is_said_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "processors need coffea: pip install 'hepgan[coffea]'"
+
+
+def test_an_empty_tree_among_full_ones_contributes_nothing(
+    gan_folder: Path, particles: list[Path], tmp_path: Path
+) -> None:
+    empty = tmp_path / "none.root"
+    with uproot.recreate(empty) as file:
+        file.mktree("Events", {"other": "f4"})  # as some skims leave it: without the branches
+    expected = runner()(fileset(particles), simulation(gan_folder))
+    with processors.running() as job:
+        same(expected, job(fileset([empty, *particles]), simulation(gan_folder)))
+        with pytest.raises(DataError, match=r"none\.root' has no entries; give files with some"):
+            job(fileset([empty]), simulation(gan_folder))
+    schema = Schema({"weight": Field()})
+    found = processors.collect(fileset([empty, *particles]), runner(), schema)
+    same(found, processors.collect(fileset(particles), runner(), schema))
+    observables = hepgan.observables_for(schema)
+    axes = axes_for(fields_of(found), observables)
+    compared = processors.Compare(schema, observables, axes=axes, sources=["photons"])
+    histograms = runner()(fileset([empty, *particles]), compared)
+    assert histograms["weight"].sum(flow=True).value == 7500
+
+
+def test_simulate_does_every_tree_of_a_file_and_refuses_one_named_twice(
+    gan_folder: Path, tmp_path: Path
+) -> None:
+    path, out = tmp_path / "two.root", tmp_path / "out.root"
+    with uproot.recreate(path) as file:
+        for name, energy in (("first", 2.0), ("second", 3.0)):
+            file.mktree(name, {"energy": "f4"}).extend({"energy": np.full(5, energy, "f4")})
+    trees = [f"{path}:first", f"{path}:second"]
+    with processors.running() as job:
+        conditions = {"energy": "energy"}
+        made = processors.simulate(gan_folder, trees, out, job, seed=1, conditions=conditions)
+        with uproot.open(out) as file:
+            found = file["first"].arrays(["energy", "file"], library="np")
+        with pytest.raises(DataError, match=r"tree 'first' of '.*two\.root' is named twice"):
+            processors.simulate(
+                gan_folder, [*trees, trees[0]], tmp_path / "b.root", job,
+                seed=1, conditions=conditions,
+            )  # fmt: skip
+    assert made == 10
+    assert found["energy"].tolist() == [2] * 5 + [3] * 5
+    assert found["file"].tolist() == [0] * 5 + [1] * 5

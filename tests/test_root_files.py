@@ -93,7 +93,7 @@ def test_older_cycles_are_there_on_request() -> None:
         ("maybe", "ntuple", "neither a number nor an array of numbers"),
         ("point", "ana/types", "neither a number nor an array of numbers"),
         ("point.z", "ana/types", "no branch 'point.z' .* did you mean 'point"),
-        ("f", "empty", "tree 'empty' of .* has no entries"),
+        ("f", "empty", "tree 'empty' of .* has no entries; give files with some"),
     ],
 )
 def test_what_is_no_number_is_told(name: str, tree: str, message: str) -> None:

@@ -21,7 +21,7 @@ from hepgan.data.branches import (
     resolve_schema,
 )
 from hepgan.data.checks import check_values
-from hepgan.data.files import Source, find_tree, is_url, opened, reading
+from hepgan.data.files import Source, is_url, opened_source, reading
 from hepgan.data.schema import Field, Schema
 from hepgan.data.select import Selection
 from hepgan.errors import DataError
@@ -59,7 +59,17 @@ class Wanted(NamedTuple):
 
 
 class OpenTree(NamedTuple):
-    """A tree that is being read: its file must stay open. ``stamp`` tells whether the file has changed, ``jagged`` are the branches that are."""
+    """A tree that is being read: its file must stay open.
+
+    Attributes:
+        tree: uproot's tree.
+        entries: How many entries it has; nothing else is known of a tree without any.
+        schema: What is read, resolved.
+        wanted: What is wanted.
+        path: The file.
+        stamp: Tells whether the file has changed.
+        jagged: The branches that are jagged.
+    """
 
     tree: Any
     entries: int
@@ -72,7 +82,9 @@ class OpenTree(NamedTuple):
 
 @contextlib.contextmanager
 def opened_tree(source: Source, wanted: Wanted, seen: dict[str, Schema]) -> Iterator[OpenTree]:
-    """The tree of ``source``, with everything that is wanted in it.
+    """Context manager that opens the tree of ``source`` and checks that everything that is wanted is in it.
+
+    A tree without entries, as a skim may leave, contributes no events, whatever its branches are.
 
     Args:
         source: File and tree.
@@ -80,21 +92,21 @@ def opened_tree(source: Source, wanted: Wanted, seen: dict[str, Schema]) -> Iter
         seen: Path -> schema of the files read before; this one is added.
 
     Raises:
+        BadFileError: the file cannot be opened.
         DataError: as ``root.read``; also where a branch has another type than in the files seen.
     """
-    with opened(source.path) as file:
-        stamp = _stamp(source.path)
-        tree = find_tree(file, source)
-        schema = resolve_schema(wanted.schema, tree, source.path)
-        require(wanted.extra, dict.fromkeys(names_in(tree)), source.path, "a selection or weight")
-        with reading(source.path):
-            entries, name = int(tree.num_entries), tree.name
-        if entries <= 0:
-            raise DataError(f"tree '{name}' of '{source.path}' has no entries; leave it out")
-        _check_same(schema, source.path, seen)
+    path = source.path
+    with opened_source(source) as (tree, _, entries):
+        stamp = _stamp(path)
+        if entries == 0:
+            yield OpenTree(tree, 0, wanted.schema, wanted, path, stamp, frozenset())
+            return
+        schema = resolve_schema(wanted.schema, tree, path)
+        require(wanted.extra, dict.fromkeys(names_in(tree)), path, "a selection or weight")
+        _check_same(schema, path, seen)
         jagged = [branches_of(n, f)[0] for n, f in schema.all.items() if f.fill is not None]
-        jagged += [name for name in wanted.extra if describe(tree, name, source.path).jagged]
-        yield OpenTree(tree, entries, schema, wanted, source.path, stamp, frozenset(jagged))
+        jagged += [name for name in wanted.extra if describe(tree, name, path).jagged]
+        yield OpenTree(tree, entries, schema, wanted, path, stamp, frozenset(jagged))
 
 
 def _check_same(schema: Schema, path: str, seen: dict[str, Schema]) -> None:
@@ -116,12 +128,14 @@ def chunks_of(
     stop: int | None = None,
     seen: dict[str, Schema] | None = None,
 ) -> Iterator[Chunk]:
-    """The chunks of one tree: ``step`` as in ``root.iterate``, ``None`` for all in one; at most ``stop`` events.
+    """The chunks of one tree, none of an empty one: ``step`` as in ``root.iterate``, ``None`` for all in one; at most ``stop`` events.
 
     Raises:
         DataError: as ``root.read``; also where the file changes while it is read.
     """
     with opened_tree(source, wanted, {} if seen is None else seen) as tree:
+        if tree.entries == 0:
+            return
         left = tree.entries if stop is None else stop
         # With a selection, nobody knows how many entries `stop` events are.
         last = tree.entries if wanted.select else min(left, tree.entries)
@@ -137,7 +151,9 @@ def chunks_of(
 
 
 def spans_of(tree: OpenTree, step: int | str) -> list[tuple[int, int]]:
-    """First and last entry (exclusive) of the chunks of one tree."""
+    """First and last entry (exclusive) of the chunks of one tree; none of an empty one."""
+    if tree.entries == 0:
+        return []
     edges = edges_of(tree.tree, tree.schema, tree.path, step, tree.entries)
     return list(itertools.pairwise(edges))
 
@@ -182,17 +198,25 @@ def chunk_at(tree: OpenTree, start: int, stop: int) -> Chunk:
 
 
 def chunk_of(events: ak.Array, wanted: Wanted, *, start: int, path: str) -> Chunk:
-    """What is wanted of ``events`` that something else has read: the entries from ``start`` on, a field a branch.
+    """Returns what is wanted of ``events`` that something else has read: the entries from ``start`` on, a field a branch.
+
+    Where there are no events, branches may be missing.
 
     Raises:
         DataError: as ``chunk_at``; also where a branch is missing or does not fit the schema.
     """
+    needed = [n for name, field in wanted.schema.all.items() for n in branches_of(name, field)]
+    if len(events) == 0 and not {*needed, *wanted.extra} <= set(events.fields):
+        columns = {
+            name: np.empty((0, *field.shape), field.dtype or "float32")
+            for name, field in wanted.schema.all.items()
+        }
+        return Chunk(as_events(columns), path, start, np.arange(0))
     schema = resolve_schema(wanted.schema, events, path)
     require(wanted.extra, dict.fromkeys(events.fields), path, "a selection or weight")
-    names = [n for name, field in schema.all.items() for n in branches_of(name, field)]
     arrays: dict[str, Any] = {}
     with reading(path):
-        for name in dict.fromkeys([*names, *wanted.extra]):
+        for name in dict.fromkeys([*needed, *wanted.extra]):
             jagged = describe(events, name, path).jagged
             arrays[name] = events[name] if jagged else ak.to_numpy(events[name])
     return _assembled(arrays, schema, wanted, range(start, start + len(events)), path)

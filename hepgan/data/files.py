@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import cramjam
 import uproot
 
-from hepgan.errors import DataError, did_you_mean
+from hepgan.errors import BadFileError, DataError, did_you_mean
 
 Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, Any]
 """What names files: see the head of this module."""
@@ -250,3 +250,38 @@ def find_tree(file: Any, source: Source) -> Any:
                 f"no cycle '{name}' in '{path}'; leave ';…' away for the newest"
             ) from error
         raise
+
+
+class OpenSource(NamedTuple):
+    """A tree of an open file, its name with folders, and its number of entries."""
+
+    tree: Any
+    name: str
+    entries: int
+
+
+@contextlib.contextmanager
+def opened_source(source: Source) -> Iterator[OpenSource]:
+    """Context manager that opens the tree of ``source``.
+
+    This decides which files are bad, for every way of reading: what raises here may be left out on request. Damage that is
+    found later, in the events, is always an error, since nobody would see which events are missing.
+
+    Raises:
+        BadFileError: the file is missing, truncated, damaged or no ROOT file, or the tree is not there.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(opened(source.path))
+            tree, name = (
+                find_tree(file, source),
+                source.tree or next(iter(trees(file, source.path))),
+            )
+            with reading(source.path):
+                entries = int(tree.num_entries)
+                tree.keys(recursive=False)  # an RNTuple reads its header only now
+        except DataError as error:
+            raise BadFileError(str(error)) from error
+        if entries < 0:
+            raise BadFileError(f"'{source.path}' is damaged: its tree has {entries} entries")
+        yield OpenSource(tree, name, entries)

@@ -5,19 +5,19 @@ for the way back, ``inspect`` for a look.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import awkward as ak
 
 from hepgan.data.branches import resolve_schema
 from hepgan.data.chunks import Chunk, Wanted, chunks_of
-from hepgan.data.files import Files, find_tree, opened, reading, sources
+from hepgan.data.files import Files, Source, opened_source, sources
 from hepgan.data.inspect import as_text, inspect, propose
 from hepgan.data.schema import Schema
 from hepgan.data.select import Selection
 from hepgan.data.write import write
-from hepgan.errors import DataError
+from hepgan.errors import BadFileError, DataError, NoEventsError
 
 __all__ = [
     "Chunk",
@@ -29,6 +29,7 @@ __all__ = [
     "read",
     "resolve",
     "sources",
+    "tree_name",
     "write",
 ]
 
@@ -46,7 +47,7 @@ def read(
     on_bad_file: OnBadFile = "raise",
     check: bool = True,
 ) -> ak.Array:
-    """All events of ``files``, in order.
+    """All events of ``files``, in order. Trees without entries contribute none.
 
     Args:
         files: A path, ``path:tree``, ``sample:showers.root``, a glob, a URL, a list of them, or a fileset.
@@ -55,7 +56,8 @@ def read(
         select: An expression of branches, ``"(energy > 10) & (pdg == -11)"``; where it is false an event is left out.
         weight: An expression of branches that becomes the events' field ``weight``; may be negative.
         stop: At most so many events.
-        on_bad_file: ``"skip"`` leaves out files that cannot be read, with a warning each.
+        on_bad_file: ``"skip"`` leaves out files that cannot be opened, with a warning each. Damage that is found later, in the
+            events, is an error all the same, as are missing branches: nobody would see which events are missing.
         check: Look for NaN, infinity and integers that float32 cannot hold.
 
     Returns:
@@ -63,33 +65,16 @@ def read(
         reason by path of what was left out. A field with ``fill`` comes with its counts, ``n_<field>``.
 
     Raises:
-        DataError: a file, tree or branch is missing, does not fit the schema, or holds NaN, infinity or too large integers.
+        DataError: a file, tree or branch is missing, does not fit the schema, or holds NaN, infinity or too large integers; or no
+            tree has entries.
     """
-    wanted = wanted_of(schema, select, weight, check=check)
-    _check_stop(stop)
-    seen: dict[str, Schema] = {}
     skipped: dict[str, str] = {}
     parts: dict[str, list[ak.Array]] = {}
-    left = stop
-    for source in sources(files, tree=tree):
-        try:
-            chunks = chunks_of(source, wanted, step=None, stop=left, seen=seen)
-            found = [chunk.events for chunk in chunks]
-        except DataError as error:
-            skipped[source.path] = _skip(error, on_bad_file)
-            continue
-        parts.setdefault(source.path, []).extend(found)
-        left = None if left is None else left - sum(map(len, found))
-        if left == 0:
-            break
-    return _joined(parts, skipped, select)
-
-
-def _joined(
-    parts: dict[str, list[ak.Array]], skipped: dict[str, str], select: str | None
-) -> ak.Array:
-    if not parts:
-        raise none_left(skipped)
+    for chunk in iterate(
+        files, schema, tree=tree, step=None, select=select, weight=weight, stop=stop,
+        on_bad_file=on_bad_file, skipped=skipped, check=check,
+    ):  # fmt: skip
+        parts.setdefault(chunk.file, []).append(chunk.events)
     found = [part for several in parts.values() for part in several]
     events = found[0] if len(found) == 1 else ak.concatenate(found)
     if len(events) == 0:
@@ -99,10 +84,15 @@ def _joined(
     return events
 
 
-def none_left(skipped: Mapping[str, str]) -> DataError:
-    """What to raise where all files were left out."""
-    first = next(iter(skipped.values()))
-    return DataError(f"none of the {len(skipped)} files can be read; the first: {first}")
+def nothing_in(trees: Sequence[Source], skipped: Mapping[str, str]) -> DataError:
+    """Returns the error to raise where no tree has an entry, or all files were left out."""
+    if skipped and len(skipped) == len({source.path for source in trees}):
+        first = next(iter(skipped.values()))
+        return DataError(f"none of the {len(skipped)} files can be read; the first: {first}")
+    empty = [source for source in trees if source.path not in skipped]
+    several = f", nor does any other of the {len(empty)} trees" if len(empty) > 1 else ""
+    name = f"tree '{empty[0].tree}' of " if empty[0].tree else ""
+    return NoEventsError(f"{name}'{empty[0].path}' has no entries{several}; give files with some")
 
 
 def iterate(
@@ -110,7 +100,7 @@ def iterate(
     schema: Schema,
     *,
     tree: str | None = None,
-    step: int | str = "50 MB",
+    step: int | str | None = "50 MB",
     select: str | None = None,
     weight: str | None = None,
     stop: int | None = None,
@@ -120,50 +110,57 @@ def iterate(
 ) -> Iterator[Chunk]:
     """The events of ``files`` in order, in chunks of whole baskets or clusters of about ``step``.
 
-    The options are those of ``read``; ``step`` is a number of entries or a size in memory (``"50 MB"``). With
-    ``on_bad_file="skip"``, what a file gave before it turned out to be bad has been given, and the reason why a file was left
-    out is put into ``skipped`` under its path.
+    The options are those of ``read``; ``step`` is a number of entries or a size in memory (``"50 MB"``), or ``None`` for one chunk
+    a tree. With ``on_bad_file="skip"`` the reason why a file was left out is put into ``skipped`` under its path.
 
     Raises:
         DataError: as ``read``.
     """
     wanted = wanted_of(schema, select, weight, check=check)
     _check_stop(stop)
+    found, skipped = sources(files, tree=tree), {} if skipped is None else skipped
     seen: dict[str, Schema] = {}
-    left = stop
-    for source in sources(files, tree=tree):
+    left, any_entries = stop, False
+    for source in found:
         try:
             for chunk in chunks_of(source, wanted, step=step, stop=left, seen=seen):
+                any_entries = True
                 yield chunk
                 left = None if left is None else left - len(chunk.events)
-        except DataError as error:
-            reason = _skip(error, on_bad_file)
-            if skipped is not None:
-                skipped[source.path] = reason
+        except BadFileError as error:
+            skipped[source.path] = _skip(error, on_bad_file)
         if left == 0:
             return
+    if not any_entries:
+        raise nothing_in(found, skipped)
 
 
 def resolve(files: Files, schema: Schema, *, tree: str | None = None) -> Schema:
-    """``schema`` with branches, dtype and stored shape as they are in the first of ``files``.
+    """``schema`` with branches, dtype and stored shape as they are in the first of ``files`` that has entries.
 
     Raises:
-        DataError: the file, tree or a branch is missing or does not fit.
+        DataError: the file, tree or a branch is missing or does not fit, or no file has entries.
     """
-    source = sources(files, tree=tree)[0]
-    with opened(source.path) as file:
-        return resolve_schema(schema, find_tree(file, source), source.path)
+    found = sources(files, tree=tree)
+    for source in found:
+        with opened_source(source) as (its, _, entries):
+            if entries:
+                return resolve_schema(schema, its, source.path)
+    raise nothing_in(found, {})
+
+
+def tree_name(files: Files, *, tree: str | None = None) -> str:
+    """The name of the first tree that is read, with its folders, without its cycle."""
+    with opened_source(sources(files, tree=tree)[0]) as (_, name, _):
+        return name.partition(";")[0]
 
 
 def counts(files: Files, *, tree: str | None = None) -> dict[str, int]:
     """Path -> number of entries, for every file of ``files``; those of several trees of a file together."""
     found: dict[str, int] = {}
     for source in sources(files, tree=tree):
-        with opened(source.path) as file:
-            found_tree = find_tree(file, source)
-            with reading(source.path):
-                entries = int(found_tree.num_entries)
-        found[source.path] = found.get(source.path, 0) + entries
+        with opened_source(source) as (_, _, entries):
+            found[source.path] = found.get(source.path, 0) + entries
     return found
 
 
@@ -188,7 +185,7 @@ def wanted_of(
     )
 
 
-def _skip(error: DataError, on_bad_file: OnBadFile) -> str:
+def _skip(error: BadFileError, on_bad_file: OnBadFile) -> str:
     if on_bad_file == "raise":
         raise error
     warnings.warn(f"file left out: {error}", stacklevel=3)

@@ -8,7 +8,7 @@ import awkward as ak
 import numpy as np
 
 from hepgan.data.files import Files, base_name
-from hepgan.data.root import OnBadFile, iterate, none_left
+from hepgan.data.root import OnBadFile, iterate
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
 
@@ -120,8 +120,6 @@ def read_splits(
         names = split(chunk.file, chunk.entries, shares, seed=seed)
         for name, several in parts.items():
             several.append(chunk.events[names == name])
-    if skipped and not seen:
-        raise none_left(skipped)
     for name, several in parts.items():
         if shares[name] > 0 and sum(map(len, several)) == 0:
             raise DataError(

@@ -17,7 +17,7 @@ from hepgan.data.root import OnBadFile, wanted_of
 from hepgan.data.schema import Schema
 from hepgan.data.shuffle import Chunk, after, ahead, batches, draws
 from hepgan.data.splits import split, splitmix64
-from hepgan.errors import CheckpointError, DataError
+from hepgan.errors import BadFileError, CheckpointError, DataError
 
 OPEN_FILES = 32
 
@@ -69,8 +69,7 @@ class StreamingLoader:
         weight: As in ``root.read``; where given, batches are ``(x, c, w[B])``.
         part: The split that is wanted and the shares of all, as ``split`` takes them: ``("train", {"train": 0.8, …})``.
         split_seed: The seed of ``split``.
-        on_bad_file: ``"skip"`` leaves out files that cannot be read, with a warning each. One that turns out to be bad within
-            an epoch makes that epoch shorter; with several processes that is an error.
+        on_bad_file: As in ``root.read``.
         rank: Which of ``world`` processes this is: they read disjoint chunks and give equally many batches.
         world: How many processes there are.
 
@@ -126,8 +125,11 @@ class StreamingLoader:
                         _Span(source, start, stop, len(self._kept(tree, start, stop)))
                         for start, stop in spans_of(tree, step)
                     ]
-            except DataError as error:
-                self._leave_out(source, error)
+            except BadFileError as error:
+                if self.on_bad_file == "raise":
+                    raise
+                self.skipped[source.path] = str(error)
+                warnings.warn(f"file left out: {error}", stacklevel=4)
         return found
 
     def _kept(self, tree: OpenTree, start: int, stop: int) -> np.ndarray[Any, Any]:
@@ -140,19 +142,12 @@ class StreamingLoader:
         name, shares = self.part
         return np.asarray(split(path, entries, shares, seed=self.split_seed) == name)
 
-    def _leave_out(self, source: Source, error: DataError) -> None:
-        if self.on_bad_file == "raise":
-            raise error
-        self.skipped[source.path] = str(error)
-        warnings.warn(f"file left out: {error}", stacklevel=4)
-
     @property
     def files(self) -> dict[str, int]:
         """Path -> number of events that are wanted of it."""
         found: dict[str, int] = {}
         for span in self.spans:
-            if span.source.path not in self.skipped:
-                found[span.source.path] = found.get(span.source.path, 0) + span.events
+            found[span.source.path] = found.get(span.source.path, 0) + span.events
         return found
 
     def __len__(self) -> int:
@@ -167,7 +162,7 @@ class StreamingLoader:
         share: list[list[_Span]] = [[] for _ in range(self.world)]
         left = [0] * self.world
         for span in sorted(self.spans, key=lambda span: -span.events):
-            if span.events and span.source.path not in self.skipped:
+            if span.events:
                 least = left.index(min(left))
                 share[least].append(span)
                 left[least] += span.events
@@ -195,9 +190,7 @@ class StreamingLoader:
         for span in order:
             mine = ((events >= first) & (events < first + span.events)).nonzero()[:, 0]
             if len(mine):
-                chunk = next(self._read([span]), None)
-                if chunk is None:
-                    raise DataError(f"cannot continue: {self.skipped[span.source.path]}")
+                chunk = next(self._read([span]))
                 held = held or tuple(part.new_empty(len(events), *part.shape[1:]) for part in chunk)
                 for store, part in zip(held, chunk, strict=True):
                     store[mine.to(store.device)] = part[(events[mine] - first).to(part.device)]
@@ -208,21 +201,13 @@ class StreamingLoader:
         with contextlib.ExitStack() as files:
             open_trees: dict[Source, OpenTree] = {}
             for span in order:
-                if span.source.path in self.skipped:
-                    continue
                 if len(open_trees) >= OPEN_FILES and span.source not in open_trees:
                     files.close()
                     open_trees.clear()
-                try:
-                    if span.source not in open_trees:
-                        tree = opened_tree(span.source, self.wanted, {})
-                        open_trees[span.source] = files.enter_context(tree)
-                    chunk = chunk_at(open_trees[span.source], span.start, span.stop)
-                except DataError as error:
-                    if self.world > 1:
-                        raise
-                    self._leave_out(span.source, error)
-                    continue
+                if span.source not in open_trees:
+                    tree = opened_tree(span.source, self.wanted, {})
+                    open_trees[span.source] = files.enter_context(tree)
+                chunk = chunk_at(open_trees[span.source], span.start, span.stop)
                 keep = self._in_part(chunk.file, chunk.entries)
                 yield self._encoded(chunk.events if keep.all() else chunk.events[keep])
 

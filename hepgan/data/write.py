@@ -13,7 +13,7 @@ import uproot
 from hepgan.atomic import whole
 from hepgan.data.branches import branches_of
 from hepgan.data.schema import Field, Schema
-from hepgan.errors import DataError
+from hepgan.errors import DataError, NoEventsError
 
 CLUSTER = 30e6  # bytes of events between two borders of baskets: ROOT's own habit
 
@@ -63,7 +63,7 @@ def _fill(file: Any, chunks: Iterator[ak.Array], schema: Schema, tree: str, form
     pieces = itertools.chain.from_iterable(_pieces(chunk, schema) for chunk in chunks)
     first = next(pieces, None)
     if first is None:
-        raise DataError(f"there are no events to write to the tree '{tree}'")
+        raise NoEventsError(f"there are no events to write to the tree '{tree}'")
     if format == "RNTuple":
         writer = file.mkrntuple(tree, _record(first).layout.form)
         for piece in itertools.chain([first], pieces):

@@ -13,6 +13,7 @@ from hepgan.data.convert import convert as convert_alone
 from hepgan.data.convert.common import in_pixels
 from hepgan.data.schema import Schema
 from hepgan.data.write import Format, write
+from hepgan.errors import NoEventsError
 from hepgan.processors.executors import Spread
 from hepgan.processors.jobs import parts_for
 
@@ -43,7 +44,7 @@ def convert(
         How many files were written by workers.
 
     Raises:
-        DataError: as there.
+        DataError: as there, or no source has events.
     """
     paths = [Path(source).absolute() for source in sources]
     found = converter(kind)(paths)  # lazy: tells what is wrong before workers start
@@ -56,6 +57,8 @@ def convert(
             pixel_branches=pixel_branches and not single, format="TTree" if single else format,
         )  # fmt: skip
         made = sorted(spread(one, groups))
+        if not made:
+            raise NoEventsError("the sources hold no events; there is nothing to write")
         if single:
             write(
                 target,
@@ -78,7 +81,12 @@ def _converted(
     """Converts one group; the file's name starts with its number, as two sources may have one name."""
     number, sources = group
     path = folder / f"{number:05d}-{sources[0].name.partition('.')[0]}.root"
-    convert_alone(kind, sources, path, pixel_branches=pixel_branches, format=format, overwrite=True)
+    try:
+        convert_alone(
+            kind, sources, path, pixel_branches=pixel_branches, format=format, overwrite=True
+        )
+    except NoEventsError:
+        return {}  # a file without events contributes none
     return {str(path): 1}
 
 

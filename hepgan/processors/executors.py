@@ -21,8 +21,8 @@ from coffea.processor import (
 )
 
 from hepgan.data import root
-from hepgan.data.files import Files, Source, find_tree, is_url, opened, trees
-from hepgan.errors import DataError, HepganError, RunError
+from hepgan.data.files import Files, Source, is_url, opened_source
+from hepgan.errors import BadFileError, DataError, HepganError, RunError
 
 ExecutorName = Literal["iterative", "futures", "dask"]
 
@@ -69,10 +69,21 @@ def running(
             good = _checked(fileset, skip=True) if skipbadfiles else dict(fileset)
             # What coffea and uproot say of a bad file has many words.
             return _told(
-                chosen, lambda: runner(good, processor), why=lambda: _checked(good, skip=False)
+                chosen,
+                lambda: _without_empty(runner, good, processor),
+                why=lambda: _checked(good, skip=False),
             )
 
         yield job
+
+
+def _without_empty(runner: Runner, fileset: Mapping[str, Any], processor: ProcessorABC) -> Any:
+    """Runs ``processor``; trees without entries, whose branches may be missing, contribute nothing."""
+    items = list(runner.preprocess(dict(fileset)))
+    filled = [item for item in items if item.entrystop > item.entrystart]
+    if items and not filled:
+        raise root.nothing_in([Source(item.filename, item.treename) for item in items], {})
+    return runner.run(filled, processor)["out"]
 
 
 @contextlib.contextmanager
@@ -158,14 +169,19 @@ def _own(error: BaseException) -> BaseException:
 
 
 def fileset_of(files: Files, *, tree: str | None = None, skip: bool = False) -> dict[str, Any]:
-    """Coffea's fileset of what ``hepgan.read`` takes, with each file's tree; dataset ``events``. Paths are absolute.
+    """Coffea's fileset of what ``hepgan.read`` takes, with each file's tree. Paths are absolute.
 
+    There is one dataset, ``events``; further trees of one file are in ``events_2`` and so on, since a dataset names a file once.
     Every file is opened, so that what is wrong is said before workers start; with ``skip`` bad ones are left out, with a warning.
 
     Raises:
-        DataError: a file or tree is missing or bad, or none is left.
+        DataError: a file or tree is missing or bad, or none is left, or one is named twice.
     """
-    return {"events": {"files": _trees(root.sources(files, tree=tree), skip=skip)}}
+    found: dict[str, dict[str, str]] = {}
+    for path, name in _trees(root.sources(files, tree=tree), skip=skip):
+        number = sum(path in dataset for dataset in found.values()) + 1
+        found.setdefault(f"events_{number}" if number > 1 else "events", {})[path] = name
+    return {name: {"files": dataset} for name, dataset in found.items()}
 
 
 def _checked(fileset: Mapping[str, Any], *, skip: bool) -> dict[str, Any]:
@@ -174,26 +190,29 @@ def _checked(fileset: Mapping[str, Any], *, skip: bool) -> dict[str, Any]:
     for dataset, spec in fileset.items():
         table = spec if isinstance(spec, Mapping) else {"files": spec}
         sources = root.sources(table["files"], tree=table.get("treename"))
-        found[dataset] = {**table, "files": _trees(sources, skip=skip)}
+        found[dataset] = {**table, "files": dict(_trees(sources, skip=skip))}
     return found
 
 
-def _trees(sources: Iterable[Source], *, skip: bool) -> dict[str, str]:
-    """Path -> tree."""
-    found: dict[str, str] = {}
+def _trees(sources: Iterable[Source], *, skip: bool) -> list[tuple[str, str]]:
+    """The paths and trees that can be opened."""
+    found: dict[tuple[str, str], None] = {}
     first: DataError | None = None
     for source in sources:
+        # A cluster's workers stand in folders of their own.
+        path = source.path if is_url(source.path) else str(Path(source.path).absolute())
         try:
-            with opened(source.path) as file:
-                find_tree(file, source)
-                # A cluster's workers stand in folders of their own.
-                path = source.path if is_url(source.path) else str(Path(source.path).absolute())
-                found[path] = source.tree or next(iter(trees(file, source.path)))
-        except DataError as error:
+            with opened_source(source) as (_, name, _):
+                pass
+        except BadFileError as error:
             if not skip:
                 raise
             first = first or error
             warnings.warn(f"file left out: {error}", stacklevel=2)
+            continue
+        if (path, name) in found:
+            raise DataError(f"the tree '{name}' of '{path}' is named twice; name it once")
+        found[path, name] = None
     if not found and first:
         raise DataError(f"none of the files can be read; the first: {first}")
-    return found
+    return list(found)

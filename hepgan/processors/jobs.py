@@ -41,7 +41,8 @@ def simulate(
     """Showers for the particles of ``files``, an entry for each, with the branches ``entry`` and ``particle``.
 
     The GAN travels with the job. Workers write parts beside ``output``, which they must see; for a name that ends with ``.root`` these
-    become one file by file, entry and particle, which has a branch ``file`` too: the number of the file, in the order of names.
+    become one file by file, entry and particle, which has a branch ``file`` too: the number of the file, or of the tree where files
+    have several, in the order of names.
 
     Args:
         folder: A run folder.
@@ -64,7 +65,7 @@ def simulate(
     with parts_for(output) as (target, parts):
         carried = carry(folder)
         gan, fileset = loaded(carried, "cpu"), fileset_of(files, tree=tree, skip=skipbadfiles)
-        name = next(iter(fileset["events"]["files"].values())).rpartition("/")[2]
+        name = next(iter(fileset["events"]["files"].values())).partition(";")[0].rpartition("/")[2]
         then = Parts(str(parts), gan.encoding.schema, name, showers=True)
         found: dict[str, int] = job(
             fileset,
@@ -108,9 +109,10 @@ def _merge(
     """The parts in one file, in an order that is always the same."""
     written = particle_schema(gan.encoding.schema)
     schema = Schema({**written.fields, "file": Field(dtype="int32")}, written.conditions)
+    trees = [(file, its, name) for name, d in fileset.items() for file, its in d["files"].items()]
     numbers = {}
-    for i, (file, its) in enumerate(sorted(fileset["events"]["files"].items())):
-        numbers[part_name(Place("events", file, its, "", 0)).rpartition("-")[0]] = i
+    for i, (file, its, name) in enumerate(sorted(trees)):
+        numbers[part_name(Place(name, file, its, "", 0)).rpartition("-")[0]] = i
     ordered = sorted((numbers[Path(path).stem.rpartition("-")[0]], path) for path in parts)
 
     def events() -> Iterator[ak.Array]:

@@ -78,14 +78,15 @@ class Pieces:
             DataError: files hold different types.
         """
         ordered = sorted(self.found, key=lambda piece: piece[0])
-        (first, events), *others = ordered
+        filled = [piece for piece in ordered if len(piece[1])]  # no events may be of any type
+        (first, events), *others = filled or ordered
         for place, other in others:
             if other.type.content != events.type.content:
                 raise DataError(
                     f"the events of '{place.file}' are {other.type.content}, those of '{first.file}' "
                     f"{events.type.content}; read files of one type at a time"
                 )
-        whole = ak.concatenate([piece for _, piece in ordered])
+        whole = ak.concatenate([piece for _, piece in filled or ordered])
         counts: dict[str, int] = {}
         for place, piece in ordered:
             counts[place.file] = counts.get(place.file, 0) + len(piece)

@@ -75,9 +75,7 @@ def read_events(run: Run) -> dict[str, ak.Array]:
 
 def tree_name(data: DataSettings) -> str:
     """The tree that is read, without its cycle: the name that generated files take over."""
-    source = root.sources(list(data.files), tree=data.tree)[0]
-    name = source.tree or root.inspect(source.path, entries=0)[0].name
-    return name.partition(";")[0]
+    return root.tree_name(list(data.files), tree=data.tree)
 
 
 def device_of(name: str) -> torch.device:

@@ -7,7 +7,7 @@ import awkward as ak
 
 from hepgan.data.chunks import as_events
 from hepgan.data.convert.common import Converted, dataset, need_sources, opened_hdf5, rows_of
-from hepgan.data.root import iterate
+from hepgan.data.root import counts, iterate
 from hepgan.data.schema import Field, Schema
 
 # The published files hold the deposits in MeV and the particle's energy in GeV.
@@ -55,5 +55,7 @@ def _of_root(path: Path) -> Iterator[ak.Array]:
         {name: Field(shape, "MeV", (PIXELS[name],)) for name, shape in SHAPES.items()},
         {"energy": Field(unit="GeV", branches=(PIXELS["energy"],))},
     )
+    if not counts(str(path), tree="fancy_tree")[str(path)]:
+        return  # a file without events contributes none
     for chunk in iterate(str(path), schema, tree="fancy_tree"):
         yield chunk.events

@@ -106,18 +106,16 @@ def dataset(file: Any, name: str, shape: tuple[int, ...], path: Path) -> Any:
 def rows_of(
     datasets: Mapping[str, Any], path: Path, *, rows: int = ROWS
 ) -> Iterator[tuple[range, dict[str, np.ndarray[Any, Any]]]]:
-    """Pieces of ``rows`` events of datasets of one length, checked for NaN and infinity.
+    """Pieces of ``rows`` events of datasets of one length, checked for NaN and infinity; none where there are no events.
 
     Raises:
-        DataError: lengths differ, there is no event, or a value is not finite or cannot be read.
+        DataError: lengths differ, or a value is not finite or cannot be read.
     """
     lengths = {name: len(data) for name, data in datasets.items()}
     if len(set(lengths.values())) > 1:
         text = ", ".join(f"'{name}' {length}" for name, length in lengths.items())
         raise DataError(f"the datasets of '{path}' have different numbers of events: {text}")
     events = next(iter(lengths.values()))
-    if events == 0:
-        raise DataError(f"'{path}' has no events; leave it out")
     for start in range(0, events, rows):
         stop = min(start + rows, events)
         try:

@@ -46,7 +46,7 @@ def _chunks(sources: Sequence[Path], mesh: tuple[int, int, int]) -> Iterator[ak.
                 require(["EnergyMC"], dict.fromkeys(names_in(particles)), source, "'global'")
                 require(CELLS, dict.fromkeys(names_in(readout)), source, "'virtualReadout'")
                 events, cells = int(particles.num_entries), int(readout.num_entries)
-            if events != cells or events == 0:
+            if events != cells:
                 raise DataError(
                     f"'{source}' has {events} events in 'global' but {cells} in 'virtualReadout'; simulate it again"
                 )
