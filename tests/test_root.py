@@ -572,9 +572,7 @@ def test_a_writing_that_fails_leaves_nothing_and_keeps_the_old(tmp_path, file):
 
 
 def test_nan_in_an_integer_branch_is_not_written(tmp_path):
-    with pytest.raises(
-        DataError, match=r"field 'n' is NaN in event 1 and cannot be written as uint8"
-    ):
+    with pytest.raises(DataError, match=r"field 'n' is nan in event 1, which no uint8 can hold"):
         root.write(
             tmp_path / "n.root",
             as_events({"n": np.array([1, np.nan])}),

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Generator, Tensor
 
+from hepgan.data.dtypes import to_dtype
 from hepgan.data.fitting import fit_steps, sample_of, through
 from hepgan.data.packing import converted, pack_step, unpack_step
 from hepgan.data.schema import Schema
@@ -154,6 +155,9 @@ class Encoding:
         """Events of ``x[E, F]``, ``c[E, C]``: the schema's fields and conditions, with the types of the file they come from.
 
         ``given`` are values of conditions ``[E]`` that are taken as they are, not as they come back from the encoding.
+
+        Raises:
+            DataError: an integer or boolean would be NaN or infinite; names the field and the first event.
         """
         fields, given = self.schema.all, given or {}
         found = {
@@ -166,7 +170,9 @@ class Encoding:
                 made = self.decode_tensors(x[part], c[part]) | self.decode_conditions(c[part])
                 for name, values in made.items():
                     if name not in given:
-                        found[name][part] = typed(values.cpu().numpy(), fields[name].dtype)
+                        found[name][part] = to_dtype(
+                            values.cpu().numpy(), fields[name].dtype or "float32", name, first=start
+                        )
         # As ak.zip has it, which takes a third of the time of a single event.
         columns = [ak.contents.NumpyArray(values) for values in found.values()]
         return ak.Array(ak.contents.RecordArray(columns, list(found)))
@@ -210,16 +216,6 @@ class Encoding:
             return cls(schema, scales, steps, int(table["features"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"the saved encoding is damaged: {error!r}") from error
-
-
-def typed(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
-    """``values`` as ``dtype``, float32 where it is empty; integers are rounded and clipped to what the type holds."""
-    kind = np.dtype(dtype or "float32")
-    if kind.kind in "iu":
-        limits = np.iinfo(kind)
-        values = np.clip(np.rint(values), limits.min, limits.max)
-    found: npt.NDArray[Any] = values.astype(kind)
-    return found
 
 
 def _columns(schema: Schema, settings: EncodingSettings) -> Columns:

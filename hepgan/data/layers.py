@@ -115,7 +115,7 @@ class LayerSums:
         # No ratio beyond e^20, so that no untrained network overflows.
         yard = torch.log(total.clamp_min(self.threshold) / self.threshold)
         others = torch.exp((sums[:, :-1] - yard).clamp_max(20))
-        others = torch.where(sums[:, :-1] > 0, others, torch.zeros_like(others))
+        others = torch.where(sums[:, :-1] <= 0, torch.zeros_like(others), others)
         one, at = torch.ones_like(total), self.reference
         ratios = torch.cat([others[:, :at], one, others[:, at:]], 1)
         energies = total * ratios / ratios.sum(1, keepdim=True)
@@ -127,7 +127,7 @@ class LayerSums:
 
     def _scaled(self, cells: Tensor, energy: Tensor, hottest: int) -> Tensor:
         """``cells[E, K]`` with the sum ``energy[E, 1]``; twice, because the first time some fall below the threshold."""
-        energy = torch.where(energy > self.threshold, energy, torch.zeros_like(energy))
+        energy = torch.where(energy <= self.threshold, torch.zeros_like(energy), energy)
         for _ in range(2):
             total = cells.sum(1, keepdim=True)
             scale = energy / total.clamp_min(1e-6 * self.threshold)
@@ -139,7 +139,8 @@ class LayerSums:
 
 
 def _cut(cells: Tensor, threshold: float) -> Tensor:
-    return torch.where(cells > threshold, cells, torch.zeros_like(cells))
+    # Not `cells > threshold`: NaN stays NaN.
+    return torch.where(cells <= threshold, torch.zeros_like(cells), cells)
 
 
 def unit_of(step: str, incident: str, columns: Columns) -> float:

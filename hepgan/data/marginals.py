@@ -98,7 +98,7 @@ class Marginals:
         upper, share = self._between(c.to(x))
         zero, steps = self.scores_of_zero(c.to(x)), self.table.shape[1] - 1
         position = (x - zero) / (Z_MAX - zero) * steps
-        knot = position.detach().clamp(0, steps - 1).int()
+        knot = position.detach().nan_to_num(0.0).clamp(0, steps - 1).int()
         place = self._start(upper) + knot * self.table.shape[2]
         low, high = self._at(place, share), self._at(place + self.table.shape[2], share)
         inside = low + (high - low) * (position - knot).clamp(0, 1)

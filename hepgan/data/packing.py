@@ -73,11 +73,14 @@ def pack_step(record: Any, prefix: str, tensors: dict[str, Tensor]) -> dict[str,
 
 
 def unpack_step(table: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
-    """The step of such a table."""
+    """The step of such a table, also of one that an earlier version saved: ``upgraded`` adds what it lacks."""
     cls = STEPS[table["step"]]
     hints = typing.get_type_hints(cls)
+    upgraded = getattr(cls, "upgraded", dict)
     values: dict[str, Any] = {}
     for field in dataclasses.fields(cls):
+        if field.name not in table and upgraded is not dict:
+            continue
         value = table[field.name]
         if isinstance(value, Mapping) and "tensor" in value:
             values[field.name] = tensors[value["tensor"]]
@@ -85,4 +88,4 @@ def unpack_step(table: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
             values[field.name] = unpack_step(value, tensors)
         else:
             values[field.name] = value_of(hints[field.name], value, field.name)
-    return cls(**values)
+    return cls(**upgraded(values))

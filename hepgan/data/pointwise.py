@@ -197,7 +197,7 @@ class Log:
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
         """Back to energies; at most e^60 thresholds, so that no untrained network overflows."""
         energies = self.threshold * torch.exp(x.clamp(0, 60))
-        return torch.where(self.mask, torch.where(x > 0, energies, torch.zeros_like(x)), x)
+        return torch.where(self.mask, torch.where(x <= 0, torch.zeros_like(x), energies), x)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Steps that shift and stretch each column: ``scale``, ``standardise``, ``robust_standardise``."""
 
 import dataclasses
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch import Generator, Tensor
@@ -15,11 +16,27 @@ NORMAL_QUARTILES = 1.3489795
 
 @dataclasses.dataclass(frozen=True)
 class Affine:
-    """``(x - offset) / width`` column by column."""
+    """``(x - offset) / width`` column by column.
+
+    Attributes:
+        offset: ``[F]``.
+        width: ``[F]``.
+        clip: The range that encoded values are clipped to when they are decoded.
+        mask: ``[F]`` booleans: the columns of the step's fields; ``clip`` applies to no others.
+    """
 
     offset: Tensor
     width: Tensor
     clip: tuple[float, float] | None
+    mask: Tensor
+
+    @classmethod
+    def upgraded(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The constants of a step that was saved before it had a mask: other columns were left as they were."""
+        if "mask" in values:
+            return dict(values)
+        moved = (values["offset"] != 0) | (values["width"] != 1)
+        return {**values, "mask": moved | ~moved.any()}
 
     def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
         """To about [-1, 1] or to width 1."""
@@ -27,7 +44,7 @@ class Affine:
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
         """Back; what lies outside ``clip`` counts as its edge."""
-        x = x.clamp(*self.clip) if self.clip else x
+        x = torch.where(self.mask, x.clamp(*self.clip), x) if self.clip else x
         return x * self.width.to(x) + self.offset.to(x)
 
 
@@ -63,7 +80,7 @@ class Scale(Affine):
             raise RunError(f"an encoding's range to = {list(to)} should rise")
         middle, width = _where(mask, (low + high) / 2, (high - low) / (to[1] - to[0]))
         offset = torch.where(mask, middle - (to[0] + to[1]) / 2 * width, 0.0)
-        return cls(offset, width, to if clip else None)
+        return cls(offset, width, to if clip else None, mask)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +106,8 @@ class Standardise(Affine):
             square = (seen.square + seen.events * (mean - mean.mean()) ** 2).sum()
             width = (square / max(1, values - 1)).sqrt().expand(len(mean))
             mean = mean.mean().expand(len(mean))
-        return cls(*_where(columns.mask(fields, len(mean)), mean, width), clip=None)
+        mask = columns.mask(fields, len(mean))
+        return cls(*_where(mask, mean, width), None, mask)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +131,8 @@ class RobustStandardise(Affine):
         ordered = x.sort(0).values
         low, middle, high = (_quantile(ordered, share) for share in (0.25, 0.5, 0.75))
         width = torch.where(high > low, (high - low) / NORMAL_QUARTILES, Moments.of(x).width)
-        return cls(*_where(columns.mask(fields, x.shape[1]), middle, width), clip=None)
+        mask = columns.mask(fields, x.shape[1])
+        return cls(*_where(mask, middle, width), None, mask)
 
 
 def _quantile(ordered: Tensor, share: float) -> Tensor:

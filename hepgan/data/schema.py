@@ -41,11 +41,15 @@ class Field:
         if any(length < 1 for length in self.shape):
             raise RunError(f"a field's shape {list(self.shape)} should have lengths of 1 or more")
         try:
-            np.dtype(self.dtype or "float32")
+            kind = np.dtype(self.dtype or "float32").kind
         except TypeError as error:
             raise RunError(
                 f"a field's dtype '{self.dtype}' is no type; write float32 or uint8, say"
             ) from error
+        if kind not in "biuf":
+            raise RunError(
+                f"a field's dtype '{self.dtype}' does not hold numbers; write float32 or uint8, say"
+            )
 
     @property
     def size(self) -> int:

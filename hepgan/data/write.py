@@ -12,6 +12,7 @@ import uproot
 
 from hepgan.atomic import whole
 from hepgan.data.branches import branches_of
+from hepgan.data.dtypes import to_dtype
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, NoEventsError
 
@@ -118,7 +119,9 @@ def _columns(name: str, field: Field, events: ak.Array) -> dict[str, Any]:
         raise DataError(
             f"field '{name}' of the events has shape {list(values.shape[1:])}, the schema says {list(field.shape)}"
         )
-    values = to_dtype(values, field.dtype, name)
+    kind = np.dtype(field.dtype or values.dtype)
+    # ROOT has no half.
+    values = to_dtype(values, "float32" if kind == np.float16 else kind.str, name)
     if field.fill is not None and f"n_{name}" in events.fields:
         inside = np.arange(field.shape[0]) < ak.to_numpy(events[f"n_{name}"])[:, None]
         return {branches[0]: ak.unflatten(ak.from_numpy(values[inside]), inside.sum(axis=1))}
@@ -127,33 +130,3 @@ def _columns(name: str, field: Field, events: ak.Array) -> dict[str, Any]:
         return {branches[0]: values.reshape(-1, *stored)}
     flat = np.ascontiguousarray(values.reshape(len(values), -1).T)
     return dict(zip(branches, flat, strict=True))
-
-
-def to_dtype(values: Array, dtype: str, name: str) -> Array:
-    """``values`` as the type called ``dtype``: integers rounded and clipped; unchanged where ``dtype`` is empty.
-
-    >>> to_dtype(np.array([-3.0, 1.6, 300.0]), "uint8", "image")
-    array([  0,   2, 255], dtype=uint8)
-
-    Raises:
-        DataError: a NaN should become an integer; names the field and the first event.
-    """
-    kind = np.dtype(dtype or values.dtype)
-    if kind == np.float16:
-        kind = np.dtype(np.float32)  # ROOT has no half
-    if kind.kind in "iub" and values.dtype.kind == "f":
-        bad = np.isnan(values)
-        if bad.any():
-            event = int(np.argwhere(bad)[0, 0])
-            raise DataError(
-                f"field '{name}' is NaN in event {event} and cannot be written as {kind}"
-            )
-        if kind.kind == "b":
-            return np.asarray(values >= 0.5)
-        info = np.iinfo(kind)
-        # float64 holds every bound up to 32 bits; the largest double below the bound stands in for 64.
-        high = np.nextafter(float(info.max), 0) if kind.itemsize == 8 else float(info.max)
-        return np.clip(np.rint(values.astype(np.float64)), float(info.min), high).astype(kind)
-    if kind.kind in "iu" and values.dtype.kind in "iu" and kind != values.dtype:
-        return np.clip(values, np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
-    return values.astype(kind, copy=False)

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from hepgan.data.encoding import Encoding, check_condition, typed
+from hepgan.data.dtypes import to_dtype
+from hepgan.data.encoding import Encoding, check_condition
 from hepgan.data.steps import ConditionScale
 from hepgan.errors import DataError
 from hepgan.gan.networks import GANSettings, build_networks, sizes_of
@@ -162,7 +163,8 @@ def _given(
     for name, scale in encoding.scales.items():
         values = _values(name, conditions.get(name, scale.range), scale, count, rng)
         # As the file will hold them, so that the GAN is asked for exactly what is written.
-        given[name] = typed(values, encoding.schema.conditions[name].dtype)
+        dtype = encoding.schema.conditions[name].dtype or "float32"
+        given[name] = to_dtype(values, dtype, name)
     return given, count
 
 
