@@ -28,6 +28,10 @@ class NoEventsError(DataError):
     """There are no events: all files are empty."""
 
 
+class NotFiniteError(HepganError):
+    """A generator that makes NaN or infinite numbers."""
+
+
 class RunError(HepganError):
     """A run file, option, device or folder that cannot be used as asked."""
 

@@ -36,6 +36,7 @@ def test_run_generate_and_evaluate(tiny_run: Path, tiny_file: Path, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert "training" in done.stderr
     assert str(out / "report.html") in done.stdout
+    assert "kept the generator of step" in done.stdout or "untrained generator" in done.stdout
     assert "steps = 10" in (out / "run.toml").read_text()
     assert "seed = 5" in (out / "run.toml").read_text()
 

@@ -78,3 +78,53 @@ def test_processes_together_see_the_batches_of_one(world: int) -> None:
     ]
     for batch, *shares in zip(whole, *parts, strict=True):
         np.testing.assert_array_equal(batch, torch.cat(shares))
+
+
+APART = """
+import sys
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from hepgan.gan import checkpoint, parallel
+from hepgan.gan import train as training
+from hepgan.run.training import _resume
+
+sys.path.insert(0, sys.argv[1])
+from test_train import NORMED, QUICK, started, watch
+import dataclasses
+
+out = Path(sys.argv[2])
+with parallel.processes(torch.device("cpu")):
+    rank = parallel.rank()
+    how = dataclasses.replace(QUICK, steps=40, validate_every=5, patience=2, checkpoint_every=5)
+    state, view = started(NORMED, how)
+    # Process 1, asked alone, would lose its patience at once.
+    scores = iter([9.0, 8.0, 7.0, 7.5, 7.5] if rank == 0 else [1.0, 2.0, 3.0])
+    gan, rows = training.train(
+        state, view, watch=watch(lambda gan: next(scores)), folder=out if rank == 0 else None
+    )
+    kept = gan.generator.state_dict() | {f"d.{k}": v for k, v in state.gan.discriminator.state_dict().items()}
+    mine = (state.step, gan.kept, {name: tensor.tolist() for name, tensor in kept.items()})
+    both = [None, None]
+    distributed.all_gather_object(both, mine)
+    assert both[0] == both[1]
+    assert state.step == 20 and state.best_step == 10
+    # Process 1 sees no checkpoint, as on a file system that lags behind.
+    again, _ = started(NORMED, how)
+    _resume(again, out if rank == 0 else out / "lagging", write=False)
+    assert again.step == 20
+    print("agreed", flush=True)
+"""
+
+
+def test_processes_with_batch_norm_decide_as_the_first_does(tmp_path: Path) -> None:
+    """Process 0 validates, counts the patience and finds the checkpoint; running statistics are the same in all."""
+    (tmp_path / "apart.py").write_text(APART)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *launcher, tmp_path / "apart.py", Path(__file__).parent, tmp_path],
+        capture_output=True, text=True, check=False, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.stdout.count("agreed") == 2, done.stderr

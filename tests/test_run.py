@@ -13,9 +13,11 @@ import pytest
 import scipy.stats
 import torch
 import uproot
+from click.testing import CliRunner
 from tiny import tiny_events, write_tiny
 
 from hepgan import run as library
+from hepgan.cli import main
 from hepgan.data.mirror import with_mirror_images
 from hepgan.errors import DataError, HepganError, RunError
 from hepgan.gan import checkpoint
@@ -321,3 +323,21 @@ def test_files_are_compared_without_a_run_file(tmp_path: Path) -> None:
     )  # fmt: skip
     assert not verdict.distinguishable
     assert {"a", "b_0", "b_1", "energy"} <= {score.observable for score in verdict.scores}
+
+
+def test_an_untrained_generator_is_told_first_in_the_report_and_the_terminal(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    """A learning rate of 1 makes every trained generator worse than the encoding alone."""
+    settings = ["train.steps=3", "train.generator.learning_rate=1.0", "threads=1"]
+    told = [part for text in settings for part in ("--set", text)]
+    out = tmp_path / "out"
+    done = CliRunner().invoke(
+        main, ["run", str(tiny_run), "-o", str(out), "--device", "cpu", *told]
+    )
+    assert done.exit_code == 0, done.output
+    sentence = "no step of the training beat the untrained generator"
+    assert f"warning: {sentence}" in done.stdout
+    page = (out / "report.html").read_text()
+    assert page.index(sentence) < page.index("generated is ")
+    assert "so step 0 of 3 was kept" in page

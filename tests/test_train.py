@@ -23,7 +23,7 @@ from hepgan.gan import checkpoint, watching
 from hepgan.gan import train as training
 from hepgan.gan.descent import descend, dropping, optimizer_of
 from hepgan.gan.history import Row
-from hepgan.gan.model import GAN
+from hepgan.gan.model import GAN, Kept
 from hepgan.gan.networks import GANSettings, parameters
 from hepgan.gan.settings import NetworkSettings, TrainSettings
 from hepgan.gan.state import State, enter
@@ -544,3 +544,54 @@ def test_discriminator_is_not_shown_conditions_as_observables() -> None:
     names = set(shown(schema, {}))
     assert "image.mean" in names
     assert "label" not in names
+
+
+def test_the_end_of_each_phase_is_validated_whatever_the_interval() -> None:
+    """Steps behind the last multiple of ``validate_every`` compete too, and a short training is validated at all."""
+    phases = [dataclasses.replace(QUICK, steps=n, validate_every=5, log_every=50) for n in (7, 3)]
+    state, view = in_phases(phases)
+    scores = iter([9.0, 8.0, 7.0, 5.0])
+    gan, rows = training.train(state, view, watch=watch(lambda gan: next(scores)))
+    assert [row["step"] for row in rows if "validation" in row] == [0, 5, 7, 10]
+    assert gan.kept == Kept(step=10, steps=10, score=5.0)
+
+
+def test_validation_that_is_off_stays_off_at_the_end() -> None:
+    state, view = started(how=dataclasses.replace(QUICK, validate_every=0))
+    gan, rows = training.train(state, view, watch=watch(lambda gan: pytest.fail("validated")))
+    assert not any("validation" in row for row in rows)
+    assert gan.kept == Kept(step=20, steps=20)
+    assert "without validation" in str(gan.kept)
+
+
+def test_an_untrained_generator_that_was_kept_says_so(tmp_path: Path) -> None:
+    state, view = started()
+    scores = iter([1.0, 2.0, 2.0, 2.0, 2.0])
+    gan, _ = training.train(state, view, watch=watch(lambda gan: next(scores)))
+    checkpoint.save_gan(gan, tmp_path, tree="events")
+    kept = checkpoint.kept(tmp_path)
+    assert kept is not None
+    assert kept.untrained
+    assert "beat the untrained generator (validation score 1)" in str(kept)
+    assert checkpoint.load_gan(tmp_path)[0].kept == kept
+
+
+def test_the_kept_step_stands_in_gan_json_and_older_files_load_without(tmp_path: Path) -> None:
+    state, view = started()
+    scores = iter([9.0, 3.0, 1.0, 2.0, 5.0])
+    gan, _ = training.train(state, view, watch=watch(lambda gan: next(scores)))
+    checkpoint.save_gan(gan, tmp_path, tree="events")
+    about = json.loads((tmp_path / "gan.json").read_text())
+    assert (about["kept_step"], about["steps"], about["validation_score"]) == (10, 20, 1.0)
+    for name in ("kept_step", "steps", "validation_score"):
+        del about[name]
+    (tmp_path / "gan.json").write_text(json.dumps(about))
+    assert checkpoint.load_gan(tmp_path)[0].kept is None
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_validation_score_that_is_not_finite_names_the_step(score: float) -> None:
+    state, view = started()
+    scores = iter([1.0, score])
+    with pytest.raises(HepganError, match="validation score is not finite at step 5"):
+        training.train(state, view, watch=watch(lambda gan: next(scores)))

@@ -36,6 +36,7 @@ def run(resume: bool, **options: Any) -> None:
         verdict = library.run(
             chosen.run, chosen.folder, device=chosen.device, resume=resume, tick=tick
         )
+    _tell_kept(chosen.folder)
     click.echo(verdict.sentence)
     click.echo(f"report: {chosen.folder / 'report.html'}")
 
@@ -50,7 +51,17 @@ def train(resume: bool, **options: Any) -> None:
     with progress(verbose=chosen.verbose) as tick:
         library.train(chosen.run, chosen.folder, device=chosen.device, resume=resume, tick=tick)
     if os.environ.get("RANK", "0") == "0":  # several processes, one line
+        _tell_kept(chosen.folder)
         click.echo(f"trained: {chosen.folder}")
+
+
+def _tell_kept(folder: Path) -> None:
+    """Prints which step of the training the generator comes from."""
+    from hepgan.gan.checkpoint import kept
+
+    if found := kept(folder):
+        warning = "warning: " if found.untrained else ""
+        click.echo(f"{warning}{found}")
 
 
 def _chosen(

@@ -74,6 +74,7 @@ def judge(
     quick: bool,
     more: Mapping[str, Observable] | None = None,
     gaps: Sequence[Gap] = (),
+    warnings: Sequence[str] = (),
     provenance: Mapping[str, Any] | None = None,
     history: Sequence[Mapping[str, Any]] = (),
     title: str = "Generated against reference",
@@ -96,6 +97,7 @@ def judge(
         quick: One training of a small classifier instead of three of the CaloChallenge's.
         more: Observables beside those that fit the schema.
         gaps: What is known to be missing.
+        warnings: Sentences that stand above the verdicts.
         provenance: What the page ends with: versions, files, hardware, times.
         history: Rows of a training's history, for the loss curves.
         title: Of the page.
@@ -148,7 +150,8 @@ def judge(
         tick=tick,
     )
     spent = {"time": f"{time.perf_counter() - started:.0f} s to compare and draw"}
-    return _written(folder, title, measured, missing, drawn, {**(provenance or {}), **spent})
+    page = {**(provenance or {}), **spent}
+    return _written(folder, title, warnings, measured, missing, drawn, page)
 
 
 def _samples(
@@ -171,6 +174,7 @@ def _save(folder: Path, histograms: "Mapping[str, Hist[Any]]") -> None:
 def _written(
     folder: Path,
     title: str,
+    warnings: Sequence[str],
     measured: Mapping[str, Measured],
     gaps: list[Gap],
     drawn: Sequence[pictures.Picture],
@@ -181,7 +185,10 @@ def _written(
     page = report.write_report(
         folder,
         title=title,
-        verdicts=[(one.distinguishable, one.sentence) for one in judged.values()],
+        verdicts=[
+            *((True, warning) for warning in warnings),
+            *((one.distinguishable, one.sentence) for one in judged.values()),
+        ],
         scores=scores,
         gaps=gaps,
         pictures=drawn,

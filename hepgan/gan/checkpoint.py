@@ -1,6 +1,7 @@
 """What is kept on disk: the trained GAN, and checkpoints of its training. safetensors and JSON, never pickle."""
 
 import copy
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from hepgan.data.encoding import Encoding
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, LayoutError, RunError
 from hepgan.gan import trained
-from hepgan.gan.model import GAN
+from hepgan.gan.model import GAN, Kept
 from hepgan.gan.networks import GANSettings, parameters
 from hepgan.gan.state import State, enter
 from hepgan.layout.memory import available
@@ -47,6 +48,9 @@ def save_gan(gan: GAN, folder: Path, *, tree: str) -> None:
         "gan": to_table(gan.settings),
         "seen": gan.seen,
     }
+    if gan.kept:
+        about |= {"kept_step": gan.kept.step, "steps": gan.kept.steps}
+        about |= {} if gan.kept.score is None else {"validation_score": gan.kept.score}
     write_tensors(folder / "generator.safetensors", weights)
     write_text(folder / "gan.json", json.dumps(about, indent=2) + "\n")
 
@@ -79,6 +83,7 @@ def load_gan(
         # A schema that does not belong to the encoding shows when an event is decoded.
         encoding.decode(torch.zeros(1, encoding.features), torch.zeros(1, encoding.conditions))
         gan = GAN.build(settings, encoding, seed=0, device=device, seen=seen)
+        gan = dataclasses.replace(gan, kept=_kept(about))
     except (KeyError, TypeError, ValueError, OverflowError, RunError, LayoutError) as error:
         raise CheckpointError(f"{folder / 'gan.json'} is damaged: {error}") from error
     except (RuntimeError, IndexError) as error:
@@ -88,6 +93,27 @@ def load_gan(
     _load(gan.generator, generator, folder / "generator.safetensors")
     gan.generator.eval()
     return gan, tree
+
+
+def kept(folder: Path) -> Kept | None:
+    """Returns which step of the training the GAN of ``folder`` comes from, where its ``gan.json`` says so.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    path = folder / "gan.json"
+    try:
+        return _kept(_read_json(path))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+
+
+def _kept(about: Mapping[str, Any]) -> Kept | None:
+    if "kept_step" not in about:
+        return None
+    score = about.get("validation_score")
+    number = None if score is None else float(score)
+    return Kept(_count(about["kept_step"]), _count(about["steps"]), number)
 
 
 def save(state: State, folder: Path, *, keep: int) -> Path:

@@ -21,6 +21,40 @@ Condition = float | tuple[float, float] | npt.ArrayLike
 
 
 @dataclasses.dataclass(frozen=True)
+class Kept:
+    """Training step of the generator that was kept.
+
+    Attributes:
+        step: Its step; 0 is the untrained generator.
+        steps: Steps that were trained in all.
+        score: Its validation score, the smaller the better; ``None`` without validation.
+    """
+
+    step: int
+    steps: int
+    score: float | None = None
+
+    @property
+    def untrained(self) -> bool:
+        """Whether training never beat the generator that it began with."""
+        return self.step == 0 and self.steps > 0
+
+    def __str__(self) -> str:
+        """In a sentence."""
+        if self.untrained:
+            return (
+                f"no step of the training beat the untrained generator (validation score {self.score:.4g}),"
+                f" so step 0 of {self.steps:,} was kept; train longer, or with other settings"
+            )
+        if self.score is None:
+            return f"kept the generator of the last step, {self.step:,}, without validation"
+        return (
+            f"kept the generator of step {self.step:,} of {self.steps:,}, which has the best"
+            f" validation score ({self.score:.4g})"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class GAN:
     """Generator, discriminator and encoding. ``sample`` makes events.
 
@@ -30,6 +64,7 @@ class GAN:
         generator: ``noise[B, *latent], c`` -> ``x``.
         discriminator: ``x`` and what else it is shown, ``c`` -> logits. Untrained in a GAN that comes from a file.
         seen: How many numbers of an event the discriminator is shown.
+        kept: Which step of the training the generator comes from; ``None`` where it is not known.
     """
 
     settings: GANSettings
@@ -37,6 +72,7 @@ class GAN:
     generator: nn.Module
     discriminator: nn.Module
     seen: int
+    kept: Kept | None = None
 
     @classmethod
     def build(
@@ -59,7 +95,9 @@ class GAN:
         seen = seen or encoding.features
         networks = build_networks(settings, encoding, seen, seed=seed)
         placed = {name: network.to(device) for name, network in networks.items()}
-        return cls(settings, encoding.to(device), **placed, seen=seen)
+        return cls(
+            settings, encoding.to(device), placed["generator"], placed["discriminator"], seen
+        )
 
     @property
     def device(self) -> torch.device:

@@ -1,21 +1,24 @@
 """Training in several processes, as ``torchrun`` starts them: each sees its part of every batch, gradients are averaged.
 
-All else (weights, noise of the whole batch, validation) is computed alike in each process, so that training gives what one
-process with the whole batch gives, to rounding. torch's ``DistributedDataParallel`` is not used: gradient penalties call a
+All else (weights, noise of the whole batch) is computed alike in each process, so that training gives what one process with
+the whole batch gives, to rounding. Process 0 validates, finds the checkpoint to resume from and tells the others. torch's ``DistributedDataParallel`` is not used: gradient penalties call a
 network several times before one backward pass, which it does not allow; one ``all_reduce`` a step does what it does.
 
-Batch normalisation is by each process's own part of the batch.
+Batch normalisation is by each process's own part of the batch; its running statistics are averaged before they are used.
 """
 
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 
 from hepgan.errors import RunError
+
+T = TypeVar("T")
 
 
 def started() -> int:
@@ -84,6 +87,26 @@ def average_gradients(network: nn.Module) -> None:
     distributed.all_reduce(flat)
     parts = torch.split(flat / size(), [gradient.numel() for gradient in gradients])
     torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
+
+
+@torch.no_grad()
+def average_buffers(*networks: nn.Module) -> None:
+    """Replaces each buffer (running means and variances) by its mean over all processes."""
+    buffers = [b for network in networks for b in network.buffers() if b.is_floating_point()]
+    if size() == 1 or not buffers:
+        return
+    flat = summed(torch.cat([buffer.flatten() for buffer in buffers])) / size()
+    parts = torch.split(flat, [buffer.numel() for buffer in buffers])
+    for buffer, part in zip(buffers, parts, strict=True):
+        buffer.copy_(part.view_as(buffer))
+
+
+def of_first(value: T, device: torch.device) -> T:
+    """Returns the ``value`` of process 0 in every process."""
+    found = [value]
+    if size() > 1:
+        distributed.broadcast_object_list(found, 0, device=device)
+    return found[0]
 
 
 def batch_mean(values: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class TrainSettings:
         precision: What the networks compute in while they are trained; with ``bfloat16`` their products and convolutions do,
             as torch's autocast has it. Weights, losses, penalties and decoded events are float32 all the same.
         ema: Weight of the past in the moving average of the generator's weights; 0 leaves the average out.
-        validate_every: Steps between validations; 0 leaves them out, and the last weights are kept.
+        validate_every: Steps between validations; the end of each phase is validated too. 0 leaves all out, and the last weights are kept.
         patience: Training ends after so many validations in a row without a better score; 0 lets it go on.
         checkpoint_every: Steps between checkpoints; one is written at the end and at an interruption anyway.
         keep: How many checkpoints are kept.

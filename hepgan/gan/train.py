@@ -23,7 +23,7 @@ from hepgan.gan.descent import autocast, descend, dropping
 from hepgan.gan.history import Row
 from hepgan.gan.interrupt import stop_flag
 from hepgan.gan.losses import check_incident, discriminator_loss, generator_loss
-from hepgan.gan.model import GAN
+from hepgan.gan.model import GAN, Kept
 from hepgan.gan.settings import TrainSettings
 from hepgan.gan.state import State, descents, enter, loader_of
 from hepgan.gan.view import View
@@ -81,7 +81,7 @@ def train(
         history.append(folder, row)
         on_row(row)
 
-    if state.step == 0 and (score := validated(state, watch)) is not None:
+    if state.step == 0 and (score := validated(state, watch, folder)) is not None:
         # What training must beat where the encoding alone is a model already.
         tell({"step": 0, "seconds": 0.0, "validation": score})
     cuda = [state.gan.device] if state.gan.device.type == "cuda" else []
@@ -130,6 +130,7 @@ def _phase(
             if parallel.size() == 1 or _is_due(state):
                 stop = parallel.any_set(stopped, gan.device)
             if stop or state.is_over() or _is_due(state):
+                parallel.average_buffers(gan.generator, gan.discriminator, state.average)
                 tell(row_of(state, view, sums, watch, folder))
                 sums.zero_()
             due = (state.step - state.began) % settings.checkpoint_every == 0
@@ -152,10 +153,11 @@ class TrainingStopped(HepganError):  # noqa: N818
 
 def finished(state: State) -> GAN:
     """The GAN with the generator that validated best, or else the moving average."""
-    generator = copy.deepcopy(state.average)
+    generator, kept = copy.deepcopy(state.average), Kept(state.step, state.step)
     if state.best:
         generator.load_state_dict(state.best)
-    return dataclasses.replace(state.gan, generator=generator)
+        kept = Kept(state.best_step, state.step, state.best_score)
+    return dataclasses.replace(state.gan, generator=generator, kept=kept)
 
 
 def train_step(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hepgan.errors import HepganError
+from hepgan.errors import HepganError, NotFiniteError
 from hepgan.gan import checkpoint, parallel
 from hepgan.gan.history import Row
 from hepgan.gan.losses import generator_loss
@@ -33,18 +33,38 @@ class Watch(NamedTuple):
     held_out: tuple[Tensor, Tensor]
 
 
-def validated(state: State, watch: Watch | None) -> float | None:
-    """The score of the average, where it is time for one; the best weights are remembered."""
-    every = state.settings.validate_every
-    if watch is None or not every or (state.step - state.began) % every:
+def validated(state: State, watch: Watch | None, folder: Path | None) -> float | None:
+    """Returns the score of the average, where it is time for one; the best weights are remembered.
+
+    Process 0 scores, and all decide by its number: scores that differ in the last digit would part them for good.
+
+    Raises:
+        HepganError: a weight, a generated event or the score is not finite.
+    """
+    if watch is None or not _is_validated(state):
         return None
-    score = watch.validate(dataclasses.replace(state.gan, generator=state.average))
+    check_weights(state, folder)
+    score, reason = math.nan, "the validation score is not finite"
+    if parallel.rank() == 0:
+        try:
+            score = watch.validate(dataclasses.replace(state.gan, generator=state.average))
+        except NotFiniteError as error:
+            reason = str(error)
+    score, reason = parallel.of_first((score, reason), state.gan.device)
+    if not math.isfinite(score):
+        raise _diverged(reason, state, folder)
     state.waited += 1
     if score < state.best_score:
         state.best_score, state.best_step, state.waited = score, state.step, 0
         weights = state.average.state_dict()
         state.best = {name: value.detach().clone() for name, value in weights.items()}
     return score
+
+
+def _is_validated(state: State) -> bool:
+    """Whether a validation is due: every so many steps, and at the end of each phase."""
+    step, every = state.step - state.began, state.settings.validate_every
+    return bool(every) and (step % every == 0 or step >= state.settings.steps)
 
 
 @torch.no_grad()
@@ -82,7 +102,7 @@ def row_of(state: State, view: View, sums: Tensor, watch: Watch | None, folder: 
     }
     if len(state.phases) > 1:
         row["phase"] = state.phase
-    if watch and (score := validated(state, watch)) is not None:
+    if watch and (score := validated(state, watch, folder)) is not None:
         row["generator_test_loss"] = test_loss(state, view, watch.held_out)
         row["validation"] = score
     return row
@@ -92,12 +112,12 @@ def check_weights(state: State, folder: Path | None) -> None:
     """What a checkpoint is about to hold: losses tell of the weights before the last step, not of those behind it.
 
     Raises:
-        HepganError: a weight is not finite.
+        HepganError: a weight or a running statistic is not finite.
     """
     networks = {"discriminator": state.gan.discriminator, "generator": state.gan.generator}
-    for name, network in networks.items():
-        finite = torch.stack([weights.isfinite().all() for weights in network.parameters()])
-        if not finite.all():
+    for name, network in (networks | {"generator's average": state.average}).items():
+        numbers = network.state_dict().values()
+        if not torch.stack([tensor.isfinite().all() for tensor in numbers]).all():
             raise _diverged(f"a weight of the {name} is not finite", state, folder)
 
 

@@ -227,6 +227,7 @@ def run(
         return _judged(
             reference, {"generated": ak.concatenate(blocks)}, schema, run.geometry, folder,
             run.evaluate, run.seed, provenance(run.seed, device) | about_gan(run, gan), device, tick,
+            warnings=[str(gan.kept)] if gan.kept and gan.kept.untrained else [],
         )  # fmt: skip
 
 
@@ -242,13 +243,16 @@ def _judged(
     device: torch.device,
     tick: Tick,
     gaps: Sequence["Gap"] = (),
+    *,
+    warnings: Sequence[str] = (),
 ) -> "Verdict":
     from hepgan.evaluate import judge  # here: it pulls in matplotlib
 
     verdict: Verdict = judge(
         reference, samples, schema, geometry, folder,
         seed=seed, quick=settings.quick, provenance=about, history=history.read(folder),
-        device=str(device), digits=settings.digits, gaps=gaps, tick=lambda text, share: tick(text, share, ""),
+        device=str(device), digits=settings.digits, gaps=gaps, warnings=warnings,
+        tick=lambda text, share: tick(text, share, ""),
     )  # fmt: skip
     return verdict
 
@@ -278,6 +282,7 @@ def about_gan(run: Run, gan: GAN) -> dict[str, str]:
         **_about_energies(run),
         "objective": run.train.objective,
         "steps": f"{run.train.steps:,} of {run.train.batch_size} events",
+        **({"validation": str(gan.kept)} if gan.kept else {}),
     }
 
 

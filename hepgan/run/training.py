@@ -156,8 +156,8 @@ def _silent(text: str, share: float, remark: str) -> None:
 
 
 def _resume(state: State, folder: Path, *, write: bool) -> None:
-    """Goes on from the last checkpoint of ``folder``, or starts anew where there is none."""
-    if last := checkpoint.newest(folder):
+    """Goes on from the last checkpoint that process 0 finds in ``folder``, or starts anew where there is none."""
+    if last := parallel.of_first(checkpoint.newest(folder), state.gan.device):
         checkpoint.load(state, last)
     if write:
         for place in (folder, folder / "checkpoints"):
