@@ -4,8 +4,12 @@ import functools
 import itertools
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +23,14 @@ from coffea.processor import DaskExecutor, FuturesExecutor, IterativeExecutor
 from filesets import CHUNKS, Dying, Together, fileset, loads, runner, same, simulation, write_events
 
 import hepgan
-from hepgan import processors
+from hepgan import atomic, processors
 from hepgan.cli import main
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import HepganError
 from hepgan.evaluate.compare import axes_for, fields_of
-from hepgan.processors import models
+from hepgan.processors import executors, models
+from hepgan.processors.jobs import parts_for
+from hepgan.processors.workers import pool
 
 SIZES = (5000, 2500, 4000)
 
@@ -285,3 +291,52 @@ def test_what_cannot_be_spread_is_told_and_leaves_nothing(gan_folder: Path, tmp_
         assert "Traceback" not in done.output
     assert not out.exists()
     assert not list(tmp_path.glob(".*"))
+
+
+def ended(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def eventually(true: Callable[[], Any], seconds: float = 120) -> bool:
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.05)
+    return bool(true())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_workers_and_hidden_folders_do_not_outlive_the_command(tmp_path: Path) -> None:
+    """KILL leaves a folder for the next command to sweep; TERM and HUP leave nothing."""
+    commands = {}
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP):
+        (folder := tmp_path / number.name).mkdir()
+        code = Path(__file__).with_name("spreading.py")
+        commands[number] = subprocess.Popen([sys.executable, code, folder / "out.root"]), folder
+    for number, (process, folder) in commands.items():
+        busy = lambda folder=folder: [int(path.name) for path in folder.glob("*/[0-9]*")]
+        assert eventually(busy)
+        (worker,) = busy()
+        assert not ended(worker)
+        process.send_signal(number)
+        assert process.wait(timeout=60) == (-9 if number == signal.SIGKILL else 128 + number)
+        assert eventually(lambda worker=worker: ended(worker))
+        if number == signal.SIGKILL:
+            (left,) = folder.iterdir()
+            assert not (left / "part").exists()
+            atomic.sweep(folder, "out.root")
+        assert list(folder.iterdir()) == []
+
+
+def test_futures_are_worked_off_by_workers_that_follow_their_parent() -> None:
+    with executors._executor("futures", 2, None) as chosen:
+        assert chosen.pool is pool
+
+
+def test_folder_of_parts_of_a_killed_command_counts_as_empty(tmp_path: Path) -> None:
+    (tmp_path / ".a.root.1f2e3d4c5b6a7980.part").touch()
+    with parts_for(tmp_path) as (target, folder):
+        assert target == folder == tmp_path
+        assert list(tmp_path.iterdir()) == []

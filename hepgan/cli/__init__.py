@@ -11,6 +11,7 @@ from hepgan.cli.files import convert, fetch, inspect
 from hepgan.cli.generating import generate
 from hepgan.cli.layouts import layout
 from hepgan.cli.presets import presets
+from hepgan.cli.signals import ending_cleanly
 from hepgan.cli.simulating import simulate
 from hepgan.cli.training import run, train
 from hepgan.errors import HepganError
@@ -35,8 +36,10 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="hepgan", prog_name="hepgan")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Train, judge and run GANs straight from ROOT files."""
+    ctx.with_resource(ending_cleanly())
     handler = logging.StreamHandler()
     # Dask tells every step.
     handler.addFilter(lambda r: r.name.startswith("hepgan") or r.levelno >= logging.WARNING)

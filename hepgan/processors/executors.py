@@ -23,6 +23,7 @@ from coffea.processor import (
 from hepgan.data import root
 from hepgan.data.files import Files, Source, is_url, opened_source
 from hepgan.errors import BadFileError, DataError, HepganError, RunError
+from hepgan.processors.workers import pool
 
 ExecutorName = Literal["iterative", "futures", "dask"]
 
@@ -104,7 +105,7 @@ def _executor(name: ExecutorName, workers: int, scheduler: str | None) -> Iterat
             yield DaskExecutor(client=client, status=False)
     elif name == "futures":
         # A worker that dies ends the whole pool and errors of the data stay what they are: no second try would help.
-        yield FuturesExecutor(workers=workers, status=False, retries=0)
+        yield FuturesExecutor(pool=pool, workers=workers, status=False, retries=0)
     else:
         yield IterativeExecutor(status=False, retries=0)
 

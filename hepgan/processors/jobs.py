@@ -99,8 +99,11 @@ def parts_for(output: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
         raise DataError(f"'{target}' is no new or empty folder; name another one")
     with told(target):
         target.mkdir(exist_ok=True)
+    try:
         sweep(target)
-    yield target, target
+        yield target, target
+    finally:
+        sweep(target)  # what workers that were ended have left
 
 
 def _merge(
