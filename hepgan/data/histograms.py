@@ -8,13 +8,16 @@ import uproot
 import uproot.writing.identify
 
 from hepgan.atomic import whole
+from hepgan.data.names import file_names, printable
 
 if TYPE_CHECKING:
     from hist import Hist
 
 
 def write_histograms(path: Path, histograms: "Mapping[str, Hist[Any]]") -> None:
-    """Write ``Hist(source, value)`` by name as ``<source>/<name>``, with weights squared and flow bins.
+    """Writes ``Hist(source, value)`` by name as ``<source>/<name>``, with weights squared and flow bins.
+
+    Characters of a name that have a meaning in ROOT's paths become ``_``; the histogram's title is the whole name.
 
     Args:
         path: A ROOT file; replaced where it exists.
@@ -23,21 +26,24 @@ def write_histograms(path: Path, histograms: "Mapping[str, Hist[Any]]") -> None:
     Raises:
         RunError: the system cannot write the file.
     """
+    keys = file_names(histograms)
     with whole(path) as part, uproot.recreate(part) as file:
         for name, histogram in histograms.items():
-            for source in histogram.axes["source"]:
-                # a slash would open a folder of its own
-                file[f"{source.replace('/', '_')}/{name}"] = _th1(histogram, source)
+            sources = list(histogram.axes["source"])
+            folders = file_names(sources)
+            for source in sources:
+                key = f"{folders[source]}/{keys[name]}"
+                file[key] = _th1(histogram, source, printable(name))
 
 
-def _th1(histogram: "Hist[Any]", source: str) -> Any:
+def _th1(histogram: "Hist[Any]", source: str, title: str) -> Any:
     axis = histogram.axes["value"]
     view: Any = histogram.view(flow=True)[histogram.axes["source"].index(source)]
     values, variances = view["value"], view["variance"]
     inside, centres = values[1:-1], axis.centers
     return uproot.writing.identify.to_TH1x(
         fName=None,
-        fTitle="",
+        fTitle=title,
         data=values,
         fEntries=float(values.sum()),
         fTsumw=float(inside.sum()),
@@ -47,7 +53,7 @@ def _th1(histogram: "Hist[Any]", source: str) -> Any:
         fSumw2=variances,
         fXaxis=uproot.writing.identify.to_TAxis(
             fName="xaxis",
-            fTitle=axis.label,
+            fTitle=printable(axis.label),
             fNbins=axis.size,
             fXmin=float(axis.edges[0]),
             fXmax=float(axis.edges[-1]),

@@ -44,7 +44,8 @@ class Layer:
     """A layer of cells: a whole field, or one slice of a field with a depth axis.
 
     Attributes:
-        name: For the names of observables, such as ``layer_0``, or ``showers_7`` for a slice.
+        name: For the names of observables, such as ``layer_0``, or ``showers_7`` for a slice; ``showers[7]`` beside a field
+            ``showers_7``.
         field: The event's field that it is read from.
         part: The slice of the field's first axis, or ``None`` for the whole field.
         shape: Shape of the layer's cells.
@@ -86,9 +87,10 @@ def layers_of(
         inner = shape[1:] if len(shape) == 3 else shape
         positions = _positions(inner, table, field)
         for part in parts:
+            name = field if part is None else f"{field}_{part}"
             layers.append(
                 Layer(
-                    name=field if part is None else f"{field}_{part}",
+                    name=f"{field}[{part}]" if part is not None and name in shapes else name,
                     field=field,
                     part=part,
                     shape=inner,

@@ -10,9 +10,12 @@ Which observable for which question:
 | are the cells right? | ``<layer>.occupancy``, ``<layer>.spectrum`` |
 | are images right? | ``<field>.mean``, ``.lit``, ``.centre_<axis>``, ``.width_<axis>``, ``.spectrum`` |
 
-A user's own observable is an ``Observable`` with a function of events, added to the ``dict``.
+A user's own observable is an ``Observable`` with a function of events, added to the ``dict``. Names are distinct: where a
+field is called as an observable is, the observable of lower rank (a shower's, a field itself, made of a field) is called by
+its label too, ``x_0 (x[0])`` beside a field ``x_0``.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
@@ -39,6 +42,9 @@ __all__ = [
 INCIDENT = "energy"
 """The condition (or field) that is the incident energy of a shower."""
 
+RESERVED = frozenset({"E_inc", "E_tot_over_E_inc"})
+"""Names by which metrics and pictures know a shower's incident energy and response; a field called so gets another one."""
+
 LONGEST_VECTOR = 16
 """A field with one axis and at most so many values is shown value by value."""
 
@@ -59,14 +65,37 @@ def observables_for(
     """
     geometry = geometry or {}
     showers = {name: f for name, f in schema.fields.items() if _is_layer(name, f, geometry)}
-    found: list[Observable] = []
+    of_showers: list[Observable] = []
     if showers:
         layers = layers_of({name: f.shape for name, f in showers.items()}, geometry)
-        found += _of_showers(layers, _one_unit(showers), schema.all.get(INCIDENT), missing)
-    for name, field in schema.all.items():
-        if name not in showers and not (showers and name == INCIDENT):
-            found += _of_field(name, field, missing)
-    return {observable.name: observable for observable in found}
+        of_showers = _of_showers(layers, _one_unit(showers), schema.all.get(INCIDENT), missing)
+    of_fields = [
+        observable
+        for name, field in schema.all.items()
+        if name not in showers and not (showers and name == INCIDENT)
+        for observable in _of_field(name, field, missing)
+    ]
+    return {o.name: o for o in _distinct(of_showers, of_fields)}
+
+
+def _distinct(of_showers: list[Observable], of_fields: list[Observable]) -> list[Observable]:
+    """Returns all observables under distinct names: first a shower's get theirs, then fields themselves, then the rest."""
+    found = [*of_showers, *of_fields]
+
+    def rank(place: int) -> int:
+        if place < len(of_showers):
+            return 0
+        return 1 if found[place].name == found[place].label else 2  # a field itself
+
+    taken: set[str] = set()
+    for place in sorted(range(len(found)), key=rank):
+        observable = found[place]
+        name, label = observable.name, observable.label
+        while name in taken or (rank(place) > 0 and name in RESERVED):
+            name = f"{name} ({'field' if label == observable.name else label})"
+        taken.add(name)
+        found[place] = dataclasses.replace(observable, name=name)
+    return found
 
 
 def _is_layer(name: str, field: Field, geometry: Mapping[str, LayerGeometry]) -> bool:

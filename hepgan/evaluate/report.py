@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hepgan.atomic import subfolder, write_bytes, write_text
+from hepgan.data.names import file_names, printable
 from hepgan.evaluate.pictures import SINGLE_EVENTS, Picture
 from hepgan.evaluate.scores import OVERALL, Gap, Score, with_error
 
@@ -60,9 +61,9 @@ def write_report(
         RunError: the system cannot write a file; those that are there are whole.
     """
     plots = subfolder(folder / "plots")
+    names = file_names(picture.name for picture in pictures)
     for picture in pictures:
-        name = picture.name.replace("/", "_")  # samples may be called after their paths
-        write_bytes(plots / f"{name}.png", picture.png)
+        write_bytes(plots / f"{names[picture.name]}.png", picture.png)
     text = json.dumps(as_json(scores, gaps), indent=1, allow_nan=False)
     write_text(folder / "scores.json", text + "\n")
     page = folder / "report.html"
@@ -103,6 +104,11 @@ def as_json(scores: Sequence[Score], gaps: Sequence[Gap] = ()) -> dict[str, Any]
     }
 
 
+def _escaped(text: str) -> str:
+    """Returns ``text`` for a page: without markup, and without characters that no page may hold."""
+    return html.escape(printable(text, keep="\n\t"))
+
+
 def _finite(number: float) -> float | None:
     number = float(number)
     return number if abs(number) < float("inf") else None
@@ -110,7 +116,7 @@ def _finite(number: float) -> float | None:
 
 def _page(title: str, sections: Iterable[str]) -> str:
     style = resources.files("hepgan.evaluate").joinpath("report.css").read_text(encoding="utf-8")
-    name = html.escape(title)
+    name = _escaped(title)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -124,7 +130,7 @@ def _page(title: str, sections: Iterable[str]) -> str:
 
 def _verdicts(verdicts: Sequence[tuple[bool, str]]) -> str:
     return "\n".join(
-        f'<p class="verdict {"different" if different else "alike"}">{html.escape(sentence)}</p>'
+        f'<p class="verdict {"different" if different else "alike"}">{_escaped(sentence)}</p>'
         for different, sentence in verdicts
     )
 
@@ -172,8 +178,8 @@ def _table(scores: Sequence[Score], *, several: bool) -> str:
 
 def _row(score: Score, *, several: bool) -> str:
     label, factor = METRICS[score.metric]
-    where = "" if score.observable == OVERALL else f" <code>{html.escape(score.observable)}</code>"
-    source = f' <span class="source">{html.escape(score.source)}</span>' if several else ""
+    where = "" if score.observable == OVERALL else f" <code>{_escaped(score.observable)}</code>"
+    source = f' <span class="source">{_escaped(score.source)}</span>' if several else ""
     away = _capped(score)
     kind = "far" if away > 5 else "near" if away > 3 else "at"
     shown = ">999" if away >= 1000 else f"{away:.1f}".replace("-", "−")
@@ -195,7 +201,7 @@ def _gaps(gaps: Sequence[Gap]) -> str:
     if not gaps:
         return ""
     items = "\n".join(
-        f"<li><code>{html.escape(_what(gap))}</code> ({html.escape(gap.source)}): {html.escape(gap.reason)}</li>"
+        f"<li><code>{_escaped(_what(gap))}</code> ({_escaped(gap.source)}): {_escaped(gap.reason)}</li>"
         for gap in gaps
     )
     return f'<h2>What is missing, and what looks odd</h2>\n<ul class="gaps">\n{items}\n</ul>'
@@ -215,7 +221,7 @@ def _pictures(pictures: Sequence[Picture]) -> str:
             continue
         groups.setdefault(picture.group, []).append(_figure(picture))
     text = "\n".join(
-        f'<h2>{html.escape(group)}</h2>\n<div class="pictures{" pairs" if group == SINGLE_EVENTS else ""}">\n'
+        f'<h2>{_escaped(group)}</h2>\n<div class="pictures{" pairs" if group == SINGLE_EVENTS else ""}">\n'
         + "\n".join(figures)
         + "\n</div>"
         for group, figures in groups.items()
@@ -225,7 +231,7 @@ def _pictures(pictures: Sequence[Picture]) -> str:
 
 
 def _figure(picture: Picture) -> str:
-    caption = html.escape(picture.caption)
+    caption = _escaped(picture.caption)
     kind = ' class="wide"' if picture.wide else ""
     return (
         f'<figure{kind}><div class="picture" role="img" aria-label="{caption}">{picture.svg}</div>'
@@ -244,7 +250,7 @@ def _provenance(provenance: Mapping[str, Any]) -> str:
     if not provenance:
         return ""
     rows = "\n".join(
-        f"<dt>{html.escape(str(key))}</dt><dd>{_value(value)}</dd>"
+        f"<dt>{_escaped(str(key))}</dt><dd>{_value(value)}</dd>"
         for key, value in provenance.items()
     )
     return f'<h2>Where it comes from</h2>\n<dl class="provenance">\n{rows}\n</dl>'
@@ -252,7 +258,7 @@ def _provenance(provenance: Mapping[str, Any]) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
-        inner = "".join(f"<li>{html.escape(str(k))}: {_value(v)}</li>" for k, v in value.items())
+        inner = "".join(f"<li>{_escaped(str(k))}: {_value(v)}</li>" for k, v in value.items())
         return f"<ul>{inner}</ul>"
-    text = html.escape(str(value))
+    text = _escaped(str(value))
     return f"<pre>{text}</pre>" if "\n" in text else text

@@ -111,6 +111,11 @@ def judge(
     """
     if compare.REFERENCE in generated:
         raise DataError(f"a generated sample is called '{compare.REFERENCE}'; give it another name")
+    for name in generated:
+        if any("\ud800" <= c <= "\udfff" for c in name):
+            raise DataError(
+                f"the name of a generated sample, {name!a}, is no text; give it another"
+            )
     started, missing = time.perf_counter(), list(gaps)
     samples, shared = _samples({compare.REFERENCE: reference, **generated}, schema, missing)
     kept = {name: geometry[name] for name in shared.fields if geometry and name in geometry}

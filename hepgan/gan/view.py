@@ -72,7 +72,7 @@ class View(nn.Module):
 def shown(schema: Schema, geometry: Mapping[str, LayerGeometry]) -> dict[str, Observable]:
     """The observables of ``schema`` that a discriminator can be shown: one value an event, and not a condition itself."""
     found = observables_for(schema, geometry, missing=0.0)
-    given = {"E_inc", *schema.conditions}
+    given = {"E_inc", *schema.conditions, *(f"{name} (field)" for name in schema.conditions)}
     return {name: o for name, o in found.items() if not o.spectrum and name not in given}
 
 

@@ -8,12 +8,24 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from hepgan.data.names import printable
+
 INK = "#0a0b0c"
 """Text and axes; ``svg`` writes it as the page's own colour."""
 COLOURS = ("#3f90da", "#e76300", "#bd1f01", "#832db6", "#2a9d5c", "#b9ac70")
 """Of the generated samples; colours that the colour-blind can tell apart (arXiv:2107.02270)."""
 GREY = "#8a8f98"
 SIZE = 8.0
+
+
+LONGEST = 60
+"""Characters of a name in a figure; longer names are cut."""
+
+
+def name(text: str) -> str:
+    """Returns the name ``text`` as a label: printable, cut to ``LONGEST``, and in the legend even if it starts with ``_``."""
+    shown = printable(text, longest=LONGEST)
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def figure(
@@ -26,7 +38,7 @@ def figure(
 
 
 def styled(figure: Figure) -> Figure:
-    """The same figure with the ink and letters that all figures have."""
+    """The same figure with the ink and letters that all figures have; labels are taken literally, not as formulas."""
     for axes in figure.axes:
         axes.tick_params(which="both", colors=INK, labelsize=SIZE - 1, direction="in")
         for spine in axes.spines.values():
@@ -35,6 +47,7 @@ def styled(figure: Figure) -> Figure:
         for label in (axes.xaxis.label, axes.yaxis.label, axes.title):
             label.set_color(INK)
             label.set_fontsize(SIZE)
+            label.set_parse_math(False)  # a name may hold any number of "$"
         for axis in (axes.xaxis, axes.yaxis):
             axis.get_offset_text().set(color=INK, fontsize=SIZE - 1)
     return figure
@@ -49,7 +62,9 @@ def legend(axes: Axes) -> None:
     """A legend without a frame, where there is something to tell."""
     handles, _ = axes.get_legend_handles_labels()
     if handles:
-        axes.legend(frameon=False, fontsize=SIZE - 1, labelcolor=INK)
+        drawn = axes.legend(frameon=False, fontsize=SIZE - 1, labelcolor=INK)
+        for text in drawn.get_texts():
+            text.set_parse_math(False)
 
 
 def bar(axes: Axes, shown: Any, unit: str, location: str) -> Any:
@@ -59,7 +74,7 @@ def bar(axes: Axes, shown: Any, unit: str, location: str) -> Any:
     )
     found.ax.tick_params(which="both", colors=INK, labelsize=SIZE - 2)
     found.outline.set_edgecolor(INK)
-    found.set_label(unit, color=INK, fontsize=SIZE - 1)
+    found.set_label(name(unit), color=INK, fontsize=SIZE - 1, parse_math=False)
     return found
 
 

@@ -44,7 +44,14 @@ def observable(histogram: "Hist[Any]", *, per_event: Mapping[str, float] | None 
     )
     for colour, (name, shape) in zip(canvas.colours(len(shapes)), shapes.items(), strict=True):
         mplhep.histplot(
-            shape, ax=top, histtype="step", flow="none", color=colour, lw=1.2, yerr=True, label=name
+            shape,
+            ax=top,
+            histtype="step",
+            flow="none",
+            color=colour,
+            lw=1.2,
+            yerr=True,
+            label=canvas.name(name),
         )
         _ratio(bottom, shape, reference, colour)
     if _is_log(axis.edges):
@@ -57,7 +64,7 @@ def observable(histogram: "Hist[Any]", *, per_event: Mapping[str, float] | None 
     top.set_ylabel("cells per event" if per_event else "share of events")
     top.set_xlabel("")
     _reference_band(bottom, reference)
-    bottom.set_xlabel(axis.label)
+    bottom.set_xlabel(canvas.name(axis.label))
     bottom.set_ylabel("ratio")
     canvas.legend(top)
     return canvas.styled(figure)
@@ -90,7 +97,7 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> Figure:
                 *zip(*points, strict=True),
                 color=colour,
                 lw=1.0,
-                label=key,
+                label=canvas.name(key),
                 marker="." if len(points) < 30 else "",
             )
         canvas.legend(axes)
@@ -118,7 +125,7 @@ def response(
         (canvas.GREY, *canvas.colours(len(samples) - 1)), samples.items(), strict=True
     ):
         centre, mean, error, spread, doubt = _profile(*profiled, edges)
-        style = {"fmt": "o-", "ms": 3, "lw": 1, "color": colour, "label": name}
+        style = {"fmt": "o-", "ms": 3, "lw": 1, "color": colour, "label": canvas.name(name)}
         top.errorbar(centre, mean, error, **style)
         scale = np.where(mean != 0, np.abs(mean), 1.0)
         bottom.errorbar(centre, spread / scale, doubt / scale, **style)
@@ -126,7 +133,7 @@ def response(
         bottom.set_xscale("log")
     top.set_ylabel("mean response")
     bottom.set_ylabel("spread / mean")
-    bottom.set_xlabel(f"incident energy [{unit}]")
+    bottom.set_xlabel(canvas.name(f"incident energy [{unit}]"))
     canvas.legend(top)
     return canvas.styled(figure)
 
@@ -137,7 +144,7 @@ def roc(curves: Mapping[str, Floats]) -> Figure:
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=canvas.GREY, lw=1, ls="--", label="indistinguishable")
     for colour, (name, curve) in zip(canvas.colours(len(curves)), curves.items(), strict=True):
-        axes.plot(*curve, color=colour, lw=1.4, label=name)
+        axes.plot(*curve, color=colour, lw=1.4, label=canvas.name(name))
     axes.set(
         xlim=(0, 1),
         ylim=(0, 1),
@@ -158,7 +165,13 @@ def shares(classes: Mapping[str, Floats], *, labels: Iterable[str]) -> Figure:
     for i, (colour, (name, values)) in enumerate(
         zip((canvas.GREY, *canvas.colours(len(classes) - 1)), classes.items(), strict=True)
     ):
-        axes.bar(at + (i - (len(classes) - 1) / 2) * width, values, width, color=colour, label=name)
+        axes.bar(
+            at + (i - (len(classes) - 1) / 2) * width,
+            values,
+            width,
+            color=colour,
+            label=canvas.name(name),
+        )
     axes.set_xticks(at, list(labels))
     axes.set(xlabel="class", ylabel="share of images")
     axes.set_ylim(0, 1.35 * max(float(values.max()) for values in classes.values()))

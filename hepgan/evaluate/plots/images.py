@@ -28,9 +28,11 @@ def mean_images(
     reference, (high, wide) = means[REFERENCE], means[REFERENCE].shape
     stacked = wide > 2 * high
     minus = " − " if stacked else "\n− "
-    differences = {
-        f"{n}{minus}{REFERENCE}": m - reference for n, m in means.items() if n != REFERENCE
-    }
+    differences = [
+        (f"{canvas.name(n)}{minus}{REFERENCE}", m - reference)
+        for n, m in means.items()
+        if n != REFERENCE
+    ]
     number = len(means) + len(differences)
     if stacked:
         figure = canvas.figure(4.6, 1.35 * number)
@@ -41,9 +43,9 @@ def mean_images(
     bars = {"location": "right" if stacked else "bottom"}
     norm = _positive_norm(means) if log else None
     for axes, (name, image) in zip(panels, means.items(), strict=False):
-        _image(axes, image, name, names, norm=norm, cmap="viridis", unit=unit, **bars)
+        _image(axes, image, canvas.name(name), names, norm=norm, cmap="viridis", unit=unit, **bars)
     scale = _signed_norm(differences)
-    for axes, (name, image) in zip(panels[len(means) :], differences.items(), strict=True):
+    for axes, (name, image) in zip(panels[len(means) :], differences, strict=True):
         _image(axes, image, name, names, norm=scale, cmap="RdBu_r", unit=unit, **bars)
     return canvas.styled(figure)
 
@@ -71,24 +73,27 @@ def sample_grid(images: Floats, *, columns: int = 10, log: bool = False) -> Figu
 
 def correlations(matrices: Mapping[str, Floats], names: Sequence[str]) -> Figure:
     """Correlation matrices ``[d, d]`` of reference and generated, and their difference."""
-    differences = {
-        f"{n} − {REFERENCE}": m - matrices[REFERENCE] for n, m in matrices.items() if n != REFERENCE
-    }
+    differences = [
+        (f"{canvas.name(n)} − {REFERENCE}", m - matrices[REFERENCE])
+        for n, m in matrices.items()
+        if n != REFERENCE
+    ]
     several = len(differences) > 1
     rows, columns = (2, len(matrices)) if several else (1, 3)
     figure = canvas.figure(2.6 * columns + 1.4, 1.3 + 2.6 * rows)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    panels = {**matrices, **differences}
+    panels = [*((canvas.name(n), m) for n, m in matrices.items()), *differences]
     if several:  # each difference below its sample
         grid[columns].set_axis_off()
         grid = np.delete(grid, columns)
-    for axes, (title, matrix) in zip(grid, panels.items(), strict=True):
+    for axes, (title, matrix) in zip(grid, panels, strict=True):
         shown = axes.imshow(
             matrix, vmin=-1, vmax=1, cmap="RdBu_r", interpolation="nearest", aspect="auto"
         )
         axes.set_title(title)
-    grid[0].set_yticks(range(len(names)), names)
-    grid[0].set_xticks(range(len(names)), names)
+    labels = [canvas.name(name) for name in names]
+    grid[0].set_yticks(range(len(names)), labels, parse_math=False)
+    grid[0].set_xticks(range(len(names)), labels, parse_math=False)
     canvas.bar(grid[-1], shown, "", "right")
     canvas.styled(figure)
     for axes in grid:
@@ -106,8 +111,8 @@ def _positive_norm(means: Mapping[str, Floats]) -> LogNorm | None:
     return LogNorm(max(float(positive.min()), highest * 1e-6), highest)
 
 
-def _signed_norm(differences: Mapping[str, Floats]) -> SymLogNorm:
-    largest = max((float(np.abs(d).max()) for d in differences.values()), default=1.0) or 1.0
+def _signed_norm(differences: Sequence[tuple[str, Floats]]) -> SymLogNorm:
+    largest = max((float(np.abs(d).max()) for _, d in differences), default=1.0) or 1.0
     return SymLogNorm(linthresh=largest / 100, vmin=-largest, vmax=largest)
 
 
@@ -129,9 +134,9 @@ def _image(
     axes.set_title(title)
     first = axes.get_subplotspec()
     if location == "bottom" or (first is not None and first.is_last_row()):
-        axes.set_xlabel(names[1])
+        axes.set_xlabel(canvas.name(names[1]))
     if location == "right" or (first is not None and first.is_first_col()):
-        axes.set_ylabel(names[0])
+        axes.set_ylabel(canvas.name(names[0]))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(4, integer=True))
     bar = canvas.bar(axes, shown, unit, location)
