@@ -28,7 +28,7 @@ class NoEventsError(DataError):
     """There are no events: all files are empty."""
 
 
-class NotFiniteError(HepganError):
+class NotFiniteError(DataError):
     """A generator that makes NaN or infinite numbers."""
 
 

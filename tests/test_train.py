@@ -243,7 +243,7 @@ def test_weights_that_the_last_step_made_not_finite_reach_no_checkpoint(tmp_path
         if row["step"] == 20:
             next(state.gan.generator.parameters()).data[0] = float("inf")
 
-    message = r"a weight of the generator is not finite at step 20.*step-00000010"
+    message = r"a weight of the generator is not finite \('.*'\) at step 20.*step-00000010"
     with pytest.raises(HepganError, match=message):
         training.train(state, view, folder=tmp_path, on_row=poison)
     assert checkpoint.newest(tmp_path) == tmp_path / "checkpoints" / "step-00000010.safetensors"

@@ -24,7 +24,7 @@ from hepgan.data.fitting import fit_steps, sample_of, through
 from hepgan.data.packing import converted, pack_step, unpack_step
 from hepgan.data.schema import Schema
 from hepgan.data.steps import Columns, ConditionScale, Step
-from hepgan.errors import CheckpointError, DataError, RunError
+from hepgan.errors import CheckpointError, DataError, NotFiniteError, RunError
 
 BLOCK = 2**19
 """Values that are encoded or decoded together."""
@@ -157,7 +157,7 @@ class Encoding:
         ``given`` are values of conditions ``[E]`` that are taken as they are, not as they come back from the encoding.
 
         Raises:
-            DataError: an integer or boolean would be NaN or infinite; names the field and the first event.
+            NotFiniteError: a number of ``x`` or of an event is NaN or infinite; names the field and the first event.
         """
         fields, given = self.schema.all, given or {}
         found = {
@@ -167,11 +167,14 @@ class Encoding:
         with torch.no_grad():
             for start in range(0, len(x), rows := _rows(self.features)):
                 part = slice(start, start + rows)
+                _check_finite("the encoded event", x[part].cpu().numpy(), first=start)
                 made = self.decode_tensors(x[part], c[part]) | self.decode_conditions(c[part])
                 for name, values in made.items():
                     if name not in given:
+                        numbers = values.cpu().numpy()
+                        _check_finite(f"field '{name}'", numbers, first=start)
                         found[name][part] = to_dtype(
-                            values.cpu().numpy(), fields[name].dtype or "float32", name, first=start
+                            numbers, fields[name].dtype or "float32", name, first=start
                         )
         # As ak.zip has it, which takes a third of the time of a single event.
         columns = [ak.contents.NumpyArray(values) for values in found.values()]
@@ -229,6 +232,15 @@ def _columns(schema: Schema, settings: EncodingSettings) -> Columns:
 def _slices(sizes: Mapping[str, int]) -> dict[str, slice]:
     ends = np.cumsum(list(sizes.values())).tolist()
     return {name: slice(end - sizes[name], end) for name, end in zip(sizes, ends, strict=True)}
+
+
+def _check_finite(of: str, values: npt.NDArray[Any], *, first: int) -> None:
+    if not np.isfinite(values).all():
+        at, *_ = np.argwhere(~np.isfinite(values))[0]
+        bad = values[at][~np.isfinite(values[at])]
+        raise NotFiniteError(
+            f"{of} is {bad.flat[0]} in generated event {first + at}, so the generator is not to be used"
+        )
 
 
 def _same_names(schema: Schema, settings: EncodingSettings) -> None:

@@ -158,6 +158,8 @@ def _some(groups: list[Moments], size: int, draw: int) -> list[Moments]:
 
 def _frechet(one: Moments, other: Moments) -> float:
     (mean1, cov1), (mean2, cov2) = _fit(one), _fit(other)
+    if not (np.isfinite(cov1).all() and np.isfinite(cov2).all()):
+        return float("nan")  # scipy would raise an error
     factor = _factor(cov1)
     # sqrt(Σ1 Σ2) has the trace of the roots of Aᵀ Σ2 A's eigenvalues for any A with A Aᵀ = Σ1
     squares = scipy.linalg.eigvalsh(factor.T @ cov2 @ factor)

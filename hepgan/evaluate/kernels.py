@@ -29,9 +29,9 @@ def occupancy(cells: Array, *, threshold: float = 0.0) -> Array:
 
 
 def ratio(numerator: Array, denominator: Array, *, missing: float = math.nan) -> Array:
-    """``numerator[E] / denominator[E]``, and ``missing`` where the denominator is not positive."""
+    """``numerator[E] / denominator[E]``, and ``missing`` where the denominator is not positive; NaN stays NaN."""
     xp = array_namespace(numerator, denominator)
-    there = denominator > 0
+    there = ~(denominator <= 0)
     safe = xp.where(there, denominator, xp.ones_like(denominator))
     return xp.where(there, numerator / safe, xp.full_like(denominator, missing))
 

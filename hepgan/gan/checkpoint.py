@@ -73,6 +73,7 @@ def load_gan(
         if ours
         else read_tensors(folder / "generator.safetensors")
     )
+    _check_finite(weights, folder / "generator.safetensors")
     try:
         schema = Schema.from_table(about["schema"])
         encoding = Encoding.unpack(schema, about["encoding"], weights)
@@ -186,6 +187,9 @@ def _enter(state: State, about: Mapping[str, Any], path: Path) -> None:
 
 
 def _load_networks(state: State, tensors: Mapping[str, Tensor], path: Path) -> None:
+    _check_finite(
+        {n: t for n, t in tensors.items() if not n.startswith("optimizer.")}, path, _REMOVE
+    )
     networks = {"generator": state.gan.generator, "discriminator": state.gan.discriminator}
     for name, network in (networks | {"average": state.average}).items():
         _load(network, _of(name, tensors), path)
@@ -256,13 +260,26 @@ def _read_json(path: Path) -> dict[str, Any]:
     if (size := path.stat().st_size) > _LONGEST:
         raise CheckpointError(f"{path} has {size:,} bytes, more than any GAN's")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} does not describe a GAN")
     _check_version(found, path)
     return found
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is no number of a GAN")
+
+
+def _check_finite(tensors: Mapping[str, Tensor], path: Path, hint: str = "train again") -> None:
+    """Refuses numbers that no training of hepgan writes and that would reach every generated event."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.itemsize < 2:
+            raise CheckpointError(f"{path} is damaged: its tensor '{name}' is of {tensor.dtype}")
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{path} is damaged: its tensor '{name}' is not finite; {hint}")
 
 
 def _check_version(about: Mapping[str, Any], path: Path) -> None:

@@ -116,9 +116,11 @@ def check_weights(state: State, folder: Path | None) -> None:
     """
     networks = {"discriminator": state.gan.discriminator, "generator": state.gan.generator}
     for name, network in (networks | {"generator's average": state.average}).items():
-        numbers = network.state_dict().values()
-        if not torch.stack([tensor.isfinite().all() for tensor in numbers]).all():
-            raise _diverged(f"a weight of the {name} is not finite", state, folder)
+        tensors = network.state_dict()
+        finite = torch.stack([tensor.isfinite().all() for tensor in tensors.values()])
+        if not finite.all():
+            first = list(tensors)[finite.tolist().index(False)]
+            raise _diverged(f"a weight of the {name} is not finite ('{first}')", state, folder)
 
 
 def _diverged(what: str, state: State, folder: Path | None) -> HepganError:
