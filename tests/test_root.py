@@ -658,3 +658,10 @@ def test_inspect_finds_what_a_network_cannot_take(tmp_path):
         root.propose(tree)
         == "[schema.fields.v]\nshape = [2]\n\n[schema.conditions.same]\n\n[schema.conditions.n]"
     )
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a", "a.root.bak"])
+def test_only_names_that_end_with_root_are_written(tmp_path, name):
+    with pytest.raises(DataError, match=r"should end with \.root: a ROOT file is written"):
+        root.write(tmp_path / name, layers(), LAYERS, tree="t")
+    assert not list(tmp_path.iterdir())

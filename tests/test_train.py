@@ -19,7 +19,7 @@ from hepgan.data.encoding import Encoding, EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.data.steps import ConditionScale
 from hepgan.errors import CheckpointError, DataError, HepganError, LayoutError, RunError
-from hepgan.gan import checkpoint, watching
+from hepgan.gan import checkpoint, history, watching
 from hepgan.gan import train as training
 from hepgan.gan.descent import descend, dropping, optimizer_of
 from hepgan.gan.history import Row
@@ -192,6 +192,15 @@ def test_best_validation_is_kept() -> None:
     assert state.best_step == 10
     assert_equal(dict(gan.generator.state_dict()), kept[2])
     assert [row["validation"] for row in rows if "validation" in row] == [9.0, 3.0, 1.0, 2.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    "line", [b"\xff", b"[1]", b'{"step": "1"}', b'{"seconds": 1}', b"[" * 10**5]
+)
+def test_damaged_history_names_its_line(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "history.jsonl").write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 2}\n')
+    with pytest.raises(CheckpointError, match=r"history.jsonl is damaged in line 2"):
+        history.read(tmp_path)
 
 
 def test_history_is_written_line_by_line(tmp_path: Path) -> None:

@@ -46,10 +46,12 @@ def write(
         compression: uproot's; zstd 5 if ``None``.
 
     Raises:
-        DataError: the file exists, or the events do not hold what the schema says.
+        DataError: the file exists or does not end with ``.root``, or the events do not hold what the schema says.
         RunError: the system cannot write the file; nothing is left of it.
     """
     target = Path(path)
+    if target.suffix != ".root":
+        raise DataError(f"'{target}' should end with .root: a ROOT file is written")
     if target.exists() and not overwrite:
         raise DataError(f"'{target}' exists; name another file or remove it")
     chunks = iter([events]) if isinstance(events, ak.Array) else iter(events)

@@ -17,23 +17,31 @@ def append(folder: Path | None, row: Row) -> None:
 
 
 def read(folder: Path) -> list[Row]:
-    """The rows of ``history.jsonl``; none where there is no such file.
+    """Returns the rows of ``history.jsonl``; none if there is no such file.
 
-    A last line that was cut short, as by a crash, is left out.
+    A last line that a crash cut short is left out.
 
     Raises:
         CheckpointError: another line cannot be read.
     """
     path = folder / "history.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = path.read_bytes().splitlines() if path.is_file() else []
     rows: list[Row] = []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
-        except ValueError as error:
+            rows.append(_parse_row(line))
+        except (ValueError, RecursionError) as error:
             if number < len(lines):
                 raise CheckpointError(f"{path} is damaged in line {number}: {error}") from error
     return rows
+
+
+def _parse_row(line: bytes) -> Row:
+    row: Row = json.loads(line)
+    numbers = isinstance(row, dict) and all(type(value) in (int, float) for value in row.values())
+    if not numbers or "step" not in row:
+        raise ValueError("it is not an object of numbers with a step")
+    return row
 
 
 def cut(folder: Path, step: int) -> None:

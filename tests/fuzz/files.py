@@ -1,0 +1,266 @@
+"""Reads thousands of damaged files: python tests/fuzz/files.py [--count 10000] [--seed 1] [--jobs 2] [--kinds root hdf5 ...].
+
+Small valid files of each kind (TTree, RNTuple, HDF5, IDX, XML, safetensors, JSON) get bits flipped, blocks overwritten or
+their ends cut, and go through the functions that users call. Only a ``HepganError`` may escape; no file may take more than
+10 s or 2 GB. Prints a table, keeps each file that fails in ``--keep`` (default: fuzz-failures/) and then exits with 1.
+"""
+
+import argparse
+import collections
+import json
+import multiprocessing
+import random
+import re
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+
+SECONDS = 10
+BYTES = 2 * 2**30
+TEXT = {"json", "history", "run.toml", "xml"}
+STARTUP = 120
+"""Seconds that a worker may take to import torch and write the valid files."""
+
+
+class TooLateError(Exception):
+    """A file took too long."""
+
+
+HOSTILE = (
+    b"-1", b"0", b"1e308", b"-0.0", b"NaN", b"Infinity", b"1e-320", b"1" + b"0" * 30, b"3.5", b'"text"', b"[]", b"{}", b"null",
+    b"true", b"[1, [2, [3]]]", b"[" * 200 + b"]" * 200, b'""', b'"\\u0000"', b"nan", b"inf", b"9223372036854775808", b"''",
+)  # fmt: skip
+"""What stands in place of a number or a string of a text file."""
+
+
+def damaged(content: bytes, kind: str, rng: random.Random) -> bytes:
+    """Returns ``content`` with one kind of damage, half of the time one that leaves a text file well-formed."""
+    if kind in TEXT and rng.random() < 0.5:
+        return _replaced_token(content, rng)
+    if kind in ("safetensors", "checkpoint") and rng.random() < 0.5:
+        return _replaced_tensor(content, rng)
+    return _flipped(content, rng)
+
+
+def _replaced_token(content: bytes, rng: random.Random) -> bytes:
+    tokens = list(re.finditer(rb'-?\d[\d.eE+-]*|"[^"\n]*"|true|false|null', content))
+    for token in sorted(
+        rng.sample(tokens, min(len(tokens), rng.choice([1, 1, 2]))), key=lambda m: -m.start()
+    ):
+        other = rng.choice([rng.choice(HOSTILE), rng.choice(tokens)[0]])
+        content = content[: token.start()] + other + content[token.end() :]
+    return content
+
+
+def _replaced_tensor(content: bytes, rng: random.Random) -> bytes:
+    size = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + size]).get("__metadata__")
+    tensors = safetensors.numpy.load(content)
+    name = rng.choice(sorted(tensors))
+    old = tensors.pop(name)
+    match rng.randrange(7):
+        case 0:
+            pass
+        case 1:
+            tensors[name + "x"] = old
+        case 2:
+            tensors[name] = np.full_like(old, np.nan if old.dtype.kind == "f" else 0)
+        case 3:
+            tensors[name] = old.astype(rng.choice(["float64", "int32", "uint8", "bool", "float16"]))
+        case 4:
+            tensors[name] = old.reshape(-1)[: old.size // 2]
+        case 5:
+            tensors[name] = np.zeros(rng.choice([(0,), (1,), (7, 3), ()]), old.dtype)
+        case 6:
+            tensors[name] = old + np.asarray(rng.choice([1, 100, -1]), old.dtype)
+    return safetensors.numpy.save(tensors, metadata)
+
+
+def _flipped(content: bytes, rng: random.Random) -> bytes:
+    data = bytearray(content)
+    size = len(data)
+    # Headers decide most: half of the places are near the start or the end.
+    place = lambda: rng.choice(
+        [rng.randrange(size), rng.randrange(size), rng.randrange(min(size, 512)), size - 1 - rng.randrange(min(size, 512))]
+    )  # fmt: skip
+    match rng.randrange(6):
+        case 0 | 1:
+            for _ in range(rng.choice([1, 1, 2, 8, 64])):
+                data[place()] ^= 1 << rng.randrange(8)
+        case 2:
+            del data[rng.randrange(size) :]
+        case 3:
+            start = place()
+            length = rng.choice([1, 2, 4, 8, 64, 4096])
+            filler = rng.choice([b"\x00", b"\xff", b"\x7f", rng.randbytes(1)])
+            data[start : start + length] = (filler * length)[: size - start]
+        case 4:
+            start, source, length = place(), place(), rng.choice([4, 16, 256])
+            data[start : start + length] = data[source : source + length]
+        case 5:
+            start = place()
+            data[start : start + 8] = rng.choice(
+                [b"\x7f" + b"\xff" * 7, b"\xff" * 7 + b"\x7f", (2**31).to_bytes(8, "little"), (2**62).to_bytes(8, "big")]
+            )[: size - start]  # fmt: skip
+    return bytes(data)
+
+
+def work(
+    connection: Connection, kinds: list[str], indices: list[int], seed: int, keep: Path
+) -> None:
+    """Reads the damaged files ``indices`` and sends (index, kind, outcome, seconds, text) of each."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    warnings.simplefilter("ignore")
+    from corpus import cases
+
+    from hepgan.errors import HepganError
+
+    def late(number: int, frame: object) -> None:
+        raise TooLateError(f"took more than {SECONDS} s")
+
+    signal.signal(signal.SIGALRM, late)
+    with tempfile.TemporaryDirectory() as name:
+        corpus = cases(Path(name), kinds)
+        connection.send("ready")
+        before = _peak()
+        for index in indices:
+            rng = random.Random(f"{seed}:{index}")
+            case, folder = corpus[index % len(corpus)]
+            broken = Path(name) / "broken"
+            shutil.copytree(folder, broken)
+            target = broken / case.file
+            target.write_bytes(damaged(target.read_bytes(), case.kind, rng))
+            connection.send(("start", index, f"{case.kind}:{case.file}"))
+            started, text = time.perf_counter(), ""
+            signal.alarm(SECONDS)
+            try:
+                case.read(broken)
+                outcome = "read"
+            except HepganError:
+                outcome = "refused"
+            except TooLateError:
+                outcome, text = "hang", traceback.format_exc(limit=-12)
+            except BaseException:  # noqa: BLE001  whatever escapes is what is looked for
+                outcome, text = "escaped", traceback.format_exc(limit=-12)
+            finally:
+                signal.alarm(0)
+            if _peak() - before > BYTES:
+                outcome, text, before = (
+                    "memory",
+                    f"{(_peak() - before) / 2**30:.1f} GB more",
+                    _peak(),
+                )
+            if text:
+                shutil.copytree(broken, keep / str(index), dirs_exist_ok=True)
+            shutil.rmtree(broken)
+            connection.send(
+                ("done", index, case.kind, outcome, time.perf_counter() - started, text)
+            )
+    connection.send("end")
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def run(
+    kinds: list[str], indices: list[int], seed: int, keep: Path, jobs: int
+) -> list[tuple[str, str, float, str]]:
+    """Returns (kind, outcome, seconds, text) of each damaged file; restarts workers that die or hang in native code."""
+    context = multiprocessing.get_context("spawn")
+    todo = [indices[i::jobs] for i in range(jobs)]
+    found: list[tuple[str, str, float, str]] = []
+    workers: dict[int, tuple[Connection, object, float, tuple[int, str] | None]] = {}
+
+    def start(i: int) -> None:
+        if not todo[i]:
+            return
+        mine, theirs = context.Pipe(duplex=False)
+        process = context.Process(
+            target=work, args=(theirs, kinds, todo[i], seed, keep), daemon=True
+        )
+        process.start()
+        theirs.close()
+        workers[i] = mine, process, time.monotonic() + STARTUP, None
+
+    for i in range(jobs):
+        start(i)
+    while workers:
+        for i, (pipe, process, limit, current) in list(workers.items()):
+            try:
+                message = pipe.recv() if pipe.poll(0.05) else None
+            except EOFError:
+                message = "end" if current is None and not todo[i] else "died"
+            if message is None and time.monotonic() > limit:
+                message = "late"
+            match message:
+                case ("start", index, name):
+                    workers[i] = pipe, process, time.monotonic() + 3 * SECONDS, (index, name)
+                case ("done", index, kind, outcome, seconds, text):
+                    found.append((kind, outcome, seconds, f"{index}: {text}" if text else ""))
+                    todo[i].remove(index)
+                    workers[i] = pipe, process, time.monotonic() + 3 * SECONDS, None
+                    if text:
+                        print(f"--- {kind} {index} {outcome} ({current}):\n{text}", flush=True)
+                    elif len(found) % 500 == 0:
+                        print(f"{len(found)} of {len(indices)}", flush=True)
+                case "ready":
+                    workers[i] = pipe, process, time.monotonic() + 3 * SECONDS, None
+                case "end":
+                    del workers[i]
+                case "died" | "late":
+                    process.kill()
+                    process.join()
+                    del workers[i]
+                    if current is None:
+                        raise SystemExit(f"a worker {message} before it read a file")
+                    index, name = current
+                    outcome = "crash" if message == "died" else "hang"
+                    print(f"--- {name} {index}: {outcome} in native code", flush=True)
+                    found.append((name.partition(":")[0], outcome, 0.0, f"{index}: native"))
+                    todo[i].remove(index)
+                    start(i)
+    return found
+
+
+def main() -> None:
+    """Runs, prints a table, exits with 1 where something failed."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--count", type=int, default=10_000)
+    options.add_argument("--first", type=int, default=0, help="number of the first file")
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--jobs", type=int, default=2)
+    options.add_argument("--kinds", nargs="*", default=[])
+    options.add_argument("--keep", type=Path, default=Path("fuzz-failures"))
+    chosen = options.parse_args()
+    chosen.keep.mkdir(exist_ok=True)
+    indices = list(range(chosen.first, chosen.first + chosen.count))
+    started = time.perf_counter()
+    found = run(chosen.kinds, indices, chosen.seed, chosen.keep, chosen.jobs)
+    outcomes = ("read", "refused", "escaped", "hang", "memory", "crash")
+    table = collections.Counter((kind, outcome) for kind, outcome, _, _ in found)
+    print(f"{'kind':14}" + "".join(f"{o:>9}" for o in outcomes) + f"{'slowest':>10}")
+    for kind in sorted({kind for kind, *_ in found}):
+        slowest = max(seconds for k, _, seconds, _ in found if k == kind)
+        print(
+            f"{kind:14}" + "".join(f"{table[kind, o]:9,}" for o in outcomes) + f"{slowest:8.1f} s"
+        )
+    failures = sum(table[kind, o] for kind, o in table if o not in ("read", "refused"))
+    print(f"{len(found):,} files in {time.perf_counter() - started:.0f} s, {failures} failures")
+    sys.exit(failures > 0)
+
+
+if __name__ == "__main__":
+    main()
