@@ -460,7 +460,7 @@ def test_layer_sums_hold_whatever_the_network_says() -> None:
     made = encoding.decode(noise, c)
     total = ak.to_numpy(made["front"]).sum((1, 2)) + ak.to_numpy(made["back"]).sum(1)
     assert (total <= 1.0051 * 1000 * energy).all()
-    sums = encoding.steps[2].decode(noise, c)[:, -1]
+    sums = encoding.steps[3].decode(noise, c)[:, -1]
     share = 1.005 * np.clip(-np.expm1(-sums.numpy()), 0, None)
     np.testing.assert_allclose(total, share * 1000 * energy, rtol=1e-3, atol=2 * THRESHOLD)
 
@@ -497,8 +497,8 @@ def test_saved_encoding_decodes_the_same() -> None:
 
 def test_damaged_description_is_refused() -> None:
     table, tensors = fit(columns(), COLUMNS, {"step": "whiten"}).pack()
-    tensors.pop("encoding.0.mean")
-    with pytest.raises(CheckpointError, match=r"encoding.0.mean"):
+    tensors.pop("encoding.1.mean")
+    with pytest.raises(CheckpointError, match=r"encoding.1.mean"):
         Encoding.unpack(COLUMNS, table, tensors)
 
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Generator, Tensor
 
+from hepgan.data.bounds import Bounds, check_bounds
 from hepgan.data.dtypes import to_dtype
 from hepgan.data.fitting import fit_steps, sample_of, through
 from hepgan.data.packing import converted, pack_step, unpack_step
@@ -50,7 +51,7 @@ class Encoding:
     Attributes:
         schema: What an event is.
         scales: Each condition's scale.
-        steps: The fitted steps, in the order of encoding.
+        steps: The fitted steps, in the order of encoding, behind the bounds of the values.
         features: F, the width of ``x``; at least the schema's number of values.
     """
 
@@ -71,9 +72,12 @@ class Encoding:
         """
         columns = _columns(schema, settings)
         noise = Generator().manual_seed(seed)
+        if len(events) == 0:
+            raise DataError("there is no event to fit the encoding to; give at least one")
         x, c = _tensors(events, schema, settings.conditions)
+        bounds = Bounds.fit(schema, x.amin(0), x.amax(0))
         steps, features = fit_steps(settings.steps, x, c, columns, noise)
-        return cls(schema, settings.conditions, steps, features)
+        return cls(schema, settings.conditions, (bounds, *steps), features)
 
     @classmethod
     def fit_stream(
@@ -105,11 +109,15 @@ class Encoding:
         noise = Generator().manual_seed(seed)
 
         def pieces() -> Iterator[tuple[Tensor, Tensor]]:
-            return (_tensors(events, schema, settings.conditions) for events in chunks())
+            first = 0
+            for events in chunks():
+                yield _tensors(events, schema, settings.conditions, first=first)
+                first += len(events)
 
-        x, c = sample_of(pieces(), sample, noise)
+        x, c, (low, high) = sample_of(pieces(), sample, noise)
+        bounds = Bounds.fit(schema, low, high)
         steps, features = fit_steps(settings.steps, x, c, columns, noise, pieces=pieces)
-        return cls(schema, settings.conditions, steps, features)
+        return cls(schema, settings.conditions, (bounds, *steps), features)
 
     @property
     def conditions(self) -> int:
@@ -140,7 +148,7 @@ class Encoding:
         return _conditions(values, self.scales).float()
 
     def decode_tensors(self, x: Tensor, c: Tensor) -> dict[str, Tensor]:
-        """Each field's values ``[B, *shape]``, on the device and differentiable where the steps are."""
+        """Each field's values ``[B, *shape]``, within their bounds, on the device and differentiable where the steps are."""
         for step in reversed(self.steps):
             x = step.decode(x, c)
         places = _slices({name: field.size for name, field in self.schema.fields.items()})
@@ -263,9 +271,16 @@ def _rows(features: int) -> int:
     return max(64, BLOCK // features)
 
 
-def _values(events: ak.Array, schema: Schema) -> list[npt.NDArray[Any]]:
-    """The fields' values ``[E, n]``, row-major, in the schema's order and their own types."""
-    return [ak.to_numpy(events[name]).reshape(len(events), -1) for name in schema.fields]
+def _values(events: ak.Array, schema: Schema, *, first: int = 0) -> list[npt.NDArray[Any]]:
+    """The fields' values ``[E, n]``, row-major, in the schema's order and their own types; events are counted from ``first``.
+
+    Raises:
+        DataError: a value beyond the declared limits of its field.
+    """
+    return [
+        check_bounds(ak.to_numpy(events[name]).reshape(len(events), -1), field, name, first=first)
+        for name, field in schema.fields.items()
+    ]
 
 
 def _flatten(values: Sequence[npt.NDArray[Any]], part: slice) -> Tensor:
@@ -274,10 +289,11 @@ def _flatten(values: Sequence[npt.NDArray[Any]], part: slice) -> Tensor:
 
 
 def _tensors(
-    events: ak.Array, schema: Schema, scales: Mapping[str, ConditionScale]
+    events: ak.Array, schema: Schema, scales: Mapping[str, ConditionScale], *, first: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """``x[E, F]`` and ``c[E, C]`` in float64, before any step."""
-    return _flatten(_values(events, schema), slice(None)), _conditions(events, scales)
+    """``x[E, F]`` and ``c[E, C]`` in float64, before any step; events are counted from ``first``."""
+    values = _values(events, schema, first=first)
+    return _flatten(values, slice(None)), _conditions(events, scales)
 
 
 def _conditions(

@@ -78,14 +78,18 @@ def through(
 
 def sample_of(
     pieces: Iterable[tuple[Tensor, Tensor]], events: int, noise: Generator
-) -> tuple[Tensor, Tensor]:
-    """At most ``events`` of all, each as likely as any other, in their order.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns at most ``events`` of all, each as likely as any other, in their order; and ``[2, F]`` the smallest and largest values of all.
 
     Raises:
         DataError: there is none.
     """
     held: tuple[Tensor, ...] = ()
+    extremes: list[Tensor] = []
     for piece in pieces:
+        if len(piece[0]):
+            seen = torch.cat([piece[0], *extremes])
+            extremes = [torch.stack([seen.amin(0), seen.amax(0)])]
         # Whoever drew the smallest numbers stays.
         lots = torch.rand(len(piece[0]), generator=noise, dtype=torch.float64)
         parts = (*piece, lots)
@@ -95,7 +99,7 @@ def sample_of(
             held = tuple(part[kept] for part in held)
     if not held or len(held[0]) == 0:
         raise DataError("there is no event to fit the encoding to; give at least one")
-    return held[0], held[1]
+    return held[0], held[1], extremes[0]
 
 
 def _moments(

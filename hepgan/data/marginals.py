@@ -1,7 +1,8 @@
 """The encoding step ``marginals``: ranks to normal scores, column by column, with tables that follow one condition."""
 
 import dataclasses
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch import Generator, Tensor
@@ -27,7 +28,7 @@ class Marginals:
         centres: ``[W]`` its values at the tables.
         zero: ``[W, F]`` the score at which a column leaves zero; −Z_MAX for columns without zeros.
         table: ``[W, K, F]`` values at K scores, evenly spaced from ``zero`` to Z_MAX.
-        slope: ``[F]`` value per score beyond the tables.
+        slope: ``[2, F]`` value per score below and above the tables.
         spread: ``[F]`` booleans: the columns with zeros.
     """
 
@@ -69,9 +70,14 @@ class Marginals:
         fitted = [_window(x, follows - at, size, knots, spread) for at in centres]
         table, zero = (torch.stack(part) for part in zip(*fitted, strict=True))
         table = _fill_empty(table)
-        middle = table[:, knots // 2]
-        slope = ((table[:, -1] - middle) / (Z_MAX - zero) * 2).mean(0).clamp_min(_RISE)
-        return cls(column, centres, zero, table, slope, spread)
+        return cls(column, centres, zero, table, _slopes(table, zero), spread)
+
+    @classmethod
+    def upgraded(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The constants of a step that was saved with one slope for both ends."""
+        if values["slope"].dim() == 2:
+            return dict(values)
+        return {**values, "slope": _slopes(values["table"], values["zero"])}
 
     def scores_of_zero(self, c: Tensor) -> Tensor:
         """``[E, F]`` scores at which each column leaves zero for an event's conditions."""
@@ -85,12 +91,13 @@ class Marginals:
         zero = self.scores_of_zero(c.to(x))
         position = self._position(x, upper, share) / (self.table.shape[1] - 1)
         score = zero + position * (Z_MAX - zero)
-        last, slope = self._knot(-1, upper, share), self.slope.to(x)
-        score = torch.where(x > last, Z_MAX + (x - last) / slope, score)
-        first = self._knot(0, upper, share)
+        first, last = self._knot(0, upper, share), self._knot(-1, upper, share)
+        below, above = self.slope.to(x)
+        score = torch.where(x > last, Z_MAX + (x - last) / above, score)
+        below = zero + (x - first) / below
         if not self.spread.any():
-            return torch.where(x < first, zero + (x - first) / slope, score)
-        below = torch.where(self.spread, _censored(x, zero), zero + (x - first) / slope)
+            return torch.where(x < first, below, score)
+        below = torch.where(self.spread, _censored(x, zero), below)
         return torch.where(torch.where(self.spread, x <= 0, x < first), below, score)
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
@@ -102,11 +109,10 @@ class Marginals:
         place = self._start(upper) + knot * self.table.shape[2]
         low, high = self._at(place, share), self._at(place + self.table.shape[2], share)
         inside = low + (high - low) * (position - knot).clamp(0, 1)
-        slope = torch.where(self.spread, 1.0, self.slope.to(x))
+        slopes = self.slope.to(x)
         above, below = (x - Z_MAX).clamp_min(0), (x - zero).clamp_max(0)
-        return torch.where(self.spread & (x <= zero), x - zero, inside + slope * below) + (
-            self.slope.to(x) * above
-        )
+        beyond = slopes[0] * below + slopes[1] * above
+        return torch.where(self.spread & (x <= zero), x - zero, inside + beyond)
 
     def _between(self, c: Tensor) -> tuple[Tensor, Tensor]:
         """For each event the table above its condition ``[E]`` and how near it is ``[E, 1]``."""
@@ -230,6 +236,15 @@ def _fill_empty(table: Tensor) -> Tensor:
             parts[i] = torch.where(parts[i].isnan(), other, parts[i])
     ramp = _RISE * torch.arange(1, table.shape[1] + 1, dtype=table.dtype)[:, None]
     return torch.stack([torch.where(part.isnan(), ramp, part) for part in parts])
+
+
+def _slopes(table: Tensor, zero: Tensor) -> Tensor:
+    """``[2, F]`` value per score, on average over the lower and the upper half of the tables."""
+    middle = table[:, table.shape[1] // 2]
+    part = table.shape[1] // 2 / (table.shape[1] - 1)
+    lower = (middle - table[:, 0]) / ((Z_MAX - zero) * part)
+    upper = (table[:, -1] - middle) / ((Z_MAX - zero) * (1 - part))
+    return torch.stack([lower.mean(0), upper.mean(0)]).clamp_min(_RISE)
 
 
 def _censored(x: Tensor, zero: Tensor) -> Tensor:

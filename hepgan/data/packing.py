@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hepgan.data.bounds import Bounds
 from hepgan.data.copula import Copula, Whiten
 from hepgan.data.fractions import IncidentFraction, LayerFractions, TotalFractions
 from hepgan.data.layers import LayerSums
@@ -39,7 +40,10 @@ STEPS: dict[str, type] = {
 }
 """The steps by their names in a run file."""
 
-NAMES = {cls: name for name, cls in STEPS.items()}
+SAVED: dict[str, type] = {**STEPS, "bounds": Bounds}
+"""The same and those that no run file names."""
+
+NAMES = {cls: name for name, cls in SAVED.items()}
 
 
 def converted(record: Any, to: torch.device | str | torch.dtype) -> Any:
@@ -74,7 +78,7 @@ def pack_step(record: Any, prefix: str, tensors: dict[str, Tensor]) -> dict[str,
 
 def unpack_step(table: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
     """The step of such a table, also of one that an earlier version saved: ``upgraded`` adds what it lacks."""
-    cls = STEPS[table["step"]]
+    cls = SAVED[table["step"]]
     hints = typing.get_type_hints(cls)
     upgraded = getattr(cls, "upgraded", dict)
     values: dict[str, Any] = {}

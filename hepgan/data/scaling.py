@@ -98,15 +98,15 @@ class Standardise(Affine):
         fields: tuple[str, ...] = (),
         per_column: bool = True,
     ) -> Self:
-        """With ``per_column = false`` all columns share one mean and width (pixels of an image)."""
+        """With ``per_column = false`` all columns of ``fields`` share one mean and width (pixels of an image)."""
         seen = Moments.of(x)
         mean, width = seen.mean, seen.width
-        if not per_column:
-            values = seen.events * len(mean)
-            square = (seen.square + seen.events * (mean - mean.mean()) ** 2).sum()
-            width = (square / max(1, values - 1)).sqrt().expand(len(mean))
-            mean = mean.mean().expand(len(mean))
         mask = columns.mask(fields, len(mean))
+        if not per_column:
+            own, middle = mean[mask], mean[mask].mean()
+            square = (seen.square[mask] + seen.events * (own - middle) ** 2).sum()
+            width = (square / max(1, seen.events * len(own) - 1)).sqrt().expand(len(mean))
+            mean = middle.expand(len(mean))
         return cls(*_where(mask, mean, width), None, mask)
 
 

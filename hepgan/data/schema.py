@@ -28,6 +28,9 @@ class Field:
             ``None`` until read from a file.
         fill: For a jagged branch: what stands after the last value of an entry that is shorter than ``shape[0]``; longer
             ones are cut. ``None``: a jagged branch is an error.
+        minimum: The smallest value that is possible. Generated values are clipped to it; training data below it are an error. Left
+            out: 0 where no value of the training data is negative, or none.
+        maximum: The largest value that is possible. Left out: 0 where no value of the training data is positive, or none.
     """
 
     shape: tuple[int, ...] = ()
@@ -36,10 +39,18 @@ class Field:
     dtype: str = ""
     stored: tuple[int, ...] | None = None
     fill: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
 
     def __post_init__(self) -> None:
         if any(length < 1 for length in self.shape):
             raise RunError(f"a field's shape {list(self.shape)} should have lengths of 1 or more")
+        low = -math.inf if self.minimum is None else self.minimum
+        high = math.inf if self.maximum is None else self.maximum
+        if not low <= high or low == math.inf or high == -math.inf:
+            raise RunError(
+                f"a field's minimum {low:g} and maximum {high:g} should be numbers in rising order"
+            )
         try:
             kind = np.dtype(self.dtype or "float32").kind
         except TypeError as error:
@@ -69,6 +80,12 @@ class Schema:
             raise RunError("[schema] needs at least one field under [schema.fields]")
         if twice := set(self.fields) & set(self.conditions):
             raise RunError(f"[schema] names '{min(twice)}' both a field and a condition")
+        for name, field in self.conditions.items():
+            if field.minimum is not None or field.maximum is not None:
+                raise RunError(
+                    f"[schema.conditions.{name}] has a minimum or maximum; conditions have a range: "
+                    f"[encoding.conditions.{name}] range = [low, high]"
+                )
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> "Schema":
