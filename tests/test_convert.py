@@ -4,8 +4,11 @@ import functools
 import gzip
 import hashlib
 import http.server
+import math
 import struct
 import threading
+import tracemalloc
+from pathlib import Path
 
 import awkward as ak
 import numpy as np
@@ -15,7 +18,7 @@ import uproot
 from hepgan import processors
 from hepgan.data import root
 from hepgan.data.branches import branches_of
-from hepgan.data.convert import calogan, convert, download, fetch
+from hepgan.data.convert import calogan, convert, download, fetch, mnist
 from hepgan.data.convert.calochallenge import read_binning
 from hepgan.data.convert.common import in_pixels
 from hepgan.data.convert.mnist import read_idx
@@ -91,7 +94,7 @@ def test_mnist_keeps_images_and_labels(tmp_path, digits, pixels):
             lambda data: data[:-1],
             r"holds 1279 bytes of data, but its header says \[20, 8, 8\], 1280 bytes",
         ),
-        (lambda data: data + b"0", "holds 1281 bytes"),
+        (lambda data: data + b"0", "holds more than 1280 bytes"),
         (lambda data: data[:9], "truncated: its header says 3 dimensions"),
         (lambda data: b"P5 28 28" + data, "is not an IDX file: it starts with b'P5 2'"),
         (lambda data: b"", "is not an IDX file"),
@@ -189,9 +192,9 @@ def test_published_binnings_give_the_published_voxel_numbers(tmp_path):
         assert sum(layer.size for layer in read_binning(tmp_path / "b.xml")["p"]) == voxels
 
 
-def par04(path, z=(0, 44, 3, 3)):
+def par04(path, z=(0, 44, 3, 3), energies=(1.0, 2.0, 4.0, 8.0)):
     lists = {
-        "EnergyCell": ak.Array([[1.0, 2.0, 4.0, 8.0], [], [16.0]]),
+        "EnergyCell": ak.Array([list(energies), [], [16.0]]),
         "zCell": ak.Array([list(z), [], [7]]),
         "phiCell": ak.Array([[0, 49, 5, 5], [], [8]]),
         "rhoCell": ak.Array([[0, 17, 2, 2], [], [9]]),
@@ -225,6 +228,156 @@ def test_par04_cells_are_where_their_indices_say_and_add_up(tmp_path):
     ):
         convert("par04", [tmp_path / "large.root"], tmp_path / "no.root")
     assert not (tmp_path / "no.root").exists()
+
+
+def test_par04_lists_of_different_length_and_cells_that_are_nan_name_the_entry(tmp_path):
+    """The lists of all events together may have equal length all the same: cells would move to other events."""
+    with uproot.recreate(tmp_path / "moved.root") as file:
+        lists = {
+            "EnergyCell": ak.Array([[1.0, 2.0], [3.0], [4.0]]),
+            "zCell": ak.Array([[1, 2], [3], [4]]),
+            "phiCell": ak.Array([[1, 2], [3, 4], []]),
+            "rhoCell": ak.Array([[1, 2], [3], [4]]),
+        }
+        file.mktree("global", {"EnergyMC": "f8"}).extend({"EnergyMC": np.ones(3)})
+        types = {name: "var * float64" if name == "EnergyCell" else "var * int64" for name in lists}
+        file.mktree("virtualReadout", types).extend(lists)
+    par04(tmp_path / "nan.root", energies=(1.0, np.nan, 4.0, 8.0))
+    for name, message in (
+        ("moved", r"'phiCell' of '.*' has 2 values in entry 1, but 'EnergyCell' 1"),
+        ("nan", r"'EnergyCell' of '.*' is nan in entry 0"),
+    ):
+        with pytest.raises(DataError, match=message):
+            convert("par04", [tmp_path / f"{name}.root"], tmp_path / "out.root")
+
+
+def test_big_endian_datasets_are_read_right(tmp_path):
+    data = calogan_hdf5(tmp_path / "little.hdf5")
+    with h5py.File(tmp_path / "big.hdf5", "w") as file:
+        for name, values in data.items():
+            file[name] = values.astype(values.dtype.newbyteorder(">"))
+        assert file["layer_0"].dtype == ">f4"
+    schema = convert("calogan", [tmp_path / "big.hdf5"], tmp_path / "out.root")
+    events = root.read(tmp_path / "out.root", schema)
+    for name in ("layer_0", "overflow"):
+        np.testing.assert_array_equal(events[name], data[name])
+
+
+def unwritten(file, name, shape, **how):
+    file.create_dataset(name, (10**9, *shape), "f4", **how)
+
+
+def external(file, name, shape):
+    elsewhere = str(Path(file.filename).with_suffix(".raw"))
+    file.create_dataset(name, (30, *shape), "f4", external=[(elsewhere, 0, h5py.h5f.UNLIMITED)])
+
+
+def virtual(file, name, shape):
+    layout = h5py.VirtualLayout((30, *shape), "f4")
+    layout[:] = h5py.VirtualSource("elsewhere.hdf5", name, (30, *shape))
+    file.create_virtual_dataset(name, layout)
+
+
+def large_chunk(file, name, shape):
+    chunk = 2**28 // math.prod(shape)
+    file.create_dataset(name, (chunk, *shape), "f4", chunks=(chunk, *shape), compression="gzip")
+
+
+def link(file, name, shape):
+    file[name] = h5py.ExternalLink("/dev/zero", name)
+
+
+@pytest.mark.parametrize(
+    ("bomb", "message"),
+    [
+        (unwritten, r"is of 1,000,000,000 events, .* of which only 0 were written"),
+        (functools.partial(unwritten, chunks=(100, 3, 96)), r"in 10,000,000 chunks, of which only 0 were written"),
+        (external, "keeps its values in other files"),
+        (virtual, "keeps its values in other files"),
+        (large_chunk, r"has chunks of 1,0\d\d,\d+,\d+ bytes, more than"),
+        (link, "'layer_0' of '.*' is a link"),
+    ],
+)  # fmt: skip
+def test_hdf5_files_that_say_more_than_they_hold_are_refused_at_once(tmp_path, bomb, message):
+    calogan_hdf5(tmp_path / "bomb.hdf5")
+    with h5py.File(tmp_path / "bomb.hdf5", "a") as file:
+        del file["layer_0"]
+        bomb(file, "layer_0", SHAPES["layer_0"])
+    assert (tmp_path / "bomb.hdf5").stat().st_size < 10**6
+    with pytest.raises(DataError, match=message):
+        convert("calogan", [tmp_path / "bomb.hdf5"], tmp_path / "out.root")
+
+
+def test_flipped_bits_of_an_hdf5_file_are_damage(tmp_path):
+    calogan_hdf5(tmp_path / "good.hdf5", events=2)
+    good = (tmp_path / "good.hdf5").read_bytes()
+    rng = np.random.default_rng(3)
+    damaged = 0
+    for _ in range(150):
+        # Headers lie at the start; few events make few values among them.
+        bad = bytearray(good)
+        bad[rng.integers(0, 4000)] ^= 1 << rng.integers(8)
+        (tmp_path / "bad.hdf5").write_bytes(bad)
+        try:
+            assert sum(map(len, calogan.showers([tmp_path / "bad.hdf5"]).chunks)) == 2
+        except DataError:
+            damaged += 1
+    assert damaged > 15
+
+
+@pytest.mark.parametrize("size", [2 * 10**6, 30])
+def test_idx_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, size):
+    """Its header is right, or says less than is packed: no more is unpacked than the header says."""
+    monkeypatch.setattr(mnist, "LARGEST", 10**6)
+    head = struct.pack(">HBB3I", 0, 8, 3, size // 2, 1, 2)
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(head + bytes(5 * 10**6)))
+    read = 0
+    count = gzip.GzipFile.readinto
+
+    def counted(file, view):
+        nonlocal read
+        read += (more := count(file, view))
+        return more
+
+    monkeypatch.setattr(gzip.GzipFile, "readinto", counted)
+    message = r"IDX files of more than 1,000,000" if size > 10**6 else "holds more than 30 bytes"
+    with pytest.raises(DataError, match=message):
+        read_idx(tmp_path / "bomb.gz")
+    assert read <= 31
+
+
+def test_header_of_a_short_idx_file_takes_no_memory(tmp_path):
+    head = struct.pack(">HBB3I", 0, 8, 3, 10**6, 28, 28)
+    (tmp_path / "short").write_bytes(head + b"12")
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"holds 2 bytes of data, but its header says \[1000000"):
+        read_idx(tmp_path / "short")
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
+
+
+LAYER = '<Layer id="{}" r_edges="0,1" n_bin_alpha="{}"/>'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"<a><b name='p'>{LAYER.format(3, 1) * 2}</b></a>", "two layers of id 3 for the particle 'p'"),
+        (f"<a>{'<b>' + LAYER.format(3, 1) + '</b>'}{'<b/>'}</a>", "the particle '' twice"),
+        (f"<a><b>{LAYER.format(3, 10**20)}</b></a>", "describes 100,000,000,000,000,000,000 voxels"),
+        (f"<a><b>{LAYER.format(3, -1)}</b></a>", "n_bin_alpha of layer 3 is -1"),
+        ('<!DOCTYPE a [<!ENTITY e "e"><!ENTITY f "&e;&e;">]><a>&f;</a>', "has a document type definition"),
+        ('<!DOCTYPE a [<!ENTITY e SYSTEM "/etc/passwd">]><a>&e;</a>', "has a document type definition"),
+        ("<a>" + " " * 2**22, "has more than 4,194,304 bytes"),
+        ("<a>" * 10**5, "is not a binning XML"),
+    ],
+)  # fmt: skip
+def test_binnings_that_lose_voxels_or_stand_for_more_than_they_are_are_refused(
+    tmp_path, text, message
+):
+    (tmp_path / "b.xml").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_binning(tmp_path / "b.xml")
 
 
 def test_wrong_sources_are_named_and_leave_nothing(tmp_path):

@@ -152,8 +152,8 @@ def base_name(path: str) -> str:
 
 
 @contextlib.contextmanager
-def reading(path: str) -> Iterator[None]:
-    """Around every call of uproot: what it raises for wrong bytes becomes a ``DataError`` about ``path``."""
+def reading(path: str, *, library: str = "uproot") -> Iterator[None]:
+    """Context manager around every call of ``library`` that turns what it raises for wrong bytes into a ``DataError`` about ``path``."""
     try:
         yield
     except FileNotFoundError as error:
@@ -164,7 +164,7 @@ def reading(path: str) -> Iterator[None]:
         raise DataError(f"'{path}' cannot be reached ({_first_line(error)})") from error
     except BROKEN as error:
         raise DataError(
-            f"'{path}' cannot be read, it is damaged or of a kind that uproot does not know "
+            f"'{path}' cannot be read, it is damaged or of a kind that {library} does not know "
             f"({type(error).__name__}: {_first_line(error)}); copy or write it again"
         ) from error
 

@@ -1,16 +1,26 @@
 """The CaloChallenge's data sets 1–3 (arXiv:2410.21611): HDF5 files with the XML file of their binning."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
+from xml.parsers import expat
 
 import awkward as ak
 
 from hepgan.data.chunks import as_events
-from hepgan.data.convert.common import Converted, dataset, need_sources, opened_hdf5, rows_of
+from hepgan.data.convert.common import Converted, need_sources
+from hepgan.data.convert.hdf5 import dataset, opened_hdf5, rows_of
+from hepgan.data.files import reading
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
+
+LARGEST_BINNING = 2**22
+"""Bytes of a binning XML; the published ones have 10,000."""
+
+MOST_VOXELS = 2**20
+"""Of a shower; the largest published ones have 40,500."""
 
 
 class Layer(NamedTuple):
@@ -35,34 +45,64 @@ def read_binning(path: Path) -> dict[str, list[Layer]]:
     """Particle -> its layers with voxels, from a binning XML.
 
     Raises:
-        DataError: it is missing, no XML, or has no layers.
+        DataError: it is missing, no XML, has no layers, or two of one name or number.
     """
     try:
-        root = ET.parse(path).getroot()  # noqa: S314  # a file that the user names
-        found = {
-            particle.attrib.get("name", ""): [
-                layer
-                for element in particle
-                if (layer := _layer(element.attrib)).size
-                > 0  # layers without voxels are listed, too
-            ]
-            for particle in root
-        }
-    except FileNotFoundError as error:
-        raise DataError(f"'{path}' does not exist; check the path") from error
-    except (ET.ParseError, KeyError, ValueError, UnicodeDecodeError) as error:
+        found = [
+            (particle.attrib.get("name", ""), [_layer(element.attrib) for element in particle])
+            for particle in _parsed(path)
+        ]
+    except (expat.ExpatError, KeyError, ValueError) as error:
         raise DataError(
             f"'{path}' is not a binning XML ({type(error).__name__}: {error}); each <Layer> needs "
             "id, r_edges and n_bin_alpha"
         ) from error
-    if not any(found.values()):
+    if twice := _twice(name for name, _ in found):
+        raise DataError(f"'{path}' describes the particle '{twice[0]}' twice; leave one out")
+    for name, layers in found:
+        if twice := _twice(layer.number for layer in layers):
+            raise DataError(
+                f"'{path}' has two layers of id {twice[0]} for the particle '{name}'; number them differently"
+            )
+        if (voxels := sum(layer.size for layer in layers)) > MOST_VOXELS:
+            raise DataError(
+                f"'{path}' describes {voxels:,} voxels for the particle '{name}', more than {MOST_VOXELS:,}"
+            )
+    # Layers without voxels are listed, too.
+    binning = {name: [layer for layer in layers if layer.size] for name, layers in found}
+    if not any(binning.values()):
         raise DataError(f"'{path}' has no layer with voxels; give the data set's binning XML")
-    return found
+    return binning
+
+
+def _parsed(path: Path) -> ET.Element:
+    """Returns the root of an XML file without a DTD, whose entities could stand for gigabytes or for other files."""
+    with reading(str(path), library="expat"):
+        content = path.read_bytes() if path.stat().st_size <= LARGEST_BINNING else None
+    if content is None:
+        raise DataError(f"'{path}' has more than {LARGEST_BINNING:,} bytes; give the binning XML")
+
+    def refuse(*_: Any) -> NoReturn:
+        raise DataError(f"'{path}' has a document type definition; remove it: a binning needs none")
+
+    parser, builder = expat.ParserCreate(), ET.TreeBuilder()
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.Parse(content, True)
+    return builder.close()
+
+
+def _twice(names: Iterable[Any]) -> list[Any]:
+    return [name for name, number in Counter(names).items() if number > 1]
 
 
 def _layer(attributes: dict[str, str]) -> Layer:
     edges = tuple(float(edge) for edge in attributes["r_edges"].split(","))
-    return Layer(int(attributes["id"]), int(attributes["n_bin_alpha"]), edges)
+    angles = int(attributes["n_bin_alpha"])
+    if angles < 0:
+        raise ValueError(f"n_bin_alpha of layer {attributes['id']} is {angles}")
+    return Layer(int(attributes["id"]), angles, edges)
 
 
 def showers(sources: Sequence[Path]) -> Converted:
@@ -94,7 +134,7 @@ def showers(sources: Sequence[Path]) -> Converted:
 
 
 def _matching(binning: dict[str, list[Layer]], path: Path, xml: Path) -> list[Layer]:
-    with opened_hdf5(path) as file:
+    with opened_hdf5(path) as file, reading(str(path), library="h5py"):
         shape: tuple[int, ...] = getattr(file.get("showers"), "shape", ())
     voxels = {name: sum(layer.size for layer in layers) for name, layers in binning.items()}
     for name, layers in binning.items():

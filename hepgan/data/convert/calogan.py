@@ -6,7 +6,9 @@ from pathlib import Path
 import awkward as ak
 
 from hepgan.data.chunks import as_events
-from hepgan.data.convert.common import Converted, dataset, need_sources, opened_hdf5, rows_of
+from hepgan.data.convert.common import Converted, need_sources
+from hepgan.data.convert.hdf5 import dataset, opened_hdf5, rows_of
+from hepgan.data.files import reading
 from hepgan.data.root import counts, iterate
 from hepgan.data.schema import Field, Schema
 
@@ -37,7 +39,7 @@ def showers(sources: Sequence[Path]) -> Converted:
 
 def _chunks(sources: Sequence[Path]) -> Iterator[ak.Array]:
     for source in sources:
-        with source.open("rb") as file:
+        with reading(str(source)), source.open("rb") as file:
             is_root = file.read(4) == b"root"
         yield from _of_root(source) if is_root else _of_hdf5(source)
 

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -15,6 +15,15 @@ from hepgan.data.chunks import as_events
 from hepgan.data.convert.common import Converted, need_sources
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
+
+LARGEST = 2**30
+"""Bytes of an array; the largest published set of this kind, EMNIST, has 547 million."""
+
+DEFLATE = 1032
+"""A gzip file can stand for so many times its size."""
+
+MOST_DIMENSIONS = 32
+"""NumPy's own limit, until its version 2."""
 
 TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
@@ -25,31 +34,60 @@ def read_idx(path: str | PathLike[str]) -> np.ndarray[Any, Any]:
     Raises:
         DataError: it is missing, no IDX file, or its length is not what its header says.
     """
-    data = _bytes(Path(path))
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in TYPES or not data[3]:
-        raise DataError(f"'{path}' is not an IDX file: it starts with {data[:4]!r}")
-    rank = data[3]
-    if len(data) < 4 + 4 * rank:
-        raise DataError(f"'{path}' is truncated: its header says {rank} dimensions; copy it again")
-    shape = struct.unpack(f">{rank}I", data[4 : 4 + 4 * rank])
-    dtype = np.dtype(TYPES[data[2]])
-    held, needed = len(data) - 4 - 4 * rank, math.prod(shape) * dtype.itemsize
-    if held != needed:
-        raise DataError(
-            f"'{path}' holds {held} bytes of data, but its header says {list(shape)}, {needed} bytes; copy it again"
-        )
-    values = np.frombuffer(data, dtype, offset=4 + 4 * rank).reshape(shape)
-    return values.astype(dtype.newbyteorder("="))
-
-
-def _bytes(path: Path) -> bytes:
+    path = Path(path)
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        size = path.stat().st_size
+        with _opened(path) as file:
+            return _read(file, path, size)
     except FileNotFoundError as error:
         raise DataError(f"'{path}' does not exist; check the path") from error
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"'{path}' cannot be read ({error}); copy it again") from error
+
+
+def _opened(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if packed else path.open("rb")
+
+
+def _read(file: IO[bytes], path: Path, size: int) -> np.ndarray[Any, Any]:
+    head = file.read(4)
+    if (
+        len(head) < 4
+        or head[:2] != b"\0\0"
+        or head[2] not in TYPES
+        or not 0 < head[3] <= MOST_DIMENSIONS
+    ):
+        raise DataError(f"'{path}' is not an IDX file: it starts with {head!r}")
+    rank, dtype = head[3], np.dtype(TYPES[head[2]])
+    sizes = file.read(4 * rank)
+    if len(sizes) < 4 * rank:
+        raise DataError(f"'{path}' is truncated: its header says {rank} dimensions; copy it again")
+    shape = struct.unpack(f">{rank}I", sizes)
+    needed = math.prod(shape) * dtype.itemsize
+    if needed > LARGEST:
+        raise DataError(
+            f"'{path}' is of {list(shape)}, {needed:,} bytes, and IDX files of more than {LARGEST:,} bytes are not read; split it"
+        )
+    # Of a file that is cut short no more is taken than it can hold.
+    data = np.empty(min(needed, size * DEFLATE) + 1, np.uint8)
+    held = _filled(file, data)
+    if held != needed:
+        found = f"more than {needed}" if held > needed else held
+        raise DataError(
+            f"'{path}' holds {found} bytes of data, but its header says {list(shape)}, {needed} bytes; copy it again"
+        )
+    values = data[:needed].view(dtype).reshape(shape)
+    return values.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _filled(file: IO[bytes], data: np.ndarray[Any, Any]) -> int:
+    """Reads into ``data`` until it is full or the file ends; returns the number of bytes."""
+    view, held = memoryview(data), 0
+    while more := file.readinto(view[held:]):  # type: ignore[attr-defined]  # which typing.IO lacks
+        held += more
+    return held
 
 
 def digits(sources: Sequence[Path]) -> Converted:

@@ -8,6 +8,7 @@ import awkward as ak
 import numpy as np
 
 from hepgan.data.branches import names_in, require
+from hepgan.data.checks import check_values
 from hepgan.data.chunks import as_events
 from hepgan.data.convert.common import Converted, need_sources
 from hepgan.data.files import Source, find_tree, opened, reading
@@ -27,7 +28,7 @@ def showers(sources: Sequence[Path], *, mesh: tuple[int, int, int] = MESH) -> Co
         mesh: Cells in z, φ and r.
 
     Raises:
-        DataError: a tree or branch is missing, or a cell is outside the mesh.
+        DataError: a tree or branch is missing, a cell is outside the mesh or not finite, or the lists of an event differ in length.
     """
     need_sources(sources, "Par04's ROOT files")
     schema = Schema(
@@ -62,10 +63,20 @@ def _dense(
     lists: ak.Array, mesh: tuple[int, int, int], path: str, start: int
 ) -> np.ndarray[Any, Any]:
     counts = ak.to_numpy(ak.num(lists["EnergyCell"], axis=1))
+    for name in CELLS[1:]:
+        others = ak.to_numpy(ak.num(lists[name], axis=1))
+        if (different := np.flatnonzero(others != counts)).size:
+            first = int(different[0])
+            raise DataError(
+                f"branch '{name}' of '{path}' has {others[first]} values in entry {start + first}, but 'EnergyCell' "
+                f"{counts[first]}; simulate it again"
+            )
+    energies = ak.to_numpy(ak.flatten(lists["EnergyCell"]))
     events = np.repeat(np.arange(len(counts)), counts)
+    check_values(energies, ["EnergyCell"], start + events, path)
     places = [ak.to_numpy(ak.flatten(lists[name])) for name in CELLS[1:]]
     for name, place, size in zip(CELLS[1:], places, mesh, strict=True):
-        outside = (place < 0) | (place >= size)
+        outside = ~((place >= 0) & (place < size))  # a NaN is outside, too
         if outside.any():
             first = int(np.flatnonzero(outside)[0])
             raise DataError(
@@ -77,6 +88,6 @@ def _dense(
     np.add.at(
         dense,
         (events, *(place.astype(np.int64) for place in places)),
-        ak.to_numpy(ak.flatten(lists["EnergyCell"])),
+        energies,
     )
     return dense
