@@ -288,10 +288,10 @@ def test_selection_and_weights_are_those_of_numpy(tmp_path):
 @pytest.mark.parametrize(
     ("select", "message"),
     [
-        ("x >", "the selection 'x >' does not parse"),
-        ("__import__('os')", r"may not say '__import__\('os'\)'"),
+        ("x >", r"the selection: a branch or number is expected before the end\n  x >\n     \^"),
+        ("__import__('os')", "no function '__import__'"),
         ("x.__class__ > 1", "no branch 'x.__class__'"),
-        ("(x > 0) and (y > 0)", "says 'and' or 'or'; write"),
+        ("x ^ 2 > 1", r"write \*\* for a power"),
         ("eta > 0", "no branch 'eta' for a selection or weight"),
         ("v > 0", r"gives \[3\] values an entry"),
         ("x > 1e9", "keeps no event"),

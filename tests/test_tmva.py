@@ -21,7 +21,7 @@ from hepgan.data.schema import Schema
 from hepgan.errors import HepganError, LayoutError, RunError
 from hepgan.gan import checkpoint, history
 from hepgan.run.training import read_events
-from hepgan.tmva import DataLoader, Factory, Types, book, help_text
+from hepgan.tmva import DataLoader, Factory, Tools, Types, book, help_text
 from hepgan.tmva.options import OPTIONS, REFUSED, options_of
 from hepgan.tmva.strategy import KEYS
 
@@ -366,6 +366,27 @@ def test_a_macro_s_faults_are_told(columns: str, tmp_path: Path) -> None:
         (lambda: loader.AddTree(columns, weight=2.0), "weight of 2"),
         (lambda: loader.AddTree(5), "is no tree"),
         (lambda: loader.PrepareTrainingAndTestTree("a>1", "a>2", ""), "differ"),
+        (lambda: loader.PrepareTrainingAndTestTree("a>1", "a>2", V=False), "differ"),
+        (lambda: loader.PrepareTrainingAndTestTree("", 1, 2, 3), "the two of each class"),
+        (lambda: loader.PrepareTrainingAndTestTree("", 1.5, 2), "1.5 should be a number of events"),
+        (
+            lambda: loader.PrepareTrainingAndTestTree("", nTrain_Signal="9" * 5000),
+            "a number of events",
+        ),
+        (lambda: loader.AddCut("a>1", "Signal"), "for the class 'Signal' alone"),
+        (lambda: loader.AddCut("0<a<1"), r"write && between them\n  0<a<1\n     \^"),
+        (lambda: loader.AddCut('strstr(a,"b")'), "numbers, not text"),
+        (lambda: loader.AddTree(columns, treetype="Test"), "a tree for 'Test' alone"),
+        (lambda: loader.SetInputTrees(columns, "a>1", "a<1"), "write AddTree and AddCut"),
+        (lambda: loader.SetSignalWeightExpression("w"), "training takes no event weights"),
+        (lambda: loader.SetBackgroundWeightExpression("w"), "training takes no event weights"),
+        (lambda: loader.SetWeightExpression("w", "Signal"), "training takes no event weights"),
+        (lambda: loader.AddTarget("a"), r"write a run file with \[schema.conditions.NAME\]"),
+        (lambda: loader.AddSignalTrainingEvent([1.0]), "write them to a ROOT file"),
+        (lambda: Factory("Job").GetROCCurve(loader, "GAN"), "EvaluateAllMethods returns verdicts"),
+        (lambda: Factory("Job").MakeClass(), "hepgan export"),
+        (lambda: Factory("Job", AnalysisTyp="x"), "did you mean 'AnalysisType'"),
+        (lambda: Factory("Job").BookMethod(loader, Types.kDL, "D", H=False), "not DL"),  # type: ignore[attr-defined]
         (lambda: loader.PrepareTrainingAndTestTree("", "SplitMode=Block"), "split at random"),
         (lambda: loader.PrepareTrainingAndTestTree("", "nTrain_Signal=x"), "a number of events"),
         (lambda: loader.PrepareTrainingAndTestTree("", "Foo=1"), "unknown option Foo=1"),
@@ -421,13 +442,74 @@ def test_cuts_mean_the_same_as_in_tmva(columns: str) -> None:
         "pt>5 && abs(mass-91)<1": (pt > 5) & (abs(mass - 91) < 1),
         "pt<5 || pt>20 && mass>91": (pt < 5) | ((pt > 20) & (mass > 91)),
         "(pt<5 || pt>20) && !(mass>91)": ((pt < 5) | (pt > 20)) & ~(mass > 91),
+        "pt^2 > 100 && mass > 91": (pt**2 > 100) & (mass > 91),
         "pt != 0": pt != 0,
     }
     for cut, expected in cuts.items():
-        loader = DataLoader("d", cuts=[cut])
+        loader = DataLoader("d")
+        loader.AddCut(cut)
         schema = Schema.from_table({"fields": {"mass": {}, "pt": {}}})
         found = root.read(f"{columns}:events", schema, select=loader.select)
         np.testing.assert_array_equal(ak.to_numpy(found["pt"]), pt[expected])
+
+
+def test_a_python_macro_s_forms_are_those_of_strings(
+    columns: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class TCut:
+        GetTitle = staticmethod(lambda: "pt > 1")
+
+    class TTree:
+        GetName = staticmethod(lambda: "events")
+        GetCurrentFile = staticmethod(lambda: TFile)
+
+    class TFile:
+        GetName = staticmethod(lambda: columns)
+
+    forms: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+        ((TCut(), "nTrain_Signal=100:nTest_Signal=50:SplitMode=Random:!V"), {}),
+        (("pt > 1", "pt > 1", "nTrain_Signal=100:nTest_Signal=50:!V"), {}),
+        (
+            ("pt > 1",),
+            {"nTrain_Signal": 100, "nTest_Signal": 50, "SplitMode": "Random", "V": False},
+        ),
+        (("pt > 1", "pt > 1", "SplitMode=Random"), {"nTrain_Signal": 100, "nTest_Signal": 50}),
+        (("pt > 1", 100, 50), {}),
+        (("pt > 1", 60, 40, 30, 20, "SplitMode=Random:!V"), {}),
+    ]
+    for arguments, options in forms:
+        loader = DataLoader("d")
+        loader.AddSignalTree(TTree())
+        loader.PrepareTrainingAndTestTree(*arguments, **options)
+        assert (loader.cuts, loader.numbers) == (["pt > 1"], (100, 50)), arguments
+        assert loader.trees == [f"{columns}:events"]
+    Tools.Instance()
+    loader.AddVariable("label := pt", "Momentum", "GeV", "F", 0.0, 100.0)
+    loader.AddVariable("mass", type="F")
+    loader.AddSpectator("eta", "F")
+    assert "AddSpectator('eta'): left aside" in caplog.text
+    loader.SetWeightExpression("1.0")
+    phases = [{"MaxEpochs": 2, "BatchSize": 16}, "MaxEpochs=1,BatchSize=16"]
+    keywords = {
+        "H": False, "V": True, "VarTransform": None, "Layout": SMALL.removeprefix("Layout="), "TrainingStrategy": phases,
+        "Architecture": "CPU",
+    }  # fmt: skip
+    text = f"!H:V:{SMALL}:TrainingStrategy=MaxEpochs=2,BatchSize=16|MaxEpochs=1,BatchSize=16:Architecture=CPU"
+    one = Factory("Job", str(tmp_path), V=False, Silent=True, Transformations=["I", "D"])
+    other = Factory("Job", "!V:Silent:Transformations=I;D")
+    assert one.options == other.options
+    one.BookMethod(loader, Types.kGAN, "GAN", **keywords)
+    other.BookMethod(loader, "GAN", "GAN", text)
+    assert [*one.booked.values()] == [*other.booked.values()]
+
+
+def test_a_cut_of_one_tree_is_not_applied_to_another(columns: str) -> None:
+    loader = DataLoader("d")
+    loader.AddTree(f"{columns}:events", "Signal", 1.0, "pt > 1")
+    assert loader.select == 'TCut("pt > 1")'
+    loader.AddTree(f"{columns}:others", "Background", 1.0)
+    with pytest.raises(RunError, match="of the trees differ"):
+        loader.select  # noqa: B018
 
 
 def test_weight_decay_without_a_penalty_is_told(

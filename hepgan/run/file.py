@@ -30,7 +30,8 @@ class DataSettings:
     Attributes:
         files: Paths, globs, ``path:tree``, URLs, or ``sample:mnist.root`` and ``sample:showers.root``.
         tree: The tree, where a file has several.
-        select: An expression of branches; events where it is false are left out.
+        select: An expression of branches, ``(energy > 10) & (abs(eta) < 2)``, or a cut of ROOT, ``TCut("energy > 10 && fabs(eta) < 2")``;
+            events where it is false are left out.
         validation: Share of the events that choose the weights that are kept.
         test: Share of the events that training never sees and that generated ones are compared with.
         mirror: Axes of the geometry along which the detector and the events are symmetric: training events are seen in mirror

@@ -3,11 +3,28 @@
 | to | use |
 |---|---|
 | turn an option string into a run | ``book`` |
-| carry a macro over line by line | ``Factory``, ``DataLoader``, ``Types`` |
+| carry a macro over line by line | ``Factory``, ``DataLoader``, ``Types``, ``Tools`` |
 | know what each option does here | ``help_text`` |
 """
 
-from hepgan.tmva.booking import Booking, book, help_text
-from hepgan.tmva.facade import DataLoader, Factory, Types
+from typing import NoReturn
 
-__all__ = ["Booking", "DataLoader", "Factory", "Types", "book", "help_text"]
+from hepgan.errors import RunError
+from hepgan.tmva.booking import Booking, book, help_text
+from hepgan.tmva.facade import DataLoader, Factory, Tools, Types
+
+__all__ = ["Booking", "DataLoader", "Factory", "Tools", "Types", "book", "help_text"]
+
+_ELSEWHERE = {
+    "Reader": "hepgan.load_gan(RUN_FOLDER).sample(n=…) generates events, and hepgan.evaluate compares samples",
+    "TMVAGui": "EvaluateAllMethods writes report.html, which a browser shows",
+    "CrossValidation": "there is no cross validation; EvaluateAllMethods gives errors and a baseline",
+    "PyMethodBase": "nothing has to be started; leave the line out",
+    "Experimental": "hepgan.read and the loaders give batches of events",
+}
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name in _ELSEWHERE:
+        raise RunError(f"TMVA.{name}: {_ELSEWHERE[name]}")
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -11,13 +11,16 @@ Trees are all taken for events of one kind: there is no signal and no background
 
 import dataclasses
 import logging
+import math
 import os
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from hepgan import run as library
 from hepgan.data import root
+from hepgan.data.expressions import quoted
 from hepgan.errors import RunError, did_you_mean
 from hepgan.tmva.booking import Booking, book, help_text
 
@@ -30,110 +33,327 @@ _FACTORY = (
     "V", "Silent", "Color", "DrawProgressBar", "Transformations", "AnalysisType", "ROC", "Correlations",
     "VerboseLevel", "ModelPersistence",
 )  # fmt: skip
+_SPLITTING = (
+    "SplitMode", "MixMode", "NormMode", "SplitSeed", "V", "CalcCorrelations", "ScaleWithPreselEff",
+)  # fmt: skip
+_SEPARATORS = {"Layout": ",", "VarTransform": ",", "DropConfig": "+", "TrainingStrategy": "|"}
+"""What stands between the values of an option that is given as a list; between others a semicolon."""
 
 
 class Types:
-    """TMVA's names of methods; there is one."""
+    """TMVA's names of methods, of classes and of splits; there is one method that hepgan knows."""
 
     kGAN = "GAN"  # noqa: N815
 
 
+_METHODS = (
+    "Cuts", "SeedDistance", "Likelihood", "PDERS", "HMatrix", "Fisher", "KNN", "CFMlpANN", "TMlpANN", "BDT", "DT",
+    "RuleFit", "SVM", "MLP", "BayesClassifier", "FDA", "Boost", "PDEFoam", "LD", "Plugins", "Category", "DNN", "DL",
+    "PyRandomForest", "PyAdaBoost", "PyGTB", "PyKeras", "PyTorch", "C50", "RSNNS", "RSVM", "RXGB",
+)  # fmt: skip
+for _name in (*_METHODS, "Training", "Testing", "MaxTreeType", "Signal", "Background"):
+    setattr(Types, f"k{_name}", _name)
+
+
+class Tools:
+    """TMVA's singleton, with which macros begin."""
+
+    @staticmethod
+    def Instance() -> None:
+        """Does nothing: there is nothing to load."""
+
+
+class _Macro:
+    """Methods of TMVA that hepgan does not have are refused with a sentence that says what to write."""
+
+    refused: ClassVar[Mapping[str, str]] = {}
+
+    def __getattr__(self, name: str) -> Callable[..., NoReturn]:
+        if name not in self.refused:
+            known = [*self.refused, *(word for word in dir(type(self)) if word[0].isupper())]
+            raise AttributeError(f"{type(self).__name__} has no {name}{did_you_mean(name, known)}")
+
+        def refuse(*_: Any, **__: Any) -> NoReturn:
+            raise RunError(f"{type(self).__name__}.{name}: {self.refused[name]}")
+
+        return refuse
+
+
+_NO_WEIGHTS = (
+    "training takes no event weights; leave the line out, or keep events of weight 1 by a cut "
+    "(hepgan evaluate --reference-weight compares with weighted events)"
+)
+_NO_EVENT = (
+    "events come from files; write them to a ROOT file and name it in AddTree('file.root:tree')"
+)
+_NO_TARGET = (
+    "a GAN has no regression target; a quantity that events are generated for is a condition: write a run file with "
+    "[schema.conditions.NAME], as `hepgan inspect` proposes it"
+)
+
+
 @dataclasses.dataclass
-class DataLoader:
+class DataLoader(_Macro):
     """Trees, variables, cuts, and the numbers of events to train on and to test with (0: what is left).
 
     ``name`` is the folder that the methods' run folders are in.
     """
+
+    refused: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("AddTarget", "AddRegressionTarget", "AddTargets"), _NO_TARGET),
+        **dict.fromkeys(
+            ("AddEvent", "AddTrainingEvent", "AddTestEvent", "AddSignalTrainingEvent", "AddSignalTestEvent",
+             "AddBackgroundTrainingEvent", "AddBackgroundTestEvent"),
+            _NO_EVENT,
+        ),
+        "MakeKFoldDataSet": "there is no cross validation; hepgan evaluate gives errors and a baseline instead",
+        "VarTransform": "the option VarTransform of BookMethod transforms variables",
+        "GetDataSetInfo": "hepgan inspect shows what a file holds",
+        "GetCorrelationMatrix": "report.html, which EvaluateAllMethods writes, has the correlations",
+        "MakeCopy": "make a second DataLoader",
+    }  # fmt: skip
 
     name: str
     variables: list[str] = dataclasses.field(default_factory=list)
     trees: list[str] = dataclasses.field(default_factory=list)
     cuts: list[str] = dataclasses.field(default_factory=list)
     numbers: tuple[int, int] = (0, 0)
+    tree_cuts: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def AddVariable(self, expression: str, *about: str) -> None:
-        """A branch; ``about`` (title, unit, type ``'F'`` or ``'I'``) is for plots of TMVA and left aside.
+    def AddVariable(self, expression: str, *about: Any, **more: Any) -> None:
+        """A branch, which may have a label (``label := branch``); title, unit, type and range are for TMVA's plots and left aside.
 
         Raises:
             RunError: a formula of branches, which could not be written to a tree again.
         """
-        if not re.fullmatch(r"[\w./]+(\{\d+\.\.\d+\})?", expression):
+        branch = str(expression).rpartition(":=")[2].strip()
+        if not re.fullmatch(r"[\w./]+(\{\d+\.\.\d+\})?", branch):
             raise RunError(
                 f"AddVariable('{expression}'): only a branch can be generated and written again, no formula; "
                 "make the branch first, as with RDataFrame's Define and Snapshot"
             )
-        self.variables.append(expression)
+        self.variables.append(branch)
 
-    def AddVariablesArray(self, expression: str, size: int, *about: str) -> None:
+    def AddVariablesArray(self, expression: str, size: Any, *about: Any, **more: Any) -> None:
         """An array branch of ``size`` values, or the branches ``expression0`` … where there is no such array."""
-        if size < 1:
+        if not isinstance(size, int) or size < 1:
             raise RunError(f"AddVariablesArray('{expression}', {size}): size should be 1 or more")
         self.variables.append(f"{expression}[{size}]")
 
-    def AddTree(self, tree: Any, class_name: str = "", weight: float = 1.0, cut: str = "") -> None:
-        """A tree: ``"file.root:tree"``, or one that uproot has opened. Its class does not matter.
+    def SetInputVariables(self, variables: Any) -> None:
+        """Several branches at once."""
+        for variable in variables:
+            self.AddVariable(variable)
+
+    def AddSpectator(self, expression: str, *about: Any, **more: Any) -> None:
+        """Left aside, which is told: what is no variable is not generated."""
+        log.warning(
+            "AddSpectator('%s'): left aside, generated events have variables only; AddVariable has it generated",
+            expression,
+        )
+
+    def AddTree(
+        self,
+        tree: Any,
+        class_name: str = "",
+        weight: float = 1.0,
+        cut: Any = "",
+        treetype: Any = "MaxTreeType",
+    ) -> None:
+        """A tree: ``"file.root:tree"``, or one that uproot or ROOT has opened. Its class does not matter.
 
         Raises:
-            RunError: it has a weight of its own.
+            RunError: it has a weight of its own, or is for training or testing only.
         """
-        if weight != 1.0:
+        _check_weight("AddTree", weight)
+        if str(treetype).lower().removeprefix("k") not in ("", "maxtreetype"):
             raise RunError(
-                f"AddTree: a tree's weight of {weight:g} cannot be had; all events count as 1"
+                f"AddTree: a tree for '{treetype}' alone cannot be had; events are split at random, so give all "
+                "trees without a type and say how many events to test with in PrepareTrainingAndTestTree"
             )
-        self.trees.append(_name_of(tree))
-        if cut:
-            self.cuts.append(cut)
+        name = _name_of(tree)
+        self.trees.append(name)
+        if text := _cut(cut):
+            self.tree_cuts[name] = text
 
-    def AddSignalTree(self, tree: Any, weight: float = 1.0) -> None:
+    def AddSignalTree(self, tree: Any, weight: float = 1.0, treetype: Any = "") -> None:
         """As ``AddTree``."""
-        self.AddTree(tree, weight=weight)
+        self.AddTree(tree, weight=weight, treetype=treetype)
 
-    def AddBackgroundTree(self, tree: Any, weight: float = 1.0) -> None:
+    def AddBackgroundTree(self, tree: Any, weight: float = 1.0, treetype: Any = "") -> None:
         """As ``AddTree``: the generator learns from these events as well."""
-        self.AddTree(tree, weight=weight)
+        self.AddTree(tree, weight=weight, treetype=treetype)
 
-    def PrepareTrainingAndTestTree(self, cut: str, *others: str) -> None:
-        """A cut (or one for each class, which must be the same), and TMVA's options of splitting.
+    SetSignalTree = AddSignalTree
+    SetBackgroundTree = AddBackgroundTree
+    AddRegressionTree = AddSignalTree
+    SetTree = AddSignalTree
 
-        Of these the numbers of training and test events count, as shares of what there is; 0 stands for the rest, or for
-        one half where both are 0. Events are split at random.
+    def SetInputTrees(self, signal: Any, background: Any, *weights: Any) -> None:
+        """Two trees as by ``AddTree``; the form with one tree and a cut for each class is refused.
+
+        Raises:
+            RunError: cuts instead of a second tree, or a weight.
+        """
+        cuts = [text for text in weights if not isinstance(text, (int, float))]
+        if cuts:
+            raise RunError(
+                "SetInputTrees: a cut for each class cannot be had, all events are of one kind; write AddTree and AddCut"
+            )
+        for tree, weight in zip((signal, background), (*weights, 1.0, 1.0), strict=False):
+            self.AddTree(tree, weight=weight)
+
+    def SetWeightExpression(self, expression: str, class_name: str = "") -> None:
+        """Weights of 1 alone.
+
+        Raises:
+            RunError: another weight.
+        """
+        if str(expression).strip() not in ("", "1", "1.", "1.0"):
+            raise RunError(f"SetWeightExpression('{expression}'): {_NO_WEIGHTS}")
+
+    SetSignalWeightExpression = SetWeightExpression
+    SetBackgroundWeightExpression = SetWeightExpression
+
+    def AddCut(self, cut: Any, class_name: str = "") -> None:
+        """A cut in TTreeFormula's words, which all events have to pass.
+
+        Raises:
+            RunError: it is for one class alone.
+            DataError: it does not parse, with the place.
+        """
+        if class_name:
+            raise RunError(
+                f"AddCut: a cut for the class '{class_name}' alone cannot be had, all events are of one kind; "
+                "write AddCut(cut)"
+            )
+        if text := _cut(cut):
+            self.cuts.append(text)
+
+    def SetCut(self, cut: Any, class_name: str = "") -> None:
+        """``AddCut`` in place of all cuts before."""
+        self.cuts.clear()
+        self.AddCut(cut, class_name)
+
+    def PrepareTrainingAndTestTree(self, *arguments: Any, **options: Any) -> None:
+        """A cut (or one for each class, which must be the same), numbers of events, and TMVA's options of splitting.
+
+        ``(cut, options)``, ``(cut, cut, options)``, ``(cut, training, test)`` and ``(cut, training signal, training
+        background, test signal, test background, options)``; options as a string, keywords or both. The numbers of
+        training and test events count as fractions of what there is; 0 or less stands for the rest, or for one half where
+        both are 0. Events are split at random.
 
         Raises:
             RunError: two different cuts, or an option that cannot be had.
+            DataError: a cut does not parse, with the place.
         """
-        *cuts, options = (cut, *others)
-        self.cuts += [text for text in dict.fromkeys(cuts) if text]
+        numbers = [value for value in arguments if isinstance(value, (int, float))]
+        texts = [_text(value) for value in arguments if not isinstance(value, (int, float))]
+        given = ""
+        if len(texts) > 1 and (not options or _is_splitting(texts[-1])):
+            given = texts.pop() if not numbers or _is_splitting(texts[-1]) else ""
+        cuts = [_cut(text) for text in texts]
         if len(set(cuts)) > 1:
             raise RunError(
                 f"PrepareTrainingAndTestTree: the cuts {cuts} differ, but all events are of one kind"
             )
-        self.numbers = _numbers(options)
+        self.cuts += [text for text in dict.fromkeys(cuts) if text]
+        if len(numbers) not in (0, 1, 2, 4):
+            raise RunError(
+                "PrepareTrainingAndTestTree: give the numbers of training and test events, or the two of each class"
+            )
+        half = max(1, len(numbers) // 2)
+        train, test = (sum(map(_number, part)) for part in (numbers[:half], numbers[half:]))
+        more = _numbers(option_string(given, options))
+        self.numbers = train + more[0], test + more[1]
 
     @property
     def select(self) -> str | None:
-        """All cuts together, as an expression of a run file."""
-        return " & ".join(f"({_from_cut(cut)})" for cut in self.cuts) or None
+        """All cuts together, as an expression of a run file.
+
+        Raises:
+            RunError: a cut for one tree alone.
+        """
+        own = {self.tree_cuts.get(tree, "") for tree in self.trees}
+        if len(own) > 1:
+            raise RunError(
+                f"AddTree: the cuts {sorted(own)} of the trees differ, but all trees are read with one cut; "
+                "write the events to one file first, as with RDataFrame's Filter and Snapshot"
+            )
+        cuts = dict.fromkeys(filter(None, (*self.cuts, *own)))
+        return " & ".join(map(quoted, cuts)) or None
+
+
+def _text(value: Any) -> str:
+    """A string, or the text of a ``TCut`` or ``TString`` of ROOT."""
+    return str(value.GetTitle()) if hasattr(value, "GetTitle") else str(value)
+
+
+def _cut(cut: Any) -> str:
+    """The text of a cut that parses; empty for none."""
+    text = _text(cut).strip()
+    if text:
+        quoted(text)
+    return text
+
+
+def _check_weight(method: str, weight: Any) -> None:
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight != 1:
+        raise RunError(
+            f"{method}: a tree's weight of {weight} cannot be had; all events count as 1"
+        )
 
 
 def _name_of(tree: Any) -> str:
     if isinstance(tree, (str, os.PathLike)):
         return os.fspath(tree)
     try:
+        if hasattr(tree, "GetCurrentFile"):
+            return f"{tree.GetCurrentFile().GetName()}:{tree.GetName()}"
         return f"{tree.file.file_path}:{tree.object_path.rpartition(':')[2].lstrip('/')}"
-    except AttributeError as error:
+    except (AttributeError, ReferenceError) as error:
         raise RunError(
             f"AddTree: {tree!r} is no tree; give 'file.root:tree' or a tree that uproot opened"
         ) from error
 
 
-def _from_cut(cut: str) -> str:
-    """A cut in TFormula's words as one in Python's: brackets, since ``&`` binds more tightly than ``<``."""
-    text = re.sub(r"!(?!=)", "~", cut)
-    return (
-        f"({text})".replace("&&", ")&(").replace("||", ")|(")
-        if re.search(r"&&|\|\|", text)
-        else text
+def option_string(text: str, options: Mapping[str, Any]) -> str:
+    """TMVA's option string of a string and of keywords: ``H=False`` is ``!H``, a list has its separators.
+
+    >>> option_string("V", {"H": False, "Layout": ["TANH|8", "LINEAR"], "TrainingStrategy": [{"MaxEpochs": 2}]})
+    'V:!H:Layout=TANH|8,LINEAR:TrainingStrategy=MaxEpochs=2'
+    """
+    parts = [_text(text)] if text else []
+    for name, value in options.items():
+        if isinstance(value, bool):
+            parts.append(name if value else f"!{name}")
+        elif value is not None:
+            parts.append(f"{name}={_value(name, value)}")
+    return ":".join(parts)
+
+
+def _value(name: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={_value(key, item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return _SEPARATORS.get(name, ";").join(_value(name, item) for item in value)
+    return _text(value)
+
+
+def _is_splitting(text: str) -> bool:
+    """Whether ``text`` names options of splitting rather than a cut."""
+    names = [part.partition("=")[0].strip().removeprefix("!") for part in text.split(":")]
+    known = {name.lower() for name in _SPLITTING}
+    return any(
+        name.lower() in known or re.fullmatch(r"n(train|test)_\w+", name, flags=re.IGNORECASE)
+        for name in names
     )
+
+
+def _number(value: Any) -> int:
+    if not math.isfinite(value) or value != int(value) or abs(value) >= 10**12:
+        raise RunError(f"PrepareTrainingAndTestTree: {value} should be a number of events")
+    return max(0, int(value))
 
 
 def _numbers(options: str) -> tuple[int, int]:
@@ -144,17 +364,18 @@ def _numbers(options: str) -> tuple[int, int]:
     """
     numbers = {"train": 0, "test": 0}
     for option in filter(None, (part.strip() for part in options.split(":"))):
-        name, _, value = option.partition("=")
+        name, _, value = (part.strip() for part in option.partition("="))
         if match := re.fullmatch(r"n(train|test)_\w+", name, flags=re.IGNORECASE):
-            if not value.isdecimal():
+            if not re.fullmatch(r"[0-9]{1,12}", value):
                 raise RunError(f"PrepareTrainingAndTestTree: {option} should be a number of events")
             numbers[match[1].lower()] += int(value)
         elif name.lower() == "splitmode" and value.lower() != "random":
             raise RunError(
                 f"PrepareTrainingAndTestTree: {option} cannot be had; events are split at random"
             )
-        elif name.lower() not in ("splitmode", "mixmode", "normmode", "splitseed", "!v", "v"):
-            raise RunError(f"PrepareTrainingAndTestTree: unknown option {option}")
+        elif name.removeprefix("!").lower() not in {known.lower() for known in _SPLITTING}:
+            hint = did_you_mean(name.removeprefix("!"), _SPLITTING)
+            raise RunError(f"PrepareTrainingAndTestTree: unknown option {option}{hint}")
     return numbers["train"], numbers["test"]
 
 
@@ -175,8 +396,7 @@ def _test_share(loader: DataLoader) -> float:
     return 0.5 if not train and not test else test / total or 1 - train / total
 
 
-@dataclasses.dataclass
-class Factory:
+class Factory(_Macro):
     """Books methods, and trains, tests and evaluates them all.
 
     A method's run folder is ``<output>/<loader>/<job>_<method>``, as TMVA names its weight files.
@@ -185,36 +405,59 @@ class Factory:
         job: The name of the job.
         output: The folder that all goes to.
         options: TMVA's: ``Silent`` tells nothing; the others, of TMVA's printing and plots, are left aside.
+        booked: The methods by their run folders.
     """
 
-    job: str
-    output: str = "."
-    options: str = ""
-    booked: dict[Path, Booking] = dataclasses.field(default_factory=dict)
+    refused: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(
+            ("GetROCCurve", "GetROCIntegral", "GetROCCurveAsMultiGraph", "GetMultipleROC"),
+            "a GAN separates no signal from background; EvaluateAllMethods returns verdicts, and writes the AUC of "
+            "generated against real events to scores.json and report.html",
+        ),
+        "EvaluateAllVariables": "EvaluateAllMethods compares every variable and writes report.html",
+        "EvaluateImportance": "a GAN ranks no variables; EvaluateAllMethods compares each of them",
+        "MakeClass": "`hepgan export RUN_FOLDER` writes ONNX, which C++ reads",
+        "GetMethod": "hepgan.load_gan(run folder) gives the trained GAN",
+        "OptimizeAllMethods": "no parameters are tuned here; book several methods and compare their scores",
+        "CrossValidate": "there is no cross validation; EvaluateAllMethods gives errors and a baseline",
+    }  # fmt: skip
 
-    def __post_init__(self) -> None:
-        if self.output.endswith(".root"):
+    def __init__(self, job: str, output: Any = "", options: str = "", **keywords: Any) -> None:
+        """Checks the options; ``output`` may be left out, as in TMVA.
+
+        Raises:
+            RunError: a file instead of a folder, or an option that TMVA does not have.
+        """
+        folder = str(output.GetName()) if hasattr(output, "GetName") else os.fspath(output)
+        if _is_option(folder) and not options:
+            folder, options = "", folder
+        if folder.endswith(".root"):
             raise RunError(
-                f"Factory: '{self.output}' should be a folder; each method leaves its run folder and ROOT file there"
+                f"Factory: '{folder}' should be a folder; each method leaves its run folder and ROOT file there"
             )
+        self.job, self.output = job, folder or "."
+        self.options = option_string(options, keywords)
+        self.booked: dict[Path, Booking] = {}
         for option in filter(None, self.options.split(":")):
             if (name := option.partition("=")[0].removeprefix("!")) not in _FACTORY:
                 hint = did_you_mean(name, _FACTORY) or f"; there are {', '.join(_FACTORY)}"
                 raise RunError(f"Factory has no option '{name}'{hint}")
 
-    def BookMethod(self, loader: DataLoader, method: str, title: str, options: str) -> None:
-        """Checks the option string against the data; nothing is written yet.
+    def BookMethod(
+        self, loader: DataLoader, method: Any, title: str, options: str = "", **keywords: Any
+    ) -> None:
+        """Checks the option string, or the keywords, against the data; nothing is written yet.
 
         Raises:
             RunError: another method than a GAN, a title that is booked, or as ``book``.
         """
-        if method.removeprefix("k") != Types.kGAN:
+        if str(method).removeprefix("k") != Types.kGAN:
             raise RunError(f"BookMethod: hepgan knows the method GAN, not {method}")
         folder = Path(self.output) / loader.name / f"{self.job}_{title}"
         if folder in self.booked:
             raise RunError(f"BookMethod: '{title}' is booked already")
         booking = book(
-            options,
+            option_string(options, keywords),
             loader.trees,
             variables=loader.variables,
             select=loader.select,
@@ -225,6 +468,14 @@ class Factory:
             log.info("%s", help_text())
         library.check_folder(folder, None)
         self.booked[folder] = booking
+
+    def DeleteAllMethods(self) -> None:
+        """Forgets what is booked; run folders stay."""
+        self.booked.clear()
+
+    def SetVerbose(self, verbose: bool = True) -> None:
+        """Tells each entry of the history, or not."""
+        self.booked = {k: b._replace(verbose=verbose) for k, b in self.booked.items()}
 
     def TrainAllMethods(self) -> None:
         """Trains each; see ``hepgan.run.train``."""
@@ -253,6 +504,9 @@ class Factory:
             for folder, booking in self.booked.items()
         }
 
+    TrainAllMethodsForClassification = TrainAllMethods
+    TrainAllMethodsForRegression = TrainAllMethods
+
     def _tick(self, folder: Path) -> library.Tick:
         silent, verbose = "Silent" in self.options.split(":"), self.booked[folder].verbose
 
@@ -261,3 +515,7 @@ class Factory:
                 log.info("%s: %s %.0f %% %s", folder.name, text, 100 * share, remark)
 
         return tick
+
+
+def _is_option(text: str) -> bool:
+    return text.startswith("!") or text.partition(":")[0].partition("=")[0] in _FACTORY
