@@ -42,7 +42,7 @@ import torch, awkward as ak, hepgan
 from hepgan.data.loader import StreamingLoader
 torch.set_num_threads(1)
 schema = hepgan.Schema.from_table({"fields": {"x": {"shape": [width], "branches": branches}}})
-def encode(events):
+def encode(events, **_):
     return torch.from_numpy(ak.to_numpy(events["x"])), torch.empty(len(events), 0)
 def loader():
     return StreamingLoader(path, schema, encode, batch_size=256, seed=1, buffer=2560)

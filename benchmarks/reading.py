@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -113,7 +114,7 @@ def batches() -> None:
     compare("batches from memory", plain, lambda: [None for _ in loader], 1.1)
 
 
-def encode(events: ak.Array) -> tuple[torch.Tensor, torch.Tensor]:
+def encode(events: ak.Array, **_: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Layers side by side, and the energy."""
     x = [torch.from_numpy(ak.to_numpy(events[name])).flatten(1) for name in SHOWERS.fields]
     return torch.cat(x, dim=1), torch.from_numpy(ak.to_numpy(events["energy"]))[:, None]

@@ -12,7 +12,8 @@ import hepgan
 
 PACKAGE = Path(hepgan.__file__).parent
 ROOMS = [
-    "errors", "atomic", "tables", "layout", "data", "evaluate", "gan", "processors", "run", "tmva", "cli",
+    "errors", "random_streams", "atomic", "tables", "layout", "data", "evaluate", "gan", "processors",
+    "run", "tmva", "cli",
 ]  # fmt: skip
 ONLY = {"uproot": "data", "h5py": "data", "coffea": "processors"}
 

@@ -38,7 +38,7 @@ def numbers(events):
     return torch.stack([x, -x], dim=1), x[:, None] + 0.5
 
 
-def encode(events):
+def encode(events, **_):
     return (
         torch.from_numpy(ak.to_numpy(events["x"])),
         torch.from_numpy(ak.to_numpy(events["c"]))[:, None],
@@ -259,7 +259,7 @@ def test_a_stream_continues_anywhere_with_any_buffer(files, buffer, taken):
 def test_continuing_reads_only_what_the_buffer_held(files):
     read = []
 
-    def counted(events):
+    def counted(events, **_):
         read.append(len(events))
         return encode(events)
 

@@ -9,7 +9,21 @@ import click
 
 from hepgan.errors import RunError
 
-SEED = click.IntRange(0, 2**63 - 1)
+
+class _Seed(click.types.IntParamType):
+    """An integer from 0 to 2^64 − 1."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Returns the seed; the library says which ones there are."""
+        from hepgan.random_streams import check_seed
+
+        try:
+            return check_seed(super().convert(value, param, ctx))
+        except RunError as error:
+            self.fail(str(error), param, ctx)
+
+
+SEED = _Seed()
 
 
 def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -7,9 +7,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from hepgan.data.schema import Field, Schema
+from hepgan.data.steps import Noise
 from hepgan.errors import DataError
 
 
@@ -47,7 +48,7 @@ class Bounds:
                 limited[end, place] = sign if declared is None else True
         return cls(limits, limited)
 
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Returns ``x`` as it is: ``check_bounds`` has looked at it."""
         return x
 

@@ -14,10 +14,10 @@ import dataclasses
 from typing import Self
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from hepgan.data.marginals import Z_MAX, Marginals
-from hepgan.data.steps import Columns, uniform
+from hepgan.data.steps import Columns, Noise, uniform
 
 BAND = 32
 """Columns of a sweep that share one matrix product."""
@@ -43,7 +43,7 @@ class Whiten:
         x: Tensor,
         c: Tensor,
         columns: Columns,
-        noise: Generator,
+        noise: Noise,
         *,
         first: tuple[str, ...] = (),
     ) -> Self:
@@ -74,7 +74,7 @@ class Whiten:
             )
         return cls(x.mean(0), forward, backward)
 
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """To uncorrelated coordinates, float32."""
         # In float32, twice as fast: decoding scales the rounding errors of narrow directions down again.
         return (x - self.mean.to(x)).float() @ self.forward.float()
@@ -111,7 +111,7 @@ class Copula:
         x: Tensor,
         c: Tensor,
         columns: Columns,
-        noise: Generator,
+        noise: Noise,
         *,
         given: str | None = None,
         windows: int = 24,
@@ -129,18 +129,20 @@ class Copula:
         scores = marginals.encode(x, c, noise).to(x)
         censored = marginals.spread & (x <= 0)
         limit = marginals.scores_of_zero(c.to(x))
-        for _ in range(sweeps if zeros else 0):
-            scores = _sweep(scores, limit, censored, scores.mean(0), _precision(scores), noise)
+        for number in range(sweeps if zeros else 0):
+            drawn = uniform(scores, noise.child(number))
+            scores = _sweep(scores, limit, censored, scores.mean(0), _precision(scores), drawn)
         whiten = Whiten.fit(scores, c, columns, noise, first=first)
         return cls(marginals, whiten, _precision(scores), sweeps if zeros else 0)
 
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Values to independent normal coordinates."""
         scores = self.marginals.encode(x, c, noise)
         censored = self.marginals.spread & (x <= 0)
         limit = self.marginals.scores_of_zero(c.to(x))
-        for _ in range(self.sweeps):
-            scores = _sweep(scores, limit, censored, self.whiten.mean, self.precision, noise)
+        for number in range(self.sweeps):
+            drawn = uniform(scores, noise.child(number))
+            scores = _sweep(scores, limit, censored, self.whiten.mean, self.precision, drawn)
         return self.whiten.encode(scores, c, noise)
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
@@ -162,13 +164,13 @@ def _sweep(
     censored: Tensor,
     mean: Tensor,
     precision: Tensor,
-    noise: Generator,
+    drawn: Tensor,
 ) -> Tensor:
-    """Each censored score of ``scores[E, F]`` drawn anew, below its ``limit``, given all others of its event."""
+    """Each censored score of ``scores[E, F]`` drawn anew by ``drawn[E, F]``, below its ``limit``, given all others of its event."""
     # Columns in float32 and as rows: the sweep is bound by memory.
     rows = (scores - mean.to(scores)).T.float().contiguous()
     limits = (limit - mean.to(limit)).T.float().contiguous()
-    hidden, precision = censored.T.contiguous(), precision.float()
+    hidden, precision, drawn = censored.T.contiguous(), precision.float(), drawn.T.float()
     for band in torch.split(hidden.any(1).nonzero()[:, 0], BAND):
         # One matrix product for many columns; what those before in the band have moved is added column by column.
         pulls = precision[band] @ rows
@@ -181,13 +183,14 @@ def _sweep(
                 old - pull / precision[column, column],
                 precision[column, column].rsqrt(),
             )
-            new = _below(limits[column, events], expected, width, noise).clamp_min(-1.5 * Z_MAX)
+            new = _below(limits[column, events], expected, width, drawn[column, events])
+            new = new.clamp_min(-1.5 * Z_MAX)
             rows[column, events], moved[k, events] = new, new - old
     return rows.T.to(scores) + mean.to(scores)
 
 
-def _below(limit: Tensor, expected: Tensor, width: Tensor, noise: Generator) -> Tensor:
-    """``[E]`` normal numbers around ``expected``, drawn below ``limit``."""
+def _below(limit: Tensor, expected: Tensor, width: Tensor, drawn: Tensor) -> Tensor:
+    """``[E]`` normal numbers around ``expected`` below ``limit``, of the uniform numbers ``drawn``."""
     top = torch.special.ndtr((limit - expected) / width).clamp_min(1e-6)
-    drawn = torch.special.ndtri((uniform(expected, noise) * top).clamp(1e-7, 1 - 1e-6))
-    return torch.minimum(expected + width * drawn, limit)
+    scores = torch.special.ndtri((drawn * top).clamp(1e-7, 1 - 1e-6))
+    return torch.minimum(expected + width * scores, limit)

@@ -17,15 +17,16 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from hepgan.data.bounds import Bounds, check_bounds
 from hepgan.data.dtypes import to_dtype
 from hepgan.data.fitting import fit_steps, sample_of, through
 from hepgan.data.packing import converted, pack_step, unpack_step
 from hepgan.data.schema import Schema
-from hepgan.data.steps import Columns, ConditionScale, Step
+from hepgan.data.steps import Columns, ConditionScale, Noise, Step
 from hepgan.errors import CheckpointError, DataError, NotFiniteError, RunError
+from hepgan.random_streams import numpy_generator
 
 BLOCK = 2**19
 """Values that are encoded or decoded together."""
@@ -71,11 +72,11 @@ class Encoding:
             DataError: events that a step cannot take, or conditions outside their range.
         """
         columns = _columns(schema, settings)
-        noise = Generator().manual_seed(seed)
         if len(events) == 0:
             raise DataError("there is no event to fit the encoding to; give at least one")
         x, c = _tensors(events, schema, settings.conditions)
         bounds = Bounds.fit(schema, x.amin(0), x.amax(0))
+        noise = Noise(seed, ("fit",), np.arange(len(x)))
         steps, features = fit_steps(settings.steps, x, c, columns, noise)
         return cls(schema, settings.conditions, (bounds, *steps), features)
 
@@ -106,7 +107,6 @@ class Encoding:
             DataError: as ``fit``, or there is no event.
         """
         columns = _columns(schema, settings)
-        noise = Generator().manual_seed(seed)
 
         def pieces() -> Iterator[tuple[Tensor, Tensor]]:
             first = 0
@@ -114,8 +114,10 @@ class Encoding:
                 yield _tensors(events, schema, settings.conditions, first=first)
                 first += len(events)
 
-        x, c, (low, high) = sample_of(pieces(), sample, noise)
+        rng = numpy_generator(seed, "encoding", "sample")
+        x, c, (low, high) = sample_of(pieces(), sample, rng)
         bounds = Bounds.fit(schema, low, high)
+        noise = Noise(seed, ("fit",), np.arange(len(x)))
         steps, features = fit_steps(settings.steps, x, c, columns, noise, pieces=pieces)
         return cls(schema, settings.conditions, (bounds, *steps), features)
 
@@ -124,19 +126,38 @@ class Encoding:
         """C, the width of ``c``."""
         return sum(scale.columns for scale in self.scales.values())
 
-    def encode(self, events: ak.Array, *, seed: int) -> tuple[Tensor, Tensor]:
-        """``x[E, F]`` and ``c[E, C]`` of events, float32. The seed is for steps that spread discrete values.
+    def encode(
+        self,
+        events: ak.Array,
+        *,
+        seed: int,
+        file: str = "",
+        entries: npt.NDArray[np.int64] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Returns ``x[E, F]`` and ``c[E, C]`` of events, float32.
+
+        Args:
+            events: The events.
+            seed: For steps that spread discrete values. Their noise is a function of (seed, file, entry).
+            file: Names the events' file. Whoever encodes chunk by chunk gives it and the entries, as ``StreamingLoader`` does,
+                lest each chunk gets the same noise.
+            entries: ``[E]`` the events' entries in that file; their places in ``events`` where there are none.
 
         Raises:
-            DataError: a condition outside its range, or an event that a step cannot take.
+            DataError: a condition outside its range, an event that a step cannot take, or not as many entries as events.
+            RunError: the seed is no integer from 0 to 2^64 − 1.
         """
-        noise = Generator().manual_seed(seed)
+        entries = np.arange(len(events)) if entries is None else np.asarray(entries)
+        if len(entries) != len(events):
+            raise DataError(f"{len(entries)} entries are given for {len(events)} events")
+        noise = Noise(seed, ("encode", file), entries)
         c = _conditions(events, self.scales)
         values = _values(events, self.schema)
         x = torch.empty(len(events), self.features)
         for start in range(0, len(events), rows := _rows(self.features)):
             part = slice(start, start + rows)
-            x[part] = through(self.steps, _flatten(values, part), c[part], noise, first=start)
+            here = dataclasses.replace(noise, entries=entries[part])
+            x[part] = through(self.steps, _flatten(values, part), c[part], here, first=start)
         return x, c.float()
 
     def encode_conditions(self, values: Mapping[str, npt.ArrayLike]) -> Tensor:

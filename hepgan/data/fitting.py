@@ -1,17 +1,20 @@
 """Fitting a chain of steps: each to what those before it make of the events, in memory or on a stream."""
 
+import dataclasses
+import functools
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from hepgan.data.packing import NAMES, STEPS, converted
 from hepgan.data.pointwise import ZeroNoise
 from hepgan.data.scaling import Scale, Standardise
-from hepgan.data.steps import Columns, Moments, Step
+from hepgan.data.steps import Columns, Moments, Noise, Step
 from hepgan.errors import DataError, RunError, did_you_mean
 from hepgan.tables import value_of
 
@@ -27,7 +30,7 @@ def fit_steps(
     x: Tensor,
     c: Tensor,
     columns: Columns,
-    noise: Generator,
+    noise: Noise,
     *,
     pieces: Pieces | None = None,
 ) -> tuple[tuple[Step, ...], int]:
@@ -49,24 +52,22 @@ def fit_steps(
     for i, table in enumerate(tables):
         seen: Tensor | Moments = x
         if pieces is not None and STEPS.get(str(table.get("step"))) in ADDING:
-            seen = _moments(pieces(), steps, noise)
-        step = fit_step(table, seen, c, columns, noise, where=f"encoding.steps[{i}]")
+            seen = _moments(pieces(), steps, noise.child("moments"))
+        step = fit_step(table, seen, c, columns, noise.child(i), where=f"encoding.steps[{i}]")
         # As they are saved, so that a loaded encoding is the same to the last bit.
         steps.append(converted(step, torch.float32))
-        x = through(steps[-1:], x, c, noise)
+        x = through(steps[-1:], x, c, noise.child(i))
     return tuple(steps), x.shape[1]
 
 
-def through(
-    steps: Sequence[Step], x: Tensor, c: Tensor, noise: Generator, *, first: int = 0
-) -> Tensor:
+def through(steps: Sequence[Step], x: Tensor, c: Tensor, noise: Noise, *, first: int = 0) -> Tensor:
     """``x[E, F]`` encoded by one step after the other.
 
     Raises:
         DataError: a step gives NaN or infinity; names it and the first event, counted from ``first``.
     """
-    for step in steps:
-        x = step.encode(x, c, noise)
+    for number, step in enumerate(steps):
+        x = step.encode(x, c, noise.child(number))
         if not x.sum().isfinite() and not x.isfinite().all():
             event = first + int((~x.isfinite()).any(1).nonzero()[0, 0])
             raise DataError(
@@ -77,7 +78,7 @@ def through(
 
 
 def sample_of(
-    pieces: Iterable[tuple[Tensor, Tensor]], events: int, noise: Generator
+    pieces: Iterable[tuple[Tensor, Tensor]], events: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns at most ``events`` of all, each as likely as any other, in their order; and ``[2, F]`` the smallest and largest values of all.
 
@@ -91,7 +92,7 @@ def sample_of(
             seen = torch.cat([piece[0], *extremes])
             extremes = [torch.stack([seen.amin(0), seen.amax(0)])]
         # Whoever drew the smallest numbers stays.
-        lots = torch.rand(len(piece[0]), generator=noise, dtype=torch.float64)
+        lots = torch.from_numpy(rng.random(len(piece[0])))
         parts = (*piece, lots)
         held = tuple(map(torch.cat, zip(held, parts, strict=True))) if held else parts
         if len(held[0]) > events:
@@ -103,16 +104,19 @@ def sample_of(
 
 
 def _moments(
-    pieces: Iterable[tuple[Tensor, Tensor]], steps: Sequence[Step], noise: Generator
+    pieces: Iterable[tuple[Tensor, Tensor]], steps: Sequence[Step], noise: Noise
 ) -> Moments:
     """Of all events, as the ``steps`` so far make them."""
-    parts: Iterator[Moments] = (
-        Moments.of(through(steps, x, c, noise)) for x, c in pieces if len(x)
-    )
-    total = next(parts)
-    for part in parts:
-        total = total.merged(part)
-    return total
+
+    def parts() -> Iterator[Moments]:
+        first = 0
+        for x, c in pieces:
+            entries = np.arange(first, first + len(x))
+            first += len(x)
+            if len(x):
+                yield Moments.of(through(steps, x, c, dataclasses.replace(noise, entries=entries)))
+
+    return functools.reduce(Moments.merged, parts())
 
 
 def fit_step(
@@ -120,7 +124,7 @@ def fit_step(
     x: Tensor | Moments,
     c: Tensor,
     columns: Columns,
-    noise: Generator,
+    noise: Noise,
     *,
     where: str,
 ) -> Step:

@@ -8,10 +8,10 @@ import dataclasses
 from typing import Self
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from hepgan.data.layers import unit_of
-from hepgan.data.steps import Columns, ConditionScale
+from hepgan.data.steps import Columns, ConditionScale, Noise
 from hepgan.errors import DataError, RunError
 
 
@@ -24,7 +24,7 @@ class Fractions:
 
     groups: tuple[tuple[int, int], ...]
 
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """``x[E, F]`` to ``[E, F + groups]``."""
         sums = [x[:, a:b].sum(1, keepdim=True) for a, b in self.groups]
         return torch.cat([self._multiplied(x, [_inverse(s) for s in sums]), *sums], 1)
@@ -54,7 +54,7 @@ class LayerFractions(Fractions):
     """Every field is a layer."""
 
     @classmethod
-    def fit(cls, x: Tensor, c: Tensor, columns: Columns, noise: Generator) -> Self:
+    def fit(cls, x: Tensor, c: Tensor, columns: Columns, noise: Noise) -> Self:
         """Appends a column with the energy of each layer.
 
         Raises:
@@ -69,7 +69,7 @@ class TotalFractions(Fractions):
     """The columns that ``layer_fractions`` has appended are one group; without it, those of all fields are."""
 
     @classmethod
-    def fit(cls, x: Tensor, c: Tensor, columns: Columns, noise: Generator) -> Self:
+    def fit(cls, x: Tensor, c: Tensor, columns: Columns, noise: Noise) -> Self:
         """Appends a column with the total.
 
         Raises:
@@ -103,7 +103,7 @@ class IncidentFraction:
         x: Tensor,
         c: Tensor,
         columns: Columns,
-        noise: Generator,
+        noise: Noise,
         *,
         incident: str,
         fields: tuple[str, ...] = (),
@@ -127,7 +127,7 @@ class IncidentFraction:
         unit = unit_of("incident_fraction", incident, columns)
         return cls(mask, place.start, columns.scales[incident], unit)
 
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Energies to fractions."""
         return torch.where(self.mask, x / self._energy(c.to(x)), x)
 

@@ -4,10 +4,10 @@ import dataclasses
 from typing import Self
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from hepgan.data.schema import ENERGY_UNITS
-from hepgan.data.steps import Columns, ConditionScale, uniform
+from hepgan.data.steps import Columns, ConditionScale, Noise, uniform
 from hepgan.errors import DataError, RunError
 
 
@@ -46,7 +46,7 @@ class LayerSums:
         x: Tensor,
         c: Tensor,
         columns: Columns,
-        noise: Generator,
+        noise: Noise,
         *,
         incident: str,
         threshold: float,
@@ -92,7 +92,7 @@ class LayerSums:
         width = self.incident.columns
         return self.incident.decode(c[:, self.column : self.column + width]) * self.unit
 
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """``cells[E, F]`` to ``[E, F + L]``."""
         cells = _cut(x, self.threshold)
         energies = self._energies(cells)

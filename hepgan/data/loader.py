@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from hepgan.data.splits import event_bits, read_splits, split, split_chunks, splitmix64
-from hepgan.data.stream import StreamingLoader, epoch_generator
+from hepgan.data.stream import StreamingLoader
 from hepgan.errors import CheckpointError, DataError
+from hepgan.random_streams import check_seed, torch_generator
 
 __all__ = [
     "StreamingLoader",
@@ -63,7 +64,8 @@ class UnsupervisedLoader:
             raise DataError(f"x, c and weights have different numbers of events: {lengths}")
         if not 0 <= rank < world:
             raise DataError(f"rank {rank} is not one of 0 … {world - 1}")
-        self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
+        self.batch_size, self.seed = batch_size, check_seed(seed)
+        self.rank, self.world = rank, world
         self.drop_last = drop_last
         self.epoch, self.batch = 0, 0
         if batch_size < 1 or len(self) == 0:
@@ -92,7 +94,7 @@ class UnsupervisedLoader:
     def _order(self) -> Tensor:
         # Drawn on the CPU, so that every device sees the same order.
         events, width = len(self.tensors[0]), self.batch_size
-        order = torch.randperm(events, generator=epoch_generator(self.seed, self.epoch))
+        order = torch.randperm(events, generator=torch_generator(self.seed, "order", self.epoch))
         # Each process takes its part of every batch of all, so that together they see what one process would.
         share = events // self.world
         whole = share // width * width

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from hepgan.data.steps import Columns, column_of
+from hepgan.data.steps import Columns, Noise, column_of
 
 Z_MAX = 4.0
 """The tables' largest normal score; beyond it values go on linearly."""
@@ -45,7 +45,7 @@ class Marginals:
         x: Tensor,
         c: Tensor,
         columns: Columns,
-        noise: Generator,
+        noise: Noise,
         *,
         given: str | None = None,
         windows: int = 24,
@@ -84,7 +84,7 @@ class Marginals:
         upper, share = self._between(c)
         return torch.lerp(self.zero[upper - 1].to(share), self.zero[upper].to(share), share)
 
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Values to scores, float32."""
         x = x.float()
         upper, share = self._between(c.to(x))

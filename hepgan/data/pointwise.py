@@ -4,9 +4,9 @@ import dataclasses
 from typing import Self
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from hepgan.data.steps import Columns, Moments, uniform
+from hepgan.data.steps import Columns, Moments, Noise, uniform
 from hepgan.errors import DataError, RunError
 
 
@@ -23,7 +23,7 @@ class Power:
         x: Tensor,
         c: Tensor,
         columns: Columns,
-        noise: Generator,
+        noise: Noise,
         *,
         exponent: float,
         fields: tuple[str, ...] = (),
@@ -35,7 +35,7 @@ class Power:
             )
         return cls(exponent, _of_fields(columns, fields, x))
 
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Pulls large values in."""
         return torch.where(self.mask, x.sign() * x.abs() ** self.exponent, x)
 
@@ -57,7 +57,7 @@ class Threshold:
         x: Tensor,
         c: Tensor,
         columns: Columns,
-        noise: Generator,
+        noise: Noise,
         *,
         threshold: float,
         fields: tuple[str, ...] = (),
@@ -65,7 +65,7 @@ class Threshold:
         """``threshold`` in the unit that the values have at this place of the chain."""
         return cls(threshold, _of_fields(columns, fields, x))
 
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Cuts."""
         return self.decode(x, c)
 
@@ -86,14 +86,14 @@ class Dequantise:
         x: Tensor,
         c: Tensor,
         columns: Columns,
-        noise: Generator,
+        noise: Noise,
         *,
         fields: tuple[str, ...] = (),
     ) -> Self:
         """Of ``fields``, or of all columns."""
         return cls(_of_fields(columns, fields, x))
 
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Adds the noise."""
         return torch.where(self.mask, x + uniform(x, noise), x)
 
@@ -125,7 +125,7 @@ class ZeroNoise:
         x: Tensor | Moments,
         c: Tensor,
         columns: Columns,
-        noise: Generator,
+        noise: Noise,
         *,
         width: float = 1e-3,
         fields: tuple[str, ...] = (),
@@ -139,7 +139,7 @@ class ZeroNoise:
         constant = (seen.low == seen.high) & columns.mask(fields, len(seen.low))
         return cls(width, torch.where(constant, seen.low, 0.0), constant)
 
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Adds the noise."""
         spread = x + self.width * (uniform(x, noise) - 0.5)
         return torch.where(self.mask & (x == self.value), spread, x)
@@ -168,7 +168,7 @@ class Log:
         x: Tensor,
         c: Tensor,
         columns: Columns,
-        noise: Generator,
+        noise: Noise,
         *,
         threshold: float,
         fields: tuple[str, ...] = (),
@@ -189,7 +189,7 @@ class Log:
             )
         return cls(threshold, mask)
 
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """To logarithms above 0 and spread zeros below."""
         above = torch.log(x.clamp_min(self.threshold) / self.threshold)
         return torch.where(self.mask, torch.where(x > self.threshold, above, -uniform(x, noise)), x)
@@ -213,7 +213,7 @@ class Logit:
         x: Tensor,
         c: Tensor,
         columns: Columns,
-        noise: Generator,
+        noise: Noise,
         *,
         alpha: float = 1e-6,
         fields: tuple[str, ...] = (),
@@ -232,7 +232,7 @@ class Logit:
                 )
         return cls(alpha, mask)
 
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """To the whole line."""
         return torch.where(self.mask, torch.logit(self.alpha + (1 - 2 * self.alpha) * x), x)
 

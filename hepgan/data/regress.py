@@ -4,9 +4,9 @@ import dataclasses
 from typing import Self
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from hepgan.data.steps import APPENDED, Columns, column_of
+from hepgan.data.steps import APPENDED, Columns, Noise, column_of
 from hepgan.errors import RunError
 
 
@@ -36,7 +36,7 @@ class Regress:
         x: Tensor,
         c: Tensor,
         columns: Columns,
-        noise: Generator,
+        noise: Noise,
         *,
         given: str,
         first: tuple[str, ...] = (APPENDED,),
@@ -67,7 +67,7 @@ class Regress:
         plain = cls(column, chosen, expected, x.new_zeros(size, x.shape[1]))
         return dataclasses.replace(plain, width=log_width(plain.encode(x, c, noise), follows))
 
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Values to distances in widths."""
         follows = _powers(c[:, self.column].to(x), len(self.width))
         expected = _products(x, follows, self.first).flatten(1) @ self.expected.to(x).flatten(0, 1)

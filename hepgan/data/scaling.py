@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from hepgan.data.steps import Columns, Moments
+from hepgan.data.steps import Columns, Moments, Noise
 from hepgan.errors import DataError, RunError
 
 NORMAL_QUARTILES = 1.3489795
@@ -38,7 +38,7 @@ class Affine:
         moved = (values["offset"] != 0) | (values["width"] != 1)
         return {**values, "mask": moved | ~moved.any()}
 
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """To about [-1, 1] or to width 1."""
         return (x - self.offset.to(x)) / self.width.to(x)
 
@@ -58,7 +58,7 @@ class Scale(Affine):
         x: Tensor | Moments,
         c: Tensor,
         columns: Columns,
-        noise: Generator,
+        noise: Noise,
         *,
         range: tuple[float, float] | None = None,
         to: tuple[float, float] = (-1.0, 1.0),
@@ -93,7 +93,7 @@ class Standardise(Affine):
         x: Tensor | Moments,
         c: Tensor,
         columns: Columns,
-        noise: Generator,
+        noise: Noise,
         *,
         fields: tuple[str, ...] = (),
         per_column: bool = True,
@@ -123,7 +123,7 @@ class RobustStandardise(Affine):
         x: Tensor,
         c: Tensor,
         columns: Columns,
-        noise: Generator,
+        noise: Noise,
         *,
         fields: tuple[str, ...] = (),
     ) -> Self:

@@ -30,10 +30,13 @@ import math
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from hepgan.errors import RunError
+from hepgan.random_streams import keyed_uniforms, stream_key
 
 APPENDED = "appended"
 """What the columns behind those of the fields are called in a step's ``fields``."""
@@ -184,10 +187,29 @@ class Moments(NamedTuple):
         return (self.square / max(1, self.events - 1)).sqrt()
 
 
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """Where steps draw from: each number is a function of (seed, what it is for, entry, column), in whichever chunks events come.
+
+    Attributes:
+        seed: The seed.
+        children: Of the stream ``encoding``: what it is for, the events' file, the step.
+        entries: ``[E]`` the events' entries in that file.
+    """
+
+    seed: int
+    children: tuple[int | str, ...]
+    entries: npt.NDArray[np.int64]
+
+    def child(self, name: int | str) -> "Noise":
+        """Returns other noise for the same events: for a step, or for one of its draws."""
+        return dataclasses.replace(self, children=(*self.children, name))
+
+
 class Step(Protocol):
     """What every step has besides its own ``fit(x, c, columns, noise, *, settings…)``."""
 
-    def encode(self, x: Tensor, c: Tensor, noise: Generator) -> Tensor:
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """``x[E, F]`` one step nearer to the network."""
         ...
 
@@ -211,7 +233,11 @@ def column_of(given: str, columns: Columns) -> int:
     return int(place.start)
 
 
-def uniform(x: Tensor, noise: Generator) -> Tensor:
-    """Uniform in (0, 1), never 0: a zero stays strictly below the threshold."""
-    drawn = torch.rand(x.shape, generator=noise, dtype=torch.float32)
+def uniform(x: Tensor, noise: Noise) -> Tensor:
+    """Returns numbers in (0, 1) of the shape of ``x[E, K]``, never 0: a zero stays strictly below the threshold.
+
+    The same noise gives the same numbers; what draws twice takes children of it.
+    """
+    key = stream_key(noise.seed, "encoding", *noise.children)
+    drawn = torch.from_numpy(keyed_uniforms(noise.entries, x.shape[1], key=key))
     return drawn.clamp(1e-6, 1 - 1e-6).to(x)

@@ -3,40 +3,49 @@
 import contextlib
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from hepgan.data.chunks import OpenTree, chunk_at, opened_tree, selected, spans_of
-from hepgan.data.files import Files, Source, sources
+from hepgan.data.files import Files, Source, base_name, sources
 from hepgan.data.root import OnBadFile, wanted_of
 from hepgan.data.schema import Schema
 from hepgan.data.shuffle import Chunk, after, ahead, batches, draws
-from hepgan.data.splits import split, splitmix64
+from hepgan.data.splits import split
 from hepgan.errors import BadFileError, CheckpointError, DataError
+from hepgan.random_streams import check_seed, torch_generator
 
 OPEN_FILES = 32
 
-Encode = Callable[[ak.Array], tuple[Tensor, Tensor]]
-"""Events to ``(x[E, F], c[E, C])``; the same events give the same tensors."""
 
+class Encode(Protocol):
+    """Events to ``(x[E, F], c[E, C])``; the same events of the same file and entries give the same tensors."""
 
-def epoch_generator(seed: int, epoch: int) -> Generator:
-    """The generator of one epoch's order, on the CPU."""
-    mixed = splitmix64(
-        splitmix64(np.array([seed], dtype=np.int64).astype(np.uint64)) + np.uint64(epoch)
-    )
-    return Generator().manual_seed(int(mixed[0] >> np.uint64(1)))
+    def __call__(
+        self, events: ak.Array, /, *, file: str, entries: npt.NDArray[np.int64]
+    ) -> tuple[Tensor, Tensor]:
+        """Returns ``x`` and ``c``.
+
+        Args:
+            events: The events.
+            file: Names their file and tree, for noise that no other file gets.
+            entries: ``[E]`` their entries there.
+        """
+        ...
 
 
 class _Span(NamedTuple):
-    """Consecutive entries of one tree and how many of them are wanted."""
+    """Consecutive entries of one tree and how many of them are wanted; ``name`` is that of the tree among all."""
 
     source: Source
+    name: str
     start: int
     stop: int
     events: int
@@ -59,7 +68,7 @@ class StreamingLoader:
     Args:
         files: As in ``root.read``.
         schema: What is read.
-        encode: Events to ``(x[E, F], c[E, C])``, e.g. ``functools.partial(encoding.encode, seed=1)``.
+        encode: Events, their file and entries to ``(x[E, F], c[E, C])``, e.g. ``functools.partial(encoding.encode, seed=1)``.
         batch_size: ``B``.
         seed: Seed of the order.
         tree: As in ``root.read``.
@@ -101,7 +110,7 @@ class StreamingLoader:
         if buffer < 1:
             raise DataError(f"a shuffle buffer of {buffer} events is none; give 1 or more")
         self.wanted, self.encode = wanted_of(schema, select, weight), encode
-        self.batch_size, self.seed, self.buffer = batch_size, seed, buffer
+        self.batch_size, self.seed, self.buffer = batch_size, check_seed(seed), buffer
         self.part, self.split_seed, self.rank, self.world = part, split_seed, rank, world
         self.on_bad_file = on_bad_file
         self.epoch, self.batch = 0, 0
@@ -118,11 +127,11 @@ class StreamingLoader:
     def _all_spans(self, trees: Sequence[Source], step: int | str) -> list[_Span]:
         seen: dict[str, Schema] = {}
         found: list[_Span] = []
-        for source in trees:
+        for source, name in zip(trees, _names_of(trees), strict=True):
             try:
                 with opened_tree(source, self.wanted, seen) as tree:
                     found += [
-                        _Span(source, start, stop, len(self._kept(tree, start, stop)))
+                        _Span(source, name, start, stop, len(self._kept(tree, start, stop)))
                         for start, stop in spans_of(tree, step)
                     ]
             except BadFileError as error:
@@ -170,7 +179,7 @@ class StreamingLoader:
 
     def __iter__(self) -> Iterator[Chunk]:
         """The batches that are left of this epoch."""
-        generator = epoch_generator(self.seed, self.epoch)
+        generator = torch_generator(self.seed, "order", self.epoch)
         spans = self._spans_of(self.rank)
         order = [spans[i] for i in torch.randperm(len(spans), generator=generator).tolist()]
         given = self.batch * self.batch_size
@@ -209,10 +218,11 @@ class StreamingLoader:
                     open_trees[span.source] = files.enter_context(tree)
                 chunk = chunk_at(open_trees[span.source], span.start, span.stop)
                 keep = self._in_part(chunk.file, chunk.entries)
-                yield self._encoded(chunk.events if keep.all() else chunk.events[keep])
+                events = chunk.events if keep.all() else chunk.events[keep]
+                yield self._encoded(events, span.name, chunk.entries[keep])
 
-    def _encoded(self, events: ak.Array) -> Chunk:
-        x, c = self.encode(events)
+    def _encoded(self, events: ak.Array, file: str, entries: npt.NDArray[np.int64]) -> Chunk:
+        x, c = self.encode(events, file=file, entries=entries)
         if self.wanted.weight is None:
             return x, c
         return x, c, torch.from_numpy(ak.to_numpy(events["weight"]).astype(np.float32)).to(x.device)
@@ -233,3 +243,14 @@ class StreamingLoader:
                 "give it the same files"
             )
         self.seed, self.epoch, self.batch = state["seed"], state["epoch"], state["batch"]
+
+
+def _names_of(trees: Sequence[Source]) -> list[str]:
+    """Returns a name for each tree, the same wherever the files are; a tree that is given again has another one."""
+    seen: Counter[tuple[str, str | None]] = Counter()
+    names = []
+    for source in trees:
+        key = base_name(source.path), source.tree
+        names.append(f"{key}, {seen[key]}")
+        seen[key] += 1
+    return names

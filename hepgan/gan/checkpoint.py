@@ -123,7 +123,6 @@ def save(state: State, folder: Path, *, keep: int) -> Path:
     tensors |= _prefixed("discriminator", state.gan.discriminator.state_dict())
     tensors |= _prefixed("average", state.average.state_dict())
     tensors |= _prefixed("best", state.best)
-    tensors["noise"] = state.noise.get_state()
     for name, optimizer in state.optimizers.items():
         for number, values in optimizer.state_dict()["state"].items():
             tensors |= _prefixed(f"optimizer.{name}.{number}", values)
@@ -160,7 +159,6 @@ def load(state: State, path: Path) -> None:
     try:
         _enter(state, about, path)
         _load_networks(state, tensors, path)
-        state.noise.set_state(tensors["noise"])
         state.step, state.seconds = _count(about["step"]), float(about["seconds"])
         state.best_score, state.best_step = float(about["best_score"]), _count(about["best_step"])
         state.loader.load_state_dict({k: _count(v) for k, v in about["loader"].items()})

@@ -15,7 +15,8 @@ from hepgan.data.encoding import Encoding, check_condition
 from hepgan.data.steps import ConditionScale
 from hepgan.errors import DataError
 from hepgan.gan.networks import GANSettings, build_networks, sizes_of
-from hepgan.gan.noise import normal_blocks
+from hepgan.gan.noise import BLOCK, normal_blocks
+from hepgan.random_streams import numpy_generator
 
 Condition = float | tuple[float, float] | npt.ArrayLike
 
@@ -196,10 +197,9 @@ def _given(
     count = lengths.pop() if lengths else n
     if count is None or count < 1:
         raise DataError(f"n = {n} should be 1 or more")
-    rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
     given = {}
     for name, scale in encoding.scales.items():
-        values = _values(name, conditions.get(name, scale.range), scale, count, rng)
+        values = _values(name, conditions.get(name, scale.range), scale, count, seed)
         # As the file will hold them, so that the GAN is asked for exactly what is written.
         dtype = encoding.schema.conditions[name].dtype or "float32"
         given[name] = to_dtype(values, dtype, name)
@@ -207,7 +207,7 @@ def _given(
 
 
 def _values(
-    name: str, value: Condition, scale: ConditionScale, n: int, rng: np.random.Generator
+    name: str, value: Condition, scale: ConditionScale, n: int, seed: int
 ) -> npt.NDArray[np.float64]:
     if not isinstance(value, tuple):
         values = np.broadcast_to(np.asarray(value, dtype=np.float64), (n,))
@@ -221,6 +221,12 @@ def _values(
         raise DataError(
             f"the range {name} = {low:g}:{high:g} is not in {whole}, what this GAN is made for"
         )
-    if scale.scale == "onehot":
-        return rng.integers(int(low), int(high), n, endpoint=True).astype(np.float64)
-    return rng.uniform(low, high, n)
+    drawn = []
+    for number, start in enumerate(range(0, n, BLOCK)):
+        rng = numpy_generator(seed, "sample", "condition", name, number)
+        size = min(BLOCK, n - start)
+        if scale.scale == "onehot":
+            drawn.append(rng.integers(int(low), int(high), size, endpoint=True).astype(np.float64))
+        else:
+            drawn.append(rng.uniform(low, high, size))
+    return np.concatenate(drawn)

@@ -11,9 +11,10 @@ from hepgan.errors import LayoutError, RunError
 from hepgan.gan.stages import TwoDiscriminators, TwoStages
 from hepgan.layout import Layout, parse, parse_gan
 from hepgan.layout.named import named
-from hepgan.layout.network import Network, build
+from hepgan.layout.network import INIT, Network, build
 from hepgan.layout.shapes import trace
 from hepgan.layout.word import LINEAR, Activation, Word
+from hepgan.random_streams import child_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,9 +162,10 @@ def build_networks(
         RunError: an input shape of another size than the event.
     """
     found: dict[str, nn.Module] = {}
-    for i, (name, (layout, where)) in enumerate(_plan(settings, encoding, seen).items()):
+    for name, (layout, where) in _plan(settings, encoding, seen).items():
         _check_output(layout, where, name)
-        found[name] = build(layout, **where, seed=seed + i, initialization=settings.initialization)
+        own = child_seed(seed, INIT[where["role"]], name)
+        found[name] = build(layout, **where, seed=own, initialization=settings.initialization)
     generator, discriminator = found["generator"], found["discriminator"]
     sizes = sizes_of(settings, encoding)
     if sizes.energies is not None:

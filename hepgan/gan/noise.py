@@ -4,13 +4,14 @@
 order they are met. Both draw from Philox, a counter-based generator (SC'11).
 """
 
-import hashlib
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from hepgan.random_streams import numpy_generator, stream_key
 
 BLOCK = 1024
 """Events that share one counter-based generator, and the size of the batches that are sampled."""
@@ -22,16 +23,9 @@ def normal_blocks(n: int, shape: tuple[int, ...], *, seed: int) -> Iterator[tupl
     Event i's noise is row ``i % BLOCK`` of the block ``i // BLOCK``, whose generator is keyed by (seed, block).
     """
     for number, start in enumerate(range(0, n, BLOCK)):
-        key = np.array([seed, number], dtype=np.uint64)
-        rng = np.random.Generator(np.random.Philox(key=key))
+        rng = numpy_generator(seed, "sample", "latent", number)
         noise = rng.standard_normal((min(BLOCK, n - start), *shape), dtype=np.float32)
         yield start, torch.from_numpy(noise)
-
-
-def stream_of(*names: str) -> int:
-    """A number of 64 bits for what ``names`` say together: a file's UUID and a tree, say."""
-    digest = hashlib.blake2b("\0".join(names).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
 
 
 def keyed_normals(
@@ -40,19 +34,21 @@ def keyed_normals(
     shape: tuple[int, ...],
     *,
     seed: int,
-    stream: int,
+    file: str,
+    tree: str,
 ) -> Tensor:
-    """``noise[P, *shape]``, standard normal: row i is a function of (seed, stream, entries[i], numbers[i]).
+    """``noise[P, *shape]``, standard normal: row i is a function of (seed, file, tree, entries[i], numbers[i]).
 
     Args:
         entries: ``[P]`` the entry of each particle's event.
         numbers: ``[P]`` each particle's number in its event.
         shape: Of one particle's noise.
-        seed: Of everything.
-        stream: The file; see ``stream_of``.
+        seed: The seed.
+        file: The file's UUID.
+        tree: The tree's name.
     """
     noise = np.empty((len(entries), *shape), dtype=np.float32)
-    bits = np.random.Philox(key=np.array([seed, stream], dtype=np.uint64))
+    bits = np.random.Philox(key=stream_key(seed, "sample", "particle", file, tree))
     rng = np.random.Generator(bits)
     # The generator of every row is this one with another counter: a third of the time that making each anew would take.
     state = bits.state

@@ -14,6 +14,7 @@ from hepgan.gan import parallel
 from hepgan.gan.descent import optimizer_of
 from hepgan.gan.model import GAN
 from hepgan.gan.settings import TrainSettings
+from hepgan.random_streams import child_seed, reseed
 
 
 @dataclasses.dataclass
@@ -21,6 +22,8 @@ class State:
     """All that changes while a GAN is trained, and so all that a checkpoint holds; and ``phases``, what is to be done.
 
     Attributes:
+        seed: Of all streams of random numbers.
+        noise: Put at the start of a step's own stream by ``draw_anew``, so that a checkpoint need not hold it.
         phase: Which of the phases it is in.
         began: The step at which that one began.
         waited: Validations in a row without a better score in that one.
@@ -32,6 +35,7 @@ class State:
     optimizers: dict[str, Optimizer]
     schedules: dict[str, LambdaLR]
     loader: UnsupervisedLoader
+    seed: int
     noise: torch.Generator
     phase: int = 0
     began: int = 0
@@ -64,11 +68,26 @@ def enter(state: State, phase: int, *, began: int) -> None:
     state.phase, state.began, state.waited = phase, began, 0
     state.optimizers, state.schedules = descents(state.gan, settings)
     x, c = state.loader.tensors
-    state.loader = loader_of(x, c, settings, state.noise.initial_seed() + phase)
+    state.loader = loader_of(x, c, settings, seed=state.seed, phase=phase)
 
 
-def loader_of(x: Tensor, c: Tensor, settings: TrainSettings, seed: int) -> UnsupervisedLoader:
+def draw_anew(state: State) -> None:
+    """Puts all that a step draws from at the start of that step's streams: what it draws is a function of (seed, step).
+
+    Dropout, and whatever else layers draw, comes from torch's global generator; that of the GAN's device alone is touched.
+    """
+    reseed(state.noise, state.seed, "latent", state.step)
+    dropout = torch.default_generator
+    if state.noise.device.type == "cuda":
+        dropout = torch.cuda.default_generators[state.noise.device.index]
+    reseed(dropout, state.seed, "dropout", state.step, parallel.rank())
+
+
+def loader_of(
+    x: Tensor, c: Tensor, settings: TrainSettings, *, seed: int, phase: int
+) -> UnsupervisedLoader:
     """Batches for this process."""
+    seed = child_seed(seed, "order", phase)
     batch, world = parallel.share(settings.batch_size), parallel.size()
     return UnsupervisedLoader(x, c, batch_size=batch, seed=seed, rank=parallel.rank(), world=world)
 

@@ -25,10 +25,11 @@ from hepgan.gan.interrupt import stop_flag
 from hepgan.gan.losses import check_incident, discriminator_loss, generator_loss
 from hepgan.gan.model import GAN, Kept
 from hepgan.gan.settings import TrainSettings
-from hepgan.gan.state import State, descents, enter, loader_of
+from hepgan.gan.state import State, descents, draw_anew, enter, loader_of
 from hepgan.gan.view import View
 from hepgan.gan.watching import Watch, check_weights, last_words, row_of, validated
 from hepgan.layout.network import frozen_statistics
+from hepgan.random_streams import torch_generator
 
 
 def start(
@@ -45,9 +46,9 @@ def start(
         parts = [slice(start, start + 4096) for start in range(0, len(x), 4096)]
         seen = torch.cat([view(x[part], c[part]) for part in parts])
     average = copy.deepcopy(gan.generator).requires_grad_(False)
-    noise = torch.Generator(gan.device).manual_seed(seed)
-    loader = loader_of(seen, c, phases[0], seed)
-    return State(gan, average, tuple(phases), *descents(gan, phases[0]), loader, noise)
+    noise = torch_generator(seed, "latent", 0, device=gan.device)
+    loader = loader_of(seen, c, phases[0], seed=seed, phase=0)
+    return State(gan, average, tuple(phases), *descents(gan, phases[0]), loader, seed, noise)
 
 
 def train(
@@ -117,10 +118,7 @@ def _phase(
         for network in (gan.generator, gan.discriminator):
             stack.enter_context(autocast(network, settings.precision))
         while not state.is_over() and not stop:
-            # Dropout draws from torch's global generator, which a checkpoint does not hold.
-            torch.manual_seed(
-                state.noise.initial_seed() + state.step * parallel.size() + parallel.rank()
-            )
+            draw_anew(state)
             losses = train_step(state, view, batches)
             sums += torch.stack([*losses, torch.ones_like(losses[0])])
             state.step += 1
@@ -191,7 +189,8 @@ def train_step(
 
 def _noise(state: State, size: int) -> Tensor:
     shape = (size * parallel.size(), *state.gan.latent)
-    return parallel.mine(torch.randn(shape, generator=state.noise, device=state.gan.device))
+    drawn = torch.randn(shape, generator=state.noise, device=state.noise.device)
+    return parallel.mine(drawn).to(state.gan.device)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from hepgan.gan.losses import generator_loss
 from hepgan.gan.model import GAN
 from hepgan.gan.state import State
 from hepgan.gan.view import View
+from hepgan.random_streams import torch_generator
 
 TESTED = 2048
 """At most so many held-out events make the generator's test loss."""
@@ -72,8 +73,8 @@ def test_loss(state: State, view: View, held_out: tuple[Tensor, Tensor]) -> floa
     """The generator's loss, both networks as in use, for noise that is the same at each call and ``held_out`` events."""
     gan, (x, c) = state.gan, (part[:TESTED] for part in held_out)
     networks = gan.generator, gan.discriminator
-    noise = torch.Generator(gan.device).manual_seed(state.noise.initial_seed())
-    z = torch.randn(len(x), *gan.latent, generator=noise, device=gan.device)
+    noise = torch_generator(state.seed, "validation", "test loss", device=gan.device)
+    z = torch.randn(len(x), *gan.latent, generator=noise, device=noise.device).to(gan.device)
     for network in networks:
         network.eval()
     try:

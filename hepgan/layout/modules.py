@@ -4,6 +4,7 @@ Legend of shapes: ``B`` batch, ``D`` depth, ``T`` time steps, ``W`` width, ``S``
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own way to write it
@@ -112,7 +113,14 @@ class Weighted(nn.Module):
 
 
 class Recurrent(Tracking):
-    """RNN, LSTM or GRU over ``x[B, T, W]`` with one bias a gate; unrolled, so that penalties can differentiate twice."""
+    """RNN, LSTM or GRU over ``x[B, T, W]`` with one bias a gate; unrolled, so that penalties can differentiate twice.
+
+    With ``remember`` a batch in training starts from the state in which the last one of its size ended, which checkpoints hold.
+    Outside of training each batch starts from zero and leaves that state alone, so that events do not depend on those before.
+
+    Attributes:
+        last: The remembered state, ``[B, S]`` each; empty before the first batch.
+    """
 
     def __init__(
         self,
@@ -141,16 +149,29 @@ class Recurrent(Tracking):
         for step in driven.unbind(1):
             state = _STEPS[self.kind](self, step, state)
             states.append(state[0])
-        if self.remember and self.tracking:
+        if self.remember and self.training and self.tracking:
             self.last = tuple(part.detach() for part in state)
         return torch.stack(states, dim=1) if self.sequence else states[-1]
 
     def _start(self, x: Tensor) -> tuple[Tensor, ...]:
-        last = self.last
+        last = self.last if self.training else ()
         if last and last[0].shape[0] == x.shape[0] and last[0].device == x.device:
             return last
         zero = x.new_zeros(x.shape[0], self.weight_state.shape[1])
         return (zero, zero) if self.kind == "LSTM" else (zero,)
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        # No buffer: its shape is that of the last batch, and there is none before the first.
+        if self.last:
+            destination[f"{prefix}last"] = torch.stack(self.last)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        last = state_dict.pop(f"{prefix}last", None)
+        self.last = () if last is None else tuple(last.to(self.bias.device).unbind(0))
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
 
 def _rnn(layer: Recurrent, driven: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -16,6 +16,10 @@ from hepgan.layout.memory import check_memory
 from hepgan.layout.modules import Tracking
 from hepgan.layout.shapes import setting, walk
 from hepgan.layout.word import Layout, Role, Shape
+from hepgan.random_streams import Stream, torch_generator
+
+INIT: dict[Role, Stream] = {"generator": "init_generator", "discriminator": "init_discriminator"}
+"""The stream that the first weights of each role are drawn from."""
 
 
 class Network(nn.Module):
@@ -57,11 +61,11 @@ def build(
 
     Raises:
         LayoutError: a layer that does not fit what reaches it, or the memory at hand.
-        RunError: an unknown initialisation.
+        RunError: an unknown initialisation, or a seed that is no integer from 0 to 2^64 − 1.
     """
     steps = walk(layout, input, setting(input, features, conditions, fields, outputs, role))
     check_memory(layout, steps)
-    start = Start(initialization, torch.Generator().manual_seed(seed))
+    start = Start(initialization, torch_generator(seed, INIT[role or "generator"]))
     with torch.no_grad():
         return Network(chain(steps, start), input=input, conditions=conditions)
 

@@ -11,7 +11,8 @@ from hepgan.layout.word import WEIGHT_FLAGS, Setting, Shape, Word, at_least, sho
 class Recurrent(Word):
     """What RNN, LSTM and GRU share: a state that walks along a time|width input; one bias a gate, as in TMVA.
 
-    With ``remember`` a batch starts from the state in which the last one of its size ended; that state is not saved.
+    With ``remember`` a batch in training starts from the state in which the last one of its size ended. Generated events do not
+    depend on those before: each batch of them starts from zero.
     """
 
     gates: ClassVar[int]

@@ -147,17 +147,17 @@ def _blocks(
     """The particles' records, a batch at a time; at least one batch, whose types an empty result has too."""
     import torch
 
-    from hepgan.gan.noise import BLOCK, keyed_normals, stream_of
+    from hepgan.gan.noise import BLOCK, keyed_normals
 
-    stream = stream_of(place.uuid, place.tree)
     lowest = {name: scale.range[0] for name, scale in gan.encoding.scales.items()}
     for start in range(0, max(1, len(inside)), BLOCK):
         rows = slice(start, start + BLOCK)
         count = len(inside[rows])
         noise = torch.zeros(BLOCK, *gan.latent)
         noise[:count] = keyed_normals(
-            particles.entries[rows], particles.numbers[rows], gan.latent, seed=seed, stream=stream
-        )
+            particles.entries[rows], particles.numbers[rows], gan.latent,
+            seed=seed, file=place.uuid, tree=place.tree,
+        )  # fmt: skip
         asked = {}
         for name, values in particles.conditions.items():
             asked[name] = np.full(BLOCK, lowest[name], dtype=np.float64)

@@ -18,9 +18,8 @@ from hepgan.evaluate.digits import digit_field
 from hepgan.evaluate.geometry import AXES, LayerGeometry
 from hepgan.gan.networks import GANSettings
 from hepgan.gan.settings import TrainSettings
+from hepgan.random_streams import check_seed
 from hepgan.tables import from_table, to_table
-
-LARGEST_SEED = 2**63
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +97,7 @@ class Run:
     purpose: str = ""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < LARGEST_SEED:
-            raise RunError(f"seed = {self.seed} should be 0 or more and less than 2^63")
+        check_seed(self.seed)
         if self.threads < 0:
             raise RunError(f"threads = {self.threads} should be 0 or more")
         for name in self.geometry:

@@ -221,7 +221,7 @@ def run(
     reference, schema = prepared.splits["test"], gan.encoding.schema
     given = {name: ak.to_numpy(reference[name]) for name in schema.conditions}
     with cpu_threads(run.threads):
-        parts = gan.sample_blocks(given, n=len(reference), seed=run.seed + 1)
+        parts = gan.sample_blocks(given, n=len(reference), seed=run.seed)
         blocks = list(_counted(parts, len(reference), tick))
         root.write(folder / "generated.root", blocks, schema, tree=prepared.tree, overwrite=resume)
         return _judged(

@@ -27,6 +27,7 @@ from hepgan.gan.model import GAN
 from hepgan.gan.state import State
 from hepgan.gan.view import View, shown
 from hepgan.gan.watching import Watch
+from hepgan.random_streams import child_seed
 from hepgan.run.file import DataSettings, Run, as_toml
 
 VALIDATED = 5000
@@ -234,11 +235,13 @@ def watched(prepared: Prepared, run: Run) -> Watch:
         else observable_distance(reference, run)
     )
 
+    seed = child_seed(run.seed, "validation")
+
     def score(gan: GAN) -> float:
-        return distance(gan.sample(given, n=copies * len(reference), seed=run.seed))
+        return distance(gan.sample(given, n=copies * len(reference), seed=seed))
 
     gan = prepared.state.gan
-    x, c = gan.encoding.encode(reference, seed=run.seed)
+    x, c = gan.encoding.encode(reference, seed=seed)
     return Watch(score, (x.to(gan.device), c.to(gan.device)))
 
 

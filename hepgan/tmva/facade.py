@@ -491,7 +491,7 @@ class Factory(_Macro):
                 folder,
                 folder / "generated.root",
                 n=number,
-                seed=booking.run.seed + 1,
+                seed=booking.run.seed,
                 device=booking.device,
             )
 
