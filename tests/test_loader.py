@@ -278,7 +278,7 @@ def test_neighbours_of_the_file_are_as_far_apart_as_the_buffer_says(tmp_path):
     chunks = (values[i : i + 500] for i in range(0, events, 500))
     root.write(tmp_path / "a.root", chunks, schema, tree="t")
 
-    def flat(found):
+    def flat(found, **_):
         return torch.from_numpy(ak.to_numpy(found["x"]))[:, None], torch.zeros(len(found), 0)
 
     loader = StreamingLoader(

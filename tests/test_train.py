@@ -29,6 +29,7 @@ from hepgan.gan.settings import NetworkSettings, TrainSettings
 from hepgan.gan.state import State, enter
 from hepgan.gan.view import View, shown
 from hepgan.gan.watching import Watch
+from hepgan.random_streams import torch_generator
 
 SCHEMA = Schema.from_table({"fields": {"v": {"shape": [2]}}})
 MEAN = np.array([1.5, -0.5])
@@ -496,7 +497,7 @@ def test_the_generator_s_test_loss_is_that_of_the_held_out_events_and_moves_noth
     assert first == again
     assert_equal(before, weights(state))
     g, d = state.gan.generator.eval(), state.gan.discriminator.eval()
-    z = torch.randn(100, 3, generator=torch.Generator().manual_seed(1))
+    z = torch.randn(100, 3, generator=torch_generator(1, "validation", "test loss"))
     with torch.no_grad():
         gap = d(held_out[0], held_out[1]) - d(g(z, held_out[1]), held_out[1])
     assert first == pytest.approx(torch.nn.functional.softplus(gap).mean().item(), rel=1e-5)
