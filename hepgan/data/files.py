@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 
 import cramjam
 import uproot
+import uproot.behaviors.RNTuple
 
+from hepgan.data.envelopes import check_envelopes
 from hepgan.errors import BadFileError, DataError, did_you_mean
 
 Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, Any]
@@ -243,7 +245,10 @@ def find_tree(file: Any, source: Source) -> Any:
         )
     try:
         with reading(path):
-            return file[name]
+            found = file[name]
+            if isinstance(found, uproot.behaviors.RNTuple.HasFields):
+                check_envelopes(found)
+            return found
     except DataError as error:
         if isinstance(error.__cause__, uproot.KeyInFileError):
             raise DataError(

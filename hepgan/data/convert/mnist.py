@@ -84,7 +84,7 @@ def _read(file: IO[bytes], path: Path, size: int) -> np.ndarray[Any, Any]:
 
 def _filled(file: IO[bytes], data: np.ndarray[Any, Any]) -> int:
     """Reads into ``data`` until it is full or the file ends; returns the number of bytes."""
-    view, held = memoryview(data), 0
+    view, held = data.data, 0
     while more := file.readinto(view[held:]):  # type: ignore[attr-defined]  # which typing.IO lacks
         held += more
     return held
