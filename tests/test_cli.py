@@ -1,14 +1,20 @@
 """The command line as a user meets it: in a process of its own."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import uproot
+from click.testing import CliRunner
+
+from hepgan.cli import main
+from hepgan.gan import train
 
 
 def hepgan(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -268,3 +274,36 @@ def test_simulate_makes_a_shower_for_each_entry(
         assert file["events"].keys() == ["a", "b", "entry", "particle", "file", "energy"]
         energy = file["events"]["energy"].array(library="np")
         np.testing.assert_array_equal(energy, asked["events"]["energy"].array(library="np"))
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signals_end_every_phase_of_a_run_with_128_and_their_number(
+    name: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While events are read, trained on, generated and compared; what was begun is gone, and --resume goes on."""
+    from hepgan.run import judging, training
+
+    number, out = getattr(signal, name), tmp_path / "out"
+    asked = ["run", str(tiny_run), "-o", str(out), "--device", "cpu", "--set", "threads=1"]
+
+    def invoked(owner: Any, function: str, *more: str) -> Any:
+        def send(*arguments: object, **options: object) -> Any:
+            os.kill(os.getpid(), number)
+            return before(*arguments, **options)
+
+        before = getattr(owner, function)
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, function, send)
+            done = CliRunner().invoke(main, [*asked, *more])
+        assert done.exit_code == 128 + number, done.output
+        assert "Traceback" not in done.output
+        return done
+
+    assert "hepgan: stopped\n" in invoked(training, "read_events").stderr
+    assert not out.exists()
+    assert "stopped at step 1, the last checkpoint is" in invoked(train, "train_step").stderr
+    assert "hepgan: stopped\n" in invoked(judging, "_counted", "--resume").stderr
+    assert "hepgan: stopped\n" in invoked(judging, "_judged", "--resume").stderr
+    assert not list(out.glob(".*"))
+    assert (out / "generated.root").is_file()
+    assert not (out / "report.html").exists()

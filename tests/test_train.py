@@ -4,7 +4,8 @@ import dataclasses
 import json
 import os
 import signal
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -220,17 +221,72 @@ def test_only_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
     assert names == ["step-00000016.safetensors", "step-00000020.safetensors"]
 
 
-def test_ctrl_c_stops_cleanly_with_a_checkpoint(tmp_path: Path) -> None:
-    how = dataclasses.replace(QUICK, steps=10**6)
-    state, view = started(how=how)
-    before = signal.getsignal(signal.SIGINT)
-    threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(training.TrainingStopped, match=r"stopped at step \d+"):
-        training.train(state, view, folder=tmp_path)
-    last = checkpoint.newest(tmp_path)
-    assert last is not None
-    assert last.name == f"step-{state.step:08d}.safetensors"
-    assert signal.getsignal(signal.SIGINT) is before
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signals_stop_cleanly_with_a_checkpoint(tmp_path: Path, name: str) -> None:
+    state, view = started(how=dataclasses.replace(QUICK, steps=10**6))
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+
+    def send(row: Row) -> None:
+        if row["step"] == 5:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(
+        training.TrainingStopped, match="stopped at step 6, .*step-00000006"
+    ) as told:
+        training.train(state, view, folder=tmp_path, on_row=send)
+    assert told.value.code == 128 + number
+    assert checkpoint.newest(tmp_path) == tmp_path / "checkpoints" / "step-00000006.safetensors"
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_in_the_last_step_stops_too(tmp_path: Path) -> None:
+    state, view = started(how=dataclasses.replace(QUICK, log_every=19))
+
+    def send(row: Row) -> None:
+        if row["step"] == 19:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(training.TrainingStopped, match="stopped at step 20"):
+        training.train(state, view, folder=tmp_path, on_row=send)
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """As SIGHUP is under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        state, view = started()
+        training.train(state, view, on_row=lambda row: os.kill(os.getpid(), signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert state.step == 20
+
+
+LOST = """
+import fcntl, sys, termios, time
+from pathlib import Path
+from hepgan.gan.interrupt import stop_flag
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+with stop_flag() as stop:
+    print("ready", flush=True)
+    while not stop.number:
+        time.sleep(0.01)
+    print("a line of progress", flush=True)
+Path(sys.argv[1]).write_text(str(stop.number))
+"""
+
+
+def test_a_lost_terminal_ends_a_training_and_not_the_program(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOST, str(tmp_path / "number")],
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    assert b"ready" in os.read(ours, 99)
+    os.close(ours)
+    assert process.wait(timeout=30) == 0
+    assert (tmp_path / "number").read_text() == str(int(signal.SIGHUP))
 
 
 def test_loss_that_is_not_finite_names_network_step_and_checkpoint(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The command line: each command is one library call."""
 
 import logging
+import signal
 from typing import Any
 
 import click
@@ -15,19 +16,31 @@ from hepgan.cli.signals import ending_cleanly
 from hepgan.cli.simulating import simulate
 from hepgan.cli.training import run, train
 from hepgan.errors import HepganError
+from hepgan.gan.interrupt import TrainingStopped
 
 
 class Commands(click.Group):
-    """Tells the user's errors in one line and exits with 2; stops at Ctrl-C with 130."""
+    """Tells the user's errors in one line and exits with 2.
+
+    Ctrl-C, SIGTERM and SIGHUP end any command with 128 and the signal's number: 130, 143 and 129.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command."""
         try:
             return super().invoke(ctx)
+        except TrainingStopped as stopped:
+            click.echo(f"hepgan: {stopped}", err=True)
+            ctx.exit(stopped.code)
         except HepganError as error:
-            stopped = type(error).__name__ == "TrainingStopped"
-            click.echo(f"hepgan: {'' if stopped else 'error: '}{error}", err=True)
-            ctx.exit(130 if stopped else 2)
+            click.echo(f"hepgan: error: {error}", err=True)
+            ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("hepgan: stopped", err=True)
+            ctx.exit(128 + signal.SIGINT)
+        except SystemExit:  # by a signal, see ``signals``
+            click.echo("hepgan: stopped", err=True)
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of the work, not of the alphabet."""

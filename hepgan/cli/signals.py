@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-NAMES = ("SIGTERM", "SIGHUP")
-"""Windows has no SIGHUP."""
+from hepgan.gan.interrupt import ENDING, forget_lost_terminal
 
 
 @contextmanager
@@ -19,8 +18,7 @@ def ending_cleanly() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    wanted = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
-    default = [number for number in wanted if signal.getsignal(number) == signal.SIG_DFL]
+    default = [number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL]
     for number in default:
         signal.signal(number, _end)
     try:
@@ -33,4 +31,5 @@ def ending_cleanly() -> Iterator[None]:
 def _end(number: int, frame: FrameType | None) -> None:
     # Once is enough: a second signal must not cut the cleaning short.
     signal.signal(number, signal.SIG_IGN)
+    forget_lost_terminal()
     raise SystemExit(128 + number)

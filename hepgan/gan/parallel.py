@@ -8,7 +8,6 @@ Batch normalisation is by each process's own part of the batch; its running stat
 """
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -125,11 +124,13 @@ def summed(values: Tensor) -> Tensor:
     return values
 
 
-def any_set(flag: threading.Event, device: torch.device) -> bool:
-    """Whether the flag is set in any process: they stop together."""
+def largest(number: int, device: torch.device) -> int:
+    """Returns the largest ``number`` of all processes."""
     if size() == 1:
-        return flag.is_set()
-    return bool(summed(torch.tensor(float(flag.is_set()), device=device)).item())
+        return number
+    found = torch.tensor(number, device=device)
+    distributed.all_reduce(found, distributed.ReduceOp.MAX)
+    return int(found.item())
 
 
 def wait() -> None:

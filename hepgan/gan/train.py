@@ -7,7 +7,6 @@ chooses the average by a validation score, writes checkpoints and history, and s
 import copy
 import dataclasses
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -17,11 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.data.loader import UnsupervisedLoader
-from hepgan.errors import HepganError
 from hepgan.gan import checkpoint, history, parallel
 from hepgan.gan.descent import autocast, descend, dropping
 from hepgan.gan.history import Row
-from hepgan.gan.interrupt import stop_flag
+from hepgan.gan.interrupt import Stop, TrainingStopped, stop_flag
 from hepgan.gan.losses import check_incident, discriminator_loss, generator_loss
 from hepgan.gan.model import GAN, Kept
 from hepgan.gan.settings import TrainSettings
@@ -73,7 +71,7 @@ def train(
 
     Raises:
         HepganError: a loss or a weight is not finite; names the step and the last checkpoint.
-        TrainingStopped: Ctrl-C; a checkpoint has been written.
+        TrainingStopped: Ctrl-C, SIGTERM or SIGHUP; a checkpoint has been written.
     """
     rows: list[Row] = []
 
@@ -86,15 +84,12 @@ def train(
         # What training must beat where the encoding alone is a model already.
         tell({"step": 0, "seconds": 0.0, "validation": score})
     cuda = [state.gan.device] if state.gan.device.type == "cuda" else []
-    with stop_flag() as stopped, torch.random.fork_rng(devices=cuda):
+    with stop_flag() as stop, torch.random.fork_rng(devices=cuda):
         for phase in range(state.phase, len(state.phases)):
             if phase > state.phase:
                 enter(state, phase, began=state.step)
-            _phase(state, view, watch, folder, tell, stopped)
-            if not state.is_over():
-                break
-    if not state.is_done():
-        raise TrainingStopped(last_words(state, folder))
+            if number := _phase(state, view, watch, folder, tell, stop):
+                raise TrainingStopped(last_words(state, folder), number)
     return finished(state), rows
 
 
@@ -104,20 +99,20 @@ def _phase(
     watch: Watch | None,
     folder: Path | None,
     tell: Callable[[Row], None],
-    stopped: threading.Event,
-) -> None:
-    """Trains to the end of the present phase, or until it is stopped."""
+    stop: Stop,
+) -> int:
+    """Trains to the end of the present phase, or until it is stopped; returns the signal that stopped it, or else 0."""
     settings, gan = state.settings, state.gan
     sums = torch.zeros(3, device=gan.device)
     began = time.perf_counter() - state.seconds
     batches = _endless(state.loader)
-    stop = parallel.any_set(stopped, gan.device)
+    number = parallel.largest(stop.number, gan.device)
     with ExitStack() as stack:
         stack.enter_context(dropping(gan.generator, settings.generator.dropout))
         stack.enter_context(dropping(gan.discriminator, settings.discriminator.dropout))
         for network in (gan.generator, gan.discriminator):
             stack.enter_context(autocast(network, settings.precision))
-        while not state.is_over() and not stop:
+        while not state.is_over() and not number:
             draw_anew(state)
             losses = train_step(state, view, batches)
             sums += torch.stack([*losses, torch.ones_like(losses[0])])
@@ -126,16 +121,17 @@ def _phase(
             state.seconds = time.perf_counter() - began
             # Several processes ask each other, which waits for the device, only where a row does so anyway.
             if parallel.size() == 1 or _is_due(state):
-                stop = parallel.any_set(stopped, gan.device)
-            if stop or state.is_over() or _is_due(state):
+                number = parallel.largest(stop.number, gan.device)
+            if number or state.is_over() or _is_due(state):
                 parallel.average_buffers(gan.generator, gan.discriminator, state.average)
                 tell(row_of(state, view, sums, watch, folder))
                 sums.zero_()
             due = (state.step - state.began) % settings.checkpoint_every == 0
-            if stop or state.is_over() or due:
+            if number or state.is_over() or due:
                 check_weights(state, folder)
                 if folder:
                     checkpoint.save(state, folder, keep=settings.keep)
+    return number
 
 
 def _is_due(state: State) -> bool:
@@ -143,10 +139,6 @@ def _is_due(state: State) -> bool:
     settings = state.settings
     every = settings.log_every, settings.checkpoint_every, settings.validate_every or math.inf
     return any((state.step - state.began) % number == 0 for number in every)
-
-
-class TrainingStopped(HepganError):  # noqa: N818
-    """Training was stopped by Ctrl-C."""
 
 
 def finished(state: State) -> GAN:
