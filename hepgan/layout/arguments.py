@@ -57,6 +57,8 @@ def word_of(head: Argument, arguments: list[Argument]) -> Word:
         values["activation"] = _activation(given)
     elif "activation" in names and names["activation"].default is dataclasses.MISSING:
         raise _at(f"{kind.word} needs an activation{_usage(kind)}", head)
+    if given.slope is not None:
+        places.append(("activation", given.slope.start, given.slope.end))
     places = [("", head.start, (arguments or [head])[-1].end), *places]
     word = kind(**values, flags=_flags(kind, given.flags), formulas=formulas, places=tuple(places))
     _check(word)

@@ -13,6 +13,7 @@ from hepgan.layout.word import (
     Word,
     at_least,
     shown,
+    side,
     size,
 )
 
@@ -105,12 +106,12 @@ class Conv(Convolution):
         ("depth", *FLAT[0], *FLAT[1], *FLAT[2], "groups"),
     )
     known_flags = (*WEIGHT_FLAGS, *CIRCULAR)
-    height: int = at_least(1)
-    width: int = at_least(1)
-    stride_rows: int = at_least(1)
-    stride_cols: int = at_least(1)
-    pad_height: int = at_least(0, 0)
-    pad_width: int = at_least(0, 0)
+    height: int = side(1)
+    width: int = side(1)
+    stride_rows: int = side(1)
+    stride_cols: int = side(1)
+    pad_height: int = side(0, 0)
+    pad_width: int = side(0, 0)
     groups: int = at_least(1, 1)
     activation: Activation = TANH
 
@@ -149,15 +150,15 @@ class Conv3d(Convolution):
     word = "CONV3D"
     forms = (("depth", *DEEP[0], *DEEP[1]), ("depth", *DEEP[0], *DEEP[1], *DEEP[2]))
     known_flags = (*WEIGHT_FLAGS, ("CIRCL",), *CIRCULAR)
-    length: int = at_least(1)
-    height: int = at_least(1)
-    width: int = at_least(1)
-    stride_length: int = at_least(1)
-    stride_rows: int = at_least(1)
-    stride_cols: int = at_least(1)
-    pad_length: int = at_least(0, 0)
-    pad_height: int = at_least(0, 0)
-    pad_width: int = at_least(0, 0)
+    length: int = side(1)
+    height: int = side(1)
+    width: int = side(1)
+    stride_length: int = side(1)
+    stride_rows: int = side(1)
+    stride_cols: int = side(1)
+    pad_length: int = side(0, 0)
+    pad_height: int = side(0, 0)
+    pad_width: int = side(0, 0)
     activation: Activation = TANH
 
     @property
@@ -195,12 +196,12 @@ class TConv(Transposed):
     word = "TCONV"
     forms = Conv.forms[:2]
     known_flags = WEIGHT_FLAGS
-    height: int = at_least(1)
-    width: int = at_least(1)
-    stride_rows: int = at_least(1)
-    stride_cols: int = at_least(1)
-    pad_height: int = at_least(0, 0)
-    pad_width: int = at_least(0, 0)
+    height: int = side(1)
+    width: int = side(1)
+    stride_rows: int = side(1)
+    stride_cols: int = side(1)
+    pad_height: int = side(0, 0)
+    pad_width: int = side(0, 0)
     activation: Activation = TANH
 
 
@@ -211,15 +212,15 @@ class TConv3d(Transposed):
     word = "TCONV3D"
     forms = Conv3d.forms
     known_flags = WEIGHT_FLAGS
-    length: int = at_least(1)
-    height: int = at_least(1)
-    width: int = at_least(1)
-    stride_length: int = at_least(1)
-    stride_rows: int = at_least(1)
-    stride_cols: int = at_least(1)
-    pad_length: int = at_least(0, 0)
-    pad_height: int = at_least(0, 0)
-    pad_width: int = at_least(0, 0)
+    length: int = side(1)
+    height: int = side(1)
+    width: int = side(1)
+    stride_length: int = side(1)
+    stride_rows: int = side(1)
+    stride_cols: int = side(1)
+    pad_length: int = side(0, 0)
+    pad_height: int = side(0, 0)
+    pad_width: int = side(0, 0)
     activation: Activation = TANH
 
     @property

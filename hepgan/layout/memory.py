@@ -1,8 +1,9 @@
 """Whether a network fits the memory at hand, asked before anything is allocated."""
 
-import os
 from pathlib import Path
 from typing import NamedTuple
+
+import psutil
 
 from hepgan.layout.arguments import spans
 from hepgan.layout.place import located
@@ -43,20 +44,11 @@ def check_memory(layout: Layout, steps: tuple[Step, ...], *, limit: int | None =
 
 def available() -> int:
     """Free memory of the machine, or of the container where that is less [bytes]."""
-    free = [_machine()]
+    free = [int(psutil.virtual_memory().available)]
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
     if limit.is_file() and used.is_file() and (most := limit.read_text().strip()).isdigit():
         free.append(int(most) - int(used.read_text()))
     return max(0, min(free))
-
-
-def _machine() -> int:
-    info = Path("/proc/meminfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _needs(steps: tuple[Step, ...]) -> list[_Need]:

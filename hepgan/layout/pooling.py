@@ -4,7 +4,7 @@ import dataclasses
 
 from hepgan.layout.images import CIRCULAR, DEEP, FLAT, Sliding, image
 from hepgan.layout.place import MisfitError
-from hepgan.layout.word import Setting, Shape, Word, at_least
+from hepgan.layout.word import Setting, Shape, Word, side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,12 +12,12 @@ class Pool(Sliding):
     """What MAXPOOL and AVGPOOL share; six numbers pool voxels."""
 
     forms = ((*FLAT[0], *FLAT[1]), (*DEEP[0], *DEEP[1]))
-    height: int = at_least(1)
-    width: int = at_least(1)
-    stride_rows: int = at_least(1)
-    stride_cols: int = at_least(1)
-    length: int = at_least(1, 0)
-    stride_length: int = at_least(1, 0)
+    height: int = side(1)
+    width: int = side(1)
+    stride_rows: int = side(1)
+    stride_cols: int = side(1)
+    length: int = side(1, 0)
+    stride_length: int = side(1, 0)
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
@@ -49,9 +49,9 @@ class Adaptive(Word):
 
     word = "ADAPTIVE"
     forms = (FLAT[0], DEEP[0])
-    height: int = at_least(1)
-    width: int = at_least(1)
-    length: int = at_least(1, 0)
+    height: int = side(1)
+    width: int = side(1)
+    length: int = side(1, 0)
 
     def output(self, shape: Shape, setting: Setting) -> Shape:
         """As deep as before, of the size asked for."""
@@ -67,9 +67,9 @@ class Upsample(Word):
     word = "UPSAMPLE"
     forms = (FLAT[0], DEEP[0])
     known_flags = (("NEAREST", "BILINEAR"),)
-    height: int = at_least(1)
-    width: int = at_least(1)
-    length: int = at_least(1, 0)
+    height: int = side(1)
+    width: int = side(1)
+    length: int = side(1, 0)
 
     def output(self, shape: Shape, setting: Setting) -> Shape:
         """Larger by the factors."""
@@ -87,10 +87,10 @@ class Pad(Word):
     word = "PAD"
     forms = (("top", "left"), ("top", "bottom", "left", "right"))
     known_flags = CIRCULAR
-    top: int = at_least(0)
-    left: int = at_least(0)
-    bottom: int = at_least(0, -1)
-    right: int = at_least(0, -1)
+    top: int = side(0)
+    left: int = side(0)
+    bottom: int = side(0, -1)
+    right: int = side(0, -1)
 
     @property
     def sides(self) -> tuple[int, int, int, int]:

@@ -5,7 +5,6 @@ from typing import Any
 
 from hepgan.layout.arguments import forms, spans
 from hepgan.layout.grammar import parse, parse_gan
-from hepgan.layout.memory import check_memory
 from hepgan.layout.place import located
 from hepgan.layout.shapes import LayerInfo, lines, setting, walk
 from hepgan.layout.vocabulary import WORDS
@@ -37,7 +36,7 @@ def summary(
         running statistics of normalisations, as Keras and the papers do; ``trainable`` does not.
 
     Raises:
-        LayoutError: as ``parse`` and ``trace``; a network over the memory at hand; a generator that does not make the event's
+        LayoutError: as ``parse`` and ``trace``; a generator that does not make the event's
             ``N`` values, where ``features`` or ``fields`` say what these are.
     """
     fields = fields or {}
@@ -88,7 +87,6 @@ def _network(
     role: Role | None,
 ) -> dict[str, Any]:
     steps = walk(layout, input, setting(input, features, conditions, fields, outputs, role))
-    check_memory(layout, steps)
     layers = lines(steps)
     parameters = sum(layer.parameters for layer in layers)
     return {

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from hepgan.layout import images, physics, pooling, recurrent, streams
 from hepgan.layout.place import MisfitError
 from hepgan.layout.word import (
+    EPSILONS,
     TANH,
     WEIGHT_FLAGS,
     Activation,
@@ -19,6 +20,7 @@ from hepgan.layout.word import (
     at_least,
     shown,
     size,
+    within,
 )
 
 
@@ -116,14 +118,8 @@ class BatchNorm(Word):
 
     word = "BNORM"
     forms = ((), ("momentum",), ("momentum", "epsilon"))
-    momentum: float = at_least(-1, -1.0)
-    epsilon: float = at_least(0, 1e-4)
-
-    def check(self, *, given: Iterable[str] = ()) -> None:
-        """A momentum above 1 would make the running variance negative."""
-        super().check(given=given)
-        if self.momentum > 1:
-            raise MisfitError(f"momentum must be at most 1, not {self.momentum:g}", "momentum")
+    momentum: float = within(-1, 1, -1.0)
+    epsilon: float = within(*EPSILONS, 1e-4)
 
     def parameters(self, shape: Shape, setting: Setting) -> int:
         """Scale, shift, running mean and running variance of each."""
@@ -140,7 +136,7 @@ class LayerNorm(Word):
 
     word = "LNORM"
     forms = ((), ("epsilon",))
-    epsilon: float = at_least(0, 1e-5)
+    epsilon: float = within(*EPSILONS, 1e-5)
 
     def parameters(self, shape: Shape, setting: Setting) -> int:
         """Scale and shift of each value."""
@@ -154,7 +150,7 @@ class GroupNorm(Word):
     word = "GNORM"
     forms = (("groups",), ("groups", "epsilon"))
     groups: int = at_least(1)
-    epsilon: float = at_least(0, 1e-5)
+    epsilon: float = within(*EPSILONS, 1e-5)
 
     def output(self, shape: Shape, setting: Setting) -> Shape:
         """Unchanged."""
@@ -176,7 +172,7 @@ class InstanceNorm(Word):
 
     word = "INORM"
     forms = ((), ("epsilon",))
-    epsilon: float = at_least(0, 1e-5)
+    epsilon: float = within(*EPSILONS, 1e-5)
 
     def output(self, shape: Shape, setting: Setting) -> Shape:
         """Unchanged."""

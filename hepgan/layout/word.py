@@ -78,9 +78,29 @@ class Setting:
     made: Mapping[str, Shape] = dataclasses.field(default_factory=dict)
 
 
+#: The longest side of a window, step, padding or factor; longer ones overflow the integers of convolutions.
+LONGEST_SIDE = 10**6
+
+#: No number of another size than 0 that float32 would make 0, or whose products would be infinite.
+SMALLEST, LARGEST_FACTOR = 1e-30, 1e12
+
+#: Beyond these a normalization or an activation is NaN or infinite after a few layers.
+EPSILONS, SLOPES = (1e-12, 1.0), (-1e3, 1e3)
+
+
+def within(least: float, most: float, default: Any = dataclasses.MISSING) -> Any:
+    """A dataclass field whose number must be from ``least`` to ``most``."""
+    return dataclasses.field(default=default, metadata={"bounds": (least, most)})
+
+
 def at_least(least: float, default: Any = dataclasses.MISSING) -> Any:
     """A dataclass field whose number must not be smaller than ``least``."""
-    return dataclasses.field(default=default, metadata={"least": least})
+    return within(least, LARGEST, default)
+
+
+def side(least: int, default: Any = dataclasses.MISSING) -> Any:
+    """A dataclass field of a window's, step's or padding's length along one axis, ``least`` or more."""
+    return within(least, LONGEST_SIDE, default)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -150,14 +170,15 @@ class Word:
         """
         formulas = dict(self.formulas)
         for field in dataclasses.fields(self):
-            least, value = field.metadata.get("least"), getattr(self, field.name)
-            if least is None or field.name in formulas:
-                continue
-            name = field.name.replace("_", " ")
-            if value < least and (value != field.default or field.name in given):
-                raise MisfitError(f"{name} must be at least {least:g}, not {value}", field.name)
-            if value > LARGEST:
-                raise MisfitError(f"{name} is larger than any network could be", field.name)
+            name, value = field.name, getattr(self, field.name)
+            if isinstance(value, Activation):
+                if value.slope is not None:
+                    _check_number(value.slope, "slope", SLOPES, name)
+            elif type(value) in (int, float) and name not in formulas:
+                if value == field.default and name not in given:
+                    continue
+                bounds = field.metadata.get("bounds", (-LARGEST_FACTOR, LARGEST_FACTOR))
+                _check_number(value, name.replace("_", " "), bounds, name)
 
     def output(self, shape: Shape, setting: Setting) -> Shape:
         """The shape that the layer makes of ``shape``; raises ``MisfitError`` where it cannot."""
@@ -244,6 +265,19 @@ def shown(shape: Shape) -> str:
     '12|27|27'
     """
     return "|".join(map(str, shape))
+
+
+def _check_number(value: float, name: str, bounds: tuple[float, float], field: str) -> None:
+    least, most = bounds
+    if value < least:
+        raise MisfitError(f"{name} must be at least {least:g}, not {value}", field)
+    if isinstance(value, int) and value > LARGEST:
+        raise MisfitError(f"{name} is larger than any network could be", field)
+    if value > most:
+        limit = f"{most:,}" if isinstance(most, int) else f"{most:g}"
+        raise MisfitError(f"{name} must be at most {limit}, not {value}", field)
+    if 0 < abs(value) < SMALLEST:
+        raise MisfitError(f"{name} must be 0 or {SMALLEST:g} or more, not {value}", field)
 
 
 def _number(value: Any) -> str:
