@@ -82,8 +82,12 @@ def _replaced_tensor(content: bytes, rng: random.Random) -> bytes:
         case 5:
             tensors[name] = np.zeros(rng.choice([(0,), (1,), (7, 3), ()]), old.dtype)
         case 6:
-            tensors[name] = old + np.asarray(rng.choice([1, 100, -1]), old.dtype)
-    return safetensors.numpy.save(tensors, metadata)
+            tensors[name] = np.asarray(old + rng.choice([1, 100, 3])).astype(old.dtype)
+    plain = {
+        key: np.ascontiguousarray(tensor).reshape(np.shape(tensor))
+        for key, tensor in tensors.items()
+    }
+    return safetensors.numpy.save(plain, metadata)
 
 
 def _flipped(content: bytes, rng: random.Random) -> bytes:
