@@ -7,6 +7,7 @@ import os
 import random
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,7 +175,7 @@ def test_each_write_may_be_the_last(
 def test_full_disk_is_told_and_leaves_the_last_checkpoint(
     run_file: Path, whole: Path, tmp_path: Path
 ) -> None:
-    """No file may grow beyond 9 kB: the history fits, a checkpoint does not."""
+    """No file may grow to the size of a checkpoint."""
     folder = tmp_path / "out"
 
     def stop(text: str, share: float, remark: str) -> None:
@@ -184,7 +185,7 @@ def test_full_disk_is_told_and_leaves_the_last_checkpoint(
     with pytest.raises(KilledError):
         library.train(library.load(run_file, SETTINGS), folder, device=CPU, tick=stop)
     before = {path: path.read_bytes() for path in (folder / "checkpoints").iterdir()}
-    done = resumed(run_file, folder, limit=9000)
+    done = resumed(run_file, folder, limit=min(map(len, before.values())) - 1)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "safetensors cannot be written: File too large; free disk space" in done.stderr
@@ -233,6 +234,8 @@ HUGE = {
     "a discriminator of 10^12 weights": ("gan.discriminator", "DENSE|1000000, DENSE|1000000, DENSE|1"),
     "noise of 10^15 numbers": ("gan.latent", [10**15]),
     "an event of 10^15 numbers": ("encoding.features", 10**15),
+    "an event of 10^9 numbers": ("encoding.features", 10**9),
+    "a schema of 10^9 numbers": ("schema.fields.a.shape", [10**9]),
     "10^15 numbers for the discriminator": ("seen", 10**15),
     "more than any number": ("seen", float("inf")),
     "fewer than none": ("seen", -5),
@@ -279,6 +282,38 @@ def test_sparse_file_beyond_all_memory_is_refused(whole: Path, tmp_path: Path) -
         file.truncate(8 + len(header) + size)
     with pytest.raises(CheckpointError, match="bytes of memory are free"):
         load_gan(tmp_path)
+
+
+def test_header_of_a_hundred_thousand_empty_tensors_is_refused(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "gan.json").write_bytes((whole / "gan.json").read_bytes())
+    empty = '"{}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}'
+    header = ("{" + ",".join(map(empty.format, range(10**5))) + "}").encode()
+    (tmp_path / "generator.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(CheckpointError, match=r"its header has 5,\d+,\d+ bytes, more than any"):
+        load_gan(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "history.jsonl", "run.toml", "gan.json"])
+def test_resuming_writes_through_no_link(
+    run_file: Path, whole: Path, tmp_path: Path, name: str
+) -> None:
+    """A link to a folder is refused, one to a file replaced by a file; what it points to stays as it is."""
+    folder, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    shutil.copytree(whole, folder)
+    (folder / "checkpoints" / f"step-{SETTINGS['train.steps']:08d}.safetensors").unlink()
+    (folder / name).rename(elsewhere)
+    (folder / name).symlink_to(elsewhere)
+    if name == "checkpoints":
+        (elsewhere / ".mine.part").touch()
+    before = {path: path.is_file() and path.read_bytes() for path in (elsewhere, *elsewhere.rglob("*"))}  # fmt: skip
+    resume = lambda: library.train(library.load(run_file, SETTINGS), folder, device=CPU, resume=True)  # fmt: skip
+    if name == "checkpoints":
+        with pytest.raises(RunError, match="checkpoints cannot be written: it is a symbolic link"):
+            resume()
+    else:
+        resume()
+        assert not (folder / name).is_symlink()
+    assert {path: path.is_file() and path.read_bytes() for path in before} == before
 
 
 def _other_metadata(change: Callable[[Any], Any]) -> Callable[[Path], None]:

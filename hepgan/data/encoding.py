@@ -31,6 +31,9 @@ from hepgan.random_streams import numpy_generator
 BLOCK = 2**19
 """Values that are encoded or decoded together."""
 
+MOST_FEATURES = 2**24
+"""Of a saved encoding: 400 times those of the largest published showers."""
+
 
 @dataclasses.dataclass(frozen=True)
 class EncodingSettings:
@@ -237,7 +240,7 @@ class Encoding:
         """The encoding that ``pack`` described.
 
         Raises:
-            CheckpointError: a step or tensor that is unknown or missing.
+            CheckpointError: a step or tensor that is unknown or missing, or a size that no schema has.
         """
         try:
             scales = {
@@ -245,9 +248,14 @@ class Encoding:
                 for name, scale in table["conditions"].items()
             }
             steps = tuple(unpack_step(step, tensors) for step in table["steps"])
-            return cls(schema, scales, steps, int(table["features"]))
+            features = int(table["features"])
         except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"the saved encoding is damaged: {error!r}") from error
+        if not schema.features <= features <= MOST_FEATURES:
+            raise CheckpointError(
+                f"the saved encoding is damaged: it has {features:,} features of {schema.features:,} values"
+            )
+        return cls(schema, scales, steps, features)
 
 
 def _columns(schema: Schema, settings: EncodingSettings) -> Columns:

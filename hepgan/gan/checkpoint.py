@@ -30,6 +30,9 @@ VERSION = 2
 _LONGEST = 2**24
 """Bytes of ``gan.json`` at the most: a hundred thousand branches fit."""
 
+_LONGEST_HEADER = 2**22
+"""Bytes of a safetensors file's header at the most: 40,000 tensors fit, and a million empty ones do not."""
+
 _REMOVE = "remove it to go on from the one before, or without one from the start"
 
 
@@ -81,9 +84,9 @@ def load_gan(
         seen, tree = int(about["seen"]), str(about["tree"])
         generator = _of("generator", weights)
         _check_size(settings, encoding, seen, generator, folder / "generator.safetensors")
+        gan = GAN.build(settings, encoding, seed=0, device=device, seen=seen)
         # A schema that does not belong to the encoding shows when an event is decoded.
         encoding.decode(torch.zeros(1, encoding.features), torch.zeros(1, encoding.conditions))
-        gan = GAN.build(settings, encoding, seed=0, device=device, seen=seen)
         gan = dataclasses.replace(gan, kept=_kept(about))
     except (KeyError, TypeError, ValueError, OverflowError, RunError, LayoutError) as error:
         raise CheckpointError(f"{folder / 'gan.json'} is damaged: {error}") from error
@@ -234,6 +237,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if (size := path.stat().st_size) > (free := available()):
         raise CheckpointError(f"{path} has {size:,} bytes, but {free:,} bytes of memory are free")
     try:
+        with path.open("rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+        if header > _LONGEST_HEADER:
+            raise CheckpointError(
+                f"{path} is damaged: its header has {header:,} bytes, more than any GAN's"
+            )
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error

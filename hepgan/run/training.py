@@ -161,7 +161,7 @@ def _resume(state: State, folder: Path, *, write: bool) -> None:
     if last := parallel.of_first(checkpoint.newest(folder), state.gan.device):
         checkpoint.load(state, last)
     if write:
-        for place in (folder, folder / "checkpoints"):
+        for place in (folder, atomic.subfolder(folder / "checkpoints")):
             atomic.sweep(place)
         history.cut(folder, state.step)
 
