@@ -172,7 +172,7 @@ def steps() -> str:
     parts: list[str] = []
     for name, step in STEPS.items():
         fit: Callable[..., object] = typing.cast(Any, step).fit
-        hints = typing.get_type_hints(fit)
+        hints = typing.get_type_hints(fit, include_extras=True)
         rows = [
             (f"`{key}`", kind(hints[key]), _value(parameter.default))
             for key, parameter in inspect.signature(fit).parameters.items()
@@ -187,6 +187,9 @@ def steps() -> str:
 def kind(hint: Any) -> str:
     """A type as a user of TOML would say it."""
     origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        limits = str(inside[1])
+        return kind(inside[0]) if limits == "finite" else f"{kind(inside[0])}, {limits}"
     if origin is typing.Literal:
         return " or ".join(f"`{choice}`" for choice in inside)
     if origin in (typing.Union, types.UnionType):
@@ -194,7 +197,8 @@ def kind(hint: Any) -> str:
     if origin is tuple and inside[1] is Ellipsis:
         return f"list of {PLURALS.get(inside[0], 'tables')}"
     if origin is tuple:
-        return f"list of {len(inside)} {PLURALS[inside[0]]}"
+        (item, *_) = typing.get_args(inside[0]) or (inside[0],)
+        return f"list of {len(inside)} {PLURALS[item]}"
     return PLAIN[hint]
 
 

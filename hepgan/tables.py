@@ -5,6 +5,7 @@ always found, with its place, and so that what is written back is what was read.
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -13,6 +14,38 @@ from typing import Any, TypeVar
 from hepgan.errors import RunError, did_you_mean
 
 T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Within:
+    """Limits of a number, as in ``Annotated[int, Within(1, 100)]``; NaN and infinity are outside of any.
+
+    Attributes:
+        low: The smallest value.
+        high: The largest value.
+        above: Whether ``low`` itself is outside.
+        below: Whether ``high`` itself is outside.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        if isinstance(value, float) and not math.isfinite(value):
+            return False
+        over = value > self.low if self.above else value >= self.low
+        return over and (value < self.high if self.below else value <= self.high)
+
+    def __str__(self) -> str:
+        """As in "should be above 0 and at most 1"."""
+        parts = []
+        if self.low > -math.inf:
+            parts.append(f"{'above' if self.above else 'at least'} {self.low:,g}")
+        if self.high < math.inf:
+            parts.append(f"{'below' if self.below else 'at most'} {self.high:,g}")
+        return " and ".join(parts) or "finite"
 
 
 def from_table(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:
@@ -26,7 +59,7 @@ def from_table(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:
     place = f"[{where}]" if where else "the run file"
     if not isinstance(table, Mapping):
         raise RunError(f"{place} should be a table, but is {table!r}")
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in table:
         if key not in fields:
@@ -66,9 +99,15 @@ def value_of(hint: Any, value: Any, where: str) -> Any:
     """``value`` from TOML or JSON as the type ``hint`` says.
 
     Raises:
-        RunError: it is of another type.
+        RunError: it is of another type, or not ``Within`` the limits of an ``Annotated`` number.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        found = value_of(arguments[0], value, where)
+        for limits in arguments[1:]:
+            if isinstance(limits, Within) and found not in limits:
+                raise RunError(f"{where} = {value!r} should be {limits}")
+        return found
     if origin in (typing.Union, types.UnionType):
         return _of_union(arguments, value, where)
     if origin is typing.Literal:
@@ -99,6 +138,8 @@ def _of_union(hints: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _fits(hint: Any, value: Any) -> bool:
     origin = typing.get_origin(hint)
+    if origin is typing.Annotated:
+        return _fits(typing.get_args(hint)[0], value)
     if origin is tuple:
         return isinstance(value, (list, tuple))
     if hint is float:
@@ -133,4 +174,7 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
         return value
     if not _fits(hint, value):
         raise RunError(f"{where} = {value!r} should be {hint.__name__}")
-    return float(value) if hint is float else value
+    try:
+        return float(value) if hint is float else value
+    except OverflowError as error:
+        raise RunError(f"{where} = {value!r} is too large") from error

@@ -522,11 +522,17 @@ def test_conditions_come_back(scale: Any) -> None:
         ({"step": "layer_sums", "incident": "e", "threshold": 1.0}, "'e' is no condition"),
         ({"step": "whiten", "first": ["appended"]}, "no step before it appends any column"),
         ({"step": "regress", "given": "e"}, "'e', which is no scalar condition"),
-        ({"step": "regress", "given": "e", "degree": -1}, "degree = -1 be 0 to 5"),
-        ({"step": "regress", "given": "e", "first": []}, r"first = \[\] should name columns"),
+        (
+            {"step": "regress", "given": "e", "degree": -1},
+            r"the step 'regress': encoding.steps\[0\].degree = -1 should be at least 0 and at most 5",
+        ),
+        (
+            {"step": "regress", "given": "e", "first": []},
+            r"steps\[0\], the step 'regress': first = \[\] should",
+        ),
         ({"step": "scale", "range": [2.0, 1.0]}, "should rise"),
-        ({"step": "power", "exponent": 2.0}, "above 0 and at most 1, but is 2"),
-        ({"step": "zero_noise", "width": 0.0}, "should be positive, but is 0"),
+        ({"step": "power", "exponent": 2.0}, "should be at least 0.01 and at most 1"),
+        ({"step": "zero_noise", "width": 0.0}, "should be above 0"),
         ({"step": "incident_fraction", "incident": "e"}, "'e' is no condition"),
     ],
 )

@@ -19,7 +19,7 @@ class Bounds:
     """Clips decoded values to the limits of their columns; comes before all other steps.
 
     A column without a declared limit keeps the sign of the training data: non-negative values stay non-negative, non-positive ones
-    non-positive. A column of zeros has the sign of its field.
+    non-positive. A column of zeros has the sign of its field, and a field of zeros is not negative.
 
     Attributes:
         limits: ``[2, F]`` smallest and largest value.
@@ -40,7 +40,7 @@ class Bounds:
             dark = (low[place] == 0) & (high[place] == 0)
             first, last = low[place].min(), high[place].max()
             signs = (
-                torch.where(dark, (first >= 0) & (last > 0), low[place] >= 0),
+                torch.where(dark, first >= 0, low[place] >= 0),
                 torch.where(dark, (first < 0) & (last <= 0), high[place] <= 0),
             )
             for end, (declared, sign) in enumerate(zip(_representable(field), signs, strict=True)):

@@ -11,13 +11,16 @@ all it is already a fair model of showers. Three parts, each of use alone:
 """
 
 import dataclasses
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 from torch import Tensor
 
-from hepgan.data.marginals import Z_MAX, Marginals
+from hepgan.data.marginals import Z_MAX, Knots, Marginals, PerWindow, Windows
 from hepgan.data.steps import Columns, Noise, uniform
+from hepgan.tables import Within
+
+Sweeps = Annotated[int, Within(0, 1000)]
 
 BAND = 32
 """Columns of a sweep that share one matrix product."""
@@ -57,7 +60,7 @@ class Whiten:
         """
         mask = columns.mask(first, x.shape[1]) if first else torch.zeros(x.shape[1]) > 0
         a, b = mask.nonzero()[:, 0], (~mask).nonzero()[:, 0]
-        covariance = torch.cov(x.T).reshape(x.shape[1], x.shape[1])
+        covariance = _covariance(x)
         # What the others are on average, given the first: x_b = x_a pull.
         pull = torch.linalg.pinv(covariance[a][:, a]) @ covariance[a][:, b]
         forward, backward = torch.zeros_like(covariance), torch.zeros_like(covariance)
@@ -103,7 +106,7 @@ class Copula:
     marginals: Marginals
     whiten: Whiten
     precision: Tensor
-    sweeps: int
+    sweeps: Sweeps
 
     @classmethod
     def fit(
@@ -114,11 +117,11 @@ class Copula:
         noise: Noise,
         *,
         given: str | None = None,
-        windows: int = 24,
-        per_window: int = 400,
-        knots: int = 65,
+        windows: Windows = 24,
+        per_window: PerWindow = 400,
+        knots: Knots = 65,
         zeros: bool = False,
-        sweeps: int = 3,
+        sweeps: Sweeps = 3,
         first: tuple[str, ...] = (),
     ) -> Self:
         """The options are those of ``Marginals.fit`` and ``Whiten.fit``; ``sweeps`` of Gibbs sampling where there are zeros."""
@@ -150,11 +153,18 @@ class Copula:
         return self.marginals.decode(self.whiten.decode(x, c), c)
 
 
+def _covariance(x: Tensor) -> Tensor:
+    """``[F, F]`` of ``x[E, F]``; zero where there is but one event."""
+    apart = x - x.mean(0)
+    return apart.T @ apart / max(1, len(x) - 1)
+
+
 def _precision(scores: Tensor) -> Tensor:
     """``[F, F]`` inverse covariance, with a little added to the diagonal for columns that never move."""
     size = scores.shape[1]
-    covariance = torch.cov(scores.T).reshape(size, size)
-    precision: Tensor = torch.linalg.inv(covariance + 1e-3 * torch.eye(size, dtype=scores.dtype))
+    precision: Tensor = torch.linalg.inv(
+        _covariance(scores) + 1e-3 * torch.eye(size, dtype=scores.dtype)
+    )
     return precision
 
 

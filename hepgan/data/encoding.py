@@ -307,7 +307,9 @@ def _values(events: ak.Array, schema: Schema, *, first: int = 0) -> list[npt.NDA
         DataError: a value beyond the declared limits of its field.
     """
     return [
-        check_bounds(ak.to_numpy(events[name]).reshape(len(events), -1), field, name, first=first)
+        check_bounds(
+            ak.to_numpy(events[name]).reshape(len(events), field.size), field, name, first=first
+        )
         for name, field in schema.fields.items()
     ]
 

@@ -141,7 +141,7 @@ def fit_step(
             f"{where}: unknown step '{name}'{did_you_mean(name, STEPS)} (known: {known})"
         )
     fit = typing.cast(Any, STEPS[name]).fit
-    hints = typing.get_type_hints(fit)
+    hints = typing.get_type_hints(fit, include_extras=True)
     options = {
         key: parameter
         for key, parameter in inspect.signature(fit).parameters.items()
@@ -155,5 +155,11 @@ def fit_step(
     for key, parameter in options.items():
         if parameter.default is inspect.Parameter.empty and key not in settings:
             raise RunError(f"{where}: the step '{name}' needs the setting '{key}'")
-    values = {key: value_of(hints[key], value, f"{where}.{key}") for key, value in settings.items()}
-    return typing.cast(Step, fit(x, c, columns, noise, **values))
+    values = {
+        key: value_of(hints[key], value, f"the step '{name}': {where}.{key}")
+        for key, value in settings.items()
+    }
+    try:
+        return typing.cast(Step, fit(x, c, columns, noise, **values))
+    except (RunError, DataError) as error:
+        raise type(error)(f"{where}, the step '{name}': {error}") from error

@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from hepgan.data.layers import unit_of
+from hepgan.data.layers import positive, unit_of
 from hepgan.data.steps import Columns, ConditionScale, Noise
 from hepgan.errors import DataError, RunError
 
@@ -60,7 +60,7 @@ class LayerFractions(Fractions):
         Raises:
             DataError: a cell is negative.
         """
-        _check_positive(x, "layer_fractions")
+        _check_not_negative(x)
         return cls(tuple((s.start, s.stop) for s in columns.fields.values()))
 
 
@@ -77,7 +77,7 @@ class TotalFractions(Fractions):
         """
         width = x.shape[1]
         group = (columns.size, width) if width > columns.size else (0, width)
-        _check_positive(x[:, slice(*group)], "total_fractions")
+        _check_not_negative(x[:, slice(*group)])
         return cls((group,))
 
 
@@ -116,16 +116,16 @@ class IncidentFraction:
         place = columns.conditions.get(incident)
         if place is None:
             known = ", ".join(columns.conditions) or "none"
-            raise RunError(f"incident_fraction: '{incident}' is no condition (there are: {known})")
+            raise RunError(f"'{incident}' is no condition (there are: {known})")
         mask = columns.mask(fields, x.shape[1])
         if not fields:
             if x.shape[1] == columns.size:
-                raise RunError(
-                    "incident_fraction comes after total_fractions, or names its 'fields'"
-                )
+                raise RunError("it comes after total_fractions, or names its 'fields'")
             mask = torch.arange(x.shape[1]) == x.shape[1] - 1
-        unit = unit_of("incident_fraction", incident, columns)
-        return cls(mask, place.start, columns.scales[incident], unit)
+        unit = unit_of(incident, columns)
+        step = cls(mask, place.start, columns.scales[incident], unit)
+        positive(step._energy(c)[:, 0])
+        return step
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Energies to fractions."""
@@ -146,9 +146,7 @@ def _inverse(sums: Tensor) -> Tensor:
     return there / torch.where(there, sums, torch.ones_like(sums))
 
 
-def _check_positive(x: Tensor, step: str) -> None:
+def _check_not_negative(x: Tensor) -> None:
     if (x < 0).any():
         at = int((x < 0).any(1).nonzero()[0, 0])
-        raise DataError(
-            f"{step}: event {at} has a negative energy; cut such cells with 'threshold'"
-        )
+        raise DataError(f"event {at} has a negative energy; cut such cells with 'threshold'")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hepgan.data.schema import ENERGY_UNITS
-from hepgan.data.steps import Columns, ConditionScale, Noise, uniform
+from hepgan.data.steps import Columns, ConditionScale, Noise, NotNegative, Positive, uniform
 from hepgan.errors import DataError, RunError
 
 
@@ -37,8 +37,8 @@ class LayerSums:
     column: int
     incident: ConditionScale
     unit: float
-    slack: float
-    threshold: float
+    slack: NotNegative
+    threshold: Positive
 
     @classmethod
     def fit(
@@ -49,8 +49,8 @@ class LayerSums:
         noise: Noise,
         *,
         incident: str,
-        threshold: float,
-        slack: float = 0.005,
+        threshold: Positive,
+        slack: NotNegative = 0.005,
     ) -> Self:
         """Every field is a layer; ``incident`` is the condition that holds the incident energy.
 
@@ -61,29 +61,29 @@ class LayerSums:
         place = columns.conditions.get(incident)
         if place is None:
             known = ", ".join(columns.conditions) or "none"
-            raise RunError(f"layer_sums: '{incident}' is no condition (there are: {known})")
+            raise RunError(f"'{incident}' is no condition (there are: {known})")
         layers = tuple((s.start, s.stop) for s in columns.fields.values())
         means = torch.stack([x[:, a:b].sum(1).mean() for a, b in layers])
         hottest = tuple(int(x[:, a:b].mean(0).argmax()) for a, b in layers)
         step = cls(
             layers, int(means.argmax()), hottest, place.start, columns.scales[incident],
-            unit_of("layer_sums", incident, columns), slack, threshold,
+            unit_of(incident, columns), slack, threshold,
         )  # fmt: skip
         step._check(x, c)
         return step
 
     def _check(self, x: Tensor, c: Tensor) -> None:
         energies = self._energies(_cut(x, self.threshold))
-        share = energies.sum(1) / self._incident_energy(c)
+        share = energies.sum(1) / positive(self._incident_energy(c))
         if (share >= 1 + self.slack).any():
             at = int(share.argmax())
             raise DataError(
-                f"layer_sums: event {at} deposits {share[at].item():.4f} of its incident energy;"
+                f"event {at} deposits {share[at].item():.4f} of its incident energy;"
                 f" check the units, or allow more with 'slack' (now {self.slack:g})"
             )
         if (empty := energies[:, self.reference] <= 0).any():
             at = int(empty.nonzero()[0, 0])
-            raise DataError(f"layer_sums: event {at} has no energy in its brightest layer")
+            raise DataError(f"event {at} has no energy in its brightest layer")
 
     def _energies(self, cells: Tensor) -> Tensor:
         return torch.stack([cells[:, a:b].sum(1) for a, b in self.layers], 1)
@@ -138,12 +138,24 @@ class LayerSums:
         return cells * (energy / total.clamp_min(self.threshold)) + dark * there
 
 
+def positive(incident: Tensor) -> Tensor:
+    """Returns the incident energies ``[E]`` of training events.
+
+    Raises:
+        DataError: one of them is not positive.
+    """
+    if not (there := incident > 0).all():
+        at = int((~there).nonzero()[0, 0])
+        raise DataError(f"event {at} has an incident energy of {incident[at].item():g}")
+    return incident
+
+
 def _cut(cells: Tensor, threshold: float) -> Tensor:
     # Not `cells > threshold`: NaN stays NaN.
     return torch.where(cells <= threshold, torch.zeros_like(cells), cells)
 
 
-def unit_of(step: str, incident: str, columns: Columns) -> float:
+def unit_of(incident: str, columns: Columns) -> float:
     """The incident energy's unit in the layers' unit.
 
     Raises:
@@ -155,6 +167,6 @@ def unit_of(step: str, incident: str, columns: Columns) -> float:
         found = ", ".join(f"'{columns.units[n]}' ({n})" for n in [incident, *columns.fields])
         known = ", ".join(ENERGY_UNITS)
         raise RunError(
-            f"{step} needs units of energy in the schema ({known}), one for all layers, but has {found}"
+            f"it needs units of energy in the schema ({known}), one for all layers, but has {found}"
         )
     return ENERGY_UNITS[columns.units[incident]] / ENERGY_UNITS[of_layers.pop()]

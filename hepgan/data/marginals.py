@@ -2,18 +2,27 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import torch
 from torch import Tensor
 
 from hepgan.data.steps import Columns, Noise, column_of
+from hepgan.errors import RunError
+from hepgan.tables import Within
 
 Z_MAX = 4.0
 """The tables' largest normal score; beyond it values go on linearly."""
 
+Windows = Annotated[int, Within(1, 4096)]
+PerWindow = Annotated[int, Within(2, 10**9)]
+Knots = Annotated[int, Within(3, 4096)]
+
+_MOST = 2**30
+"""Numbers in the tables at the most."""
+
 _RISE = 1e-5
-"""Smallest rise from knot to knot, which keeps tables of tied values invertible."""
+"""Smallest rise from knot to knot, which keeps tables of tied values invertible; as a part of the range of small values."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +57,9 @@ class Marginals:
         noise: Noise,
         *,
         given: str | None = None,
-        windows: int = 24,
-        per_window: int = 400,
-        knots: int = 65,
+        windows: Windows = 24,
+        per_window: PerWindow = 400,
+        knots: Knots = 65,
         zeros: bool = False,
     ) -> Self:
         """Tables from the ``per_window`` events nearest in the condition ``given`` to each of ``windows`` values.
@@ -59,25 +68,34 @@ class Marginals:
         spread them.
 
         Raises:
-            RunError: ``given`` is no condition of one column.
+            RunError: ``given`` is no condition of one column, or the tables are too large.
         """
         column = -1 if given is None else column_of(given, columns)
-        lowest = x.amin(0)
+        if (numbers := windows * knots * x.shape[1]) > _MOST:
+            raise RunError(
+                f"its tables would hold {numbers:,} numbers; give fewer windows or knots"
+            )
+        lowest, highest = x.amin(0), x.amax(0)
+        rise = _RISE * (highest - lowest).clamp_max(1)
         spread = (lowest <= 0) & (lowest > -1) & zeros
-        follows = torch.zeros(len(x), dtype=x.dtype) if given is None else c[:, column].to(x)
-        centres = _centres(follows, 1 if given is None else windows)
-        size = len(x) if given is None else min(per_window, len(x))
-        fitted = [_window(x, follows - at, size, knots, spread) for at in centres]
+        follows = torch.zeros(len(x), dtype=x.dtype) if column < 0 else c[:, column].to(x)
+        centres = _centres(follows, windows)
+        if len(centres) == 1:
+            column, follows, per_window = -1, torch.zeros_like(follows), len(x)
+        size = min(per_window, len(x))
+        fitted = [_window(x, follows - at, size, knots, spread, rise) for at in centres]
         table, zero = (torch.stack(part) for part in zip(*fitted, strict=True))
         table = _fill_empty(table)
-        return cls(column, centres, zero, table, _slopes(table, zero), spread)
+        # A constant column has no size of its own.
+        least = torch.where(rise > 0, rise, _RISE)
+        return cls(column, centres, zero, table, _slopes(table, zero, least), spread)
 
     @classmethod
     def upgraded(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """The constants of a step that was saved with one slope for both ends."""
         if values["slope"].dim() == 2:
             return dict(values)
-        return {**values, "slope": _slopes(values["table"], values["zero"])}
+        return {**values, "slope": _slopes(values["table"], values["zero"], torch.tensor(_RISE))}
 
     def scores_of_zero(self, c: Tensor) -> Tensor:
         """``[E, F]`` scores at which each column leaves zero for an event's conditions."""
@@ -162,23 +180,32 @@ class Marginals:
 
 
 def _centres(follows: Tensor, windows: int) -> Tensor:
-    """``[W]`` between evenly spaced and equally populated: dense where events are, and none far apart."""
-    if windows == 1:
+    """``[W]`` between evenly spaced and equally populated: dense where events are, and none far apart.
+
+    All differ in float32; there is one, 0, where the condition does not vary.
+    """
+    low, high = follows.min(), follows.max()
+    if windows == 1 or low.float() == high.float():
         return follows.new_zeros(1)
     at = torch.linspace(0, 1, windows, dtype=follows.dtype)
-    even = follows.min() + at * (follows.max() - follows.min())
-    return 0.3 * even + 0.7 * torch.quantile(follows, at)
+    ordered = follows.sort().values
+    place = at * (len(ordered) - 1)
+    first = place.long()
+    second = (first + 1).clamp_max(len(ordered) - 1)
+    populated = torch.lerp(ordered[first], ordered[second], place - first)
+    centres = (0.3 * (low + at * (high - low)) + 0.7 * populated).float()
+    return centres[torch.cat([at[:1] == 0, centres.diff() > 0])].to(follows)
 
 
 def _window(
-    x: Tensor, distance: Tensor, size: int, knots: int, spread: Tensor
+    x: Tensor, distance: Tensor, size: int, knots: int, spread: Tensor, rise: Tensor
 ) -> tuple[Tensor, Tensor]:
     """One table ``[K, F]`` (NaN where a column is all zeros) and its ``zero[F]``, from the ``size`` nearest events."""
     near = torch.topk(distance.abs(), size, largest=False).indices
     values, distance = x[near], distance[near, None]
     present = ~spread | (values > 0)
     values = _levelled(values, distance, present)
-    values = torch.where(spread & present, values.clamp_min(_RISE), values)
+    values = torch.where(spread & present, values.maximum(rise), values)
     ordered = torch.where(present, values, -torch.inf).sort(0).values
     absent = (~present).sum(0)
     zero = torch.where(spread, torch.special.ndtri(_empty_share(~present, distance)), -Z_MAX)
@@ -191,9 +218,8 @@ def _window(
     low = position.long()
     high = (low + 1).clamp_max(size - 1)
     table = torch.lerp(ordered.gather(0, low), ordered.gather(0, high), position - low)
-    rise = _RISE * torch.arange(knots, dtype=x.dtype)[:, None]
     table[0] = torch.where(spread, 0.0, table[0])
-    table = torch.cummax(table, 0).values + rise
+    table = torch.cummax(table, 0).values + rise * torch.arange(knots, dtype=x.dtype)[:, None]
     return torch.where(absent < size, table, torch.nan), zero
 
 
@@ -238,13 +264,13 @@ def _fill_empty(table: Tensor) -> Tensor:
     return torch.stack([torch.where(part.isnan(), ramp, part) for part in parts])
 
 
-def _slopes(table: Tensor, zero: Tensor) -> Tensor:
-    """``[2, F]`` value per score, on average over the lower and the upper half of the tables."""
+def _slopes(table: Tensor, zero: Tensor, least: Tensor) -> Tensor:
+    """``[2, F]`` value per score, on average over the lower and the upper half of the tables; at ``least[F]``."""
     middle = table[:, table.shape[1] // 2]
     part = table.shape[1] // 2 / (table.shape[1] - 1)
     lower = (middle - table[:, 0]) / ((Z_MAX - zero) * part)
     upper = (table[:, -1] - middle) / ((Z_MAX - zero) * (1 - part))
-    return torch.stack([lower.mean(0), upper.mean(0)]).clamp_min(_RISE)
+    return torch.stack([lower.mean(0), upper.mean(0)]).maximum(least)
 
 
 def _censored(x: Tensor, zero: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ def pack_step(record: Any, prefix: str, tensors: dict[str, Tensor]) -> dict[str,
 def unpack_step(table: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
     """The step of such a table, also of one that an earlier version saved: ``upgraded`` adds what it lacks."""
     cls = SAVED[table["step"]]
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     upgraded = getattr(cls, "upgraded", dict)
     values: dict[str, Any] = {}
     for field in dataclasses.fields(cls):

@@ -1,20 +1,24 @@
 """Steps that treat each value by itself: ``power``, ``threshold``, ``dequantise``, ``zero_noise``, ``log``, ``logit``."""
 
 import dataclasses
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 from torch import Tensor
 
-from hepgan.data.steps import Columns, Moments, Noise, uniform
-from hepgan.errors import DataError, RunError
+from hepgan.data.steps import Columns, Finite, Moments, Noise, Positive, uniform
+from hepgan.errors import DataError
+from hepgan.tables import Within
+
+Exponent = Annotated[float, Within(0.01, 1)]
+Alpha = Annotated[float, Within(0, 0.5, below=True)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Power:
     """``sign(x) |x|^exponent``: the energy scale of a cell compressed, zeros stay zeros."""
 
-    exponent: float
+    exponent: Exponent
     mask: Tensor
 
     @classmethod
@@ -25,14 +29,10 @@ class Power:
         columns: Columns,
         noise: Noise,
         *,
-        exponent: float,
+        exponent: Exponent,
         fields: tuple[str, ...] = (),
     ) -> Self:
-        """``exponent`` in (0, 1], so that the way back has a slope everywhere."""
-        if not 0 < exponent <= 1:
-            raise RunError(
-                f"the exponent of the encoding step 'power' should be above 0 and at most 1, but is {exponent}"
-            )
+        """``exponent`` of at most 1, so that the way back has a slope everywhere, and not so small that digits are lost."""
         return cls(exponent, _of_fields(columns, fields, x))
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
@@ -48,7 +48,7 @@ class Power:
 class Threshold:
     """What lies at or below ``threshold`` is 0, before and after: a read-out's cut."""
 
-    threshold: float
+    threshold: Finite
     mask: Tensor
 
     @classmethod
@@ -59,7 +59,7 @@ class Threshold:
         columns: Columns,
         noise: Noise,
         *,
-        threshold: float,
+        threshold: Finite,
         fields: tuple[str, ...] = (),
     ) -> Self:
         """``threshold`` in the unit that the values have at this place of the chain."""
@@ -115,7 +115,7 @@ class ZeroNoise:
         mask: ``[F]`` booleans: the columns that have but one.
     """
 
-    width: float
+    width: Positive
     value: Tensor
     mask: Tensor
 
@@ -127,14 +127,10 @@ class ZeroNoise:
         columns: Columns,
         noise: Noise,
         *,
-        width: float = 1e-3,
+        width: Positive = 1e-3,
         fields: tuple[str, ...] = (),
     ) -> Self:
         """Of ``fields``, or of all columns."""
-        if width <= 0:
-            raise RunError(
-                f"the width of the encoding step 'zero_noise' should be positive, but is {width}"
-            )
         seen = Moments.of(x)
         constant = (seen.low == seen.high) & columns.mask(fields, len(seen.low))
         return cls(width, torch.where(constant, seen.low, 0.0), constant)
@@ -159,7 +155,7 @@ class Log:
     Zeros become continuous, and decoding cuts them off again: cells below the threshold come out as exactly 0.
     """
 
-    threshold: float
+    threshold: Positive
     mask: Tensor
 
     @classmethod
@@ -170,7 +166,7 @@ class Log:
         columns: Columns,
         noise: Noise,
         *,
-        threshold: float,
+        threshold: Positive,
         fields: tuple[str, ...] = (),
     ) -> Self:
         """``threshold`` in the fields' own unit.
@@ -178,15 +174,9 @@ class Log:
         Raises:
             DataError: a negative value.
         """
-        if threshold <= 0:
-            raise RunError(
-                f"the threshold of the encoding step 'log' should be positive, but is {threshold}"
-            )
         mask = _of_fields(columns, fields, x)
         if (x.amin(0)[mask] < 0).any():
-            raise DataError(
-                "the encoding step 'log' needs values of 0 or more, but some are negative"
-            )
+            raise DataError("values should be 0 or more, but some are negative")
         return cls(threshold, mask)
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
@@ -204,7 +194,7 @@ class Log:
 class Logit:
     """``logit(alpha + (1 - 2 alpha) x)`` of shares in [0, 1]."""
 
-    alpha: float
+    alpha: Alpha
     mask: Tensor
 
     @classmethod
@@ -215,7 +205,7 @@ class Logit:
         columns: Columns,
         noise: Noise,
         *,
-        alpha: float = 1e-6,
+        alpha: Alpha = 1e-6,
         fields: tuple[str, ...] = (),
     ) -> Self:
         """``alpha`` keeps 0 and 1 finite.
@@ -227,9 +217,7 @@ class Logit:
         for extreme in (x.amin(0)[mask], x.amax(0)[mask]):
             if ((extreme < 0) | (extreme > 1)).any():
                 worst = extreme.abs().max().item()
-                raise DataError(
-                    f"the encoding step 'logit' needs shares between 0 and 1, but there is {worst:g}"
-                )
+                raise DataError(f"values should be shares between 0 and 1, but there is {worst:g}")
         return cls(alpha, mask)
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:

@@ -1,13 +1,14 @@
 """The encoding step ``regress``: what some columns say about the others is taken out, as it changes with a condition."""
 
 import dataclasses
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 from torch import Tensor
 
 from hepgan.data.steps import APPENDED, Columns, Noise, column_of
 from hepgan.errors import RunError
+from hepgan.tables import Within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,18 +41,15 @@ class Regress:
         *,
         given: str,
         first: tuple[str, ...] = (APPENDED,),
-        degree: int = 2,
+        degree: Annotated[int, Within(0, 5)] = 2,
     ) -> Self:
         """Least squares, in polynomials of ``degree`` of the condition ``given``.
 
         Raises:
-            RunError: ``given`` is no condition of one column, a name in ``first`` no field or nothing, or a degree that
-                polynomials of some thousand events do not have.
+            RunError: ``given`` is no condition of one column, or a name in ``first`` no field or nothing.
         """
-        if not first or not 0 <= degree <= 5:
-            raise RunError(
-                f"regress: first = {list(first)} should name columns, and degree = {degree} be 0 to 5"
-            )
+        if not first:
+            raise RunError("first = [] should name columns")
         column = column_of(given, columns)
         chosen = tuple(columns.mask(first, x.shape[1]).nonzero()[:, 0].tolist())
         size, follows = degree + 1, _powers(c[:, column].to(x), degree + 1)
@@ -65,7 +63,11 @@ class Regress:
             found = torch.linalg.lstsq(regressors.flatten(1), x[:, targets]).solution
             expected[: 1 + known, :, targets] = found.unflatten(0, (1 + known, size))
         plain = cls(column, chosen, expected, x.new_zeros(size, x.shape[1]))
-        return dataclasses.replace(plain, width=log_width(plain.encode(x, c, noise), follows))
+        distance = plain.encode(x, c, noise)
+        width = log_width(distance, follows)
+        # Columns that are what is expected of them, but for rounding, keep width 1.
+        exact = distance.abs().mean(0) <= 1e-6 * x.abs().mean(0)
+        return dataclasses.replace(plain, width=torch.where(exact, torch.zeros_like(width), width))
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Values to distances in widths."""

@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from hepgan.data.steps import Columns, Moments, Noise
+from hepgan.data.steps import Columns, Finite, Moments, Noise
 from hepgan.errors import DataError, RunError
 
 NORMAL_QUARTILES = 1.3489795
@@ -60,8 +60,8 @@ class Scale(Affine):
         columns: Columns,
         noise: Noise,
         *,
-        range: tuple[float, float] | None = None,
-        to: tuple[float, float] = (-1.0, 1.0),
+        range: tuple[Finite, Finite] | None = None,
+        to: tuple[Finite, Finite] = (-1.0, 1.0),
         fields: tuple[str, ...] = (),
         per_column: bool = True,
         clip: bool = True,
@@ -77,7 +77,7 @@ class Scale(Affine):
         low, high = _span(seen, range, mask, per_column=per_column)
         _check_range(seen, low, high, mask)
         if not to[0] < to[1]:
-            raise RunError(f"an encoding's range to = {list(to)} should rise")
+            raise RunError(f"to = {list(to)} should rise")
         middle, width = _where(mask, (low + high) / 2, (high - low) / (to[1] - to[0]))
         offset = torch.where(mask, middle - (to[0] + to[1]) / 2 * width, 0.0)
         return cls(offset, width, to if clip else None, mask)
@@ -149,8 +149,8 @@ def _span(
     if values is None and per_column:
         return seen.low, seen.high
     low, high = values or (seen.low[mask].min().item(), seen.high[mask].max().item())
-    if not low < high:
-        raise RunError(f"an encoding's range {[low, high]} should rise")
+    if values and not low < high:
+        raise RunError(f"range = {[low, high]} should rise")
     return torch.full_like(seen.low, low), torch.full_like(seen.low, high)
 
 
@@ -160,7 +160,7 @@ def _check_range(seen: Moments, low: Tensor, high: Tensor, mask: Tensor) -> None
         if outside.any():
             worst = extreme[outside].abs().max().item()
             raise DataError(
-                f"the encoding's range does not hold all values: {worst:g} lies outside of it; widen 'range'"
+                f"the range does not hold all values: {worst:g} lies outside of it; widen 'range'"
             )
 
 

@@ -13,6 +13,9 @@ from hepgan.tables import from_table
 ENERGY_UNITS = {"eV": 1e-6, "keV": 1e-3, "MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
 """Units of energy [MeV]."""
 
+_LARGEST = 10**8
+"""Values of a field in one event at the most."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Field:
@@ -30,7 +33,7 @@ class Field:
             ones are cut. ``None``: a jagged branch is an error.
         minimum: The smallest value that is possible. Generated values are clipped to it; training data below it are an error. Left
             out: 0 where no value of the training data is negative, or none.
-        maximum: The largest value that is possible. Left out: 0 where no value of the training data is positive, or none.
+        maximum: The largest value that is possible. Left out: 0 where all values of the training data are negative or 0, or none.
     """
 
     shape: tuple[int, ...] = ()
@@ -45,6 +48,10 @@ class Field:
     def __post_init__(self) -> None:
         if any(length < 1 for length in self.shape):
             raise RunError(f"a field's shape {list(self.shape)} should have lengths of 1 or more")
+        if self.size > _LARGEST:
+            raise RunError(
+                f"a field's shape {list(self.shape)} has {self.size:.3g} values an event; {_LARGEST:,} are the most"
+            )
         low = -math.inf if self.minimum is None else self.minimum
         high = math.inf if self.maximum is None else self.maximum
         if not low <= high or low == math.inf or high == -math.inf:

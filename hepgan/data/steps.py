@@ -28,7 +28,7 @@ and fitted constants, made by its ``fit`` from the training events. ``encode`` m
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,15 @@ from torch import Tensor
 
 from hepgan.errors import RunError
 from hepgan.random_streams import keyed_uniforms, stream_key
+from hepgan.tables import Within
+
+Finite = Annotated[float, Within()]
+Positive = Annotated[float, Within(0, above=True)]
+NotNegative = Annotated[float, Within(0)]
+"""Numbers in the settings of steps."""
+
+MOST_CLASSES = 1000
+"""Of a one-hot condition: each is a column of ``c``."""
 
 APPENDED = "appended"
 """What the columns behind those of the fields are called in a step's ``fields``."""
@@ -47,7 +56,7 @@ class ConditionScale:
     """How a scalar condition becomes columns of ``c[E, C]``.
 
     Attributes:
-        range: The smallest and largest value that may be asked for, in the condition's own unit.
+        range: The smallest and largest value that may be asked for, in the condition's own unit; the same where there is but one.
         scale: ``linear`` or ``log`` map the range to [-1, 1]; ``share`` divides by the largest value; ``onehot`` makes a
             column for each integer in the range.
     """
@@ -58,11 +67,17 @@ class ConditionScale:
     def __post_init__(self) -> None:
         low, high = self.range
         whole = self.scale != "onehot" or (float(low).is_integer() and float(high).is_integer())
-        finite = math.isfinite(low) and math.isfinite(high)
-        positive = {"log": low, "share": high}.get(self.scale, 1.0) > 0
-        if not (finite and low < high and whole and positive):
+        limits = torch.finfo(torch.float32)
+        held = max(abs(low), abs(high), high - low) <= limits.max
+        positive = {"log": low, "share": high}.get(self.scale, 1.0) >= limits.tiny
+        if not (held and low <= high and whole and positive):
             raise RunError(
                 f"a condition's range {list(self.range)} does not suit its scale '{self.scale}'"
+            )
+        if self.columns > MOST_CLASSES:
+            raise RunError(
+                f"a condition's range {list(self.range)} has {self.columns:.6g} classes, but the scale 'onehot' takes"
+                f" {MOST_CLASSES} at the most; write 'linear', or give each kind of events its own GAN"
             )
 
     @property
@@ -88,6 +103,8 @@ class ConditionScale:
             return (values / high)[:, None]
         if self.scale == "log":
             values, low, high = torch.log(values), math.log(low), math.log(high)
+        if low == high:
+            return (values - low)[:, None]
         return (2 * (values - low) / (high - low) - 1)[:, None]
 
     def decode(self, c: Tensor) -> Tensor:

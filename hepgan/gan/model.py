@@ -214,7 +214,7 @@ def _values(
         check_condition(name, torch.from_numpy(values.copy()), scale)
         return values
     low, high = value
-    if not low < high:
+    if not low <= high:
         raise DataError(f"the range {name} = {low:g}:{high:g} should rise")
     if not scale.allows(torch.tensor([low, high], dtype=torch.float64)).all():
         whole = f"{scale.range[0]:g}:{scale.range[1]:g}"
