@@ -1,19 +1,31 @@
 """Any name that ROOT allows, and names of hepgan's own, through schemas, files, observables, plots and reports."""
 
 import html.parser
+import tomllib
 from pathlib import Path
 
+import awkward as ak
 import numpy as np
-from hypothesis import given
+import pytest
+import tomli_w
+import uproot
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hepgan.data import root
+from hepgan.data.branches import root_name
+from hepgan.data.chunks import as_events
 from hepgan.data.names import file_names, printable
 from hepgan.data.schema import Field, Schema
+from hepgan.errors import DataError, RunError
 from hepgan.evaluate import compare, observables_for, plots
 from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.evaluate.pictures import Picture
 from hepgan.evaluate.report import write_report
 from hepgan.evaluate.scores import Gap
+from hepgan.processors.pieces import Place
+from hepgan.processors.results import part_name, particle_schema
+from hepgan.tables import to_table
 
 NAMES = st.text(min_size=1, max_size=12) | st.sampled_from(
     ["x_0", "x[0]", "x_1", "$", "a$b$", "hits/x.y", "E_inc", "E_tot", "weight", "n_x", "source", "value",
@@ -127,3 +139,137 @@ def test_a_report_holds_any_name_escaped(tmp_path: Path) -> None:
     parser.handle_starttag = lambda tag, _attributes: tags.append(tag)  # type: ignore[method-assign]
     parser.feed(text)
     assert "script" not in tags
+
+
+def test_a_schema_with_any_names_is_the_same_after_toml() -> None:
+    names = [n for n in HOSTILE if n != "\udcff"]
+    fields = {name: Field(branches=(f"{name}/{name}",)) for name in names}
+    schema = Schema(
+        fields | {"list": Field((3,), fill=0.0), "both": Field((3,), fill=0.0, count="n")}
+    )
+    table = tomllib.loads(tomli_w.dumps(to_table(schema)))
+    assert Schema.from_table(table) == schema
+
+
+@pytest.mark.parametrize("format", ["TTree", "RNTuple"])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(NAMES, unique=True, min_size=1, max_size=4))
+def test_any_names_are_read_as_written_or_refused(
+    tmp_path: Path, format: str, names: list[str]
+) -> None:
+    schema = Schema({name: Field() for name in names})
+    events = as_events({name: np.full(3, i, "f4") for i, name in enumerate(names)})
+    path = tmp_path / "names.root"
+    try:
+        root.write(path, events, schema, tree="t", format=format, overwrite=True)
+    except DataError as error:
+        told = str(error)
+    else:
+        told = ""
+    if told:
+        assert told.isprintable()
+        return
+    back = root.read(path, schema)
+    for i, name in enumerate(names):
+        assert back[name].tolist() == [i] * 3
+        assert uproot.open(path)["t"][root_name(name)].array().tolist() == [i] * 3
+        assert (
+            set(name).isdisjoint("[]\x00") if format == "TTree" else set(name).isdisjoint("/. \\")
+        )
+
+
+def test_nested_branches_are_written_under_roots_name_and_read_by_both(tmp_path: Path) -> None:
+    schema = Schema({"x": Field(branches=("hits/hits.fX",)), "y": Field(branches=("muons/pt",))})
+    root.write(
+        tmp_path / "a.root", as_events({"x": np.ones(3), "y": np.zeros(3)}), schema, tree="t"
+    )
+    assert uproot.open(tmp_path / "a.root")["t"].keys() == ["hits.fX", "muons.pt"]
+    assert root.read(tmp_path / "a.root", schema)["x"].tolist() == [1] * 3
+
+
+def test_two_fields_of_one_branch_are_not_written(tmp_path: Path) -> None:
+    schema = Schema({"a": Field(), "b": Field(branches=("a",))})
+    with pytest.raises(DataError, match="'a' and 'b' would both be written to the branch 'a'"):
+        root.write(
+            tmp_path / "a.root", as_events({"a": np.ones(1), "b": np.zeros(1)}), schema, tree="t"
+        )
+
+
+def test_a_weight_never_overwrites_a_field_of_that_name(tmp_path: Path) -> None:
+    schema = Schema({"weight": Field()})
+    root.write(tmp_path / "a.root", as_events({"weight": np.arange(3.0)}), schema, tree="t")
+    with pytest.raises(DataError, match="their field 'weight', which is one of the schema"):
+        root.read(tmp_path / "a.root", schema, weight="2 * weight")
+    other = Schema({"mass": Field(branches=("weight",))})
+    events = root.read(tmp_path / "a.root", other, weight="2 * weight")
+    assert (events["mass"].tolist(), events["weight"].tolist()) == ([0, 1, 2], [0, 2, 4])
+
+
+def test_the_count_of_a_list_never_overwrites_a_field_of_that_name() -> None:
+    with pytest.raises(RunError, match=r"\[schema.fields.hits\] .* 'n_hits', .* count = 'n_hits'"):
+        Schema({"n_hits": Field(), "hits": Field((3,), fill=0.0)})
+    with pytest.raises(RunError, match="'n_hits' twice"):
+        Schema({"hits": Field((3,), fill=0.0)}, {"n_hits": Field()})
+    schema = Schema({"n_hits": Field(), "hits": Field((3,), fill=0.0, count="n")})
+    assert list(schema.fields) == ["n_hits", "hits", "n"]
+
+
+def test_lists_of_one_collection_share_a_count_and_its_branch(tmp_path: Path) -> None:
+    pt = ak.values_astype(ak.Array([[1, 2, 3], [], [4]]), "float32")
+    with uproot.recreate(tmp_path / "a.root") as file:
+        types = {"pt": "var * float32", "eta": "var * float32"}
+        tree = file.mktree("t", types, counter_name=lambda _: "nMuon")
+        tree.extend({"pt": pt, "eta": -pt})
+    lists = {name: Field((2,), fill=0.0, count="nMuon") for name in ("pt", "eta")}
+    schema = root.resolve(tmp_path / "a.root", Schema(lists))
+    assert schema.features == 5
+    events = root.read(tmp_path / "a.root", schema)
+    assert events["nMuon"].tolist() == [2, 0, 1]
+    for format in ("TTree", "RNTuple"):
+        back = tmp_path / f"{format}.root"
+        root.write(back, events, schema, tree="t", format=format)
+        found = uproot.open(back)["t"].arrays()
+        assert found["eta"].tolist() == [[-1, -2], [], [-4]]
+        assert found["nMuon"].tolist() == [2, 0, 1]
+        assert root.read(back, schema).tolist() == events.tolist()
+
+
+def test_lists_of_different_lengths_cannot_share_a_count(tmp_path: Path) -> None:
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mktree("t", {"a": "var * float32", "b": "var * float32"}).extend(
+            {"a": ak.Array([[1.0], [1.0, 2.0]]), "b": ak.Array([[1.0], [1.0]])}
+        )
+    lists = {name: Field((3,), fill=0.0, count="n") for name in "ab"}
+    with pytest.raises(DataError, match="count 'n' differ in length in entry 1 .* 'b'"):
+        root.read(tmp_path / "a.root", Schema(lists))
+    with pytest.raises(
+        RunError, match="'b'.* cut to 2 values, others with the count 'n' to 3|cut to 2"
+    ):
+        Schema({**lists, "b": Field((2,), fill=0.0, count="n")})
+
+
+def test_a_counter_that_is_a_field_of_its_own_stays_apart(tmp_path: Path) -> None:
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mktree("t", {"hits": "var * float32"}).extend({"hits": ak.Array([[1.0, 2.0], []])})
+    schema = Schema({"hits": Field((1,), fill=0.0), "nhits": Field()})
+    schema = root.resolve(tmp_path / "a.root", schema)
+    events = root.read(tmp_path / "a.root", schema)
+    assert (events["n_hits"].tolist(), events["nhits"].tolist()) == ([1, 0], [2, 0])
+    root.write(tmp_path / "b.root", events, schema, tree="t")
+    assert root.read(tmp_path / "b.root", schema).tolist() == events.tolist()
+
+
+def test_parts_of_two_files_never_have_one_name() -> None:
+    names = {part_name(Place("events", f"{i}/a.root", "t", "", 0)) for i in range(1000)}
+    assert len(names) == 1000
+    digest = names.pop().split("-")[1]
+    assert len(digest) == 32  # 16 bytes: a collision in 10^9 files has a chance of 10^-21
+    assert len(part_name(Place("events", "x" * 250, "t", "", 0))) < 200
+
+
+def test_what_is_written_beside_showers_never_overwrites_a_field() -> None:
+    for name in ("entry", "particle", "inside"):
+        with pytest.raises(DataError, match=f"the GAN has a field '{name}'"):
+            particle_schema(Schema({name: Field()}), flagged=True)

@@ -48,7 +48,7 @@ def _borders(tree: Any, schema: Schema, last: int) -> list[int]:
     if is_rntuple(tree):
         found = [int(cluster.num_first_entry) for cluster in tree.ntuple.cluster_summaries]
     else:
-        names = [n for name, field in schema.all.items() for n in branches_of(name, field)]
+        names = [n for name, field in schema.in_branches.items() for n in branches_of(name, field)]
         branches = {branch_and_leaf(tree, name)[0] for name in names}
         offsets = (set(map(int, tree[name].entry_offsets)) for name in branches)
         found = sorted(set.intersection(*offsets))

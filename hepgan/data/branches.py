@@ -177,27 +177,57 @@ def resolve_schema(schema: Schema, tree: Any, where: str) -> Schema:
     """
     with reading(where):
         known = dict.fromkeys(names_in(tree))
+    found = {
+        name: _resolve(name, field, tree, known, where)
+        for name, field in schema.in_branches.items()
+    }
+    used = {branch for name, field in found.items() for branch in branches_of(name, field)}
+    for count, lists in schema.counts.items():
+        field = schema.all[count]
+        with reading(where):
+            counter = counter_of(tree, found[lists[0]].branches[0])
+        branches = field.branches or ((counter,) if counter and counter not in used else ())
+        found[count] = dataclasses.replace(field, branches=branches, stored=())
+    return Schema(
+        {name: found[name] for name in schema.fields},
+        {name: found[name] for name in schema.conditions},
+    )
 
-    def filled(fields: Any) -> dict[str, Field]:
-        return {name: _resolve(name, field, tree, known, where) for name, field in fields.items()}
 
-    return Schema(filled(schema.fields), filled(schema.conditions))
+def counter_of(tree: Any, branch: str) -> str:
+    """Returns the name of the leaf that holds the lengths of a jagged branch of a TTree; empty where there is none."""
+    if isinstance(tree, ak.Array) or is_rntuple(tree):
+        return ""
+    leaves = tree[branch_and_leaf(tree, branch)[0]].member("fLeaves")
+    counter = leaves[0].member("fLeafCount") if len(leaves) else None
+    return "" if counter is None else str(counter.member("fName"))
+
+
+def root_name(branch: str) -> str:
+    """Returns ROOT's name of a branch that uproot calls by its path: ``TTree::Draw`` takes a slash for a division.
+
+    >>> root_name("hits/hits.fX"), root_name("muons/pt")
+    ('hits.fX', 'muons.pt')
+    """
+    *parents, name = branch.split("/")
+    return name if parents and name.startswith(f"{parents[-1]}.") else ".".join([*parents, name])
 
 
 def _resolve(name: str, field: Field, tree: Any, known: dict[str, None], where: str) -> Field:
-    names = branches_of(name, field)
+    given = branches_of(name, field)
+    names = tuple(n if n in known or root_name(n) not in known else root_name(n) for n in given)
     require(names, known, where, f"field '{name}'")
     with reading(where):
         form = form_of(tree, names)
     found = [describe(tree, branch, where, form=form) for branch in names]
-    given = field.branches or (name,)
     if len(names) == 1:
         _check_single(name, field, names[0], found[0], where)
         dtype, stored = found[0].dtype, found[0].shape
     else:
         _check_many(name, field, names, found, where)
         dtype, stored = np.result_type(*(branch.dtype for branch in found)), ()
-    return dataclasses.replace(field, branches=given, dtype=dtype.name, stored=stored)
+    branches = names if names != given else field.branches or (name,)
+    return dataclasses.replace(field, branches=branches, dtype=dtype.name, stored=stored)
 
 
 def require(names: Sequence[str], known: dict[str, None], where: str, what: str) -> None:

@@ -189,7 +189,7 @@ def chunk_at(tree: OpenTree, start: int, stop: int) -> Chunk:
     Raises:
         DataError: damaged baskets, values that a network cannot take, or the file has changed since it was opened.
     """
-    names = [n for name, field in tree.schema.all.items() for n in branches_of(name, field)]
+    names = [n for name, field in tree.schema.in_branches.items() for n in branches_of(name, field)]
     arrays = _arrays(tree, list(dict.fromkeys([*names, *tree.wanted.extra])), start, stop)
     chunk = _assembled(arrays, tree.schema, tree.wanted, range(start, stop), tree.path)
     if _stamp(tree.path) != tree.stamp:
@@ -205,7 +205,9 @@ def chunk_of(events: ak.Array, wanted: Wanted, *, start: int, path: str) -> Chun
     Raises:
         DataError: as ``chunk_at``; also where a branch is missing or does not fit the schema.
     """
-    needed = [n for name, field in wanted.schema.all.items() for n in branches_of(name, field)]
+    needed = [
+        n for name, field in wanted.schema.in_branches.items() for n in branches_of(name, field)
+    ]
     if len(events) == 0 and not {*needed, *wanted.extra} <= set(events.fields):
         columns = {
             name: np.empty((0, *field.shape), field.dtype or "float32")
@@ -214,9 +216,10 @@ def chunk_of(events: ak.Array, wanted: Wanted, *, start: int, path: str) -> Chun
         return Chunk(as_events(columns), path, start, np.arange(0))
     schema = resolve_schema(wanted.schema, events, path)
     require(wanted.extra, dict.fromkeys(events.fields), path, "a selection or weight")
+    names = [n for name, field in schema.in_branches.items() for n in branches_of(name, field)]
     arrays: dict[str, Any] = {}
     with reading(path):
-        for name in dict.fromkeys([*needed, *wanted.extra]):
+        for name in dict.fromkeys([*names, *wanted.extra]):
             jagged = describe(events, name, path).jagged
             arrays[name] = events[name] if jagged else ak.to_numpy(events[name])
     return _assembled(arrays, schema, wanted, range(start, start + len(events)), path)
@@ -228,8 +231,17 @@ def _assembled(
     """The chunk of the branches ``arrays`` of the entries ``span``."""
     entries = np.arange(span.start, span.stop)
     columns: dict[str, Any] = {}
-    for name, field in schema.all.items():
-        columns |= _column(name, field, arrays)
+    for name, field in schema.in_branches.items():
+        for column, values in _column(name, field, arrays).items():
+            if column not in columns:
+                columns[column] = values
+            elif not np.array_equal(values, columns[column]):
+                entry = entries[int(np.argmax(values != columns[column]))]
+                raise DataError(
+                    f"the lists that share the count '{column}' differ in length in entry {entry} of '{path}', '{name}' from "
+                    "those before it; give it a 'count' of its own"
+                )
+    columns = {name: columns[name] for name in schema.all}
     if wanted.weight:
         columns["weight"] = wanted.weight(arrays, path)
     if wanted.select:
@@ -259,13 +271,16 @@ def _arrays(tree: OpenTree, names: Sequence[str], start: int, stop: int) -> dict
     found: dict[str, Any] = {}
     with reading(tree.path):
         options = {"entry_start": start, "entry_stop": stop}
+        if is_rntuple(tree.tree):
+            # Not a list of names, which uproot takes for patterns.
+            both = tree.tree.arrays(filter_name=frozenset(names).__contains__, **options)
+            found |= {name: part_of(both, name) for name in jagged}
+            found |= {name: ak.to_numpy(part_of(both, name)) for name in fixed}
+            jagged, fixed = [], []
         if jagged:
             lists = tree.tree.arrays(jagged, library="ak", **options)
             found |= {name: part_of(lists, name) for name in jagged}
-        if fixed and is_rntuple(tree.tree):
-            flat = tree.tree.arrays(fixed, library="ak", **options)
-            found |= {name: ak.to_numpy(part_of(flat, name)) for name in fixed}
-        elif fixed:
+        if fixed:
             places = {name: branch_and_leaf(tree.tree, name) for name in fixed}
             branches = list(dict.fromkeys(branch for branch, _ in places.values()))
             flat = tree.tree.arrays(branches, library="np", **options)
@@ -280,21 +295,27 @@ def _arrays(tree: OpenTree, names: Sequence[str], start: int, stop: int) -> dict
 
 
 def _column(name: str, field: Field, arrays: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """Returns the field's values ``[E, *shape]``, and the number of values where it has a ``fill``."""
     parts = [arrays[branch] for branch in branches_of(name, field)]
+    kind = np.dtype(field.dtype)
     if len(parts) > 1:
-        return {name: stacked(parts, np.dtype(field.dtype)).reshape(-1, *field.shape)}
-    if isinstance(parts[0], ak.Array):
+        values = stacked(parts, kind).reshape(-1, *field.shape)
+    elif isinstance(parts[0], ak.Array):
         return _padded(name, field, parts[0])
-    return {name: parts[0].reshape(-1, *field.shape)}
+    else:
+        values = parts[0].reshape(-1, *field.shape).astype(kind, copy=False)
+    if field.fill is None:
+        return {name: values}
+    return {name: values, field.count: np.full(len(values), field.shape[0], np.int32)}
 
 
 def _padded(name: str, field: Field, lists: ak.Array) -> dict[str, np.ndarray[Any, Any]]:
     """Lists padded and cut to ``shape[0]`` values, and how many of them are the file's own."""
-    kept = np.minimum(ak.to_numpy(ak.num(lists, axis=1)), field.shape[0])
+    kept = np.minimum(ak.to_numpy(ak.num(lists, axis=1)), field.shape[0]).astype(np.int32)
     values = np.full((len(lists), *field.shape), field.fill, dtype=field.dtype)
     inside = np.arange(field.shape[0]) < kept[:, None]
     values[inside] = ak.to_numpy(ak.flatten(lists[:, : field.shape[0]], axis=1))
-    return {name: values, f"n_{name}": kept}
+    return {name: values, field.count: kept}
 
 
 def stacked(columns: Sequence[np.ndarray[Any, Any]], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

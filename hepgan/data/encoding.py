@@ -208,6 +208,10 @@ class Encoding:
                         found[name][part] = to_dtype(
                             numbers, fields[name].dtype or "float32", name, first=start
                         )
+        for name, field in fields.items():
+            if field.fill is not None:  # what lies behind a list's end is no value
+                inside = np.arange(field.shape[0]) < found[field.count][:, None]
+                found[name][~inside] = field.fill
         # As ak.zip has it, which takes a third of the time of a single event.
         columns = [ak.contents.NumpyArray(values) for values in found.values()]
         return ak.Array(ak.contents.RecordArray(columns, list(found)))

@@ -16,12 +16,13 @@ from hepgan.data.files import Files, Source, opened_source, sources
 from hepgan.data.inspect import as_text, inspect, propose
 from hepgan.data.schema import Schema
 from hepgan.data.select import Selection
-from hepgan.data.write import write
+from hepgan.data.write import check_names, write
 from hepgan.errors import BadFileError, DataError, NoEventsError
 
 __all__ = [
     "Chunk",
     "as_text",
+    "check_names",
     "counts",
     "inspect",
     "iterate",
@@ -62,7 +63,7 @@ def read(
 
     Returns:
         A record array of the schema's fields. Its ``attrs`` hold ``files``, the number of events by path, and ``skipped``, the
-        reason by path of what was left out. A field with ``fill`` comes with its counts, ``n_<field>``.
+        reason by path of what was left out. A field with ``fill`` comes with its count, ``n_<field>``.
 
     Raises:
         DataError: a file, tree or branch is missing, does not fit the schema, or holds NaN, infinity or too large integers; or no
@@ -175,8 +176,13 @@ def wanted_of(
     """What is read from every file; the expressions are parsed.
 
     Raises:
-        DataError: an expression does not parse.
+        DataError: an expression does not parse, or the schema has a field ``weight`` beside the weights.
     """
+    if weight and "weight" in schema.all:
+        raise DataError(
+            "the events' weights would be their field 'weight', which is one of the schema; give that another name and "
+            "branches = ['weight'], or no weight"
+        )
     return Wanted(
         schema,
         Selection.parse(select, "selection") if select else None,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ class Field:
             ``None`` until read from a file.
         fill: For a jagged branch: what stands after the last value of an entry that is shorter than ``shape[0]``; longer
             ones are cut. ``None``: a jagged branch is an error.
+        count: For a jagged branch: the field that holds how many values of it an event has; ``n_<field>`` where empty. Lists of
+            one collection may share it. It is made and generated like any other field, and cuts the lists that are written.
         minimum: The smallest value that is possible. Generated values are clipped to it; training data below it are an error. Left
             out: 0 where no value of the training data is negative, or none.
         maximum: The largest value that is possible. Left out: 0 where all values of the training data are negative or 0, or none.
@@ -42,6 +44,7 @@ class Field:
     dtype: str = ""
     stored: tuple[int, ...] | None = None
     fill: float | None = None
+    count: str = ""
     minimum: float | None = None
     maximum: float | None = None
 
@@ -93,6 +96,13 @@ class Schema:
                     f"[schema.conditions.{name}] has a minimum or maximum; conditions have a range: "
                     f"[encoding.conditions.{name}] range = [low, high]"
                 )
+        for table in ("fields", "conditions"):  # ready at birth: lists come with their lengths
+            object.__setattr__(self, table, _with_counts(getattr(self, table), table))
+        if twice := set(self.fields) & set(self.conditions):
+            raise RunError(
+                f"[schema] names '{min(twice)}' twice: it is also the number of values of a field with a 'fill'; give "
+                "this field another 'count'"
+            )
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> "Schema":
@@ -112,3 +122,73 @@ class Schema:
     def all(self) -> dict[str, Field]:
         """Fields and conditions together: what is read from a file and written to one."""
         return {**self.fields, **self.conditions}
+
+    @property
+    def counts(self) -> dict[str, tuple[str, ...]]:
+        """The fields that are lengths of lists, each with the lists' fields: they are read and written with those."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name, field in self.all.items():
+            if field.fill is not None:
+                found[field.count] = (*found.get(field.count, ()), name)
+        return found
+
+    @property
+    def in_branches(self) -> dict[str, Field]:
+        """Fields and conditions that are read from branches of their own: all but the lengths of lists."""
+        counts = self.counts
+        return {name: field for name, field in self.all.items() if name not in counts}
+
+    def without(self, names: Collection[str]) -> "Schema | None":
+        """Returns the schema without the fields ``names``, and without lists whose length is among them; ``None`` where nothing is left."""
+        lost = set(names)
+        for count, lists in self.counts.items():
+            if count in lost or lost.issuperset(lists):
+                lost |= {count, *lists}
+        fields = {name: field for name, field in self.fields.items() if name not in lost}
+        conditions = {name: field for name, field in self.conditions.items() if name not in lost}
+        return Schema(fields, conditions) if fields else None
+
+
+def _with_counts(fields: Mapping[str, Field], table: str) -> dict[str, Field]:
+    """Returns ``fields`` with the length of each jagged one, behind the first that has it.
+
+    Raises:
+        RunError: a length has the name of a field that is something else, or lists that share one are cut to different lengths.
+    """
+    lists = {n: f.count or f"n_{n}" for n, f in fields.items() if f.fill is not None}
+    counts: dict[str, Field] = {}
+    lengths: dict[str, int] = {}
+    for name, count in lists.items():
+        where, field, given = f"[schema.{table}.{name}]", fields[name], fields.get(count, Field())
+        if count in fields and not field.count:
+            raise RunError(
+                f"{where} has a 'fill', and the number of its values would be the field '{count}', which is there "
+                f"already; write count = '{count}' if it is this number, or another name for this number"
+            )
+        if (
+            given.shape
+            or given.fill is not None
+            or np.dtype(given.dtype or "int32").kind not in "iu"
+        ):
+            raise RunError(
+                f"{where} has the count '{count}', which is no single integer; give another name"
+            )
+        longest = field.shape[0] if field.shape else 1
+        if lengths.setdefault(count, longest) != longest:
+            raise RunError(
+                f"{where} is cut to {longest} values, others with the count '{count}' to {lengths[count]}; "
+                "give them one length, or each a 'count' of its own"
+            )
+        limits = (0.0, float(longest)) if table == "fields" else (None, None)
+        counts[count] = dataclasses.replace(
+            given, dtype=given.dtype or "int32", minimum=limits[0], maximum=limits[1]
+        )
+    found: dict[str, Field] = {}
+    for name, field in fields.items():
+        if name not in lists:
+            found[name] = counts.get(name, field)
+            continue
+        found[name] = dataclasses.replace(field, count=lists[name])
+        if lists[name] not in fields:
+            found[lists[name]] = counts[lists[name]]
+    return found

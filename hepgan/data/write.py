@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ import numpy as np
 import uproot
 
 from hepgan.atomic import whole
-from hepgan.data.branches import branches_of
+from hepgan.data.branches import branches_of, root_name
 from hepgan.data.dtypes import to_dtype
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, NoEventsError
@@ -38,8 +39,8 @@ def write(
         path: The file.
         events: The events; chunks are written as they come, in memory bounded by one chunk.
         schema: What is written. ``branches``, ``dtype`` and ``stored`` of a resolved schema give the branches' names, types
-            and shapes; integers are rounded and clipped to their type. A field with ``fill`` is written jagged where the
-            events hold its counts ``n_<field>``.
+            and shapes; integers are rounded and clipped to their type. A field with ``fill`` is written as lists of the
+            length that its count says. Branches inside of others get ROOT's names, see ``branches.root_name``.
         tree: The tree's name, with folders where wanted: ``"folder/showers"``.
         format: TTree, which everything reads, or RNTuple.
         overwrite: Replace an existing file.
@@ -50,6 +51,7 @@ def write(
         RunError: the system cannot write the file; nothing is left of it.
     """
     target = Path(path)
+    check_names(schema, format)
     if target.suffix != ".root":
         raise DataError(f"'{target}' should end with .root: a ROOT file is written")
     if target.exists() and not overwrite:
@@ -62,6 +64,38 @@ def write(
         _fill(file, chunks, schema, tree, format)
 
 
+def check_names(schema: Schema, format: Format = "TTree") -> None:
+    """Checks that each branch of ``schema`` can be written under a name of its own.
+
+    Raises:
+        DataError: ROOT or uproot takes a character of a branch's name for something else, or two fields share a branch.
+    """
+    bad = (
+        r"[\x00-\x1f\x7f\ud800-\udfff\[\]]"
+        if format == "TTree"
+        else r"[\x00-\x20\x7f\ud800-\udfff./\\]"
+    )
+    taken: dict[str, str] = {}
+    for name, field in schema.all.items():
+        for branch in _written(name, field):
+            found = re.search(bad, branch)
+            if found or not branch:
+                what = f"holds {found[0]!a}" if found else "is empty"
+                raise DataError(
+                    f"the branch '{branch!a}' of the field '{name!a}' {what}, which no name in a {format} may; read it from "
+                    "a branch of another name or leave it out"
+                )
+            if branch in taken:
+                raise DataError(
+                    f"the fields '{taken[branch]}' and '{name}' would both be written to the branch '{branch}'; leave one out"
+                )
+            taken[branch] = name
+
+
+def _written(name: str, field: Field) -> list[str]:
+    return [root_name(branch) for branch in branches_of(name, field)]
+
+
 def _fill(file: Any, chunks: Iterator[ak.Array], schema: Schema, tree: str, format: Format) -> None:
     pieces = itertools.chain.from_iterable(_pieces(chunk, schema) for chunk in chunks)
     first = next(pieces, None)
@@ -72,7 +106,13 @@ def _fill(file: Any, chunks: Iterator[ak.Array], schema: Schema, tree: str, form
         for piece in itertools.chain([first], pieces):
             writer.extend(_record(piece))
     else:
-        writer = file.mktree(tree, {name: _branch_type(column) for name, column in first.items()})
+        counters = {
+            _written(name, schema.all[name])[0]: _written(count, schema.all[count])[0]
+            for count, lists in schema.counts.items()
+            for name in lists
+        }
+        types = {name: _branch_type(column) for name, column in first.items()}
+        writer = file.mktree(tree, types, counter_name=counters.__getitem__)
         for piece in itertools.chain([first], pieces):
             writer.extend(piece)
 
@@ -99,6 +139,12 @@ def _pieces(events: ak.Array, schema: Schema) -> Iterator[dict[str, Any]]:
         raise DataError(f"the events to write have no field '{missing[0]}'; they have: {there}")
     if len(events) == 0:
         return
+    lengths = {
+        count: np.clip(ak.to_numpy(events[count]), 0, schema.all[lists[0]].shape[0])
+        for count, lists in schema.counts.items()
+    }
+    for count, values in lengths.items():
+        events = ak.with_field(events, values, count)
     row = events[:1]
     size = sum(a.nbytes for name, f in schema.all.items() for a in _columns(name, f, row).values())
     rows = max(1, int(CLUSTER / max(1, size)))
@@ -110,7 +156,7 @@ def _pieces(events: ak.Array, schema: Schema) -> Iterator[dict[str, Any]]:
 
 
 def _columns(name: str, field: Field, events: ak.Array) -> dict[str, Any]:
-    branches = branches_of(name, field)
+    branches = _written(name, field)
     try:
         values = ak.to_numpy(events[name])
     except ValueError as error:
@@ -124,11 +170,11 @@ def _columns(name: str, field: Field, events: ak.Array) -> dict[str, Any]:
     kind = np.dtype(field.dtype or values.dtype)
     # ROOT has no half.
     values = to_dtype(values, "float32" if kind == np.float16 else kind.str, name)
-    if field.fill is not None and f"n_{name}" in events.fields:
-        inside = np.arange(field.shape[0]) < ak.to_numpy(events[f"n_{name}"])[:, None]
+    if field.fill is not None:
+        inside = np.arange(field.shape[0]) < ak.to_numpy(events[field.count])[:, None]
         return {branches[0]: ak.unflatten(ak.from_numpy(values[inside]), inside.sum(axis=1))}
     if len(branches) == 1:
-        stored = field.shape if field.stored is None or field.fill is not None else field.stored
+        stored = field.shape if field.stored is None else field.stored
         return {branches[0]: values.reshape(-1, *stored)}
     flat = np.ascontiguousarray(values.reshape(len(values), -1).T)
     return dict(zip(branches, flat, strict=True))

@@ -1,6 +1,5 @@
 """What samples have in common, and what is wrong with them: fields, units, finite values."""
 
-import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping
@@ -46,7 +45,7 @@ def held(path: str, schema: Schema, *, source: str) -> tuple[Schema, list[Gap]]:
     """
     root.counts(path)  # what is wrong with the file as a whole is no matter of fields
     gaps: list[Gap] = []
-    for name, field in schema.all.items():
+    for name, field in schema.in_branches.items():
         try:
             root.resolve(path, Schema({name: field}))
         except DataError as error:
@@ -71,12 +70,24 @@ def without(schema: Schema, names: set[str], gaps: list[Gap]) -> Schema:
     Raises:
         DataError: no field is left; tells the gaps' reasons.
     """
-    fields = {name: field for name, field in schema.fields.items() if name not in names}
-    if not fields:
+    left = schema.without(names)
+    if left is None:
         reasons = "; ".join(dict.fromkeys(f"{gap.source}: {gap.reason}" for gap in gaps))
         raise DataError(f"the samples have no field in common that the schema names ({reasons})")
-    conditions = {name: field for name, field in schema.conditions.items() if name not in names}
-    return dataclasses.replace(schema, fields=fields, conditions=conditions)
+    return left
+
+
+def without_weight(schema: Schema, gaps: list[Gap]) -> Schema:
+    """Returns the schema without a field that is called as the events' weights are, which is added to the gaps.
+
+    Raises:
+        DataError: no other field is left.
+    """
+    if WEIGHT not in schema.all:
+        return schema
+    reason = f"left out: the field '{WEIGHT}' holds the events' weights where an expression for them is given"
+    gaps.append(Gap(OVERALL, WEIGHT, reason, REFERENCE))
+    return without(schema, {WEIGHT}, gaps)
 
 
 def common_schema(samples: Mapping[str, ak.Array], schema: Schema, gaps: list[Gap]) -> Schema:

@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -18,11 +18,11 @@ from hepgan.processors.executors import Job, fileset_of
 from hepgan.processors.models import carry, loaded
 from hepgan.processors.particles import Outside
 from hepgan.processors.pieces import Place
-from hepgan.processors.results import Parts, part_name, particle_schema
+from hepgan.processors.results import Parts, beside, part_name, particle_schema
 from hepgan.processors.simulating import Reading, Simulate
 
-if TYPE_CHECKING:
-    from hepgan.gan.model import GAN
+FILE = {"file": Field(dtype="int32")}
+"""What a shower in a merged file says beside its entry: the number of the file, in the order of names."""
 
 
 def simulate(
@@ -38,7 +38,7 @@ def simulate(
     skipbadfiles: bool = False,
     device: str = "auto",
 ) -> int:
-    """Showers for the particles of ``files``, an entry for each, with the branches ``entry`` and ``particle``.
+    """Showers for the particles of ``files``, an entry for each, with the branches ``entry``, ``particle`` and, if flagged, ``inside``.
 
     The GAN travels with the job. Workers write parts beside ``output``, which they must see; for a name that ends with ``.root`` these
     become one file by file, entry and particle, which has a branch ``file`` too: the number of the file, or of the tree where files
@@ -65,6 +65,9 @@ def simulate(
     with parts_for(output) as (target, parts):
         carried = carry(folder)
         gan, fileset = loaded(carried, "cpu"), fileset_of(files, tree=tree, skip=skipbadfiles)
+        written = particle_schema(gan.encoding.schema, flagged=outside == "flag")
+        whole = beside(written, FILE)
+        root.check_names(whole)
         name = next(iter(fileset["events"]["files"].values())).partition(";")[0].rpartition("/")[2]
         then = Parts(str(parts), gan.encoding.schema, name, showers=True)
         found: dict[str, int] = job(
@@ -74,7 +77,7 @@ def simulate(
         if not found:
             raise DataError("the files hold no particles; there is nothing to write")
         if parts != target:
-            _merge(found, fileset, gan, target, name)
+            _merge(found, fileset, (written, whole), target, name)
     return sum(found.values())
 
 
@@ -107,11 +110,14 @@ def parts_for(output: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
 
 
 def _merge(
-    parts: Mapping[str, int], fileset: Mapping[str, Any], gan: "GAN", target: Path, tree: str
+    parts: Mapping[str, int],
+    fileset: Mapping[str, Any],
+    schemas: tuple[Schema, Schema],
+    target: Path,
+    tree: str,
 ) -> None:
-    """The parts in one file, in an order that is always the same."""
-    written = particle_schema(gan.encoding.schema)
-    schema = Schema({**written.fields, "file": Field(dtype="int32")}, written.conditions)
+    """The parts in one file, in an order that is always the same; ``schemas`` are those of a part and of the file."""
+    written, whole = schemas
     trees = [(file, its, name) for name, d in fileset.items() for file, its in d["files"].items()]
     numbers = {}
     for i, (file, its, name) in enumerate(sorted(trees)):
@@ -125,4 +131,4 @@ def _merge(
                 made["file"] = np.full(len(made), number, dtype=np.int32)
                 yield made
 
-    root.write(target, events(), schema, tree=tree)
+    root.write(target, events(), whole, tree=tree)

@@ -100,8 +100,14 @@ def showers_of(
     With ``outside="flag"`` there is a field ``inside`` too; where it is false all cells are 0.
 
     Raises:
-        DataError: a condition is missing, or outside the range that was trained and ``outside`` is ``"refuse"``.
+        DataError: a condition is missing, or outside the range that was trained and ``outside`` is ``"refuse"``, or the flag's
+            name is taken.
     """
+    if outside == "flag" and "inside" in gan.encoding.schema.all:
+        raise DataError(
+            "the GAN has a field 'inside', which is the name of the flag of particles that it is not made for; leave such "
+            "particles out, without outside='flag'"
+        )
     inside = _inside(gan, particles, place, refuse=outside == "refuse")
     found = ak.concatenate(list(_blocks(gan, particles, inside, seed, place)))
     for name, values in particles.conditions.items():

@@ -14,6 +14,7 @@ from hepgan.data.branches import require
 from hepgan.data.files import base_name, reading
 from hepgan.data.root import write
 from hepgan.data.schema import Field, Schema
+from hepgan.errors import DataError
 from hepgan.processors.pieces import Pieces, Place
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 PARTICLE = {"entry": Field(dtype="int64"), "particle": Field(dtype="int32")}
 """What a written shower says of its particle, beside the GAN's fields: the event's entry, and its number in the event."""
+
+INSIDE = {"inside": Field(dtype="bool")}
+"""Whether the GAN is made for the particle, where the others are flagged."""
 
 
 class Columns:
@@ -79,7 +83,8 @@ class Parts:
         folder: Where, as the workers see it.
         schema: What is written.
         tree: The tree's name.
-        showers: Whether the field ``showers`` is written, an entry for each particle, with ``entry`` and ``particle``.
+        showers: Whether the field ``showers`` is written, an entry for each particle, with ``entry``, ``particle`` and, where
+            particles are flagged, ``inside``.
         form: ``root`` or ``parquet``.
     """
 
@@ -93,7 +98,8 @@ class Parts:
         """Writes one part."""
         place = Place.of(events)
         rows = with_places(events, place) if self.showers else events
-        schema = particle_schema(self.schema) if self.showers else self.schema
+        flagged = "inside" in rows.fields and "inside" not in self.schema.all
+        schema = particle_schema(self.schema, flagged=flagged) if self.showers else self.schema
         return self.write(rows, schema, place)
 
     def write(self, rows: ak.Array, schema: Schema, place: Place) -> dict[str, int]:
@@ -114,13 +120,31 @@ class Parts:
 def part_name(place: Place) -> str:
     """A file's name for the part that starts at ``place``; names sort as the entries of a file do."""
     which = "\0".join(place[:3]).encode()
-    stem = base_name(place.file).removesuffix(".root")
-    return f"{stem}-{hashlib.blake2b(which, digest_size=4).hexdigest()}-{place.start:012d}"
+    stem = base_name(place.file).removesuffix(".root")[:100]
+    return f"{stem}-{hashlib.blake2b(which, digest_size=16).hexdigest()}-{place.start:012d}"
 
 
-def particle_schema(schema: Schema) -> Schema:
-    """The schema of written showers."""
-    return Schema({**schema.fields, **PARTICLE}, schema.conditions)
+def particle_schema(schema: Schema, *, flagged: bool) -> Schema:
+    """Returns the schema of written showers: with their places, and with ``inside`` where particles are ``flagged``.
+
+    Raises:
+        DataError: the GAN has a field or condition of such a name.
+    """
+    return beside(schema, PARTICLE | (INSIDE if flagged else {}))
+
+
+def beside(schema: Schema, more: Mapping[str, Field]) -> Schema:
+    """Returns ``schema`` with ``more`` fields.
+
+    Raises:
+        DataError: it has one of their name.
+    """
+    if twice := set(schema.all) & set(more):
+        raise DataError(
+            f"the GAN has a field '{min(twice)}', which is the name of what is written beside its showers; train it on a "
+            "schema with another name for this field"
+        )
+    return Schema({**schema.fields, **more}, schema.conditions)
 
 
 def with_places(events: ak.Array, place: Place) -> ak.Array:

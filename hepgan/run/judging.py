@@ -141,11 +141,12 @@ def evaluate(
     check_folder(folder, None)
     chosen = _choose_schema(reference, generated, config)
     schema = chosen.schema
-    if any(weights):
-        schema = common.without(schema, {common.WEIGHT}, [])
-    tick("reading", 0.0, "")
     files = {"reference": reference, **generated}
-    samples, gaps = {}, []
+    samples: dict[str, ak.Array] = {}
+    gaps: list[Gap] = []
+    if any(weights):
+        schema = common.without_weight(schema, gaps)
+    tick("reading", 0.0, "")
     for name, path in files.items():
         there, lacking = common.held(path, schema, source=name)
         samples[name] = _read(path, there, weights[name != "reference"], job)

@@ -54,6 +54,7 @@ def prepare(run: Run, *, device: torch.device) -> Prepared:
     """
     run.gan.layouts  # noqa: B018  a typing error in a layout is told before data are read
     schema = root.resolve(list(run.data.files), run.schema, tree=run.data.tree)
+    root.check_names(schema)
     splits = read_events(run)
     seen = with_mirror_images(splits["train"], run.mirrored)
     encoding = Encoding.fit(seen, schema, run.encoding, seed=run.seed)
