@@ -5,9 +5,10 @@ import math
 import struct
 import zlib
 from collections.abc import Sequence
+from io import BufferedIOBase
 from os import PathLike
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -45,13 +46,13 @@ def read_idx(path: str | PathLike[str]) -> np.ndarray[Any, Any]:
         raise DataError(f"'{path}' cannot be read ({error}); copy it again") from error
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> BufferedIOBase:
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     return gzip.open(path) if packed else path.open("rb")
 
 
-def _read(file: IO[bytes], path: Path, size: int) -> np.ndarray[Any, Any]:
+def _read(file: BufferedIOBase, path: Path, size: int) -> np.ndarray[Any, Any]:
     head = file.read(4)
     if (
         len(head) < 4
@@ -82,10 +83,10 @@ def _read(file: IO[bytes], path: Path, size: int) -> np.ndarray[Any, Any]:
     return values.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _filled(file: IO[bytes], data: np.ndarray[Any, Any]) -> int:
+def _filled(file: BufferedIOBase, data: np.ndarray[Any, Any]) -> int:
     """Reads into ``data`` until it is full or the file ends; returns the number of bytes."""
     view, held = data.data, 0
-    while more := file.readinto(view[held:]):  # type: ignore[attr-defined]  # which typing.IO lacks
+    while more := file.readinto(view[held:]):
         held += more
     return held
 
