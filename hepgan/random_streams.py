@@ -14,6 +14,7 @@ the phase, the epoch, the step, the block of events.
 | ``dropout`` | the inputs that are dropped |
 | ``validation`` | the noise of validation |
 | ``sample`` | generated events: their noise and those conditions that are drawn |
+| ``evaluation`` | what metrics resample, split and train |
 """
 
 import hashlib
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 Stream = Literal[
     "init_generator", "init_discriminator", "latent", "order", "encoding", "dropout", "validation",
-    "sample",
+    "sample", "evaluation",
 ]  # fmt: skip
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 

@@ -239,7 +239,8 @@ def test_the_frechet_fit_is_the_published_one_without_its_bias() -> None:
         means.append(np.mean([frechet.frechet_distance(a, b) for a, b in draws]))
     published = np.polynomial.Polynomial.fit(1 / sizes, means, 1)(0.0)
     found = frechet.fpd(x, y, seed=1)
-    assert found.value == pytest.approx(published, abs=found.error / 3)
+    # Both fits move by about a quarter of the error with the groups that are drawn.
+    assert found.value == pytest.approx(published, abs=found.error / 2)
 
 
 def bounded(rng: np.random.Generator, shift: float) -> tuple[np.ndarray, np.ndarray]:

@@ -23,6 +23,7 @@ from hepgan.data.loader import StreamingLoader, UnsupervisedLoader
 from hepgan.data.schema import Field, Schema
 from hepgan.data.steps import ConditionScale
 from hepgan.errors import DataError, HepganError
+from hepgan.evaluate.statistics import wasserstein
 from hepgan.gan import checkpoint
 from hepgan.gan import train as training
 from hepgan.gan.model import GAN
@@ -149,6 +150,7 @@ def test_a_seed_that_is_none_is_told_in_a_sentence(seed: Any) -> None:
         lambda: gan.encoding.encode(counts(3), seed=seed),
         lambda: UnsupervisedLoader(x, batch_size=2, seed=seed),
         lambda: build(parse("DENSE|2|TANH"), input=(2,), seed=seed),
+        lambda: wasserstein(np.zeros(9), np.ones(9), seed=seed),
     ):
         with pytest.raises(HepganError, match=r"seed = .* should be an integer from 0 to 2\^64"):
             call()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from hepgan.errors import DataError
 from hepgan.evaluate.statistics import Floats
+from hepgan.random_streams import numpy_generator, torch_generator
 
 SMALLEST = 200
 PARTS = 5
@@ -92,10 +93,10 @@ def separability(
         )
     found = []
     for i in range(trainings):
-        rng = np.random.default_rng([seed, i])
+        generator = torch_generator(seed, "evaluation", "classifier", i)
         parts = _three_parts(reference, generated, number, seed, i, device)
         found.append(
-            _one(parts, SETUPS[network], rng, lambda done, i=i: tick((i + done) / trainings))  # type: ignore[misc]
+            _one(parts, SETUPS[network], generator, lambda done, i=i: tick((i + done) / trainings))  # type: ignore[misc]
         )
     aucs, errors, accuracies, accuracy_errors = np.array([one[:4] for one in found]).T
     return Separability(
@@ -125,7 +126,7 @@ def _three_parts(
     device: str,
 ) -> list[tuple[Tensor, Tensor]]:
     """Events and labels to learn from, to choose the epoch with, and to test, in the ``turn``-th of five arrangements."""
-    rng = np.random.default_rng(seed)
+    rng = numpy_generator(seed, "evaluation", "splits of the classifier")
     samples = [
         np.array_split(rng.permutation(len(s))[:number], PARTS) for s in (reference, generated)
     ]
@@ -142,11 +143,10 @@ def _three_parts(
 def _one(
     parts: list[tuple[Tensor, Tensor]],
     setup: Setup,
-    rng: np.random.Generator,
+    generator: torch.Generator,
     tick: Callable[[float], None],
 ) -> tuple[float, float, float, float, Floats]:
     """AUC, its error, calibrated accuracy, its error, and the ROC curve of one training."""
-    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     (x, y), validation, test = parts
     net = _network(x.shape[1], setup, generator).to(x.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=setup.rate, fused=True)

@@ -14,6 +14,7 @@ from hepgan.errors import DataError
 from hepgan.evaluate import statistics
 from hepgan.evaluate.frechet import normalised
 from hepgan.evaluate.statistics import Estimate, Floats
+from hepgan.random_streams import numpy_generator
 
 FEWEST = 100
 GROUPS = 20
@@ -55,7 +56,7 @@ def kpd(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
         raise DataError(
             f"KPD needs {FEWEST} events in each sample, but there are {len(reference)} and {len(generated)}"
         )
-    rng = np.random.default_rng(seed)
+    rng = numpy_generator(seed, "evaluation", "kernel distance")
     sums = kernel_sums(*(_grouped(values, rng) for values in normalised(reference, generated)))
     every = np.arange(GROUPS)
     draws = [rng.permutation(GROUPS) for _ in range(BATCHES)]

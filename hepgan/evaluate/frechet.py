@@ -16,6 +16,7 @@ import scipy.linalg
 from hepgan.errors import DataError
 from hepgan.evaluate import statistics
 from hepgan.evaluate.statistics import Estimate, Floats
+from hepgan.random_streams import numpy_generator
 
 GROUPS = 40
 SIZES = np.unique(np.round(1 / np.linspace(2.5 / GROUPS, 1 / GROUPS, 10)).astype(int))
@@ -66,7 +67,7 @@ def extrapolated_frechet(reference: Floats, generated: Floats, *, seed: int) -> 
             f"a Fréchet distance of {d} features needs {4 * d + 2 * GROUPS} events in each sample, but there are"
             f" {len(reference)} and {len(generated)}"
         )
-    rng = np.random.default_rng(seed)
+    rng = numpy_generator(seed, "evaluation", "frechet")
     first, second = _groups(reference, rng), _groups(generated, rng)
     left_out = [
         _frechet(_summed(_without(first, i)), _summed(_without(second, i))) for i in range(GROUPS)

@@ -35,6 +35,7 @@ from hepgan.evaluate.sample import Sample, sample_of, unweighted
 from hepgan.evaluate.scores import OVERALL, Gap, Measured, Score
 from hepgan.evaluate.statistics import Estimate, Floats
 from hepgan.evaluate.vectors import Singles
+from hepgan.random_streams import child_seed, numpy_generator
 
 Tick = Callable[[str, float], None]
 Estimates = dict[str, Estimate]
@@ -192,7 +193,10 @@ def _joint_tasks(plan: Plan, measured: Measured, tick: Tick) -> Iterator[Task]:
             Gap("fpd, kpd, neighbours, correlations", OVERALL, reason, plan.source)
         )
     try:
-        first, second = (unweighted(s, seed=plan.seed) for s in (plan.reference, plan.generated))
+        first, second = (
+            unweighted(sample, seed=child_seed(plan.seed, "evaluation", name))
+            for name, sample in (("reference", plan.reference), ("generated", plan.generated))
+        )
     except DataError as error:
         which = compare.REFERENCE if plan.reference.weights.min() < 0 else plan.source
         measured.gaps.append(Gap("fpd, kpd, neighbours, classifiers", OVERALL, str(error), which))
@@ -277,7 +281,7 @@ def _classified(
             f"a classifier and its floor need {2 * classifier.SMALLEST} reference events, but there are {len(x)}"
         )
     found = separability(x, y, metric)
-    order = np.random.default_rng(plan.seed).permutation(len(x))
+    order = numpy_generator(plan.seed, "evaluation", "halves").permutation(len(x))
     null = separability(x[order[::2]], x[order[1::2]], f"floor of {metric}")
     curves[metric] = found.curve
     return {

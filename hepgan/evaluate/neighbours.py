@@ -13,6 +13,7 @@ import numpy as np
 
 from hepgan.errors import DataError
 from hepgan.evaluate.statistics import Estimate, Floats
+from hepgan.random_streams import numpy_generator
 
 K = 5
 BATCHES = 20
@@ -50,7 +51,7 @@ def neighbour_scores(reference: Floats, generated: Floats, *, seed: int) -> dict
     Raises:
         DataError: fewer than 30 events a batch.
     """
-    rng = np.random.default_rng(seed)
+    rng = numpy_generator(seed, "evaluation", "neighbors")
     size = min(LARGEST, len(reference) // (2 * BATCHES), len(generated) // BATCHES)
     if size < FEWEST:
         needed = FEWEST * BATCHES

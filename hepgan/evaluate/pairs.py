@@ -11,6 +11,7 @@ from hepgan.errors import DataError
 from hepgan.evaluate import compare, digits, frechet, statistics
 from hepgan.evaluate.sample import Sample
 from hepgan.evaluate.statistics import Estimate, Floats
+from hepgan.random_streams import numpy_generator
 
 Estimates = dict[str, Estimate]
 
@@ -142,7 +143,7 @@ def correlation_distance(
         )
     x, y = reference[:, varies], generated[:, varies]
     w, v = weights or (np.ones(len(x)), np.ones(len(y)))
-    rng = np.random.default_rng(seed)
+    rng = numpy_generator(seed, "evaluation", "correlation")
     size = statistics.same_precision(w, v)
 
     def resampled(values: Floats, each: Floats, size: int) -> Floats:
@@ -175,7 +176,7 @@ def of_digits(reference: Floats, generated: Floats, *, seed: int) -> Estimates:
         DataError: too few images.
     """
     x, y = (digits.digit_scores(images.reshape(-1, 28, 28)) for images in (reference, generated))
-    (n, m), rng = (len(x.classes), len(y.classes)), np.random.default_rng(seed)
+    (n, m), rng = (len(x.classes), len(y.classes)), numpy_generator(seed, "evaluation", "digits")
 
     def toys(first: Floats, second: Floats) -> Floats:
         draws = (

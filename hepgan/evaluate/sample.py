@@ -9,6 +9,7 @@ from hepgan.errors import DataError
 from hepgan.evaluate.kernels import Array
 from hepgan.evaluate.observables import Observable, Values, evaluate
 from hepgan.evaluate.statistics import Floats
+from hepgan.random_streams import numpy_generator
 
 
 class Sample(NamedTuple):
@@ -68,7 +69,7 @@ def unweighted(sample: Sample, *, seed: int) -> Sample:
             " what needs single events cannot be computed"
         )
     chance = sample.weights / sample.weights.max()
-    kept = np.random.default_rng(seed).random(sample.number) < chance
+    kept = numpy_generator(seed, "evaluation", "unweighted").random(sample.number) < chance
     return Sample(
         {name: values[kept] for name, values in sample.events.items()},
         np.ones(int(kept.sum())),

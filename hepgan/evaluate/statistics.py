@@ -21,6 +21,8 @@ import numpy.typing as npt
 import scipy.stats
 from hist import Hist
 
+from hepgan.random_streams import numpy_generator
+
 Floats = npt.NDArray[np.float64]
 
 TOYS = 100
@@ -85,7 +87,7 @@ def separation_power(p: Floats, q: Floats) -> Any:
 
 def separation(reference: Counts, generated: Counts, *, seed: int) -> Estimate:
     """Separation power, its error and floor from toys of the bins' contents."""
-    rng = np.random.default_rng(seed)
+    rng = numpy_generator(seed, "evaluation", "separation")
     alike = reference.values / reference.values.sum()
     null = Counts(alike * generated.values.sum(), np.abs(alike) * generated.variances.sum())
     p_toys = _toys(reference, rng)
@@ -118,7 +120,7 @@ def clustered_separation(
     reference: Floats, generated: Floats, weights: tuple[Floats, Floats], *, seed: int
 ) -> Estimate:
     """Separation power of two spectra from occupations of bins by events, ``[E, bins]`` each; whole events are resampled."""
-    rng = np.random.default_rng(seed)
+    rng = numpy_generator(seed, "evaluation", "clustered separation")
     p, q = (s * w[:, None] for s, w in zip((reference, generated), weights, strict=True))
 
     def toys(sample: Floats, size: int) -> Floats:
@@ -244,7 +246,9 @@ def wasserstein(
         weighted_mean(np.interp(sample, x, potential), each)[1]
         for sample, each in ((reference, w), (generated, v))
     )
-    floors = _resampled_floor(reference, w, same_precision(w, v), np.random.default_rng(seed))
+    floors = _resampled_floor(
+        reference, w, same_precision(w, v), numpy_generator(seed, "evaluation", "wasserstein")
+    )
     return Estimate(_area(x, f - g), math.sqrt(variance), float(floors.mean()), float(floors.std()))
 
 
