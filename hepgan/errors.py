@@ -7,6 +7,9 @@ Each message is one sentence that says what was asked, what was found and what t
 import difflib
 from collections.abc import Iterable
 
+LONGEST_NAME = 200
+"""No longer name is compared with those known."""
+
 
 class HepganError(Exception):
     """What a user can put right. The command line prints it as one line and exits with 2."""
@@ -46,5 +49,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("enrgy", ["energy", "layer_0"])
     "; did you mean 'energy'?"
     """
+    if len(name) > LONGEST_NAME:  # the time for difflib grows with its square
+        return ""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean '{near[0]}'?" if near else ""

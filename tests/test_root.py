@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hepgan.data import root
-from hepgan.data.branches import expand
 from hepgan.data.checks import check_values
 from hepgan.data.chunks import as_events, stacked
 from hepgan.data.files import BROKEN, Source, sources, split_tree
-from hepgan.data.schema import Field, Schema
+from hepgan.data.schema import Field, Schema, expand
 from hepgan.errors import DataError, RunError
 
 DTYPES = [

@@ -180,7 +180,7 @@ def test_preset_is_a_valid_run_and_says_its_purpose(name: str) -> None:
         ({"nonsense": 1}, r"unknown key 'nonsense'"),
         ({"seed.x": 1}, "'seed' is a value, not a table"),
         ({"data.test": 0.95}, "leave a rest to train on"),
-        ({"data.test": float("nan")}, "leave a rest to train on"),
+        ({"data.test": float("nan")}, "data.test should be a number, but is NaN"),
         ({"data.mirror": ["x", "z"]}, "mirror = 'z' is no axis of the field 'layer_0'"),
         ({"data.mirror": ["x", "x"]}, "names an axis twice"),
         ({"train.r1": float("inf")}, r"\[train\] r1 = inf should be 0 or more, and finite"),

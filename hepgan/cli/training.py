@@ -127,3 +127,7 @@ def _setting(text: str) -> tuple[str, Any]:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key.strip(), value
+    except (ValueError, RecursionError) as error:
+        raise RunError(
+            f"--set {key.strip()}: the value has too many digits or is nested too deep"
+        ) from error

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import math
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import numpy as np
 import uproot
 
 from hepgan.data.files import reading
-from hepgan.data.schema import Field, Schema
+from hepgan.data.schema import Field, Schema, expand
 from hepgan.errors import DataError, did_you_mean
 
 
@@ -22,22 +21,6 @@ class Branch(NamedTuple):
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     jagged: bool
-
-
-def expand(names: Iterable[str]) -> tuple[str, ...]:
-    """Branch names with every ``{first..last}`` written out, the last one running fastest.
-
-    >>> expand(["energy", "cell_{0..2}"])
-    ('energy', 'cell_0', 'cell_1', 'cell_2')
-    """
-    found: list[str] = []
-    for name in names:
-        parts = re.split(r"\{(\d+)\.\.(\d+)\}", name)
-        ranges = [range(int(a), int(b) + 1) for a, b in zip(parts[1::3], parts[2::3], strict=True)]
-        for numbers in itertools.product(*ranges):
-            texts = (*map(str, numbers), "")
-            found.append("".join(map("".join, zip(parts[::3], texts, strict=True))))
-    return tuple(found)
 
 
 def branches_of(name: str, field: Field) -> tuple[str, ...]:

@@ -1,20 +1,69 @@
 """What an event is: the fields that a GAN makes and the conditions that it is asked for."""
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from hepgan.errors import RunError
-from hepgan.tables import from_table
+from hepgan.tables import from_table, shown
 
 ENERGY_UNITS = {"eV": 1e-6, "keV": 1e-3, "MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
 """Units of energy [MeV]."""
 
 _LARGEST = 10**8
 """Values of a field in one event at the most."""
+
+MOST_BRANCHES = 100_000
+"""No more names are written out for the patterns of one field."""
+
+_RANGE = re.compile(r"\{([0-9]+)\.\.([0-9]+)\}")
+
+
+def expand(names: Iterable[str]) -> tuple[str, ...]:
+    """Branch names with every ``{first..last}`` written out, the last one running fastest.
+
+    >>> expand(["energy", "cell_{0..2}"])
+    ('energy', 'cell_0', 'cell_1', 'cell_2')
+
+    Raises:
+        RunError: a range that counts down, or more names than ``MOST_BRANCHES``.
+    """
+    found: list[str] = []
+    for name, ranges in _ranges(names):
+        parts = _RANGE.split(name)
+        for numbers in itertools.product(*ranges):
+            texts = (*map(str, numbers), "")
+            found.append("".join(map("".join, zip(parts[::3], texts, strict=True))))
+    return tuple(found)
+
+
+def _ranges(names: Iterable[str]) -> list[tuple[str, list[range]]]:
+    """The ranges in each of the names, few enough to be written out."""
+    found: list[tuple[str, list[range]]] = []
+    total = 0
+    for name in names:
+        ranges: list[range] = []
+        count = 1
+        for first, last in _RANGE.findall(name):
+            if max(len(first), len(last)) > 12:
+                count = MOST_BRANCHES + 1
+                break
+            ranges.append(range(int(first), int(last) + 1))
+            if not ranges[-1]:
+                raise RunError(f"branches = [{shown(name)}] counts down; write {{{last}..{first}}}")
+            count *= len(ranges[-1])
+        total += count
+        if total > MOST_BRANCHES:
+            raise RunError(
+                f"branches = [{shown(name)}] stands for more than {MOST_BRANCHES:,} branches; correct its range"
+            )
+        found.append((name, ranges))
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +99,14 @@ class Field:
 
     def __post_init__(self) -> None:
         if any(length < 1 for length in self.shape):
-            raise RunError(f"a field's shape {list(self.shape)} should have lengths of 1 or more")
+            raise RunError(
+                f"a field's shape {shown(list(self.shape))} should have lengths of 1 or more"
+            )
         if self.size > _LARGEST:
             raise RunError(
-                f"a field's shape {list(self.shape)} has {self.size:.3g} values an event; {_LARGEST:,} are the most"
+                f"a field's shape {shown(list(self.shape))} has too many values an event; {_LARGEST:,} are the most"
             )
+        _ranges(self.branches)
         low = -math.inf if self.minimum is None else self.minimum
         high = math.inf if self.maximum is None else self.maximum
         if not low <= high or low == math.inf or high == -math.inf:
@@ -63,13 +115,13 @@ class Field:
             )
         try:
             kind = np.dtype(self.dtype or "float32").kind
-        except TypeError as error:
+        except (TypeError, ValueError, SyntaxError) as error:
             raise RunError(
-                f"a field's dtype '{self.dtype}' is no type; write float32 or uint8, say"
+                f"a field's dtype {shown(self.dtype)} is no type; write float32 or uint8, say"
             ) from error
         if kind not in "biuf":
             raise RunError(
-                f"a field's dtype '{self.dtype}' does not hold numbers; write float32 or uint8, say"
+                f"a field's dtype {shown(self.dtype)} does not hold numbers; write float32 or uint8, say"
             )
 
     @property

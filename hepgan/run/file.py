@@ -19,7 +19,7 @@ from hepgan.evaluate.geometry import AXES, LayerGeometry
 from hepgan.gan.networks import GANSettings
 from hepgan.gan.settings import TrainSettings
 from hepgan.random_streams import check_seed
-from hepgan.tables import from_table, to_table
+from hepgan.tables import LONGEST, check_plain, from_table, parse_toml, shown, to_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,6 +191,7 @@ def replaced(run: Run, overrides: Mapping[str, Any]) -> Run:
 def _with(table: dict[str, Any], overrides: Mapping[str, Any]) -> Run:
     for key, value in overrides.items():
         _set(table, key, value)
+    check_plain(table, where="the run file")
     return from_table(Run, table, where="")
 
 
@@ -201,19 +202,25 @@ def _read_table(source: str | os.PathLike[str]) -> dict[str, Any]:
         text = (
             resources.files("hepgan.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
         )
-    elif path.is_file():
+    elif _is_file(path):
         text = _read_text(path)
     else:
         hint = did_you_mean(name, known) or f"; the presets are {', '.join(known)}"
-        raise RunError(f"there is no preset and no run file '{name}'{hint}")
+        raise RunError(f"there is no preset and no run file {shown(name)}{hint}")
+    return parse_toml(text, where=name)
+
+
+def _is_file(path: Path) -> bool:
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RunError(f"{name} is not valid TOML: {error}") from error
+        return path.is_file()
+    except OSError:  # a name that is longer than any file's
+        return False
 
 
 def _read_text(path: Path) -> str:
     try:
+        if (size := path.stat().st_size) > LONGEST:
+            raise RunError(f"{path} is no run file: it has {size:,} bytes")
         return path.read_text(encoding="utf-8")
     except (UnicodeDecodeError, OSError) as error:
         raise RunError(f"{path} is no run file: {error}") from error

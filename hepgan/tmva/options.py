@@ -1,5 +1,7 @@
 """Option strings: ``!H:V:Layout=…##…:TrainingStrategy=…|…`` to values that know their place in the string."""
 
+import math
+import re
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
@@ -29,6 +31,7 @@ REFUSED: Mapping[str, str] = {
 }
 """Options of every TMVA method that a GAN has no use for: they may only be switched off."""
 
+_DECIMAL = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,4})?")
 BOOLEANS = {"H", "V", *REFUSED}
 _TRUE, _FALSE = {"TRUE", "T", "1", "YES", "Y"}, {"FALSE", "F", "0", "NO", "N"}
 
@@ -74,10 +77,9 @@ class Token(NamedTuple):
         Raises:
             RunError: it is none.
         """
-        try:
-            return float(self.text)
-        except ValueError:
-            raise self.error(f"{what} should be a number") from None
+        if not _DECIMAL.fullmatch(self.text) or not math.isfinite(value := float(self.text)):
+            raise self.error(f"{what} should be a number")
+        return value
 
     def integer(self, what: str, *, least: int = 0) -> int:
         """The integer that it is, at least ``least``.

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 
 from hepgan.data import root
-from hepgan.data.schema import Field, Schema
+from hepgan.data.schema import Field, Schema, expand
 from hepgan.errors import RunError
 
 SMALLEST_IMAGE = 16
@@ -71,14 +71,15 @@ def _expanded(variables: Sequence[str], there: Mapping[str, Field]) -> list[str]
     """``x{0..2}`` written out, and ``x[3]`` where there is no such array."""
     found: list[str] = []
     for variable in variables:
-        many = re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}", variable)
-        array = re.fullmatch(r"(.*)\[(\d+)\]", variable)
-        if many:
-            found += [f"{many[1]}{i}" for i in range(int(many[2]), int(many[3]) + 1)]
-        elif array and not _is_array(array[1], int(array[2]), there):
-            found += [f"{array[1]}{i}" for i in range(int(array[2]))]
+        array = re.fullmatch(r"(.*)\[([0-9]{1,12})\]", variable, flags=re.DOTALL)
+        if array and int(array[2]) < 1:
+            raise RunError(f"the variable '{variable}' has no values; write its size")
+        if not array:
+            found += expand([variable])
+        elif not _is_array(array[1], int(array[2]), there):
+            found += expand([f"{array[1]}{{0..{int(array[2]) - 1}}}"])
         else:
-            found.append(array[1] if array else variable)
+            found.append(array[1])
     return found
 
 
@@ -90,7 +91,7 @@ def _runs(names: Sequence[str]) -> list[tuple[str, int, int]]:
     """(stem, first, last) of names that count up by one; -1 for a name without a number."""
     runs: list[tuple[str, int, int]] = []
     for name in names:
-        match = re.fullmatch(r"(.*?)(0|[1-9]\d*)", name)
+        match = re.fullmatch(r"(.*?)(0|[1-9][0-9]{0,8})", name)
         stem, number = (match[1], int(match[2])) if match else (name, -1)
         if runs and runs[-1][0] == stem and 0 <= runs[-1][2] == number - 1:
             runs[-1] = stem, runs[-1][1], number
