@@ -97,7 +97,7 @@ class Within:
     below: bool = False
 
     def __contains__(self, value: float) -> bool:
-        if isinstance(value, float) and not math.isfinite(value):
+        if not -math.inf < value < math.inf:
             return False
         over = value > self.low if self.above else value >= self.low
         return over and (value < self.high if self.below else value <= self.high)

@@ -1,6 +1,7 @@
 """Steps that treat each value by itself: ``power``, ``threshold``, ``dequantise``, ``zero_noise``, ``log``, ``logit``."""
 
 import dataclasses
+import math
 from typing import Annotated, Self
 
 import torch
@@ -40,8 +41,11 @@ class Power:
         return torch.where(self.mask, x.sign() * x.abs() ** self.exponent, x)
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
-        """Stretches them again."""
-        return torch.where(self.mask, x.sign() * x.abs() ** (1 / self.exponent), x)
+        """Stretches them again, to at most e^80, so that no untrained network overflows."""
+        # Other columns are kept out, lest their powers overflow and spoil their gradients.
+        own = torch.where(self.mask, x, torch.zeros_like(x))
+        size = own.abs().clamp_max(math.exp(80 * self.exponent))
+        return torch.where(self.mask, own.sign() * size ** (1 / self.exponent), x)
 
 
 @dataclasses.dataclass(frozen=True)
