@@ -113,7 +113,8 @@ with parallel.processes(torch.device("cpu")):
     assert state.step == 20 and state.best_step == 10
     # Process 1 sees no checkpoint, as on a file system that lags behind.
     again, _ = started(NORMED, how)
-    _resume(again, out if rank == 0 else out / "lagging", write=False)
+    seen = checkpoint.newest(out if rank == 0 else out / "lagging")
+    _resume(again, out, parallel.of_first(seen, torch.device("cpu")), write=False)
     assert again.step == 20
     print("agreed", flush=True)
 """

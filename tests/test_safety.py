@@ -139,7 +139,7 @@ class KilledError(BaseException):
 
 @pytest.mark.parametrize(
     ("number", "death"),
-    [(0, True), (2, True), (20, True), (43, True), (1, False), (42, False)],
+    [(0, True), (1, True), (3, True), (20, True), (44, True), (2, False), (43, False)],
 )
 def test_each_write_may_be_the_last(
     run_file: Path,
@@ -149,7 +149,7 @@ def test_each_write_may_be_the_last(
     number: int,
     death: bool,
 ) -> None:
-    """``run.toml``, ``history.jsonl``, a checkpoint, the generator, ``gan.json``: each is cut off in turn."""
+    """``run.toml``, the encoding, ``history.jsonl``, a checkpoint, the generator, ``gan.json``: each is cut off in turn."""
     folder, run = tmp_path / "out", library.load(run_file, SETTINGS)
     full = lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     monkeypatch.setattr(atomic.os, "fsync", stopping(number, KilledError if death else full))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hepgan.atomic import subfolder, told, write_bytes, write_text
 from hepgan.data.encoding import Encoding
+from hepgan.data.files import base_name
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, LayoutError, RunError
 from hepgan.gan import trained
@@ -33,6 +34,10 @@ _LONGEST = 2**24
 _LONGEST_HEADER = 2**22
 """Bytes of a safetensors file's header at the most: 40,000 tensors fit, and a million empty ones do not."""
 
+ENCODING = "encoding.safetensors"
+"""The file beside the checkpoints that holds the encoding."""
+
+_REMOVE_ENCODING = "remove it to fit the encoding again"
 _REMOVE = "remove it to go on from the one before, or without one from the start"
 
 
@@ -139,6 +144,8 @@ def save(state: State, folder: Path, *, keep: int) -> Path:
         "best_score": state.best_score,
         "best_step": state.best_step,
         "loader": state.loader.state_dict(),
+        "files": _named(state.origin.files),
+        "encoding": state.origin.encoding,
     }
     path = folder / "checkpoints" / f"step-{state.step:08d}.safetensors"
     subfolder(path.parent)
@@ -155,10 +162,16 @@ def load(state: State, path: Path) -> None:
     Raises:
         CheckpointError: the file is damaged, or it belongs to other networks or other data.
     """
+    check_files(state.origin.files, path)
     try:
         tensors, about = read_tensors(path), _metadata(path)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; {_REMOVE}") from error
+    if about.get("encoding") != state.origin.encoding:
+        raise CheckpointError(
+            f"{path} belongs to another encoding than that of {path.parent / ENCODING}, or than this machine fits where that"
+            " file is missing; put the file back, or train anew in another folder with -o"
+        )
     try:
         _enter(state, about, path)
         _load_networks(state, tensors, path)
@@ -174,6 +187,72 @@ def load(state: State, path: Path) -> None:
         groups = state.optimizers[name].param_groups
         for group, rate in zip(groups, schedule.base_lrs, strict=True):
             group["lr"] = rate * schedule.lr_lambdas[0](schedule.last_epoch)
+
+
+def check_files(files: Mapping[str, str], path: Path) -> None:
+    """Checks that the input files are those that the checkpoint ``path`` was trained with.
+
+    Args:
+        files: Fingerprints by path, as in ``Origin``.
+        path: The checkpoint.
+
+    Raises:
+        CheckpointError: a file has changed, is new or is missing; names it.
+    """
+    try:
+        before = [(str(name), str(mark)) for name, mark in _metadata(path)["files"]]
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; {_REMOVE}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: {error!r}; {_REMOVE}") from error
+    now = _named(files)
+    if before == now:
+        return
+    names, known = [name for name, _ in now], [name for name, _ in before]
+    if added := [place for place in files if base_name(place) not in known]:
+        wrong = f"the input file {added[0]} is not among those that {path} was trained with"
+    elif gone := [name for name in known if name not in names]:
+        wrong = f"{path} was trained with the input file {gone[0]}, which is no longer among them"
+    elif names != known:
+        wrong = f"the input files come in another order than when {path} was written"
+    else:
+        place = next(p for p, old, new in zip(files, before, now, strict=True) if old != new)
+        wrong = f"the input file {place} has changed since {path} was written"
+    raise CheckpointError(
+        f"{wrong}; give the files as they were, or train anew in another folder with -o"
+    )
+
+
+def _named(files: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Names without folders, so that data may be moved, and fingerprints."""
+    return [(base_name(path), mark) for path, mark in files.items()]
+
+
+def save_encoding(encoding: Encoding, folder: Path) -> None:
+    """Writes the encoding of a training beside its checkpoints.
+
+    Another processor or library would fit it anew with other rounding, and principal axes even with another sign.
+    """
+    table, constants = encoding.pack()
+    path = subfolder(folder / "checkpoints") / ENCODING
+    write_tensors(path, constants, {"state": json.dumps({"version": VERSION, "encoding": table})})
+
+
+def load_encoding(folder: Path, schema: Schema) -> Encoding | None:
+    """Returns the encoding that ``save_encoding`` wrote; ``None`` where there is no such file.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    path = folder / "checkpoints" / ENCODING
+    if not path.exists():
+        return None
+    tensors = read_tensors(path)
+    _check_finite(tensors, path, _REMOVE_ENCODING)
+    try:
+        return Encoding.unpack(schema, _metadata(path)["encoding"], tensors)
+    except (KeyError, TypeError, ValueError, RunError, CheckpointError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}; {_REMOVE_ENCODING}") from error
 
 
 def _enter(state: State, about: Mapping[str, Any], path: Path) -> None:
@@ -249,8 +328,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _metadata(path: Path) -> dict[str, Any]:
-    with safetensors.safe_open(path, framework="pt") as file:
-        text = (file.metadata() or {}).get("state", "")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("state", "")
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:

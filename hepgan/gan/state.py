@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +17,26 @@ from hepgan.gan.settings import TrainSettings
 from hepgan.random_streams import child_seed, reseed
 
 
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Fingerprints of what a training learns from, which are the same when it is resumed.
+
+    Attributes:
+        files: Those of the input files by their paths, in order.
+        encoding: That of the encoding.
+    """
+
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    encoding: str = ""
+
+
 @dataclasses.dataclass
 class State:
     """All that changes while a GAN is trained, and so all that a checkpoint holds; and ``phases``, what is to be done.
 
     Attributes:
         seed: Of all streams of random numbers.
+        origin: What the events came from.
         noise: Put at the start of a step's own stream by ``draw_anew``, so that a checkpoint need not hold it.
         phase: Which of the phases it is in.
         began: The step at which that one began.
@@ -37,6 +51,7 @@ class State:
     loader: UnsupervisedLoader
     seed: int
     noise: torch.Generator
+    origin: Origin = Origin()
     phase: int = 0
     began: int = 0
     waited: int = 0

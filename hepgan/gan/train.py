@@ -23,7 +23,7 @@ from hepgan.gan.interrupt import Stop, TrainingStopped, stop_flag
 from hepgan.gan.losses import check_incident, discriminator_loss, generator_loss
 from hepgan.gan.model import GAN, Kept
 from hepgan.gan.settings import TrainSettings
-from hepgan.gan.state import State, descents, draw_anew, enter, loader_of
+from hepgan.gan.state import Origin, State, descents, draw_anew, enter, loader_of
 from hepgan.gan.view import View
 from hepgan.gan.watching import Watch, check_weights, last_words, row_of, validated
 from hepgan.layout.network import frozen_statistics
@@ -31,7 +31,14 @@ from hepgan.random_streams import torch_generator
 
 
 def start(
-    gan: GAN, view: View, x: Tensor, c: Tensor, phases: Sequence[TrainSettings], *, seed: int
+    gan: GAN,
+    view: View,
+    x: Tensor,
+    c: Tensor,
+    phases: Sequence[TrainSettings],
+    *,
+    seed: int,
+    origin: Origin = Origin(),  # noqa: B008  frozen
 ) -> State:
     """The state before the first step of the first phase, for events ``x[E, F]``, ``c[E, C]`` on the GAN's device.
 
@@ -46,7 +53,8 @@ def start(
     average = copy.deepcopy(gan.generator).requires_grad_(False)
     noise = torch_generator(seed, "latent", 0, device=gan.device)
     loader = loader_of(seen, c, phases[0], seed=seed, phase=0)
-    return State(gan, average, tuple(phases), *descents(gan, phases[0]), loader, seed, noise)
+    how = descents(gan, phases[0])
+    return State(gan, average, tuple(phases), *how, loader, seed, noise, origin)
 
 
 def train(

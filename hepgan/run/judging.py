@@ -5,6 +5,7 @@ import os
 import platform
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,7 +23,14 @@ from hepgan.gan import checkpoint, history, parallel
 from hepgan.gan.model import GAN, Condition
 from hepgan.gan.networks import parameters
 from hepgan.run.file import EvaluateSettings, Run, load, presets
-from hepgan.run.training import Tick, check_folder, cpu_threads, device_of, make_folder, train
+from hepgan.run.training import (
+    Tick,
+    check_folder,
+    cpu_threads,
+    device_of,
+    make_folder,
+    train_locked,
+)
 
 if TYPE_CHECKING:
     from hepgan.evaluate.scores import Gap
@@ -218,10 +226,10 @@ def run(
             "several processes only train: torchrun … -m hepgan train, then hepgan run --resume with the same folder"
         )
     folder, device = Path(folder), device_of(str(device))
-    gan, prepared = train(run, folder, device=device, resume=resume, tick=tick)
-    reference, schema = prepared.splits["test"], gan.encoding.schema
-    given = {name: ak.to_numpy(reference[name]) for name in schema.conditions}
-    with cpu_threads(run.threads):
+    with ExitStack() as held, cpu_threads(run.threads):
+        gan, prepared = train_locked(run, folder, held, device=device, resume=resume, tick=tick)
+        reference, schema = prepared.splits["test"], gan.encoding.schema
+        given = {name: ak.to_numpy(reference[name]) for name in schema.conditions}
         parts = gan.sample_blocks(given, n=len(reference), seed=run.seed)
         blocks = list(_counted(parts, len(reference), tick))
         root.write(folder / "generated.root", blocks, schema, tree=prepared.tree, overwrite=resume)

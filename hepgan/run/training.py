@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from hepgan import atomic
-from hepgan.data import root
+from hepgan.data import fingerprint, root
 from hepgan.data.encoding import Encoding
 from hepgan.data.loader import read_splits
 from hepgan.data.mirror import with_mirror_images
@@ -24,11 +24,12 @@ from hepgan.gan import checkpoint, history, parallel
 from hepgan.gan import train as training
 from hepgan.gan.history import Row
 from hepgan.gan.model import GAN
-from hepgan.gan.state import State
+from hepgan.gan.state import Origin, State
 from hepgan.gan.view import View, shown
 from hepgan.gan.watching import Watch
 from hepgan.random_streams import child_seed
 from hepgan.run.file import DataSettings, Run, as_toml
+from hepgan.run.lock import is_lock, locked
 
 VALIDATED = 5000
 """About so many generated events make a validation score."""
@@ -46,8 +47,10 @@ class Prepared(NamedTuple):
     tree: str
 
 
-def prepare(run: Run, *, device: torch.device) -> Prepared:
+def prepare(run: Run, *, device: torch.device, last: Path | None = None) -> Prepared:
     """Reads the events, fits the encoding to the training split and builds the networks; writes nothing.
+
+    With ``last``, a checkpoint to go on from, the input files must be those of then, and the encoding is the one of then.
 
     Raises:
         HepganError: the data, the encoding or a layout does not fit.
@@ -55,15 +58,21 @@ def prepare(run: Run, *, device: torch.device) -> Prepared:
     run.gan.layouts  # noqa: B018  a typing error in a layout is told before data are read
     schema = root.resolve(list(run.data.files), run.schema, tree=run.data.tree)
     root.check_names(schema)
+    paths = [source.path for source in root.sources(list(run.data.files), tree=run.data.tree)]
+    files = {path: fingerprint.of_file(path) for path in paths}
+    if last:
+        checkpoint.check_files(files, last)
     splits = read_events(run)
     seen = with_mirror_images(splits["train"], run.mirrored)
-    encoding = Encoding.fit(seen, schema, run.encoding, seed=run.seed)
+    encoding = checkpoint.load_encoding(last.parent.parent, schema) if last else None
+    encoding = encoding or Encoding.fit(seen, schema, run.encoding, seed=run.seed)
+    origin = Origin(files, fingerprint.of_encoding(encoding))
     x, c = (t.to(device) for t in encoding.encode(seen, seed=run.seed))
     sees = run.gan.discriminator_sees
     observables = shown(schema, run.geometry) if "observables" in sees else {}
     view = View(encoding.to(device), observables, x, c, event="event" in sees).to(device)
     gan = GAN.build(run.gan, encoding, seed=run.seed, device=device, seen=view.size)
-    state = training.start(gan, view, x, c, run.training, seed=run.seed)
+    state = training.start(gan, view, x, c, run.training, seed=run.seed, origin=origin)
     return Prepared(splits, view, state, tree_name(run.data))
 
 
@@ -123,21 +132,42 @@ def train(
         RunError: the folder holds something else, or cannot be made.
         HepganError: as ``prepare``, or training fails.
     """
-    folder, device = Path(folder), parallel.device_here(device_of(str(device)))
-    check_folder(folder, run if resume else None)
+    with ExitStack() as held:
+        return train_locked(run, Path(folder), held, device=device, resume=resume, tick=tick)
+
+
+def train_locked(
+    run: Run,
+    folder: Path,
+    held: ExitStack,
+    *,
+    device: torch.device | str,
+    resume: bool,
+    tick: Tick,
+) -> tuple[GAN, Prepared]:
+    """Trains as ``train`` does, and locks ``folder`` until ``held`` is closed."""
+    device = parallel.device_here(device_of(str(device)))
+    same = run if resume else None
+    check_folder(folder, same)
     with cpu_threads(run.threads), parallel.processes(device):
         first = parallel.rank() == 0
         if not first:
             tick = _silent
+        if there := resume and folder.is_dir():
+            _claim(folder, same, held, device)
         tick("reading and encoding", 0.0, "")
-        prepared = prepare(run, device=device)
+        last = parallel.of_first(checkpoint.newest(folder), device)
+        prepared = prepare(run, device=device, last=last)
         watch = watched(prepared, run)
         parallel.wait()  # all have looked at the folder before the first one writes there
+        if not there:
+            _claim(folder, same, held, device)
         if first:
-            make_folder(folder)
             # Before anything else: a run that is killed here can be resumed.
             atomic.write_text(folder / "run.toml", as_toml(run))
-        _resume(prepared.state, folder, write=first)
+            if not last:
+                checkpoint.save_encoding(prepared.state.gan.encoding, folder)
+        _resume(prepared.state, folder, last, write=first)
         tick("training", prepared.state.step / max(run.steps, 1), "")
         gan, _ = training.train(
             prepared.state,
@@ -157,9 +187,24 @@ def _silent(text: str, share: float, remark: str) -> None:
     """Only the first of several processes tells what is going on."""
 
 
-def _resume(state: State, folder: Path, *, write: bool) -> None:
-    """Goes on from the last checkpoint that process 0 finds in ``folder``, or starts anew where there is none."""
-    if last := parallel.of_first(checkpoint.newest(folder), state.gan.device):
+def _claim(folder: Path, run: Run | None, held: ExitStack, device: torch.device) -> None:
+    """Lets the first of several processes make and lock ``folder``; all end where it cannot."""
+    refused = None
+    if parallel.rank() == 0:
+        try:
+            make_folder(folder)
+            held.enter_context(locked(folder))
+            # Again: another training may have filled it before we held the lock.
+            check_folder(folder, run)
+        except RunError as error:
+            refused = error
+    if refused := parallel.of_first(refused, device):
+        raise refused
+
+
+def _resume(state: State, folder: Path, last: Path | None, *, write: bool) -> None:
+    """Goes on from the checkpoint ``last`` of ``folder``, or starts anew where there is none."""
+    if last:
         checkpoint.load(state, last)
     if write:
         for place in (folder, atomic.subfolder(folder / "checkpoints")):
@@ -196,7 +241,9 @@ def check_folder(folder: Path, run: Run | None) -> None:
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise RunError(f"{folder} cannot be made in {existing}; choose another folder with -o")
-    if not folder.is_dir() or all(atomic.is_part(path) for path in folder.iterdir()):
+    if not folder.is_dir() or all(
+        atomic.is_part(path) or is_lock(path) for path in folder.iterdir()
+    ):
         return
     written = folder / "run.toml"
     if run is None:
