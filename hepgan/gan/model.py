@@ -1,24 +1,20 @@
 """The adversarial pair: a generator, a discriminator, and the encoding between them and events."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import awkward as ak
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from hepgan.data.dtypes import to_dtype
-from hepgan.data.encoding import Encoding, check_condition
-from hepgan.data.steps import ConditionScale
-from hepgan.errors import DataError
+from hepgan.data.encoding import Encoding
+from hepgan.gan.conditions import Condition, Conditions
 from hepgan.gan.networks import GANSettings, build_networks, sizes_of
-from hepgan.gan.noise import BLOCK, normal_blocks
-from hepgan.random_streams import numpy_generator
-
-Condition = float | tuple[float, float] | npt.ArrayLike
+from hepgan.gan.noise import normal_blocks
+from hepgan.random_streams import check_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +99,8 @@ class GAN:
     @property
     def device(self) -> torch.device:
         """Where it is."""
-        return next(self.generator.parameters()).device
+        networks = itertools.chain(self.generator.parameters(), self.discriminator.parameters())
+        return next(networks).device
 
     @property
     def latent(self) -> tuple[int, ...]:
@@ -137,7 +134,7 @@ class GAN:
 
         Raises:
             DataError: a condition is missing, unknown or outside the range that was trained, or ``n`` is not clear.
-
+            RunError: the seed is no integer from 0 to 2^64 − 1.
         """
         blocks = list(self.sample_blocks(conditions, n=n, seed=seed))
         return ak.concatenate(blocks) if len(blocks) > 1 else blocks[0]
@@ -150,83 +147,19 @@ class GAN:
         seed: int,
     ) -> Iterator[ak.Array]:
         """As ``sample``, in parts of bounded size; together they are the same events."""
-        given, n = _given(conditions or {}, n, self.encoding, seed)
-        c = self.encoding.encode_conditions(given) if given else torch.empty(n, 0)
+        asked = Conditions.of(conditions or {}, n, self.encoding)
+        check_seed(seed)
         was_training = self.generator.training
         self.generator.eval()
         try:
-            for start, noise in normal_blocks(n, self.latent, seed=seed):
-                stop = start + len(noise)
-                asked = {name: values[start:stop] for name, values in given.items()}
-                yield self._sample_block(noise, c[start:stop], asked)
+            for number, (_, noise) in enumerate(normal_blocks(asked.n, self.latent, seed=seed)):
+                yield self._sample_block(noise, asked.block(number, seed=seed))
         finally:
             self.generator.train(was_training)
 
     @torch.no_grad()
-    def _sample_block(
-        self, noise: Tensor, c: Tensor, asked: Mapping[str, npt.NDArray[Any]]
-    ) -> ak.Array:
-        c = c.to(self.device)
+    def _sample_block(self, noise: Tensor, asked: Mapping[str, npt.NDArray[Any]]) -> ak.Array:
+        encoded = self.encoding.encode_conditions(asked) if asked else torch.empty(len(noise), 0)
+        c = encoded.to(self.device)
         # Conditions exactly as they were asked for, not as they come back from the encoding.
         return self.encoding.decode(self.generate(noise.to(self.device), c), c, given=asked)
-
-
-def _given(
-    conditions: Mapping[str, Condition], n: int | None, encoding: Encoding, seed: int
-) -> tuple[dict[str, npt.NDArray[Any]], int]:
-    """Each condition's values ``[n]``, in the type of its branch."""
-    for name in conditions:
-        if name not in encoding.scales:
-            known = ", ".join(encoding.scales) or "none"
-            raise DataError(f"the GAN has no condition '{name}' (it has: {known})")
-    for name, scale in encoding.scales.items():
-        if name not in conditions and scale.scale != "onehot":
-            low, high = scale.range
-            unit = encoding.schema.conditions[name].unit
-            raise DataError(
-                f"the condition '{name}' is missing; it may be {low:g} to {high:g} {unit}".rstrip()
-            )
-    lengths = {
-        len(np.asarray(v)) for v in conditions.values() if not isinstance(v, tuple) and np.ndim(v)
-    }
-    if len(lengths | ({n} if n is not None else set())) != 1:
-        told = (
-            f"n = {n}, and the conditions have lengths {sorted(lengths)}" if lengths else "give n"
-        )
-        raise DataError(f"how many events should be made? {told}")
-    count = lengths.pop() if lengths else n
-    if count is None or count < 1:
-        raise DataError(f"n = {n} should be 1 or more")
-    given = {}
-    for name, scale in encoding.scales.items():
-        values = _values(name, conditions.get(name, scale.range), scale, count, seed)
-        # As the file will hold them, so that the GAN is asked for exactly what is written.
-        dtype = encoding.schema.conditions[name].dtype or "float32"
-        given[name] = to_dtype(values, dtype, name)
-    return given, count
-
-
-def _values(
-    name: str, value: Condition, scale: ConditionScale, n: int, seed: int
-) -> npt.NDArray[np.float64]:
-    if not isinstance(value, tuple):
-        values = np.broadcast_to(np.asarray(value, dtype=np.float64), (n,))
-        check_condition(name, torch.from_numpy(values.copy()), scale)
-        return values
-    low, high = value
-    if not low <= high:
-        raise DataError(f"the range {name} = {low:g}:{high:g} should rise")
-    if not scale.allows(torch.tensor([low, high], dtype=torch.float64)).all():
-        whole = f"{scale.range[0]:g}:{scale.range[1]:g}"
-        raise DataError(
-            f"the range {name} = {low:g}:{high:g} is not in {whole}, what this GAN is made for"
-        )
-    drawn = []
-    for number, start in enumerate(range(0, n, BLOCK)):
-        rng = numpy_generator(seed, "sample", "condition", name, number)
-        size = min(BLOCK, n - start)
-        if scale.scale == "onehot":
-            drawn.append(rng.integers(int(low), int(high), size, endpoint=True).astype(np.float64))
-        else:
-            drawn.append(rng.uniform(low, high, size))
-    return np.concatenate(drawn)

@@ -108,10 +108,12 @@ def loader_of(
 
 
 def descents(gan: GAN, settings: TrainSettings) -> tuple[dict[str, Optimizer], dict[str, LambdaLR]]:
-    """Optimizer and learning rate schedule of each network."""
+    """Optimizer and learning rate schedule of each network that has weights."""
     networks = {"generator": gan.generator, "discriminator": gan.discriminator}
     optimizers = {
-        name: optimizer_of(networks[name], how) for name, how in settings.networks.items()
+        name: optimizer_of(networks[name], how)
+        for name, how in settings.networks.items()
+        if any(True for _ in networks[name].parameters())
     }
     falls = _fall(settings)
     return optimizers, {name: LambdaLR(one, falls) for name, one in optimizers.items()}

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.data.loader import UnsupervisedLoader
+from hepgan.errors import RunError
 from hepgan.gan import checkpoint, history, parallel
 from hepgan.gan.descent import autocast, descend, dropping
 from hepgan.gan.history import Row
@@ -43,8 +44,12 @@ def start(
     """The state before the first step of the first phase, for events ``x[E, F]``, ``c[E, C]`` on the GAN's device.
 
     Raises:
-        RunError: a loss that the events do not allow.
+        RunError: a loss that the events do not allow, or a generator without weights.
     """
+    if any(phase.steps for phase in phases) and not any(True for _ in gan.generator.parameters()):
+        raise RunError(
+            "the generator has no weights to train; give it a layer with some, or set train.steps = 0"
+        )
     if any(phase.energy_constraint for phase in phases):
         check_incident(gan.encoding)
     with torch.no_grad():

@@ -118,6 +118,8 @@ def check_weights(state: State, folder: Path | None) -> None:
     networks = {"discriminator": state.gan.discriminator, "generator": state.gan.generator}
     for name, network in (networks | {"generator's average": state.average}).items():
         tensors = network.state_dict()
+        if not tensors:
+            continue  # nothing but functions
         finite = torch.stack([tensor.isfinite().all() for tensor in tensors.values()])
         if not finite.all():
             first = list(tensors)[finite.tolist().index(False)]

@@ -3,6 +3,7 @@
 import datetime as dt
 import os
 import platform
+import shutil
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,7 +21,8 @@ from hepgan.data.schema import Schema
 from hepgan.errors import DataError, RunError
 from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.gan import checkpoint, history, parallel
-from hepgan.gan.model import GAN, Condition
+from hepgan.gan.conditions import Condition
+from hepgan.gan.model import GAN
 from hepgan.gan.networks import parameters
 from hepgan.run.file import EvaluateSettings, Run, load, presets
 from hepgan.run.training import (
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
     from hepgan.evaluate.scores import Gap
     from hepgan.evaluate.verdict import Verdict
     from hepgan.processors.executors import Job
+
+
+COMPRESSION = 50
+"""Files of showers, most of whose cells are zero, are smaller than their events by less than this factor."""
 
 
 def generate(
@@ -77,6 +83,7 @@ def generate(
             )
         given, n = given | found, None
     total = n or max((len(v) for v in given.values() if isinstance(v, np.ndarray)), default=0)
+    _check_space(Path(output), total, gan.encoding.schema)
     root.write(
         output,
         _counted(gan.sample_blocks(given, n=n, seed=seed), total, tick),
@@ -84,6 +91,24 @@ def generate(
         tree=tree,
     )
     return total
+
+
+def _check_space(output: Path, events: int, schema: Schema) -> None:
+    """Refuses a file that cannot fit on the disk however well it compresses.
+
+    Raises:
+        RunError: there is too little space.
+    """
+    event = sum(f.size * np.dtype(f.dtype or "float32").itemsize for f in schema.all.values())
+    folder = output.absolute().parent
+    if not folder.is_dir():
+        return  # the writer says so
+    free = shutil.disk_usage(folder).free
+    if events * event > COMPRESSION * free:
+        raise RunError(
+            f"{events:,} events are {events * event / 1e12:,.3g} TB before compression, but {folder} has"
+            f" {free / 1e12:,.3g} TB free; generate fewer, or into several files"
+        )
 
 
 def _read_conditions(
