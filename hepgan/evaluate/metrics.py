@@ -98,7 +98,9 @@ def score(
         name: compare.fields_of(events)
         for name, events in ((compare.REFERENCE, reference), (source, generated))
     }
-    histograms = compare.compare(*samples.values(), observables, weights=weights)
+    histograms = compare.compare(
+        samples[compare.REFERENCE], samples[source], observables, weights=weights
+    )
     first, second = (sample_of(e, observables, weights.get(n)) for n, e in samples.items())
     plan = Plan(first, second, observables, histograms, source, seed, quick, digits=digits)
     return measure(plan).scores

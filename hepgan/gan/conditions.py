@@ -113,9 +113,9 @@ def _checked_range(
     return low, high
 
 
-def _number(values: Mapping[str, object], n: int | None) -> int:
+def _number(values: Mapping[str, object], n: object) -> int:
     """Returns how many events are asked for."""
-    if n is not None and (isinstance(n, bool) or not isinstance(n, numbers.Integral)):
+    if not isinstance(n, numbers.Integral | type(None)) or isinstance(n, bool):
         raise DataError(f"n = {n!r} should be an integer, such as 1000")
     lengths = {len(value) for value in values.values() if isinstance(value, np.ndarray)}
     if n is not None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any, cast
 
 from hepgan.atomic import append_line, write_text
 from hepgan.errors import CheckpointError
@@ -37,11 +38,11 @@ def read(folder: Path) -> list[Row]:
 
 
 def _parse_row(line: bytes) -> Row:
-    row: Row = json.loads(line)
+    row: Any = json.loads(line)
     numbers = isinstance(row, dict) and all(type(value) in (int, float) for value in row.values())
     if not numbers or "step" not in row:
         raise ValueError("it is not an object of numbers with a step")
-    return row
+    return cast("Row", row)
 
 
 def cut(folder: Path, step: int) -> None:
