@@ -8,6 +8,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import tomli_w
+import torch
 import uproot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from hepgan.data import root
 from hepgan.data.branches import root_name
 from hepgan.data.chunks import as_events
+from hepgan.data.encoding import Encoding, EncodingSettings
 from hepgan.data.names import file_names, printable
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, RunError
@@ -27,6 +29,9 @@ from hepgan.processors.pieces import Place
 from hepgan.processors.results import part_name, particle_schema
 from hepgan.tables import to_table
 
+DTYPES = [
+    "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"
+]  # fmt: skip
 NAMES = st.text(min_size=1, max_size=12) | st.sampled_from(
     ["x_0", "x[0]", "x_1", "$", "a$b$", "hits/x.y", "E_inc", "E_tot", "weight", "n_x", "source", "value",
      "x.mean", "x.spectrum", "s_0.energy", "\x00", "\x1b[31m", "\udcff", "'\"\\", "_x", "..", "con", "<b>&amp;"]
@@ -273,3 +278,46 @@ def test_what_is_written_beside_showers_never_overwrites_a_field() -> None:
     for name in ("entry", "particle", "inside"):
         with pytest.raises(DataError, match=f"the GAN has a field '{name}'"):
             particle_schema(Schema({name: Field()}), flagged=True)
+
+
+def test_generated_lists_end_where_their_generated_length_says(tmp_path: Path) -> None:
+    lists = ak.values_astype(ak.Array([[1, 2, 3], [], [4], [5, 6]] * 10), "float32")
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mktree("t", {"hits": "var * float32"}).extend({"hits": lists})
+    schema = root.resolve(tmp_path / "a.root", Schema({"hits": Field((3,), fill=-1.0)}))
+    events = root.read(tmp_path / "a.root", schema)
+    settings = EncodingSettings(({"step": "standardise"},))
+    encoding = Encoding.fit(events, schema, settings, seed=1)
+    x, c = encoding.encode(events, seed=1)
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    made = encoding.decode(x + 0.5 * noise, c)
+    lengths = ak.to_numpy(made["n_hits"])
+    assert set(lengths) == {0, 1, 2, 3}
+    behind = np.arange(3) >= lengths[:, None]
+    assert (ak.to_numpy(made["hits"])[behind] == -1).all()  # no noise
+    root.write(tmp_path / "b.root", made, schema, tree="t")
+    found = uproot.open(tmp_path / "b.root")["t"].arrays()
+    assert ak.num(found["hits"]).tolist() == found["nhits"].tolist() == lengths.tolist()
+    assert root.read(tmp_path / "b.root", schema).tolist() == made.tolist()
+
+
+@pytest.mark.parametrize("format", ["TTree", "RNTuple"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_lists_of_every_type_come_back_as_that_type_within_its_limits(
+    tmp_path: Path, format: str, dtype: str
+) -> None:
+    kind = np.dtype(dtype)
+    limits = np.iinfo(kind) if kind.kind in "iu" else np.finfo(kind) if kind.kind == "f" else None
+    ends = [limits.min, limits.max] if limits else [False, True]
+    lists = ak.unflatten(ak.from_numpy(np.array([*ends, *ends[:1]], kind)), [2, 0, 1])
+    with uproot.recreate(tmp_path / "a.root") as file:
+        if format == "TTree":
+            file.mktree("t", {"x": lists.type.content}).extend({"x": lists})
+        else:
+            file.mkrntuple("t", ak.zip({"x": lists}, depth_limit=1))
+    schema = root.resolve(tmp_path / "a.root", Schema({"x": Field((2,), fill=0.0)}))
+    events = root.read(tmp_path / "a.root", schema, check=False)
+    root.write(tmp_path / "b.root", events, schema, tree="t", format=format)
+    with uproot.open(tmp_path / "a.root") as a, uproot.open(tmp_path / "b.root") as b:
+        assert a["t"]["x"].typename == b["t"]["x"].typename
+        assert b["t"]["x"].array().tolist() == lists.tolist()
