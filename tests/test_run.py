@@ -21,6 +21,7 @@ from hepgan.cli import main
 from hepgan.data.mirror import with_mirror_images
 from hepgan.errors import DataError, HepganError, RunError
 from hepgan.gan import checkpoint
+from hepgan.run import training
 from hepgan.tables import from_table
 
 CPU = torch.device("cpu")
@@ -342,3 +343,36 @@ def test_an_untrained_generator_is_told_first_in_the_report_and_the_terminal(
     page = (out / "report.html").read_text()
     assert page.index(sentence) < page.index("generated is ")
     assert "so step 0 of 3 was kept" in page
+
+
+def test_a_validation_split_of_one_event_is_told_before_training(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = training.read_events
+
+    def short(run: library.Run) -> dict[str, ak.Array]:
+        splits = read(run)
+        return splits | {"validation": splits["validation"][:1]}
+
+    monkeypatch.setattr(training, "read_events", short)
+    told = r"the validation split has 1 event, .*raise \[data\] validation = 0.1"
+    with pytest.raises(DataError, match=told):
+        library.train(library.load(tiny_run), tmp_path / "out", device=CPU)
+    assert not (tmp_path / "out").exists()
+    off = library.load(tiny_run, {"train.validate_every": 0, "train.steps": 2})
+    library.train(off, tmp_path / "out", device=CPU)
+
+
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_batch_norm_of_one_event_is_told_before_training(
+    tiny_run: Path, tmp_path: Path, network: str
+) -> None:
+    last = {"generator": "N|LINEAR", "discriminator": "1|LINEAR"}[network]
+    layout = f"DENSE|8|LINEAR, BNORM|0.9|1e-5, DENSE|{last}"
+    settings = {"train.batch_size": 1, f"gan.{network}": layout, "gan.latent": [3]}
+    settings |= {"gan.generator": "DENSE|N|LINEAR"} if network == "discriminator" else {}
+    with pytest.raises(RunError, match=r"\(BNORM\) needs 2 events in the batch .* there is 1"):
+        library.train(library.load(tiny_run, settings), tmp_path / "out", device=CPU)
+    assert not (tmp_path / "out").exists()
+    two = library.load(tiny_run, settings | {"train.batch_size": 2, "train.steps": 2})
+    library.train(two, tmp_path / "out", device=CPU)

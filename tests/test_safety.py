@@ -346,8 +346,10 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "no loader": _other_metadata(lambda about: about | {"loader": [0]}),
     "phase that is none": _other_metadata(lambda about: about | {"phase": -1}),
     "later version": _other_metadata(lambda about: about | {"version": 99}),
-    "no noise": _other_tensors(lambda tensors: tensors.pop("noise")),
-    "other noise": _other_tensors(lambda tensors: tensors.update(noise=torch.zeros(5))),
+    "no files": _other_metadata(lambda about: {k: v for k, v in about.items() if k != "files"}),
+    "files that are none": _other_metadata(lambda about: about | {"files": [1, [2]]}),
+    "other files": _other_metadata(lambda about: about | {"files": []}),
+    "other encoding": _other_metadata(lambda about: about | {"encoding": None}),
     "no average": _other_tensors(
         lambda tensors: [tensors.pop(name) for name in list(tensors) if name.startswith("average")]
     ),

@@ -27,6 +27,7 @@ from hepgan.gan.settings import TrainSettings
 from hepgan.gan.state import Origin, State, descents, draw_anew, enter, loader_of
 from hepgan.gan.view import View
 from hepgan.gan.watching import Watch, check_weights, last_words, row_of, validated
+from hepgan.layout.modules import BatchNorm
 from hepgan.layout.network import frozen_statistics
 from hepgan.random_streams import torch_generator
 
@@ -44,12 +45,15 @@ def start(
     """The state before the first step of the first phase, for events ``x[E, F]``, ``c[E, C]`` on the GAN's device.
 
     Raises:
-        RunError: a loss that the events do not allow, or a generator without weights.
+        RunError: a loss that the events do not allow, a generator without weights, or a batch of one event where batches are
+            normalized.
     """
     if any(phase.steps for phase in phases) and not any(True for _ in gan.generator.parameters()):
         raise RunError(
             "the generator has no weights to train; give it a layer with some, or set train.steps = 0"
         )
+    for phase in phases:
+        _check_batch(gan, parallel.share(phase.batch_size))
     if any(phase.energy_constraint for phase in phases):
         check_incident(gan.encoding)
     with torch.no_grad():
@@ -60,6 +64,17 @@ def start(
     loader = loader_of(seen, c, phases[0], seed=seed, phase=0)
     how = descents(gan, phases[0])
     return State(gan, average, tuple(phases), *how, loader, seed, noise, origin)
+
+
+def _check_batch(gan: GAN, size: int) -> None:
+    """Checks that batch normalization gets two numbers of each channel from ``size`` events."""
+    for network in (gan.generator, gan.discriminator):
+        for part in network.modules():
+            if isinstance(part, BatchNorm) and part.values * size < 2:
+                raise RunError(
+                    f"batch normalization (BNORM) needs 2 events in the batch of each process, but there is {size};"
+                    " raise [train] batch_size, or use LNORM"
+                )
 
 
 def train(

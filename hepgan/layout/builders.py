@@ -165,7 +165,10 @@ def _pad(word: pooling.Pad, _: Step, __: Start) -> nn.Module:
 def _batch_norm(word: vocabulary.BatchNorm, step: Step, _: Start) -> nn.Module:
     count = vocabulary.channels(step.input)
     last = len(step.input) > 1 and count == step.input[-1] and not vocabulary.is_image(step.input)
-    return m.BatchNorm(count, momentum=word.momentum, epsilon=word.epsilon, last_axis=last)
+    values = math.prod(step.input) // count
+    return m.BatchNorm(
+        count, values=values, momentum=word.momentum, epsilon=word.epsilon, last_axis=last
+    )
 
 
 def _group_norm(

@@ -203,14 +203,20 @@ _STEPS = {"RNN": _rnn, "LSTM": _lstm, "GRU": _gru}
 
 
 class BatchNorm(Tracking):
-    """Batch normalisation; ``momentum`` is the share that the running mean keeps, negative for the mean of all batches."""
+    """Batch normalisation; ``momentum`` is the share that the running mean keeps, negative for the mean of all batches.
+
+    ``values`` is how many numbers of an event share a mean: a batch has to hold two.
+    """
 
     running_mean: Tensor
     running_var: Tensor
     batches: Tensor
 
-    def __init__(self, channels: int, *, momentum: float, epsilon: float, last_axis: bool) -> None:
+    def __init__(
+        self, channels: int, *, values: int, momentum: float, epsilon: float, last_axis: bool
+    ) -> None:
         super().__init__()
+        self.values = values
         self.momentum, self.epsilon, self.last_axis = momentum, epsilon, last_axis
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))

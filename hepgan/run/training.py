@@ -16,7 +16,7 @@ from hepgan.data.encoding import Encoding
 from hepgan.data.loader import read_splits
 from hepgan.data.mirror import with_mirror_images
 from hepgan.data.schema import Schema
-from hepgan.errors import RunError
+from hepgan.errors import DataError, RunError
 from hepgan.evaluate import digits, frechet, metrics
 from hepgan.evaluate.observables import arrays, observables_for
 from hepgan.evaluate.observables import evaluate as evaluate_observables
@@ -63,6 +63,7 @@ def prepare(run: Run, *, device: torch.device, last: Path | None = None) -> Prep
     if last:
         checkpoint.check_files(files, last)
     splits = read_events(run)
+    _check_validation(run, len(splits["validation"]))
     seen = with_mirror_images(splits["train"], run.mirrored)
     encoding = checkpoint.load_encoding(last.parent.parent, schema) if last else None
     encoding = encoding or Encoding.fit(seen, schema, run.encoding, seed=run.seed)
@@ -74,6 +75,15 @@ def prepare(run: Run, *, device: torch.device, last: Path | None = None) -> Prep
     gan = GAN.build(run.gan, encoding, seed=run.seed, device=device, seen=view.size)
     state = training.start(gan, view, x, c, run.training, seed=run.seed, origin=origin)
     return Prepared(splits, view, state, tree_name(run.data))
+
+
+def _check_validation(run: Run, events: int) -> None:
+    """Checks that there are events enough for the distance that validates."""
+    if events < 2 and any(phase.validate_every for phase in run.training):
+        raise DataError(
+            f"the validation split has {events} event, but a validation score needs 2; raise [data] validation ="
+            f" {run.data.validation:g}, give more events, or set [train] validate_every = 0"
+        )
 
 
 def read_events(run: Run) -> dict[str, ak.Array]:
