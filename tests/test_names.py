@@ -10,9 +10,12 @@ import pytest
 import tomli_w
 import torch
 import uproot
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hepgan.cli import main
+from hepgan.cli.generating import _condition
 from hepgan.data import root
 from hepgan.data.branches import root_name
 from hepgan.data.chunks import as_events
@@ -34,10 +37,11 @@ DTYPES = [
 ]  # fmt: skip
 NAMES = st.text(min_size=1, max_size=12) | st.sampled_from(
     ["x_0", "x[0]", "x_1", "$", "a$b$", "hits/x.y", "E_inc", "E_tot", "weight", "n_x", "source", "value",
-     "x.mean", "x.spectrum", "s_0.energy", "\x00", "\x1b[31m", "\udcff", "'\"\\", "_x", "..", "con", "<b>&amp;"]
+     "x.mean", "x.spectrum", "s_0.energy", "\x00", "\x1b[31m", "'\"\\", "_x", "..", "con", "<b>&amp;"]
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(NAMES, unique=True, max_size=20))
 def test_file_names_are_distinct_and_safe(names: list[str]) -> None:
     found = file_names(names)
@@ -51,6 +55,7 @@ def test_file_names_are_distinct_and_safe(names: list[str]) -> None:
         assert not name.startswith(".")
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_printable_text_has_no_control_characters_and_can_be_encoded(text: str) -> None:
     shown = printable(text)
@@ -58,6 +63,7 @@ def test_printable_text_has_no_control_characters_and_can_be_encoded(text: str) 
     shown.encode()
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(NAMES, st.sampled_from([(), (1,), (3,), (17,), (2, 2), (2, 2, 2)]), min_size=1),
     st.sampled_from(["", "GeV"]),
@@ -264,6 +270,23 @@ def test_a_counter_that_is_a_field_of_its_own_stays_apart(tmp_path: Path) -> Non
     assert (events["n_hits"].tolist(), events["nhits"].tolist()) == ([1, 0], [2, 0])
     root.write(tmp_path / "b.root", events, schema, tree="t")
     assert root.read(tmp_path / "b.root", schema).tolist() == events.tolist()
+
+
+def test_names_that_are_no_text_are_refused() -> None:
+    with pytest.raises(RunError, match=r"the name '\\udcff', which is no text"):
+        Schema({"\udcff": Field()})
+    Schema({"x": Field(branches=("\udcff",))})
+
+
+def test_a_name_in_an_error_never_reaches_the_terminal_as_it_is(tmp_path: Path) -> None:
+    root.write(tmp_path / "a.root", as_events({"x": np.ones(1)}), Schema({"x": Field()}), tree="t")
+    found = CliRunner().invoke(main, ["inspect", f"{tmp_path}/a.root", "--tree", "\x1b[31m\udcff"])
+    assert found.exit_code == 2
+    assert "no tree '\\x1b[31m\\udcff'" in found.output
+
+
+def test_a_condition_on_the_command_line_may_have_any_name() -> None:
+    assert _condition("a=b=1:2") == ("a=b", (1.0, 2.0))
 
 
 def test_parts_of_two_files_never_have_one_name() -> None:

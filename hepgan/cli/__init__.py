@@ -15,6 +15,7 @@ from hepgan.cli.presets import presets
 from hepgan.cli.signals import ending_cleanly
 from hepgan.cli.simulating import simulate
 from hepgan.cli.training import run, train
+from hepgan.data.names import printable
 from hepgan.errors import HepganError
 from hepgan.gan.interrupt import TrainingStopped
 
@@ -33,7 +34,8 @@ class Commands(click.Group):
             click.echo(f"hepgan: {stopped}", err=True)
             ctx.exit(stopped.code)
         except HepganError as error:
-            click.echo(f"hepgan: error: {error}", err=True)
+            told = printable(str(error), keep="\n")  # names in it may hold anything
+            click.echo(f"hepgan: error: {told}", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
             click.echo("hepgan: stopped", err=True)

@@ -56,7 +56,7 @@ def _conditions(texts: tuple[str, ...]) -> dict[str, float | tuple[float, float]
 
 
 def _condition(text: str) -> tuple[str, float | tuple[float, float]]:
-    name, _, value = text.partition("=")
+    name, _, value = text.rpartition("=")  # a name may hold "="
     try:
         numbers = [float(part) for part in value.split(":")]
     except ValueError:

@@ -142,6 +142,12 @@ class Schema:
             raise RunError("[schema] needs at least one field under [schema.fields]")
         if twice := set(self.fields) & set(self.conditions):
             raise RunError(f"[schema] names '{min(twice)}' both a field and a condition")
+        for name in self.all:
+            if not name or any("\ud800" <= c <= "\udfff" for c in name):
+                raise RunError(
+                    f"[schema] has the name {name!a}, which is no text that a TOML file can hold; call the field otherwise "
+                    "and give it the branch under 'branches'"
+                )
         for name, field in self.conditions.items():
             if field.minimum is not None or field.maximum is not None:
                 raise RunError(

@@ -64,13 +64,18 @@ def export(gan: GAN, path: str | os.PathLike[str]) -> None:
     """Writes ``gan`` to ``path``, whose ending says how: ``.onnx`` or ``.pt2``.
 
     Raises:
-        RunError: another ending, the file exists or cannot be written, or the extra ``onnx`` is not installed.
+        RunError: another ending, a field that is called ``noise``, the file exists or cannot be written, or the extra ``onnx`` is not installed.
     """
     target = Path(path)
     if target.suffix not in (".onnx", ".pt2"):
         raise RunError(f"'{target}' should end with .onnx or .pt2")
     if target.exists():
         raise RunError(f"'{target}' exists; name another file or remove it")
+    if "noise" in gan.encoding.schema.all:
+        raise RunError(
+            "the GAN has a field 'noise', which is the name of the exported model's first input; train it on a schema "
+            "with another name for this field"
+        )
     packed = _onnx if target.suffix == ".onnx" else _pt2
     with _quiet():
         content = packed(gan)
