@@ -308,6 +308,13 @@ def test_hdf5_files_that_say_more_than_they_hold_are_refused_at_once(tmp_path, b
         convert("calogan", [tmp_path / "bomb.hdf5"], tmp_path / "out.root")
 
 
+def test_names_that_are_no_text_are_listed_all_the_same(tmp_path):
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file[b"\xff"] = [1]
+    with pytest.raises(DataError, match=r"no dataset 'layer_0' in '.*'; there are: b'.xff'"):
+        convert("calogan", [tmp_path / "a.hdf5"], tmp_path / "out.root")
+
+
 def test_flipped_bits_of_an_hdf5_file_are_damage(tmp_path):
     calogan_hdf5(tmp_path / "good.hdf5", events=2)
     good = (tmp_path / "good.hdf5").read_bytes()

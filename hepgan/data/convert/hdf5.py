@@ -53,7 +53,7 @@ def dataset(file: Any, name: str, shape: tuple[int, ...], path: Path) -> Any:
     import h5py
 
     with _reading(path):
-        there = list(file)
+        there = list(map(str, file))  # a name that is no UTF-8 comes as bytes
         link = file.get(name, getlink=True) if name in there else None
     if link is None:
         raise DataError(
