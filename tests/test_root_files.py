@@ -5,6 +5,7 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import pytest
+import uproot
 
 from hepgan.data import root
 from hepgan.data.schema import Field, Schema
@@ -109,3 +110,20 @@ def test_inspect_shows_leaves_and_passes_over_text() -> None:
     assert names["text"] is None
     assert names["arrayed"] is None
     assert (empty.entries, ntuple.format) == (0, "RNTuple")
+
+
+def test_lists_that_reach_beyond_their_values_are_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.root"
+    with uproot.recreate(path, compression=None) as file:
+        lists = ak.Array([[1, 2], [3], [], [4]])
+        file.mktree("t", {"b": "var * int64"}).extend({"b": lists})
+    data = bytearray(path.read_bytes())
+    offsets = next(
+        i
+        for i in range(len(data) - 16)
+        if np.diff(np.frombuffer(data, ">i4", 4, offset=i)).tolist() == [16, 8, 0]
+    )
+    data[offsets + 4 + 2] ^= 64
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"branch 'b' of '.*a.root' is damaged \(.*stop\[i\] > len"):
+        root.read(path, Schema({"b": Field((2,), fill=0)}))

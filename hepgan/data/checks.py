@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import awkward as ak
 import numpy as np
 
 from hepgan.errors import DataError
@@ -42,6 +43,14 @@ def check_values(values: Array, branches: Sequence[str], entries: Array, path: s
             f"{what}: not a finite float32; leave such events out with a selection or mend the file"
         )
     raise DataError(f"{what}: integers above 2^24 lose digits in float32; leave the branch out")
+
+
+def check_lists(array: Any, branch: str, path: str) -> None:
+    """Raises a ``DataError`` where the lists of a jagged array reach beyond its values, as in a damaged file."""
+    if isinstance(array, ak.Array) and (fault := ak.validity_error(array)):
+        raise DataError(
+            f"branch '{branch}' of '{path}' is damaged ({fault.splitlines()[0]}); copy or write it again"
+        )
 
 
 def _all_fit(values: Array) -> bool:

@@ -20,7 +20,7 @@ from hepgan.data.branches import (
     require,
     resolve_schema,
 )
-from hepgan.data.checks import check_values
+from hepgan.data.checks import check_lists, check_values
 from hepgan.data.files import Source, is_url, opened_source, reading
 from hepgan.data.schema import Field, Schema
 from hepgan.data.select import Selection
@@ -291,6 +291,7 @@ def _arrays(tree: OpenTree, names: Sequence[str], start: int, stop: int) -> dict
                 f"branch '{name}' of '{tree.path}' gives {len(array)} of the entries {start} to {stop}; "
                 "the file is damaged, copy or write it again"
             )
+        check_lists(array, name, tree.path)
     return found
 
 

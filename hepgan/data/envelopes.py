@@ -74,7 +74,7 @@ def _schema(data: Bytes, at: int) -> int:
 def _list(data: Bytes, at: int, stop: int, item: Item) -> int:
     """Returns the byte after a list frame whose items have been looked at."""
     size, number = struct.unpack_from("<qI", data, at)
-    place, end = at + 12, at - size
+    place, end = at + 12, at - int(size)
     if not place <= end <= stop or number * 8 > end - place:
         raise ValueError(f"a list of {number:,} items in {-size:,} bytes")
     for _ in range(number):

@@ -8,7 +8,7 @@ import awkward as ak
 import numpy as np
 
 from hepgan.data.branches import names_in, require
-from hepgan.data.checks import check_values
+from hepgan.data.checks import check_lists, check_values
 from hepgan.data.chunks import as_events
 from hepgan.data.convert.common import Converted, need_sources
 from hepgan.data.files import Source, find_tree, opened, reading
@@ -62,6 +62,8 @@ def _chunks(sources: Sequence[Path], mesh: tuple[int, int, int]) -> Iterator[ak.
 def _dense(
     lists: ak.Array, mesh: tuple[int, int, int], path: str, start: int
 ) -> np.ndarray[Any, Any]:
+    for name in CELLS:
+        check_lists(lists[name], name, path)
     counts = ak.to_numpy(ak.num(lists["EnergyCell"], axis=1))
     for name in CELLS[1:]:
         others = ak.to_numpy(ak.num(lists[name], axis=1))
