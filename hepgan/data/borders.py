@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hepgan.data.branches import branch_and_leaf, branches_of, is_rntuple
+from hepgan.data.branches import Index, branches_of, is_rntuple
 from hepgan.data.files import reading
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
@@ -14,11 +14,14 @@ from hepgan.errors import DataError
 UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
-def edges_of(tree: Any, schema: Schema, path: str, step: int | str, last: int) -> list[int]:
+def edges_of(
+    tree: Any, index: Index, schema: Schema, path: str, step: int | str, last: int
+) -> list[int]:
     """The entries from 0 to ``last`` at which chunks of about ``step`` start and end.
 
     Args:
         tree: The open tree.
+        index: Its branches.
         schema: What is read of it, resolved.
         path: Its file, for messages.
         step: A number of entries, or a size in memory (``"50 MB"``).
@@ -31,7 +34,7 @@ def edges_of(tree: Any, schema: Schema, path: str, step: int | str, last: int) -
     if size < 1:
         raise DataError(f"step {step} is not a number of entries; give 1 or more, or '50 MB'")
     with reading(path):
-        borders = _borders(tree, schema, last)
+        borders = _borders(tree, index, schema, last)
     edges = [0]
     for before, border in itertools.pairwise([*borders, last]):
         if border > edges[-1] + size and before > edges[-1]:
@@ -43,14 +46,14 @@ def edges_of(tree: Any, schema: Schema, path: str, step: int | str, last: int) -
     return [*edges, last]
 
 
-def _borders(tree: Any, schema: Schema, last: int) -> list[int]:
+def _borders(tree: Any, index: Index, schema: Schema, last: int) -> list[int]:
     """The borders that all branches of the schema have in common."""
     if is_rntuple(tree):
         found = [int(cluster.num_first_entry) for cluster in tree.ntuple.cluster_summaries]
     else:
         names = [n for name, field in schema.in_branches.items() for n in branches_of(name, field)]
-        branches = {branch_and_leaf(tree, name)[0] for name in names}
-        offsets = (set(map(int, tree[name].entry_offsets)) for name in branches)
+        branches = {index[name].key: index[name].branch for name in names}
+        offsets = (set(map(int, branch.entry_offsets)) for branch in branches.values())
         found = sorted(set.intersection(*offsets))
     return [0, *(border for border in found if 0 < border < last)]
 

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import awkward as ak
@@ -28,18 +28,71 @@ def branches_of(name: str, field: Field) -> tuple[str, ...]:
     return expand(field.branches) or (name,)
 
 
-def names_in(tree: Any) -> list[str]:
-    """All names by which a branch of ``tree``, or ``branch.leaf`` where it has several, can be asked for.
+class Place(NamedTuple):
+    """One name by which numbers of a tree can be read.
 
-    ``tree`` may also be events that something else has read: their fields.
+    Attributes:
+        branch: uproot's branch of a TTree or field of an RNTuple, or an array that something else has read.
+        key: Its name for ``tree.arrays``.
+        leaf: Which of a branch's several leaves is meant; empty for a branch of one.
+    """
+
+    branch: Any
+    key: str
+    leaf: str = ""
+
+
+Index = Mapping[str, Place]
+"""The places of a tree by name."""
+
+
+def index_of(tree: Any) -> dict[str, Place]:
+    """Returns the places of ``tree`` by name: ``branch.leaf`` too where a branch has several, ``leaf`` for ``folder/leaf``.
+
+    Time and memory grow in proportion to the number of branches; looking names up in uproot's trees does not.
+
+    Args:
+        tree: uproot's TTree or RNTuple, or events that something else has read.
     """
     if isinstance(tree, ak.Array):
-        return list(tree.fields)
-    names: list[str] = tree.keys(recursive=True)
+        return {name: Place(tree[name], name) for name in tree.fields}
     if is_rntuple(tree):
-        return names
-    leaves = [leaf for branch in tree.values(recursive=True) for leaf in leaves_of(branch)]
-    return [*names, *(n.rpartition("/")[2] for n in names if "/" in n), *leaves]
+        _list_subfields(tree)
+        return {name: Place(field, name) for name, field in tree.items(recursive=True)}
+    branches = list(tree.iteritems(recursive=True))
+    found: dict[str, Place] = {}
+    for name, branch in branches:
+        found.setdefault(name, Place(branch, name))
+    for name, branch in branches:
+        short = name.rpartition("/")[2]
+        found.setdefault(short, Place(branch, short))
+    for _, branch in branches:
+        for leaf in leaves_of(branch):
+            found.setdefault(leaf, Place(branch, branch.name, leaf.rpartition(".")[2]))
+    return found
+
+
+def _list_subfields(tree: Any) -> None:
+    """Gives every field of an RNTuple its subfields in one pass: uproot would look for those of each among all."""
+    children: dict[int, list[int]] = {}
+    for i, record in enumerate(tree.field_records):
+        if record.parent_field_id != i:
+            children.setdefault(record.parent_field_id, []).append(i)
+
+    def below(parent: int) -> Iterator[Any]:
+        for i in children.get(parent, []):
+            if tree.all_fields[i].is_anonymous:
+                yield from below(i)
+            else:
+                yield tree.all_fields[i]
+
+    for i, field in enumerate(tree.all_fields):
+        field._fields = list(below(i))  # the cache of its property
+
+
+def names_in(tree: Any) -> list[str]:
+    """All names by which a branch of ``tree``, or ``branch.leaf`` where it has several, can be asked for."""
+    return list(index_of(tree))
 
 
 def leaves_of(branch: Any) -> list[str]:
@@ -48,69 +101,57 @@ def leaves_of(branch: Any) -> list[str]:
     return [f"{branch.name}.{leaf.member('fName')}" for leaf in leaves] if len(leaves) > 1 else []
 
 
-def branch_and_leaf(tree: Any, name: str) -> tuple[str, str]:
-    """The TTree's branch of ``name`` and which of its several leaves it means; empty for a branch of one."""
-    if "." not in name or name in tree:
-        return name, ""
-    branch, _, leaf = name.rpartition(".")
-    return branch, leaf
-
-
-def part_of(record: Any, name: str) -> Any:
-    """``record[name]``, or member by member where ``name`` is ``field.member`` of an RNTuple."""
-    for part in _members(record, name):
-        record = record[part]
-    return record
-
-
-def _members(record: Any, name: str) -> list[str]:
-    return [name] if name in record.fields else name.split(".")
-
-
 def is_rntuple(tree: Any) -> bool:
-    """Whether ``tree`` is an RNTuple rather than a TTree."""
+    """Whether ``tree`` is an RNTuple, or a field of one, rather than a TTree."""
     return isinstance(tree, uproot.behaviors.RNTuple.HasFields)
 
 
-def form_of(tree: Any, names: Iterable[str]) -> Any:
-    """The form of ``names`` of an RNTuple, for ``describe``; ``None`` for another tree."""
-    if isinstance(tree, ak.Array) or not is_rntuple(tree):
-        return None
-    return tree.to_akform(filter_name=frozenset(names).__contains__)[0]
-
-
-def describe(tree: Any, name: str, path: str, *, form: Any = None) -> Branch:
-    """Type and shape of the branch ``name``, which must exist, without reading its data.
-
-    An RNTuple's ``form`` with that name spares making it anew for each of many branches.
+def describe(place: Place, name: str, path: str) -> Branch:
+    """Returns the type and shape of the branch ``name`` of the file ``path``, without reading its data.
 
     Raises:
         DataError: it holds neither numbers nor lists of numbers.
     """
+    branch = place.branch
     with reading(path):
-        if isinstance(tree, ak.Array):
-            kind = tree[name].type.content
+        if isinstance(branch, ak.Array):
+            kind = branch.type.content
             found = _of_type(kind)
-        elif is_rntuple(tree):
-            form = form_of(tree, [name]) if form is None else form
-            for part in _members(form, name):
-                form = form.content(part)
+        elif is_rntuple(branch):
+            form, members = branch.to_akform()
+            for member in members:
+                form = _member(form, member)
             kind, found = form.type, _of_type(form.type)
         else:
-            branch, leaf = branch_and_leaf(tree, name)
-            if _misread(tree[branch]):
+            if _misread(branch):
                 raise DataError(
                     f"branch '{name}' of '{path}' is an array of Float16_t or Double32_t with a range, which uproot "
                     "cannot read; write it as float"
                 )
-            kind = tree[branch].interpretation
-            found = _of_interpretation(kind, leaf)
+            kind = branch.interpretation
+            found = _of_interpretation(kind, place.leaf)
     if found is None:
         raise DataError(
             f"branch '{name}' of '{path}' holds {kind}, which is neither a number nor an array of numbers; "
             "leave it out or name its parts"
         )
     return found
+
+
+def _member(form: Any, name: str) -> Any:
+    """The form of a record's member, or of the lists of this member where records are in lists."""
+    if isinstance(form, ak.forms.RecordForm):
+        return form.content(name)
+    return form.copy(content=_member(form.content, name))
+
+
+def array_of(place: Place, *, start: int, stop: int, jagged: bool) -> Any:
+    """Returns the values of one branch: a NumPy array ``[E, …]``, or an awkward array where it is jagged."""
+    if is_rntuple(place.branch):
+        found = place.branch.array(entry_start=start, entry_stop=stop)
+        return found if jagged else ak.to_numpy(found)
+    found = place.branch.array(entry_start=start, entry_stop=stop, library="ak" if jagged else "np")
+    return found[place.leaf] if place.leaf else found
 
 
 def _of_interpretation(kind: Any, leaf: str = "") -> Branch | None:
@@ -152,23 +193,20 @@ def _of_type(kind: Any) -> Branch | None:
     return Branch(np.dtype(kind.primitive), tuple(shape), jagged)
 
 
-def resolve_schema(schema: Schema, tree: Any, where: str) -> Schema:
-    """``schema`` with branches, dtype and stored as they are in ``tree`` (or events with a field a branch) of the file ``where``.
+def resolve_schema(schema: Schema, index: Index, where: str) -> Schema:
+    """``schema`` with branches, dtype and stored as they are in the tree of ``index``, in the file ``where``.
 
     Raises:
         DataError: a branch is missing, of another size than its field, or no plain numbers.
     """
-    with reading(where):
-        known = dict.fromkeys(names_in(tree))
     found = {
-        name: _resolve(name, field, tree, known, where)
-        for name, field in schema.in_branches.items()
+        name: _resolve(name, field, index, where) for name, field in schema.in_branches.items()
     }
     used = {branch for name, field in found.items() for branch in branches_of(name, field)}
     for count, lists in schema.counts.items():
         field = schema.all[count]
         with reading(where):
-            counter = counter_of(tree, found[lists[0]].branches[0])
+            counter = counter_of(index[found[lists[0]].branches[0]])
         branches = field.branches or ((counter,) if counter and counter not in used else ())
         found[count] = dataclasses.replace(field, branches=branches, stored=())
     return Schema(
@@ -177,11 +215,11 @@ def resolve_schema(schema: Schema, tree: Any, where: str) -> Schema:
     )
 
 
-def counter_of(tree: Any, branch: str) -> str:
+def counter_of(place: Place) -> str:
     """Returns the name of the leaf that holds the lengths of a jagged branch of a TTree; empty where there is none."""
-    if isinstance(tree, ak.Array) or is_rntuple(tree):
+    if isinstance(place.branch, ak.Array) or is_rntuple(place.branch):
         return ""
-    leaves = tree[branch_and_leaf(tree, branch)[0]].member("fLeaves")
+    leaves = place.branch.member("fLeaves")
     counter = leaves[0].member("fLeafCount") if len(leaves) else None
     return "" if counter is None else str(counter.member("fName"))
 
@@ -196,13 +234,11 @@ def root_name(branch: str) -> str:
     return name if parents and name.startswith(f"{parents[-1]}.") else ".".join([*parents, name])
 
 
-def _resolve(name: str, field: Field, tree: Any, known: dict[str, None], where: str) -> Field:
+def _resolve(name: str, field: Field, index: Index, where: str) -> Field:
     given = branches_of(name, field)
-    names = tuple(n if n in known or root_name(n) not in known else root_name(n) for n in given)
-    require(names, known, where, f"field '{name}'")
-    with reading(where):
-        form = form_of(tree, names)
-    found = [describe(tree, branch, where, form=form) for branch in names]
+    names = tuple(n if n in index or root_name(n) not in index else root_name(n) for n in given)
+    require(names, index, where, f"field '{name}'")
+    found = [describe(index[branch], branch, where) for branch in names]
     if len(names) == 1:
         _check_single(name, field, names[0], found[0], where)
         dtype, stored = found[0].dtype, found[0].shape
@@ -213,7 +249,7 @@ def _resolve(name: str, field: Field, tree: Any, known: dict[str, None], where: 
     return dataclasses.replace(field, branches=branches, dtype=dtype.name, stored=stored)
 
 
-def require(names: Sequence[str], known: dict[str, None], where: str, what: str) -> None:
+def require(names: Sequence[str], known: Collection[str], where: str, what: str) -> None:
     """Raise a ``DataError`` for the first of ``names`` that is no branch; says how many more there are."""
     missing = [name for name in names if name not in known]
     if not missing:

@@ -11,12 +11,13 @@ import numpy as np
 
 from hepgan.data.borders import edges_of
 from hepgan.data.branches import (
-    branch_and_leaf,
+    Index,
+    Place,
+    array_of,
     branches_of,
     describe,
+    index_of,
     is_rntuple,
-    names_in,
-    part_of,
     require,
     resolve_schema,
 )
@@ -68,6 +69,7 @@ class OpenTree(NamedTuple):
         wanted: What is wanted.
         path: The file.
         stamp: Tells whether the file has changed.
+        index: The places of its branches.
         jagged: The branches that are jagged.
     """
 
@@ -77,6 +79,7 @@ class OpenTree(NamedTuple):
     wanted: Wanted
     path: str
     stamp: tuple[int, int]
+    index: Index
     jagged: frozenset[str]
 
 
@@ -99,14 +102,16 @@ def opened_tree(source: Source, wanted: Wanted, seen: dict[str, Schema]) -> Iter
     with opened_source(source) as (tree, _, entries):
         stamp = _stamp(path)
         if entries == 0:
-            yield OpenTree(tree, 0, wanted.schema, wanted, path, stamp, frozenset())
+            yield OpenTree(tree, 0, wanted.schema, wanted, path, stamp, {}, frozenset())
             return
-        schema = resolve_schema(wanted.schema, tree, path)
-        require(wanted.extra, dict.fromkeys(names_in(tree)), path, "a selection or weight")
+        with reading(path):
+            index = index_of(tree)
+        schema = resolve_schema(wanted.schema, index, path)
+        require(wanted.extra, index, path, "a selection or weight")
         _check_same(schema, path, seen)
         jagged = [branches_of(n, f)[0] for n, f in schema.all.items() if f.fill is not None]
-        jagged += [name for name in wanted.extra if describe(tree, name, path).jagged]
-        yield OpenTree(tree, entries, schema, wanted, path, stamp, frozenset(jagged))
+        jagged += [name for name in wanted.extra if describe(index[name], name, path).jagged]
+        yield OpenTree(tree, entries, schema, wanted, path, stamp, index, frozenset(jagged))
 
 
 def _check_same(schema: Schema, path: str, seen: dict[str, Schema]) -> None:
@@ -141,7 +146,7 @@ def chunks_of(
         last = tree.entries if wanted.select else min(left, tree.entries)
         edges = [0, last]
         if step is not None:
-            edges = edges_of(tree.tree, tree.schema, tree.path, step, last)
+            edges = edges_of(tree.tree, tree.index, tree.schema, tree.path, step, last)
         for start, end in itertools.pairwise(edges):
             if left == 0:
                 return
@@ -154,7 +159,7 @@ def spans_of(tree: OpenTree, step: int | str) -> list[tuple[int, int]]:
     """First and last entry (exclusive) of the chunks of one tree; none of an empty one."""
     if tree.entries == 0:
         return []
-    edges = edges_of(tree.tree, tree.schema, tree.path, step, tree.entries)
+    edges = edges_of(tree.tree, tree.index, tree.schema, tree.path, step, tree.entries)
     return list(itertools.pairwise(edges))
 
 
@@ -214,13 +219,15 @@ def chunk_of(events: ak.Array, wanted: Wanted, *, start: int, path: str) -> Chun
             for name, field in wanted.schema.all.items()
         }
         return Chunk(as_events(columns), path, start, np.arange(0))
-    schema = resolve_schema(wanted.schema, events, path)
-    require(wanted.extra, dict.fromkeys(events.fields), path, "a selection or weight")
+    with reading(path):
+        index = index_of(events)
+    schema = resolve_schema(wanted.schema, index, path)
+    require(wanted.extra, index, path, "a selection or weight")
     names = [n for name, field in schema.in_branches.items() for n in branches_of(name, field)]
     arrays: dict[str, Any] = {}
     with reading(path):
         for name in dict.fromkeys([*names, *wanted.extra]):
-            jagged = describe(events, name, path).jagged
+            jagged = describe(index[name], name, path).jagged
             arrays[name] = events[name] if jagged else ak.to_numpy(events[name])
     return _assembled(arrays, schema, wanted, range(start, start + len(events)), path)
 
@@ -266,25 +273,21 @@ def as_events(columns: Mapping[str, np.ndarray[Any, Any]]) -> ak.Array:
 
 def _arrays(tree: OpenTree, names: Sequence[str], start: int, stop: int) -> dict[str, Any]:
     """Branch -> NumPy array ``[E, …]``, or awkward array where it is jagged. The branches exist."""
-    jagged = [name for name in names if name in tree.jagged]
-    fixed = [name for name in names if name not in jagged]
     found: dict[str, Any] = {}
+    flat: dict[str, Place] = {}
     with reading(tree.path):
-        options = {"entry_start": start, "entry_stop": stop}
-        if is_rntuple(tree.tree):
-            # Not a list of names, which uproot takes for patterns.
-            both = tree.tree.arrays(filter_name=frozenset(names).__contains__, **options)
-            found |= {name: part_of(both, name) for name in jagged}
-            found |= {name: ak.to_numpy(part_of(both, name)) for name in fixed}
-            jagged, fixed = [], []
-        if jagged:
-            lists = tree.tree.arrays(jagged, library="ak", **options)
-            found |= {name: part_of(lists, name) for name in jagged}
-        if fixed:
-            places = {name: branch_and_leaf(tree.tree, name) for name in fixed}
-            branches = list(dict.fromkeys(branch for branch, _ in places.values()))
-            flat = tree.tree.arrays(branches, library="np", **options)
-            found |= {n: flat[b][leaf] if leaf else flat[b] for n, (b, leaf) in places.items()}
+        for name in names:
+            jagged = name in tree.jagged
+            if jagged or is_rntuple(tree.tree):
+                found[name] = array_of(tree.index[name], start=start, stop=stop, jagged=jagged)
+            else:
+                flat[name] = tree.index[name]
+        if flat:  # together: neighboring baskets are then read at once
+            keys = list(dict.fromkeys(place.key for place in flat.values()))
+            arrays = tree.tree.arrays(keys, library="np", entry_start=start, entry_stop=stop)
+            for name, place in flat.items():
+                array = arrays[place.key]
+                found[name] = array[place.leaf] if place.leaf else array
     for name, array in found.items():
         if len(array) != stop - start:
             raise DataError(

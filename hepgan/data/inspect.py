@@ -1,33 +1,61 @@
-"""What is in a ROOT file: trees, branches, types, ranges, and the schema that they suggest."""
+"""Summaries of ROOT files: trees, branches, types, ranges, and the schema that they suggest."""
 
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
+import tomli_w
 
 from hepgan.data.branches import (
     Branch,
-    branch_and_leaf,
+    Index,
+    Place,
+    array_of,
     describe,
-    form_of,
+    index_of,
     is_rntuple,
     leaves_of,
-    part_of,
 )
+from hepgan.data.checks import misfits
 from hepgan.data.files import Source, find_tree, opened, reading, sources, trees
+from hepgan.data.schema import Field
 from hepgan.errors import DataError
+
+SHORTEST_RUN = 8
+"""At least so many scalar branches, numbered one after the other from 0 or 1, are one field."""
+
+WEIGHTS = re.compile(r"w|wt|.*(weight|wgt).*", re.IGNORECASE)
+"""Names of event weights."""
+
+_QUANTITY = r"(e|energy|theta|phi|eta|pdg|pdg_?id|pid)"
+_TRUE = r"(inc|incident|true|truth|mc|gen|beam|primary|total|particle)"
+INCIDENT = re.compile(rf"{_QUANTITY}_?{_TRUE}|({_TRUE}_?)+{_QUANTITY}", re.IGNORECASE)
+"""Names of quantities of an incident particle."""
+
+PERHAPS_INCIDENT = re.compile(_QUANTITY, re.IGNORECASE)
+"""Names of quantities of an incident particle where the tree holds arrays; columns of a flat table may be called so as well."""
+
+LABELS = re.compile(r"labels?|class(_?(id|label))?|target", re.IGNORECASE)
+"""Names of class labels."""
 
 
 class BranchSummary(NamedTuple):
-    """One branch: how its values look in the entries looked at.
+    """One branch: the range and type of its values in the entries looked at.
 
-    ``low`` and ``high`` are over the finite values (NaN where there are none), ``zeros`` is the share of zeros,
-    ``not_finite`` the number of NaN and infinities, ``longest`` the longest list of a jagged branch. ``type`` is ``None`` and
-    nothing is known of branches that hold no numbers.
+    Attributes:
+        name: Its name.
+        type: Type and shape; ``None`` for branches that hold no numbers or cannot be read.
+        low: Smallest finite value; NaN where there is none.
+        high: Largest finite value.
+        zeros: Fraction of zeros among the finite values.
+        not_finite: How many values are NaN or infinite.
+        misfits: How many finite values float32 cannot hold: integers above 2^24, floats above 3.4e38.
+        longest: The longest list of a jagged branch.
+        fault: Why it cannot be read; empty where it can.
     """
 
     name: str
@@ -36,7 +64,9 @@ class BranchSummary(NamedTuple):
     high: float = math.nan
     zeros: float = math.nan
     not_finite: int = 0
+    misfits: int = 0
     longest: int = 0
+    fault: str = ""
 
 
 class TreeSummary(NamedTuple):
@@ -49,10 +79,30 @@ class TreeSummary(NamedTuple):
     branches: tuple[BranchSummary, ...]
 
 
+class Proposal(NamedTuple):
+    """The fields that a tree suggests.
+
+    Attributes:
+        fields: Fields that can be read.
+        conditions: Quantities of an incident particle and class labels, which may be conditions.
+        weights: Event weights.
+        left_out: Fields that ``root.read`` refuses, with the reason.
+        unreadable: Branches that cannot be read at all, with the reason.
+    """
+
+    fields: dict[str, Field]
+    conditions: dict[str, Field]
+    weights: dict[str, Field]
+    left_out: dict[str, tuple[Field, str]]
+    unreadable: dict[str, str]
+
+
 def inspect(
     path: str | os.PathLike[str], *, tree: str | None = None, entries: int = 10_000
 ) -> list[TreeSummary]:
-    """The trees of one file, or one of them, with ranges from their first ``entries``.
+    """Returns the trees of one file, or one of them, with ranges from their first ``entries``.
+
+    A branch that cannot be read is named; the others are shown all the same.
 
     Raises:
         DataError: the file or tree is missing or damaged.
@@ -68,55 +118,55 @@ def inspect(
 def _tree(tree: Any, name: str, path: str, entries: int) -> TreeSummary:
     with reading(path):
         number = int(tree.num_entries)
-        branches = [n for name in tree.keys(recursive=True) for n in _leaves(tree, name)]
+        index = index_of(tree)
+        places = list(_places(tree, index))
     seen = min(number, entries)
-    form = _form(tree, branches, path)
-    found = tuple(_branch(tree, branch, path, seen, form) for branch in branches)
+    found = tuple(_branch(place, branch, path, seen) for branch, place in places)
     return TreeSummary(name, "RNTuple" if is_rntuple(tree) else "TTree", number, seen, found)
 
 
-def _form(tree: Any, branches: Sequence[str], path: str) -> Any:
-    """As ``form_of``; ``None`` where one branch spoils that of all, so that each is looked at by itself."""
-    try:
-        with reading(path):
-            return form_of(tree, branches)
-    except DataError:
-        return None
-
-
-def _leaves(tree: Any, branch: str) -> list[str]:
-    """The names by which the numbers of a branch are read; none where branches of their own hold them."""
+def _places(tree: Any, index: Index) -> Iterator[tuple[str, Place]]:
+    """The names by which numbers are read, each once; branches whose numbers are in branches of their own are passed over."""
     if is_rntuple(tree):
-        # An array's element is a field of its own, called _0.
-        return [] if "._0" in branch or branch.startswith("_0") else [branch]
-    return [] if tree[branch].branches else leaves_of(tree[branch]) or [branch]
+        parents = {name.rpartition(".")[0] for name in index}
+        yield from ((name, place) for name, place in index.items() if name not in parents)
+        return
+    for name, branch in tree.iteritems(recursive=True):
+        if not branch.branches:
+            for leaf in leaves_of(branch) or [name]:
+                yield leaf, index[leaf]
 
 
-def _branch(tree: Any, name: str, path: str, seen: int, form: Any) -> BranchSummary:
+def _branch(place: Place, name: str, path: str, seen: int) -> BranchSummary:
     try:
-        kind = describe(tree, name, path, form=form)
-    except DataError:
-        return BranchSummary(name, None)
+        kind = describe(place, name, path)
+    except DataError as error:
+        # A cause means that uproot has failed; without one there is nothing wrong, but there are no numbers.
+        return BranchSummary(name, None, fault=str(error) if error.__cause__ else "")
     if seen == 0:
         return BranchSummary(name, kind)
-    with reading(path):
-        branch, _ = (name, "") if is_rntuple(tree) else branch_and_leaf(tree, name)
-        array = part_of(tree.arrays([branch], entry_stop=seen, library="ak"), name)
-    longest = int(ak.max(ak.num(array, axis=1))) if kind.jagged else 0
-    values = ak.to_numpy(ak.flatten(array, axis=None))
-    good = np.isfinite(values)
-    finite = values[good]
-    if finite.size == 0:
-        return BranchSummary(name, kind, not_finite=values.size, longest=longest)
-    return BranchSummary(
+    try:
+        with reading(path):
+            array = array_of(place, start=0, stop=seen, jagged=kind.jagged)
+            lengths = ak.to_numpy(ak.num(array, axis=1)) if kind.jagged else np.zeros(0)
+            values = ak.to_numpy(ak.flatten(array, axis=None)) if kind.jagged else array
+    except DataError as error:
+        return BranchSummary(name, kind, fault=str(error))
+    if len(array) != seen:
+        fault = f"gives {len(array)} of {seen} entries; the file is damaged, copy or write it again"
+        return BranchSummary(name, kind, fault=fault)
+    finite = values[np.isfinite(values)]
+    summary = BranchSummary(
         name,
         kind,
-        float(finite.min()),
-        float(finite.max()),
-        float((finite == 0).mean()),
-        int((~good).sum()),
-        longest,
+        not_finite=values.size - finite.size,
+        misfits=misfits(finite),
+        longest=int(lengths.max(initial=0)),
     )
+    if finite.size == 0:
+        return summary
+    low, high, zeros = float(finite.min()), float(finite.max()), float((finite == 0).mean())
+    return summary._replace(low=low, high=high, zeros=zeros)
 
 
 def as_text(summaries: Sequence[TreeSummary]) -> str:
@@ -124,7 +174,7 @@ def as_text(summaries: Sequence[TreeSummary]) -> str:
     lines = []
     for tree in summaries:
         lines.append(
-            f"{tree.name}  ({tree.format}, {tree.entries:,} entries; ranges of {tree.seen:,})"
+            f"{printable(tree.name)}  ({tree.format}, {tree.entries:,} entries; ranges of {tree.seen:,})"
         )
         rows = [_row(name, branches) for name, branches in _grouped(tree.branches)]
         widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
@@ -134,11 +184,23 @@ def as_text(summaries: Sequence[TreeSummary]) -> str:
     return "\n".join(lines)
 
 
+def printable(text: str) -> str:
+    r"""Returns ``text`` in one line: control characters are written as escapes.
+
+    >>> printable("energy [\n")
+    'energy [\\n'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _row(name: str, branches: Sequence[BranchSummary]) -> tuple[str, str, str, str]:
-    kind = branches[0].type
+    kind, name = branches[0].type, printable(name)
+    fault = printable(next((branch.fault for branch in branches if branch.fault), ""))
     if kind is None:
-        return name, "no numbers", "", ""
+        return name, "unreadable" if fault else "no numbers", "", fault
     text = kind.dtype.name + ("[…]" if kind.jagged else "") + "".join(f"[{n}]" for n in kind.shape)
+    if fault:
+        return name, text, "unreadable", fault
     lows = [b.low for b in branches if not math.isnan(b.low)]
     highs = [b.high for b in branches if not math.isnan(b.high)]
     span = f"{min(lows):.6g} … {max(highs):.6g}" if lows else "no finite value"
@@ -146,6 +208,8 @@ def _row(name: str, branches: Sequence[BranchSummary]) -> tuple[str, str, str, s
     notes = [f"{np.mean(zeros):.1%} zeros"] if zeros and np.mean(zeros) >= 0.0005 else []
     if bad := sum(b.not_finite for b in branches):
         notes.append(f"{bad} NaN or infinite")
+    if bad := sum(b.misfits for b in branches):
+        notes.append(f"{bad} {_too_large(kind)}")
     constant = sum(b.low == b.high for b in branches)
     if constant:
         notes.append(
@@ -156,6 +220,10 @@ def _row(name: str, branches: Sequence[BranchSummary]) -> tuple[str, str, str, s
     return name, text, span, ", ".join(notes)
 
 
+def _too_large(kind: Branch) -> str:
+    return "beyond float32" if kind.dtype.kind == "f" else "integers above 2^24"
+
+
 def _place(branches: Sequence[BranchSummary]) -> Callable[[BranchSummary], tuple[int, int]]:
     """Sorts branches of one stem by their number, at the place of the first of them: ``x2`` before ``x10``."""
     first: dict[str, int] = {}
@@ -164,7 +232,7 @@ def _place(branches: Sequence[BranchSummary]) -> Callable[[BranchSummary], tuple
 
     def place(branch: BranchSummary) -> tuple[int, int]:
         stem = branch.name.rstrip("0123456789")
-        return first[stem], int(branch.name[len(stem) :] or -1)
+        return first[stem], int(branch.name[len(stem) :][:18] or -1)
 
     return place
 
@@ -174,9 +242,9 @@ def _grouped(branches: Sequence[BranchSummary]) -> list[tuple[str, list[BranchSu
     groups: list[tuple[str, list[BranchSummary]]] = []
     stem, first, last = "", 0, 0
     for branch in sorted(branches, key=_place(branches)):
-        match = re.fullmatch(r"(.*?)(0|[1-9]\d*)", branch.name)
+        match = re.fullmatch(r"(.*?)(0|[1-9]\d{0,8})", branch.name, flags=re.DOTALL)
         scalar = branch.type is not None and not branch.type.shape and not branch.type.jagged
-        if not (match and scalar):
+        if not (match and scalar) or branch.fault:
             groups.append((branch.name, [branch]))
             stem = ""
             continue
@@ -188,43 +256,113 @@ def _grouped(branches: Sequence[BranchSummary]) -> list[tuple[str, list[BranchSu
             and branch.type == groups[-1][1][0].type
         ):
             last = number
-            groups[-1] = (f"{stem}{{{first}..{last}}}", [*groups[-1][1], branch])
+            groups[-1][1].append(branch)
+            groups[-1] = (f"{stem}{{{first}..{last}}}", groups[-1][1])
         else:
             stem, first, last = match[1], number, number
             groups.append((branch.name, [branch]))
     return groups
 
 
-def propose(tree: TreeSummary) -> str:
-    """A ``[schema]`` for a run file: arrays and numbered branches are fields, single numbers are conditions.
+def proposal(tree: TreeSummary) -> Proposal:
+    """Returns the fields that a tree suggests, by the types, values and names of its branches.
 
-    Where there are only single numbers, they are the fields.
+    Arrays, and long runs of numbered scalars that start at 0 or 1, are a field each; so is every other scalar under its own
+    name. Event weights and quantities of an incident particle are told by their names.
     """
-    fields: list[tuple[str, list[str]]] = []
-    singles: list[tuple[str, list[str]]] = []
-    for name, branches in _grouped(tree.branches):
-        kind = branches[0].type
-        if kind is None:
+    found = Proposal({}, {}, {}, {}, {})
+    names, told = {branch.name for branch in tree.branches}, set[str]()
+    for group, branches in _grouped(tree.branches):
+        pattern = re.fullmatch(r"([^{}]*)\{[01]\.\.\d+\}", group)
+        if len(branches) >= SHORTEST_RUN and pattern:
+            name = pattern[1].rstrip("_") or "values"
+            if name in names:
+                name = re.sub(r"[{}]", "", group.replace("..", "_"))
+            names.add(name)
+            _sort(name, Field((len(branches),), branches=(group,)), branches, tree, found)
             continue
-        if len(branches) > 1:
-            stem = re.sub(r"\{.*\}", "", name).rstrip("_") or "values"
-            if any(stem == other for other, _ in fields):
-                stem = re.sub(r"[{}]", "", name.replace("..", "_"))
-            fields.append((stem, [f"shape = [{len(branches)}]", f'branches = ["{name}"]']))
-        elif kind.jagged:
-            shape = [max(branches[0].longest, 1), *kind.shape]
-            fields.append((name, [f"shape = {shape}", "fill = 0.0"]))
-        elif kind.shape:
-            fields.append((name, [f"shape = {list(kind.shape)}"]))
-        else:
-            singles.append((name, []))
-    tables = [("fields", fields or singles), ("conditions", singles if fields else [])]
-    return "\n\n".join(
-        "\n".join([f"[schema.{table}.{_key(name)}]", *lines])
-        for table, entries in tables
-        for name, lines in entries
+        for branch in branches:
+            if branch.name in told:
+                found.unreadable[branch.name] = "another branch has the same name"
+            elif branch.fault:
+                found.unreadable[branch.name] = branch.fault
+            elif branch.type:
+                _sort(branch.name, _field(branch.type, branch), [branch], tree, found)
+            told.add(branch.name)
+    if any(field.shape for field in found.fields.values()):
+        for name in [name for name in found.fields if PERHAPS_INCIDENT.fullmatch(name)]:
+            if found.fields[name].shape == ():
+                found.conditions[name] = found.fields.pop(name)
+    return found
+
+
+def _field(kind: Branch, branch: BranchSummary) -> Field:
+    if kind.jagged:
+        return Field((max(branch.longest, 1), *kind.shape), fill=0.0)
+    return Field(kind.shape)
+
+
+def _sort(
+    name: str, field: Field, branches: Sequence[BranchSummary], tree: TreeSummary, found: Proposal
+) -> None:
+    """Puts a field where it belongs in the proposal."""
+    reasons = []
+    if number := sum(branch.not_finite for branch in branches):
+        reasons.append(f"{number:,} values are NaN or infinite")
+    if (number := sum(branch.misfits for branch in branches)) and (kind := branches[0].type):
+        reasons.append(f"{number:,} values are {_too_large(kind)}, which float32 cannot hold")
+    if reasons:
+        reason = f"{' and '.join(reasons)} in the first {tree.seen:,} entries"
+        found.left_out[name] = field, reason
+    elif field.shape == () and WEIGHTS.fullmatch(name):
+        found.weights[name] = field
+    elif field.shape == () and (INCIDENT.fullmatch(name) or LABELS.fullmatch(name)):
+        found.conditions[name] = field
+    else:
+        found.fields[name] = field
+
+
+def propose(tree: TreeSummary) -> str:
+    """Returns a ``[schema]`` for a run file, of fields that can be read.
+
+    What needs a decision (event weights, an incident particle) or cannot be read stands in comments, with the reason.
+    """
+    found = proposal(tree)
+    blocks = []
+    for name, field in found.fields.items():
+        blocks.append(_toml("fields", name, field))
+        if field.shape == () and PERHAPS_INCIDENT.fullmatch(name):
+            remark = "or, if it belongs to the incident particle:"
+            blocks.append(_comment(remark, "conditions", name, field))
+    for name, field in found.conditions.items():
+        what = "a class label" if LABELS.fullmatch(name) else "of the incident particle"
+        blocks.append(_comment(f"{what}, perhaps a condition:", "conditions", name, field))
+    for name, field in found.weights.items():
+        blocks.append(_comment("an event weight, no quantity to generate:", "fields", name, field))
+    for name, (field, reason) in found.left_out.items():
+        blocks.append(_comment(f"left out, {reason}:", "fields", name, field))
+    for name, reason in found.unreadable.items():
+        blocks.append(f"# left out, unreadable: {printable(name)}: {printable(reason)}")
+    return "\n\n".join(blocks)
+
+
+def _comment(remark: str, table: str, name: str, field: Field) -> str:
+    lines = [remark, *_toml(table, name, field).splitlines()]
+    return "\n".join(f"# {line}" for line in lines)
+
+
+def _toml(table: str, name: str, field: Field) -> str:
+    """The field's table; arrays are on one line, which no TOML string can look like, as those hold no line breaks."""
+    settings: dict[str, Any] = {}
+    if field.shape:
+        settings["shape"] = list(field.shape)
+    if field.branches:
+        settings["branches"] = list(field.branches)
+    if field.fill is not None:
+        settings["fill"] = field.fill
+    text = tomli_w.dumps({"schema": {table: {name: settings}}}).strip()
+    return re.sub(
+        r"\[\n((?:    .*,\n)+)\]",
+        lambda match: f"[{', '.join(line[4:-1] for line in match[1].splitlines())}]",
+        text,
     )
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else '"' + name.replace('"', '\\"') + '"'

@@ -4,16 +4,17 @@
 for the way back, ``inspect`` for a look.
 """
 
+import contextlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import awkward as ak
 
-from hepgan.data.branches import resolve_schema
+from hepgan.data.branches import Index, index_of, resolve_schema
 from hepgan.data.chunks import Chunk, Wanted, chunks_of
-from hepgan.data.files import Files, Source, opened_source, sources
-from hepgan.data.inspect import as_text, inspect, propose
+from hepgan.data.files import Files, Source, opened_source, reading, sources
+from hepgan.data.inspect import as_text, inspect, proposal, propose
 from hepgan.data.schema import Schema
 from hepgan.data.select import Selection
 from hepgan.data.write import check_names, write
@@ -24,8 +25,10 @@ __all__ = [
     "as_text",
     "check_names",
     "counts",
+    "first_tree",
     "inspect",
     "iterate",
+    "proposal",
     "propose",
     "read",
     "resolve",
@@ -136,24 +139,49 @@ def iterate(
         raise nothing_in(found, skipped)
 
 
+class FirstTree(NamedTuple):
+    """The first tree that has entries, open: its source with the tree's name, and the places of its branches."""
+
+    source: Source
+    index: Index
+
+    def resolve(self, schema: Schema) -> Schema:
+        """As ``root.resolve``."""
+        return resolve_schema(schema, self.index, self.source.path)
+
+
+@contextlib.contextmanager
+def first_tree(files: Files, *, tree: str | None = None) -> Iterator[FirstTree]:
+    """Context manager that opens the first tree of ``files`` that has entries.
+
+    Raises:
+        DataError: a file or tree is missing or bad, or no tree has entries.
+    """
+    found = sources(files, tree=tree)
+    for source in found:
+        with opened_source(source) as (its, name, entries):
+            if entries:
+                with reading(source.path):
+                    index = index_of(its)
+                yield FirstTree(Source(source.path, name), index)
+                return
+    raise nothing_in(found, {})
+
+
 def resolve(files: Files, schema: Schema, *, tree: str | None = None) -> Schema:
     """``schema`` with branches, dtype and stored shape as they are in the first of ``files`` that has entries.
 
     Raises:
         DataError: the file, tree or a branch is missing or does not fit, or no file has entries.
     """
-    found = sources(files, tree=tree)
-    for source in found:
-        with opened_source(source) as (its, _, entries):
-            if entries:
-                return resolve_schema(schema, its, source.path)
-    raise nothing_in(found, {})
+    with first_tree(files, tree=tree) as first:
+        return first.resolve(schema)
 
 
 def tree_name(files: Files, *, tree: str | None = None) -> str:
-    """The name of the first tree that is read, with its folders, without its cycle."""
-    with opened_source(sources(files, tree=tree)[0]) as (_, name, _):
-        return name.partition(";")[0]
+    """The name of the first tree that has entries, with its folders, without its cycle."""
+    with first_tree(files, tree=tree) as first:
+        return str(first.source.tree).partition(";")[0]
 
 
 def counts(files: Files, *, tree: str | None = None) -> dict[str, int]:

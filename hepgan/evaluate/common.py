@@ -32,6 +32,13 @@ class Arrays(NamedTuple):
     weights: Floats | None
 
 
+def unreadable(branches: Mapping[str, str]) -> list[Gap]:
+    """Gaps for branches of the reference that cannot be read; ``branches`` has the reasons by name."""
+    return [
+        Gap(OVERALL, name, f"left out: {reason}", REFERENCE) for name, reason in branches.items()
+    ]
+
+
 def held(path: str, schema: Schema, *, source: str) -> tuple[Schema, list[Gap]]:
     """As many of the schema's fields as a ROOT file has; what it lacks are gaps.
 
@@ -43,13 +50,13 @@ def held(path: str, schema: Schema, *, source: str) -> tuple[Schema, list[Gap]]:
     Raises:
         DataError: the file cannot be read, or none of the fields are there.
     """
-    root.counts(path)  # what is wrong with the file as a whole is no matter of fields
     gaps: list[Gap] = []
-    for name, field in schema.in_branches.items():
-        try:
-            root.resolve(path, Schema({name: field}))
-        except DataError as error:
-            gaps.append(Gap(OVERALL, name, f"left out: {error}", source))
+    with root.first_tree(path) as first:
+        for name, field in schema.in_branches.items():
+            try:
+                first.resolve(Schema({name: field}))
+            except DataError as error:
+                gaps.append(Gap(OVERALL, name, f"left out: {error}", source))
     return without(schema, {gap.observable for gap in gaps}, gaps), gaps
 
 

@@ -4,11 +4,11 @@ import datetime as dt
 import os
 import platform
 import shutil
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import awkward as ak
@@ -176,7 +176,7 @@ def evaluate(
     schema = chosen.schema
     files = {"reference": reference, **generated}
     samples: dict[str, ak.Array] = {}
-    gaps: list[Gap] = []
+    gaps: list[Gap] = common.unreadable(chosen.unreadable)
     if any(weights):
         schema = common.without_weight(schema, gaps)
     tick("reading", 0.0, "")
@@ -204,12 +204,13 @@ def _read(path: str, schema: Schema, weight: str | None, job: "Job | None") -> a
 
 
 class _Chosen(NamedTuple):
-    """Schema and geometry of the files to compare, whether they hold MNIST's digits, and which run file says so."""
+    """Schema and geometry of the files to compare, whether they hold MNIST's digits, which run file says so, and the branches that cannot be read."""
 
     schema: Schema
     geometry: Mapping[str, LayerGeometry]
     digits: bool
     source: str
+    unreadable: Mapping[str, str] = MappingProxyType({})
 
 
 def _choose_schema(reference: str, generated: Mapping[str, str], config: str | None) -> _Chosen:
@@ -217,18 +218,29 @@ def _choose_schema(reference: str, generated: Mapping[str, str], config: str | N
     if config or beside.is_file():
         run = load(config or beside)
         return _Chosen(run.schema, run.geometry, run.evaluate.digits, str(config or beside))
-    for name in presets():
-        preset = load(name)
-        try:
-            schema = root.resolve(reference, preset.schema)
-        except DataError:
-            continue
-        source = f"the preset {name}, whose branches the reference has (--config names another)"
-        return _Chosen(schema, preset.geometry, preset.evaluate.digits, source)
-    table = tomllib.loads(root.propose(root.inspect(reference)[0]))
-    schema = root.resolve(reference, Schema.from_table(table["schema"]))
+    with root.first_tree(reference) as first:
+        for name in presets():
+            preset = load(name)
+            try:
+                schema = first.resolve(preset.schema)
+            except DataError:
+                continue
+            source = f"the preset {name}, whose branches the reference has (--config names another)"
+            return _Chosen(schema, preset.geometry, preset.evaluate.digits, source)
+        path, tree = first.source
+    (summary,) = root.inspect(path, tree=tree)
+    found = root.proposal(summary)
+    others = {**found.conditions, **found.weights}
+    fields = {name: field for name, field in found.readable.items() if name not in others}
+    if not found.readable:
+        unreadable = f", and {len(found.unreadable)} cannot be read" if found.unreadable else ""
+        raise DataError(
+            f"no branch of tree '{tree}' of '{path}' holds numbers that could be compared{unreadable}; "
+            f"hepgan inspect '{path}' lists them"
+        )
+    schema = Schema(fields or others, others if fields else {})
     source = "the reference's branches, without a geometry (--config names a run file with one)"
-    return _Chosen(schema, {}, digits=False, source=source)
+    return _Chosen(schema, {}, digits=False, source=source, unreadable=found.unreadable)
 
 
 def run(

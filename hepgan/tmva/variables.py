@@ -2,7 +2,6 @@
 
 import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 
 from hepgan.data import root
@@ -29,11 +28,14 @@ def schema_of(
         DataError: no such file, tree or branch.
         RunError: it is not clear which branches are meant.
     """
-    source = root.sources(list(files), tree=tree)[0]
-    summary = root.inspect(source.path, tree=source.tree, entries=0)[0]
-    proposed = tomllib.loads(root.propose(summary)).get("schema", {}).get("fields", {})
-    there = Schema.from_table({"fields": proposed}).fields
-    fields = _grouped(variables, there) if variables else _of_size(there, size)
+    with root.first_tree(list(files), tree=tree) as first:
+        path, name = first.source
+    found = root.proposal(root.inspect(path, tree=name, entries=0)[0])
+    if not variables and not found.fields:
+        raise RunError(
+            f"no branch of tree '{name}' of '{path}' is proposed as a variable; name some by --variables"
+        )
+    fields = _grouped(variables, found.readable) if variables else _of_size(found.fields, size)
     return Schema({name: _as_image(field) for name, field in fields.items()})
 
 
