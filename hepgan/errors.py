@@ -27,6 +27,10 @@ class BadFileError(DataError):
     """A file that cannot be opened: it is missing, damaged, no ROOT file, or lacks the tree. Such files can be left out."""
 
 
+class NoNumbersError(DataError):
+    """A branch that holds neither numbers nor lists of numbers."""
+
+
 class NoEventsError(DataError):
     """There are no events: all files are empty."""
 

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import awkward as ak
@@ -12,7 +12,7 @@ import uproot
 
 from hepgan.data.files import reading
 from hepgan.data.schema import Field, Schema, expand
-from hepgan.errors import DataError, did_you_mean
+from hepgan.errors import DataError, NoNumbersError, did_you_mean
 
 
 class Branch(NamedTuple):
@@ -131,7 +131,7 @@ def describe(place: Place, name: str, path: str) -> Branch:
             kind = branch.interpretation
             found = _of_interpretation(kind, place.leaf)
     if found is None:
-        raise DataError(
+        raise NoNumbersError(
             f"branch '{name}' of '{path}' holds {kind}, which is neither a number nor an array of numbers; "
             "leave it out or name its parts"
         )
@@ -203,8 +203,9 @@ def resolve_schema(schema: Schema, index: Index, where: str) -> Schema:
         name: _resolve(name, field, index, where) for name, field in schema.in_branches.items()
     }
     used = {branch for name, field in found.items() for branch in branches_of(name, field)}
+    fields = schema.all
     for count, lists in schema.counts.items():
-        field = schema.all[count]
+        field = fields[count]
         with reading(where):
             counter = counter_of(index[found[lists[0]].branches[0]])
         branches = field.branches or ((counter,) if counter and counter not in used else ())

@@ -69,7 +69,7 @@ class OpenTree(NamedTuple):
         wanted: What is wanted.
         path: The file.
         stamp: Tells whether the file has changed.
-        index: The places of its branches.
+        places: The places of its branches.
         jagged: The branches that are jagged.
     """
 
@@ -79,7 +79,7 @@ class OpenTree(NamedTuple):
     wanted: Wanted
     path: str
     stamp: tuple[int, int]
-    index: Index
+    places: Index
     jagged: frozenset[str]
 
 
@@ -116,10 +116,11 @@ def opened_tree(source: Source, wanted: Wanted, seen: dict[str, Schema]) -> Iter
 
 def _check_same(schema: Schema, path: str, seen: dict[str, Schema]) -> None:
     other, first = next(iter(seen.items()), (path, schema))
+    expected = first.all
     for name, field in schema.all.items():
-        if field.dtype != first.all[name].dtype:
+        if field.dtype != expected[name].dtype:
             raise DataError(
-                f"field '{name}' is {field.dtype} in '{path}' but {first.all[name].dtype} in '{other}'; "
+                f"field '{name}' is {field.dtype} in '{path}' but {expected[name].dtype} in '{other}'; "
                 "read files of one type at a time"
             )
     seen[path] = schema
@@ -146,7 +147,7 @@ def chunks_of(
         last = tree.entries if wanted.select else min(left, tree.entries)
         edges = [0, last]
         if step is not None:
-            edges = edges_of(tree.tree, tree.index, tree.schema, tree.path, step, last)
+            edges = edges_of(tree.tree, tree.places, tree.schema, tree.path, step, last)
         for start, end in itertools.pairwise(edges):
             if left == 0:
                 return
@@ -159,7 +160,7 @@ def spans_of(tree: OpenTree, step: int | str) -> list[tuple[int, int]]:
     """First and last entry (exclusive) of the chunks of one tree; none of an empty one."""
     if tree.entries == 0:
         return []
-    edges = edges_of(tree.tree, tree.index, tree.schema, tree.path, step, tree.entries)
+    edges = edges_of(tree.tree, tree.places, tree.schema, tree.path, step, tree.entries)
     return list(itertools.pairwise(edges))
 
 
@@ -248,7 +249,8 @@ def _assembled(
                     f"the lists that share the count '{column}' differ in length in entry {entry} of '{path}', '{name}' from "
                     "those before it; give it a 'count' of its own"
                 )
-    columns = {name: columns[name] for name in schema.all}
+    fields = schema.all
+    columns = {name: columns[name] for name in fields}
     if wanted.weight:
         columns["weight"] = wanted.weight(arrays, path)
     if wanted.select:
@@ -257,7 +259,7 @@ def _assembled(
         entries = entries[keep]
     if wanted.check:
         for name, column in columns.items():
-            field = schema.all.get(name, Field())
+            field = fields.get(name, Field())
             check_values(column, branches_of(name, field), entries, path)
     return Chunk(as_events(columns), path, span.start, entries)
 
@@ -279,9 +281,9 @@ def _arrays(tree: OpenTree, names: Sequence[str], start: int, stop: int) -> dict
         for name in names:
             jagged = name in tree.jagged
             if jagged or is_rntuple(tree.tree):
-                found[name] = array_of(tree.index[name], start=start, stop=stop, jagged=jagged)
+                found[name] = array_of(tree.places[name], start=start, stop=stop, jagged=jagged)
             else:
-                flat[name] = tree.index[name]
+                flat[name] = tree.places[name]
         if flat:  # together: neighboring baskets are then read at once
             keys = list(dict.fromkeys(place.key for place in flat.values()))
             arrays = tree.tree.arrays(keys, library="np", entry_start=start, entry_stop=stop)

@@ -1,5 +1,6 @@
 """Summaries of ROOT files: trees, branches, types, ranges, and the schema that they suggest."""
 
+import itertools
 import math
 import os
 import re
@@ -15,6 +16,7 @@ from hepgan.data.branches import (
     Index,
     Place,
     array_of,
+    counter_of,
     describe,
     index_of,
     is_rntuple,
@@ -23,7 +25,7 @@ from hepgan.data.branches import (
 from hepgan.data.checks import misfits
 from hepgan.data.files import Source, find_tree, opened, reading, sources, trees
 from hepgan.data.schema import Field
-from hepgan.errors import DataError
+from hepgan.errors import DataError, NoNumbersError
 
 SHORTEST_RUN = 8
 """At least so many scalar branches, numbered one after the other from 0 or 1, are one field."""
@@ -55,6 +57,7 @@ class BranchSummary(NamedTuple):
         not_finite: How many values are NaN or infinite.
         misfits: How many finite values float32 cannot hold: integers above 2^24, floats above 3.4e38.
         longest: The longest list of a jagged branch.
+        counter: The branch that holds the lengths of a jagged branch, where there is one.
         fault: Why it cannot be read; empty where it can.
     """
 
@@ -66,6 +69,7 @@ class BranchSummary(NamedTuple):
     not_finite: int = 0
     misfits: int = 0
     longest: int = 0
+    counter: str = ""
     fault: str = ""
 
 
@@ -95,6 +99,12 @@ class Proposal(NamedTuple):
     weights: dict[str, Field]
     left_out: dict[str, tuple[Field, str]]
     unreadable: dict[str, str]
+
+    @property
+    def readable(self) -> dict[str, Field]:
+        """All that can be read without checks: fields, conditions, weights and what is left out for its values."""
+        left_out = {name: field for name, (field, _) in self.left_out.items()}
+        return {**self.fields, **left_out, **self.conditions, **self.weights}
 
 
 def inspect(
@@ -140,11 +150,14 @@ def _places(tree: Any, index: Index) -> Iterator[tuple[str, Place]]:
 def _branch(place: Place, name: str, path: str, seen: int) -> BranchSummary:
     try:
         kind = describe(place, name, path)
+    except NoNumbersError:
+        return BranchSummary(name, None)
     except DataError as error:
-        # A cause means that uproot has failed; without one there is nothing wrong, but there are no numbers.
-        return BranchSummary(name, None, fault=str(error) if error.__cause__ else "")
+        return BranchSummary(name, None, fault=str(error))
+    with reading(path):
+        counter = counter_of(place) if kind.jagged else ""
     if seen == 0:
-        return BranchSummary(name, kind)
+        return BranchSummary(name, kind, counter=counter)
     try:
         with reading(path):
             array = array_of(place, start=0, stop=seen, jagged=kind.jagged)
@@ -162,6 +175,7 @@ def _branch(place: Place, name: str, path: str, seen: int) -> BranchSummary:
         not_finite=values.size - finite.size,
         misfits=misfits(finite),
         longest=int(lengths.max(initial=0)),
+        counter=counter,
     )
     if finite.size == 0:
         return summary
@@ -272,6 +286,12 @@ def proposal(tree: TreeSummary) -> Proposal:
     """
     found = Proposal({}, {}, {}, {}, {})
     names, told = {branch.name for branch in tree.branches}, set[str]()
+    counters = {
+        b.name
+        for b in tree.branches
+        if b.type and b.type.dtype.kind in "iu" and b.type[1:] == ((), False)
+    }
+    counters &= {b.counter for b in tree.branches}
     for group, branches in _grouped(tree.branches):
         pattern = re.fullmatch(r"([^{}]*)\{[01]\.\.\d+\}", group)
         if len(branches) >= SHORTEST_RUN and pattern:
@@ -279,7 +299,7 @@ def proposal(tree: TreeSummary) -> Proposal:
             if name in names:
                 name = re.sub(r"[{}]", "", group.replace("..", "_"))
             names.add(name)
-            _sort(name, Field((len(branches),), branches=(group,)), branches, tree, found)
+            _sort(found, name, Field((len(branches),), branches=(group,)), branches, tree.seen)
             continue
         for branch in branches:
             if branch.name in told:
@@ -287,7 +307,11 @@ def proposal(tree: TreeSummary) -> Proposal:
             elif branch.fault:
                 found.unreadable[branch.name] = branch.fault
             elif branch.type:
-                _sort(branch.name, _field(branch.type, branch), [branch], tree, found)
+                field = _field(branch.type, branch, names, counters)
+                if branch.name in counters:
+                    found.fields[branch.name] = field
+                else:
+                    _sort(found, branch.name, field, [branch], tree.seen)
             told.add(branch.name)
     if any(field.shape for field in found.fields.values()):
         for name in [name for name in found.fields if PERHAPS_INCIDENT.fullmatch(name)]:
@@ -296,14 +320,19 @@ def proposal(tree: TreeSummary) -> Proposal:
     return found
 
 
-def _field(kind: Branch, branch: BranchSummary) -> Field:
-    if kind.jagged:
-        return Field((max(branch.longest, 1), *kind.shape), fill=0.0)
-    return Field(kind.shape)
+def _field(kind: Branch, branch: BranchSummary, names: set[str], counters: set[str]) -> Field:
+    if not kind.jagged:
+        return Field(kind.shape)
+    # Lists of one collection share the branch of their lengths; others have lengths of their own, under a free name.
+    count = branch.counter if branch.counter in counters else ""
+    if not count and f"n_{branch.name}" in names:
+        free = (f"n_{branch.name}_{i}" for i in itertools.count(2))
+        count = next(name for name in free if name not in names)
+    return Field((max(branch.longest, 1), *kind.shape), fill=0.0, count=count)
 
 
 def _sort(
-    name: str, field: Field, branches: Sequence[BranchSummary], tree: TreeSummary, found: Proposal
+    found: Proposal, name: str, field: Field, branches: Sequence[BranchSummary], seen: int
 ) -> None:
     """Puts a field where it belongs in the proposal."""
     reasons = []
@@ -312,7 +341,7 @@ def _sort(
     if (number := sum(branch.misfits for branch in branches)) and (kind := branches[0].type):
         reasons.append(f"{number:,} values are {_too_large(kind)}, which float32 cannot hold")
     if reasons:
-        reason = f"{' and '.join(reasons)} in the first {tree.seen:,} entries"
+        reason = f"{' and '.join(reasons)} in the first {seen:,} entries"
         found.left_out[name] = field, reason
     elif field.shape == () and WEIGHTS.fullmatch(name):
         found.weights[name] = field
@@ -360,6 +389,8 @@ def _toml(table: str, name: str, field: Field) -> str:
         settings["branches"] = list(field.branches)
     if field.fill is not None:
         settings["fill"] = field.fill
+    if field.count:
+        settings["count"] = field.count
     text = tomli_w.dumps({"schema": {table: {name: settings}}}).strip()
     return re.sub(
         r"\[\n((?:    .*,\n)+)\]",

@@ -143,11 +143,11 @@ class FirstTree(NamedTuple):
     """The first tree that has entries, open: its source with the tree's name, and the places of its branches."""
 
     source: Source
-    index: Index
+    places: Index
 
     def resolve(self, schema: Schema) -> Schema:
         """As ``root.resolve``."""
-        return resolve_schema(schema, self.index, self.source.path)
+        return resolve_schema(schema, self.places, self.source.path)
 
 
 @contextlib.contextmanager
