@@ -425,3 +425,22 @@ def test_a_generator_without_remembered_states_still_loads() -> None:
     assert len(plain) < len(trained_.generator.state_dict())
     fresh.generator.load_state_dict(plain)
     assert ak.array_equal(fresh.sample(n=9, seed=1), trained_.sample(n=9, seed=1))
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        torch.zeros(2, 3, 5),
+        torch.zeros(1, 3, 6),
+        torch.zeros(2, 3, 6, 1),
+        torch.zeros(0),
+        torch.tensor(1.0),
+        torch.ones(2, 3, 6).bool(),
+    ],
+)
+def test_remembered_states_of_another_layer_are_refused(last: torch.Tensor) -> None:
+    generator = trained(REMEMBERING).gan.generator
+    held = generator.state_dict()
+    (name,) = (name for name in held if name.endswith(".last"))
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        generator.load_state_dict(held | {name: last})

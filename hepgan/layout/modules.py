@@ -169,8 +169,15 @@ class Recurrent(Tracking):
             destination[f"{prefix}last"] = torch.stack(self.last)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
-        last = state_dict.pop(f"{prefix}last", None)
-        self.last = () if last is None else tuple(last.to(self.bias.device).unbind(0))
+        last = state_dict.get(f"{prefix}last", torch.empty(0))
+        shape = 2 if self.kind == "LSTM" else 1, self.weight_state.shape[1]
+        fits = last.is_floating_point() and last.ndim == 3 and last.shape[::2] == shape
+        if self.remember and fits:
+            self.last = tuple(last.to(self.bias.device).unbind(0))
+            del state_dict[f"{prefix}last"]
+        else:
+            # torch refuses a state that is none of this layer's as an unexpected key.
+            self.last = ()
         super()._load_from_state_dict(state_dict, prefix, *others)
 
 
