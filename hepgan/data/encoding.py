@@ -17,17 +17,18 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hepgan.data.bounds import Bounds, check_bounds
 from hepgan.data.dtypes import to_dtype
 from hepgan.data.fitting import fit_steps, sample_of, through
-from hepgan.data.packing import converted, pack_step, unpack_step
+from hepgan.data.packing import converted, mapped, pack_step, unpack_step
 from hepgan.data.schema import Schema
 from hepgan.data.steps import Columns, ConditionScale, Noise, Step
 from hepgan.errors import CheckpointError, DataError, NotFiniteError, RunError
 from hepgan.random_streams import numpy_generator
 
+CPU = torch.device("cpu")
 BLOCK = 2**19
 """Values that are encoded or decoded together."""
 
@@ -52,17 +53,22 @@ class EncodingSettings:
 class Encoding:
     """Fitted steps between events and what networks see. ``decode`` undoes ``encode`` to float32.
 
+    An encoding is fitted on the CPU and lives on one device, ``device``; ``to`` gives one on another. All its methods take and
+    return tensors on that device. Encoding is done on the CPU, so that its result is the same to the last bit on every device.
+
     Attributes:
         schema: What an event is.
         scales: Each condition's scale.
         steps: The fitted steps, in the order of encoding, behind the bounds of the values.
         features: F, the width of ``x``; at least the schema's number of values.
+        device: Where its constants are.
     """
 
     schema: Schema
     scales: Mapping[str, ConditionScale]
     steps: tuple[Step, ...]
     features: int
+    device: torch.device = CPU
 
     @classmethod
     def fit(
@@ -155,13 +161,13 @@ class Encoding:
             raise DataError(f"{len(entries)} entries are given for {len(events)} events")
         noise = Noise(seed, ("encode", file), entries)
         c = _conditions(events, self.scales)
-        values = _values(events, self.schema)
+        values, steps = _values(events, self.schema), self.to("cpu").steps
         x = torch.empty(len(events), self.features)
         for start in range(0, len(events), rows := _rows(self.features)):
             part = slice(start, start + rows)
             here = dataclasses.replace(noise, entries=entries[part])
-            x[part] = through(self.steps, _flatten(values, part), c[part], here, first=start)
-        return x, c.float()
+            x[part] = through(steps, _flatten(values, part), c[part], here, first=start)
+        return x.to(self.device), c.float().to(self.device)
 
     def encode_conditions(self, values: Mapping[str, npt.ArrayLike]) -> Tensor:
         """``c[E, C]`` of condition values ``[E]`` in the schema's units, float32.
@@ -169,10 +175,10 @@ class Encoding:
         Raises:
             DataError: a condition is missing, unknown, of another length, or outside the range that was trained.
         """
-        return _conditions(values, self.scales).float()
+        return _conditions(values, self.scales).float().to(self.device)
 
     def decode_tensors(self, x: Tensor, c: Tensor) -> dict[str, Tensor]:
-        """Each field's values ``[B, *shape]``, within their bounds, on the device and differentiable where the steps are."""
+        """Each field's values ``[B, *shape]``, within their bounds, differentiable where the steps are."""
         for step in reversed(self.steps):
             x = step.decode(x, c)
         places = _slices({name: field.size for name, field in self.schema.fields.items()})
@@ -222,8 +228,9 @@ class Encoding:
         return {name: self.scales[name].decode(c[:, place]) for name, place in places.items()}
 
     def to(self, device: torch.device | str) -> "Encoding":
-        """The same encoding with its constants on ``device``."""
-        return dataclasses.replace(self, steps=tuple(converted(s, device) for s in self.steps))
+        """Returns the same encoding on ``device``."""
+        steps = tuple(converted(step, device) for step in self.steps)
+        return dataclasses.replace(self, steps=steps, device=torch.device(device))
 
     def pack(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What ``unpack`` takes: a table for JSON and the tensors that it names."""
@@ -260,6 +267,25 @@ class Encoding:
                 f"the saved encoding is damaged: it has {features:,} features of {schema.features:,} values"
             )
         return cls(schema, scales, steps, features)
+
+
+class EncodingModule(nn.Module):
+    """Holds an encoding in a module: its constants are buffers, so that ``.to`` of the module around it moves them too."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        super().__init__()
+        self._fitted = encoding
+        self.register_buffer("place", torch.empty(0, device=encoding.device), persistent=False)
+        for name, constant in encoding.pack()[1].items():
+            self.register_buffer(name.replace(".", "_"), constant, persistent=False)
+
+    @property
+    def encoding(self) -> Encoding:
+        """The encoding, on the device and in the precision of the module."""
+        place, *constants = self.buffers()
+        left = iter(constants)
+        steps = tuple(mapped(step, lambda _: next(left)) for step in self._fitted.steps)
+        return dataclasses.replace(self._fitted, steps=steps, device=place.device)
 
 
 def _columns(schema: Schema, settings: EncodingSettings) -> Columns:

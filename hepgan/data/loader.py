@@ -100,7 +100,7 @@ class UnsupervisedLoader:
         whole = share // width * width
         parts = order[: whole * self.world].reshape(-1, self.world, width)[:, self.rank].flatten()
         rest = order[whole * self.world :][self.rank * (share - whole) :][: share - whole]
-        return torch.cat([parts, rest]).to(self.tensors[0].device)
+        return _sent(torch.cat([parts, rest]), self.tensors[0].device)
 
     def state_dict(self) -> dict[str, int]:
         """Where the loader is; it continues there after ``load_state_dict``."""
@@ -118,3 +118,10 @@ class UnsupervisedLoader:
                 "give it the same events, batch size and number of processes"
             )
         self.seed, self.epoch, self.batch = state["seed"], state["epoch"], state["batch"]
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Returns ``tensor``, which is on the CPU, on ``device``, without waiting for what the device has still to do."""
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)

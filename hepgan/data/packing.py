@@ -2,7 +2,7 @@
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -48,14 +48,23 @@ NAMES = {cls: name for name, cls in SAVED.items()}
 
 def converted(record: Any, to: torch.device | str | torch.dtype) -> Any:
     """A step with its tensors on another device, or its floating-point tensors of another type."""
+
+    def moved(value: Tensor) -> Tensor:
+        plain = isinstance(to, torch.dtype) and not value.is_floating_point()
+        return value if plain else value.to(to)
+
+    return mapped(record, moved)
+
+
+def mapped(record: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Returns a step with ``function`` applied to each of its tensors, in the order in which ``pack_step`` adds them."""
     changes = {}
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
         if isinstance(value, Tensor):
-            plain = isinstance(to, torch.dtype) and not value.is_floating_point()
-            changes[field.name] = value if plain else value.to(to)
-        elif dataclasses.is_dataclass(value):
-            changes[field.name] = converted(value, to)
+            changes[field.name] = function(value)
+        elif type(value) in NAMES:
+            changes[field.name] = mapped(value, function)
     return dataclasses.replace(record, **changes)
 
 

@@ -60,8 +60,8 @@ class Regress:
             rest[list(chosen)] = False
             targets = rest if known == len(chosen) else torch.arange(x.shape[1]) == chosen[known]
             regressors = _products(x, follows, chosen[:known])
-            found = torch.linalg.lstsq(regressors.flatten(1), x[:, targets]).solution
-            expected[: 1 + known, :, targets] = found.unflatten(0, (1 + known, size))
+            found = least_squares(regressors.flatten(1), x[:, targets])
+            expected[: 1 + known, :, targets] = found.reshape(1 + known, size, -1)
         plain = cls(column, chosen, expected, x.new_zeros(size, x.shape[1]))
         distance = plain.encode(x, c, noise)
         width = log_width(distance, follows)
@@ -87,11 +87,20 @@ class Regress:
         return apart + products @ coefficients.flatten(0, 1)
 
 
+def least_squares(regressors: Tensor, targets: Tensor) -> Tensor:
+    """Returns the coefficients ``[K, F]`` of ``targets[E, F]`` over ``regressors[E, K]``, the smallest where several fit alike.
+
+    On the CPU, by singular values: the only driver on a GPU takes it for granted that no regressor follows from the others.
+    """
+    found: Tensor = torch.linalg.lstsq(regressors.cpu(), targets.cpu(), driver="gelsd").solution
+    return found.to(targets.device)
+
+
 def log_width(distance: Tensor, powers: Tensor) -> Tensor:
     """Coefficients ``[K, F]`` of the logarithm of each column's width over ``powers[E, K]``, for ``distance[E, F]`` from its mean."""
     size = distance.abs()
     floor = 1e-3 * size.mean(0).clamp_min(1e-6)
-    found: Tensor = torch.linalg.lstsq(powers, torch.log(size + floor)).solution
+    found = least_squares(powers, torch.log(size + floor))
     # For a normal distribution the mean of log|d| is log(sigma) - 0.635.
     found[0] += 0.635
     return found

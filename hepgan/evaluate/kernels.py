@@ -7,11 +7,12 @@ shown just what a histogram shows. Definitions: CaloGAN (arXiv:1705.02355) and t
 The shower depth s_d is the ``centre`` of the layers' energies, σ_sd their ``width``. An event without energy has no centre, width or ratio: ``missing`` (NaN unless told) stands there.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, to_device
 
 Array = Any
 """A numpy array or a torch tensor."""
@@ -80,5 +81,10 @@ def root(square: Array) -> Array:
 
 
 def _like(values: Sequence[float], array: Array) -> Array:
-    xp = array_namespace(array)
-    return xp.asarray(values, dtype=array.dtype, device=device(array))
+    return _constant(array_namespace(array), tuple(values), array.dtype, device(array))
+
+
+@functools.lru_cache(maxsize=4096)
+def _constant(xp: Any, values: tuple[float, ...], dtype: Any, where: Any) -> Array:
+    """Kept, because a copy to a GPU waits until the GPU has done all that it was given before."""
+    return to_device(xp.asarray(values, dtype=dtype), where)

@@ -19,6 +19,7 @@ from hepgan.data.files import base_name
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, LayoutError, RunError
 from hepgan.gan import trained
+from hepgan.gan.devices import device_of, is_out_of_memory, telling_memory
 from hepgan.gan.model import GAN, Kept
 from hepgan.gan.networks import GANSettings, parameters
 from hepgan.gan.state import State, enter
@@ -72,7 +73,9 @@ def load_gan(
 
     Raises:
         CheckpointError: a file is missing, damaged or of a later version.
+        RunError: the device is not there, or its memory is too small.
     """
+    device = device_of(device)
     ours = trained.shipped(folder)
     folder = ours or Path(folder)
     about = _read_json(folder / "gan.json")
@@ -89,19 +92,22 @@ def load_gan(
         seen, tree = int(about["seen"]), str(about["tree"])
         generator = _of("generator", weights)
         _check_size(settings, encoding, seen, generator, folder / "generator.safetensors")
-        gan = GAN.build(settings, encoding, seed=0, device=device, seen=seen)
+        gan = GAN.build(settings, encoding, seed=0, seen=seen)
         # A schema that does not belong to the encoding shows when an event is decoded.
         encoding.decode(torch.zeros(1, encoding.features), torch.zeros(1, encoding.conditions))
         gan = dataclasses.replace(gan, kept=_kept(about))
     except (KeyError, TypeError, ValueError, OverflowError, RunError, LayoutError) as error:
         raise CheckpointError(f"{folder / 'gan.json'} is damaged: {error}") from error
     except (RuntimeError, IndexError) as error:
+        if is_out_of_memory(error):
+            raise RunError(f"the GAN of {folder} does not fit into memory") from error
         raise CheckpointError(
             f"{folder / 'gan.json'} is damaged: its encoding does not decode its events ({error})"
         ) from error
     _load(gan.generator, generator, folder / "generator.safetensors")
     gan.generator.eval()
-    return gan, tree
+    with telling_memory(f"the GAN of {folder}", device, hint="choose another device"):
+        return gan.to(device), tree
 
 
 def kept(folder: Path) -> Kept | None:
@@ -157,7 +163,7 @@ def save(state: State, folder: Path, *, keep: int) -> Path:
 
 
 def load(state: State, path: Path) -> None:
-    """Puts the checkpoint ``path`` into ``state``, which goes on from there bit for bit on the same device.
+    """Puts the checkpoint ``path`` into ``state``, which goes on from there: bit for bit on the same device, and on any other.
 
     Raises:
         CheckpointError: the file is damaged, or it belongs to other networks or other data.
@@ -181,6 +187,10 @@ def load(state: State, path: Path) -> None:
         for name, optimizer in state.optimizers.items():
             _load_optimizer(optimizer, _of(f"optimizer.{name}", tensors))
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:  # fmt: skip
+        if is_out_of_memory(error):
+            raise RunError(
+                f"{path} does not fit into the memory of '{state.gan.device}'"
+            ) from error
         raise CheckpointError(f"{path} is damaged: {error!r}; {_REMOVE}") from error
     for name, schedule in state.schedules.items():
         schedule.last_epoch = state.step - state.began

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.atomic import write_bytes
+from hepgan.data.encoding import EncodingModule
 from hepgan.errors import RunError
 from hepgan.gan.model import GAN
 
@@ -44,20 +45,21 @@ class Decoded(nn.Module):
 
     def __init__(self, gan: GAN, *, single: bool = False) -> None:
         super().__init__()
-        self.encoding = gan.encoding
+        self.decoding = EncodingModule(gan.encoding)
         self.precision = torch.float32 if single else torch.float64
         self.generator = copy.deepcopy(gan.generator).to(self.precision)
 
     def forward(self, noise: Tensor, *conditions: Tensor) -> tuple[Tensor, ...]:
         """Each field ``[B, *shape]``, float32."""
+        encoding = self.decoding.encoding
         columns = [
             scale.encode(values.double())
-            for values, scale in zip(conditions, self.encoding.scales.values(), strict=True)
+            for values, scale in zip(conditions, encoding.scales.values(), strict=True)
         ]
         c = torch.cat(columns, 1) if columns else noise.new_empty(noise.shape[0], 0).double()
         x = self.generator(noise.to(self.precision), c.to(self.precision)).flatten(1).double()
-        found = self.encoding.decode_tensors(x, c)
-        return tuple(found[name].float() for name in self.encoding.schema.fields)
+        found = encoding.decode_tensors(x, c)
+        return tuple(found[name].float() for name in encoding.schema.fields)
 
 
 def export(gan: GAN, path: str | os.PathLike[str]) -> None:

@@ -1,7 +1,6 @@
 """The adversarial pair: a generator, a discriminator, and the encoding between them and events."""
 
 import dataclasses
-import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -99,8 +98,16 @@ class GAN:
     @property
     def device(self) -> torch.device:
         """Where it is."""
-        networks = itertools.chain(self.generator.parameters(), self.discriminator.parameters())
-        return next(networks).device
+        return self.encoding.device
+
+    def to(self, device: torch.device | str) -> "GAN":
+        """Returns the same GAN on ``device``; its networks, unlike its encoding, are moved."""
+        return dataclasses.replace(
+            self,
+            encoding=self.encoding.to(device),
+            generator=self.generator.to(device),
+            discriminator=self.discriminator.to(device),
+        )
 
     @property
     def latent(self) -> tuple[int, ...]:
@@ -159,7 +166,7 @@ class GAN:
 
     @torch.no_grad()
     def _sample_block(self, noise: Tensor, asked: Mapping[str, npt.NDArray[Any]]) -> ak.Array:
-        encoded = self.encoding.encode_conditions(asked) if asked else torch.empty(len(noise), 0)
-        c = encoded.to(self.device)
+        none = torch.empty(len(noise), 0, device=self.device)
+        c = self.encoding.encode_conditions(asked) if asked else none
         # Conditions exactly as they were asked for, not as they come back from the encoding.
         return self.encoding.decode(self.generate(noise.to(self.device), c), c, given=asked)

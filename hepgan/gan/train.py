@@ -19,6 +19,7 @@ from hepgan.data.loader import UnsupervisedLoader
 from hepgan.errors import RunError
 from hepgan.gan import checkpoint, history, parallel
 from hepgan.gan.descent import autocast, descend, dropping
+from hepgan.gan.devices import telling_memory
 from hepgan.gan.history import Row
 from hepgan.gan.interrupt import Stop, TrainingStopped, stop_flag
 from hepgan.gan.losses import check_incident, discriminator_loss, generator_loss
@@ -112,7 +113,10 @@ def train(
         # What training must beat where the encoding alone is a model already.
         tell({"step": 0, "seconds": 0.0, "validation": score})
     cuda = [state.gan.device] if state.gan.device.type == "cuda" else []
-    with stop_flag() as stop, torch.random.fork_rng(devices=cuda):
+    full = telling_memory(
+        "training", state.gan.device, hint="choose a smaller batch_size or layout"
+    )
+    with stop_flag() as stop, torch.random.fork_rng(devices=cuda), full:
         for phase in range(state.phase, len(state.phases)):
             if phase > state.phase:
                 enter(state, phase, began=state.step)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from hepgan.data.encoding import Encoding
-from hepgan.data.regress import log_width
+from hepgan.data.encoding import Encoding, EncodingModule
+from hepgan.data.regress import least_squares, log_width
 from hepgan.data.schema import Schema
 from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.evaluate.observables import Observable, observables_for
@@ -38,7 +38,7 @@ class View(nn.Module):
         event: bool = True,
     ) -> None:
         super().__init__()
-        self.encoding = encoding
+        self.decoding = EncodingModule(encoding)
         self.event = event or not observables
         self.functions = [observable.function for observable in observables.values()]
         self.mean: Tensor
@@ -50,7 +50,7 @@ class View(nn.Module):
     @property
     def size(self) -> int:
         """S, how many numbers of an event the discriminator is shown."""
-        return len(self.functions) + (self.encoding.features if self.event else 0)
+        return len(self.functions) + (self.decoding.encoding.features if self.event else 0)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """``[B, S]``."""
@@ -65,7 +65,8 @@ class View(nn.Module):
     def _observed(self, x: Tensor, c: Tensor) -> Tensor:
         if not self.functions:
             return x.new_empty(len(x), 0)
-        events = self.encoding.decode_tensors(x, c) | self.encoding.decode_conditions(c)
+        encoding = self.decoding.encoding
+        events = encoding.decode_tensors(x, c) | encoding.decode_conditions(c)
         return torch.stack([function(events) for function in self.functions], 1)
 
 
@@ -87,5 +88,5 @@ def _polynomials(values: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         empty = values.new_empty(1 + 3 * c.shape[1], 0)
         return empty, empty
     powers, values = _powers(c).double(), values.double()
-    mean = torch.linalg.lstsq(powers, values).solution
+    mean = least_squares(powers, values)
     return mean.float(), log_width(values - powers @ mean, powers).float()

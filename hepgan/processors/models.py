@@ -123,14 +123,11 @@ def _unpacked(model: Carried, device: str) -> "GAN":
 
 def _device(name: str) -> str:
     """``name`` as torch's; ``auto`` is a GPU where there is one, each process of a machine with several on its own."""
-    import torch
+    from hepgan.gan.devices import device_of, gpus
 
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return f"cuda:{os.getpid() % there}" if there else "cpu"
-    kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
-        raise RunError(f"'{name}' is no device; choose auto, cpu, cuda or cuda:1")
-    if kind == "cuda" and int(number or 0) >= there:
-        raise RunError(f"the device '{name}' is not there on {platform.node()}; choose cpu or auto")
-    return name
+        return f"cuda:{os.getpid() % there}" if (there := gpus()) else "cpu"
+    try:
+        return str(device_of(name))
+    except RunError as error:
+        raise RunError(f"{error} (on {platform.node()})") from error

@@ -168,8 +168,8 @@ def _blocks(
         for name, values in particles.conditions.items():
             asked[name] = np.full(BLOCK, lowest[name], dtype=np.float64)
             asked[name][:count] = np.where(inside[rows], values[rows], lowest[name])
-        c = gan.encoding.encode_conditions(asked) if asked else torch.empty(BLOCK, 0)
-        c = c.to(gan.device)
+        none = torch.empty(BLOCK, 0, device=gan.device)
+        c = gan.encoding.encode_conditions(asked) if asked else none
         with torch.no_grad():
             x = gan.generate(noise.to(gan.device), c)
         yield gan.encoding.decode(x, c)[:count]

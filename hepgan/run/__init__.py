@@ -9,6 +9,7 @@
 | compare any ROOT files | ``evaluate`` |
 """
 
+from hepgan.gan.devices import device_of
 from hepgan.run.file import (
     MEASURED,
     DataSettings,
@@ -21,7 +22,7 @@ from hepgan.run.file import (
     replaced,
 )
 from hepgan.run.judging import evaluate, generate, run
-from hepgan.run.training import Prepared, Tick, check_folder, device_of, prepare, train, watched
+from hepgan.run.training import Prepared, Tick, check_folder, prepare, train, watched
 
 __all__ = [
     "MEASURED",

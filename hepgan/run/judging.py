@@ -22,17 +22,11 @@ from hepgan.errors import DataError, RunError
 from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.gan import checkpoint, history, parallel
 from hepgan.gan.conditions import Condition
+from hepgan.gan.devices import device_of
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import parameters
 from hepgan.run.file import EvaluateSettings, Run, load, presets
-from hepgan.run.training import (
-    Tick,
-    check_folder,
-    cpu_threads,
-    device_of,
-    make_folder,
-    train_locked,
-)
+from hepgan.run.training import Tick, check_folder, cpu_threads, make_folder, train_locked
 
 if TYPE_CHECKING:
     from hepgan.evaluate.scores import Gap

@@ -22,6 +22,7 @@ from hepgan.evaluate.observables import arrays, observables_for
 from hepgan.evaluate.observables import evaluate as evaluate_observables
 from hepgan.gan import checkpoint, history, parallel
 from hepgan.gan import train as training
+from hepgan.gan.devices import device_of
 from hepgan.gan.history import Row
 from hepgan.gan.model import GAN
 from hepgan.gan.state import Origin, State
@@ -68,10 +69,11 @@ def prepare(run: Run, *, device: torch.device, last: Path | None = None) -> Prep
     encoding = checkpoint.load_encoding(last.parent.parent, schema) if last else None
     encoding = encoding or Encoding.fit(seen, schema, run.encoding, seed=run.seed)
     origin = Origin(files, fingerprint.of_encoding(encoding))
-    x, c = (t.to(device) for t in encoding.encode(seen, seed=run.seed))
+    encoding = encoding.to(device)
+    x, c = encoding.encode(seen, seed=run.seed)
     sees = run.gan.discriminator_sees
     observables = shown(schema, run.geometry) if "observables" in sees else {}
-    view = View(encoding.to(device), observables, x, c, event="event" in sees).to(device)
+    view = View(encoding, observables, x, c, event="event" in sees)
     gan = GAN.build(run.gan, encoding, seed=run.seed, device=device, seen=view.size)
     state = training.start(gan, view, x, c, run.training, seed=run.seed, origin=origin)
     return Prepared(splits, view, state, tree_name(run.data))
@@ -97,26 +99,6 @@ def read_events(run: Run) -> dict[str, ak.Array]:
 def tree_name(data: DataSettings) -> str:
     """The tree that is read, without its cycle: the name that generated files take over."""
     return root.tree_name(list(data.files), tree=data.tree)
-
-
-def device_of(name: str) -> torch.device:
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:1`` as a device.
-
-    Raises:
-        RunError: it is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise RunError(f"'{name}' is no device; choose auto, cpu or cuda") from error
-    if device.type not in ("cpu", "cuda"):
-        raise RunError(f"the device '{name}' is not supported; choose auto, cpu or cuda")
-    there = torch.cuda.device_count() if device.type == "cuda" else 1
-    if (device.index or 0) >= there:
-        raise RunError(f"the device '{name}' is not there; choose cpu or auto")
-    return device
 
 
 def train(
@@ -298,9 +280,7 @@ def watched(prepared: Prepared, run: Run) -> Watch:
     def score(gan: GAN) -> float:
         return distance(gan.sample(given, n=copies * len(reference), seed=seed))
 
-    gan = prepared.state.gan
-    x, c = gan.encoding.encode(reference, seed=seed)
-    return Watch(score, (x.to(gan.device), c.to(gan.device)))
+    return Watch(score, prepared.state.gan.encoding.encode(reference, seed=seed))
 
 
 def observable_distance(reference: ak.Array, run: Run) -> Callable[[ak.Array], float]:

@@ -1,0 +1,60 @@
+"""Devices: the one that a name stands for, and what is said where its memory is full."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from hepgan.errors import RunError
+
+
+def device_of(name: torch.device | str) -> torch.device:
+    """Returns the device ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; ``auto`` is a GPU where there is one.
+
+    Raises:
+        RunError: it is not there.
+    """
+    if str(name) == "auto":
+        return torch.device("cuda" if gpus() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise RunError(f"'{name}' is no device; choose auto, cpu or cuda") from error
+    if device.type not in ("cpu", "cuda"):
+        raise RunError(f"the device '{name}' is not supported; choose auto, cpu or cuda")
+    if (device.index or 0) >= (gpus() if device.type == "cuda" else 1):
+        raise RunError(f"the device '{name}' is not there; choose cpu or auto")
+    return device
+
+
+def gpus() -> int:
+    """Returns the number of GPUs.
+
+    Unlike ``torch.cuda.is_available``, this does not start CUDA, which a process must not have done before it forks workers.
+    """
+    return torch.cuda.device_count()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether ``error`` says that memory, of a GPU or of the computer, is full."""
+    # On the CPU, torch raises a plain RuntimeError.
+    return (
+        isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        or "can't allocate memory" in str(error)
+        or "not enough memory" in str(error)
+    )
+
+
+@contextmanager
+def telling_memory(what: str, device: torch.device, *, hint: str) -> Iterator[None]:
+    """Context manager that names ``what`` does not fit where the memory of ``device`` runs out.
+
+    Raises:
+        RunError: it does.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(f"{what} does not fit into the memory of '{device}'; {hint}") from error
