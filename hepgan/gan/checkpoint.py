@@ -98,7 +98,7 @@ def load_gan(
         gan = dataclasses.replace(gan, kept=_kept(about))
     except (KeyError, TypeError, ValueError, OverflowError, RunError, LayoutError) as error:
         raise CheckpointError(f"{folder / 'gan.json'} is damaged: {error}") from error
-    except (RuntimeError, IndexError) as error:
+    except (RuntimeError, IndexError, MemoryError) as error:
         if is_out_of_memory(error):
             raise RunError(f"the GAN of {folder} does not fit into memory") from error
         raise CheckpointError(
@@ -186,7 +186,7 @@ def load(state: State, path: Path) -> None:
         state.loader.load_state_dict({k: _count(v) for k, v in about["loader"].items()})
         for name, optimizer in state.optimizers.items():
             _load_optimizer(optimizer, _of(f"optimizer.{name}", tensors))
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:  # fmt: skip
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:  # fmt: skip
         if is_out_of_memory(error):
             raise RunError(
                 f"{path} does not fit into the memory of '{state.gan.device}'"

@@ -65,8 +65,8 @@ def discriminator_loss(state: State, seen: Tensor, fake: Tensor, c: Tensor) -> T
         loss = loss + settings.r2 / 2 * _penalty(zero_centred_penalty, fake_logits, fake)
     if settings.gradient_penalty:
         whole = len(seen) * parallel.size()
-        place = torch.rand(whole, generator=state.noise, device=state.noise.device)
-        points = between(seen, fake, parallel.mine(place).to(gan.device))
+        place = torch.rand(whole, generator=state.noise, device=gan.device)
+        points = between(seen, fake, parallel.mine(place))
         penalty = _penalty(one_centred_penalty, gan.judge(points, c), points)
         loss = loss + settings.gradient_penalty * penalty
     return loss

@@ -213,8 +213,7 @@ def train_step(
 
 def _noise(state: State, size: int) -> Tensor:
     shape = (size * parallel.size(), *state.gan.latent)
-    drawn = torch.randn(shape, generator=state.noise, device=state.noise.device)
-    return parallel.mine(drawn).to(state.gan.device)
+    return parallel.mine(torch.randn(shape, generator=state.noise, device=state.gan.device))
 
 
 @contextmanager

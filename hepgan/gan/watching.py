@@ -74,7 +74,7 @@ def test_loss(state: State, view: View, held_out: tuple[Tensor, Tensor]) -> floa
     gan, (x, c) = state.gan, (part[:TESTED] for part in held_out)
     networks = gan.generator, gan.discriminator
     noise = torch_generator(state.seed, "validation", "test loss", device=gan.device)
-    z = torch.randn(len(x), *gan.latent, generator=noise, device=noise.device).to(gan.device)
+    z = torch.randn(len(x), *gan.latent, generator=noise, device=gan.device)
     for network in networks:
         network.eval()
     try:
