@@ -19,6 +19,14 @@ def slow(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Coverage-guided fuzzing of what users write, ten minutes a language; other options may be given."""
+    session.install("-c", "constraints.txt", "-e", ".[fuzz,test]")
+    for language in ("layout", "toml", "tmva", "expression"):
+        session.run("python", "tests/fuzz/languages.py", language, *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and types."""
     session.install("-c", "constraints.txt", "-e", ".[lint]")

@@ -147,14 +147,16 @@ class Run:
 
 def presets() -> dict[str, str]:
     """The run files that come with the package: name -> purpose."""
-    folder = resources.files("hepgan.presets")
-    found = sorted(p.name for p in folder.iterdir() if p.name.endswith(".toml"))
-    return {
-        name.removesuffix(".toml"): str(
-            tomllib.loads(folder.joinpath(name).read_text(encoding="utf-8")).get("purpose", "")
-        )
-        for name in found
-    }
+    return {name: str(tomllib.loads(_preset(name)).get("purpose", "")) for name in _preset_names()}
+
+
+def _preset_names() -> list[str]:
+    found = resources.files("hepgan.presets").iterdir()
+    return sorted(p.name.removesuffix(".toml") for p in found if p.name.endswith(".toml"))
+
+
+def _preset(name: str) -> str:
+    return resources.files("hepgan.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
 
 
 MEASURED = Path(__file__).parent.parent / "presets" / "measured.json"
@@ -197,11 +199,9 @@ def _with(table: dict[str, Any], overrides: Mapping[str, Any]) -> Run:
 
 def _read_table(source: str | os.PathLike[str]) -> dict[str, Any]:
     name, path = os.fspath(source), Path(source)
-    known = presets()
+    known = _preset_names()
     if name in known:
-        text = (
-            resources.files("hepgan.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
-        )
+        text = _preset(name)
     elif _is_file(path):
         text = _read_text(path)
     else:

@@ -1,0 +1,25 @@
+"""The fuzzer's targets take their starting texts, and any beginning of them gives a result or an error of ours."""
+
+import pytest
+from fuzz import languages
+
+from hepgan.errors import HepganError
+from hepgan.tmva import booking
+
+
+@pytest.mark.parametrize("language", languages.TARGETS)
+def test_the_starting_texts_of_the_fuzzer_and_their_beginnings_are_read(
+    language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("schema_of", "_events"):  # which the target replaces
+        monkeypatch.setattr(booking, name, getattr(booking, name))
+    run = languages.TARGETS[language]()
+    read = 0
+    for text in languages.SEEDS[language]:
+        for end in (len(text), len(text) * 2 // 3, len(text) // 3):
+            try:
+                run(text[:end])
+            except HepganError:
+                continue
+            read += 1
+    assert read
