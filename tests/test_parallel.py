@@ -81,6 +81,8 @@ def test_processes_together_see_the_batches_of_one(world: int) -> None:
 
 
 APART = """
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -116,7 +118,21 @@ with parallel.processes(torch.device("cpu")):
     seen = checkpoint.newest(out if rank == 0 else out / "lagging")
     _resume(again, out, parallel.of_first(seen, torch.device("cpu")), write=False)
     assert again.step == 20
-    print("agreed", flush=True)
+    # A signal that reaches process 1 alone ends both at the next row.
+    lone, view = started(NORMED, how)
+    step = training.train_step
+
+    def signaled(state, *more):
+        if rank == 1 and state.step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(state, *more)
+
+    training.train_step = signaled
+    try:
+        training.train(lone, view)
+    except training.TrainingStopped as stopped:
+        assert lone.step == 10 and stopped.code == 143
+        print("agreed", flush=True)
 """
 
 
