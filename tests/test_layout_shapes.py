@@ -233,6 +233,11 @@ def test_input_without_values_is_refused(input_: tuple[int, ...]) -> None:
         trace(parse("DENSE|3"), input=input_)
 
 
+def test_input_of_more_values_than_any_network_takes_is_refused() -> None:
+    with pytest.raises(LayoutError, match="more values than any network"):
+        trace(parse("DENSE|3"), input=(10**9, 10**9))
+
+
 def test_grammar_and_shapes_do_without_torch() -> None:
     code = "import hepgan.layout.table, hepgan.layout.named, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

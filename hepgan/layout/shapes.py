@@ -87,6 +87,10 @@ def setting(
     fields = fields or {}
     if not input or any(length < 1 for length in input):
         raise LayoutError(f"an input of shape {input}; each size must be at least 1")
+    if size(input) > LARGEST:
+        raise LayoutError(
+            f"an input of shape {shown(input)[:60]} has more values than any network could take"
+        )
     features = features or sum(map(size, fields.values())) or size(input)
     untouched = role == "discriminator" or (role is None and size(input) == features)
     return Setting(features, conditions, outputs, fields, role, untouched)
