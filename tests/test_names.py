@@ -24,6 +24,7 @@ from hepgan.data.names import file_names, printable
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, RunError
 from hepgan.evaluate import compare, observables_for, plots
+from hepgan.evaluate.common import without_weight
 from hepgan.evaluate.geometry import LayerGeometry
 from hepgan.evaluate.pictures import Picture
 from hepgan.evaluate.report import write_report
@@ -216,6 +217,13 @@ def test_a_weight_never_overwrites_a_field_of_that_name(tmp_path: Path) -> None:
     other = Schema({"mass": Field(branches=("weight",))})
     events = root.read(tmp_path / "a.root", other, weight="2 * weight")
     assert (events["mass"].tolist(), events["weight"].tolist()) == ([0, 1, 2], [0, 2, 4])
+
+
+def test_a_field_called_weight_is_told_where_weights_take_its_name() -> None:
+    gaps: list[Gap] = []
+    left = without_weight(Schema({"weight": Field(), "x": Field()}), gaps)
+    assert list(left.all) == ["x"]
+    assert [gap.observable for gap in gaps] == ["weight"]
 
 
 def test_the_count_of_a_list_never_overwrites_a_field_of_that_name() -> None:

@@ -258,6 +258,25 @@ def test_particles_outside_the_range_are_refused_or_flagged(
     assert ak.all(inside.b[found.inside] == found.b[found.inside])
 
 
+def test_the_flag_of_particles_outside_is_a_branch_of_what_is_written(
+    gan_folder: Path, tmp_path: Path
+) -> None:
+    with uproot.recreate(tmp_path / "wide.root") as file:
+        file.mktree("Events", {"E": "var * float64"})
+        file["Events"].extend({"E": ak.Array([[2.0, 11.0], [], [5.0]])})
+    for name in ("flagged.root", "parts"):
+        with processors.running() as job:
+            processors.simulate(
+                gan_folder, str(tmp_path / "wide.root"), tmp_path / name, job,
+                seed=1, conditions={"energy": "E"}, outside="flag",
+            )  # fmt: skip
+    (part,) = (tmp_path / "parts").iterdir()
+    for path in (tmp_path / "flagged.root", part):
+        found = uproot.open(path)["Events"].arrays()
+        assert found["inside"].tolist() == [True, False, True]
+        assert found["a"][1] == 0
+
+
 def test_no_events_and_no_particles_give_empty_results_of_the_right_types(
     gan_folder: Path, particles: list[Path], tmp_path: Path
 ) -> None:
