@@ -1,6 +1,7 @@
 """A file that ROOT itself has written (``files/root_types.C``), against the formulas that it was written from."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import awkward as ak
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 import uproot
 
 from hepgan.data import root
+from hepgan.data.branches import Place, describe, interpretation_of
+from hepgan.data.chunks import _column
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 
@@ -127,3 +130,70 @@ def test_lists_that_reach_beyond_their_values_are_damage(tmp_path: Path) -> None
     path.write_bytes(data)
     with pytest.raises(DataError, match=r"branch 'b' of '.*a.root' is damaged \(.*stop\[i\] > len"):
         root.read(path, Schema({"b": Field((2,), fill=0)}))
+
+
+def as_float16(values: np.ndarray, bits: int) -> np.ndarray:
+    """The bytes ``[E, 3]`` that ROOT writes for Float16_t without a range: an exponent, and a mantissa of ``bits`` with the sign."""
+    plain = np.abs(values.astype(np.float32)).view(np.uint32)
+    mantissa = (((plain >> (23 - bits - 1)) & ((1 << (bits + 1)) - 1)) + 1) >> 1
+    mantissa = np.minimum(mantissa, (1 << bits) - 1) | (
+        (values < 0).astype(np.uint32) << (bits + 1)
+    )
+    return np.stack([plain >> 23 & 0xFF, mantissa >> 8, mantissa & 0xFF], axis=1).astype("u1")
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(8, 8), (12, 12), (14, 14), (16, 12), (32, 12)])
+def test_truncated_numbers_keep_as_many_bits_as_roots_rule_says(
+    tmp_path: Path, asked: int, kept: int
+) -> None:
+    values = np.random.default_rng(1).normal(size=500) * 10.0 ** np.arange(-10, 15).repeat(20)
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mktree("t", {"x": np.dtype(("u1", 3))}).extend({"x": as_float16(values, kept)})
+    with uproot.open(tmp_path / "a.root") as file:
+        given = SimpleNamespace(interpretation=uproot.AsFloat16(0, 0, asked))
+        found = file["t"]["x"].array(interpretation_of(given), library="np")
+    np.testing.assert_allclose(found, values, rtol=2.0**-kept)
+
+
+def test_double32_of_more_than_14_bits_is_a_float_and_32_bits_reach_the_upper_end() -> None:
+    plain = interpretation_of(SimpleNamespace(interpretation=uproot.AsDouble32(0, 0, 16)))
+    assert plain.from_dtype.str == ">f4"
+    whole = interpretation_of(SimpleNamespace(interpretation=uproot.AsDouble32(-2, 5, 32)))
+    assert whole.low + (2**32 - 1) * (whole.high - whole.low) / 2**32 == pytest.approx(5, abs=1e-12)
+    jagged = uproot.AsJagged(uproot.AsFloat16(0, 0, 16), 10)
+    assert interpretation_of(SimpleNamespace(interpretation=jagged)).content.num_bits == 12
+
+
+@pytest.mark.parametrize("step", [2, "1 GB"])
+def test_collections_of_records_are_read_and_written_as_lists(
+    tmp_path: Path, step: int | str
+) -> None:
+    muons = ak.Array([[{"pt": 1.0, "at": {"x": 2}}, {"pt": 3.0, "at": {"x": 4}}], []] * 3)
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mkrntuple("t", ak.zip({"Muon": muons}, depth_limit=1))
+    fields = {
+        "pt": Field((2,), branches=("Muon.pt",), fill=0.0, count="n"),
+        "x": Field((2,), branches=("Muon.at.x",), fill=0.0, count="n"),
+    }
+    schema = root.resolve(tmp_path / "a.root", Schema(fields))
+    chunks = root.iterate(tmp_path / "a.root", schema, step=step)
+    events = ak.concatenate([chunk.events for chunk in chunks])
+    assert events["n"].tolist() == [2, 0] * 3
+    assert events["x"].tolist() == [[2, 4], [0, 0]] * 3
+    assert {b.name: b.type for b in root.inspect(tmp_path / "a.root")[0].branches}["Muon.pt"].jagged
+    root.write(tmp_path / "b.root", events, schema, tree="t")
+    found = uproot.open(tmp_path / "b.root")["t"].arrays()
+    assert found["Muon.at.x"].tolist() == [[2, 4], []] * 3
+
+
+def test_lengths_of_lists_in_an_rntuple_are_unsigned(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As ROOT's RNTupleImporter writes counters; uproot writes none.
+    form = ak.forms.NumpyForm("int64", form_key="column-0-cardinality")
+    field = SimpleNamespace(
+        to_akform=lambda: (form, []), typename="ROOT::RNTupleCardinality<std::uint32_t>"
+    )
+    monkeypatch.setattr("hepgan.data.branches.is_rntuple", lambda _: True)
+    assert describe(Place(field, "nMuon"), "nMuon", "a.root").dtype == np.uint32
+    arrays = {"nMuon": np.array([0, 2])}
+    schema = Schema({"nMuon": Field(dtype="uint32")})
+    assert _column("nMuon", schema.fields["nMuon"], arrays)["nMuon"].dtype == np.uint32

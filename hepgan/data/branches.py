@@ -122,13 +122,17 @@ def describe(place: Place, name: str, path: str) -> Branch:
             for member in members:
                 form = _member(form, member)
             kind, found = form.type, _of_type(form.type)
+            if found and "-cardinality" in str(form.form_key):
+                # uproot gives the lengths of lists as signed numbers.
+                bits = "64" if "64" in branch.typename else "32"
+                found = found._replace(dtype=np.dtype(f"uint{bits}"))
         else:
             if _misread(branch):
                 raise DataError(
                     f"branch '{name}' of '{path}' is an array of Float16_t or Double32_t with a range, which uproot "
                     "cannot read; write it as float"
                 )
-            kind = branch.interpretation
+            kind = interpretation_of(branch)
             found = _of_interpretation(kind, place.leaf)
     if found is None:
         raise NoNumbersError(
@@ -150,8 +154,43 @@ def array_of(place: Place, *, start: int, stop: int, jagged: bool) -> Any:
     if is_rntuple(place.branch):
         found = place.branch.array(entry_start=start, entry_stop=stop)
         return found if jagged else ak.to_numpy(found)
-    found = place.branch.array(entry_start=start, entry_stop=stop, library="ak" if jagged else "np")
+    library = "ak" if jagged else "np"
+    kind = interpretation_of(place.branch)
+    found = place.branch.array(kind, entry_start=start, entry_stop=stop, library=library)
     return found[place.leaf] if place.leaf else found
+
+
+def interpretation_of(branch: Any) -> Any:
+    """Returns uproot's interpretation of a TTree's branch, by ROOT's rule for truncated numbers.
+
+    ``Float16_t`` and ``Double32_t`` without a range keep as many bits of the mantissa as are asked for up to 14
+    (``TStreamerElement``'s ``GetRange``); with more, ``Float16_t`` keeps 12 and ``Double32_t`` is a float. Numbers of 32 bits
+    divide their range into 2^32 - 1 steps, not 2^32 (``TBufferFile::WriteDouble32``).
+    """
+    kind = branch.interpretation
+    if not isinstance(kind, uproot.AsJagged):
+        return _by_roots_rule(kind)
+    content = _by_roots_rule(kind.content)
+    return kind if content is kind.content else uproot.AsJagged(content, kind.header_bytes)
+
+
+def _by_roots_rule(kind: Any) -> Any:
+    if not isinstance(kind, (uproot.AsFloat16, uproot.AsDouble32)):
+        return kind
+    if kind.is_truncated and kind.num_bits > 14:
+        if isinstance(kind, uproot.AsFloat16):
+            return uproot.AsFloat16(0, 0, 12, kind.to_dims)
+        shape = kind.to_dims
+        return uproot.AsDtype(np.dtype((">f4", shape)), np.dtype(("f8", shape)))
+    if kind.num_bits == 32 and not kind.is_truncated:
+        high = kind.low + (kind.high - kind.low) * 2**32 / (2**32 - 1)
+        return type(kind)(kind.low, high, 32, kind.to_dims)
+    return kind
+
+
+def is_plain(place: Place) -> bool:
+    """Whether uproot's own interpretation of a TTree's branch is the one to read it with."""
+    return not isinstance(place.branch.interpretation, (uproot.AsFloat16, uproot.AsDouble32))
 
 
 def _of_interpretation(kind: Any, leaf: str = "") -> Branch | None:

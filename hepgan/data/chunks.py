@@ -17,6 +17,7 @@ from hepgan.data.branches import (
     branches_of,
     describe,
     index_of,
+    is_plain,
     is_rntuple,
     require,
     resolve_schema,
@@ -279,11 +280,11 @@ def _arrays(tree: OpenTree, names: Sequence[str], start: int, stop: int) -> dict
     flat: dict[str, Place] = {}
     with reading(tree.path):
         for name in names:
-            jagged = name in tree.jagged
-            if jagged or is_rntuple(tree.tree):
-                found[name] = array_of(tree.places[name], start=start, stop=stop, jagged=jagged)
+            place, jagged = tree.places[name], name in tree.jagged
+            if jagged or is_rntuple(tree.tree) or not is_plain(place):
+                found[name] = array_of(place, start=start, stop=stop, jagged=jagged)
             else:
-                flat[name] = tree.places[name]
+                flat[name] = place
         if flat:  # together: neighboring baskets are then read at once
             keys = list(dict.fromkeys(place.key for place in flat.values()))
             arrays = tree.tree.arrays(keys, library="np", entry_start=start, entry_stop=stop)
