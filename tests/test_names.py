@@ -290,7 +290,21 @@ def test_a_name_in_an_error_never_reaches_the_terminal_as_it_is(tmp_path: Path) 
     root.write(tmp_path / "a.root", as_events({"x": np.ones(1)}), Schema({"x": Field()}), tree="t")
     found = CliRunner().invoke(main, ["inspect", f"{tmp_path}/a.root", "--tree", "\x1b[31m\udcff"])
     assert found.exit_code == 2
-    assert "no tree '\\x1b[31m\\udcff'" in found.output
+    assert "no tree '\\u001b[31m\\udcff'" in found.output
+
+
+def test_a_proposal_shows_any_name_and_is_read_as_it_was_meant(tmp_path: Path) -> None:
+    names = ["\x1b[31m", "\x9b", "\udcff", "a]\n[x", "$"]
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mktree("t", dict.fromkeys(names, "f4")).extend(dict.fromkeys(names, np.ones(2, "f4")))
+    shown = CliRunner().invoke(main, ["inspect", f"{tmp_path}/a.root"])
+    assert shown.exit_code == 0, shown.output
+    assert all(c.isprintable() or c == "\n" for c in shown.output)
+    proposed = root.propose(root.inspect(tmp_path / "a.root")[0])
+    schema = Schema.from_table(tomllib.loads(proposed)["schema"])
+    assert set(schema.fields) <= set(names)
+    assert "its name is no text" in proposed
+    assert root.read(tmp_path / "a.root", schema).fields == list(schema.fields)
 
 
 def test_a_condition_on_the_command_line_may_have_any_name() -> None:

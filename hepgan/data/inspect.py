@@ -24,6 +24,7 @@ from hepgan.data.branches import (
 )
 from hepgan.data.checks import misfits
 from hepgan.data.files import Source, find_tree, opened, reading, sources, trees
+from hepgan.data.names import is_text, printable
 from hepgan.data.schema import Field
 from hepgan.errors import DataError, NoNumbersError
 
@@ -198,15 +199,6 @@ def as_text(summaries: Sequence[TreeSummary]) -> str:
     return "\n".join(lines)
 
 
-def printable(text: str) -> str:
-    r"""Returns ``text`` in one line: control characters are written as escapes.
-
-    >>> printable("energy [\n")
-    'energy [\\n'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def _row(name: str, branches: Sequence[BranchSummary]) -> tuple[str, str, str, str]:
     kind, name = branches[0].type, printable(name)
     fault = printable(next((branch.fault for branch in branches if branch.fault), ""))
@@ -304,6 +296,10 @@ def proposal(tree: TreeSummary) -> Proposal:
         for branch in branches:
             if branch.name in told:
                 found.unreadable[branch.name] = "another branch has the same name"
+            elif not branch.name or not is_text(branch.name):
+                found.unreadable[branch.name] = (
+                    "its name is no text; give a field this branch in Python"
+                )
             elif branch.fault:
                 found.unreadable[branch.name] = branch.fault
             elif branch.type:
@@ -372,7 +368,7 @@ def propose(tree: TreeSummary) -> str:
         blocks.append(_comment(f"left out, {reason}:", "fields", name, field))
     for name, reason in found.unreadable.items():
         blocks.append(f"# left out, unreadable: {printable(name)}: {printable(reason)}")
-    return "\n\n".join(blocks)
+    return printable("\n\n".join(blocks), keep="\n")
 
 
 def _comment(remark: str, table: str, name: str, field: Field) -> str:

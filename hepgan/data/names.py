@@ -7,15 +7,22 @@ RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for 
 
 
 def printable(text: str, *, longest: int | None = None, keep: str = "") -> str:
-    r"""Returns ``text`` with characters that cannot be shown as escape sequences, cut to ``longest`` characters.
+    r"""Returns ``text`` with characters that cannot be shown as escape sequences of TOML, cut to ``longest`` characters.
 
     >>> printable("E\x1b[31m")
-    'E\\x1b[31m'
+    'E\\u001b[31m'
     """
-    shown = "".join(
-        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
-    )
+    shown = "".join(c if c.isprintable() or c in keep else _escape(ord(c)) for c in text)
     return shown if longest is None or len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def _escape(code: int) -> str:
+    return f"\\u{code:04x}" if code < 2**16 else f"\\U{code:08x}"
+
+
+def is_text(name: str) -> bool:
+    """Whether ``name`` was valid UTF-8 in its file: uproot passes other bytes on as lone surrogates, which no file can hold."""
+    return not any("\ud800" <= c <= "\udfff" for c in name)
 
 
 def file_names(names: Iterable[str], *, longest: int = 100) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hepgan.data.names import is_text
 from hepgan.errors import RunError
 from hepgan.tables import from_table, shown
 
@@ -143,7 +144,7 @@ class Schema:
         if twice := set(self.fields) & set(self.conditions):
             raise RunError(f"[schema] names '{min(twice)}' both a field and a condition")
         for name in self.all:
-            if not name or any("\ud800" <= c <= "\udfff" for c in name):
+            if not name or not is_text(name):
                 raise RunError(
                     f"[schema] has the name {name!a}, which is no text that a TOML file can hold; call the field otherwise "
                     "and give it the branch under 'branches'"

@@ -14,6 +14,7 @@ from hist import Hist
 
 from hepgan.atomic import told
 from hepgan.data.histograms import write_histograms
+from hepgan.data.names import is_text
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
 from hepgan.evaluate import common, compare, metrics, pictures, report
@@ -112,7 +113,7 @@ def judge(
     if compare.REFERENCE in generated:
         raise DataError(f"a generated sample is called '{compare.REFERENCE}'; give it another name")
     for name in generated:
-        if any("\ud800" <= c <= "\udfff" for c in name):
+        if not is_text(name):
             raise DataError(
                 f"the name of a generated sample, {name!a}, is no text; give it another"
             )
