@@ -162,13 +162,13 @@ def _branch(place: Place, name: str, path: str, seen: int) -> BranchSummary:
     try:
         with reading(path):
             array = array_of(place, start=0, stop=seen, jagged=kind.jagged)
+            if len(array) != seen:
+                fault = f"gives {len(array)} of {seen} entries; the file is damaged, copy or write it again"
+                return BranchSummary(name, kind, fault=fault)
             lengths = ak.to_numpy(ak.num(array, axis=1)) if kind.jagged else np.zeros(0)
             values = ak.to_numpy(ak.flatten(array, axis=None)) if kind.jagged else array
     except DataError as error:
         return BranchSummary(name, kind, fault=str(error))
-    if len(array) != seen:
-        fault = f"gives {len(array)} of {seen} entries; the file is damaged, copy or write it again"
-        return BranchSummary(name, kind, fault=fault)
     finite = values[np.isfinite(values)]
     summary = BranchSummary(
         name,
