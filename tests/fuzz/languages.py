@@ -222,7 +222,7 @@ def main() -> int:
     parser.add_argument("--failures", type=Path, default=Path("fuzz-failures"))
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("failed", nargs="*", help="Texts to try again instead.")
-    chosen = parser.parse_args()
+    chosen = parser.parse_intermixed_args()
     if chosen.inside:
         fuzz(chosen.language, chosen.seconds, chosen.inside, chosen.failed)
         return 0
