@@ -245,7 +245,9 @@ def find_tree(file: Any, source: Source) -> Any:
         )
     try:
         with reading(path):
-            found = file[name]
+            folder, _, last = name.rpartition("/")
+            # With a colon behind a folder, uproot would look for a branch of a tree.
+            found = file[folder][last] if folder and ":" in last else file[name]
             if isinstance(found, uproot.behaviors.RNTuple.HasFields):
                 check_envelopes(found)
             return found

@@ -19,6 +19,11 @@ from hepgan.errors import DataError, NoEventsError
 
 CLUSTER = 30e6  # bytes of events between two borders of baskets: ROOT's own habit
 
+NOT_IN_TTREE = r"[\x00-\x1f\x7f\ud800-\udfff\[\]]"
+"""Characters that no branch's name may hold: uproot and ROOT take brackets of a leaf's title for its shape."""
+NOT_IN_RNTUPLE = r"[\x00-\x20\x7f\ud800-\udfff./\\]"
+"""Characters that ROOT refuses in the names of RNTuples' fields."""
+
 Array = np.ndarray[Any, Any]
 Format = Literal["TTree", "RNTuple"]
 
@@ -52,6 +57,7 @@ def write(
     """
     target = Path(path)
     check_names(schema, format)
+    _check_tree(tree)
     if target.suffix != ".root":
         raise DataError(f"'{target}' should end with .root: a ROOT file is written")
     if target.exists() and not overwrite:
@@ -70,11 +76,7 @@ def check_names(schema: Schema, format: Format = "TTree") -> None:
     Raises:
         DataError: ROOT or uproot takes a character of a branch's name for something else, or two fields share a branch.
     """
-    bad = (
-        r"[\x00-\x1f\x7f\ud800-\udfff\[\]]"
-        if format == "TTree"
-        else r"[\x00-\x20\x7f\ud800-\udfff./\\]"
-    )
+    bad = NOT_IN_TTREE if format == "TTree" else NOT_IN_RNTUPLE
     taken: dict[str, str] = {}
     for name, field in schema.all.items():
         for branch in _written(name, field):
@@ -82,7 +84,7 @@ def check_names(schema: Schema, format: Format = "TTree") -> None:
             if found or not branch:
                 what = f"holds {found[0]!a}" if found else "is empty"
                 raise DataError(
-                    f"the branch '{branch!a}' of the field '{name!a}' {what}, which no name in a {format} may; read it from "
+                    f"the branch {branch!a} of the field {name!a} {what}, which no name in a {format} may; read it from "
                     "a branch of another name or leave it out"
                 )
             if branch in taken:
@@ -90,6 +92,14 @@ def check_names(schema: Schema, format: Format = "TTree") -> None:
                     f"the fields '{taken[branch]}' and '{name}' would both be written to the branch '{branch}'; leave one out"
                 )
             taken[branch] = name
+
+
+def _check_tree(tree: str) -> None:
+    if not all(tree.split("/")) or re.search(r"[\x00-\x1f\x7f\ud800-\udfff;]", tree):
+        raise DataError(
+            f"a tree cannot be called {tree!a}: no name between slashes may be empty, and none may hold a semicolon or "
+            "control characters"
+        )
 
 
 def _written(name: str, field: Field) -> list[str]:
