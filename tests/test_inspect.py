@@ -18,9 +18,11 @@ from hepgan.cli import main
 from hepgan.data import inspect, root
 from hepgan.data.branches import Branch
 from hepgan.data.inspect import BranchSummary, TreeSummary, proposal
-from hepgan.data.schema import Schema
+from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
-from hepgan.evaluate import common
+from hepgan.evaluate import common, metrics
+from hepgan.evaluate.observables import observables_for
+from hepgan.evaluate.sample import sample_of
 from hepgan.run import evaluate
 
 FLOAT = Branch(np.dtype("float32"), (), jagged=False)
@@ -213,3 +215,16 @@ def test_wide_trees_take_work_in_proportion_to_their_branches(tmp_path: Path, fo
 
     for few, many in zip(work(20), work(120), strict=True):
         assert many < 7.5 * few
+
+
+def test_distances_whose_time_grows_faster_than_the_number_of_observables_are_left_out_of_wide_trees() -> (
+    None
+):
+    rng = np.random.default_rng(1)
+    observables = observables_for(Schema({f"v{i}": Field() for i in range(metrics.WIDEST + 1)}))
+    first, second = (
+        sample_of({name: rng.normal(size=60) for name in observables}, observables) for _ in "ab"
+    )
+    plan = metrics.Plan(first, second, observables, {}, "generated", 1, quick=True)
+    with pytest.raises(DataError, match="501 observables together take too long, 500 are the most"):
+        metrics._correlation(plan)

@@ -9,7 +9,7 @@ import pytest
 import uproot
 
 from hepgan.data import root
-from hepgan.data.branches import Place, describe, interpretation_of
+from hepgan.data.branches import Place, array_of, describe, index_of, interpretation_of
 from hepgan.data.chunks import _column
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
@@ -197,3 +197,14 @@ def test_lengths_of_lists_in_an_rntuple_are_unsigned(monkeypatch: pytest.MonkeyP
     arrays = {"nMuon": np.array([0, 2])}
     schema = Schema({"nMuon": Field(dtype="uint32")})
     assert _column("nMuon", schema.fields["nMuon"], arrays)["nMuon"].dtype == np.uint32
+
+
+def test_leaves_of_a_branch_with_a_dot_in_its_name_are_read() -> None:
+    with uproot.open(FILE) as file:
+        tree = file["ana/types"]
+        named = tree["point"].bases[0]
+        named._members["fName"] = "po.nt"  # ROOT is not needed to write such a file
+        places = index_of(tree)
+        assert describe(places["po.nt.x"], "po.nt.x", "x.root").dtype == np.float32
+        values = array_of(places["po.nt.x"], start=0, stop=60, jagged=False)
+        np.testing.assert_array_equal(values, EXPECTED["point.x"])

@@ -43,6 +43,10 @@ Task = tuple[str, str, Callable[[], Estimates]]
 """What is measured, of which observable, and how."""
 
 
+WIDEST = 500
+"""Observables of which correlations and Fréchet distances are computed: their time grows with the square and the cube."""
+
+
 class Plan(NamedTuple):
     """What the tasks share.
 
@@ -209,8 +213,22 @@ def _joint_tasks(plan: Plan, measured: Measured, tick: Tick) -> Iterator[Task]:
     yield from _low_level_tasks(plain, measured.curves, tick)
 
 
+def _not_too_wide(high: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """Returns ``high``, features whose time grows with the square of their number or faster, unless they are too many.
+
+    Raises:
+        DataError: there are more than ``WIDEST``.
+    """
+    if high[0].shape[1] > WIDEST:
+        raise DataError(
+            f"{high[0].shape[1]:,} observables together take too long, {WIDEST} are the most; choose some in the [schema] of a "
+            "run file and give it as --config"
+        )
+    return high
+
+
 def _correlation(plan: Plan) -> Estimates:
-    features = vectors.standardised(*_high(plan))
+    features = vectors.standardised(*_not_too_wide(_high(plan)))
     weights = plan.reference.weights, plan.generated.weights
     return {"correlation": pairs.correlation_distance(*features, weights, seed=plan.seed)}
 
@@ -220,7 +238,7 @@ def _high_level_tasks(plan: Plan, curves: dict[str, Floats], tick: Tick) -> Iter
     scaled = vectors.standardised(*high)
     x, y = (values.astype(np.float32) for values in scaled)
     seed = plan.seed
-    yield "fpd", OVERALL, lambda: {"fpd": frechet.fpd(*high, seed=seed)}
+    yield "fpd", OVERALL, lambda: {"fpd": frechet.fpd(*_not_too_wide(high), seed=seed)}
     yield "kpd", OVERALL, lambda: {"kpd": discrepancy.kpd(*high, seed=seed)}
     yield "precision", OVERALL, lambda: neighbours.neighbour_scores(*scaled, seed=seed)
     network: Network = "quick" if plan.quick else "challenge"
