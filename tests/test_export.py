@@ -4,16 +4,21 @@ import dataclasses
 import json
 from pathlib import Path
 
+import awkward as ak
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 from tiny import TINY, tiny_events, write_tiny
 
+from hepgan.data.encoding import Encoding, EncodingSettings
+from hepgan.data.schema import Schema
 from hepgan.errors import RunError
+from hepgan.gan import export as exporting
 from hepgan.gan.checkpoint import load_gan
 from hepgan.gan.export import Decoded, export
 from hepgan.gan.model import GAN
+from hepgan.gan.networks import GANSettings
 from hepgan.run import load, prepare
 
 
@@ -117,3 +122,56 @@ def test_other_endings_and_existing_files_are_refused(small: GAN, tmp_path: Path
     (tmp_path / "model.pt2").touch()
     with pytest.raises(RunError, match="exists"):
         export(small, tmp_path / "model.pt2")
+
+
+@pytest.mark.parametrize(("step", "ending"), [("copula", ".onnx"), ("marginals", ".pt2")])
+def test_gans_without_conditions_are_exported_for_any_batch(
+    step: str, ending: str, tmp_path: Path
+) -> None:
+    gan = unconditional(step)
+    export(gan, path := tmp_path / f"model{ending}")
+    for size in (1, 2, 3, 7, 500):
+        noise = torch.randn(size, 3, generator=torch.Generator().manual_seed(size))
+        with torch.no_grad():
+            expected = Decoded(gan).eval()(noise)
+            if ending == ".onnx":
+                found = onnxruntime.InferenceSession(path).run(None, {"noise": noise.numpy()})
+            else:
+                found = torch.export.load(path).module()(noise)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def unconditional(step: str) -> GAN:
+    """An untrained GAN of three numbers without conditions."""
+    values = np.random.default_rng(1).normal(size=(500, 3))
+    events = ak.zip({"a": values[:, 0], "b": values[:, 1:]}, depth_limit=1)
+    schema = Schema.from_table({"fields": {"a": {}, "b": {"shape": [2]}}})
+    encoding = Encoding.fit(events, schema, EncodingSettings(({"step": step},)), seed=1)
+    settings = GANSettings((0,), generator="DENSE|N|TANH", discriminator="DENSE|1|LINEAR")
+    return GAN.build(settings, encoding, seed=1)
+
+
+def test_models_for_one_batch_size_are_refused() -> None:
+    gan = unconditional("standardise")
+    decoded = Decoded(gan).eval()
+    with torch.no_grad():
+        of_three = decoded(torch.zeros(3, 3))
+    with pytest.raises(RunError, match="makes another 'a' than torch in a batch of 1"):
+        exporting._check(gan, decoded, lambda inputs: of_three)
+
+
+class Branches(torch.nn.Module):
+    """A network that torch cannot export."""
+
+    def forward(self, noise: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        return noise if noise.sum() > 0 else -noise
+
+
+@pytest.mark.parametrize("ending", [".onnx", ".pt2"])
+def test_what_torch_cannot_export_is_told_in_a_line(ending: str, tmp_path: Path) -> None:
+    gan = dataclasses.replace(unconditional("standardise"), generator=Branches())
+    with pytest.raises(RunError, match="torch cannot export this GAN to") as told:
+        export(gan, tmp_path / f"model{ending}")
+    assert "\n" not in str(told.value)
+    assert not list(tmp_path.iterdir())

@@ -135,8 +135,9 @@ class Marginals:
     def _between(self, c: Tensor) -> tuple[Tensor, Tensor]:
         """For each event the table above its condition ``[E]`` and how near it is ``[E, 1]``."""
         if self.column < 0:
-            upper = torch.zeros(len(c), dtype=torch.long, device=c.device)
-            return upper, torch.ones(len(c), 1, dtype=c.dtype, device=c.device)
+            # Not len(c), which an exported model would take for a constant.
+            upper = torch.zeros(c.shape[0], dtype=torch.long, device=c.device)
+            return upper, c.new_ones(c.shape[0], 1)
         at, centres = c[:, self.column].contiguous(), self.centres.to(c)
         upper = torch.searchsorted(centres, at).clamp(1, len(centres) - 1)
         width = centres[upper] - centres[upper - 1]

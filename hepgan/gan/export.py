@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,12 @@ from hepgan.atomic import write_bytes
 from hepgan.data.encoding import EncodingModule
 from hepgan.errors import RunError
 from hepgan.gan.model import GAN
+
+SIZES = 1, 2, 7
+"""Events in the batches that an exported model is compared with torch in."""
+
+_NEAR = 1e-2
+"""How far they may be apart, as a fraction of the sum of all values."""
 
 OPSET = 18
 """Of ONNX; what ONNX Runtime 1.14 and later read."""
@@ -65,8 +71,11 @@ class Decoded(nn.Module):
 def export(gan: GAN, path: str | os.PathLike[str]) -> None:
     """Writes ``gan`` to ``path``, whose ending says how: ``.onnx`` or ``.pt2``.
 
+    The model takes batches of any size: it is compared with torch in batches of several sizes before it is written.
+
     Raises:
-        RunError: another ending, a field that is called ``noise``, the file exists or cannot be written, or the extra ``onnx`` is not installed.
+        RunError: another ending, a field that is called ``noise``, the file exists or cannot be written, the extra ``onnx`` is not installed,
+            or the exporter fails.
     """
     target = Path(path)
     if target.suffix not in (".onnx", ".pt2"):
@@ -110,29 +119,46 @@ def _onnx(gan: GAN) -> bytes:
         import onnxscript  # noqa: F401  torch's exporter wants it
     except ImportError as error:
         raise RunError("ONNX needs its packages: pip install 'hepgan[onnx]'") from error
-    model = _onnx_model(gan, single=False)
+    failures = onnxruntime.capi.onnxruntime_pybind11_state
+    decoded = Decoded(gan).cpu().eval()
+    model = _onnx_model(gan, decoded)
     try:
         onnxruntime.InferenceSession(model.SerializeToString())
-    except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:
+    except failures.NotImplemented:
         # ONNX Runtime has no convolutions in double precision.
-        model = _onnx_model(gan, single=True)
+        decoded = Decoded(gan, single=True).cpu().eval()
+        model = _onnx_model(gan, decoded)
     onnx.helper.set_model_props(model, {"hepgan": json.dumps(about(gan))})
     onnx.checker.check_model(model)
     content: bytes = model.SerializeToString()
+    session = onnxruntime.InferenceSession(content)
+    names = ["noise", *gan.encoding.scales]
+
+    def run(inputs: tuple[Tensor, ...]) -> list[Tensor]:
+        given = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
+        try:
+            return [torch.from_numpy(found) for found in session.run(None, given)]
+        except (failures.Fail, failures.RuntimeException, failures.InvalidArgument) as error:
+            raise RunError(
+                f"ONNX Runtime cannot run the exported model in a batch of {len(inputs[0])}: {error}"
+            ) from error
+
+    _check(gan, decoded, run)
     return content
 
 
-def _onnx_model(gan: GAN, *, single: bool) -> Any:
+def _onnx_model(gan: GAN, decoded: Decoded) -> Any:
     example, batch = _example(gan)
-    program = torch.onnx.export(
-        Decoded(gan, single=single).eval(), example, dynamo=True, dynamic_shapes=batch, opset_version=OPSET,
-        input_names=["noise", *gan.encoding.scales], output_names=list(gan.encoding.schema.fields), verbose=False,
-        custom_translation_table={
-            torch.ops.aten.searchsorted.Tensor: _searchsorted,
-            torch.ops.aten.scalar_tensor.default: _scalar_tensor,
-            torch.ops.aten.leaky_relu.default: _leaky_relu,
-        },
-    )  # fmt: skip
+    with _telling("ONNX"):
+        program = torch.onnx.export(
+            decoded, example, dynamo=True, dynamic_shapes=batch, opset_version=OPSET,
+            input_names=["noise", *gan.encoding.scales], output_names=list(gan.encoding.schema.fields), verbose=False,
+            custom_translation_table={
+                torch.ops.aten.searchsorted.Tensor: _searchsorted,
+                torch.ops.aten.scalar_tensor.default: _scalar_tensor,
+                torch.ops.aten.leaky_relu.default: _leaky_relu,
+            },
+        )  # fmt: skip
     if program is None:
         raise RunError("torch made no ONNX program")
     return program.model_proto
@@ -170,7 +196,11 @@ def _leaky_relu(self: Any, negative_slope: float = 0.01) -> Any:
 
 def _pt2(gan: GAN) -> bytes:
     example, batch = _example(gan)
-    program = torch.export.export(Decoded(gan).eval(), example, dynamic_shapes=batch)
+    decoded = Decoded(gan).cpu().eval()
+    with _telling("an exported program"):
+        program = torch.export.export(decoded, example, dynamic_shapes=batch)
+    run = program.module()
+    _check(gan, decoded, lambda inputs: run(*inputs))
     content = io.BytesIO()
     torch.export.save(program, content, extra_files={"hepgan.json": json.dumps(about(gan))})
     return content.getvalue()
@@ -178,11 +208,59 @@ def _pt2(gan: GAN) -> bytes:
 
 def _example(gan: GAN) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
     """Inputs for tracing, and which of their axes vary."""
-    size = 3
-    middle = [sum(scale.range) / 2 for scale in gan.encoding.scales.values()]
-    conditions = tuple(torch.full((size,), float(value)) for value in middle)
+    noise, *conditions = _inputs(gan, 3)
     axes = {0: torch.export.Dim("batch", min=1)}
-    return (torch.zeros(size, *gan.latent), *conditions), (axes, tuple(axes for _ in conditions))
+    # The conditions are one argument, *conditions; without any it is not there.
+    batch = (axes, tuple(axes for _ in conditions)) if conditions else (axes,)
+    return (noise, *conditions), batch
+
+
+def _inputs(gan: GAN, size: int) -> tuple[Tensor, ...]:
+    """Returns noise ``[size, *latent]`` and each condition ``[size]``, spread over its range."""
+    noise = torch.randn(size, *gan.latent, generator=torch.Generator().manual_seed(size))
+    values = (torch.linspace(*scale.range, size) for scale in gan.encoding.scales.values())
+    whole = (scale.scale == "onehot" for scale in gan.encoding.scales.values())
+    return (noise, *(v.round() if w else v for v, w in zip(values, whole, strict=True)))
+
+
+@torch.no_grad()
+def _check(
+    gan: GAN, decoded: Decoded, run: Callable[[tuple[Tensor, ...]], Sequence[Tensor]]
+) -> None:
+    """Compares an exported model with torch in batches of several sizes.
+
+    Raises:
+        RunError: they differ.
+    """
+    for size in SIZES:
+        inputs = _inputs(gan, size)
+        found, expected = run(inputs), decoded(*inputs)
+        for name, one, other in zip(gan.encoding.schema.fields, found, expected, strict=True):
+            # A cell at a threshold may fall to either side of it.
+            near = one.shape == other.shape and (one - other).abs().sum() <= (
+                _NEAR * other.abs().sum() + 1e-6
+            )
+            if not near:
+                raise RunError(
+                    f"the exported model makes another '{name}' than torch in a batch of {size}; no file was written, please report this"
+                )
+
+
+@contextmanager
+def _telling(form: str) -> Iterator[None]:
+    """Context manager that tells in a sentence why torch's exporter fails.
+
+    Raises:
+        RunError: it does.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        lines = str(cause).strip().splitlines() or [type(cause).__name__]
+        raise RunError(f"torch cannot export this GAN to {form}: {lines[0]}") from error
 
 
 @contextmanager
