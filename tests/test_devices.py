@@ -64,7 +64,7 @@ SHORT = {"steps": 4, "batch_size": 4, "log_every": 4, "validate_every": 4, "chec
 
 @pytest.mark.parametrize("preset", presets())
 def test_presets_train_validate_and_sample_on_one_device_without_waiting_for_it(
-    preset: str, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    preset: str, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = running.read_events
     monkeypatch.setattr(
@@ -87,7 +87,6 @@ def test_presets_train_validate_and_sample_on_one_device_without_waiting_for_it(
         prepared.state,
         prepared.view,
         watch=watch,
-        folder=tmp_path,
         on_row=lambda row: accelerator.waits.clear(),
     )
     assert waited == [[]]
