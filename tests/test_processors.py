@@ -277,6 +277,17 @@ def test_the_flag_of_particles_outside_is_a_branch_of_what_is_written(
         assert found["a"][1] == 0
 
 
+def test_a_field_called_showers_is_not_overwritten(gan_folder: Path, tmp_path: Path) -> None:
+    with uproot.recreate(tmp_path / "own.root") as file:
+        file.mktree("Events", {"GenPart_energy": "var * float32", "weight": "f4", "showers": "f4"})
+        energies = ak.values_astype(ak.Array([[2.0]]), "float32")
+        ones = np.ones(1, "f4")
+        file["Events"].extend({"GenPart_energy": energies, "weight": ones, "showers": ones})
+    refused(
+        "a field 'showers' of their own", fileset([tmp_path / "own.root"]), simulation(gan_folder)
+    )
+
+
 def test_no_events_and_no_particles_give_empty_results_of_the_right_types(
     gan_folder: Path, particles: list[Path], tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import click
 from hepgan.cli.options import DEVICE, SEED, executing
 from hepgan.cli.options import executor as executor_options
 from hepgan.cli.progress import progress
+from hepgan.data.names import printable
 
 
 @click.command()
@@ -44,7 +45,7 @@ def evaluate(
             seed=seed, config=config, quick=quick, weights=(reference_weight, generated_weight),
             device=library.device_of(device), job=job, tick=tick,
         )  # fmt: skip
-    click.echo(verdict.sentence)
+    click.echo(printable(verdict.sentence))
     click.echo(f"report: {output / 'report.html'}")
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from hepgan.data.names import printable
+
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
@@ -25,5 +27,5 @@ def export(folder: Path, output: Path) -> None:
         for name, entry in entries.items():
             unit = f" [{entry['unit']}]" if entry.get("unit") else ""
             shape = ", ".join(["batch", *map(str, entry["shape"])])
-            click.echo(f"{kind.removesuffix('s'):6} {name}: float32[{shape}]{unit}")
+            click.echo(f"{kind.removesuffix('s'):6} {printable(name)}: float32[{shape}]{unit}")
     click.echo(f"exported: {output}")

@@ -6,6 +6,7 @@ import click
 
 from hepgan.cli.options import executing
 from hepgan.cli.options import executor as executor_options
+from hepgan.data.names import printable
 
 
 @click.command()
@@ -19,7 +20,7 @@ def inspect(file: str, tree: str | None) -> None:
     found = root.inspect(file, tree=tree)
     click.echo(as_text(found))
     for one in found:
-        click.echo(f"\n# a schema for the tree {one.name}\n{root.propose(one)}")
+        click.echo(f"\n# a schema for the tree {printable(one.name)}\n{root.propose(one)}")
 
 
 @click.command()

@@ -10,6 +10,7 @@ import click
 
 from hepgan.cli.options import TRAINING
 from hepgan.cli.progress import progress
+from hepgan.data.names import printable
 from hepgan.errors import RunError
 
 
@@ -37,7 +38,7 @@ def run(resume: bool, **options: Any) -> None:
             chosen.run, chosen.folder, device=chosen.device, resume=resume, tick=tick
         )
     _tell_kept(chosen.folder)
-    click.echo(verdict.sentence)
+    click.echo(printable(verdict.sentence))
     click.echo(f"report: {chosen.folder / 'report.html'}")
 
 

@@ -12,6 +12,7 @@ from hepgan.errors import DataError, did_you_mean
 from hepgan.processors.models import Model, loaded, one_thread
 from hepgan.processors.particles import Outside, Particles, particles_of, showers_of
 from hepgan.processors.pieces import Place, finished, sliced
+from hepgan.processors.results import Histograms, Parts
 
 PART = 2**14
 """So many particles are simulated before ``then`` is called: 33 MB of cells for showers of 504."""
@@ -62,13 +63,18 @@ class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
         """``then`` of the chunk, the sum over its parts.
 
         Raises:
-            HepganError: no GAN on this worker, a field that is missing, or particles that it is not made for.
+            HepganError: no GAN on this worker, a field that is missing or called ``showers``, or particles that it is not made for.
         """
         return accumulate(self.then(part) for part in self.simulated(events))
 
     def simulated(self, events: ak.Array) -> Iterator[ak.Array]:
         """The chunk in parts of a bounded number of particles, with the field ``showers``."""
         place = Place.of(events)
+        if "showers" in events.fields and not isinstance(self.then, (Histograms, Parts)):
+            raise DataError(
+                f"the events of '{place.file}' have a field 'showers' of their own, which the simulated ones would overwrite; "
+                "rename this branch, or write the simulated ones with then=Parts(…)"
+            )
         gan = loaded(self.gan, self.device)
         values = {name: read(events, how, place) for name, how in self.conditions.items()}
         particles = particles_of(values, len(events), place)
