@@ -87,7 +87,7 @@ def load_gan(
     _check_finite(weights, folder / "generator.safetensors")
     try:
         schema = Schema.from_table(about["schema"])
-        encoding = Encoding.unpack(schema, about["encoding"], weights)
+        encoding = _unpacked(schema, about["encoding"], weights, folder / "gan.json")
         settings = from_table(GANSettings, about["gan"], where="gan")
         seen, tree = int(about["seen"]), str(about["tree"])
         generator = _of("generator", weights)
@@ -108,6 +108,16 @@ def load_gan(
     gan.generator.eval()
     with telling_memory(f"the GAN of {folder}", device, hint="choose another device"):
         return gan.to(device), tree
+
+
+def _unpacked(
+    schema: Schema, table: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path
+) -> Encoding:
+    """Returns the saved encoding; its errors name the file ``path``."""
+    try:
+        return Encoding.unpack(schema, table, tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def kept(folder: Path) -> Kept | None:
