@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import uproot
 from click.testing import CliRunner
 
 from hepgan.cli import main
+from hepgan.cli.signals import ending_cleanly
 from hepgan.gan import train
 
 
@@ -307,3 +309,25 @@ def test_signals_end_every_phase_of_a_run_with_128_and_their_number(
     assert not list(out.glob(".*"))
     assert (out / "generated.root").is_file()
     assert not (out / "report.html").exists()
+
+
+def test_signal_that_python_drops_in_a_callback_comes_again() -> None:
+    """Exceptions of a garbage collector's callbacks are ignored, and with them the signal's."""
+
+    class Thing:
+        pass
+
+    def drop(_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
+
+    def work() -> None:
+        thing = Thing()
+        watched = weakref.ref(thing, drop)
+        del thing
+        time.sleep(10)
+        pytest.fail(f"nothing came but {watched}")
+
+    with pytest.raises(SystemExit) as ended, ending_cleanly():
+        work()
+    assert ended.value.code == 143
