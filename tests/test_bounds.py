@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hepgan.data.bounds import check_bounds
 from hepgan.data.encoding import Encoding, EncodingSettings
-from hepgan.data.schema import Schema
+from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, RunError
 from hepgan.run import as_toml, load
 from hepgan.tables import from_table, to_table
@@ -143,6 +144,14 @@ def test_training_events_beyond_their_limits_are_told() -> None:
         )  # fmt: skip
 
 
+def test_what_lies_behind_the_end_of_a_list_has_no_limits() -> None:
+    field = Field(shape=(3,), fill=0.0, minimum=20.0)
+    padded = np.array([[30.0, 0.0, 0.0]])
+    assert check_bounds(padded, field, "pt") is padded
+    with pytest.raises(DataError, match="'pt' is 10 in event 0, below its minimum of 20"):
+        check_bounds(padded - 20, field, "pt")
+
+
 def test_signs_of_a_stream_are_those_of_all_its_events() -> None:
     schema = Schema.from_table({"fields": {"v": {}}})
     chunks = [ak.Array({"v": np.full(1000, value)}) for value in (1.0, 2.0, -1.0)]
@@ -184,7 +193,9 @@ def test_limits_stand_in_run_files_and_saved_schemas(tiny_run: Path) -> None:
     ],
 )
 def test_limits_that_do_not_rise_are_refused(table: dict[str, float]) -> None:
-    with pytest.raises(RunError, match="should be numbers in rising order"):
+    with pytest.raises(
+        RunError, match="should be numbers in rising order|should be a number, but is NaN"
+    ):
         Schema.from_table({"fields": {"v": table}})
 
 

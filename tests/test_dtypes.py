@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hepgan.data.dtypes import to_dtype
 from hepgan.data.encoding import Encoding, EncodingSettings
 from hepgan.data.schema import Schema
-from hepgan.errors import DataError, RunError
+from hepgan.errors import DataError, HepganError, RunError
 
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 FLOATS = ["float16", "float32", "float64"]
@@ -81,7 +81,7 @@ def test_generated_booleans_and_integers_are_those_of_the_file() -> None:
     made = encoding.decode(noise, torch.empty(4000, 0))
     assert 0.4 < np.mean(made["b"]) < 0.6
     assert (ak.min(made["n"]), ak.max(made["n"])) == (limits.min, limits.max)
-    with pytest.raises(DataError, match="field 'b' is nan in event 0"):
+    with pytest.raises(HepganError, match="nan in generated event 0"):
         encoding.decode(noise * torch.nan, torch.empty(4000, 0))
 
 

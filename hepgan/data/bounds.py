@@ -81,6 +81,8 @@ def check_bounds(
             continue
         # The limit as the file may hold it lies a rounding error away.
         outside = beyond(values, limit) & beyond(values, np.float32(limit))
+        if field.fill is not None:  # what lies behind a list's end is no value
+            outside &= values != field.fill
         if outside.any():
             event = int(np.argwhere(outside)[0, 0])
             raise DataError(

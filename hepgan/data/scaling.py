@@ -165,5 +165,7 @@ def _check_range(seen: Moments, low: Tensor, high: Tensor, mask: Tensor) -> None
 
 
 def _where(mask: Tensor, offset: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-    width = torch.where(width > 0, width, torch.ones_like(width))
+    # As it is saved, in float32.
+    there = width > torch.finfo(torch.float32).tiny
+    width = torch.where(there, width, torch.ones_like(width))
     return torch.where(mask, offset, 0.0), torch.where(mask, width, 1.0)
