@@ -228,3 +228,11 @@ def test_distances_whose_time_grows_faster_than_the_number_of_observables_are_le
     plan = metrics.Plan(first, second, observables, {}, "generated", 1, quick=True)
     with pytest.raises(DataError, match="501 observables together take too long, 500 are the most"):
         metrics._correlation(plan)
+
+
+def test_no_name_of_a_tree_writes_tables_of_its_own(tmp_path: Path) -> None:
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mktree("t\n[data]", {"x": "f4"}).extend({"x": np.zeros(2, "f4")})
+    done = CliRunner().invoke(main, ["inspect", str(tmp_path / "a.root")])
+    text = done.output[done.output.index("# a schema") :]
+    assert tomllib.loads(text) == {"schema": {"fields": {"x": {}}}}
