@@ -4,6 +4,7 @@ Within ``Accelerator`` tensors reach the device ``DEVICE`` and leave it as they 
 does NumPy's look at one. ``waits`` are the operations that would make the host wait for a GPU.
 """
 
+import functools
 from typing import Any, Self
 
 import torch
@@ -95,7 +96,15 @@ def _run(function: Any, args: Any, kwargs: dict[str, Any], waits: list[str]) -> 
     if not on_device:
         return args[0] if name == "copy_" else found
     found = tree_map_only(Tensor, Placed, found)
-    return return_and_correct_aliasing(function, args, kwargs, found) if there else found
+    if there and _shares(function):
+        return return_and_correct_aliasing(function, args, kwargs, found)
+    return found
+
+
+@functools.cache
+def _shares(function: Any) -> bool:
+    """Returns whether the operation changes one of its inputs or gives a view of it."""
+    return any(argument.alias_info is not None for argument in function._schema.arguments)
 
 
 def _watch(

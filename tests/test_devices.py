@@ -38,7 +38,7 @@ from hepgan.run import load, prepare, presets, watched
 from hepgan.run import training as running
 
 EVENTS = 12
-"""Of each split: with batches of 4, an epoch ends within a training of 4 steps."""
+"""Of each split: with batches of 6, an epoch ends within a training of 3 steps."""
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def unwatched(function: Any) -> Any:
     return plain
 
 
-SHORT = {"steps": 4, "batch_size": 4, "log_every": 4, "validate_every": 4, "checkpoint_every": 4}
+SHORT = {"steps": 3, "batch_size": 6, "log_every": 3, "validate_every": 3, "checkpoint_every": 3}
 
 
 @pytest.mark.parametrize("preset", presets())
@@ -90,7 +90,7 @@ def test_presets_train_validate_and_sample_on_one_device_without_waiting_for_it(
         on_row=lambda row: accelerator.waits.clear(),
     )
     assert waited == [[]]
-    assert [row["step"] for row in rows] == [0, 4]
+    assert [row["step"] for row in rows] == [0, 3]
     assert gan.device == DEVICE
     inputs = exporting(gan)
     exported = Decoded(gan.to("cpu")).eval().to(DEVICE)
@@ -303,4 +303,4 @@ def test_presets_train_validate_and_sample_on_a_gpu(
     newest = checkpoint.newest(tmp_path)
     assert newest is not None
     checkpoint.load(state, newest)
-    assert state.step == 4
+    assert state.step == 3

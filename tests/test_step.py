@@ -129,12 +129,7 @@ def test_training_on_a_gpu_finds_a_gaussian(precision: Any) -> None:
     state, view = started(dataclasses.replace(DENSE, latent=(2,)), how)
     there = torch.device("cuda")
     x, c = (tensor.to(there) for tensor in state.loader.tensors)
-    gan = dataclasses.replace(
-        state.gan,
-        encoding=state.gan.encoding.to(there),
-        generator=state.gan.generator.to(there),
-        discriminator=state.gan.discriminator.to(there),
-    )
+    gan = state.gan.to(there)
     gan, _ = training.train(training.start(gan, view.to(there), x, c, [how], seed=1), view)
     made = ak.to_numpy(gan.sample(n=20_000, seed=2)["v"])
     np.testing.assert_allclose(made.mean(0), MEAN, atol=0.2)

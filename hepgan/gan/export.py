@@ -140,7 +140,7 @@ def _onnx(gan: GAN) -> bytes:
             return [torch.from_numpy(found) for found in session.run(None, given)]
         except (failures.Fail, failures.RuntimeException, failures.InvalidArgument) as error:
             raise RunError(
-                f"ONNX Runtime cannot run the exported model in a batch of {len(inputs[0])}: {error}"
+                f"ONNX Runtime cannot run the exported model in a batch of {len(inputs[0])}: {str(error).splitlines()[0]}"
             ) from error
 
     _check(gan, decoded, run)
