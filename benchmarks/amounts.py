@@ -13,8 +13,8 @@ from typing import Any
 from presets import shower_figures, table, write
 
 import hepgan
-from hepgan.data import root
-from hepgan.run import Run, load, train
+from hepgan.data.io import reader
+from hepgan.pipeline import RunConfig, load, train
 
 SEED, WHOLE = 1, 10_000
 """Of the trainings; how many showers the sample has."""
@@ -44,7 +44,7 @@ def measure(folder: Path, unseen: str, events: int, steps: int) -> dict[str, Any
     if not (place / "gan.json").is_file():
         train(load("showers", changes), place, device="cpu", resume=place.exists())
     gan, _ = hepgan.load_gan(place)
-    settings: Run = load(place / "run.toml")
+    settings: RunConfig = load(place / "run.toml")
     figures = shower_figures(gan, settings, unseen)
     train_share = settings.data.shares["train"]
     return {
@@ -60,8 +60,8 @@ def part_of_sample(folder: Path, events: int) -> Path:
     """A ROOT file with the sample's first ``events`` showers."""
     path, settings = folder / f"sample-{events}.root", load("showers")
     if not path.is_file():
-        part = root.read(settings.data.files[0], settings.schema, stop=events)
-        root.write(path, [part], settings.schema, tree="showers")
+        part = reader.read(settings.data.files[0], settings.schema, stop=events)
+        reader.write(path, [part], settings.schema, tree="showers")
     return path
 
 

@@ -24,13 +24,13 @@ import numpy as np
 import uproot
 
 import hepgan
-from hepgan.data import root
 from hepgan.data.convert import converter
 from hepgan.data.convert.calochallenge import read_binning
 from hepgan.data.convert.mnist import read_idx
+from hepgan.data.io import reader
 from hepgan.data.schema import Schema
 from hepgan.errors import HepganError
-from hepgan.gan import trained
+from hepgan.gan import pretrained
 
 SECONDS, MEMORY = 10, 2**31
 """Of reading one file, at the most."""
@@ -178,13 +178,13 @@ def kinds(folder: Path) -> dict[str, Kind]:
     schema = Schema.from_table(
         {"fields": {"a": {}, "v": {"shape": [3]}, "b": {"shape": [2], "fill": 0}}}
     )
-    place = trained.trained()["mnist"]
-    about, weights = (place / "gan.json").read_bytes(), trained.weights(place)
+    place = pretrained.trained()["mnist"]
+    about, weights = (place / "gan.json").read_bytes(), pretrained.weights(place)
     gan = {"gan.json": about, "generator.safetensors": weights}
 
     def read_root(path: Path) -> None:
-        root.inspect(path)
-        root.read(path, schema)
+        reader.inspect(path)
+        reader.read(path, schema)
 
     def load(name: str) -> Callable[[Path], Any]:
         def read(path: Path) -> None:

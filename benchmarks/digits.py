@@ -14,9 +14,9 @@ import numpy as np
 from presets import table, write
 
 import hepgan
-from hepgan.evaluate import digit_scores
-from hepgan.evaluate.frechet import extrapolated_frechet, frechet_distance
-from hepgan.run import load, train
+from hepgan.evaluation import digit_scores
+from hepgan.evaluation.metrics.fpd import extrapolated_frechet, frechet_distance
+from hepgan.pipeline import load, train
 
 
 def main() -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import awkward as ak
 import torch
 
-from hepgan.data import root
-from hepgan.data.encoding import Encoding, EncodingSettings
+from hepgan.data.encoding.base import ConditionScale
+from hepgan.data.encoding.encoding import Encoding, EncodingSettings
+from hepgan.data.io import reader
 from hepgan.data.schema import Field, Schema
-from hepgan.data.steps import ConditionScale
 
 SHOWERS = Schema(
     {
@@ -75,7 +75,7 @@ def timed(call: Callable[[], Any], repeat: int) -> tuple[Any, float, float]:
 def main(events: str = "100000", threads: str = "2") -> None:
     """Print the table."""
     torch.set_num_threads(int(threads))
-    sample = root.read("sample:showers.root", SHOWERS)
+    sample = reader.read("sample:showers.root", SHOWERS)
     number = int(events)
     many = ak.concatenate([sample] * -(-number // len(sample)))[:number]
     energy = {"energy": ConditionScale((1.0, 100.0), "log")}

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from hepgan.data import root
-from hepgan.evaluate import classifier, discrepancy, frechet, neighbours, pairs, statistics
-from hepgan.evaluate.compare import fields_of
-from hepgan.evaluate.observables import evaluate, observables_for
-from hepgan.evaluate.statistics import Counts, Estimate, Floats
-from hepgan.run import load
+from hepgan.data.io import reader
+from hepgan.evaluation.histograms import fields_of
+from hepgan.evaluation.metrics import classifier, fpd, kpd, per_observable, prdc, statistics
+from hepgan.evaluation.metrics.statistics import Counts, Estimate, Floats
+from hepgan.evaluation.observables.standard import evaluate_observables, observables_for
+from hepgan.pipeline import load
 
 EDGES = np.concatenate([[-np.inf], np.linspace(-2, 2, 21), [np.inf]])
 SHIFTS = (0.0, 0.1, 0.4)
@@ -51,15 +51,16 @@ def speed() -> Iterator[dict[str, Any]]:
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(362, 362)) / 19
     x, y = (rng.normal(size=(50_000, 362)) @ mixing for _ in range(2))
-    yield timed("FPD of 50,000 × 362", lambda: frechet.fpd(x, y, seed=1))
-    yield timed("KPD of 50,000 × 362", lambda: discrepancy.kpd(x, y, seed=1))
+    yield timed("FPD of 50,000 × 362", lambda: fpd.fpd(x, y, seed=1))
+    yield timed("KPD of 50,000 × 362", lambda: kpd.kpd(x, y, seed=1))
     preset = load("showers")
-    schema = root.resolve(preset.data.files, preset.schema)
-    sample = fields_of(root.read(preset.data.files, schema))
+    schema = reader.resolve(preset.data.files, preset.schema)
+    sample = fields_of(reader.read(preset.data.files, schema))
     showers = {name: np.concatenate([cells] * 10) for name, cells in sample.items()}
     observables = observables_for(schema, preset.geometry)
     yield timed(
-        f"observables of {len(showers['energy']):,} showers", lambda: evaluate(showers, observables)
+        f"observables of {len(showers['energy']):,} showers",
+        lambda: evaluate_observables(showers, observables),
     )
 
 
@@ -108,10 +109,10 @@ def estimates(x: Floats, y: Floats, seed: int) -> dict[str, Estimate]:
     p, q = (np.histogram(sample[:, 0], EDGES)[0].astype(float) for sample in (x, y))
     network = classifier.separability(x.astype(np.float32), y.astype(np.float32), seed=seed)
     return {
-        "FPD": frechet.fpd(x, y, seed=seed),
-        "KPD": discrepancy.kpd(x, y, seed=seed),
-        **neighbours.neighbour_scores(x, y, seed=seed),
-        "correlations": pairs.correlation_distance(x, y, seed=seed),
+        "FPD": fpd.fpd(x, y, seed=seed),
+        "KPD": kpd.kpd(x, y, seed=seed),
+        **prdc.neighbour_scores(x, y, seed=seed),
+        "correlations": per_observable.correlation_distance(x, y, seed=seed),
         "separation": statistics.separation(Counts(p, p), Counts(q, q), seed=seed),
         "χ²/ndf": statistics.chi_square(Counts(p, p), Counts(q, q)),
         "Kolmogorov": statistics.kolmogorov(x[:, 0], y[:, 0]),

@@ -13,7 +13,7 @@ import torch
 from measuring import about, turns, write
 
 import hepgan
-from hepgan import run as library
+from hepgan import pipeline as library
 
 BATCHES = (1, 100, 10_000)
 GEANT4 = 410.0

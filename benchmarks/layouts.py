@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 
-from hepgan.evaluate import digits, frechet
-from hepgan.gan import history
-from hepgan.gan.checkpoint import load_gan
-from hepgan.layout.named import named
-from hepgan.run import Run, load, train
-from hepgan.run.training import read_events
+from hepgan.evaluation.metrics import digits, fpd
+from hepgan.gan.serialization import load_gan
+from hepgan.gan.training import history
+from hepgan.layout.zoo import networks
+from hepgan.pipeline import RunConfig, load, train
+from hepgan.pipeline.training import read_events
 
 STEPS = 4000
 LAYOUTS = {
     "dense (TMVA's tutorial)": (
-        named()["tmva-tutorial"].layout.replace("RESHAPE|1|1|784", "RESHAPE|1|1|100", 1),
+        networks()["tmva-tutorial"].layout.replace("RESHAPE|1|1|784", "RESHAPE|1|1|100", 1),
         [100],
     ),
     "convolutions in both": (
@@ -65,7 +65,7 @@ def main() -> None:
     print(table(rows))
 
 
-def settings(name: str, steps: int) -> Run:
+def settings(name: str, steps: int) -> RunConfig:
     layout, latent = LAYOUTS[name]
     gan = {"layout": layout, "latent": latent, "input": [1, 28, 28]}
     table: dict[str, Any] = {"gan": gan | {"initialization": "HE"}, "train.steps": steps}
@@ -73,7 +73,7 @@ def settings(name: str, steps: int) -> Run:
     return load("mnist", table | rates | {"schema.conditions": {}, "encoding.conditions": {}})
 
 
-def measure(name: str, run: Run, folder: Path) -> tuple[dict[str, Any], np.ndarray]:
+def measure(name: str, run: RunConfig, folder: Path) -> tuple[dict[str, Any], np.ndarray]:
     """Trains, unless the folder has it already; figures, and 20 images."""
     place = folder / name.split(" (")[0].replace(" ", "-")
     if not (place / "gan.json").is_file():
@@ -84,8 +84,8 @@ def measure(name: str, run: Run, folder: Path) -> tuple[dict[str, Any], np.ndarr
     noise = np.random.default_rng(5).permuted(real.reshape(len(real), -1), axis=1)
     half = len(real) // 2
     seen = {k: digits.digit_scores(v.reshape(-1, 28, 28)) for k, v in {"real": real, "made": made, "noise": noise}.items()}  # fmt: skip
-    distance = {k: frechet.frechet_distance(seen["real"].features, seen[k].features) for k in ("made", "noise")}  # fmt: skip
-    floor = frechet.frechet_distance(seen["real"].features[:half], seen["real"].features[half:])
+    distance = {k: fpd.frechet_distance(seen["real"].features, seen[k].features) for k in ("made", "noise")}  # fmt: skip
+    floor = fpd.frechet_distance(seen["real"].features[:half], seen["real"].features[half:])
     row = {
         "layout": name, "steps": run.train.steps, "seconds": round(history.read(place)[-1]["seconds"]), "n": len(real),
         "frechet": distance["made"], "floor (half of n)": floor, "shuffled pixels": distance["noise"],

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hepgan.data import root
-from hepgan.data.chunks import as_events
+from hepgan.data.io import reader
+from hepgan.data.io.chunks import as_events
 from hepgan.data.schema import Field, Schema
 
 EVENTS = 10_000
@@ -39,7 +39,7 @@ def epoch(): return sum(len(x) for x, _ in loader())
 
 STREAM = """
 import torch, awkward as ak, hepgan
-from hepgan.data.loader import StreamingLoader
+from hepgan.data.loaders.in_memory import StreamingLoader
 torch.set_num_threads(1)
 schema = hepgan.Schema.from_table({"fields": {"x": {"shape": [width], "branches": branches}}})
 def encode(events, **_):
@@ -141,7 +141,7 @@ def main() -> None:
         for number, (name, (width, schema)) in enumerate(FILES.items()):
             paths[name] = Path(folder) / f"{number}.root"
             values = rng.random((EVENTS, width), dtype="f4")
-            root.write(paths[name], as_events({"x": values}), schema, tree="t")
+            reader.write(paths[name], as_events({"x": values}), schema, tree="t")
         for loader, python, code in loaders:
             cells = [
                 measure(python, code, paths[name], schema.fields["x"].branches, width)

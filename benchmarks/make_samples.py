@@ -12,9 +12,9 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from hepgan.data.chunks import as_events
 from hepgan.data.convert.mnist import read_idx
-from hepgan.data.root import read, write
+from hepgan.data.io.chunks import as_events
+from hepgan.data.io.reader import read, write
 from hepgan.data.schema import Field, Schema
 
 EVENTS = 10_000

@@ -10,8 +10,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 import hepgan
-from hepgan.run import load
-from hepgan.run.training import read_events
+from hepgan.pipeline import load
+from hepgan.pipeline.training import read_events
 
 
 def main(showers: Path, mnist: Path, out: Path) -> None:

@@ -1,6 +1,6 @@
 """The generators that come with the package: python benchmarks/pack_trained.py NAME=RUN_FOLDER...
 
-Each run folder's GAN goes to hepgan/gan/trained/NAME, its numbers rounded to 12 bits of mantissa (2 in 10,000) so that they
+Each run folder's GAN goes to hepgan/gan/pretrained/NAME, its numbers rounded to 12 bits of mantissa (2 in 10,000) so that they
 compress; what the package makes after installing is therefore not bit for bit what the run folder makes.
 """
 
@@ -14,9 +14,9 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from hepgan.gan.checkpoint import load_gan
 from hepgan.gan.networks import parameters
-from hepgan.gan.trained import PLACE
+from hepgan.gan.pretrained import PLACE
+from hepgan.gan.serialization import load_gan
 
 BITS = 12
 

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 
 import hepgan
-from hepgan.evaluate import digit_scores, frechet, vectors
-from hepgan.evaluate.classifier import separability
-from hepgan.evaluate.observables import arrays, observables_for
-from hepgan.evaluate.observables import evaluate as evaluate_observables
-from hepgan.gan import history
+from hepgan.evaluation import digit_scores
+from hepgan.evaluation.metrics import features, fpd
+from hepgan.evaluation.metrics.classifier import separability
+from hepgan.evaluation.observables.standard import arrays, evaluate_observables, observables_for
 from hepgan.gan.networks import parameters
-from hepgan.run import MEASURED, Run, load, run
+from hepgan.gan.training import history
+from hepgan.pipeline import MEASURED, RunConfig, load, run
 
 SHOWERS = ("auc_low", "auc_high", "fpd")
 DIGITS = ("digit_frechet", "digit_confidence", "digit_balance", "auc_high")
@@ -85,7 +85,7 @@ def measure(preset: str, seed: int, folder: Path, unseen: str | None) -> dict[st
     return row | (shower_figures(gan, settings, unseen) if unseen else {})
 
 
-def shower_figures(gan: hepgan.GAN, settings: Run, unseen: str) -> dict[str, float]:
+def shower_figures(gan: hepgan.GAN, settings: RunConfig, unseen: str) -> dict[str, float]:
     """Of showers of the same energies as those in ``unseen``, against Geant4's."""
     reference = hepgan.read(unseen, settings.schema)
     energy = ak.to_numpy(reference["energy"])
@@ -93,8 +93,8 @@ def shower_figures(gan: hepgan.GAN, settings: Run, unseen: str) -> dict[str, flo
     observables = observables_for(settings.schema, settings.geometry)
     cells = [arrays(events, settings.schema.all) for events in (reference, made)]
     true, found = (evaluate_observables(events, observables) for events in cells)
-    high = vectors.high_level(true, found, observables)
-    distance = frechet.fpd(*high, seed=1)
+    high = features.high_level(true, found, observables)
+    distance = fpd.fpd(*high, seed=1)
     row = {
         "unseen n": len(energy),
         "E_tot/E": float(found["E_tot_over_E_inc"].mean() / true["E_tot_over_E_inc"].mean()),
@@ -110,10 +110,10 @@ def shower_figures(gan: hepgan.GAN, settings: Run, unseen: str) -> dict[str, flo
         there = (energy >= low) & (energy < up)
         widths = [width(v["E_tot_over_E_inc"][there]) for v in (true, found)]
         row[f"width {low}-{up} GeV"] = widths[1] / widths[0]
-    low_level = vectors.low_level(*cells, observables, network="quick")
+    low_level = features.low_level(*cells, observables, network="quick")
     for name, pair in {
         "cells": low_level,
-        "observables": vectors.standardised(*high),
+        "observables": features.standardised(*high),
     }.items():
         auc = separability(*(part.astype("f4") for part in pair), seed=1)
         row[f"unseen auc of {name}"], row[f"unseen auc of {name} error"] = auc.auc, auc.error

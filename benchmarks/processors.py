@@ -20,8 +20,8 @@ import torch
 import uproot
 
 import hepgan
-from hepgan.evaluate.compare import axes_for, fields_of
-from hepgan.processors import Collect, Columns, Histograms, Simulate, running
+from hepgan.evaluation.histograms import axes_for, fields_of
+from hepgan.processors import Collect, FillHistograms, ReturnFields, Simulate, open_runner
 
 
 def seconds(*jobs: Callable[[], object], repeat: int = 3) -> list[float]:
@@ -50,8 +50,8 @@ def ratios(folder: str, scratch: Path, particles: int = 16_384) -> None:
     gan, _ = hepgan.load_gan(folder)
     files = photons(scratch / "photons.root", particles)
     energy = np.random.default_rng(1).uniform(1, 100, particles)
-    with running() as job:
-        made = Simulate(folder, energy="GenPart_energy", then=Columns("showers"), seed=1)
+    with open_runner() as job:
+        made = Simulate(folder, energy="GenPart_energy", then=ReturnFields("showers"), seed=1)
         job(files, made)
         plain, ours = seconds(
             lambda: gan.sample({"energy": energy}, seed=1), lambda: job(files, made)
@@ -90,10 +90,10 @@ def whole(folder: str, scratch: Path, particles: int, workers: int) -> None:
     schema = hepgan.load_gan(folder)[0].encoding.schema
     observables = hepgan.observables_for(schema)
     reference = fields_of(hepgan.read("sample:showers.root", schema, stop=2000))
-    fills = Histograms(observables, axes_for(reference, observables), schema)
+    fills = FillHistograms(observables, axes_for(reference, observables), schema)
     files = photons(scratch / "photons.root", particles)
     start = time.perf_counter()
-    with running("futures", workers=workers, chunksize=25_000) as job:
+    with open_runner("futures", workers=workers, chunksize=25_000) as job:
         found = job(files, Simulate(folder, energy="GenPart_energy", then=fills, seed=1))
     took = time.perf_counter() - start
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]

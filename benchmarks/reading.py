@@ -17,9 +17,9 @@ import numpy as np
 import torch
 import uproot
 
-from hepgan.data import root
-from hepgan.data.chunks import as_events
-from hepgan.data.loader import StreamingLoader, UnsupervisedLoader
+from hepgan.data.io import reader
+from hepgan.data.io.chunks import as_events
+from hepgan.data.loaders.in_memory import StreamingLoader, UnsupervisedLoader
 from hepgan.data.schema import Field, Schema
 
 EVENTS, PIXELS = 20_000, 784
@@ -59,12 +59,12 @@ def make(folder: Path) -> None:
     rng = np.random.default_rng(1)
     values = rng.random((EVENTS, PIXELS), dtype="f4")
     events = as_events({"image": values.reshape(-1, 28, 28)})
-    root.write(folder / "fixed.root", events, FIXED, tree="t")
-    root.write(folder / "rntuple.root", events, FIXED, tree="t", format="RNTuple")
-    root.write(folder / "scalars.root", events, SCALARS, tree="t")
+    reader.write(folder / "fixed.root", events, FIXED, tree="t")
+    reader.write(folder / "rntuple.root", events, FIXED, tree="t", format="RNTuple")
+    reader.write(folder / "scalars.root", events, SCALARS, tree="t")
     counts = rng.integers(600, PIXELS, EVENTS)
     hits = as_events({"hits": values, "n_hits": counts})
-    root.write(folder / "jagged.root", hits, JAGGED, tree="t")
+    reader.write(folder / "jagged.root", hits, JAGGED, tree="t")
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:
@@ -92,7 +92,7 @@ def reading(folder: Path) -> None:
         return tensor(ak.to_numpy(ak.fill_none(padded, 0.0)))
 
     def ours(name: str, schema: Schema) -> torch.Tensor:
-        events = root.read(folder / f"{name}.root", schema)
+        events = reader.read(folder / f"{name}.root", schema)
         return tensor(ak.to_numpy(events[next(iter(schema.fields))]))
 
     compare("fixed array", lambda: fixed("fixed"), lambda: ours("fixed", FIXED), 1.15)
@@ -132,7 +132,7 @@ def streaming(folder: Path, gigabytes: float) -> None:
             yield as_events({name: np.maximum(values - 0.6, 0) for name, values in columns.items()})
 
     path = folder / "showers.root"
-    root.write(path, chunks(), SHOWERS, tree="t", compression=uproot.ZSTD(1))
+    reader.write(path, chunks(), SHOWERS, tree="t", compression=uproot.ZSTD(1))
     loader = StreamingLoader(path, SHOWERS, encode, batch_size=256, seed=1)
 
     def plain() -> None:

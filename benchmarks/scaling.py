@@ -24,11 +24,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from hepgan import run as library
-from hepgan.gan import history
-from hepgan.gan import train as training
-from hepgan.gan.state import State
-from hepgan.run.training import Prepared
+from hepgan import pipeline as library
+from hepgan.gan.training import history
+from hepgan.gan.training import loop as training
+from hepgan.gan.training.state import TrainingState
+from hepgan.pipeline.training import Prepared
 
 BATCHES, WIDTHS, EVENTS = (32, 128, 512, 2048), (64, 256, 1024), (1000, 10_000, 100_000)
 Call = Callable[[], object]
@@ -181,7 +181,7 @@ def limits(preset: str, device: torch.device, seconds: float) -> list[dict[str, 
     ]  # fmt: skip
 
 
-def generating(state: State, device: torch.device, *, decoded: bool = False) -> Call:
+def generating(state: TrainingState, device: torch.device, *, decoded: bool = False) -> Call:
     """10,000 events in one batch."""
     gan = state.gan
     z = torch.randn(10_000, *gan.latent, device=device)

@@ -17,10 +17,10 @@ from measuring import about, turns, write
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from hepgan import run as library
-from hepgan.gan.descent import autocast
+from hepgan import pipeline as library
 from hepgan.gan.model import GAN
-from hepgan.gan.train import train_step
+from hepgan.gan.training.loop import train_step
+from hepgan.gan.training.optim import autocast
 
 SIMPLE = {"train.objective": "non-saturating", "train.r1": 0.0, "train.r2": 0.0}
 SIMPLE |= {"gan.discriminator_sees": "event"}

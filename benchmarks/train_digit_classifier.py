@@ -1,7 +1,7 @@
 """Train the digit classifier that judges generated digits: ``python train_digit_classifier.py FOLDER``.
 
 FOLDER holds MNIST's four files (``train-images-idx3-ubyte.gz`` ...). The weights go, as float16, to
-``hepgan/evaluate/digits.safetensors``; the accuracy on the 10,000 test digits is printed. About two minutes on a CPU core.
+``hepgan/evaluation/metrics/digits.safetensors``; the accuracy on the 10,000 test digits is printed. About two minutes on a CPU core.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-import hepgan.evaluate.digits as judge
+import hepgan.evaluation.metrics.digits as judge
 
 SEED, EPOCHS, BATCH, RATE = 1, 4, 64, 2e-3
 

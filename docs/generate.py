@@ -12,22 +12,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hepgan.cli.presets import headlines, with_spread
-from hepgan.data.packing import STEPS
-from hepgan.gan import objectives
-from hepgan.layout import arguments, images, physics, pooling, recurrent, streams
-from hepgan.layout.named import named
-from hepgan.layout.vocabulary import WORDS
-from hepgan.layout.word import ACTIVATIONS, INITIALIZATIONS, Activation, Word
-from hepgan.run import Run, measured, presets
+from hepgan.data.encoding.registry import STEPS
+from hepgan.gan.training import objectives
+from hepgan.layout.spec import arguments, composite, convolution, physics, pooling, recurrent
+from hepgan.layout.spec.base import ACTIVATIONS, INITIALIZATIONS, Activation, Word
+from hepgan.layout.spec.dense_norm import WORDS
+from hepgan.layout.zoo import networks
+from hepgan.pipeline import RunConfig, measured, presets
 
 MISSING = (dataclasses.MISSING, inspect.Parameter.empty)
 PLAIN = {int: "integer", float: "number", str: "text", bool: "true or false"}
 PLURALS = {int: "integers", float: "numbers", str: "texts"}
 KINDS = {
-    images: "Images and voxels",
+    convolution: "Images and voxels",
     pooling: "Pooling and resizing",
     recurrent: "Sequences",
-    streams: "Networks inside",
+    composite: "Networks inside",
     physics: "For events",
 }
 
@@ -99,7 +99,7 @@ def initializations() -> str:
 
 def published() -> str:
     """The layouts that have a name."""
-    rows = [(f"`{name}`", entry.about, entry.source) for name, entry in named().items()]
+    rows = [(f"`{name}`", entry.about, entry.source) for name, entry in networks().items()]
     return table(("name", "network", "from"), rows)
 
 
@@ -120,7 +120,7 @@ def run_file() -> str:
     """Every table of a run file with its keys, types, defaults and what they mean."""
     parts: list[str] = []
     first: dict[type, str] = {}
-    for where, record in tables(Run).items():
+    for where, record in tables(RunConfig).items():
         parts.append(f"## `{where}`" if where else "## Above all tables")
         parts += [f"As `{first[record]}`."] if record in first else _table_of(record)
         first.setdefault(record, where)
@@ -128,7 +128,7 @@ def run_file() -> str:
 
 
 def _table_of(record: type) -> Iterator[str]:
-    if record is not Run:
+    if record is not RunConfig:
         yield about(record)
     hints, texts = typing.get_type_hints(record), attributes(record)
     rows = [

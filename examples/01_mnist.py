@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import hepgan
-from hepgan.run import device_of, run
+from hepgan.pipeline import device_of, run
 
 
 def main(folder: Path, overrides: dict[str, int]) -> None:

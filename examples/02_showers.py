@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import hepgan
-from hepgan.run import device_of, train
+from hepgan.pipeline import device_of, train
 
 
 def main(folder: Path, overrides: dict[str, int]) -> None:

@@ -11,7 +11,7 @@ import sys
 import torch
 
 import hepgan
-from hepgan.data.loader import split_chunks
+from hepgan.data.loaders.in_memory import split_chunks
 
 SHARES = {"train": 0.9, "test": 0.1}
 LAYERS = {"layer_0": [3, 96], "layer_1": [12, 12], "layer_2": [12, 6]}

@@ -8,9 +8,9 @@
 import sys
 
 import hepgan
-from hepgan.evaluate.compare import axes_for, fields_of
-from hepgan.evaluate.statistics import counts_of, separation
-from hepgan.processors import Compare, carry, fileset_of, running
+from hepgan.evaluation.histograms import axes_for, fields_of
+from hepgan.evaluation.metrics.statistics import counts_of, separation
+from hepgan.processors import Compare, embed, fileset_of, open_runner
 
 
 def main(gan: str, reference: str) -> None:
@@ -20,8 +20,8 @@ def main(gan: str, reference: str) -> None:
     axes = axes_for(fields_of(hepgan.read(reference, schema, stop=10_000)), observables)
 
     # Any of coffea's Runners does; this one has an executor by its name.
-    with running("iterative", chunksize=5_000) as run:
-        processor = Compare(schema, observables, axes=axes, gan=carry(gan), seed=1)
+    with open_runner("iterative", chunksize=5_000) as run:
+        processor = Compare(schema, observables, axes=axes, gan=embed(gan), seed=1)
         found = run(fileset_of(reference), processor)
 
     for name, histogram in found.items():

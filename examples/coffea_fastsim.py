@@ -15,14 +15,14 @@ import uproot
 from coffea.nanoevents import BaseSchema
 from coffea.processor import IterativeExecutor, ProcessorABC, Runner
 
-from hepgan.processors import GeneratorWrapper, carry
+from hepgan.processors import GeneratorWrapper, embed
 
 
 class Resolution(ProcessorABC):
     """Energy in the cluster over the photon's own energy."""
 
     def __init__(self, gan: str) -> None:
-        self.showers = GeneratorWrapper(carry(gan), seed=1)
+        self.showers = GeneratorWrapper(embed(gan), seed=1)
 
     def process(self, events: ak.Array) -> hist.Hist:
         energy = events.GenPart_energy  # [GeV]

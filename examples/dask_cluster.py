@@ -11,11 +11,11 @@ input files, nothing else. The output is the same, bit for bit, as with any othe
 
 import sys
 
-from hepgan.processors import running, simulate
+from hepgan.processors import open_runner, simulate
 
 
 def main(gan: str, photons: str, output: str, scheduler: str | None = None) -> None:
-    with running("dask", workers=2, scheduler=scheduler, chunksize=500) as job:
+    with open_runner("dask", workers=2, scheduler=scheduler, chunksize=500) as job:
         made = simulate(gan, photons, output, job, seed=1, conditions={"energy": "GenPart_energy"})
     print(f"{made} showers")
 

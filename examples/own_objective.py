@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 import hepgan
-from hepgan.gan.checkpoint import save_gan
-from hepgan.gan.objectives import OBJECTIVES, Objective
-from hepgan.gan.train import train
-from hepgan.run import device_of, prepare, watched
+from hepgan.gan.serialization import save_gan
+from hepgan.gan.training.loop import train
+from hepgan.gan.training.objectives import OBJECTIVES, Objective
+from hepgan.pipeline import device_of, make_validation, prepare
 
 TARGET = 0.9
 
@@ -39,7 +39,7 @@ def main(folder: Path, overrides: dict[str, int]) -> None:
     settings = dataclasses.replace(settings, train=phase)
     folder.mkdir(parents=True)
     prepared = prepare(settings, device=device_of("auto"))
-    watch = watched(prepared, settings)
+    watch = make_validation(prepared, settings)
     gan, _ = train(prepared.state, prepared.view, watch=watch, folder=folder, on_row=print)
     save_gan(gan, folder, tree=prepared.tree)
 

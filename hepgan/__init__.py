@@ -2,41 +2,41 @@
 
 | to | use |
 |---|---|
-| train from a run file, end to end | ``load_run``, ``hepgan.run.run`` |
+| train from a run file, end to end | ``load_run``, ``hepgan.pipeline.run`` |
 | generate events with a trained GAN | ``load_gan``, ``GAN.sample`` |
 | read and write ROOT | ``read``, ``write``, ``Schema`` |
 | feed any network from ROOT | ``Encoding``, ``UnsupervisedLoader``, ``StreamingLoader`` |
 | write networks as layouts | ``parse``, ``parse_gan``, ``build`` |
-| compare samples | ``compare``, ``score``, ``judge`` |
+| compare samples | ``compare``, ``score``, ``evaluate`` |
 """
 
 import importlib
 from typing import Any
 
 _PLACES = {
-    "Encoding": ("hepgan.data.encoding", "Encoding"),
-    "EncodingSettings": ("hepgan.data.encoding", "EncodingSettings"),
+    "Encoding": ("hepgan.data.encoding.encoding", "Encoding"),
+    "EncodingSettings": ("hepgan.data.encoding.encoding", "EncodingSettings"),
     "GAN": ("hepgan.gan.model", "GAN"),
     "GANSettings": ("hepgan.gan.networks", "GANSettings"),
     "HepganError": ("hepgan.errors", "HepganError"),
     "Layout": ("hepgan.layout", "Layout"),
-    "Run": ("hepgan.run", "Run"),
+    "RunConfig": ("hepgan.pipeline", "RunConfig"),
     "Schema": ("hepgan.data.schema", "Schema"),
-    "Score": ("hepgan.evaluate", "Score"),
-    "StreamingLoader": ("hepgan.data.loader", "StreamingLoader"),
-    "TrainSettings": ("hepgan.gan.settings", "TrainSettings"),
-    "UnsupervisedLoader": ("hepgan.data.loader", "UnsupervisedLoader"),
-    "build": ("hepgan.layout.network", "build"),
-    "compare": ("hepgan.evaluate.compare", "compare"),
-    "judge": ("hepgan.evaluate", "judge"),
-    "load_gan": ("hepgan.gan.checkpoint", "load_gan"),
-    "load_run": ("hepgan.run", "load"),
-    "observables_for": ("hepgan.evaluate", "observables_for"),
+    "Score": ("hepgan.evaluation", "Score"),
+    "StreamingLoader": ("hepgan.data.loaders.in_memory", "StreamingLoader"),
+    "TrainSettings": ("hepgan.gan.training.settings", "TrainSettings"),
+    "UnsupervisedLoader": ("hepgan.data.loaders.in_memory", "UnsupervisedLoader"),
+    "build": ("hepgan.layout.nn.network", "build"),
+    "compare": ("hepgan.evaluation.histograms", "compare"),
+    "evaluate": ("hepgan.evaluation", "evaluate"),
+    "load_gan": ("hepgan.gan.serialization", "load_gan"),
+    "load_run": ("hepgan.pipeline", "load"),
+    "observables_for": ("hepgan.evaluation", "observables_for"),
     "parse": ("hepgan.layout", "parse"),
     "parse_gan": ("hepgan.layout", "parse_gan"),
-    "read": ("hepgan.data.root", "read"),
-    "score": ("hepgan.evaluate", "score"),
-    "write": ("hepgan.data.root", "write"),
+    "read": ("hepgan.data.io.reader", "read"),
+    "score": ("hepgan.evaluation", "score"),
+    "write": ("hepgan.data.io.reader", "write"),
 }
 
 __all__ = list(_PLACES)

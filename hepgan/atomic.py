@@ -30,8 +30,8 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the system cannot write the file.
     """
-    with told(path):
-        sweep(path.parent, path.name)
+    with os_errors_as_run_error(path):
+        remove_stale_parts(path.parent, path.name)
         part = _hidden(path)
         try:
             with _locked(part, os.O_RDWR | os.O_CREAT | os.O_EXCL):
@@ -66,7 +66,10 @@ def append_line(path: Path, line: str) -> None:
         RunError: the system cannot write the line, or ``path`` is a symbolic link.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-    with told(path), os.fdopen(os.open(path, flags, 0o666), "ab", buffering=0) as file:
+    with (
+        os_errors_as_run_error(path),
+        os.fdopen(os.open(path, flags, 0o666), "ab", buffering=0) as file,
+    ):
         before, rest = file.tell(), line.encode() + b"\n"
         try:
             while rest:
@@ -83,8 +86,8 @@ def hidden_folder(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the system cannot make the folder.
     """
-    with told(path):
-        sweep(path.parent, path.name)
+    with os_errors_as_run_error(path):
+        remove_stale_parts(path.parent, path.name)
         folder = _hidden(path)
         folder.mkdir()
     try:
@@ -100,7 +103,7 @@ def subfolder(path: Path) -> Path:
     Raises:
         RunError: the system cannot make it, or it is a symbolic link, through which files elsewhere would be changed.
     """
-    with told(path):
+    with os_errors_as_run_error(path):
         path.mkdir(exist_ok=True)
         if path.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
@@ -112,7 +115,7 @@ def is_part(path: Path) -> bool:
     return path.match(".*.part")
 
 
-def sweep(folder: Path, name: str | None = None) -> None:
+def remove_stale_parts(folder: Path, name: str | None = None) -> None:
     """Removes from ``folder`` what killed programs have left of the file ``name``, or of any file."""
     which = "*" if name is None else f"{glob.escape(_stem(name))}.*"
     for path in folder.glob(f".{which}.part"):
@@ -122,7 +125,7 @@ def sweep(folder: Path, name: str | None = None) -> None:
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
+def os_errors_as_run_error(path: Path) -> Iterator[None]:
     """Context manager that turns an error of the system into one that says that ``path`` cannot be written.
 
     Raises:

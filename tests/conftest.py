@@ -23,7 +23,7 @@ def tiny_run(tmp_path: Path, tiny_file: Path) -> Path:
 @pytest.fixture(scope="session")
 def gan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GAN of three steps, beside the 3,000 events that it has seen."""
-    from hepgan.run import load, train
+    from hepgan.pipeline import load, train
 
     folder = tmp_path_factory.mktemp("gan")
     write_tiny(folder / "tiny.root", tiny_events(3000, 1))

@@ -13,7 +13,7 @@ from coffea.processor import IterativeExecutor, ProcessorABC, Runner
 from tiny import tiny_events
 
 from hepgan import processors
-from hepgan.processors import models
+from hepgan.processors import model_cache
 
 CHUNKS = (1_000, 3_333, 100_000)
 
@@ -37,10 +37,10 @@ def same(one: ak.Array, two: ak.Array) -> None:
         np.testing.assert_array_equal(a[key], b[key])
 
 
-def simulation(folder: Path | processors.Carried, **options: object) -> processors.Simulate:
+def simulation(folder: Path | processors.EmbeddedModel, **options: object) -> processors.Simulate:
     settings = {
         "energy": "GenPart_energy",
-        "then": processors.Columns("showers", "weight"),
+        "then": processors.ReturnFields("showers", "weight"),
         "seed": 5,
     }
     return processors.Simulate(folder, **(settings | options))
@@ -48,7 +48,7 @@ def simulation(folder: Path | processors.Carried, **options: object) -> processo
 
 def loads(_: ak.Array) -> set[tuple[int, int]]:
     """This process, and how many GANs that travel it has unpacked."""
-    return {(os.getpid(), models._unpacked.cache_info().misses)}
+    return {(os.getpid(), model_cache._unpacked.cache_info().misses)}
 
 
 def write_events(path: Path, number: int) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import uproot
 
-from hepgan.gan.objectives import OBJECTIVES
+from hepgan.gan.training.objectives import OBJECTIVES
 from hepgan.layout import parse
-from hepgan.layout.arguments import forms
-from hepgan.layout.vocabulary import WORDS
-from hepgan.run import as_toml, load, presets
+from hepgan.layout.spec.arguments import forms
+from hepgan.layout.spec.dense_norm import WORDS
+from hepgan.pipeline import as_toml, load, presets
 
 ROOT = Path(__file__).parents[1]
 NUMBERS = {"rate": "0.5", "epsilon": "0.5", "factor": "0.5"}

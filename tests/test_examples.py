@@ -12,10 +12,10 @@ import torch
 import uproot
 
 from hepgan.data.convert import convert
-from hepgan.data.root import read, write
+from hepgan.data.io.reader import read, write
 from hepgan.data.schema import Field, Schema
-from hepgan.gan.checkpoint import load_gan
-from hepgan.run import load, train
+from hepgan.gan.serialization import load_gan
+from hepgan.pipeline import load, train
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -16,24 +16,24 @@ from click.testing import CliRunner
 from scipy import stats
 
 from hepgan.cli import main
-from hepgan.data import root
-from hepgan.data.chunks import as_events
-from hepgan.data.encoding import Encoding, EncodingSettings
-from hepgan.data.loader import StreamingLoader, UnsupervisedLoader
+from hepgan.data.encoding.base import ConditionScale
+from hepgan.data.encoding.encoding import Encoding, EncodingSettings
+from hepgan.data.io import reader
+from hepgan.data.io.chunks import as_events
+from hepgan.data.loaders.in_memory import StreamingLoader, UnsupervisedLoader
 from hepgan.data.schema import Field, Schema
-from hepgan.data.steps import ConditionScale
 from hepgan.errors import DataError, HepganError
-from hepgan.evaluate.statistics import wasserstein
-from hepgan.gan import checkpoint
-from hepgan.gan import train as training
+from hepgan.evaluation.metrics.statistics import wasserstein
+from hepgan.gan import serialization
+from hepgan.gan.discriminator_input import DiscriminatorInput
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import GANSettings
-from hepgan.gan.settings import NetworkSettings, TrainSettings
-from hepgan.gan.state import State, draw_anew
-from hepgan.gan.view import View
+from hepgan.gan.training import loop as training
+from hepgan.gan.training.settings import NetworkSettings, TrainSettings
+from hepgan.gan.training.state import TrainingState, draw_anew
 from hepgan.layout import parse
-from hepgan.layout.modules import Recurrent
-from hepgan.layout.network import build
+from hepgan.layout.nn.modules import Recurrent
+from hepgan.layout.nn.network import build
 from hepgan.random_streams import (
     STREAMS,
     check_seed,
@@ -76,12 +76,12 @@ def encoding(*steps: dict[str, Any]) -> Encoding:
 
 def started(
     settings: GANSettings, how: TrainSettings = QUICK, *, seed: int = 1
-) -> tuple[State, View]:
+) -> tuple[TrainingState, DiscriminatorInput]:
     fitted = encoding()
     x, c = fitted.encode(counts(500), seed=seed)
-    view = View(fitted, {}, x, c)
+    view = DiscriminatorInput(fitted, {}, x, c)
     gan = GAN.build(settings, fitted, seed=seed)
-    return training.start(gan, view, x, c, [how], seed=seed), view
+    return training.initial_state(gan, view, x, c, [how], seed=seed), view
 
 
 def first_dense(network: torch.nn.Module) -> torch.Tensor:
@@ -264,7 +264,7 @@ def equal_files(tmp_path: Path) -> list[str]:
     paths[0].parent.mkdir()
     events = counts(600)
     parts = [events[start : start + 100] for start in range(0, 600, 100)]
-    root.write(paths[0], parts, COUNTS, tree="t")
+    reader.write(paths[0], parts, COUNTS, tree="t")
     shutil.copytree(paths[0].parent, paths[1].parent)
     return [str(path) for path in paths]
 
@@ -343,13 +343,13 @@ def test_an_encoding_is_fitted_the_same_whatever_the_chunks() -> None:
 # Training
 
 
-def trained(settings: GANSettings, how: TrainSettings = QUICK) -> State:
+def trained(settings: GANSettings, how: TrainSettings = QUICK) -> TrainingState:
     state, view = started(settings, how)
     training.train(state, view)
     return state
 
 
-def weights(state: State) -> dict[str, torch.Tensor]:
+def weights(state: TrainingState) -> dict[str, torch.Tensor]:
     parts = {"g": state.gan.generator, "d": state.gan.discriminator, "a": state.average}
     return {f"{k}.{n}": t.clone() for k, m in parts.items() for n, t in m.state_dict().items()}
 
@@ -370,10 +370,10 @@ def test_training_stopped_at_any_step_goes_on_as_uninterrupted(
     whole = trained(settings, how)
     half, view = started(settings, dataclasses.replace(how, steps=3))
     training.train(half, view, folder=tmp_path)
-    last = checkpoint.newest(tmp_path)
+    last = serialization.newest_checkpoint(tmp_path)
     assert last is not None
     again, view = started(settings, how)
-    checkpoint.load(again, last)
+    serialization.load_checkpoint(again, last)
     training.train(again, view)
     expected, found = weights(whole), weights(again)
     assert expected.keys() == found.keys()

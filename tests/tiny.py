@@ -5,7 +5,7 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 
-from hepgan.data import root
+from hepgan.data.io import reader
 from hepgan.data.schema import Schema
 
 TINY = """
@@ -68,4 +68,4 @@ def write_tiny(path: Path, events: ak.Array) -> None:
             "conditions": {"energy": {}},
         }
     )
-    root.write(path, events, schema, tree="events")
+    reader.write(path, events, schema, tree="events")

@@ -12,8 +12,8 @@ import awkward as ak
 import numpy as np
 
 import hepgan
-from hepgan.evaluate import plots
-from hepgan.evaluate.compare import REFERENCE
+from hepgan.evaluation import plots
+from hepgan.evaluation.histograms import REFERENCE
 
 PER_LAYER = ("energy", "fraction", "E_ratio", "occupancy", "width_x", "width_y")
 PER_SHOWER = ("E_tot", "depth", "l_d", "s_d", "sigma_sd")

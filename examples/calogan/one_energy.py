@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import hepgan
-from hepgan.evaluate import plots
+from hepgan.evaluation import plots
 
 SHOWN = 10
 

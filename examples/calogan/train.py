@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import hepgan
-from hepgan.run import device_of, train
+from hepgan.pipeline import device_of, train
 
 
 def main(folder: Path, files: list[str], overrides: dict[str, object]) -> None:

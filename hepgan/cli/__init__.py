@@ -6,18 +6,18 @@ from typing import Any
 
 import click
 
-from hepgan.cli.evaluating import evaluate
-from hepgan.cli.exporting import export
+from hepgan.cli.evaluate import evaluate
+from hepgan.cli.export import export
 from hepgan.cli.files import convert, fetch, inspect
-from hepgan.cli.generating import generate
-from hepgan.cli.layouts import layout
+from hepgan.cli.generate import generate
+from hepgan.cli.layout import layout
 from hepgan.cli.presets import presets
 from hepgan.cli.signals import ending_cleanly
-from hepgan.cli.simulating import simulate
+from hepgan.cli.simulate import simulate
 from hepgan.cli.training import run, train
-from hepgan.data.names import printable
+from hepgan.data.io.names import printable
 from hepgan.errors import HepganError
-from hepgan.gan.interrupt import TrainingStopped
+from hepgan.gan.training.signals import TrainingStopped
 
 
 class Commands(click.Group):

@@ -6,7 +6,7 @@ import click
 
 from hepgan.cli.options import executing
 from hepgan.cli.options import executor as executor_options
-from hepgan.data.names import printable
+from hepgan.data.io.names import printable
 
 
 @click.command()
@@ -14,13 +14,13 @@ from hepgan.data.names import printable
 @click.option("--tree", help="Only this tree.")
 def inspect(file: str, tree: str | None) -> None:
     """Show trees, branches, types and ranges, and propose a schema."""
-    from hepgan.data import root
-    from hepgan.data.inspect import as_text
+    from hepgan.data.io import reader
+    from hepgan.data.io.inspection import as_text
 
-    found = root.inspect(file, tree=tree)
+    found = reader.inspect(file, tree=tree)
     click.echo(as_text(found))
     for one in found:
-        click.echo(f"\n# a schema for the tree {printable(one.name)}\n{root.propose(one)}")
+        click.echo(f"\n# a schema for the tree {printable(one.name)}\n{reader.propose(one)}")
 
 
 @click.command()
@@ -44,7 +44,7 @@ def convert(
 
     KIND is mnist, calogan, calochallenge or par04.
     """
-    with executing("spreading", executor, workers, scheduler) as spread:
+    with executing("open_mapper", executor, workers, scheduler) as spread:
         if spread is None:
             from hepgan.data.convert import convert as library
 

@@ -57,7 +57,7 @@ def executor(about: str, *, default: str | None = None) -> Callable[[Any], Any]:
 
 @contextlib.contextmanager
 def executing(
-    how: Literal["running", "spreading"],
+    how: Literal["open_runner", "open_mapper"],
     executor: str | None,
     workers: int | None,
     scheduler: str | None,

@@ -21,8 +21,8 @@ def presets() -> None:
     Scores are means over seeds, with their standard deviation, of the classifiers and metrics of the runs' own reports;
     in brackets the same of reference against reference.
     """
-    from hepgan import run as library
-    from hepgan.gan.trained import scores, trained
+    from hepgan import pipeline as library
+    from hepgan.gan.pretrained import scores, trained
 
     found = library.measured()
     for name, purpose in library.presets().items():

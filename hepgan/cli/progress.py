@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-Tick = Callable[[str, float, str], None]
+ProgressCallback = Callable[[str, float, str], None]
 
 QUIET_SECONDS = 10.0
 """Without a terminal a line of progress is written so often at the most."""
 
 
 @contextmanager
-def progress(*, verbose: bool = False) -> Iterator[Tick]:
+def progress_bar(*, verbose: bool = False) -> Iterator[ProgressCallback]:
     """A progress bar on a terminal, else a line now and then; ``verbose``: a line each time."""
     if verbose or not sys.stderr.isatty():
         yield _lines(0.0 if verbose else QUIET_SECONDS)
@@ -48,7 +48,7 @@ def progress(*, verbose: bool = False) -> Iterator[Tick]:
             shown.update(task, completed=1.0)
 
 
-def _lines(quiet: float) -> Tick:
+def _lines(quiet: float) -> ProgressCallback:
     said: dict[str, float] = {}
 
     def tick(text: str, share: float, remark: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from hepgan.gan.interrupt import ENDING, forget_lost_terminal
+from hepgan.gan.training.signals import ENDING, forget_lost_terminal
 
 AGAIN = 0.01
 """Seconds after which a signal is sent again whose exception was lost."""

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import click
 
 from hepgan.cli.options import TRAINING
-from hepgan.cli.progress import progress
-from hepgan.data.names import printable
+from hepgan.cli.progress import progress_bar
+from hepgan.data.io.names import printable
 from hepgan.errors import RunError
 
 
@@ -30,10 +30,10 @@ def run(resume: bool, **options: Any) -> None:
 
     RUN is a preset (see `hepgan presets`) or a run file.
     """
-    from hepgan import run as library
+    from hepgan import pipeline as library
 
     chosen = _chosen(**options)
-    with progress(verbose=chosen.verbose) as tick:
+    with progress_bar(verbose=chosen.verbose) as tick:
         verdict = library.run(
             chosen.run, chosen.folder, device=chosen.device, resume=resume, tick=tick
         )
@@ -46,10 +46,10 @@ def run(resume: bool, **options: Any) -> None:
 @TRAINING
 def train(resume: bool, **options: Any) -> None:
     """Train only: leaves the generator in the run folder."""
-    from hepgan import run as library
+    from hepgan import pipeline as library
 
     chosen = _chosen(**options)
-    with progress(verbose=chosen.verbose) as tick:
+    with progress_bar(verbose=chosen.verbose) as tick:
         library.train(chosen.run, chosen.folder, device=chosen.device, resume=resume, tick=tick)
     if os.environ.get("RANK", "0") == "0":  # several processes, one line
         _tell_kept(chosen.folder)
@@ -58,7 +58,7 @@ def train(resume: bool, **options: Any) -> None:
 
 def _tell_kept(folder: Path) -> None:
     """Prints which step of the training the generator comes from."""
-    from hepgan.gan.checkpoint import kept
+    from hepgan.gan.serialization import kept
 
     if found := kept(folder):
         warning = "warning: " if found.untrained else ""
@@ -78,7 +78,7 @@ def _chosen(
     variables: tuple[str, ...],
 ) -> Chosen:
     """The run that is meant, its folder and device."""
-    from hepgan import run as library
+    from hepgan import pipeline as library
 
     overrides = dict(_setting(text) for text in settings)
     if seed is not None:
@@ -103,7 +103,7 @@ def _booked(
     tree: str | None,
     variables: tuple[str, ...],
 ) -> Chosen:
-    from hepgan import run as library
+    from hepgan import pipeline as library
     from hepgan.tmva import book, help_text
 
     if source is not None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from hepgan.data.names import is_text
+from hepgan.config import from_table, shown
+from hepgan.data.io.names import is_text
 from hepgan.errors import RunError
-from hepgan.tables import from_table, shown
 
 ENERGY_UNITS = {"eV": 1e-6, "keV": 1e-3, "MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
 """Units of energy [MeV]."""

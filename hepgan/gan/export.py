@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.atomic import write_bytes
-from hepgan.data.encoding import EncodingModule
+from hepgan.data.encoding.encoding import EncodingModule
 from hepgan.errors import RunError
 from hepgan.gan.model import GAN
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from hepgan.data.encoding import Encoding
+from hepgan.data.encoding.encoding import Encoding
 from hepgan.gan.conditions import Condition, Conditions
 from hepgan.gan.networks import GANSettings, build_networks, sizes_of
 from hepgan.gan.noise import normal_blocks

@@ -6,14 +6,14 @@ from typing import Literal, NamedTuple, TypedDict
 
 from torch import nn
 
-from hepgan.data.encoding import Encoding
+from hepgan.data.encoding.encoding import Encoding
 from hepgan.errors import LayoutError, RunError
-from hepgan.gan.stages import TwoDiscriminators, TwoStages
+from hepgan.gan.two_stage import TwoDiscriminators, TwoStages
 from hepgan.layout import Layout, parse, parse_gan
-from hepgan.layout.named import named
-from hepgan.layout.network import INIT, Network, build
+from hepgan.layout.nn.network import INIT, Network, build
 from hepgan.layout.shapes import trace
-from hepgan.layout.word import LINEAR, Activation, Word
+from hepgan.layout.spec.base import LINEAR, Activation, Word
+from hepgan.layout.zoo import networks
 from hepgan.random_streams import child_seed
 
 
@@ -89,7 +89,9 @@ class GANSettings:
             LayoutError: with the place in the string.
         """
         if self.layout:
-            return parse_gan(named()[self.layout].layout if self.layout in named() else self.layout)
+            return parse_gan(
+                networks()[self.layout].layout if self.layout in networks() else self.layout
+            )
         return parse(self.generator), parse(self.discriminator)
 
 

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import psutil
 
-from hepgan.layout.arguments import spans
-from hepgan.layout.place import located
 from hepgan.layout.shapes import Step
-from hepgan.layout.word import Layout, Word, size
+from hepgan.layout.spec.arguments import spans
+from hepgan.layout.spec.base import Layout, Word, size
+from hepgan.layout.spec.diagnostics import error_at
 
 #: Training holds each weight, its gradient and Adam's two moments, in float32.
 _BYTES_A_PARAMETER, _BYTES_A_VALUE = 16, 4
@@ -39,7 +39,7 @@ def check_memory(layout: Layout, steps: tuple[Step, ...], *, limit: int | None =
     text = layout.text or str(layout)
     start, end = spans(largest.word, "width", "depth") or (0, len(text))
     message = f"a network that takes {_readable(total)} of memory to train, but {_readable(limit)} are free"
-    raise located(f"{message}; most of it goes to {largest.word}", text, start, end)
+    raise error_at(f"{message}; most of it goes to {largest.word}", text, start, end)
 
 
 def available() -> int:

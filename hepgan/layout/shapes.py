@@ -6,14 +6,24 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from hepgan.errors import LayoutError
-from hepgan.layout.arguments import spans
-from hepgan.layout.formula import LARGEST
-from hepgan.layout.grammar import parse
-from hepgan.layout.physics import CONDITIONED, Cond
-from hepgan.layout.place import MisfitError, located
-from hepgan.layout.streams import Stream
-from hepgan.layout.vocabulary import Reshape
-from hepgan.layout.word import Branch, Branching, Layout, Role, Setting, Shape, Word, shown, size
+from hepgan.layout.parser import parse
+from hepgan.layout.spec.arguments import spans
+from hepgan.layout.spec.base import (
+    Branch,
+    Branching,
+    Layout,
+    Role,
+    Shape,
+    ShapeContext,
+    Word,
+    format_shape,
+    size,
+)
+from hepgan.layout.spec.composite import Stream
+from hepgan.layout.spec.dense_norm import Reshape
+from hepgan.layout.spec.diagnostics import MisfitError, error_at
+from hepgan.layout.spec.formula import LARGEST
+from hepgan.layout.spec.physics import CONDITIONED, Cond
 
 
 class LayerInfo(NamedTuple):
@@ -42,7 +52,7 @@ class Step(NamedTuple):
     word: Word
     input: Shape
     output: Shape
-    setting: Setting
+    setting: ShapeContext
     branches: tuple[tuple["Step", ...], ...] = ()
 
 
@@ -71,32 +81,32 @@ def trace(
     Raises:
         LayoutError: a layer that does not fit what reaches it, with its place in the layout's text.
     """
-    steps = walk(layout, input, setting(input, features, conditions, fields, outputs, role))
+    steps = walk(layout, input, shape_context(input, features, conditions, fields, outputs, role))
     return lines(steps)
 
 
-def setting(
+def shape_context(
     input: Shape,
     features: int = 0,
     conditions: int = 0,
     fields: Mapping[str, Shape] | None = None,
     outputs: int = 0,
     role: Role | None = None,
-) -> Setting:
+) -> ShapeContext:
     """What a network's first word finds around it; the arguments are those of ``trace``."""
     fields = fields or {}
     if not input or any(length < 1 for length in input):
         raise LayoutError(f"an input of shape {input}; each size must be at least 1")
     if size(input) > LARGEST:
         raise LayoutError(
-            f"an input of shape {shown(input)[:60]} has more values than any network could take"
+            f"an input of shape {format_shape(input)[:60]} has more values than any network could take"
         )
     features = features or sum(map(size, fields.values())) or size(input)
     untouched = role == "discriminator" or (role is None and size(input) == features)
-    return Setting(features, conditions, outputs, fields, role, untouched)
+    return ShapeContext(features, conditions, outputs, fields, role, untouched)
 
 
-def walk(layout: Layout, shape: Shape, setting: Setting) -> tuple[Step, ...]:
+def walk(layout: Layout, shape: Shape, setting: ShapeContext) -> tuple[Step, ...]:
     """The layout's words in their places, once formulas and conditions are settled."""
     if not layout.text:
         layout = parse(str(layout))
@@ -105,25 +115,25 @@ def walk(layout: Layout, shape: Shape, setting: Setting) -> tuple[Step, ...]:
     return _walk(layout, shape, setting)
 
 
-def _walk(layout: Layout, shape: Shape, setting: Setting) -> tuple[Step, ...]:
+def _walk(layout: Layout, shape: Shape, setting: ShapeContext) -> tuple[Step, ...]:
     steps: list[Step] = []
     for word in layout:
         try:
             steps.append(_step(word, shape, setting))
         except MisfitError as fault:
             start, end = spans(word, *fault.fields) or (0, len(layout.text))
-            raise located(str(fault), layout.text, start, end) from None
+            raise error_at(str(fault), layout.text, start, end) from None
         shape = steps[-1].output
         setting = dataclasses.replace(setting, untouched=False)
     return tuple(steps)
 
 
-def _step(word: Word, shape: Shape, setting: Setting) -> Step:
+def _step(word: Word, shape: Shape, setting: ShapeContext) -> Step:
     if not isinstance(word, Branching):
         word = word.resolved(setting)
         output = word.output(shape, setting)
         if size(output) > LARGEST:
-            raise MisfitError(f"its output {shown(output)} is larger than any memory")
+            raise MisfitError(f"its output {format_shape(output)} is larger than any memory")
         return Step(word, shape, output, setting)
     made = dict(setting.made)
     branches: list[tuple[Step, ...]] = []

@@ -23,22 +23,22 @@ from typing import Any
 from hepgan.errors import RunError
 
 _PLACES = {
-    "Carried": "models",
-    "Collect": "collecting",
-    "Columns": "results",
-    "Compare": "comparing",
-    "GeneratorWrapper": "wrapper",
-    "Histograms": "results",
-    "Parts": "results",
-    "Pieces": "pieces",
-    "Simulate": "simulating",
-    "carry": "models",
-    "collect": "collecting",
-    "convert": "converting",
+    "EmbeddedModel": "model_cache",
+    "Collect": "collection",
+    "ReturnFields": "outputs",
+    "Compare": "comparison",
+    "GeneratorWrapper": "generator_wrapper",
+    "FillHistograms": "outputs",
+    "WriteFiles": "outputs",
+    "ChunkResults": "chunk_results",
+    "Simulate": "simulation",
+    "embed": "model_cache",
+    "collect": "collection",
+    "convert": "conversion",
     "fileset_of": "executors",
-    "running": "executors",
-    "simulate": "jobs",
-    "spreading": "executors",
+    "open_runner": "executors",
+    "simulate": "simulate_files",
+    "open_mapper": "executors",
 }
 
 __all__ = list(_PLACES)

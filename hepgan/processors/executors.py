@@ -20,8 +20,8 @@ from coffea.processor import (
     Runner,
 )
 
-from hepgan.data import root
-from hepgan.data.files import Files, Source, is_url, opened_source
+from hepgan.data.io import reader
+from hepgan.data.io.files import Files, Source, is_url, opened_source
 from hepgan.errors import BadFileError, DataError, HepganError, RunError
 from hepgan.processors.workers import pool
 
@@ -30,22 +30,22 @@ ExecutorName = Literal["iterative", "futures", "dask"]
 CHUNK = 100_000
 """Events a chunk: coffea's own default."""
 
-Job = Callable[[Mapping[str, Any], ProcessorABC], Any]
+RunProcessor = Callable[[Mapping[str, Any], ProcessorABC], Any]
 """Runs a processor over a fileset."""
 
-Spread = Callable[[Callable[[Any], dict[str, int]], Sequence[Any]], dict[str, int]]
+MapItems = Callable[[Callable[[Any], dict[str, int]], Sequence[Any]], dict[str, int]]
 """Calls a function for each item, and adds what it returns."""
 
 
 @contextlib.contextmanager
-def running(
+def open_runner(
     executor: ExecutorName = "iterative",
     *,
     workers: int = 1,
     scheduler: str | None = None,
     chunksize: int = CHUNK,
     skipbadfiles: bool = False,
-) -> Iterator[Job]:
+) -> Iterator[RunProcessor]:
     """Runs processors over filesets, with errors as everywhere in hepgan.
 
     Args:
@@ -69,7 +69,7 @@ def running(
         def job(fileset: Mapping[str, Any], processor: ProcessorABC) -> Any:
             good = _checked(fileset, skip=True) if skipbadfiles else dict(fileset)
             # What coffea and uproot say of a bad file has many words.
-            return _told(
+            return _call(
                 chosen,
                 lambda: _without_empty(runner, good, processor),
                 why=lambda: _checked(good, skip=False),
@@ -83,17 +83,17 @@ def _without_empty(runner: Runner, fileset: Mapping[str, Any], processor: Proces
     items = list(runner.preprocess(dict(fileset)))
     filled = [item for item in items if item.entrystop > item.entrystart]
     if items and not filled:
-        raise root.nothing_in([Source(item.filename, item.treename) for item in items], {})
+        raise reader.nothing_in([Source(item.filename, item.treename) for item in items], {})
     return runner.run(filled, processor)["out"]
 
 
 @contextlib.contextmanager
-def spreading(
+def open_mapper(
     executor: ExecutorName = "iterative", *, workers: int = 1, scheduler: str | None = None
-) -> Iterator[Spread]:
+) -> Iterator[MapItems]:
     """Calls functions for the items of lists on the workers of an executor, for what is no ROOT file; as ``running`` otherwise."""
     with _executor(executor, workers, scheduler) as chosen:
-        yield lambda function, items: _told(chosen, lambda: chosen(list(items), function, {})[0])
+        yield lambda function, items: _call(chosen, lambda: chosen(list(items), function, {})[0])
 
 
 @contextlib.contextmanager
@@ -130,7 +130,7 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
         yield client
 
 
-def _told(
+def _call(
     executor: Any, work: Callable[[], Any], *, why: Callable[[], object] = lambda: None
 ) -> Any:
     """What ``work`` returns; coffea's bars and tracebacks stay away from what a command prints.
@@ -179,7 +179,7 @@ def fileset_of(files: Files, *, tree: str | None = None, skip: bool = False) -> 
         DataError: a file or tree is missing or bad, or none is left, or one is named twice.
     """
     found: dict[str, dict[str, str]] = {}
-    for path, name in _trees(root.sources(files, tree=tree), skip=skip):
+    for path, name in _trees(reader.sources(files, tree=tree), skip=skip):
         number = sum(path in dataset for dataset in found.values()) + 1
         found.setdefault(f"events_{number}" if number > 1 else "events", {})[path] = name
     return {name: {"files": dataset} for name, dataset in found.items()}
@@ -190,7 +190,7 @@ def _checked(fileset: Mapping[str, Any], *, skip: bool) -> dict[str, Any]:
     found = {}
     for dataset, spec in fileset.items():
         table = spec if isinstance(spec, Mapping) else {"files": spec}
-        sources = root.sources(table["files"], tree=table.get("treename"))
+        sources = reader.sources(table["files"], tree=table.get("treename"))
         found[dataset] = {**table, "files": dict(_trees(sources, skip=skip))}
     return found
 

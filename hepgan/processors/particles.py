@@ -11,9 +11,9 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hepgan.data.files import reading
+from hepgan.data.io.files import reading
 from hepgan.errors import DataError
-from hepgan.processors.pieces import Place
+from hepgan.processors.chunk_results import ChunkId
 
 if TYPE_CHECKING:
     from hepgan.gan.model import GAN
@@ -49,7 +49,7 @@ class Particles(NamedTuple):
         )  # fmt: skip
 
 
-def particles_of(values: Mapping[str, ak.Array], events: int, place: Place) -> Particles:
+def particles_of(values: Mapping[str, ak.Array], events: int, place: ChunkId) -> Particles:
     """The particles of ``events`` events, from each condition's values ``[E]`` or ``[E, particles]``.
 
     Without conditions every event is one particle.
@@ -70,7 +70,7 @@ def particles_of(values: Mapping[str, ak.Array], events: int, place: Place) -> P
 
 
 def _flat(
-    name: str, array: ak.Array, counts: npt.NDArray[np.int64], jagged: bool, place: Place
+    name: str, array: ak.Array, counts: npt.NDArray[np.int64], jagged: bool, place: ChunkId
 ) -> npt.NDArray[Any]:
     if array.ndim != (2 if jagged else 1):
         raise DataError(
@@ -93,7 +93,7 @@ def _flat(
 
 
 def showers_of(
-    gan: "GAN", particles: Particles, *, seed: int, place: Place, outside: Outside
+    gan: "GAN", particles: Particles, *, seed: int, place: ChunkId, outside: Outside
 ) -> ak.Array:
     """A record for each particle: the GAN's fields and the conditions, ``[E]`` or ``[E, particles]``.
 
@@ -122,7 +122,7 @@ def showers_of(
 
 
 def _inside(
-    gan: "GAN", particles: Particles, place: Place, *, refuse: bool
+    gan: "GAN", particles: Particles, place: ChunkId, *, refuse: bool
 ) -> npt.NDArray[np.bool_]:
     """``[P]`` whether the GAN is made for each particle."""
     import torch
@@ -148,7 +148,7 @@ def _inside(
 
 
 def _blocks(
-    gan: "GAN", particles: Particles, inside: npt.NDArray[np.bool_], seed: int, place: Place
+    gan: "GAN", particles: Particles, inside: npt.NDArray[np.bool_], seed: int, place: ChunkId
 ) -> Any:
     """The particles' records, a batch at a time; at least one batch, whose types an empty result has too."""
     import torch

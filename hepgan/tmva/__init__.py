@@ -16,7 +16,7 @@ from hepgan.tmva.facade import DataLoader, Factory, Tools, Types
 __all__ = ["Booking", "DataLoader", "Factory", "Tools", "Types", "book", "help_text"]
 
 _ELSEWHERE = {
-    "Reader": "hepgan.load_gan(RUN_FOLDER).sample(n=…) generates events, and hepgan.evaluate compares samples",
+    "Reader": "hepgan.load_gan(RUN_FOLDER).sample(n=…) generates events, and hepgan.evaluation compares samples",
     "TMVAGui": "EvaluateAllMethods writes report.html, which a browser shows",
     "CrossValidation": "there is no cross validation; EvaluateAllMethods gives errors and a baseline",
     "PyMethodBase": "nothing has to be started; leave the line out",

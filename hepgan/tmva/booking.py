@@ -5,14 +5,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from hepgan.data import root
-from hepgan.data.encoding import EncodingSettings
+from hepgan.data.encoding.encoding import EncodingSettings
+from hepgan.data.io import reader
 from hepgan.data.schema import Schema
 from hepgan.gan.networks import GANSettings
-from hepgan.layout.initialization import INITIALIZATIONS
-from hepgan.layout.named import look_up
-from hepgan.layout.word import LINEAR, Layout
-from hepgan.run import DataSettings, Run
+from hepgan.layout.nn.initialization import INITIALIZATIONS
+from hepgan.layout.spec.base import LINEAR, Layout
+from hepgan.layout.zoo import look_up
+from hepgan.pipeline import DataSettings, RunConfig
 from hepgan.tmva.options import OPTIONS, REFUSED, Token, options_of
 from hepgan.tmva.sizes import Sizes, batch_of, input_layouts
 from hepgan.tmva.strategy import KEYS, phases, threads
@@ -41,14 +41,14 @@ class Booking(NamedTuple):
     """What an option string asks for.
 
     Attributes:
-        run: What ``hepgan.run.run`` takes, as a run file would give it.
+        run: What ``hepgan.pipeline.run`` takes, as a run file would give it.
         device: ``cpu``, ``cuda``, or ``auto`` where the string says nothing.
         level: VerbosityLevel, for the logger ``hepgan``.
         verbose: Whether each entry of the history is told.
         help: Whether the help is asked for.
     """
 
-    run: Run
+    run: RunConfig
     device: str
     level: int
     verbose: bool
@@ -95,7 +95,7 @@ def book(
         batch=batch_of(given.get("BatchLayout"), (noise or size, event or size)),
         objective=_objective(given),
     )
-    run = Run(
+    run = RunConfig(
         seed=given["RandomSeed"].integer("RandomSeed") if "RandomSeed" in given else 0,
         data=data,
         schema=schema,
@@ -160,8 +160,8 @@ def _device(given: Mapping[str, Token]) -> str:
 def _events(files: Sequence[str], schema: Schema, tree: str | None, select: str | None) -> int:
     """How many events there are, behind the cut."""
     if select is None:
-        return sum(root.counts(list(files), tree=tree).values())
-    chunks = root.iterate(list(files), schema, tree=tree, select=select, check=False)
+        return sum(reader.counts(list(files), tree=tree).values())
+    chunks = reader.iterate(list(files), schema, tree=tree, select=select, check=False)
     return sum(len(chunk.events) for chunk in chunks)
 
 

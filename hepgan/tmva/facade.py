@@ -18,14 +18,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from hepgan import run as library
-from hepgan.data import root
-from hepgan.data.expressions import quoted
+from hepgan import pipeline as library
+from hepgan.data.io import reader
+from hepgan.data.io.expressions import quoted
 from hepgan.errors import RunError, did_you_mean
 from hepgan.tmva.booking import Booking, book, help_text
 
 if TYPE_CHECKING:
-    from hepgan.evaluate.verdict import Verdict
+    from hepgan.evaluation.report.evaluation import Evaluation
 
 log = logging.getLogger(__name__)
 
@@ -386,7 +386,7 @@ def _test_share(loader: DataLoader) -> float:
         RunError: there are fewer events than are asked for.
     """
     train, test = loader.numbers
-    total = sum(root.counts(loader.trees).values())
+    total = sum(reader.counts(loader.trees).values())
     if train + test > total:
         raise RunError(
             f"PrepareTrainingAndTestTree asks for {train:,} training and {test:,} test events, but there are {total:,}"
@@ -478,14 +478,14 @@ class Factory(_Macro):
         self.booked = {k: b._replace(verbose=verbose) for k, b in self.booked.items()}
 
     def TrainAllMethods(self) -> None:
-        """Trains each; see ``hepgan.run.train``."""
+        """Trains each; see ``hepgan.pipeline.train``."""
         for folder, booking in self.booked.items():
             library.train(booking.run, folder, device=booking.device, tick=self._tick(folder))
 
     def TestAllMethods(self) -> None:
         """Generates as many events as there are test events, into ``generated.root`` of each run folder."""
         for folder, booking in self.booked.items():
-            events = sum(root.counts(list(booking.run.data.files)).values())
+            events = sum(reader.counts(list(booking.run.data.files)).values())
             number = max(1, int(booking.run.data.test * events))
             library.generate(
                 folder,
@@ -495,7 +495,7 @@ class Factory(_Macro):
                 device=booking.device,
             )
 
-    def EvaluateAllMethods(self) -> "dict[str, Verdict]":
+    def EvaluateAllMethods(self) -> "dict[str, Evaluation]":
         """Compares each with the test events; leaves ``report.html`` and ``scores.json``, and gives the verdicts."""
         return {
             folder.name: library.run(
@@ -507,7 +507,7 @@ class Factory(_Macro):
     TrainAllMethodsForClassification = TrainAllMethods
     TrainAllMethodsForRegression = TrainAllMethods
 
-    def _tick(self, folder: Path) -> library.Tick:
+    def _tick(self, folder: Path) -> library.ProgressCallback:
         silent, verbose = "Silent" in self.options.split(":"), self.booked[folder].verbose
 
         def tick(text: str, share: float, remark: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from hepgan.errors import RunError, did_you_mean
-from hepgan.layout.place import located
+from hepgan.layout.spec.diagnostics import error_at
 
 OPTIONS: Mapping[str, str] = {
     "H": "print this help",
@@ -46,7 +46,7 @@ class Token(NamedTuple):
     def error(self, message: str) -> RunError:
         """``message`` above the place."""
         end = self.start + max(len(self.text), 1)
-        return RunError(str(located(message, self.whole, self.start, end)))
+        return RunError(str(error_at(message, self.whole, self.start, end)))
 
     def split(self, separator: str) -> "list[Token]":
         """The pieces between separators, stripped; those inside of ``[ ]`` do not separate."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from hepgan.errors import RunError, did_you_mean
-from hepgan.gan.settings import NetworkSettings, TrainSettings
+from hepgan.gan.training.settings import NetworkSettings, TrainSettings
 from hepgan.tmva.options import Token
 
 log = logging.getLogger(__name__)

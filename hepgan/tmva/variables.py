@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from hepgan.data import root
+from hepgan.data.io import reader
 from hepgan.data.schema import Field, Schema, expand
 from hepgan.errors import RunError
 
@@ -28,9 +28,9 @@ def schema_of(
         DataError: no such file, tree or branch.
         RunError: it is not clear which branches are meant.
     """
-    with root.first_tree(list(files), tree=tree) as first:
+    with reader.first_tree(list(files), tree=tree) as first:
         path, name = first.source
-    found = root.proposal(root.inspect(path, tree=name, entries=0)[0])
+    found = reader.proposal(reader.inspect(path, tree=name, entries=0)[0])
     if not variables and not found.fields:
         raise RunError(
             f"no branch of tree '{name}' of '{path}' is proposed as a variable; name some by --variables"

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 import uproot
 
-from hepgan import run as library
-from hepgan.data import root
+from hepgan import pipeline as library
 from hepgan.data.convert import convert
+from hepgan.data.io import reader
 from hepgan.data.schema import Field, Schema
-from hepgan.gan import checkpoint, history
+from hepgan.gan import serialization
+from hepgan.gan.training import history
 
 CPU = torch.device("cpu")
 SCHEMA = Schema(
@@ -124,17 +125,17 @@ def _write_root(folder: Path, format: str) -> None:
 
 
 def _read_root(folder: Path) -> None:
-    root.read(str(folder / "a.root"), SCHEMA)
+    reader.read(str(folder / "a.root"), SCHEMA)
 
 
 def _inspect(folder: Path) -> None:
-    for tree in root.inspect(str(folder / "a.root")):
-        text = root.propose(tree)
+    for tree in reader.inspect(str(folder / "a.root")):
+        text = reader.propose(tree)
         tomllib.loads(text)
 
 
 def _stream(folder: Path) -> None:
-    for _ in root.iterate(str(folder / "a.root"), SCHEMA, step=50):
+    for _ in reader.iterate(str(folder / "a.root"), SCHEMA, step=50):
         pass
 
 
@@ -202,7 +203,7 @@ def _write_gan(folder: Path) -> None:
 
 
 def _sample(folder: Path) -> None:
-    gan, _ = checkpoint.load_gan(folder)
+    gan, _ = serialization.load_gan(folder)
     gan.sample({"energy": 50.0}, n=2, seed=1)
 
 
@@ -216,4 +217,6 @@ class _Resume:
         if self.state is None:
             run = library.load(folder.parent / "trained.toml")
             self.state = library.prepare(run, device=CPU).state
-        checkpoint.load(self.state, folder / "checkpoints" / "step-00000003.safetensors")
+        serialization.load_checkpoint(
+            self.state, folder / "checkpoints" / "step-00000003.safetensors"
+        )

@@ -83,14 +83,14 @@ def layout() -> Callable[[str], None]:
     import torch
 
     from hepgan.layout import parse, parse_gan
-    from hepgan.layout.network import build
-    from hepgan.layout.table import summary
+    from hepgan.layout.nn.network import build
+    from hepgan.layout.summary import summarize
 
     event: dict[str, Any] = {"input": (1, 6, 6), "conditions": 2}
     fields = {"a": (4,), "b": (4,)}
 
     def run(text: str) -> None:
-        found = summary(text, **event)
+        found = summarize(text, **event)
         layouts = parse_gan(text) if "##" in text else (parse(text),)
         for network, (name, table) in zip(layouts, found.items(), strict=True):
             assert str(parse(str(network))) == str(network)
@@ -101,7 +101,7 @@ def layout() -> Callable[[str], None]:
                 made = module(torch.zeros(2, 1, 6, 6), torch.zeros(2, 2))
                 assert list(made.shape[1:]) == table["layers"][-1]["output"]
         if "##" not in text:
-            summary(text, input=(8,), fields=fields, conditions=2)
+            summarize(text, input=(8,), fields=fields, conditions=2)
 
     def size_of(layer: dict[str, Any]) -> int:
         values = 1
@@ -115,7 +115,7 @@ def layout() -> Callable[[str], None]:
 
 def toml() -> Callable[[str], None]:
     """Loads run files, and what is written back of them."""
-    from hepgan import run as library
+    from hepgan import pipeline as library
 
     folder = tempfile.mkdtemp()
     path, again = Path(folder, "run.toml"), Path(folder, "again.toml")
@@ -158,7 +158,7 @@ def expression() -> Callable[[str], None]:
     import awkward as ak
     import numpy as np
 
-    from hepgan.data.select import Selection
+    from hepgan.data.io.selection import Selection
 
     x = np.array([-2, -1, -0.5, 0, 0.3, 0.5, 1, 1.5, 2, 3, np.nan, np.inf])
     arrays: dict[str, Any] = {

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hepgan.data.convert import calochallenge, calogan, mnist, par04
-from hepgan.data.convert.common import Converted, in_pixels
+from hepgan.data.convert.common import Converted, with_scalar_branches
 from hepgan.data.convert.download import fetch
+from hepgan.data.io.writer import Format, write
 from hepgan.data.schema import Schema
-from hepgan.data.write import Format, write
 from hepgan.errors import DataError, did_you_mean
 
 __all__ = ["KINDS", "Converted", "apart", "convert", "converter", "fetch"]
@@ -51,7 +51,7 @@ def convert(
     if Path(path).exists() and not overwrite:
         raise DataError(f"'{path}' exists; name another file or remove it")
     found = read([Path(source) for source in sources])
-    schema = in_pixels(found) if pixel_branches else found.schema
+    schema = with_scalar_branches(found) if pixel_branches else found.schema
     write(path, found.chunks, schema, tree=found.tree, format=format, overwrite=overwrite)
     return schema
 
@@ -68,7 +68,7 @@ def converter(kind: str) -> Callable[[Sequence[Path]], Converted]:
     return KINDS[kind]
 
 
-def apart(kind: str, sources: Sequence[Path]) -> list[list[Path]]:
+def group_sources(kind: str, sources: Sequence[Path]) -> list[list[Path]]:
     """The sources in groups that can be converted apart: a file each, with the binning where there is one; digits with their labels."""
     if kind == "mnist":
         return [list(sources)]

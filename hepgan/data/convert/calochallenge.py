@@ -9,10 +9,10 @@ from xml.parsers import expat
 
 import awkward as ak
 
-from hepgan.data.chunks import as_events
 from hepgan.data.convert.common import Converted, need_sources
 from hepgan.data.convert.hdf5 import dataset, opened_hdf5, rows_of
-from hepgan.data.files import reading
+from hepgan.data.io.chunks import as_events
+from hepgan.data.io.files import reading
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 

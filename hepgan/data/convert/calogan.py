@@ -5,11 +5,11 @@ from pathlib import Path
 
 import awkward as ak
 
-from hepgan.data.chunks import as_events
 from hepgan.data.convert.common import Converted, need_sources
 from hepgan.data.convert.hdf5 import dataset, opened_hdf5, rows_of
-from hepgan.data.files import reading
-from hepgan.data.root import counts, iterate
+from hepgan.data.io.chunks import as_events
+from hepgan.data.io.files import reading
+from hepgan.data.io.reader import counts, iterate
 from hepgan.data.schema import Field, Schema
 
 # The published files hold the deposits in MeV and the particle's energy in GeV.

@@ -22,7 +22,7 @@ class Converted(NamedTuple):
     chunks: Iterator[ak.Array]
 
 
-def in_pixels(found: Converted) -> Schema:
+def with_scalar_branches(found: Converted) -> Schema:
     """The schema with a scalar branch for every value, named as is usual for the format.
 
     Raises:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hepgan.data.convert import mnist
-from hepgan.data.write import write
+from hepgan.data.io.writer import write
 from hepgan.errors import DataError, did_you_mean
 
 MIRRORS = {

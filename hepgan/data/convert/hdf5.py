@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hepgan.data.checks import check_values
-from hepgan.data.files import reading
+from hepgan.data.io.files import reading
+from hepgan.data.io.validation import check_values
 from hepgan.errors import DataError, did_you_mean
 
 ROWS = 5_000

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from hepgan.data.chunks import as_events
 from hepgan.data.convert.common import Converted, need_sources
+from hepgan.data.io.chunks import as_events
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 

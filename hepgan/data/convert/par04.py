@@ -7,11 +7,11 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from hepgan.data.branches import names_in, require
-from hepgan.data.checks import check_lists, check_values
-from hepgan.data.chunks import as_events
 from hepgan.data.convert.common import Converted, need_sources
-from hepgan.data.files import Source, find_tree, opened, reading
+from hepgan.data.io.branches import names_in, require
+from hepgan.data.io.chunks import as_events
+from hepgan.data.io.files import Source, find_tree, opened, reading
+from hepgan.data.io.validation import check_lists, check_values
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 

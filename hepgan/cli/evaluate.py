@@ -1,0 +1,61 @@
+"""``hepgan evaluate``."""
+
+from pathlib import Path
+
+import click
+
+from hepgan.cli.options import DEVICE, SEED, executing
+from hepgan.cli.options import executor as executor_options
+from hepgan.cli.progress import progress_bar
+from hepgan.data.io.names import printable
+
+
+@click.command()
+@click.argument("reference", metavar="REFERENCE.root")
+@click.argument("generated", metavar="GENERATED.root...", nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder.")
+@click.option("--config", metavar="RUN", help="Preset or run file that says what an event is.")
+@click.option("--quick", is_flag=True, help="A small classifier instead of the CaloChallenge's.")
+@click.option("--reference-weight", metavar="EXPR", help="Weights: an expression of branches.")
+@click.option("--generated-weight", metavar="EXPR", help="The same for the generated files.")
+@click.option("--seed", type=SEED, default=1, show_default=True)
+@executor_options("Workers read the files; scores and classifiers are computed here.")
+@DEVICE
+def evaluate(
+    reference: str,
+    generated: tuple[str, ...],
+    output: Path,
+    config: str | None,
+    quick: bool,
+    reference_weight: str | None,
+    generated_weight: str | None,
+    seed: int,
+    executor: str | None,
+    workers: int | None,
+    scheduler: str | None,
+    device: str,
+) -> None:
+    """Compare generated ROOT files with a reference, ours or not."""
+    from hepgan import pipeline as library
+
+    names = _names(generated)
+    with progress_bar() as tick, executing("open_runner", executor, workers, scheduler) as job:
+        verdict = library.evaluate(
+            reference, names, output,
+            seed=seed, config=config, quick=quick, weights=(reference_weight, generated_weight),
+            device=library.device_of(device), job=job, tick=tick,
+        )  # fmt: skip
+    click.echo(printable(verdict.sentence))
+    click.echo(f"report: {output / 'report.html'}")
+
+
+def _names(files: tuple[str, ...]) -> dict[str, str]:
+    """Each file, or tree of a file, by as much of the end of its path as tells it from the others and from the reference."""
+    paths = [Path(file.replace(".root:", "/").removesuffix(".root")).parts for file in files]
+    for length in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(parts[-length:]) for parts in paths]
+        if len(set(names)) == len(names) and "reference" not in names:
+            return dict(zip(names, files, strict=True))
+    if len(set(files)) < len(files):
+        raise click.UsageError("a generated file is given twice")
+    return {f"generated {name}": file for name, file in zip(names, files, strict=True)}

@@ -1,0 +1,31 @@
+"""``hepgan export``."""
+
+from pathlib import Path
+
+import click
+
+from hepgan.data.io.names import printable
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="MODEL.onnx or .pt2."
+)
+def export(folder: Path, output: Path) -> None:
+    """Write the GAN of a run FOLDER for programs without Python.
+
+    Noise and conditions in, decoded fields out, in the units of the data.
+    """
+    from hepgan.gan.export import about
+    from hepgan.gan.export import export as library
+    from hepgan.gan.serialization import load_gan
+
+    gan, _ = load_gan(folder)
+    library(gan, output)
+    for kind, entries in about(gan).items():
+        for name, entry in entries.items():
+            unit = f" [{entry['unit']}]" if entry.get("unit") else ""
+            shape = ", ".join(["batch", *map(str, entry["shape"])])
+            click.echo(f"{kind.removesuffix('s'):6} {printable(name)}: float32[{shape}]{unit}")
+    click.echo(f"exported: {output}")

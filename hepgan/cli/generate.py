@@ -1,0 +1,68 @@
+"""``hepgan generate``."""
+
+from pathlib import Path
+
+import click
+
+from hepgan.cli.options import DEVICE, SEED
+from hepgan.cli.progress import progress_bar
+from hepgan.errors import RunError
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("-n", "number", type=click.IntRange(1), help="How many events.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="ROOT file.")
+@click.option("--seed", type=SEED, required=True, help="Same seed, same events.")
+@click.option(
+    "--condition",
+    "conditions",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="energy=50, energy=1:100.",
+)
+@click.option("--conditions-from", metavar="FILE.root", help="One event for each entry there.")
+@DEVICE
+def generate(
+    folder: Path,
+    number: int | None,
+    output: Path,
+    seed: int,
+    conditions: tuple[str, ...],
+    conditions_from: str | None,
+    device: str,
+) -> None:
+    """Generate events with the GAN of a run FOLDER into a ROOT file.
+
+    showers and mnist, where there is no such folder, are the trained GANs that come with the package.
+    """
+    from hepgan import pipeline as library
+
+    with progress_bar() as tick:
+        made = library.generate(
+            folder, output, n=number, seed=seed,
+            conditions=_conditions(conditions),
+            conditions_from=conditions_from, device=library.device_of(device), tick=tick,
+        )  # fmt: skip
+    click.echo(f"{made:,} events: {output}")
+
+
+def _conditions(texts: tuple[str, ...]) -> dict[str, float | tuple[float, float]]:
+    found = [_condition(text) for text in texts]
+    names = [name for name, _ in found]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise RunError(f"--condition {min(twice)} is given twice; give one value or one range")
+    return dict(found)
+
+
+def _condition(text: str) -> tuple[str, float | tuple[float, float]]:
+    name, _, value = text.rpartition("=")  # a name may hold "="
+    try:
+        numbers = [float(part) for part in value.split(":")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 1:
+        return name, numbers[0]
+    if len(numbers) == 2:
+        return name, (numbers[0], numbers[1])
+    raise RunError(f"--condition {text}: write NAME=VALUE or NAME=LOW:HIGH, such as energy=1:100")

@@ -1,0 +1,102 @@
+"""``hepgan layout``."""
+
+from typing import Any
+
+import click
+
+from hepgan.errors import RunError
+
+
+@click.command()
+@click.argument("text", metavar="LAYOUT", required=False)
+@click.option("--input", "shape", metavar="1|28|28", help="Shape of an event.")
+@click.option(
+    "--noise", metavar="100", help="Shape of the generator's input. [default: the event's]"
+)
+@click.option("--conditions", type=click.IntRange(0), default=0, help="How many conditions.")
+@click.option(
+    "--fields", "run_file", metavar="RUN", help="Take fields and conditions from a run file."
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--list", "as_list", is_flag=True, help="List the layouts that have a name.")
+def layout(
+    text: str | None,
+    shape: str | None,
+    noise: str | None,
+    conditions: int,
+    run_file: str | None,
+    as_json: bool,
+    as_list: bool,
+) -> None:
+    """Show layers, shapes, parameters and operations of a LAYOUT.
+
+    LAYOUT is a string, with or without ##, or the name of a published one.
+    """
+    import json
+
+    if as_list or text is None:
+        click.echo(_named_layouts())
+        return
+    found = _summary(text, shape, noise, conditions, run_file)
+    click.echo(json.dumps(found, indent=2) if as_json else _table(found))
+
+
+def _summary(
+    text: str, shape: str | None, noise: str | None, conditions: int, run_file: str | None
+) -> dict[str, Any]:
+    from hepgan.layout.summary import summarize
+    from hepgan.layout.zoo import networks
+
+    if text in networks() and shape is None:
+        return networks()[text].summary()
+    fields: dict[str, tuple[int, ...]] = {}
+    if run_file:
+        from hepgan import pipeline as library
+
+        chosen = library.load(run_file)
+        fields = {name: field.shape for name, field in chosen.schema.fields.items()}
+        conditions = sum(scale.columns for scale in chosen.encoding.conditions.values())
+    if shape is None and not fields:
+        raise RunError("say what an event looks like: --input '1|28|28' or --fields RUN")
+    event = _shape(shape) if shape else (chosen.schema.features,)
+    return summarize(
+        networks()[text].layout if text in networks() else text,
+        input=event,
+        generator_input=_shape(noise) if noise else None,
+        conditions=conditions,
+        fields=fields,
+    )
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(size) for size in text.split("|"))
+    except ValueError:
+        raise RunError(f"'{text}' is no shape; write it like 1|28|28") from None
+
+
+def _table(found: dict[str, Any]) -> str:
+    lines: list[str] = []
+    for name, network in found.items():
+        rows = [("", "layer", "output", "parameters", "multiply-adds")]
+        rows += [
+            (
+                layer["branch"], layer["word"], "×".join(map(str, layer["output"])),
+                f"{layer['parameters']:,}", f"{layer['operations']:,}",
+            )
+            for layer in network["layers"]
+        ]  # fmt: skip
+        rows.append(("", "total", "", f"{network['parameters']:,}", f"{network['operations']:,}"))
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        lines.append(name)
+        for row in rows:
+            left = "  ".join(row[i].ljust(widths[i]) for i in range(3) if widths[i])
+            right = "  ".join(row[i].rjust(widths[i]) for i in (3, 4))
+            lines.append(f"  {left}  {right}")
+    return "\n".join(lines)
+
+
+def _named_layouts() -> str:
+    from hepgan.layout.zoo import networks
+
+    return "\n".join(f"{name:16} {entry.about}" for name, entry in networks().items())

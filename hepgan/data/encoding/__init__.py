@@ -1,0 +1,1 @@
+"""Invertible encodings between events and network inputs."""

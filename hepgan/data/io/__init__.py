@@ -1,0 +1,1 @@
+"""ROOT files to awkward events and back."""

@@ -1,0 +1,54 @@
+"""Fingerprints of input files and encodings: whether what a training sees is still what it began with."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from hepgan.data.encoding.encoding import Encoding
+from hepgan.data.io.files import is_url, opened, reading
+
+BLOCK = 2**16
+BLOCKS = 128
+"""Blocks of a large file that are read, evenly spaced, the first and the last included: 8 MB of it."""
+
+
+def of_file(path: str) -> str:
+    """Returns a fingerprint of the content of ``path``, whatever its name, folder and times.
+
+    Files up to 8 MB count in full. Of larger ones the size and some blocks do: the first holds a ROOT file's own identifier, the
+    last ones its directory and compressed sizes, so that a file that has been written anew has another fingerprint. Of a
+    remote file the identifier and the size count.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if is_url(path):
+        with opened(path) as file, reading(path):
+            return f"{file.file.uuid} {file.file.fEND}"
+    digest = hashlib.blake2b(digest_size=16)
+    with reading(path), Path(path).open("rb") as bytes_:
+        size = bytes_.seek(0, 2)
+        digest.update(str(size).encode())
+        for start in _starts(size):
+            bytes_.seek(start)
+            digest.update(bytes_.read(BLOCK))
+    return digest.hexdigest()
+
+
+def of_encoding(encoding: Encoding) -> str:
+    """Returns a fingerprint of the settings and fitted constants of an encoding, bit for bit."""
+    table, tensors = encoding.pack()
+    digest = hashlib.blake2b(json.dumps(table, sort_keys=True).encode(), digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _starts(size: int) -> Iterator[int]:
+    if size <= BLOCK * BLOCKS:
+        yield from range(0, size, BLOCK)
+        return
+    for number in range(BLOCKS):
+        yield (size - BLOCK) * number // (BLOCKS - 1)

@@ -1,0 +1,62 @@
+"""Histograms to ROOT files: a TH1D for each source and observable."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uproot
+import uproot.writing.identify
+
+from hepgan.atomic import whole
+from hepgan.data.io.names import file_names, printable
+
+if TYPE_CHECKING:
+    from hist import Hist
+
+
+def write_histograms(path: Path, histograms: "Mapping[str, Hist[Any]]") -> None:
+    """Writes ``Hist(source, value)`` by name as ``<source>/<name>``, with weights squared and flow bins.
+
+    Characters of a name that have a meaning in ROOT's paths become ``_``; the histogram's title is the whole name.
+
+    Args:
+        path: A ROOT file; replaced where it exists.
+        histograms: With ``Weight`` storage. The value axis' label becomes the title of the ROOT axis.
+
+    Raises:
+        RunError: the system cannot write the file.
+    """
+    keys = file_names(histograms)
+    with whole(path) as part, uproot.recreate(part) as file:
+        for name, histogram in histograms.items():
+            sources = list(histogram.axes["source"])
+            folders = file_names(sources)
+            for source in sources:
+                key = f"{folders[source]}/{keys[name]}"
+                file[key] = _th1(histogram, source, printable(name))
+
+
+def _th1(histogram: "Hist[Any]", source: str, title: str) -> Any:
+    axis = histogram.axes["value"]
+    view: Any = histogram.view(flow=True)[histogram.axes["source"].index(source)]
+    values, variances = view["value"], view["variance"]
+    inside, centres = values[1:-1], axis.centers
+    return uproot.writing.identify.to_TH1x(
+        fName=None,
+        fTitle=title,
+        data=values,
+        fEntries=float(values.sum()),
+        fTsumw=float(inside.sum()),
+        fTsumw2=float(variances[1:-1].sum()),
+        fTsumwx=float(inside @ centres),
+        fTsumwx2=float(inside @ centres**2),
+        fSumw2=variances,
+        fXaxis=uproot.writing.identify.to_TAxis(
+            fName="xaxis",
+            fTitle=printable(axis.label),
+            fNbins=axis.size,
+            fXmin=float(axis.edges[0]),
+            fXmax=float(axis.edges[-1]),
+            fXbins=axis.edges,
+        ),
+    )

@@ -1,0 +1,190 @@
+"""Events to ROOT files: streamed, atomic, in the branches, shapes and types of the file that they stand beside."""
+
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import awkward as ak
+import numpy as np
+import uproot
+
+from hepgan.atomic import whole
+from hepgan.data.io.branches import branches_of, root_name
+from hepgan.data.io.dtypes import to_dtype
+from hepgan.data.schema import Field, Schema
+from hepgan.errors import DataError, NoEventsError
+
+CLUSTER = 30e6  # bytes of events between two borders of baskets: ROOT's own habit
+
+NOT_IN_TTREE = r"[\x00-\x1f\x7f\ud800-\udfff\[\]]"
+"""Characters that no branch's name may hold: uproot and ROOT take brackets of a leaf's title for its shape."""
+NOT_IN_RNTUPLE = r"[\x00-\x20\x7f\ud800-\udfff./\\]"
+"""Characters that ROOT refuses in the names of RNTuples' fields."""
+
+Array = np.ndarray[Any, Any]
+Format = Literal["TTree", "RNTuple"]
+
+
+def write(
+    path: str | os.PathLike[str],
+    events: ak.Array | Iterable[ak.Array],
+    schema: Schema,
+    *,
+    tree: str,
+    format: Format = "TTree",
+    overwrite: bool = False,
+    compression: uproot.compression.Compression | None = None,
+) -> None:
+    """Write events, or chunks of them, to a new ROOT file that appears only when it is complete.
+
+    Args:
+        path: The file.
+        events: The events; chunks are written as they come, in memory bounded by one chunk.
+        schema: What is written. ``branches``, ``dtype`` and ``stored`` of a resolved schema give the branches' names, types
+            and shapes; integers are rounded and clipped to their type. A field with ``fill`` is written as lists of the
+            length that its count says. Branches inside of others get ROOT's names, see ``branches.root_name``.
+        tree: The tree's name, with folders where wanted: ``"folder/showers"``.
+        format: TTree, which everything reads, or RNTuple.
+        overwrite: Replace an existing file.
+        compression: uproot's; zstd 5 if ``None``.
+
+    Raises:
+        DataError: the file exists or does not end with ``.root``, or the events do not hold what the schema says.
+        RunError: the system cannot write the file; nothing is left of it.
+    """
+    target = Path(path)
+    check_names(schema, format)
+    _check_tree(tree)
+    if target.suffix != ".root":
+        raise DataError(f"'{target}' should end with .root: a ROOT file is written")
+    if target.exists() and not overwrite:
+        raise DataError(f"'{target}' exists; name another file or remove it")
+    chunks = iter([events]) if isinstance(events, ak.Array) else iter(events)
+    with (
+        whole(target) as part,
+        uproot.recreate(part, compression=compression or uproot.ZSTD(5)) as file,
+    ):
+        _fill(file, chunks, schema, tree, format)
+
+
+def check_names(schema: Schema, format: Format = "TTree") -> None:
+    """Checks that each branch of ``schema`` can be written under a name of its own.
+
+    Raises:
+        DataError: ROOT or uproot takes a character of a branch's name for something else, or two fields share a branch.
+    """
+    bad = NOT_IN_TTREE if format == "TTree" else NOT_IN_RNTUPLE
+    taken: dict[str, str] = {}
+    for name, field in schema.all.items():
+        for branch in _written(name, field):
+            found = re.search(bad, branch)
+            if found or not branch:
+                what = f"holds {found[0]!a}" if found else "is empty"
+                raise DataError(
+                    f"the branch {branch!a} of the field {name!a} {what}, which no name in a {format} may; read it from "
+                    "a branch of another name or leave it out"
+                )
+            if branch in taken:
+                raise DataError(
+                    f"the fields '{taken[branch]}' and '{name}' would both be written to the branch '{branch}'; leave one out"
+                )
+            taken[branch] = name
+
+
+def _check_tree(tree: str) -> None:
+    if not all(tree.split("/")) or re.search(r"[\x00-\x1f\x7f\ud800-\udfff;]", tree):
+        raise DataError(
+            f"a tree cannot be called {tree!a}: no name between slashes may be empty, and none may hold a semicolon or "
+            "control characters"
+        )
+
+
+def _written(name: str, field: Field) -> list[str]:
+    return [root_name(branch) for branch in branches_of(name, field)]
+
+
+def _fill(file: Any, chunks: Iterator[ak.Array], schema: Schema, tree: str, format: Format) -> None:
+    pieces = itertools.chain.from_iterable(_pieces(chunk, schema) for chunk in chunks)
+    first = next(pieces, None)
+    if first is None:
+        raise NoEventsError(f"there are no events to write to the tree '{tree}'")
+    if format == "RNTuple":
+        writer = file.mkrntuple(tree, _record(first).layout.form)
+        for piece in itertools.chain([first], pieces):
+            writer.extend(_record(piece))
+    else:
+        counters = {
+            _written(name, schema.all[name])[0]: _written(count, schema.all[count])[0]
+            for count, lists in schema.counts.items()
+            for name in lists
+        }
+        types = {name: _branch_type(column) for name, column in first.items()}
+        writer = file.mktree(tree, types, counter_name=counters.__getitem__)
+        for piece in itertools.chain([first], pieces):
+            writer.extend(piece)
+
+
+def _branch_type(column: Any) -> Any:
+    if isinstance(column, ak.Array):
+        return column.type.content
+    return np.dtype((column.dtype, column.shape[1:])) if column.ndim > 1 else column.dtype
+
+
+def _record(piece: dict[str, Any]) -> ak.Array:
+    columns = {
+        name: c if isinstance(c, ak.Array) else ak.from_numpy(c, regulararray=True)
+        for name, c in piece.items()
+    }
+    return ak.zip(columns, depth_limit=1)
+
+
+def _pieces(events: ak.Array, schema: Schema) -> Iterator[dict[str, Any]]:
+    """Branch -> values of ``events``, in pieces of about ``CLUSTER`` bytes."""
+    missing = [name for name in schema.all if name not in events.fields]
+    if missing:
+        there = ", ".join(events.fields)
+        raise DataError(f"the events to write have no field '{missing[0]}'; they have: {there}")
+    if len(events) == 0:
+        return
+    lengths = {
+        count: np.clip(ak.to_numpy(events[count]), 0, schema.all[lists[0]].shape[0])
+        for count, lists in schema.counts.items()
+    }
+    for count, values in lengths.items():
+        events = ak.with_field(events, values, count)
+    row = events[:1]
+    size = sum(a.nbytes for name, f in schema.all.items() for a in _columns(name, f, row).values())
+    rows = max(1, int(CLUSTER / max(1, size)))
+    for start in range(0, len(events), rows):
+        piece: dict[str, Any] = {}
+        for name, field in schema.all.items():
+            piece |= _columns(name, field, events[start : start + rows])
+        yield piece
+
+
+def _columns(name: str, field: Field, events: ak.Array) -> dict[str, Any]:
+    branches = _written(name, field)
+    try:
+        values = ak.to_numpy(events[name])
+    except ValueError as error:
+        raise DataError(
+            f"field '{name}' is jagged; pad it to {list(field.shape)} before writing"
+        ) from error
+    if values.shape[1:] != field.shape:
+        raise DataError(
+            f"field '{name}' of the events has shape {list(values.shape[1:])}, the schema says {list(field.shape)}"
+        )
+    kind = np.dtype(field.dtype or values.dtype)
+    # ROOT has no half.
+    values = to_dtype(values, "float32" if kind == np.float16 else kind.str, name)
+    if field.fill is not None:
+        inside = np.arange(field.shape[0]) < ak.to_numpy(events[field.count])[:, None]
+        return {branches[0]: ak.unflatten(ak.from_numpy(values[inside]), inside.sum(axis=1))}
+    if len(branches) == 1:
+        stored = field.shape if field.stored is None else field.stored
+        return {branches[0]: values.reshape(-1, *stored)}
+    flat = np.ascontiguousarray(values.reshape(len(values), -1).T)
+    return dict(zip(branches, flat, strict=True))

@@ -1,0 +1,33 @@
+"""Reference against generated: observables, histograms, scores, plots and the report.
+
+Nothing is imported until it is asked for: ``hepgan.evaluation.evaluate`` loads what it needs. ``compare`` is in its module
+of that name.
+"""
+
+import importlib
+from typing import Any
+
+_PLACES = {
+    "LayerGeometry": "observables.geometry",
+    "Observable": "observables.standard",
+    "Score": "metrics.scores",
+    "Evaluation": "report.evaluation",
+    "digit_scores": "metrics.digits",
+    "evaluate": "report.evaluation",
+    "observables_for": "observables.standard",
+    "score": "metrics.compute",
+    "validation_distance": "metrics.compute",
+    "write_report": "report.page",
+}
+
+__all__ = list(_PLACES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,236 @@
+"""Two or more samples -> ``dict[str, Hist]``, one ``Hist(source, value)`` an observable.
+
+Axes come from the reference alone, so that what is generated never moves them. Nothing is dropped: what lies outside is in
+the flow bins, what is missing (an empty layer's centre) in the overflow. A spectrum is filled once per event and bin,
+with the number of the event's cells there as the weight, so that its variances know that cells of one event go together.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import awkward as ak
+import hist
+import numpy as np
+import numpy.typing as npt
+import uhi.io.json
+from hist import Hist
+
+from hepgan.atomic import write_text
+from hepgan.errors import DataError
+from hepgan.evaluation.observables.shower_shapes import Array
+from hepgan.evaluation.observables.standard import Observable, chunks
+
+Events: TypeAlias = Mapping[str, Array] | ak.Array
+Axis = Any
+"""An axis of hist or boost-histogram with edges."""
+
+REFERENCE = "reference"
+BINS = 40
+DECADES = 7
+"""A spectrum's axis reaches so many decades below its largest value."""
+
+
+def compare(
+    reference: Events,
+    generated: Events | Mapping[str, Events],
+    observables: Mapping[str, Observable],
+    *,
+    axes: Mapping[str, Axis] | None = None,
+    weights: Mapping[str, npt.NDArray[np.float64]] | None = None,
+) -> dict[str, "Hist[Any]"]:
+    """Histograms of each observable with an axis ``source``: ``reference`` and ``generated``, or the generated samples' names.
+
+    Args:
+        reference: Events.
+        generated: Events, or several samples by name.
+        observables: What is filled.
+        axes: Axes for some of the observables; those of the others come from the reference.
+        weights: ``[E]`` weights of the events by name of sample; events without count once each.
+
+    Raises:
+        DataError: there is no observable, a sample has no events, or a generated sample is called ``reference``.
+    """
+    if not observables:
+        raise DataError("there is no observable to compare; observables_for(schema) gives some")
+    others = samples_of(generated)
+    if REFERENCE in others:
+        raise DataError(f"a generated sample is called '{REFERENCE}'; give it another name")
+    samples = {REFERENCE: fields_of(reference), **others}
+    for name, fields in samples.items():
+        if not fields or len(next(iter(fields.values()))) == 0:
+            raise DataError(f"{name} has no events to compare")
+    given = dict(axes or {})
+    rest = {name: o for name, o in observables.items() if name not in given}
+    every = {**axes_for(samples[REFERENCE], rest), **given}
+    found = [
+        fill(
+            s,
+            observables,
+            every,
+            source=name,
+            sources=list(samples),
+            weights=(weights or {}).get(name),
+        )
+        for name, s in samples.items()
+    ]
+    return {name: sum((part[name] for part in found[1:]), found[0][name]) for name in observables}
+
+
+def samples_of(generated: Events | Mapping[str, Events]) -> dict[str, dict[str, Array]]:
+    """Generated samples by name: events alone are the sample ``generated``."""
+    if isinstance(generated, Mapping):
+        first = next(iter(generated.values()), None)
+        if isinstance(first, (Mapping, ak.Array)):
+            return {name: fields_of(events) for name, events in generated.items()}
+    return {"generated": fields_of(generated)}
+
+
+def fields_of(events: Events) -> dict[str, Array]:
+    """Returns the numpy arrays of all of the events' fields.
+
+    Raises:
+        DataError: a field is jagged.
+    """
+    if not isinstance(events, ak.Array):
+        return dict(events)
+    found = {}
+    for name in events.fields:
+        try:
+            found[name] = ak.to_numpy(events[name])
+        except ValueError as error:
+            raise DataError(f"the field '{name}' is jagged; pad it before comparing") from error
+    return found
+
+
+def fill(
+    events: Mapping[str, Array],
+    observables: Mapping[str, Observable],
+    axes: Mapping[str, Axis],
+    *,
+    source: str,
+    sources: Sequence[str] = (REFERENCE, "generated"),
+    weights: npt.NDArray[np.float64] | None = None,
+) -> dict[str, "Hist[Any]"]:
+    """Histograms of one sample, or of one chunk of it: they add over chunks and over samples; ``weights[E]`` of the events."""
+    found = {
+        name: Hist(
+            hist.axis.StrCategory(list(sources), name="source"),
+            axes[name],
+            storage=hist.storage.Weight(),
+        )
+        for name in observables
+    }
+    if weights is None:
+        weights = np.ones(len(next(iter(events.values()))))
+    start = 0
+    for chunk in chunks(events):
+        for name, observable in observables.items():
+            values = observable.function(chunk)
+            each = weights[start : start + len(values)]
+            if observable.spectrum:
+                counts = occupations(values, axes[name]) * each[:, None]
+                view = found[name].view(flow=True)[list(sources).index(source)]
+                view["value"] += counts.sum(axis=0)
+                view["variance"] += (counts**2).sum(axis=0)
+            else:
+                found[name].fill(source=source, value=values, weight=each)
+        start += len(values)
+    return found
+
+
+def occupations(values: npt.NDArray[np.float64], axis: Axis) -> npt.NDArray[np.float64]:
+    """How many of ``values[E, K]`` of each event lie in each bin, flow bins first and last: ``[E, bins + 2]``."""
+    events, bins = len(values), axis.size + 2
+    places = (
+        axis.index(values.ravel()).reshape(values.shape) + 1 + bins * np.arange(events)[:, None]
+    )
+    return np.bincount(places.ravel(), minlength=events * bins).reshape(events, bins).astype(float)
+
+
+def axes_for(
+    events: Mapping[str, Array], observables: Mapping[str, Observable], *, bins: int = BINS
+) -> dict[str, Axis]:
+    """An axis for each observable that shows nearly all of ``events`` whatever its outliers are."""
+    parts: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in observables}
+    for i, chunk in enumerate(chunks(events)):
+        for name, observable in observables.items():
+            if not observable.spectrum:
+                parts[name].append(observable.function(chunk))
+            elif i == 0:  # one chunk has cells enough to place an axis
+                parts[name].append(observable.function(chunk).ravel())
+    return {
+        name: axis_for(np.concatenate(parts[name]), observable, bins=bins)
+        for name, observable in observables.items()
+    }
+
+
+def axis_for(values: npt.NDArray[np.float64], observable: Observable, *, bins: int = BINS) -> Axis:
+    """The axis of one observable from its finite ``values``: on its lattice, logarithmic over two decades, or even."""
+    values = values[np.isfinite(values)]
+    label = observable.title
+    if len(values) == 0 or values.min() == values.max():
+        middle = float(values[0]) if len(values) else 0.0
+        half = 0.05 * abs(middle) or 0.5
+        return hist.axis.Regular(3, middle - half, middle + half, name="value", label=label)
+    step = observable.step or float(np.all(values == np.round(values)))
+    if step and not observable.spectrum:
+        return _lattice_axis(values, step, bins, label)
+    if _spans_decades(values, observable):
+        return _log_axis(values, bins, label)
+    low, high = _robust_range(values)
+    return hist.axis.Regular(bins, low, high, name="value", label=label)
+
+
+def save_histograms(path: Path, histograms: Mapping[str, "Hist[Any]"]) -> None:
+    """Write histograms as UHI JSON, which ``uhi.io.json`` reads back.
+
+    Raises:
+        RunError: the system cannot write the file.
+    """
+    write_text(path, json.dumps(dict(histograms), default=uhi.io.json.default))
+
+
+def load_histograms(path: Path) -> dict[str, "Hist[Any]"]:
+    """Histograms that ``save`` wrote."""
+    text = path.read_text(encoding="utf-8")
+    found = json.loads(text, object_hook=uhi.io.json.object_hook)
+    return {name: Hist(histogram) for name, histogram in found.items()}
+
+
+def _lattice_axis(values: npt.NDArray[np.float64], step: float, bins: int, label: str) -> Axis:
+    low, high = values.min(), values.max()
+    if high - low > bins * step:
+        low, high = np.quantile(values, [0.001, 0.999])
+    first = math.floor(low / step + 0.5)
+    points = math.floor(high / step + 0.5) - first + 1
+    width = max(1, math.ceil(points / bins))
+    count = math.ceil(points / width)
+    low = (first - 0.5) * step
+    return hist.axis.Regular(count, low, low + count * width * step, name="value", label=label)
+
+
+def _spans_decades(values: npt.NDArray[np.float64], observable: Observable) -> bool:
+    if observable.spectrum:
+        positive = values[values > 0]
+        return values.min() >= 0 and len(positive) > 0 and positive.max() > 1000 * positive.min()
+    low, high = np.quantile(values, [0.01, 0.99])
+    return bool(values.min() > 0 and high > 100 * low)
+
+
+def _log_axis(values: npt.NDArray[np.float64], bins: int, label: str) -> Axis:
+    positive = values[values > 0]
+    high = 1.02 * positive.max()
+    low = max(float(np.quantile(positive, 0.001)), high / 10**DECADES)
+    return hist.axis.Variable(np.geomspace(low, high, bins + 1), name="value", label=label)
+
+
+def _robust_range(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.quantile(values, [0.001, 0.999])
+    margin = 0.1 * (high - low) or 1e-9 * max(abs(low), 1.0)
+    start = max(low - margin, values.min() - margin / 4)
+    if start < 0 <= values.min():
+        start = 0.0
+    return float(start), float(min(high + margin, values.max() + margin / 4))

@@ -1,0 +1,1 @@
+"""Scores of generated samples, each with its error and its baseline."""

@@ -1,0 +1,222 @@
+"""The two-sample test: can a network tell generated events from the reference? AUC 0.5 says that it cannot.
+
+Events are split in three: the network learns from three fifths, the epoch with the best AUC on another fifth is kept, and
+the figures come from the last; further trainings test other fifths. ``challenge`` is the CaloChallenge's network (arXiv:2410.21611): three layers of 2048,
+Adam 2e-4, batches of 1000, 50 epochs, of which those after ten without a better one are spared. ``quick`` is a small one
+for looks, seconds instead of minutes.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import scipy.optimize
+import scipy.stats
+import torch
+from torch import Tensor, nn
+
+from hepgan.errors import DataError
+from hepgan.evaluation.metrics.statistics import Floats
+from hepgan.random_streams import numpy_generator, torch_generator
+
+SMALLEST = 200
+PARTS = 5
+"""Each training tests one part of the events and chooses its epoch on another; the rest it learns from."""
+
+
+class Setup(NamedTuple):
+    """A network and its training, which ends early after ``patience`` epochs without a better one."""
+
+    width: int
+    depth: int
+    rate: float
+    batch: int
+    epochs: int
+    patience: int
+
+
+SETUPS = {
+    "quick": Setup(width=256, depth=2, rate=1e-3, batch=200, epochs=12, patience=12),
+    "challenge": Setup(width=2048, depth=3, rate=2e-4, batch=1000, epochs=50, patience=10),
+}
+Network = Literal["quick", "challenge"]
+
+
+class Separability(NamedTuple):
+    """What classifiers make of two samples.
+
+    Attributes:
+        auc: Area under the ROC curve on events that the training did not see, mean over trainings.
+        error: Its error: DeLong's on the test events, which no two trainings share.
+        accuracy: Share of right answers on those events, after isotonic calibration on the part that chose the epoch.
+        accuracy_error: Its error from those events.
+        curve: ``[2, 101]`` false and true positive rates of the last training.
+    """
+
+    auc: float
+    error: float
+    accuracy: float
+    accuracy_error: float
+    curve: Floats
+
+
+def separability(
+    reference: npt.NDArray[np.float32],
+    generated: npt.NDArray[np.float32],
+    *,
+    seed: int,
+    network: Network = "quick",
+    trainings: int = 1,
+    device: str = "cpu",
+    tick: Callable[[float], None] = lambda _: None,
+) -> Separability:
+    """Train classifiers of ``reference[E, F]`` against as many of ``generated[G, F]`` events.
+
+    Args:
+        reference: Features of the reference.
+        generated: Features of the generated sample.
+        seed: Of splits, first weights and the order of events.
+        network: Which network and training.
+        trainings: How many, 5 at the most.
+        device: Where.
+        tick: Told the share that is done.
+
+    Raises:
+        DataError: fewer than 200 events in a sample.
+    """
+    number = min(len(reference), len(generated))
+    if number < SMALLEST:
+        raise DataError(
+            f"a classifier needs {SMALLEST} events in each sample, but there are only {number}"
+        )
+    found = []
+    for i in range(trainings):
+        generator = torch_generator(seed, "evaluation", "classifier", i)
+        parts = _three_parts(reference, generated, number, seed, i, device)
+        found.append(
+            _one(parts, SETUPS[network], generator, lambda done, i=i: tick((i + done) / trainings))  # type: ignore[misc]
+        )
+    aucs, errors, accuracies, accuracy_errors = np.array([one[:4] for one in found]).T
+    return Separability(
+        auc=float(aucs.mean()),
+        error=float(np.sqrt(np.mean(errors**2) / trainings)),
+        accuracy=float(accuracies.mean()),
+        accuracy_error=float(np.sqrt(np.mean(accuracy_errors**2) / trainings)),
+        curve=found[-1][4],
+    )
+
+
+def area_under_curve(negative: Floats, positive: Floats) -> tuple[float, float]:
+    """AUC of scores and its error (DeLong, Biometrics 44 (1988) 837): the chance that a positive is above a negative."""
+    n, m = len(negative), len(positive)
+    ranks = scipy.stats.rankdata(np.concatenate([negative, positive]))
+    below = (ranks[n:] - scipy.stats.rankdata(positive)) / n
+    above = 1 - (ranks[:n] - scipy.stats.rankdata(negative)) / m
+    return float(below.mean()), float(np.sqrt(below.var(ddof=1) / m + above.var(ddof=1) / n))
+
+
+def _three_parts(
+    reference: npt.NDArray[np.float32],
+    generated: npt.NDArray[np.float32],
+    number: int,
+    seed: int,
+    turn: int,
+    device: str,
+) -> list[tuple[Tensor, Tensor]]:
+    """Events and labels to learn from, to choose the epoch with, and to test, in the ``turn``-th of five arrangements."""
+    rng = numpy_generator(seed, "evaluation", "splits of the classifier")
+    samples = [
+        np.array_split(rng.permutation(len(s))[:number], PARTS) for s in (reference, generated)
+    ]
+    turned = [fifths[turn:] + fifths[:turn] for fifths in samples]
+    parts = []
+    for place in (slice(2, None), slice(1, 2), slice(0, 1)):
+        rows, others = (np.concatenate(fifths[place]) for fifths in turned)
+        x = np.concatenate([reference[rows], generated[others]])
+        y = np.concatenate([np.zeros(len(rows)), np.ones(len(others))]).astype(np.float32)
+        parts.append((torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)))
+    return parts
+
+
+def _one(
+    parts: list[tuple[Tensor, Tensor]],
+    setup: Setup,
+    generator: torch.Generator,
+    tick: Callable[[float], None],
+) -> tuple[float, float, float, float, Floats]:
+    """AUC, its error, calibrated accuracy, its error, and the ROC curve of one training."""
+    (x, y), validation, test = parts
+    net = _network(x.shape[1], setup, generator).to(x.device)
+    optimizer = torch.optim.Adam(net.parameters(), lr=setup.rate, fused=True)
+    best, best_epoch, kept = -1.0, 0, _copy(net)
+    for epoch in range(setup.epochs):
+        for rows in torch.split(_order(len(x), generator, x.device), setup.batch):
+            loss = nn.functional.binary_cross_entropy_with_logits(net(x[rows])[:, 0], y[rows])
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+        area = area_under_curve(*_scores(net, *validation))[0]
+        if area > best:
+            best, best_epoch, kept = area, epoch, _copy(net)
+        tick((epoch + 1) / setup.epochs)
+        if epoch - best_epoch >= setup.patience:
+            break
+    net.load_state_dict(kept)
+    negative, positive = _scores(net, *test)
+    accuracy = _calibrated_accuracy(_scores(net, *validation), (negative, positive))
+    return (*area_under_curve(negative, positive), *accuracy, _curve(negative, positive))
+
+
+def _copy(net: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def _order(number: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    return torch.randperm(number, generator=generator).to(device)
+
+
+def _network(features: int, setup: Setup, generator: torch.Generator) -> nn.Sequential:
+    widths = [features] + [setup.width] * setup.depth
+    layers: list[nn.Module] = []
+    for a, b in itertools.pairwise(widths):
+        layers += [nn.Linear(a, b), nn.LeakyReLU()]
+    net = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+    with torch.no_grad():
+        for layer in net:
+            if isinstance(layer, nn.Linear):
+                bound = layer.in_features**-0.5
+                layer.weight.uniform_(-bound, bound, generator=generator)
+                layer.bias.uniform_(-bound, bound, generator=generator)
+    return net
+
+
+def _scores(net: nn.Module, x: Tensor, y: Tensor) -> tuple[Floats, Floats]:
+    with torch.no_grad():
+        logits = (
+            torch.cat([net(rows)[:, 0] for rows in torch.split(x, 10_000)]).double().cpu().numpy()
+        )
+    generated = y.cpu().numpy() > 0.5
+    return logits[~generated], logits[generated]
+
+
+def _calibrated_accuracy(
+    validation: tuple[Floats, Floats], test: tuple[Floats, Floats]
+) -> tuple[float, float]:
+    """Share of right answers with its error; where the calibrated probability is a half, every other answer is right."""
+    logits = np.concatenate(validation)
+    labels = np.repeat([0.0, 1.0], [len(part) for part in validation])
+    order = np.argsort(logits)
+    probability = scipy.optimize.isotonic_regression(labels[order]).x
+    negative, positive = (np.interp(part, logits[order], probability) - 0.5 for part in test)
+    right = np.concatenate([(1 - np.sign(negative)) / 2, (1 + np.sign(positive)) / 2])
+    return float(right.mean()), float(right.std() / np.sqrt(len(right)))
+
+
+def _curve(negative: Floats, positive: Floats) -> Floats:
+    cuts = np.quantile(np.concatenate([negative, positive]), np.linspace(1, 0, 101))
+    false, true = (np.mean(part[None, :] >= cuts[:, None], axis=1) for part in (negative, positive))
+    return np.stack(
+        [np.concatenate([[0.0], false[:-1], [1.0]]), np.concatenate([[0.0], true[:-1], [1.0]])]
+    )

@@ -1,0 +1,333 @@
+"""Two samples -> scores: every number with its error, its N and its floor.
+
+| metric | says | alike |
+|---|---|---|
+| ``separation`` | how far apart two histograms are, 0 to 1 | its floor |
+| ``chi_square`` | whether two histograms differ at all | 1 |
+| ``kolmogorov``, ``wasserstein`` | how far apart two distributions are; the second in units of the reference's spread | their floors |
+| ``mean_image`` | the largest pull of a cell's mean root energy, among all cells | its floor |
+| ``auc_low``, ``auc_high`` | whether a classifier tells cells, or observables, apart | 0.5 |
+| ``auc_log`` | whether a small classifier tells the logarithms of cells apart, beside the CaloChallenge's ``auc_low`` | 0.5 |
+| ``accuracy_low``, … | how often they are right | 0.5 |
+| ``fpd``, ``kpd`` | distances in all observables together | 0 |
+| ``precision``, ``recall``, ``density``, ``coverage`` | whether events are possible, and all kinds are there | their floors |
+| ``correlation`` | root mean square difference of the observables' correlation coefficients | its floor |
+| ``digit_*`` | images in a digit classifier's eyes | the reference's |
+
+What cannot be computed (too few events, a constant observable) is a gap that says why, and the rest is computed. With event
+weights distributions, mean images and correlations are weighted; distances of all observables together, neighbours and
+classifiers take the events that unweighting leaves.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from hist import Hist
+
+from hepgan.errors import DataError
+from hepgan.evaluation import histograms
+from hepgan.evaluation.histograms import Events
+from hepgan.evaluation.metrics import classifier, features, fpd, kpd, per_observable, prdc
+from hepgan.evaluation.metrics.classifier import Network
+from hepgan.evaluation.metrics.features import Singles
+from hepgan.evaluation.metrics.scores import OVERALL, MetricResults, Score, SkippedMetric
+from hepgan.evaluation.metrics.statistics import Estimate, Floats
+from hepgan.evaluation.observables.standard import Observable
+from hepgan.evaluation.sample import Sample, sample_of, unweighted
+from hepgan.random_streams import child_seed, numpy_generator
+
+ProgressCallback = Callable[[str, float], None]
+Estimates = dict[str, Estimate]
+Task = tuple[str, str, Callable[[], Estimates]]
+"""What is measured, of which observable, and how."""
+
+
+WIDEST = 500
+"""Observables of which correlations and Fréchet distances are computed: their time grows with the square and the cube."""
+
+
+class MetricContext(NamedTuple):
+    """What the tasks share.
+
+    Attributes:
+        reference: The reference.
+        generated: The generated sample.
+        observables: What is compared.
+        histograms: Of both, by observable.
+        source: The generated sample's name in them.
+        seed: Of resampling, splits and classifiers.
+        quick: A small classifier instead of the CaloChallenge's, and one training instead of three.
+        device: Where classifiers are trained.
+        digits: Whether the events are MNIST's digits, which the digit classifier scores.
+    """
+
+    reference: Sample
+    generated: Sample
+    observables: Mapping[str, Observable]
+    histograms: "Mapping[str, Hist[Any]]"
+    source: str
+    seed: int
+    quick: bool
+    device: str = "cpu"
+    digits: bool = False
+
+
+def score(
+    reference: Events,
+    generated: Events,
+    observables: Mapping[str, Observable],
+    *,
+    seed: int,
+    quick: bool,
+    weights: Mapping[str, Floats] | None = None,
+    digits: bool = False,
+) -> list[Score]:
+    """Returns the scores of one generated sample; ``measure`` also tells what could not be computed.
+
+    Args:
+        reference: Events that training never saw, as an awkward record array or as numpy arrays ``[E, …]`` by field.
+        generated: The same.
+        observables: What is compared.
+        seed: Of resampling, splits and classifiers.
+        quick: A small classifier instead of the CaloChallenge's, and one training instead of three.
+        weights: The events' weights, for ``reference``, ``generated`` or both.
+        digits: Whether the events are MNIST's digits, which the digit classifier scores.
+
+    Raises:
+        DataError: there is no observable, or a sample has no events.
+    """
+    source, weights = "generated", weights or {}
+    samples = {
+        name: histograms.fields_of(events)
+        for name, events in ((histograms.REFERENCE, reference), (source, generated))
+    }
+    filled = histograms.compare(
+        samples[histograms.REFERENCE], samples[source], observables, weights=weights
+    )
+    first, second = (sample_of(e, observables, weights.get(n)) for n, e in samples.items())
+    plan = MetricContext(first, second, observables, filled, source, seed, quick, digits=digits)
+    return compute_metrics(plan).scores
+
+
+def validation_distance(reference: Mapping[str, Floats], generated: Mapping[str, Floats]) -> float:
+    """Fréchet distance of the observables in units of the reference's spread: quick enough to choose a checkpoint by.
+
+    Unlike a sum of one-dimensional distances it sees correlations. Values are cut off at 6 spreads, so that no single event
+    decides.
+
+    Args:
+        reference: Values ``[E]`` by observable, as ``observables.evaluate`` gives them.
+        generated: The same. A missing value counts as the reference's mean, and that it is missing as a quantity of its own.
+    """
+    x: list[Floats] = []
+    y: list[Floats] = []
+    for name, values in reference.items():
+        there = np.isfinite(values)
+        centre, unit = (
+            (values[there].mean(), per_observable.std_or_one(values[there]))
+            if there.any()
+            else (0.0, 1.0)
+        )
+        complete = there.all() and np.isfinite(generated[name]).all()
+        for sample, columns in ((values, x), (generated[name], y)):
+            distance = np.where(np.isfinite(sample), (sample - centre) / unit, 0.0)
+            columns.append(distance.clip(-6, 6))
+            if not complete:
+                columns.append(~np.isfinite(sample) * 1.0)
+    return fpd.frechet_distance(np.stack(x, axis=1), np.stack(y, axis=1))
+
+
+def compute_metrics(
+    plan: MetricContext, *, tick: ProgressCallback = lambda _text, _share: None
+) -> MetricResults:
+    """Every score that the two samples allow; ``tick`` is told each step and the share of it that is done."""
+    measured = MetricResults([], [], {})
+    tasks = [*_single_tasks(plan), *_joint_tasks(plan, measured, tick)]
+    for i, (metric, observable, estimate) in enumerate(tasks):
+        tick("comparing", i / len(tasks))
+        try:
+            estimates = estimate()
+        except DataError as error:
+            measured.gaps.append(SkippedMetric(metric, observable, str(error), plan.source))
+            continue
+        measured.scores.extend(_score(plan, n, observable, e) for n, e in estimates.items())
+    return measured
+
+
+def _score(plan: MetricContext, metric: str, observable: str, estimate: Estimate) -> Score:
+    value, error, floor, floor_error, p_value = estimate
+    numbers = plan.reference.number, plan.generated.number
+    return Score(
+        metric, observable, value, error, floor, *numbers, floor_error, p_value, plan.source
+    )
+
+
+def _single_tasks(plan: MetricContext) -> Iterator[Task]:
+    for name, observable in plan.observables.items():
+        if observable.spectrum:
+            yield "spectrum", name, functools.partial(_spectrum, plan, observable)
+        else:
+            yield "distribution", name, functools.partial(_distribution, plan, name)
+
+
+def _distribution(plan: MetricContext, name: str) -> Estimates:
+    reference, generated = (
+        per_observable.finite(s, name) for s in (plan.reference, plan.generated)
+    )
+    return per_observable.of_values(
+        reference, generated, plan.histograms[name], source=plan.source, seed=plan.seed
+    )
+
+
+def _spectrum(plan: MetricContext, observable: Observable) -> Estimates:
+    samples = plan.reference, plan.generated
+    cells = [np.asarray(observable.function(s.events), float) for s in samples]
+    weights = plan.reference.weights, plan.generated.weights
+    return per_observable.of_spectrum(
+        cells[0], cells[1], weights, plan.histograms[observable.name], seed=plan.seed
+    )
+
+
+def _digits(plan: MetricContext, observable: Observable) -> Estimates:
+    """Returns the digit classifier's scores."""
+    cells = np.asarray(observable.function(plan.reference.events), float)
+    return per_observable.of_digits(
+        cells, observable.function(plan.generated.events), seed=plan.seed
+    )
+
+
+def _joint_tasks(
+    plan: MetricContext, measured: MetricResults, tick: ProgressCallback
+) -> Iterator[Task]:
+    single = any(not observable.spectrum for observable in plan.observables.values())
+    if single:
+        yield "correlation", OVERALL, functools.partial(_correlation, plan)
+    else:
+        reason = "no observable has one value an event"
+        measured.gaps.append(
+            SkippedMetric("fpd, kpd, neighbours, correlations", OVERALL, reason, plan.source)
+        )
+    try:
+        first, second = (
+            unweighted(sample, seed=child_seed(plan.seed, "evaluation", name))
+            for name, sample in (("reference", plan.reference), ("generated", plan.generated))
+        )
+    except DataError as error:
+        which = histograms.REFERENCE if plan.reference.weights.min() < 0 else plan.source
+        measured.gaps.append(
+            SkippedMetric("fpd, kpd, neighbours, classifiers", OVERALL, str(error), which)
+        )
+        return
+    plain = plan._replace(reference=first, generated=second)
+    if single:
+        yield from _high_level_tasks(plain, measured.curves, tick)
+    yield from _low_level_tasks(plain, measured.curves, tick)
+
+
+def _not_too_wide(high: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """Returns ``high``, features whose time grows with the square of their number or faster, unless they are too many.
+
+    Raises:
+        DataError: there are more than ``WIDEST``.
+    """
+    if high[0].shape[1] > WIDEST:
+        raise DataError(
+            f"{high[0].shape[1]:,} observables together take too long, {WIDEST} are the most; choose some in the [schema] of a "
+            "run file and give it as --config"
+        )
+    return high
+
+
+def _correlation(plan: MetricContext) -> Estimates:
+    scaled = features.standardised(*_not_too_wide(_high(plan)))
+    weights = plan.reference.weights, plan.generated.weights
+    return {"correlation": per_observable.correlation_distance(*scaled, weights, seed=plan.seed)}
+
+
+def _high_level_tasks(
+    plan: MetricContext, curves: dict[str, Floats], tick: ProgressCallback
+) -> Iterator[Task]:
+    high = _high(plan)
+    scaled = features.standardised(*high)
+    x, y = (values.astype(np.float32) for values in scaled)
+    seed = plan.seed
+    yield "fpd", OVERALL, lambda: {"fpd": fpd.fpd(*_not_too_wide(high), seed=seed)}
+    yield "kpd", OVERALL, lambda: {"kpd": kpd.kpd(*high, seed=seed)}
+    yield "precision", OVERALL, lambda: prdc.neighbour_scores(*scaled, seed=seed)
+    network: Network = "quick" if plan.quick else "challenge"
+    yield "auc_high", OVERALL, lambda: _classified("auc_high", network, x, y, plan, curves, tick)
+
+
+def _low_level_tasks(
+    plan: MetricContext, curves: dict[str, Floats], tick: ProgressCallback
+) -> Iterator[Task]:
+    spectra = [observable for observable in plan.observables.values() if observable.spectrum]
+    networks: dict[str, Network] = {"auc_low": "quick" if plan.quick else "challenge"}
+    if not plan.quick and "E_inc" in plan.observables:
+        # of few showers the challenge's network learns little from shares of the incident energy that span decades
+        networks["auc_log"] = "quick"
+    for metric, network in networks.items() if spectra else ():
+        yield metric, OVERALL, functools.partial(_low, metric, network, plan, curves, tick)
+    for observable in spectra if plan.digits else ():
+        yield "digits", observable.name, functools.partial(_digits, plan, observable)
+
+
+def _high(plan: MetricContext) -> tuple[Floats, Floats]:
+    return features.high_level(plan.reference.values, plan.generated.values, plan.observables)
+
+
+def _low(
+    metric: str,
+    network: Network,
+    plan: MetricContext,
+    curves: dict[str, Floats],
+    tick: ProgressCallback,
+) -> Estimates:
+    x, y = features.low_level(
+        plan.reference.events, plan.generated.events, plan.observables, network=network
+    )
+    return _classified(metric, network, x, y, plan, curves, tick)
+
+
+def _classified(
+    metric: str,
+    network: Network,
+    x: Singles,
+    y: Singles,
+    plan: MetricContext,
+    curves: dict[str, Floats],
+    tick: ProgressCallback,
+) -> Estimates:
+    """The classifier's AUC and calibrated accuracy, with those of one half of the reference against the other.
+
+    Raises:
+        DataError: too few events.
+    """
+
+    def separability(x: Singles, y: Singles, name: str) -> classifier.Separability:
+        return classifier.separability(
+            x,
+            y,
+            seed=plan.seed,
+            network=network,
+            trainings=1 if plan.quick else 3,
+            device=plan.device,
+            tick=lambda share: tick(f"training: {name}", share),
+        )
+
+    if len(x) < 2 * classifier.SMALLEST:
+        raise DataError(
+            f"a classifier and its floor need {2 * classifier.SMALLEST} reference events, but there are {len(x)}"
+        )
+    found = separability(x, y, metric)
+    order = numpy_generator(plan.seed, "evaluation", "halves").permutation(len(x))
+    null = separability(x[order[::2]], x[order[1::2]], f"floor of {metric}")
+    curves[metric] = found.curve
+    return {
+        metric: Estimate(found.auc, found.error, null.auc, null.error),
+        metric.replace("auc", "accuracy"): Estimate(
+            found.accuracy, found.accuracy_error, null.accuracy, null.accuracy_error
+        ),
+    }

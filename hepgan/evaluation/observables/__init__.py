@@ -1,0 +1,1 @@
+"""Observables: functions of events, with one definition for NumPy and PyTorch."""

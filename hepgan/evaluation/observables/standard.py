@@ -1,0 +1,304 @@
+"""The quantities that samples are compared in: functions of events, one definition for numpy and torch.
+
+Which observable for which question:
+
+| question | observable |
+|---|---|
+| is the energy right? | ``E_tot``, ``E_tot_over_E_inc``, ``<layer>.energy``, ``<layer>.fraction`` |
+| is the shower's shape right? | ``<layer>.centre_<axis>``, ``<layer>.width_<axis>``, ``<layer>.E_ratio`` |
+| is its depth right? | ``depth``, ``l_d``, ``s_d``, ``sigma_sd`` (CaloGAN's names) |
+| are the cells right? | ``<layer>.occupancy``, ``<layer>.spectrum`` |
+| are images right? | ``<field>.mean``, ``.lit``, ``.centre_<axis>``, ``.width_<axis>``, ``.spectrum`` |
+
+A user's own observable is an ``Observable`` with a function of events, added to the ``dict``. Names are distinct: where a
+field is called as an observable is, the observable of lower rank (a shower's, a field itself, made of a field) is called by
+its label too, ``x_0 (x[0])`` beside a field ``x_0``.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping
+
+from array_api_compat import array_namespace
+
+from hepgan.data.schema import ENERGY_UNITS, Field, Schema
+from hepgan.errors import RunError
+from hepgan.evaluation.observables import shower_shapes
+from hepgan.evaluation.observables.base import (
+    Observable,
+    Values,
+    arrays,
+    chunks,
+    evaluate_observables,
+)
+from hepgan.evaluation.observables.geometry import Layer, LayerGeometry, layers_of
+from hepgan.evaluation.observables.shower_shapes import Array
+
+__all__ = [
+    "INCIDENT",
+    "Observable",
+    "Values",
+    "arrays",
+    "chunks",
+    "evaluate_observables",
+    "observables_for",
+]
+
+INCIDENT = "energy"
+"""The condition (or field) that is the incident energy of a shower."""
+
+RESERVED = frozenset({"E_inc", "E_tot_over_E_inc"})
+"""Names by which metrics and pictures know a shower's incident energy and response; a field called so gets another one."""
+
+LONGEST_VECTOR = 16
+"""A field with one axis and at most so many values is shown value by value."""
+
+
+def observables_for(
+    schema: Schema,
+    geometry: Mapping[str, LayerGeometry] | None = None,
+    *,
+    missing: float = math.nan,
+) -> dict[str, Observable]:
+    """The observables that fit a schema, by name.
+
+    Fields with a ``[geometry.<field>]`` table, or with two or three axes and a unit of energy, are layers of a shower; other
+    fields with two axes are images; the rest are columns. ``missing`` stands where an event has no value.
+
+    Raises:
+        RunError: a geometry that does not fit its field.
+    """
+    geometry = geometry or {}
+    showers = {name: f for name, f in schema.fields.items() if _is_layer(name, f, geometry)}
+    of_showers: list[Observable] = []
+    if showers:
+        layers = layers_of({name: f.shape for name, f in showers.items()}, geometry)
+        of_showers = _of_showers(layers, _one_unit(showers), schema.all.get(INCIDENT), missing)
+    of_fields = [
+        observable
+        for name, field in schema.all.items()
+        if name not in showers and not (showers and name == INCIDENT)
+        for observable in _of_field(name, field, missing)
+    ]
+    return {o.name: o for o in _distinct(of_showers, of_fields)}
+
+
+def _distinct(of_showers: list[Observable], of_fields: list[Observable]) -> list[Observable]:
+    """Returns all observables under distinct names: first a shower's get theirs, then fields themselves, then the rest."""
+    found = [*of_showers, *of_fields]
+
+    def rank(place: int) -> int:
+        if place < len(of_showers):
+            return 0
+        return 1 if found[place].name == found[place].label else 2  # a field itself
+
+    taken: set[str] = set()
+    for place in sorted(range(len(found)), key=rank):
+        observable = found[place]
+        name, label = observable.name, observable.label
+        while name in taken or (rank(place) > 0 and name in RESERVED):
+            name = f"{name} ({'field' if label == observable.name else label})"
+        taken.add(name)
+        found[place] = dataclasses.replace(observable, name=name)
+    return found
+
+
+def _is_layer(name: str, field: Field, geometry: Mapping[str, LayerGeometry]) -> bool:
+    return name in geometry or (len(field.shape) in (2, 3) and field.unit in ENERGY_UNITS)
+
+
+def _one_unit(showers: Mapping[str, Field]) -> str:
+    units = {name: field.unit for name, field in showers.items()}
+    if len(set(units.values())) > 1:
+        given = ", ".join(f"{name} [{unit}]" for name, unit in units.items())
+        raise RunError(f"the layers of a shower need one unit to be summed, but have {given}")
+    return next(iter(units.values()))
+
+
+def _of_showers(
+    layers: list[Layer], unit: str, energy: Field | None, missing: float
+) -> list[Observable]:
+    numbers = [layer.number for layer in layers]
+
+    def energies(events: Mapping[str, Array]) -> Array:
+        sums = [shower_shapes.total(layer.cells(events)) for layer in layers]
+        return array_namespace(sums[0]).stack(sums, axis=1)
+
+    def total(events: Mapping[str, Array]) -> Array:
+        return shower_shapes.total(energies(events))
+
+    found = [Observable("E_tot", total, "total energy", unit, "log10")]
+    if energy is not None and energy.shape == ():
+        found += _of_incident(total, unit, energy.unit, missing)
+    if len(layers) > 1:
+        found += _of_depth(energies, numbers, unit, missing)
+    for i, layer in enumerate(layers):
+        found += _of_layer(layer, unit, missing)
+        if len(layers) > 1:
+            found.append(_fraction(layer, i, energies, missing))
+    return found
+
+
+def _of_incident(
+    total: Callable[[Mapping[str, Array]], Array], unit: str, incident_unit: str, missing: float
+) -> list[Observable]:
+    found = [Observable("E_inc", lambda e: e[INCIDENT], "incident energy", incident_unit, "log10")]
+    if unit in ENERGY_UNITS and incident_unit in ENERGY_UNITS:
+        factor = ENERGY_UNITS[unit] / ENERGY_UNITS[incident_unit]
+        found.append(
+            Observable(
+                "E_tot_over_E_inc",
+                lambda e: shower_shapes.ratio(factor * total(e), e[INCIDENT], missing=missing),
+                "total energy / incident energy",
+            )
+        )
+    return found
+
+
+def _of_depth(
+    energies: Callable[[Mapping[str, Array]], Array],
+    numbers: list[float],
+    unit: str,
+    missing: float,
+) -> list[Observable]:
+    def weighted(events: Mapping[str, Array]) -> Array:
+        return shower_shapes.weighted(energies(events), numbers)
+
+    def mean(events: Mapping[str, Array]) -> Array:
+        return shower_shapes.centre(energies(events), numbers, missing=missing)
+
+    def spread(events: Mapping[str, Array]) -> Array:
+        return shower_shapes.width(energies(events), numbers, missing=missing)
+
+    def deepest(events: Mapping[str, Array]) -> Array:
+        return shower_shapes.deepest(energies(events), numbers)
+
+    return [
+        Observable("depth", deepest, "deepest layer with energy", step=1.0),
+        Observable("l_d", weighted, "lateral depth", unit),
+        Observable("s_d", mean, "shower depth"),
+        Observable("sigma_sd", spread, "shower depth width"),
+    ]
+
+
+def _fraction(
+    layer: Layer, place: int, energies: Callable[[Mapping[str, Array]], Array], missing: float
+) -> Observable:
+    def fraction(events: Mapping[str, Array]) -> Array:
+        each = energies(events)
+        return shower_shapes.ratio(each[:, place], shower_shapes.total(each), missing=missing)
+
+    return Observable(f"{layer.name}.fraction", fraction, f"{layer.name}: share of the energy")
+
+
+def _of_layer(layer: Layer, unit: str, missing: float) -> list[Observable]:
+    name, cells = layer.name, layer.cells
+
+    def hottest(events: Mapping[str, Array]) -> Array:
+        return shower_shapes.hottest_ratio(cells(events), missing=missing)
+
+    energy = Observable(
+        f"{name}.energy", lambda e: shower_shapes.total(cells(e)), f"{name}: energy", unit, "log10"
+    )
+    ratio = Observable(f"{name}.E_ratio", hottest, f"{name}: (e1 − e2) / (e1 + e2)")
+    moments = _moments(name, cells, layer.positions, layer.length, missing)
+    return [energy, *_of_cells(name, cells, layer, unit), ratio, *moments]
+
+
+def _of_cells(
+    name: str, cells: Callable[[Mapping[str, Array]], Array], layer: Layer, unit: str
+) -> list[Observable]:
+    def lit(events: Mapping[str, Array]) -> Array:
+        return shower_shapes.occupancy(cells(events), threshold=layer.threshold)
+
+    step = 1 / math.prod(layer.shape)
+    return [
+        Observable(
+            f"{name}.occupancy", lit, f"{name}: share of lit cells", "", "complement", step=step
+        ),
+        Observable(f"{name}.spectrum", cells, f"{name}: energy of a cell", unit, spectrum=True),
+    ]
+
+
+def _moments(
+    name: str,
+    cells: Callable[[Mapping[str, Array]], Array],
+    positions: Mapping[str, tuple[float, ...]],
+    length: str,
+    missing: float,
+) -> list[Observable]:
+    found = []
+    for axis, at in positions.items():
+        centre = functools.partial(_moment, shower_shapes.centre, cells, at, missing)
+        width = functools.partial(_moment, shower_shapes.width, cells, at, missing)
+        found += [
+            Observable(
+                f"{name}.centre_{axis}", centre, f"{name}: centre in {axis}", length, "length"
+            ),
+            Observable(f"{name}.width_{axis}", width, f"{name}: width in {axis}", length, "length"),
+        ]
+    return found
+
+
+def _moment(
+    kernel: Callable[..., Array],
+    cells: Callable[[Mapping[str, Array]], Array],
+    positions: tuple[float, ...],
+    missing: float,
+    events: Mapping[str, Array],
+) -> Array:
+    return kernel(cells(events), positions, missing=missing)
+
+
+def _of_field(name: str, field: Field, missing: float) -> list[Observable]:
+    if len(field.shape) == 2:
+        return _of_image(name, field, missing)
+    if field.shape == ():
+        return [Observable(name, lambda e: e[name], name, field.unit)]
+    if len(field.shape) == 1 and field.size <= LONGEST_VECTOR:
+        return [
+            Observable(
+                f"{name}_{i}", functools.partial(_column, name, i), f"{name}[{i}]", field.unit
+            )
+            for i in range(field.size)
+        ]
+    spectrum = functools.partial(_flat, name)
+    return [Observable(f"{name}.spectrum", spectrum, f"{name}: values", field.unit, spectrum=True)]
+
+
+def _of_image(name: str, field: Field, missing: float) -> list[Observable]:
+    pixels = functools.partial(_flat, name)
+    rows, columns = field.shape
+    positions = {
+        "x": tuple(float(c) for _ in range(rows) for c in range(columns)),
+        "y": tuple(float(r) for r in range(rows) for _ in range(columns)),
+    }
+    step = 1 / field.size
+    return [
+        Observable(
+            f"{name}.mean",
+            lambda e: shower_shapes.total(pixels(e)) / field.size,
+            f"{name}: mean",
+            field.unit,
+        ),
+        Observable(
+            f"{name}.lit",
+            lambda e: shower_shapes.occupancy(pixels(e)),
+            f"{name}: share of lit pixels",
+            step=step,
+        ),
+        *_moments(name, pixels, positions, "pixels", missing),
+        Observable(
+            f"{name}.spectrum", pixels, f"{name}: value of a pixel", field.unit, spectrum=True
+        ),
+    ]
+
+
+def _column(name: str, number: int, events: Mapping[str, Array]) -> Array:
+    return events[name][:, number]
+
+
+def _flat(name: str, events: Mapping[str, Array]) -> Array:
+    values = events[name]
+    return values.reshape(values.shape[0], -1)

@@ -1,0 +1,1 @@
+"""Evaluation of samples, figures and the report page."""

@@ -1,0 +1,246 @@
+"""Which pictures a report has: chosen here, drawn by ``plots``."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from hist import Hist
+
+from hepgan.data.schema import ENERGY_UNITS, Field, Schema
+from hepgan.evaluation.metrics import per_observable, statistics
+from hepgan.evaluation.metrics.compute import ProgressCallback
+from hepgan.evaluation.metrics.digits import digit_scores
+from hepgan.evaluation.metrics.scores import CLASSIFIED, OVERALL, MetricResults
+from hepgan.evaluation.metrics.statistics import Floats
+from hepgan.evaluation.observables.geometry import LayerGeometry
+from hepgan.evaluation.observables.standard import INCIDENT, Observable
+from hepgan.evaluation.sample import Sample
+
+MOST = 60
+"""Observables that are drawn; of more, those that differ most."""
+
+SINGLE_EVENTS = "Single events"
+GRID = 50
+"""Events in a grid of samples."""
+
+
+class Picture(NamedTuple):
+    """A picture for the page.
+
+    Attributes:
+        name: Of its files.
+        group: Heading that it stands under.
+        caption: What it shows.
+        wide: Whether it needs the page's whole width.
+        svg: For the page.
+        png: For slides.
+    """
+
+    name: str
+    group: str
+    caption: str
+    wide: bool
+    svg: str
+    png: bytes
+
+
+Samples = Mapping[str, Sample]
+Drawing = tuple[str, str, str, bool, Any]
+
+
+def draw(
+    samples: Samples,
+    schema: Schema,
+    observables: Mapping[str, Observable],
+    histograms: "Mapping[str, Hist[Any]]",
+    measured: Mapping[str, MetricResults],
+    history: Sequence[Mapping[str, Any]],
+    *,
+    geometry: Mapping[str, LayerGeometry] | None = None,
+    digits: bool = False,
+    tick: ProgressCallback = lambda _text, _share: None,
+) -> list[Picture]:
+    """All pictures of a report, in its order; ``geometry`` names the axes of images, ``digits`` says that they are MNIST's."""
+    from hepgan.evaluation import (
+        plots,  # matplotlib takes longer to load than everything else together
+    )
+
+    found = []
+    drawings = [
+        *_overview(samples, observables, measured, history),
+        *_images(samples, schema, geometry or {}, digits=digits),
+        *_distributions(samples, observables, histograms, measured),
+    ]
+    for i, (name, group, caption, wide, figure) in enumerate(drawings):
+        tick("drawing", i / len(drawings))
+        drawn = figure()
+        found.append(Picture(name, group, caption, wide, plots.svg(drawn), plots.png(drawn)))
+    return found
+
+
+def _overview(
+    samples: Samples,
+    observables: Mapping[str, Observable],
+    measured: Mapping[str, MetricResults],
+    history: Sequence[Mapping[str, Any]],
+) -> Iterator[Drawing]:
+    from hepgan.evaluation import plots
+
+    if len(history) > 1:
+        yield (
+            "losses",
+            "Training",
+            "Training: losses and what was watched",
+            False,
+            lambda: plots.losses(history),
+        )
+    if "E_tot_over_E_inc" in observables:
+        profiles = {
+            name: (s.values["E_inc"], s.values["E_tot_over_E_inc"], s.weights)
+            for name, s in samples.items()
+        }
+        caption = "Response and resolution: total energy over incident energy"
+        unit = observables["E_inc"].unit
+        yield "response", "Together", caption, False, lambda: plots.response(profiles, unit=unit)
+    curves = {
+        f"{source}: {CLASSIFIED[metric]}": curve
+        for source, found in measured.items()
+        for metric, curve in found.curves.items()
+    }
+    if curves:
+        yield (
+            "roc",
+            "Together",
+            "Can a classifier tell them apart?",
+            False,
+            lambda: plots.roc(curves),
+        )
+    if sum(not o.spectrum for o in observables.values()) > 2:
+        yield from _correlations(samples, observables)
+
+
+def _correlations(samples: Samples, observables: Mapping[str, Observable]) -> Iterator[Drawing]:
+    from hepgan.evaluation import plots
+
+    filled = {
+        o.name: {source: _filled(sample.values[o.name]) for source, sample in samples.items()}
+        for o in observables.values()
+        if not o.spectrum
+    }
+    names = [n for n, f in filled.items() if all(np.ptp(v) > 0 for v in f.values())][:MOST]
+    if len(names) < 2:
+        return
+    matrices = {
+        source: per_observable.correlations(
+            np.stack([filled[n][source] for n in names], axis=1), sample.weights
+        )
+        for source, sample in samples.items()
+    }
+    yield (
+        "correlations",
+        "Together",
+        "Correlations between observables",
+        True,
+        lambda: plots.correlations(matrices, names),
+    )
+
+
+def _filled(values: Floats) -> Floats:
+    there = np.isfinite(values)
+    return np.where(there, values, values[there].mean() if there.any() else 0.0)
+
+
+def _images(
+    samples: Samples, schema: Schema, geometry: Mapping[str, LayerGeometry], *, digits: bool
+) -> Iterator[Drawing]:
+    from hepgan.evaluation import plots
+
+    for name, field in schema.fields.items():
+        if len(field.shape) != 2:
+            continue
+        energy = field.unit in ENERGY_UNITS
+        # As the observables' names: layers have x first where nothing is said, images rows of x.
+        axes = geometry[name].axes if name in geometry else ()
+        axes = axes or (("x", "y") if energy or name in geometry else ("y", "x"))
+        means = {
+            source: statistics.weighted_mean(sample.events[name], sample.weights)[0]
+            for source, sample in samples.items()
+        }
+        yield (
+            f"{name}.mean_image",
+            "Mean images",
+            f"{name}: mean",
+            len(means) > 2 and field.shape[1] <= 2 * field.shape[0],
+            lambda m=means, f=field, e=energy, a=axes: plots.mean_images(
+                m, names=a, unit=f.unit, log=e
+            ),
+        )
+        yield from _grids(name, field, samples, log=energy)
+        if digits:
+            yield _classes(name, samples)
+
+
+def _grids(name: str, field: Field, samples: Samples, *, log: bool) -> Iterator[Drawing]:
+    from hepgan.evaluation import plots
+
+    columns = 10 if field.shape[1] <= 2 * field.shape[0] else 2
+    for source, events in ((source, sample.events) for source, sample in samples.items()):
+        shown = np.asarray(events[name][: GRID if columns > 2 else 20], dtype=float)
+        order = (
+            np.argsort(events[INCIDENT][: len(shown)])
+            if log and INCIDENT in events
+            else slice(None)
+        )
+        yield (
+            f"{name}.{source}",
+            SINGLE_EVENTS,
+            f"{name}: {source}" + (", by incident energy" if log and INCIDENT in events else ""),
+            False,
+            lambda s=shown[order]: plots.sample_grid(s, columns=columns, log=log),
+        )
+
+
+def _classes(name: str, samples: Samples) -> Drawing:
+    from hepgan.evaluation import plots
+
+    shares = {
+        source: digit_scores(sample.events[name].reshape(-1, 28, 28)).shares
+        for source, sample in samples.items()
+    }
+    caption = f"{name}: which digits a classifier sees"
+    return (
+        f"{name}.classes",
+        "Together",
+        caption,
+        False,
+        lambda: plots.shares(shares, labels="0123456789"),
+    )
+
+
+def _distributions(
+    samples: Samples,
+    observables: Mapping[str, Observable],
+    histograms: "Mapping[str, Hist[Any]]",
+    measured: Mapping[str, MetricResults],
+) -> Iterator[Drawing]:
+    from hepgan.evaluation import plots
+
+    worst: dict[str, float] = {}
+    for found in measured.values():
+        for score in found.scores:
+            if score.observable != OVERALL and score.metric == "separation":
+                worst[score.observable] = max(
+                    worst.get(score.observable, 0.0), score.value - score.floor
+                )
+    numbers = {source: float(sample.weights.sum()) for source, sample in samples.items()}
+    for name in sorted(observables, key=lambda name: -worst.get(name, -1.0))[:MOST]:
+        spectrum = observables[name].spectrum
+        yield (
+            name,
+            "Observables, the most different first",
+            name,
+            False,
+            lambda n=name, s=spectrum: plots.observable(
+                histograms[n], per_event=numbers if s else None
+            ),
+        )

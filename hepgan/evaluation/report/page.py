@@ -1,0 +1,268 @@
+"""One page and one file of scores: ``report.html`` opens offline, in light and dark, on a desk and on a phone."""
+
+import html
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hepgan.atomic import subfolder, write_bytes, write_text
+from hepgan.data.io.names import file_names, printable
+from hepgan.evaluation.metrics.scores import OVERALL, Score, SkippedMetric, with_error
+from hepgan.evaluation.report.figures import SINGLE_EVENTS, Picture
+
+LARGEST = 4_500_000
+"""Bytes of pictures in a page; what is beyond is in ``plots/`` alone."""
+
+HEADLINES = 8
+"""Rows of single observables in the first table."""
+
+METRICS = {
+    "auc_low": ("classifier of cells: AUC", 1),
+    "auc_log": ("classifier of log cells: AUC", 1),
+    "auc_high": ("classifier of observables: AUC", 1),
+    "accuracy_low": ("classifier of cells: accuracy", 1),
+    "accuracy_log": ("classifier of log cells: accuracy", 1),
+    "accuracy_high": ("classifier of observables: accuracy", 1),
+    "fpd": ("FPD × 10³", 1000),
+    "kpd": ("KPD × 10³", 1000),
+    "precision": ("precision", 1),
+    "recall": ("recall", 1),
+    "density": ("density", 1),
+    "coverage": ("coverage", 1),
+    "correlation": ("correlations: rms difference", 1),
+    "digit_confidence": ("digits: mean confidence", 1),
+    "digit_balance": ("digits: class balance", 1),
+    "digit_frechet": ("digits: Fréchet distance", 1),
+    "separation": ("separation power × 10³", 1000),
+    "chi_square": ("χ² / ndf", 1),
+    "kolmogorov": ("Kolmogorov distance", 1),
+    "wasserstein": ("W1 / reference's spread", 1),
+    "mean_image": ("mean image: largest pull", 1),
+}
+"""What a metric is called on the page, and what it is multiplied with there."""
+
+
+def write_report(
+    folder: Path,
+    *,
+    title: str,
+    verdicts: Sequence[tuple[bool, str]],
+    scores: Sequence[Score],
+    gaps: Sequence[SkippedMetric],
+    pictures: Sequence[Picture],
+    provenance: Mapping[str, Any],
+) -> Path:
+    """Write ``report.html``, ``scores.json`` and ``plots/`` into ``folder``; the page's path is returned.
+
+    Raises:
+        RunError: the system cannot write a file; those that are there are whole.
+    """
+    plots = subfolder(folder / "plots")
+    names = file_names(picture.name for picture in pictures)
+    for picture in pictures:
+        write_bytes(plots / f"{names[picture.name]}.png", picture.png)
+    text = json.dumps(as_json(scores, gaps), indent=1, allow_nan=False)
+    write_text(folder / "scores.json", text + "\n")
+    page = folder / "report.html"
+    sections = [
+        _verdicts(verdicts),
+        _headline(scores),
+        _gaps(gaps),
+        _pictures(pictures),
+        _every_score(scores),
+        _provenance(provenance),
+    ]
+    write_text(page, _page(title, sections))
+    return page
+
+
+def as_json(scores: Sequence[Score], gaps: Sequence[SkippedMetric] = ()) -> dict[str, Any]:
+    """What ``scores.json`` holds. Numbers that do not exist, such as an infinite distance, are null."""
+    return {
+        "n_reference": max((score.n_reference for score in scores), default=0),
+        "n_generated": max((score.n_generated for score in scores), default=0),
+        "scores": [
+            {
+                "metric": score.metric,
+                "observable": score.observable,
+                "value": _finite(score.value),
+                "error": _finite(score.error),
+                "floor": _finite(score.floor),
+                "floor_error": _finite(score.floor_error),
+                "away": _finite(score.away),
+                "p_value": score.p_value,
+                "source": score.source,
+                "n_reference": score.n_reference,
+                "n_generated": score.n_generated,
+            }
+            for score in scores
+        ],
+        "gaps": [gap._asdict() for gap in gaps],
+    }
+
+
+def _escaped(text: str) -> str:
+    """Returns ``text`` for a page: without markup, and without characters that no page may hold."""
+    return html.escape(printable(text, keep="\n\t"))
+
+
+def _finite(number: float) -> float | None:
+    number = float(number)
+    return number if abs(number) < float("inf") else None
+
+
+def _page(title: str, sections: Iterable[str]) -> str:
+    style = (
+        resources.files("hepgan.evaluation.report")
+        .joinpath("report.css")
+        .read_text(encoding="utf-8")
+    )
+    name = _escaped(title)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        '<link rel="icon" href="data:,">\n'
+        f"<title>{name}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n<h1>{name}</h1>\n"
+        + "\n".join(section for section in sections if section)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _verdicts(verdicts: Sequence[tuple[bool, str]]) -> str:
+    return "\n".join(
+        f'<p class="verdict {"different" if different else "alike"}">{_escaped(sentence)}</p>'
+        for different, sentence in verdicts
+    )
+
+
+def _headline(scores: Sequence[Score]) -> str:
+    if not scores:
+        return ""
+    overall = [s for s in scores if s.metric not in SINGLE and not s.metric.startswith("accuracy")]
+    order = list(METRICS)
+    overall.sort(key=lambda score: order.index(score.metric))
+    return (
+        "<h2>Scores</h2>\n"
+        + _table([*overall, *_most_different(scores)], several=len({s.source for s in scores}) > 1)
+        + '<p class="note">The floor is the reference against itself. “Away” counts how many errors (the score\'s and the'
+        " floor's together) lie between a score and its floor; below about 3 the two cannot be told apart."
+        " Of the observables, the most different come first; all scores stand at the end.</p>"
+    )
+
+
+def _most_different(scores: Sequence[Score]) -> list[Score]:
+    """Separation powers of all samples in the observables in which one of them is farthest from its floor."""
+    single = [s for s in scores if s.metric == "separation"]
+    farthest: dict[str, float] = {}
+    for score in single:
+        name = score.observable
+        farthest[name] = max(farthest.get(name, -math.inf), _capped(score))
+    number = max(2, HEADLINES // len({s.source for s in single} or {""}))
+    first = sorted(farthest, key=lambda name: -farthest[name])[:number]
+    return sorted(
+        (s for s in single if s.observable in first), key=lambda s: first.index(s.observable)
+    )
+
+
+SINGLE = {"separation", "chi_square", "kolmogorov", "wasserstein", "mean_image"}
+
+
+def _table(scores: Sequence[Score], *, several: bool) -> str:
+    head = "<tr><th>score</th><th>value</th><th>floor</th><th>away</th></tr>"
+    return (
+        f'<table class="scores">\n<thead>{head}</thead>\n<tbody>\n'
+        + "\n".join(_row(score, several=several) for score in scores)
+        + "\n</tbody></table>\n"
+    )
+
+
+def _row(score: Score, *, several: bool) -> str:
+    label, factor = METRICS[score.metric]
+    where = "" if score.observable == OVERALL else f" <code>{_escaped(score.observable)}</code>"
+    source = f' <span class="source">{_escaped(score.source)}</span>' if several else ""
+    away = _capped(score)
+    kind = "far" if away > 5 else "near" if away > 3 else "at"
+    shown = ">999" if away >= 1000 else f"{away:.1f}".replace("-", "−")
+    return (
+        f"<tr><td>{label}{where}{source}</td><td>{_number(score.value, score.error, factor)}</td>"
+        f'<td>{_number(score.floor, score.floor_error, factor)}</td><td class="{kind}">{shown}</td></tr>'
+    )
+
+
+def _capped(score: Score) -> float:
+    return max(-1e6, min(score.away, 1e6))
+
+
+def _number(value: float, error: float, factor: float) -> str:
+    return with_error(value * factor, error * factor)
+
+
+def _gaps(gaps: Sequence[SkippedMetric]) -> str:
+    if not gaps:
+        return ""
+    items = "\n".join(
+        f"<li><code>{_escaped(_what(gap))}</code> ({_escaped(gap.source)}): {_escaped(gap.reason)}</li>"
+        for gap in gaps
+    )
+    return f'<h2>What is missing, and what looks odd</h2>\n<ul class="gaps">\n{items}\n</ul>'
+
+
+def _what(gap: SkippedMetric) -> str:
+    return gap.metric if gap.observable == OVERALL else gap.observable
+
+
+def _pictures(pictures: Sequence[Picture]) -> str:
+    groups: dict[str, list[str]] = {}
+    left, size = 0, 0
+    for picture in pictures:
+        size += len(picture.svg.encode())
+        if size > LARGEST:
+            left += 1
+            continue
+        groups.setdefault(picture.group, []).append(_figure(picture))
+    text = "\n".join(
+        f'<h2>{_escaped(group)}</h2>\n<div class="pictures{" pairs" if group == SINGLE_EVENTS else ""}">\n'
+        + "\n".join(figures)
+        + "\n</div>"
+        for group, figures in groups.items()
+    )
+    note = f'<p class="note">{left} more pictures are in the folder plots.</p>' if left else ""
+    return text + note
+
+
+def _figure(picture: Picture) -> str:
+    caption = _escaped(picture.caption)
+    kind = ' class="wide"' if picture.wide else ""
+    return (
+        f'<figure{kind}><div class="picture" role="img" aria-label="{caption}">{picture.svg}</div>'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _every_score(scores: Sequence[Score]) -> str:
+    if not scores:
+        return ""
+    several = len({score.source for score in scores}) > 1
+    return f"<details>\n<summary>All {len(scores)} scores</summary>\n{_table(scores, several=several)}</details>"
+
+
+def _provenance(provenance: Mapping[str, Any]) -> str:
+    if not provenance:
+        return ""
+    rows = "\n".join(
+        f"<dt>{_escaped(str(key))}</dt><dd>{_value(value)}</dd>"
+        for key, value in provenance.items()
+    )
+    return f'<h2>Where it comes from</h2>\n<dl class="provenance">\n{rows}\n</dl>'
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        inner = "".join(f"<li>{_escaped(str(k))}: {_value(v)}</li>" for k, v in value.items())
+        return f"<ul>{inner}</ul>"
+    text = _escaped(str(value))
+    return f"<pre>{text}</pre>" if "\n" in text else text

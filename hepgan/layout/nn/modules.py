@@ -1,0 +1,324 @@
+"""The torch modules of layers: what has weights or statistics. Those that hold other modules are in ``network``.
+
+Legend of shapes: ``B`` batch, ``D`` depth, ``T`` time steps, ``W`` width, ``S`` state, ``P`` places of a window.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own way to write it
+from torch import Tensor, nn
+
+from hepgan.layout.spec.base import Activation
+
+_Operation = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+_ACTIVATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "RELU": lambda x, _: F.relu(x),
+    "TANH": lambda x, _: torch.tanh(x),
+    "FTANH": lambda x, _: torch.tanh(x),
+    "SYMMRELU": lambda x, _: x.abs(),
+    "SOFTSIGN": lambda x, _: F.softsign(x),
+    "SIGMOID": lambda x, _: torch.sigmoid(x),
+    "LINEAR": lambda x, _: x,
+    "GAUSS": lambda x, _: torch.exp(-(x * x)),
+    "LRELU": lambda x, slope: F.leaky_relu(x, slope),
+    "ELU": lambda x, alpha: F.elu(x, alpha),
+    "SILU": lambda x, _: F.silu(x),
+    "GELU": lambda x, _: F.gelu(x),
+    "SOFTPLUS": lambda x, _: F.softplus(x),
+    "SOFTMAX": lambda x, _: torch.softmax(x, dim=-1 if x.ndim == 3 else 1),
+}
+
+
+class Activate(nn.Module):
+    """An activation; SOFTMAX runs over an image's depths, else over the last axis."""
+
+    def __init__(self, activation: Activation) -> None:
+        super().__init__()
+        self.name, self.slope = activation.name, activation.parameter
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        return _ACTIVATIONS[self.name](x, self.slope)
+
+    def extra_repr(self) -> str:
+        """For torch's print of modules."""
+        return self.name
+
+
+class Tracking(nn.Module):
+    """A module that keeps something of what it has seen: running means, singular vectors, a state.
+
+    Attributes:
+        tracking: Whether it does; ``network.frozen_statistics`` turns it off for a while.
+    """
+
+    tracking = True
+
+
+class SpectralNorm(Tracking):
+    """A weight divided by its largest singular value (arXiv:1802.05957), which one power iteration a step follows."""
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, weight: Tensor, axis: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.axis = axis
+        rows, columns = self._matrix(weight).shape
+        unit = F.normalize(torch.randn(rows, generator=generator), dim=0)
+        self.register_buffer("u", unit)
+        self.register_buffer("v", torch.zeros(columns))
+        for _ in range(15):
+            self._iterate(weight.detach())
+
+    def _matrix(self, weight: Tensor) -> Tensor:
+        return weight.movedim(self.axis, 0).flatten(1)
+
+    @torch.no_grad()
+    def _iterate(self, weight: Tensor) -> None:
+        matrix = self._matrix(weight)
+        self.v.copy_(F.normalize(matrix.mT @ self.u, dim=0))
+        self.u.copy_(F.normalize(matrix @ self.v, dim=0))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weight with largest singular value 1."""
+        if self.training and self.tracking:
+            self._iterate(weight)
+        # Clones: the next forward pass, before this one's backward, may iterate again.
+        return weight / (self.u.clone() @ self._matrix(weight) @ self.v.clone())
+
+
+class Weighted(nn.Module):
+    """A linear operation with a weight and perhaps a bias: dense, convolution, locally connected."""
+
+    def __init__(
+        self,
+        operation: _Operation,
+        weight: Tensor,
+        bias: Tensor | None,
+        norm: SpectralNorm | None = None,
+    ) -> None:
+        super().__init__()
+        self.operation, self.norm = operation, norm
+        self.weight = nn.Parameter(weight)
+        self.bias = None if bias is None else nn.Parameter(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``operation`` of ``x`` with the weight, normed where asked for."""
+        weight = self.weight if self.norm is None else self.norm(self.weight)
+        return self.operation(x, weight, self.bias)
+
+
+class Recurrent(Tracking):
+    """RNN, LSTM or GRU over ``x[B, T, W]`` with one bias a gate; unrolled, so that penalties can differentiate twice.
+
+    With ``remember`` a batch in training starts from the state in which the last one of its size ended, which checkpoints hold.
+    Outside of training each batch starts from zero and leaves that state alone, so that events do not depend on those before.
+
+    Attributes:
+        last: The remembered state, ``[B, S]`` each; empty before the first batch.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        weights: tuple[Tensor, Tensor],
+        *,
+        sequence: bool,
+        remember: bool,
+        reset_after: bool,
+    ) -> None:
+        super().__init__()
+        self.kind, self.sequence, self.reset_after = kind, sequence, reset_after
+        self.remember = remember
+        self.weight_input, self.weight_state = map(
+            nn.Parameter, weights
+        )  # [gates S, W], [gates S, S]
+        self.bias = nn.Parameter(torch.zeros(weights[0].shape[0]))
+        self.last: tuple[Tensor, ...] = ()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The states ``[B, T, S]``, or the last one ``[B, S]``."""
+        if x.ndim == 4:
+            x = x.squeeze(1)
+        driven = F.linear(x, self.weight_input, self.bias)  # [B, T, gates S]
+        state, states = self._start(x), []
+        for step in driven.unbind(1):
+            state = _STEPS[self.kind](self, step, state)
+            states.append(state[0])
+        if self.remember and self.training and self.tracking:
+            self.last = tuple(part.detach() for part in state)
+        return torch.stack(states, dim=1) if self.sequence else states[-1]
+
+    def _start(self, x: Tensor) -> tuple[Tensor, ...]:
+        last = self.last if self.training else ()
+        if last and last[0].shape[0] == x.shape[0] and last[0].device == x.device:
+            return last
+        zero = x.new_zeros(x.shape[0], self.weight_state.shape[1])
+        return (zero, zero) if self.kind == "LSTM" else (zero,)
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        # No buffer: its shape is that of the last batch, and there is none before the first.
+        if self.last:
+            destination[f"{prefix}last"] = torch.stack(self.last)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        last = state_dict.get(f"{prefix}last", torch.empty(0))
+        shape = 2 if self.kind == "LSTM" else 1, self.weight_state.shape[1]
+        fits = last.is_floating_point() and last.ndim == 3 and last.shape[::2] == shape
+        if self.remember and fits:
+            self.last = tuple(last.to(self.bias.device).unbind(0))
+            del state_dict[f"{prefix}last"]
+        else:
+            # torch refuses a state that is none of this layer's as an unexpected key.
+            self.last = ()
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
+
+def _rnn(layer: Recurrent, driven: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (torch.tanh(driven + F.linear(state[0], layer.weight_state)),)
+
+
+def _lstm(layer: Recurrent, driven: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    hidden, cell = state
+    gates = driven + F.linear(hidden, layer.weight_state)
+    enter, forget, leave, candidate = gates.chunk(4, dim=1)
+    cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(candidate)
+    return torch.sigmoid(leave) * torch.tanh(cell), cell
+
+
+def _gru(layer: Recurrent, driven: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    (hidden,) = state
+    weights = layer.weight_state.chunk(3)
+    reset_in, update_in, candidate_in = driven.chunk(3, dim=1)
+    reset = torch.sigmoid(reset_in + F.linear(hidden, weights[0]))
+    update = torch.sigmoid(update_in + F.linear(hidden, weights[1]))
+    if layer.reset_after:
+        recalled = reset * F.linear(hidden, weights[2])
+    else:
+        recalled = F.linear(reset * hidden, weights[2])
+    return (update * hidden + (1 - update) * torch.tanh(candidate_in + recalled),)
+
+
+_STEPS = {"RNN": _rnn, "LSTM": _lstm, "GRU": _gru}
+
+
+class BatchNorm(Tracking):
+    """Batch normalisation; ``momentum`` is the share that the running mean keeps, negative for the mean of all batches.
+
+    ``values`` is how many numbers of an event share a mean: a batch has to hold two.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    batches: Tensor
+
+    def __init__(
+        self, channels: int, *, values: int, momentum: float, epsilon: float, last_axis: bool
+    ) -> None:
+        super().__init__()
+        self.values = values
+        self.momentum, self.epsilon, self.last_axis = momentum, epsilon, last_axis
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("batches", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        if self.last_axis:
+            return self._normalised(x.reshape(-1, x.shape[-1])).reshape(x.shape)
+        return self._normalised(x)
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        scale, shift = self.weight, self.bias
+        if not self.training:
+            mean, var = self.running_mean, self.running_var
+            return F.batch_norm(x, mean, var, scale, shift, eps=self.epsilon)
+        # With a momentum of 1, torch leaves this batch's mean and variance in these two.
+        mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
+        x = F.batch_norm(x, mean, var, scale, shift, training=True, momentum=1.0, eps=self.epsilon)
+        if self.tracking:
+            self._track(mean, var)
+        return x
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, var: Tensor) -> None:
+        self.batches += 1
+        new = (
+            1 / self.batches if self.momentum < 0 else torch.ones_like(self.batches) - self.momentum
+        )
+        self.running_mean.lerp_(mean, new)
+        self.running_var.lerp_(var, new)
+
+
+class GroupNorm(nn.Module):
+    """Group or instance normalisation over ``groups`` of the depth of ``x[B, D, ...]``."""
+
+    def __init__(self, groups: int, channels: int, epsilon: float) -> None:
+        super().__init__()
+        self.groups, self.epsilon = groups, epsilon
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        return F.group_norm(x, self.groups, self.weight, self.bias, self.epsilon)
+
+
+class MinibatchDiscrimination(nn.Module):
+    """For each event and feature the sum over the batch of exp(−|distance|₁) of the projections."""
+
+    def __init__(self, projection: Weighted, features: int, *, alone: bool, act: Activate) -> None:
+        super().__init__()
+        self.projection, self.features, self.alone, self.act = projection, features, alone, act
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, features]``, behind the flattened input unless ``alone``."""
+        x = x.flatten(1)
+        points = self.projection(x).reshape(
+            x.shape[0], self.features, -1
+        )  # [B, features, dimensions]
+        # Not torch.cdist: its gradient has none, which gradient penalties need.
+        distance = (points.unsqueeze(0) - points.unsqueeze(1)).abs().sum(-1)  # [B, B, features]
+        near = self.act(torch.exp(-distance).sum(1))
+        return near if self.alone else torch.cat([x, near], dim=1)
+
+
+def local(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    places: tuple[int, ...],
+) -> Tensor:
+    """A convolution of ``x[B, D, H, W]`` with a ``weight[P, D · window, depth]`` of its own at each of ``P`` places."""
+    for axis in (2, 3):
+        x = x.unfold(axis, kernel[axis - 2], stride[axis - 2])
+    windows = x.permute(2, 3, 0, 1, 4, 5).reshape(
+        weight.shape[0], x.shape[0], -1
+    )  # [P, B, D · window]
+    y = torch.bmm(windows, weight).permute(1, 2, 0)  # [B, depth, P]
+    y = y.reshape(*y.shape[:2], *places)
+    return y if bias is None else y + bias
+
+
+def padded(x: Tensor, sides: Sequence[tuple[int, int]], circular: Sequence[bool]) -> Tensor:
+    """``x[B, D, ...]`` with so many cells more at each end of its last axes: zeros, or those of the other end."""
+    for axis, ((before, after), around) in enumerate(zip(sides, circular, strict=True), start=2):
+        if around and before + after:
+            length = x.shape[axis]
+            head, tail = x.narrow(axis, length - before, before), x.narrow(axis, 0, after)
+            x = torch.cat([head, x, tail], dim=axis)
+    zeros = [(0, 0) if around else pair for pair, around in zip(sides, circular, strict=True)]
+    flat = [side for pair in reversed(zeros) for side in pair]
+    return F.pad(x, flat) if any(flat) else x

@@ -1,0 +1,254 @@
+"""One word of a layout from its arguments, given in TMVA's order and in its looser spellings."""
+
+import dataclasses
+import math
+import re
+from typing import Any, NamedTuple
+
+from hepgan.errors import did_you_mean
+from hepgan.layout.spec import formula
+from hepgan.layout.spec.base import ACTIVATIONS, Activation, Branching, Word
+from hepgan.layout.spec.composite import From
+from hepgan.layout.spec.dense_norm import WORDS, Act, Dense
+from hepgan.layout.spec.diagnostics import MisfitError, clipped
+from hepgan.layout.spec.physics import Cond
+
+_INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
+# No two of its parts can take the same digits, so that the time is linear for any string.
+_DECIMAL = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+
+
+class Argument(NamedTuple):
+    """A token and where it stands in the layout's text."""
+
+    text: str
+    start: int
+    end: int
+
+
+class _Sorted(NamedTuple):
+    """A word's arguments by what they are."""
+
+    numbers: list[Argument]
+    activation: Argument | None
+    slope: Argument | None
+    flags: list[Argument]
+
+
+def word_of(head: Argument, arguments: list[Argument]) -> Word:
+    """The layer word that begins with ``head``.
+
+    Raises:
+        MisfitError: its field is ``"start-end"``, the place in the text.
+    """
+    kind = WORDS.get(_upper(head.text))
+    if kind is None:
+        if _upper(head.text) not in ACTIVATIONS and not _is_number(head.text):
+            raise _at(f"unknown word '{clipped(head.text)}'{_nearest_head(head.text)}", head)
+        kind, arguments = Dense, [head, *arguments]
+    if issubclass(kind, Branching):
+        raise _at(f"{kind.word} needs a network in brackets: {kind.word}[…]", head)
+    if kind is From:
+        return _from(head, arguments)
+    given = _sorted(kind, arguments)
+    values, places, formulas = _numbers(kind, given, head, arguments)
+    names = {field.name: field for field in dataclasses.fields(kind)}
+    if given.activation is not None:
+        values["activation"] = _activation(given)
+    elif "activation" in names and names["activation"].default is dataclasses.MISSING:
+        raise _at(f"{kind.word} needs an activation{_usage(kind)}", head)
+    if given.slope is not None:
+        places.append(("activation", given.slope.start, given.slope.end))
+    places = [("", head.start, (arguments or [head])[-1].end), *places]
+    word = kind(**values, flags=_flags(kind, given.flags), formulas=formulas, places=tuple(places))
+    _check(word)
+    return word
+
+
+def spans(word: Word, *fields: str) -> tuple[int, int] | None:
+    """From the first to the last of the ``fields`` in the text; the whole word where none of them is there."""
+    found = [(start, end) for name, start, end in word.places if name in fields]
+    found = found or [(start, end) for name, start, end in word.places if name == ""]
+    return (min(s for s, _ in found), max(e for _, e in found)) if found else None
+
+
+def _check(word: Word) -> None:
+    try:
+        word.check(given=[name for name, _, _ in word.places])
+    except MisfitError as fault:
+        start, end = spans(word, *fault.fields) or (0, 0)
+        raise MisfitError(str(fault), f"{start}-{end}") from None
+
+
+def _from(head: Argument, arguments: list[Argument]) -> Word:
+    if len(arguments) != 1:
+        raise _at("FROM takes the name of a branch: FROM|name", head, arguments)
+    name = arguments[0]
+    places = (("", head.start, name.end), ("name", name.start, name.end))
+    return From(name.text, places=places)
+
+
+def _sorted(kind: type[Word], arguments: list[Argument]) -> _Sorted:
+    """Which argument is what. Only DENSE takes a number behind a name that is not a slope."""
+    given = _Sorted([], None, None, [])
+    for argument in arguments:
+        name = _upper(argument.text)
+        if _is_number(argument.text):
+            given = _with_number(kind, given, argument)
+        elif name in ACTIVATIONS and "activation" in _fields(kind):
+            if given.activation is not None:
+                raise _at(f"a second activation '{name}'", argument)
+            given = given._replace(activation=argument)
+        elif any(name in group for group in kind.known_flags):
+            given.flags.append(argument)
+        else:
+            raise _at(_unknown(kind, argument.text), argument)
+    return given
+
+
+def _with_number(kind: type[Word], given: _Sorted, argument: Argument) -> _Sorted:
+    sloped = given.activation is not None and given.slope is None and not given.flags
+    if sloped and given.activation is not None and ACTIVATIONS[_upper(given.activation.text)]:
+        integer = _INTEGER.fullmatch(argument.text) or not _DECIMAL.fullmatch(argument.text)
+        if not (kind is Dense and integer and not given.numbers):
+            return given._replace(slope=argument)
+    if kind is not Dense and (given.activation is not None or given.flags):
+        raise _at(f"a number behind the names{_usage(kind)}", argument)
+    given.numbers.append(argument)
+    return given
+
+
+def _numbers(
+    kind: type[Word], given: _Sorted, head: Argument, arguments: list[Argument]
+) -> tuple[dict[str, Any], list[tuple[str, int, int]], tuple[tuple[str, str], ...]]:
+    numbers = given.numbers
+    form = next((form for form in kind.forms if len(form) == len(numbers)), None)
+    if form is None:
+        count = f"{len(numbers)} numbers are" if len(numbers) != 1 else "1 number is"
+        raise _at(f"{kind.word}: {count} given{_usage(kind)}", head, arguments)
+    values: dict[str, Any] = {}
+    formulas = []
+    types = {field.name: field.type for field in dataclasses.fields(kind)}
+    for name, argument in zip(form, numbers, strict=True):
+        if types[name] is float:
+            values[name] = _decimal(argument)
+        elif types[name] is bool:
+            values[name] = _truth(argument)
+        else:
+            values[name], text = _size(argument)
+            formulas += [(name, text)] if text else []
+    places = [(name, a.start, a.end) for name, a in zip(form, numbers, strict=True)]
+    return values, places, tuple(formulas)
+
+
+def _size(argument: Argument) -> tuple[int, str]:
+    """An integer, or 0 and the formula that gives it once ``N`` is known."""
+    if _INTEGER.fullmatch(argument.text):
+        return int(argument.text), ""
+    tokens = formula.tokens(argument.text)
+    if tokens is None:
+        raise _at(f"'{clipped(argument.text)}' should be an integer or a formula of N", argument)
+    text = "".join(tokens)
+    try:
+        value = formula.evaluate(text, 1)
+    except MisfitError as fault:
+        # N - 1 in a denominator is no fault yet: N is known later.
+        if "divides" not in str(fault) or "N" not in text:
+            raise _at(str(fault), argument) from None
+        value = 0
+    return (0, text) if "N" in text else (value, "")
+
+
+def _decimal(argument: Argument) -> float:
+    if not _DECIMAL.fullmatch(argument.text) or not math.isfinite(float(argument.text)):
+        raise _at(f"'{clipped(argument.text)}' should be a number", argument)
+    return float(argument.text)
+
+
+def _truth(argument: Argument) -> bool:
+    if argument.text not in ("0", "1"):
+        raise _at(f"'{clipped(argument.text)}' should be 0 or 1", argument)
+    return argument.text == "1"
+
+
+def _activation(given: _Sorted) -> Activation:
+    name = _upper(given.activation.text) if given.activation else ""
+    return Activation(name, None if given.slope is None else _decimal(given.slope))
+
+
+def _flags(kind: type[Word], flags: list[Argument]) -> tuple[str, ...]:
+    """In the order in which the word knows them, so that equal layouts are equal."""
+    chosen: dict[str, int] = {}
+    for number, group in enumerate(kind.known_flags):
+        for flag in flags:
+            if _upper(flag.text) in group:
+                if number in chosen.values():
+                    several = (
+                        f"one of {', '.join(group)} is enough"
+                        if len(group) > 1
+                        else "once is enough"
+                    )
+                    raise _at(f"{_upper(flag.text)}: {several}", flag)
+                chosen[_upper(flag.text)] = number
+    return tuple(chosen)
+
+
+def _fields(kind: type[Word]) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+def _is_number(text: str) -> bool:
+    return bool(_DECIMAL.fullmatch(text)) or formula.tokens(text) is not None
+
+
+def _upper(text: str) -> str:
+    """Some letters beyond ASCII have ASCII capitals; those do not count."""
+    return text.upper() if text.isascii() else text
+
+
+def _unknown(kind: type[Word], text: str) -> str:
+    if text[0] in "0123456789.+-(":
+        return f"'{clipped(text)}' should be a number"
+    flags = [flag for group in kind.known_flags for flag in group]
+    activations = list(ACTIVATIONS) if "activation" in _fields(kind) else []
+    what = "activation" if activations else "argument"
+    near = did_you_mean(_upper(text)[:40], [*activations, *flags])
+    return f"unknown {what} '{clipped(text)}'{near or _usage(kind)}"
+
+
+def _nearest_head(text: str) -> str:
+    heads = [*filter(None, WORDS), *ACTIVATIONS]
+    return (
+        did_you_mean(_upper(text)[:40], heads)
+        or f"; the words are {', '.join(filter(None, WORDS))}"
+    )
+
+
+def forms(kind: type[Word]) -> list[str]:
+    """The ways in which a word is written, without its flags.
+
+    >>> forms(WORDS["MAXPOOL"])[0]
+    'MAXPOOL|height|width|stride rows|stride cols'
+    >>> forms(WORDS["ACT"]), forms(WORDS["COND"])
+    (['ACT|activation'], ['COND', 'COND|width[|activation]'])
+    """
+    if issubclass(kind, Branching):
+        return [f"{kind.word}[network]"] if kind.word else ["[network; …]"]
+    if kind is From:
+        return ["FROM|name"]
+    return ["|".join([kind.word, *f]).replace("_", " ") + _tail(kind, f) for f in kind.forms]
+
+
+def _tail(kind: type[Word], form: tuple[str, ...]) -> str:
+    """How the activation follows the sizes of ``form``."""
+    if "activation" not in _fields(kind) or (kind is Cond and not form):
+        return ""
+    return "|activation" if kind is Act else "[|activation]"
+
+
+def _usage(kind: type[Word]) -> str:
+    return f"; it is written {' or '.join(forms(kind))}"
+
+
+def _at(message: str, first: Argument, others: list[Argument] | None = None) -> MisfitError:
+    return MisfitError(message, f"{first.start}-{(others or [first])[-1].end}")

@@ -1,0 +1,89 @@
+"""Sizes written as formulas of ``N``, the number of an event's features: ``(N+100)*2``."""
+
+import re
+
+from hepgan.layout.spec.diagnostics import MisfitError
+
+#: No size of a network comes near; what is larger is a typing error, and bounded numbers keep time bounded.
+LARGEST = 10**12
+
+_TOKEN = re.compile(r"\s*([0-9]+|[Nn]|[-+*/()])\s*")
+_STRENGTH = {"+": 1, "-": 1, "*": 2, "/": 2, "(": 0}
+
+
+def tokens(text: str) -> list[str] | None:
+    """The formula's numbers, operators, brackets and ``N``; ``None`` where ``text`` is not made of these."""
+    found: list[str] = []
+    at = 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            return None
+        found.append(match[1].upper())
+        at = match.end()
+    return found or None
+
+
+def evaluate(formula: str, features: int) -> int:
+    """The value of ``formula`` with ``N = features``; divisions round down.
+
+    >>> evaluate("(N+100)*2", 784)
+    1768
+
+    Raises:
+        MisfitError: not a formula, a division by zero, or a value beyond ``LARGEST``.
+    """
+    values: list[int] = []
+    operators: list[str] = []
+    operand = True  # is a number or an opening bracket due next?
+    for part in tokens(formula) or ["?"]:
+        if operand != (part in "(N" or part.isdigit()):
+            raise _not_a_formula(formula)
+        if part == "(":
+            operators.append(part)
+        elif part == ")":
+            _reduce(values, operators, 1, formula)
+            if not operators:
+                raise _not_a_formula(formula)
+            operators.pop()
+        elif operand:
+            values.append(_bounded(features if part == "N" else _integer(part), formula))
+            operand = False
+        else:
+            _reduce(values, operators, _STRENGTH[part], formula)
+            operators.append(part)
+            operand = True
+    if operand:
+        raise _not_a_formula(formula)
+    _reduce(values, operators, 1, formula)
+    if operators:
+        raise _not_a_formula(formula)
+    return values[0]
+
+
+def _reduce(values: list[int], operators: list[str], strength: int, formula: str) -> None:
+    while operators and _STRENGTH[operators[-1]] >= strength:
+        operator, right, left = operators.pop(), values.pop(), values.pop()
+        if operator == "/" and right == 0:
+            raise MisfitError(f"{formula!r} divides by zero")
+        result = {
+            "+": lambda a, b: a + b,
+            "-": lambda a, b: a - b,
+            "*": lambda a, b: a * b,
+            "/": lambda a, b: a // b,
+        }[operator](left, right)
+        values.append(_bounded(result, formula))
+
+
+def _integer(digits: str) -> int:
+    return int(digits) if len(digits.lstrip("0")) <= 13 else LARGEST + 1
+
+
+def _bounded(value: int, formula: str) -> int:
+    if abs(value) > LARGEST:
+        raise MisfitError(f"{formula[:40]!r} is larger than any network could be")
+    return value
+
+
+def _not_a_formula(formula: str) -> MisfitError:
+    return MisfitError(f"{formula[:40]!r} is not a sum or product of integers and N")

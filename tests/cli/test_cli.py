@@ -1,0 +1,333 @@
+"""The command line as a user meets it: in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uproot
+from click.testing import CliRunner
+
+from hepgan.cli import main
+from hepgan.cli.signals import ending_cleanly
+from hepgan.gan.training import loop
+
+
+def hepgan(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hepgan", *map(str, arguments)],
+        capture_output=True, text=True, cwd=cwd, timeout=240, check=False,
+    )  # fmt: skip
+
+
+def refused(done: subprocess.CompletedProcess[str], *texts: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    _, _, message = done.stderr.partition("error: ")
+    # One line; a layout's error shows the layout and the caret in two more.
+    assert len(message.strip().splitlines()) == (3 if "^" in message else 1)
+    for text in texts:
+        assert text in message, done.stderr
+
+
+def test_run_generate_and_evaluate(tiny_run: Path, tiny_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = hepgan(
+        "run", tiny_run, "-o", out, "--seed", 5, "--device", "cpu", "--set", "train.steps=10"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "training" in done.stderr
+    assert str(out / "report.html") in done.stdout
+    assert "kept the generator of step" in done.stdout or "untrained generator" in done.stdout
+    assert "steps = 10" in (out / "run.toml").read_text()
+    assert "seed = 5" in (out / "run.toml").read_text()
+
+    made = tmp_path / "made.root"
+    done = hepgan("generate", out, "-n", 700, "-o", made, "--seed", 3, "--condition", "energy=2:8")
+    assert done.returncode == 0, done.stderr
+    with uproot.open(made) as file:
+        energy = file["events"]["energy"].array(library="np")
+    assert len(energy) == 700
+    assert 2 <= energy.min() < 2.2
+    assert 7.8 < energy.max() <= 8
+
+    again = tmp_path / "again.root"
+    hepgan("generate", out, "-n", 700, "-o", again, "--seed", 3, "--condition", "energy=2:8")
+    with uproot.open(made) as one, uproot.open(again) as two:
+        for name, branch in one["events"].items():
+            np.testing.assert_array_equal(
+                branch.array(library="np"), two["events"][name].array(library="np")
+            )
+
+    done = hepgan(
+        "evaluate",
+        tiny_file,
+        made,
+        "-o",
+        tmp_path / "judged",
+        "--quick",
+        "--config",
+        out / "run.toml",
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "judged" / "report.html").is_file()
+    assert (tmp_path / "judged" / "scores.json").is_file()
+
+
+def test_train_is_the_first_part_of_run(tiny_run: Path, tmp_path: Path) -> None:
+    done = hepgan("train", tiny_run, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "generator.safetensors").is_file()
+    assert not (tmp_path / "out" / "generated.root").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run",
+        "train",
+        "generate",
+        "simulate",
+        "evaluate",
+        "export",
+        "layout",
+        "inspect",
+        "convert",
+        "fetch",
+        "presets",
+    ],
+)
+def test_every_command_has_help(command: str) -> None:
+    done = hepgan(command, "--help")
+    assert done.returncode == 0
+    assert "Usage: " in done.stdout
+
+
+def test_presets_are_listed_with_their_purpose() -> None:
+    lines = hepgan("presets").stdout.splitlines()
+    assert any(line.startswith("showers ") and "calorimeter" in line for line in lines)
+    assert any(line.startswith("mnist ") for line in lines)
+
+
+def test_layout_command_shows_shapes_and_parameters() -> None:
+    done = hepgan(
+        "layout", "CONV|12|2|2|1|1|TANH, RESHAPE|FLAT, DENSE|512|TANH", "--input", "1|28|28"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "12×27×27" in done.stdout
+    assert f"{12 * 27 * 27 * 512 + 512:,}" in done.stdout
+
+
+def test_layout_error_has_its_caret() -> None:
+    done = hepgan("layout", "DENSE|64|RELUU", "--input", "10")
+    refused(done, "did you mean 'RELU'?", "DENSE|64|RELUU\n", "         ^^^^^")
+
+
+@pytest.mark.parametrize(
+    ("change", "texts"),
+    [
+        (("tree = \"events\"", "tree = \"event\""), ["'event'", "events"]),
+        (("tiny.root", "tinny.root"), ["tinny.root"]),
+        (("[schema.fields.a]", "[schema.fields.aa]"), ["'aa'"]),
+        (("shape = [2]", "shape = [3]"), ["'b'", "holds 2 values"]),
+        (("[train]\nsteps", "[train]\nstepz"), ["unknown key 'stepz'", "did you mean 'steps'"]),
+        (("seed = 1", "seed = "), ["not valid TOML"]),
+        (("DENSE|8|LRELU", "DENSE|8|LRLU"), ["did you mean 'LRELU'?"]),
+        (("range = [1.0, 10.0]", "range = [1.0, 5.0]"), ["lies outside of 1 to 5"]),
+    ],
+    ids=["tree", "file", "branch", "shape", "key", "toml", "layout", "range"],
+)  # fmt: skip
+def test_bad_run_is_told_in_a_line_and_writes_nothing(
+    tiny_run: Path, tmp_path: Path, change: tuple[str, str], texts: list[str]
+) -> None:
+    tiny_run.write_text(tiny_run.read_text().replace(*change))
+    refused(hepgan("run", tiny_run, "-o", tmp_path / "out"), *texts)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_device_is_told(tiny_run: Path, tmp_path: Path) -> None:
+    done = hepgan("run", tiny_run, "-o", tmp_path / "out", "--device", "cuda:42")
+    refused(done, "cuda:42", "choose cpu or auto")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nan_names_branch_and_entry(tmp_path: Path, tiny_run: Path, tiny_file: Path) -> None:
+    from tiny import tiny_events, write_tiny
+
+    events = tiny_events(500, 3)
+    values = np.array(events["a"])
+    values[123] = np.nan
+    events["a"] = values
+    write_tiny(tmp_path / "nan.root", events)
+    tiny_run.write_text(tiny_run.read_text().replace(str(tiny_file), str(tmp_path / "nan.root")))
+    refused(hepgan("run", tiny_run, "-o", tmp_path / "out"), "'a'", "123")
+    assert not (tmp_path / "out").exists()
+
+
+def test_empty_tree_is_told(tmp_path: Path, tiny_run: Path, tiny_file: Path) -> None:
+    with uproot.recreate(tmp_path / "empty.root") as file:
+        file.mktree("events", {"energy": "f4", "a": "f4", "b": np.dtype(("f8", (2,)))})
+    tiny_run.write_text(tiny_run.read_text().replace(str(tiny_file), str(tmp_path / "empty.root")))
+    refused(hepgan("run", tiny_run, "-o", tmp_path / "out"), "empty.root", "no entries")
+    assert not (tmp_path / "out").exists()
+
+
+def test_generating_from_no_run_is_told(tmp_path: Path) -> None:
+    done = hepgan("generate", tmp_path, "-n", 5, "-o", tmp_path / "x.root", "--seed", 1)
+    refused(done, "gan.json does not exist", "finished run")
+
+
+@pytest.mark.parametrize("text", ["energy", "energy=x", "energy=1:2:3"])
+def test_unreadable_condition_is_told(tmp_path: Path, text: str) -> None:
+    done = hepgan(
+        "generate", tmp_path, "-n", 5, "-o", tmp_path / "x.root", "--seed", 1, "--condition", text
+    )
+    refused(done, f"--condition {text}", "NAME=VALUE")
+
+
+def test_ctrl_c_exits_with_130_and_a_checkpoint(tiny_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    long = [
+        "train",
+        tiny_run,
+        "-o",
+        out,
+        "--set",
+        "train.steps=1000000",
+        "--set",
+        "train.validate_every=0",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hepgan", *map(str, long)], stderr=subprocess.PIPE, text=True
+    )
+    while not (out / "checkpoints").is_dir():
+        time.sleep(0.1)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped at step" in stderr
+    assert "Traceback" not in stderr
+    assert list((out / "checkpoints").iterdir())
+    other = hepgan("train", tiny_run, "-o", out, "--resume")
+    refused(other, "holds another run")
+
+
+@pytest.mark.slow
+def test_simulate_is_the_same_for_every_executor(
+    tiny_run: Path, tiny_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    hepgan("train", tiny_run, "-o", out, "--set", "train.validate_every=0")
+    found = []
+    for name, options in {
+        "a": ["--chunksize", 700],
+        "b": ["--executor", "futures", "--workers", 2, "--chunksize", 1500],
+    }.items():
+        made = tmp_path / f"{name}.root"
+        done = hepgan(
+            "simulate", out, tiny_file, "-o", made, "--energy", "energy", "--seed", 3, *options
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"4,000 showers: {made}\n"
+        with uproot.open(made) as file:
+            found.append(file["events"].arrays(library="np"))
+    assert sorted(found[0]) == ["a", "b", "energy", "entry", "file", "particle"]
+    for name, values in found[0].items():
+        np.testing.assert_array_equal(values, found[1][name])
+    np.testing.assert_array_equal(found[0]["entry"], np.arange(4000))
+    with uproot.open(tiny_file) as file:
+        np.testing.assert_array_equal(
+            found[0]["energy"], file["events"]["energy"].array(library="np")
+        )
+    refused(
+        hepgan("simulate", out, tiny_file, "-o", made, "--energy", "energy", "--seed", 3), "exists"
+    )
+    other = tmp_path / "other.root"
+    for executor in ("iterative", "futures"):
+        options = ["-o", other, "--seed", 3, "--executor", executor]
+        refused(
+            hepgan("simulate", out, tiny_file, *options, "--energy", "enrgy"),
+            "did you mean 'energy'?",
+        )
+    assert not other.exists()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_simulate_makes_a_shower_for_each_entry(
+    tiny_run: Path, tiny_file: Path, tmp_path: Path
+) -> None:
+    out, made = tmp_path / "out", tmp_path / "made.root"
+    hepgan(
+        "train", tiny_run, "-o", out, "--set", "train.validate_every=0", "--set", "train.steps=2"
+    )
+    options = ["-o", made, "--seed", 3, "--energy"]
+    refused(hepgan("simulate", out, tiny_file, *options, "enrgy"), "did you mean 'energy'?")
+    done = hepgan("simulate", out, tiny_file, *options, "energy", "--chunksize", 700)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"4,000 showers: {made}\n"
+    with uproot.open(made) as file, uproot.open(tiny_file) as asked:
+        assert file["events"].keys() == ["a", "b", "entry", "particle", "file", "energy"]
+        energy = file["events"]["energy"].array(library="np")
+        np.testing.assert_array_equal(energy, asked["events"]["energy"].array(library="np"))
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signals_end_every_phase_of_a_run_with_128_and_their_number(
+    name: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While events are read, trained on, generated and compared; what was begun is gone, and --resume goes on."""
+    from hepgan.pipeline import commands, training
+
+    number, out = getattr(signal, name), tmp_path / "out"
+    asked = ["run", str(tiny_run), "-o", str(out), "--device", "cpu", "--set", "threads=1"]
+
+    def invoked(owner: Any, function: str, *more: str) -> Any:
+        def send(*arguments: object, **options: object) -> Any:
+            os.kill(os.getpid(), number)
+            return before(*arguments, **options)
+
+        before = getattr(owner, function)
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, function, send)
+            done = CliRunner().invoke(main, [*asked, *more])
+        assert done.exit_code == 128 + number, done.output
+        assert "Traceback" not in done.output
+        return done
+
+    assert "hepgan: stopped\n" in invoked(training, "read_events").stderr
+    assert not out.exists()
+    assert "stopped at step 1, the last checkpoint is" in invoked(loop, "train_step").stderr
+    assert "hepgan: stopped\n" in invoked(commands, "_counted", "--resume").stderr
+    assert "hepgan: stopped\n" in invoked(commands, "_judged", "--resume").stderr
+    assert not list(out.glob(".*"))
+    assert (out / "generated.root").is_file()
+    assert not (out / "report.html").exists()
+
+
+def test_signal_that_python_drops_in_a_callback_comes_again() -> None:
+    """Exceptions of a garbage collector's callbacks are ignored, and with them the signal's."""
+
+    class Thing:
+        pass
+
+    def drop(_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
+
+    def work() -> None:
+        thing = Thing()
+        watched = weakref.ref(thing, drop)
+        del thing
+        time.sleep(10)
+        pytest.fail(f"nothing came but {watched}")
+
+    with pytest.raises(SystemExit) as ended, ending_cleanly():
+        work()
+    assert ended.value.code == 143

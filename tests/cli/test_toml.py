@@ -1,0 +1,104 @@
+"""Run files and options of any text: what is too deep, too long or too large is told in a sentence."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from hepgan import pipeline as library
+from hepgan.cli import main
+from hepgan.config import LONGEST, parse_toml
+from hepgan.data.schema import Field, expand
+from hepgan.errors import RunError
+
+BASE = """seed = {seed}
+data.files = ["sample:showers.root"]
+encoding.steps = [{{step = "scale"{step}}}]
+gan = {{latent = [8], layout = "TANH|4, DENSE|0 ## TANH|4, LINEAR|1"}}
+train = {{steps = 10, batch_size = 4, generator = {{learning_rate = 1e-4}}, discriminator = {{learning_rate = 1e-4}}, objective = "non-saturating"{train}}}
+[schema.fields.x]
+{field}
+"""
+
+
+def text(seed: str = "1", step: str = "", train: str = "", field: str = "shape = [3]") -> str:
+    return BASE.format(seed=seed, step=step, train=train, field=field)
+
+
+DIGITS = "9" * 5000
+DEEP = "[" * 5000 + "]" * 5000
+HOSTILE = {
+    text(seed=DIGITS): "has an integer of more than 64 bits",
+    text(seed="9223372036854775808"): "has an integer of more than 64 bits in 'seed'",
+    text(seed="0x" + "f" * 5000): "has an integer of more than 64 bits",
+    text(seed=DEEP): "has values nested more than 30 deep",
+    text(seed="[" * 40 + "]" * 40): "has values nested more than 30 deep in 'seed'",
+    text(seed="[" * 20 + "]" * 20): r"seed = \[\[\[\[\.\.\.\]\]\]\] should be int",
+    text(seed="nan"): "should be int",
+    text(step=f", to = {DEEP}"): "has values nested more than 30 deep",
+    text(step=", to = [0, 18446744073709551616]"): "has an integer of more than 64 bits in 'encoding'",
+    text(train=", r1 = nan"): "should be a number, but is NaN",
+    text() + "\n" + ".".join(["a"] * 3000) + " = 1": "nested more than 30 deep",
+    text() + "[" + ".".join(["a"] * 3000) + "]": "nested more than 30 deep",
+    text() + "[" + "n" * 100_000 + "]": "unknown key 'nnnn.*n' in the run file",
+    text(field='branches = ["x{0..9999999999}"]'): r"\['x{0\.\.9999999999}'\] stands for more than 100,000",
+    text(field='branches = ["x{0..999}{0..999}{0..999}"]'): "stands for more than 100,000 branches",
+    text(field=f'branches = ["x{{0..{DIGITS}}}"]'): "stands for more than 100,000 branches",
+    text(field='branches = ["x{5..2}"]'): r"counts down; write {2\.\.5}",
+    text(field="shape = [1000000, 1000000]"): "100,000,000 are the most",
+    text(field=f'dtype = "{"f4," * 1000}"'): "is no type|does not hold numbers",
+    "x = " + "1" * LONGEST: "characters; 1,000,000 are the most",
+    "\x00": "is not valid TOML",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(HOSTILE)))
+def test_a_hostile_run_file_is_refused_in_a_sentence(number: int, tmp_path: Path) -> None:
+    written, message = list(HOSTILE.items())[number]
+    path = tmp_path / "run.toml"
+    path.write_text(written)
+    with pytest.raises(
+        RunError, match=message if len(written) < LONGEST else "no run file"
+    ) as told:
+        library.load(path)
+    assert len(str(told.value)) < 500
+
+
+def test_a_toml_text_has_a_longest_length() -> None:
+    with pytest.raises(RunError, match="1,000,000 are the most"):
+        parse_toml(" " * (LONGEST + 1), where="it")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (f"seed={DIGITS}", "too many digits or is nested too deep"),
+        (f"seed={DEEP}", "too many digits or is nested too deep"),
+        ("seed=" + "[" * 100 + "]" * 100, "nested more than 30 deep in 'seed'"),
+        ("seed=99999999999999999999", "more than 64 bits in 'seed'"),
+        (".".join(["train"] * 5000) + "=1", "nested more than 30 deep in 'train'"),
+        ("train.learn=nan", "unknown key 'learn' in"),
+        ("n" * 100_000 + "=1", "unknown key 'nnn"),
+        ("data.files.a=1", "'files' is a value, not a table"),
+        ('schema.fields.image.branches=["x{0..9999999999}"]', "stands for more than 100,000"),
+    ],
+)
+def test_a_hostile_setting_is_refused_in_a_sentence(
+    setting: str, message: str, tmp_path: Path
+) -> None:
+    arguments = ["train", "mnist", "--set", setting, "-o", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2, result.output
+    assert message in result.output
+    assert len(result.output) < 500
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_file_of_a_name_too_long_for_any_file_is_not_there() -> None:
+    with pytest.raises(RunError, match="there is no preset and no run file 'aaa"):
+        library.load("a" * 5000)
+
+
+def test_as_many_branches_as_a_field_may_have_are_written_out() -> None:
+    assert len(expand(["x{0..99}{0..999}"])) == 10**5
+    assert Field((2, 3), branches=("x{1..2}_{0..2}",)).size == 6

@@ -1,0 +1,541 @@
+"""The encoding against what it promises: the way back, normal coordinates, sums by construction."""
+
+import dataclasses
+import math
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sample_encodings import (
+    COLUMNS,
+    COPULA,
+    ENERGY,
+    FRACTIONS,
+    LOG,
+    SHARES,
+    SHOWERS,
+    SUMS,
+    THRESHOLD,
+    columns,
+    fit,
+    showers,
+)
+
+from hepgan.data.encoding import copula
+from hepgan.data.encoding.base import ConditionScale
+from hepgan.data.encoding.encoding import Encoding, EncodingSettings
+from hepgan.data.schema import Schema
+from hepgan.errors import CheckpointError, DataError, RunError
+
+
+def assert_same(found: ak.Array, events: ak.Array, names: list[str], rtol: float = 1e-4) -> None:
+    for name in names:
+        np.testing.assert_allclose(
+            ak.to_numpy(found[name]), ak.to_numpy(events[name]), rtol=rtol, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [{"step": "scale"}],
+        [{"step": "scale", "range": [0.0, 100.0]}],
+        [{"step": "standardise"}],
+        [{"step": "standardise", "per_column": False}],
+        [{"step": "log", "threshold": 0.001}],
+        [{"step": "logit", "fields": ["b"]}, {"step": "standardise"}],
+        [{"step": "robust_standardise"}],
+        [{"step": "power", "exponent": 0.3}],
+        [{"step": "threshold", "threshold": 0.001}],
+        [{"step": "zero_noise"}],
+        [{"step": "total_fractions"}],
+        [{"step": "marginals"}],
+        [{"step": "marginals", "knots": 6}],
+        [{"step": "whiten"}],
+        [{"step": "copula"}],
+        [{"step": "log", "threshold": 0.001, "fields": ["a"]}, {"step": "copula"}],
+    ],
+    ids=str,
+)
+def test_decode_undoes_encode(steps: list[dict[str, Any]]) -> None:
+    events = columns()
+    encoding = fit(events, COLUMNS, *steps)
+    assert_same(encoding.decode(*encoding.encode(events, seed=2)), events, ["a", "b"])
+
+
+ROBUST = {"step": "robust_standardise"}
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        FRACTIONS[:2],
+        FRACTIONS[:3],
+        FRACTIONS,
+        [*FRACTIONS, SHARES, ROBUST],
+        [*FRACTIONS, {"step": "power", "exponent": 0.5}, {"step": "standardise"}],
+        [FRACTIONS[0], FRACTIONS[2]],
+        [SUMS],
+        [SUMS, LOG],
+        [SUMS, LOG, {"step": "standardise"}],
+        [SUMS, LOG, COPULA],
+        [SUMS, LOG, COPULA | {"first": ["appended"]}, {"step": "regress", "given": "energy"}],
+        [LOG, COPULA],
+    ],
+    ids=str,
+)
+def test_showers_with_empty_layers_come_back(steps: list[dict[str, Any]]) -> None:
+    events = showers()
+    encoding = fit(events, SHOWERS, *steps, **ENERGY)
+    found = encoding.decode(*encoding.encode(events, seed=2))
+    assert_same(found, events, ["front", "back", "energy"], rtol=1e-3)
+    for name in ("front", "back"):
+        np.testing.assert_array_equal(
+            ak.to_numpy(found[name]) > 0, ak.to_numpy(events[name]) > THRESHOLD
+        )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                {"step": "standardise"},
+                {"step": "whiten"},
+                {"step": "marginals"},
+                {"step": "scale", "clip": False},
+                {"step": "robust_standardise"},
+                {"step": "power", "exponent": 0.7},
+                {"step": "zero_noise"},
+            ]
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(0, 2**31),
+)
+def test_any_chain_comes_back(steps: list[dict[str, Any]], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    events = ak.zip(
+        {"a": rng.normal(5, 2, 200).astype("f4"), "b": rng.normal(0, 1, (200, 2)).astype("f4")},
+        depth_limit=1,
+    )
+    encoding = fit(events, COLUMNS, *steps)
+    assert_same(encoding.decode(*encoding.encode(events, seed=2)), events, ["a", "b"], rtol=2e-3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from([FRACTIONS[1:2], FRACTIONS[1:3], FRACTIONS[1:], FRACTIONS[2:]]),
+    st.lists(st.sampled_from([ROBUST, {"step": "standardise"}, {"step": "whiten"}]), max_size=2),
+    st.integers(0, 2**31),
+    st.floats(0, 1),
+)
+def test_any_chain_of_fractions_brings_showers_back(
+    first: list[dict[str, Any]], then: list[dict[str, Any]], seed: int, empty: float
+) -> None:
+    """Whole events may be empty. Energies come back to float32 of the largest of all."""
+    events = showers(60, seed)
+    dark = np.random.default_rng(seed).random(60) < empty
+    for name in ("front", "back"):
+        cells = ak.to_numpy(events[name]).copy()
+        cells[dark] = 0
+        cells[cells < THRESHOLD] = 0
+        events[name] = cells
+    encoding = fit(events, SHOWERS, *first, *then, **ENERGY)
+    found = encoding.decode(*encoding.encode(events, seed=2))
+    for name in ("front", "back"):
+        expected = ak.to_numpy(events[name])
+        room = 1e-5 * expected + 1e-5 * max(1, expected.max())
+        assert (np.abs(ak.to_numpy(found[name]) - expected) <= room).all()
+
+
+def test_fractions_are_what_they_say() -> None:
+    events = showers()
+    x, _ = fit(events, SHOWERS, *FRACTIONS[1:], **ENERGY).encode(events, seed=1)
+    front, back = ak.to_numpy(events["front"]).sum((1, 2)), ak.to_numpy(events["back"]).sum(1)
+    total, incident = front + back, 1000 * ak.to_numpy(events["energy"])
+    expected = np.stack([front / total, back / total, total / incident], 1)
+    np.testing.assert_allclose(x[:, 10:], expected, rtol=1e-5)
+    np.testing.assert_allclose(x[:, :6].sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(x[:, 6:10].sum(1), back > 0, rtol=1e-5)
+
+
+def test_fractions_share_out_exactly_what_the_sums_say() -> None:
+    encoding = fit(showers(), SHOWERS, *FRACTIONS[1:], **ENERGY)
+    made = torch.rand(300, encoding.features, generator=torch.Generator().manual_seed(1)) - 0.2
+    energy = np.linspace(1, 100, 300)
+    found = encoding.decode(made, encoding.encode_conditions({"energy": energy}))
+    total = ak.to_numpy(found["front"]).sum((1, 2)) + ak.to_numpy(found["back"]).sum(1)
+    lit = (made[:, :6] > 0).any(1) & (made[:, 6:10] > 0).any(1) & (made[:, 10:12] > 0).any(1)
+    expected = np.clip(made[:, 12].numpy(), 0, None) * 1000 * energy
+    np.testing.assert_allclose(total[lit.numpy()], expected[lit.numpy()], rtol=1e-5)
+
+
+def test_robust_scale_is_that_of_scipy() -> None:
+    events = columns()
+    x, _ = fit(events, COLUMNS, {"step": "robust_standardise"}).encode(events, seed=1)
+    values = ak.to_numpy(events["a"])
+    width = scipy.stats.iqr(values, scale="normal")
+    np.testing.assert_allclose(x[:, 0], (values - np.median(values)) / width, rtol=1e-5, atol=1e-6)
+
+
+def test_constant_columns_get_noise_that_decoding_takes_away() -> None:
+    pixels = np.zeros((400, 4), "f4")
+    pixels[:, 1], pixels[:, 2] = 255, np.arange(400)
+    schema = Schema.from_table({"fields": {"image": {"shape": [4]}}})
+    events = ak.zip({"image": pixels}, depth_limit=1)
+    encoding = fit(events, schema, {"step": "zero_noise", "width": 0.01})
+    x, c = encoding.encode(events, seed=1)
+    noise = (x - torch.from_numpy(pixels)).numpy()[:, [0, 1, 3]]
+    assert scipy.stats.kstest(noise[:, 0], "uniform", (-0.005, 0.01)).pvalue > 1e-3
+    assert (noise.std(0) > 0.002).all()
+    np.testing.assert_array_equal(x[:, 2], pixels[:, 2])
+    np.testing.assert_array_equal(ak.to_numpy(encoding.decode(x, c)["image"]), pixels)
+    other = ak.zip({"image": pixels + np.float32(1)}, depth_limit=1)
+    assert_same(encoding.decode(*encoding.encode(other, seed=1)), other, ["image"])
+
+
+STREAMED = [
+    [{"step": "scale"}],
+    [{"step": "standardise"}],
+    [{"step": "power", "exponent": 0.5}, {"step": "standardise", "per_column": False}],
+    [{"step": "zero_noise"}, {"step": "scale"}, {"step": "standardise"}],
+    [{"step": "robust_standardise"}, {"step": "whiten"}],
+    [{"step": "copula"}],
+]
+
+
+@pytest.mark.parametrize("steps", STREAMED, ids=str)
+@pytest.mark.parametrize("size", [1, 97, 800])
+def test_fitting_a_stream_is_fitting_its_events(steps: list[dict[str, Any]], size: int) -> None:
+    events, passes = columns(), []
+
+    def chunks() -> list[ak.Array]:
+        passes.append(1)
+        return [events[i : i + size] for i in range(0, len(events), size)]
+
+    chain = EncodingSettings(tuple(steps))
+    whole = Encoding.fit(events, COLUMNS, chain, seed=1)
+    streamed = Encoding.fit_stream(chunks, COLUMNS, chain, seed=1)
+    for a, b in zip(whole.pack()[1].values(), streamed.pack()[1].values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    adding = sum(s["step"] in ("scale", "standardise", "zero_noise") for s in steps)
+    assert len(passes) == 1 + adding
+
+
+def test_ranges_of_a_stream_are_of_all_events_and_ranks_of_an_even_sample() -> None:
+    events = columns(20_000)
+    chain = EncodingSettings(({"step": "marginals"},))
+
+    def chunks() -> list[ak.Array]:
+        return [events[i : i + 700] for i in range(0, len(events), 700)]
+
+    scaled = Encoding.fit_stream(
+        chunks, COLUMNS, EncodingSettings(({"step": "scale"},)), seed=1, sample=50
+    )
+    x, _ = scaled.encode(events, seed=1)
+    torch.testing.assert_close(x.amin(0), -torch.ones(3))
+    torch.testing.assert_close(x.amax(0), torch.ones(3))
+    encoding = Encoding.fit_stream(chunks, COLUMNS, chain, seed=1, sample=4000)
+    scores, _ = encoding.encode(columns(3000), seed=1)
+    for column in scores.T:
+        assert scipy.stats.kstest(column.numpy(), "norm").pvalue > 1e-3
+
+
+def test_encoding_does_not_depend_on_the_size_of_its_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events = showers(700)
+    encoding = fit(events, SHOWERS, SUMS, {"step": "standardise"}, **ENERGY)
+    whole = encoding.encode(events, seed=1)
+    monkeypatch.setattr("hepgan.data.encoding.encoding.BLOCK", 1000)
+    found = encoding.encode(events, seed=1)
+    torch.testing.assert_close(found, whole)
+    assert_same(encoding.decode(*found), encoding.decode(*whole), ["front", "back", "energy"])
+
+
+def test_events_that_a_step_cannot_take_are_named_with_the_step() -> None:
+    encoding = fit(showers(), SHOWERS, SUMS, **ENERGY)
+    unseen = showers(300, seed=5)
+    energy = ak.to_numpy(unseen["energy"]).copy()
+    energy[217] = 1
+    unseen["energy"] = energy
+    with pytest.raises(DataError, match="step 'layer_sums' makes event 217 not finite"):
+        encoding.encode(unseen, seed=1)
+
+
+def test_integers_come_back_exactly_through_dequantise() -> None:
+    schema = Schema.from_table({"fields": {"n": {"dtype": "uint8"}}})
+    events = ak.zip({"n": np.arange(256).astype("u1")}, depth_limit=1)
+    encoding = fit(events, schema, {"step": "dequantise"}, {"step": "standardise"})
+    found = encoding.decode(*encoding.encode(events, seed=2))
+    assert ak.to_numpy(found["n"]).dtype == np.uint8
+    np.testing.assert_array_equal(ak.to_numpy(found["n"]), np.arange(256))
+
+
+def test_unseen_events_of_any_kind_come_back() -> None:
+    encoding = fit(showers(), SHOWERS, SUMS, LOG, COPULA, **ENERGY)
+    unseen = showers(400, seed=9)
+    found = encoding.decode(*encoding.encode(unseen, seed=4))
+    assert_same(found, unseen, ["front", "back", "energy"], rtol=1e-3)
+
+
+def test_copula_makes_coordinates_of_unseen_events_uncorrelated() -> None:
+    encoding = fit(showers(6000), SHOWERS, SUMS, LOG, COPULA, **ENERGY)
+    x, _ = encoding.encode(showers(3000, seed=11), seed=4)
+    covariance = np.cov(x.numpy().T)
+    assert np.abs(covariance - np.eye(len(covariance))).max() < 0.2
+
+
+def test_marginals_make_columns_of_unseen_events_normal_given_the_condition() -> None:
+    def sample(seed: int) -> ak.Array:
+        rng = np.random.default_rng(seed)
+        energy = rng.uniform(1, 100, 6000)
+        values = rng.gamma(2 + energy / 20, energy)
+        return ak.zip({"energy": energy.astype("f4"), "v": values.astype("f4")}, depth_limit=1)
+
+    schema = Schema.from_table({"fields": {"v": {}}, "conditions": {"energy": {"unit": "GeV"}}})
+    encoding = fit(
+        sample(1),
+        schema,
+        {"step": "log", "threshold": 1e-3},
+        {"step": "marginals", "given": "energy"},
+        **ENERGY,
+    )
+    x, c = encoding.encode(sample(2), seed=4)
+    for low, high in ((-1, 0.2), (0.2, 0.7), (0.7, 1)):
+        part = x[(c[:, 0] >= low) & (c[:, 0] < high), 0].numpy()
+        assert scipy.stats.kstest(part, "norm").pvalue > 1e-3
+
+
+def test_copula_without_network_keeps_marginals_and_rank_correlation() -> None:
+    rng = np.random.default_rng(2)
+    mean, covariance = [0, 0, 0], [[1, 0.8, 0.3], [0.8, 1, 0.5], [0.3, 0.5, 1]]
+    z = rng.multivariate_normal(mean, covariance, 8000)
+    events = ak.zip(
+        {"a": np.exp(z[:, 0]).astype("f4"), "b": (z[:, 1:] ** 3).astype("f4")}, depth_limit=1
+    )
+    encoding = fit(events, COLUMNS, {"step": "copula"})
+    noise = torch.randn(8000, 3, generator=torch.Generator().manual_seed(7))
+    made = encoding.decode(noise, torch.empty(8000, 0))
+    a, b = ak.to_numpy(made["a"]), ak.to_numpy(made["b"])
+    assert scipy.stats.ks_2samp(a, np.exp(z[:, 0])).pvalue > 1e-3
+    rank = scipy.stats.spearmanr(np.column_stack([a, b])).statistic
+    expected = 6 / math.pi * np.arcsin(np.array(covariance) / 2)
+    np.testing.assert_allclose(rank, expected, atol=0.04)
+
+
+def test_correlation_survives_zeros() -> None:
+    """Two cells that are zero half of the time, from a Gaussian copula of correlation 0.8: censoring must not dilute it."""
+    rng = np.random.default_rng(4)
+    z = rng.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], 8000)
+    cells = np.where(z > 0, np.exp(z), 0.0).astype("f4")
+    schema = Schema.from_table({"fields": {"cells": {"shape": [2], "unit": "MeV"}}})
+    events = ak.zip({"cells": cells}, depth_limit=1)
+    copula = {"step": "copula", "zeros": True, "sweeps": 10}
+    encoding = fit(events, schema, {"step": "log", "threshold": 0.5}, copula)
+    noise = torch.randn(20000, 2, generator=torch.Generator().manual_seed(7))
+    made = ak.to_numpy(encoding.decode(noise, torch.empty(20000, 0))["cells"])
+    both = (made > 0).all(1).mean()
+    assert both == pytest.approx(0.25 + math.asin(0.8) / (2 * math.pi), abs=0.015)
+    spread = fit(events, schema, {"step": "log", "threshold": 0.5}, copula | {"sweeps": 0})
+    diluted = ak.to_numpy(spread.decode(noise, torch.empty(20000, 0))["cells"])
+    assert (diluted > 0).all(1).mean() < both - 0.02
+
+
+def test_empty_layers_are_as_frequent_as_at_their_energy() -> None:
+    rng = np.random.default_rng(2)
+    energy = rng.uniform(1, 100, 6000)
+    sums = energy * rng.lognormal(2.0, 0.5, 6000) * (rng.random(6000) > 1 / np.sqrt(energy))
+    back = sums[:, None] * rng.dirichlet(np.full(4, 20.0), 6000)
+    front = 900 * energy * (1 + 0.01 * rng.standard_normal(6000))
+    front = front[:, None] * rng.dirichlet(np.full(6, 20.0), 6000)
+    fields = {"energy": energy, "front": front.reshape(-1, 2, 3), "back": back}
+    events = ak.zip({name: v.astype("f4") for name, v in fields.items()}, depth_limit=1)
+    encoding = fit(events, SHOWERS, SUMS, LOG, COPULA | {"windows": 24}, **ENERGY)
+    noise = torch.randn(4000, encoding.features, generator=torch.Generator().manual_seed(1))
+    for at in (2.0, 5.0, 50.0):
+        c = encoding.encode_conditions({"energy": np.full(4000, at)})
+        empty = ak.to_numpy(encoding.decode(noise, c)["back"]).sum(1) == 0
+        assert empty.mean() == pytest.approx(1 / math.sqrt(at), abs=0.06)
+
+
+@pytest.mark.parametrize(("slack", "response"), [(0.5, 0.4), (0.005, 0.003), (0.005, 0.19)])
+def test_energies_come_back_whatever_part_of_them_the_cells_hold(
+    slack: float, response: float
+) -> None:
+    events = showers()
+    for name in ("front", "back"):
+        events[name] = events[name] * np.float32(response)
+    sums = SUMS | {"slack": slack, "threshold": 1e-5}
+    encoding = fit(events, SHOWERS, sums, LOG | {"threshold": 1e-5}, COPULA, **ENERGY)
+    found = encoding.decode(*encoding.encode(events, seed=2))
+    totals = [
+        ak.to_numpy(e["front"]).sum((1, 2)) + ak.to_numpy(e["back"]).sum(1) for e in (events, found)
+    ]
+    np.testing.assert_allclose(totals[1], totals[0], rtol=2e-3)
+
+
+def test_regress_follows_a_dependence_that_changes_with_the_condition() -> None:
+    """b leans on a with a slope of E from -0.8 to 0.8, and is as wide as E is large."""
+    schema = Schema.from_table({"fields": {"a": {}, "b": {}}, "conditions": {"e": {}}})
+    rng = np.random.default_rng(3)
+    e, a, w = rng.uniform(-0.8, 0.8, 20000), *rng.standard_normal((2, 20000))
+    events = ak.zip({"e": e, "a": a, "b": e * a + np.exp(e) * w}, depth_limit=1)
+    scale = {"e": ConditionScale((-0.8, 0.8))}
+    encoding = fit(events, schema, {"step": "regress", "given": "e", "first": ["a"]}, **scale)
+    x = encoding.encode(events, seed=1)[0].numpy()
+    noise = torch.randn(20000, 2, generator=torch.Generator().manual_seed(1))
+    made = encoding.decode(noise, encoding.encode_conditions({"e": e}))
+    for low in (-0.8, -0.2, 0.4):
+        there = (e >= low) & (e < low + 0.4)
+        np.testing.assert_allclose(np.cov(x[there].T), np.eye(2), atol=0.08)
+        slope, spread = (np.polyfit(s["a"][there], s["b"][there], 1)[0] for s in (events, made))
+        assert spread == pytest.approx(slope, abs=0.06)
+        assert np.std(made["b"][there]) == pytest.approx(np.std(events["b"][there]), rel=0.06)
+
+
+def test_layer_sums_hold_whatever_the_network_says() -> None:
+    encoding = fit(showers(), SHOWERS, SUMS, LOG, COPULA, **ENERGY)
+    noise = 3 * torch.randn(500, encoding.features, generator=torch.Generator().manual_seed(1))
+    energy = np.linspace(1, 100, 500)
+    c = encoding.encode_conditions({"energy": energy})
+    made = encoding.decode(noise, c)
+    total = ak.to_numpy(made["front"]).sum((1, 2)) + ak.to_numpy(made["back"]).sum(1)
+    assert (total <= 1.0051 * 1000 * energy).all()
+    sums = encoding.steps[3].decode(noise, c)[:, -1]
+    share = 1.005 * np.clip(-np.expm1(-sums.numpy()), 0, None)
+    np.testing.assert_allclose(total, share * 1000 * energy, rtol=1e-3, atol=2 * THRESHOLD)
+
+
+def test_cells_below_the_threshold_are_exactly_zero() -> None:
+    encoding = fit(showers(), SHOWERS, SUMS, LOG, COPULA, **ENERGY)
+    noise = torch.randn(500, encoding.features, generator=torch.Generator().manual_seed(1))
+    made = encoding.decode(noise, encoding.encode_conditions({"energy": np.full(500, 3.0)}))
+    for name in ("front", "back"):
+        cells = ak.to_numpy(made[name])
+        assert (cells >= 0).all()
+        assert not ((cells > 0) & (cells < 0.5 * THRESHOLD)).any()
+    assert (ak.to_numpy(made["back"]) == 0).any()
+
+
+def test_decoding_is_differentiable() -> None:
+    encoding = fit(showers(), SHOWERS, SUMS, LOG, COPULA, **ENERGY)
+    x = torch.randn(20, encoding.features, requires_grad=True)
+    found = encoding.decode_tensors(x, encoding.encode_conditions({"energy": np.full(20, 30.0)}))
+    sum(t.log1p().sum() for t in found.values()).backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+    assert (x.grad != 0).any(0).all()
+
+
+def test_saved_encoding_decodes_the_same() -> None:
+    encoding = fit(showers(), SHOWERS, SUMS, LOG, COPULA, **ENERGY)
+    again = Encoding.unpack(SHOWERS, *encoding.pack())
+    x = torch.randn(50, encoding.features)
+    c = encoding.encode_conditions({"energy": np.full(50, 30.0)})
+    for name, values in encoding.decode_tensors(x, c).items():
+        torch.testing.assert_close(again.decode_tensors(x, c)[name], values, rtol=1e-4, atol=1e-4)
+
+
+def test_damaged_description_is_refused() -> None:
+    table, tensors = fit(columns(), COLUMNS, {"step": "whiten"}).pack()
+    tensors.pop("encoding.1.mean")
+    with pytest.raises(CheckpointError, match=r"encoding.1.mean"):
+        Encoding.unpack(COLUMNS, table, tensors)
+
+
+@pytest.mark.parametrize("scale", ["linear", "log", "onehot"])
+def test_conditions_come_back(scale: Any) -> None:
+    s = ConditionScale((1.0, 9.0), scale)
+    values = torch.tensor([1.0, 4.0, 9.0])
+    assert s.encode(values).shape == (3, s.columns)
+    torch.testing.assert_close(s.decode(s.encode(values)), values)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ({"step": "whitten"}, r"unknown step 'whitten'; did you mean 'whiten'\?"),
+        ({"step": "log"}, "needs the setting 'threshold'"),
+        ({"step": "log", "treshold": 1.0}, "has no setting 'treshold'; it takes threshold, fields"),
+        ({"step": "log", "threshold": "x"}, r"encoding.steps\[0\].threshold = 'x' should be float"),
+        ({"step": "scale", "fields": ["c"]}, "names 'c', but the fields are a, b"),
+        ({"step": "copula", "given": "energy"}, "'energy', which is no scalar condition"),
+        ({"step": "layer_sums", "incident": "e", "threshold": 1.0}, "'e' is no condition"),
+        ({"step": "whiten", "first": ["appended"]}, "no step before it appends any column"),
+        ({"step": "regress", "given": "e"}, "'e', which is no scalar condition"),
+        (
+            {"step": "regress", "given": "e", "degree": -1},
+            r"the step 'regress': encoding.steps\[0\].degree = -1 should be at least 0 and at most 5",
+        ),
+        (
+            {"step": "regress", "given": "e", "first": []},
+            r"steps\[0\], the step 'regress': first = \[\] should",
+        ),
+        ({"step": "scale", "range": [2.0, 1.0]}, "should rise"),
+        ({"step": "power", "exponent": 2.0}, "should be at least 0.01 and at most 1"),
+        ({"step": "zero_noise", "width": 0.0}, "should be above 0"),
+        ({"step": "incident_fraction", "incident": "e"}, "'e' is no condition"),
+    ],
+)
+def test_wrong_steps_are_told(step: dict[str, Any], message: str) -> None:
+    with pytest.raises(RunError, match=message):
+        fit(columns(), COLUMNS, step)
+
+
+def test_values_outside_of_a_range_are_told() -> None:
+    with pytest.raises(DataError, match="lies outside of it; widen 'range'"):
+        fit(columns(), COLUMNS, {"step": "scale", "range": [0.0, 1.0]})
+
+
+def test_condition_without_range_is_told() -> None:
+    with pytest.raises(RunError, match=r"'energy' needs a range: \[encoding.conditions.energy\]"):
+        fit(showers(), SHOWERS, SUMS)
+
+
+def test_energy_outside_of_the_range_is_told() -> None:
+    encoding = fit(showers(), SHOWERS, SUMS, **ENERGY)
+    with pytest.raises(DataError, match=r"energy = 150 lies outside of 1 to 100"):
+        encoding.encode_conditions({"energy": [50.0, 150.0]})
+
+
+def test_wrong_units_are_told() -> None:
+    wrong = dataclasses.replace(SHOWERS.conditions["energy"], unit="")
+    schema = dataclasses.replace(SHOWERS, conditions={"energy": wrong})
+    with pytest.raises(RunError, match="needs units of energy"):
+        fit(showers(), schema, SUMS, **ENERGY)
+
+
+def test_more_energy_than_came_in_is_told() -> None:
+    events = showers()
+    events["energy"] = ak.to_numpy(events["energy"]) / 2
+    scale = {"energy": ConditionScale((0.1, 100.0), "log")}
+    with pytest.raises(DataError, match="deposits .* of its incident energy"):
+        fit(events, SHOWERS, SUMS, **scale)
+
+
+def test_a_sweep_in_bands_is_a_sweep_column_by_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(3)
+    scores = torch.randn(200, 37, generator=generator, dtype=torch.float64)
+    mix = torch.randn(37, 37, generator=generator, dtype=torch.float64)
+    precision = mix @ mix.T + torch.eye(37)
+    censored = torch.rand(200, 37, generator=generator) < 0.6
+    censored[:, 5] = False
+    drawn = torch.rand(200, 37, generator=generator).clamp(1e-6, 1 - 1e-6)
+    limit, mean = torch.zeros_like(scores), 0.1 * torch.ones(37, dtype=torch.float64)
+
+    def swept(band: int) -> torch.Tensor:
+        monkeypatch.setattr(copula, "BAND", band)
+        return copula._sweep(scores, limit, censored, mean, precision, drawn)
+
+    plain = swept(1)
+    torch.testing.assert_close(swept(8), plain, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(plain[~censored], scores[~censored], rtol=1e-5, atol=1e-6)
+    assert (plain[censored] <= 1e-6).all()

@@ -1,0 +1,85 @@
+"""Damaged and forged RNTuples are refused before uproot loops over what they say."""
+
+import struct
+import time
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+import xxhash
+
+from hepgan.data.io import reader
+from hepgan.data.schema import Field, Schema
+from hepgan.errors import DataError
+
+SCHEMA = Schema({"a": Field()})
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    path = tmp_path / "a.root"
+    events = ak.Array({"a": np.arange(4.0), "b": ak.Array([[1], [2, 3], [], [4]])})
+    with uproot.recreate(path) as file:
+        writer = file.mkrntuple("t", events.layout.form)
+        writer.extend(events)
+        writer.extend(events)
+    return path
+
+
+def places(path: Path) -> dict[str, tuple[int, int]]:
+    """First byte and length of each envelope."""
+    with uproot.open(path) as file:
+        tree = file["t"]
+        found = {
+            which: (tree.members[f"fSeek{which}"], tree.members[f"fLen{which}"])
+            for which in ("Header", "Footer")
+        }
+        place = tree.footer.cluster_group_records[0].page_list_link.locator
+        return found | {"Pages": (place.offset, place.num_bytes)}
+
+
+def forge(path: Path, which: str, at: int, content: bytes) -> None:
+    """Overwrites bytes of an envelope and puts its checksum right."""
+    start, length = places(path)[which]
+    data = bytearray(path.read_bytes())
+    data[start + at : start + at + len(content)] = content
+    checksum = xxhash.xxh3_64_intdigest(bytes(data[start : start + length - 8]))
+    data[start + length - 8 : start + length] = struct.pack("<Q", checksum)
+    path.write_bytes(data)
+
+
+def test_envelopes_of_a_good_file_pass(written: Path) -> None:
+    assert reader.read(written, SCHEMA)["a"].to_list() == [0, 1, 2, 3] * 2
+
+
+@pytest.mark.parametrize(
+    ("which", "at", "content"),
+    [
+        pytest.param("Pages", 24, struct.pack("<Iq", 2**32 - 1, 0), id="clusters of no bytes"),
+        pytest.param("Pages", 28, struct.pack("<q", 0), id="a cluster of no bytes"),
+        pytest.param("Footer", 40, struct.pack("<qI", -(2**40), 2**31), id="fields beyond the file"),
+        pytest.param("Header", 16, struct.pack("<I", 2**31), id="a name beyond the file"),
+    ],
+)  # fmt: skip
+def test_counts_that_the_bytes_cannot_hold_are_damage_within_a_second(
+    written: Path, which: str, at: int, content: bytes
+) -> None:
+    forge(written, which, at, content)
+    started = time.perf_counter()
+    with pytest.raises(DataError, match=r"a.root' cannot be read, it is damaged"):
+        reader.read(written, SCHEMA)
+    assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize("which", ["Header", "Footer", "Pages"])
+def test_flipped_bit_of_an_envelope_is_found_by_its_checksum(written: Path, which: str) -> None:
+    start, length = places(written)[which]
+    good = written.read_bytes()
+    for at in range(0, length, 7):
+        bad = bytearray(good)
+        bad[start + at] ^= 16
+        written.write_bytes(bad)
+        with pytest.raises(DataError, match="the checksum of the envelope at byte"):
+            reader.read(written, SCHEMA)

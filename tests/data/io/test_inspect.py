@@ -1,0 +1,239 @@
+"""Summaries of files: bad branches are named, what is proposed can be read, and wide trees take linear time."""
+
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hepgan.cli import main
+from hepgan.data.io import inspection, reader
+from hepgan.data.io.branches import Branch
+from hepgan.data.io.inspection import BranchSummary, TreeSummary, proposal
+from hepgan.data.schema import Field, Schema
+from hepgan.errors import DataError
+from hepgan.evaluation import cleaning
+from hepgan.evaluation.metrics import compute
+from hepgan.evaluation.observables.standard import observables_for
+from hepgan.evaluation.sample import sample_of
+from hepgan.pipeline import evaluate
+
+FLOAT = Branch(np.dtype("float32"), (), jagged=False)
+
+
+def write(path: Path, columns: dict[str, Any], form: str = "TTree") -> Path:
+    arrays = {n: v if isinstance(v, ak.Array) else ak.from_numpy(v) for n, v in columns.items()}
+    with uproot.recreate(path) as file:
+        if form == "RNTuple":
+            record = ak.zip(arrays, depth_limit=1)
+            file.mkrntuple("t", record.layout.form).extend(record)
+        else:
+            file.mktree("t", {n: v.type.content for n, v in arrays.items()}).extend(columns)
+    return path
+
+
+def tree_of(*branches: BranchSummary) -> TreeSummary:
+    return TreeSummary("t", "TTree", 10, 10, branches)
+
+
+def proposed(text: str) -> Schema:
+    return Schema.from_table(tomllib.loads(text)["schema"])
+
+
+@pytest.mark.parametrize("form", ["TTree", "RNTuple"])
+def test_what_is_proposed_can_be_read_and_the_rest_is_commented_out_with_the_reason(
+    tmp_path: Path, form: str
+) -> None:
+    n = 50
+    lists = ak.unflatten(
+        np.arange(np.tile([0, 1, 2, 3], n)[:n].sum(), dtype="f4"), np.tile([0, 1, 2, 3], n)[:n]
+    )
+    columns = {
+        "pt": np.linspace(0, 1, n),
+        "event": np.arange(n, dtype="u8") + 2**24 + 1,
+        "broken": np.where(np.arange(n) == 7, np.nan, 1.0).astype("f4"),
+        "huge": np.full(n, 1e300),
+        "flag": np.arange(n) % 2 == 0,
+        "hits": lists,
+        "n_hits": np.arange(n, dtype="f4"),
+        "image": np.arange(4.0 * n).reshape(n, 2, 2),
+    }
+    path = write(tmp_path / "a.root", columns, form)
+    text = reader.propose(reader.inspect(path)[0])
+    schema = proposed(text)
+    assert {"pt", "flag", "hits", "n_hits", "image"} <= set(schema.fields)
+    assert not {"event", "broken", "huge"} & set(schema.fields)
+    events = reader.read(path, schema)
+    assert ak.all(events["image"] == columns["image"])
+    for name, reason in (
+        ("event", "25 values are integers above 2^24"),
+        ("broken", "1 values are NaN or infinite"),
+        ("huge", "50 values are beyond float32"),
+    ):
+        block = next(block for block in text.split("\n\n") if f".{name}]" in block)
+        assert reason in block
+        assert all(line.startswith("# ") for line in block.splitlines())
+        with pytest.raises(DataError, match=name):
+            reader.read(path, Schema.from_table({"fields": {name: {}}}))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.text(max_size=12)
+            | st.sampled_from(['x"]\n[data]\nfiles = ["y"]\n#', "a\nb", "w\n"]),
+            st.integers(0, 2),
+            st.text(max_size=5),
+        ),
+        max_size=6,
+    )
+)
+def test_no_name_of_a_branch_writes_tables_of_its_own(rows: list[tuple[str, int, str]]) -> None:
+    branches = [BranchSummary(n, FLOAT, 0, 1, misfits=bad, fault=f) for n, bad, f in rows]
+    tree = tree_of(*branches)
+    found = tomllib.loads(reader.propose(tree)).get("schema", {})
+    assert set(found) <= {"fields"}
+    assert found.get("fields", {}).keys() == proposal(tree).fields.keys()
+    good = {name for name, bad, fault in rows if not bad and not fault}
+    assert set(found.get("fields", {})) <= good | {n.rstrip("0123456789_") for n in good} | {
+        "values"
+    }
+    table = reader.as_text([tree])
+    assert len(table.splitlines()) <= len(rows) + 1
+
+
+def test_scalars_are_fields_and_weights_labels_and_incident_particles_are_comments() -> None:
+    names = ["pt1", "pt2", "phi", "genWeight", "w", "label", "e_inc", "truth_phi", "pdgId_true"]
+    text = reader.propose(tree_of(*(BranchSummary(name, FLOAT, 0, 1) for name in names)))
+    assert list(tomllib.loads(text)["schema"]["fields"]) == ["pt1", "pt2", "phi"]
+    for comment in (
+        "# an event weight, no quantity to generate:\n# [schema.fields.genWeight]",
+        "# a class label, perhaps a condition:\n# [schema.conditions.label]",
+        "# of the incident particle, perhaps a condition:\n# [schema.conditions.e_inc]",
+        "# or, if it belongs to the incident particle:\n# [schema.conditions.phi]",
+    ):
+        assert comment in text
+
+
+def test_long_runs_of_numbered_branches_from_0_or_1_are_one_field() -> None:
+    def fields(stem: str, first: int, number: int) -> list[str]:
+        names = [f"{stem}{i}" for i in range(first, first + number)]
+        found = proposal(tree_of(*(BranchSummary(name, FLOAT, 0, 1) for name in names)))
+        schema = proposed(reader.propose(tree_of(*(BranchSummary(n, FLOAT, 0, 1) for n in names))))
+        assert schema.features == number
+        return list(found.fields)
+
+    assert fields("pixel", 0, 784) == ["pixel"]
+    assert fields("cell_", 1, 8) == ["cell"]
+    assert fields("x", 1, 7) == [f"x{i}" for i in range(1, 8)]
+    assert fields("x", 5, 20) == [f"x{i}" for i in range(5, 25)]
+
+
+@pytest.mark.parametrize("form", ["TTree", "RNTuple"])
+def test_an_unreadable_branch_is_named_and_the_rest_is_shown(tmp_path: Path, form: str) -> None:
+    n = 2000
+    rng = np.random.default_rng(1)
+    columns = {name: rng.random(n).astype("f4") for name in ("a", "bad", "z")}
+    path = write(tmp_path / "a.root", columns, form)
+    raw = bytearray(path.read_bytes())
+    with uproot.open(path) as file:
+        tree = file["t"]
+        if form == "TTree":
+            place = int(tree["bad"].member("fBasketSeek")[0]) + 100
+        else:
+            place = int(tree.page_link_list[0][1].pages[0].locator.offset)
+    raw[place : place + 200] = b"\xff" * 200
+    path.write_bytes(raw)
+    (summary,) = reader.inspect(path)
+    assert [b.name for b in summary.branches if not b.fault] == ["a", "z"]
+    (line,) = [line for line in reader.as_text([summary]).splitlines() if "bad" in line]
+    assert line.split()[:3] == ["bad", "float32", "unreadable"]
+    done = CliRunner().invoke(main, ["inspect", str(path)])
+    assert done.exit_code == 0
+    assert "# left out, unreadable: bad: " in done.output
+    assert set(proposed(reader.propose(summary)).fields) == {"a", "z"}
+
+
+@pytest.mark.parametrize("jagged", [True, False])
+def test_a_branch_with_fewer_entries_than_its_tree_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jagged: bool
+) -> None:
+    """As a jagged branch without baskets."""
+    values = ak.Array([[1.0], [2.0]]) if jagged else np.zeros(2)
+    path = write(tmp_path / "a.root", {"a": values})
+    array_of = inspection.array_of
+    monkeypatch.setattr(inspection, "array_of", lambda *a, **k: array_of(*a, **k)[:0])
+    (summary,) = reader.inspect(path)
+    assert "gives 0 of 2 entries" in next(b for b in summary.branches if b.name == "a").fault
+    assert "# left out, unreadable: a: gives 0 of 2 entries" in reader.propose(summary)
+
+
+def test_a_tree_without_numbers_is_told_by_evaluate(tmp_path: Path) -> None:
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mktree("t", {"s": "string"}).extend({"s": ak.Array(["a", "b"])})
+    path = str(tmp_path / "a.root")
+    with pytest.raises(DataError, match="no branch of tree 't' of '.*a.root' holds numbers"):
+        evaluate(path, {"generated": path}, tmp_path / "out", seed=1)
+    assert not (tmp_path / "out").exists()
+
+
+def calls(work: Callable[[], object]) -> int:
+    """The number of function calls of this thread."""
+    found = 0
+
+    def count(*_: object) -> None:
+        nonlocal found
+        found += 1
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return found
+
+
+@pytest.mark.parametrize("form", ["TTree", "RNTuple"])
+def test_wide_trees_take_work_in_proportion_to_their_branches(tmp_path: Path, form: str) -> None:
+    def work(number: int) -> Iterator[int]:
+        columns = {f"v{i}x": np.zeros(3, "f4") for i in range(number)}
+        path = write(tmp_path / f"{number}.root", columns, form)
+        schema = Schema.from_table({"fields": {name: {} for name in columns}})
+        yield calls(lambda: reader.propose(reader.inspect(path)[0]))
+        yield calls(lambda: reader.resolve(path, schema))
+        yield calls(lambda: reader.read(path, schema))
+        yield calls(lambda: list(reader.iterate(path, schema, step=2)))
+        yield calls(lambda: cleaning.available_schema(str(path), schema, source="reference"))
+
+    for few, many in zip(work(20), work(120), strict=True):
+        assert many < 7.5 * few
+
+
+def test_distances_whose_time_grows_faster_than_the_number_of_observables_are_left_out_of_wide_trees() -> (
+    None
+):
+    rng = np.random.default_rng(1)
+    observables = observables_for(Schema({f"v{i}": Field() for i in range(compute.WIDEST + 1)}))
+    first, second = (
+        sample_of({name: rng.normal(size=60) for name in observables}, observables) for _ in "ab"
+    )
+    plan = compute.MetricContext(first, second, observables, {}, "generated", 1, quick=True)
+    with pytest.raises(DataError, match="501 observables together take too long, 500 are the most"):
+        compute._correlation(plan)
+
+
+def test_no_name_of_a_tree_writes_tables_of_its_own(tmp_path: Path) -> None:
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mktree("t\n[data]", {"x": "f4"}).extend({"x": np.zeros(2, "f4")})
+    done = CliRunner().invoke(main, ["inspect", str(tmp_path / "a.root")])
+    text = done.output[done.output.index("# a schema") :]
+    assert tomllib.loads(text) == {"schema": {"fields": {"x": {}}}}

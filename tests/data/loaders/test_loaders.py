@@ -1,0 +1,416 @@
+"""Splits and shuffled batches: nothing lost, nothing twice, the same again, and random enough."""
+
+import itertools
+import os
+import threading
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+import torch
+import uproot
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from hepgan.data.io import reader
+from hepgan.data.io.chunks import as_events
+from hepgan.data.loaders.in_memory import (
+    StreamingLoader,
+    UnsupervisedLoader,
+    event_bits,
+    read_splits,
+    split,
+    split_chunks,
+    splitmix64,
+)
+from hepgan.data.schema import Field, Schema
+from hepgan.errors import CheckpointError, DataError
+
+SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
+NUMBERED = Schema({"x": Field((2,))}, {"c": Field()})
+
+
+def numbers(events):
+    """``x[:, 0]`` tells which events a loader gave."""
+    x = torch.arange(events, dtype=torch.float32)
+    return torch.stack([x, -x], dim=1), x[:, None] + 0.5
+
+
+def encode(events, **_):
+    return (
+        torch.from_numpy(ak.to_numpy(events["x"])),
+        torch.from_numpy(ak.to_numpy(events["c"]))[:, None],
+    )
+
+
+def given_events(batches):
+    return [int(n) for x, *_ in batches for n in x[:, 0]]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two files with events 0 … 999 and 1000 … 2499, in clusters of 100."""
+    x, c = (t.numpy() for t in numbers(2500))
+    events = as_events({"x": x, "c": c[:, 0]})
+    for name, start, stop in (("a", 0, 1000), ("b", 1000, 2500)):
+        chunks = (events[i : i + 100] for i in range(start, stop, 100))
+        reader.write(tmp_path / f"{name}.root", chunks, NUMBERED, tree="t")
+    return [str(tmp_path / "a.root"), str(tmp_path / "b.root")]
+
+
+# Splits
+
+
+def test_splitmix64_gives_the_published_sequence():
+    # First outputs of the reference generator (java.util.SplittableRandom, seed 1234567).
+    golden = np.uint64(0x9E3779B97F4A7C15)
+    counters = np.uint64(1234567) + golden * np.arange(3, dtype=np.uint64)
+    expected = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    assert splitmix64(counters).tolist() == expected
+
+
+@given(st.integers(0, 2**40), st.integers(1, 50), st.integers(0, 5))
+def test_split_depends_on_file_name_and_entry_alone(start, events, seed):
+    entries = np.arange(start, start + events)
+    whole = split("/some/folder/a.root", entries, SHARES, seed=seed)
+    single = [
+        split("https://host/a.root", entries[i : i + 1], SHARES, seed=seed)[0]
+        for i in range(events)
+    ]
+    assert whole.tolist() == single
+
+
+def test_shares_are_met_within_binomial_errors():
+    for file, seed in itertools.product(("a.root", "b.root"), (0, 1)):
+        names = split(file, np.arange(100_000), SHARES, seed=seed)
+        for name, share in SHARES.items():
+            assert stats.binomtest(int((names == name).sum()), 100_000, share).pvalue > 1e-4
+
+
+def test_files_seeds_and_neighbours_are_independent():
+    a = event_bits("a.root", np.arange(50_000)) >> np.uint64(63)
+    b = event_bits("b.root", np.arange(50_000)) >> np.uint64(63)
+    c = event_bits("a.root", np.arange(50_000), seed=1) >> np.uint64(63)
+    for other in (b, c, np.roll(a, 1)):
+        assert stats.binomtest(int((a == other).sum()), 50_000, 0.5).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("shares", [{}, {"train": 0.5}, {"train": 1.5, "test": -0.5}])
+def test_shares_that_do_not_add_up_are_named(shares):
+    with pytest.raises(DataError, match="add up to 1, but are"):
+        split("a.root", np.arange(3), shares)
+
+
+def test_read_splits_gives_every_event_once(files):
+    parts = read_splits(files, NUMBERED, SHARES, seed=3)
+    assert list(parts) == list(SHARES)
+    found = np.concatenate([ak.to_numpy(part["x"])[:, 0] for part in parts.values()])
+    assert sorted(found.tolist()) == list(range(2500))
+    entries = np.arange(1000)[split(files[0], np.arange(1000), SHARES, seed=3) == "test"]
+    in_test = ak.to_numpy(parts["test"]["x"])[:, 0]
+    assert in_test[in_test < 1000].tolist() == entries.tolist()
+    with pytest.raises(DataError, match="no event falls into the split 'b'"):
+        read_splits(files, NUMBERED, {"a": 0.999999, "b": 0.000001})
+
+
+# In memory
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 4), st.booleans())
+@settings(deadline=None)
+def test_an_epoch_gives_every_event_once_over_all_ranks(events, size, world, drop):
+    x, c = numbers(events)
+    if (events // world // size if drop else events // world) == 0:
+        with pytest.raises(DataError, match="cannot be made of"):
+            UnsupervisedLoader(x, c, batch_size=size, seed=1, world=world, drop_last=drop)
+        return
+    loaders = [
+        UnsupervisedLoader(x, c, batch_size=size, seed=1, rank=rank, world=world, drop_last=drop)
+        for rank in range(world)
+    ]
+    batches = [list(loader) for loader in loaders]
+    assert {len(b) for b in batches} == {len(loaders[0])}
+    found = [n for b in batches for n in given_events(b)]
+    assert len(set(found)) == len(found)
+    if not drop:
+        assert len(found) == events // world * world
+    for x, c in itertools.chain.from_iterable(batches):
+        assert torch.equal(x[:, :1] + 0.5, c)
+
+
+def test_epochs_differ_and_seeds_repeat():
+    first, again, other = (
+        UnsupervisedLoader(*numbers(500), batch_size=50, seed=s) for s in (1, 1, 2)
+    )
+    one, two = given_events(first), given_events(first)
+    assert sorted(one) == sorted(two) == list(range(500))
+    assert one != two
+    assert [one, two] == [given_events(again), given_events(again)]
+    assert given_events(other) != one
+    # Ranks of neighbours are uncorrelated: Spearman against the position.
+    assert stats.spearmanr(one, two).pvalue > 1e-3
+    assert stats.spearmanr(one[1:], one[:-1]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("stop", [1, 7, 10, 13, 25])
+def test_continuing_equals_going_on(stop):
+    whole = UnsupervisedLoader(*numbers(103), batch_size=10, seed=4)
+    endless = itertools.chain.from_iterable(itertools.repeat(whole))
+    list(itertools.islice(endless, stop))
+    state = whole.state_dict()
+    expected = given_events(itertools.islice(endless, 30))
+    resumed = UnsupervisedLoader(*numbers(103), batch_size=10, seed=99)
+    resumed.load_state_dict(state)
+    endless = itertools.chain.from_iterable(itertools.repeat(resumed))
+    assert given_events(itertools.islice(endless, 30)) == expected
+    with pytest.raises(CheckpointError, match="saved with 10 batches an epoch and now has 20"):
+        UnsupervisedLoader(*numbers(103), batch_size=5, seed=4).load_state_dict(state)
+
+
+def test_weights_come_beside_their_events():
+    x, c = numbers(20)
+    loader = UnsupervisedLoader(x, c, batch_size=4, seed=1, weights=-x[:, 0])
+    for x, _, w in loader:
+        assert torch.equal(w, -x[:, 0])
+    assert next(iter(UnsupervisedLoader(x, batch_size=2, seed=1)))[1].shape == (2, 0)
+    with pytest.raises(DataError, match=r"different numbers of events: \[4, 20\]"):
+        UnsupervisedLoader(x, c, batch_size=4, seed=1)
+
+
+# Streamed
+
+
+@pytest.mark.parametrize("buffer", [1, 60, 700, 10_000])
+@pytest.mark.parametrize("step", [100, 350, 10_000])
+def test_a_stream_gives_every_event_once(files, buffer, step):
+    loader = StreamingLoader(
+        files, NUMBERED, encode, batch_size=50, seed=1, step=step, buffer=buffer
+    )
+    assert len(loader) == 50
+    batches = list(loader)
+    assert sorted(given_events(batches)) == list(range(2500))
+    assert all(torch.equal(x[:, :1] + 0.5, c) for x, c in batches)
+    assert given_events(loader) != given_events(batches)
+
+
+def test_a_stream_forgets_the_order_of_the_file(files):
+    loader = StreamingLoader(files, NUMBERED, encode, batch_size=50, seed=1, step=100, buffer=1000)
+    order = np.array([given_events(loader) for _ in range(4)])
+    for one in order:
+        # Neighbours of the file stand side by side no more often than in a permutation (Poisson with mean 2).
+        assert (np.abs(np.diff(one)) == 1).sum() < 12
+        # And events of one chunk are spread over about the buffer.
+        places = np.argsort(one)
+        assert np.mean([np.ptp(places[i : i + 100]) for i in range(0, 2500, 100)]) > 500
+    assert abs(stats.spearmanr(order[0], order[1]).statistic) < 0.1
+
+
+def test_ranks_of_a_stream_are_disjoint_and_equally_long(files):
+    loaders = [
+        StreamingLoader(
+            files, NUMBERED, encode, batch_size=50, seed=1, step=100, buffer=300, rank=rank, world=3
+        )
+        for rank in range(3)
+    ]
+    found = [given_events(loader) for loader in loaders]
+    assert len({len(f) for f in found}) == 1
+    everything = [n for f in found for n in f]
+    assert len(set(everything)) == len(everything) >= 2250
+
+
+def test_a_stream_of_one_split_gives_that_split(files):
+    loader = StreamingLoader(
+        files, NUMBERED, encode, batch_size=1, seed=1, step=100, part=("test", SHARES), split_seed=3
+    )
+    expected = ak.to_numpy(read_splits(files, NUMBERED, SHARES, seed=3)["test"]["x"])[:, 0]
+    assert sorted(given_events(loader)) == sorted(expected.tolist())
+
+
+def test_a_stream_continues_where_it_was(files):
+    options = {"batch_size": 40, "step": 100, "buffer": 300}
+    whole = StreamingLoader(files, NUMBERED, encode, seed=5, **options)
+    endless = itertools.chain.from_iterable(itertools.repeat(whole))
+    list(itertools.islice(endless, 80))
+    state = whole.state_dict()
+    expected = given_events(itertools.islice(endless, 60))
+    resumed = StreamingLoader(files, NUMBERED, encode, seed=0, **options)
+    resumed.load_state_dict(state)
+    assert (
+        given_events(itertools.islice(itertools.chain.from_iterable(itertools.repeat(resumed)), 60))
+        == expected
+    )
+    with pytest.raises(CheckpointError, match="saved with 2500 events and its files now have 1000"):
+        StreamingLoader(files[:1], NUMBERED, encode, seed=0, **options).load_state_dict(state)
+
+
+@pytest.mark.parametrize("buffer", [1, 30, 300, 3000])
+@pytest.mark.parametrize("taken", [0, 3, 20, 44, 61])
+def test_a_stream_continues_anywhere_with_any_buffer(files, buffer, taken):
+    options = {"batch_size": 40, "step": 100, "buffer": buffer, "select": "c > 3.5"}
+    whole = StreamingLoader(files, NUMBERED, encode, seed=5, **options)
+    batches = list(whole)
+    resumed = StreamingLoader(files, NUMBERED, encode, seed=0, **options)
+    resumed.load_state_dict({"seed": 5, "epoch": 0, "batch": taken, "events": 2496})
+    assert given_events(resumed) == given_events(batches[taken:])
+
+
+def test_continuing_reads_only_what_the_buffer_held(files):
+    read = []
+
+    def counted(events, **_):
+        read.append(len(events))
+        return encode(events)
+
+    loader = StreamingLoader(files, NUMBERED, counted, batch_size=50, seed=1, step=100, buffer=100)
+    loader.load_state_dict({"seed": 1, "epoch": 0, "batch": 40, "events": 2500})
+    assert len(list(loader)) == 10
+    # 500 events are left, a hundred in the buffer, most of them of the last few chunks.
+    assert sum(read) < 1500
+
+
+def test_neighbours_of_the_file_are_as_far_apart_as_the_buffer_says(tmp_path):
+    """Each stays for an exponentially distributed time, so distances are of a Laplace distribution of the buffer's width."""
+    events, buffer = 40_000, 2000
+    values = as_events({"x": np.arange(events, dtype="f4"), "c": np.zeros(events, "f4")})
+    schema = Schema({"x": Field()}, {"c": Field()})
+    chunks = (values[i : i + 500] for i in range(0, events, 500))
+    reader.write(tmp_path / "a.root", chunks, schema, tree="t")
+
+    def flat(found, **_):
+        return torch.from_numpy(ak.to_numpy(found["x"]))[:, None], torch.zeros(len(found), 0)
+
+    loader = StreamingLoader(
+        tmp_path / "a.root", schema, flat, batch_size=100, seed=1, step=500, buffer=buffer
+    )
+    order = np.array(given_events(loader))
+    place = np.argsort(order)
+    early = place[: events // 500 * 500].reshape(-1, 500)  # one row a chunk
+    early = early[early.max(axis=1) < events - 2 * buffer]
+    apart = np.abs(early[:, 100] - early[:, 400]) / buffer
+    assert stats.kstest(apart, "expon").pvalue > 1e-3
+    assert 0.7 < np.abs(np.diff(early, axis=1)).mean() / buffer < 1.3
+
+
+def test_a_stream_selects_and_weighs(files):
+    loader = StreamingLoader(
+        files, NUMBERED, encode, batch_size=10, seed=1, step=100, select="c > 2000", weight="-c / 2"
+    )
+    assert len(loader) == 50
+    batches = list(loader)
+    assert sorted(given_events(batches)) == list(range(2000, 2500))
+    for x, c, w in batches:
+        assert w.dtype == torch.float32
+        assert torch.equal(w, -c[:, 0] / 2)
+        assert torch.equal(x[:, :1] + 0.5, c)
+    assert loader.files == {files[0]: 0, files[1]: 500}
+
+
+def test_a_stream_leaves_bad_files_out_on_request(files, tmp_path):
+    bad = tmp_path / "bad.root"
+    bad.write_bytes(b"no ROOT file")
+    options = {"batch_size": 50, "seed": 1, "step": 100, "on_bad_file": "skip"}
+    with pytest.warns(UserWarning, match="file left out: .*bad.root' is not a ROOT file"):
+        loader = StreamingLoader([*files, bad], NUMBERED, encode, **options)
+    assert "is not a ROOT file" in loader.skipped[str(bad)]
+    assert loader.files == {files[0]: 1000, files[1]: 1500}
+    os.truncate(files[1], 1000)
+    with pytest.raises(DataError, match="b.root' is truncated"):
+        given_events(loader)
+    assert list(loader.skipped) == [str(bad)]
+    with (
+        pytest.warns(UserWarning, match="left out"),
+        pytest.raises(
+            DataError, match="of 0 events in 0 chunks for 1 process.*, 1 files are left out"
+        ),
+    ):
+        StreamingLoader([bad], NUMBERED, encode, **options)
+
+
+def test_splits_name_the_files_that_were_left_out(files, tmp_path):
+    bad = tmp_path / "bad.root"
+    bad.write_bytes(b"no ROOT file")
+    with pytest.warns(UserWarning, match="left out"):
+        parts = read_splits([bad, *files], NUMBERED, SHARES, on_bad_file="skip")
+    for part in parts.values():
+        assert part.attrs["files"] == {files[0]: 1000, files[1]: 1500}
+        assert list(part.attrs["skipped"]) == [str(bad)]
+
+
+def every_way(files, **options):
+    """Each way of reading, as a function that returns the numbers of the events that it gives."""
+    shares = {"all": 1.0}
+
+    def streamed():
+        loader = StreamingLoader(files, NUMBERED, encode, batch_size=1, seed=1, step=100, **options)
+        return given_events(loader)
+
+    def of(parts):
+        return [int(n) for part in parts for n in part["x"][:, 0]]
+
+    return {
+        "read": lambda: of([reader.read(files, NUMBERED, **options)]),
+        "iterate": lambda: of(
+            c.events for c in reader.iterate(files, NUMBERED, step=100, **options)
+        ),
+        "read_splits": lambda: of(read_splits(files, NUMBERED, shares, **options).values()),
+        "split_chunks": lambda: of(split_chunks(files, NUMBERED, shares, "all", **options)),
+        "StreamingLoader": streamed,
+    }
+
+
+@pytest.mark.parametrize("way", every_way([]))
+@pytest.mark.parametrize("on_bad_file", ["raise", "skip"])
+def test_a_file_that_is_damaged_half_way_is_an_error_in_every_way_of_reading(
+    files, way, on_bad_file
+):
+    with uproot.open(files[1]) as file:
+        place = int(file["t/x"].member("fBasketSeek")[9])
+    with Path(files[1]).open("r+b") as file:
+        file.seek(place + 100)
+        file.write(b"\xff" * 60)
+    with pytest.raises(DataError, match="b.root' cannot be read, it is damaged"):
+        every_way(files, on_bad_file=on_bad_file)[way]()
+
+
+@pytest.mark.parametrize("way", every_way([]))
+def test_an_empty_file_contributes_no_events_in_every_way_of_reading(files, tmp_path, way):
+    empty = [str(tmp_path / "none.root"), str(tmp_path / "no_ntuple.root")]
+    with uproot.recreate(empty[0]) as file:
+        file.mktree("t", {"other": "f4"})  # nor does it have the branches
+    with uproot.recreate(empty[1]) as file:
+        file.mkrntuple("t", {"other": "f4"})
+    found = every_way([empty[0], *files, empty[1]])[way]()
+    assert sorted(found) == list(range(2500))
+    assert reader.resolve([*empty, *files], NUMBERED) == reader.resolve(files, NUMBERED)
+    assert reader.counts([*empty, *files])[empty[0]] == 0
+    with pytest.raises(DataError, match="none.root' has no entries, nor|of 0 events in 0 chunks"):
+        every_way(empty)[way]()
+
+
+def test_chunks_of_a_split_are_that_split(files):
+    parts = read_splits(files, NUMBERED, SHARES, seed=3)
+    for name, expected in parts.items():
+        chunks = list(split_chunks(files, NUMBERED, SHARES, name, seed=3, step=100))
+        assert len(chunks) == 25
+        assert ak.all(ak.concatenate(chunks)["x"] == expected["x"])
+    with pytest.raises(DataError, match="no split 'tset'; there are: train, validation, test"):
+        next(split_chunks(files, NUMBERED, SHARES, "tset"))
+
+
+def test_errors_of_the_reading_thread_reach_the_reader(files):
+    loader = StreamingLoader(files, NUMBERED, encode, batch_size=50, seed=1, step=100)
+    os.truncate(files[1], 1000)
+    with pytest.raises(DataError, match=r"b.root' is truncated"):
+        list(loader)
+
+
+def test_a_stream_that_is_left_ends_its_thread(files):
+    loader = StreamingLoader(files, NUMBERED, encode, batch_size=50, seed=1, step=100, buffer=100)
+    before = threading.active_count()
+    for _ in range(3):
+        iterator = iter(loader)
+        next(iterator)
+        iterator.close()
+    assert threading.active_count() == before

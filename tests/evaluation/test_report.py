@@ -1,0 +1,300 @@
+"""The verdict on samples with known faults, and the page that tells it."""
+
+import html.parser
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+
+from hepgan.data.schema import Field, Schema
+from hepgan.errors import DataError
+from hepgan.evaluation import evaluate
+from hepgan.evaluation.metrics import classifier
+from hepgan.evaluation.metrics.scores import Score, SkippedMetric
+from hepgan.evaluation.observables.geometry import LayerGeometry
+from hepgan.evaluation.report.page import as_json, write_report
+
+SCHEMA = Schema(
+    {"layer_0": Field((3, 12), "MeV"), "layer_1": Field((6, 6), "MeV")},
+    {"energy": Field((), "GeV")},
+)
+GEOMETRY = {
+    "layer_0": LayerGeometry(cell=(160.0, 5.0)),
+    "layer_1": LayerGeometry(cell=(40.0, 40.0)),
+}
+
+
+def showers(seed: int, events: int = 1500) -> dict[str, np.ndarray]:
+    """Showers in small: a share of the energy in each layer, spread over cells, some dark."""
+    rng = np.random.default_rng(seed)
+    energy = rng.uniform(1, 100, events)
+    first = rng.beta(8, 24, events) * (1.5 - energy / 100)
+    whole = 1000 * energy * rng.normal(0.995, 0.002, events)
+    found = {"energy": energy}
+    for name, share in (("layer_0", first), ("layer_1", 1 - first)):
+        rows, columns = SCHEMA.fields[name].shape
+        at = np.abs(np.arange(rows) - rows / 2 + 0.5)[:, None] + np.abs(
+            np.arange(columns) - columns / 2 + 0.5
+        )
+        cells = rng.gamma(2.0, np.exp(-at)[None].repeat(events, axis=0))
+        cells *= rng.random(cells.shape) < 0.9
+        cells /= cells.sum(axis=(1, 2), keepdims=True)
+        found[name] = (cells * (share * whole)[:, None, None]).astype(np.float32)
+    return found
+
+
+def as_events(samples: dict[str, np.ndarray]) -> ak.Array:
+    return ak.Array({k: ak.from_numpy(v, regulararray=True) for k, v in samples.items()})
+
+
+def verdict(generated: dict[str, np.ndarray], folder: Path, **options: object):
+    return evaluate(
+        as_events(showers(1)),
+        {"generated": as_events(generated)},
+        SCHEMA,
+        GEOMETRY,
+        folder,
+        seed=1,
+        quick=True,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def alike(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("alike")
+    history = [
+        {"step": i, "generator_loss": 1 / (i + 1), "discriminator_loss": 0.7} for i in range(50)
+    ]
+    return verdict(
+        showers(2),
+        folder,
+        history=history,
+        provenance={"seed": 1, "layout": "DENSE|8##DENSE|8", "<&>": "a<b"},
+    )
+
+
+@pytest.fixture
+def pictureless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hepgan.evaluation.report.figures.draw", lambda *_args, **_options: [])
+
+
+def test_the_reference_against_itself_is_indistinguishable(alike) -> None:
+    assert not alike.distinguishable, alike.sentence
+    assert "indistinguishable" in alike.sentence
+    assert {gap.observable for gap in alike.gaps} <= {"depth"}  # constant in these showers
+
+
+@pytest.mark.usefixtures("pictureless")
+def test_the_whole_report_trains_the_challenges_network_three_times_for_scores_and_floors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = classifier.SETUPS["challenge"]._replace(width=32, rate=1e-3, epochs=3)
+    monkeypatch.setitem(classifier.SETUPS, "challenge", small)
+    trained: list[tuple[str, int]] = []
+    separability = classifier.separability
+
+    def counted(*samples: np.ndarray, **options: object) -> classifier.Separability:
+        trained.append((str(options["network"]), int(str(options["trainings"]))))
+        return separability(*samples, **options)
+
+    monkeypatch.setattr(classifier, "separability", counted)
+    told: list[str] = []
+    found = evaluate(
+        as_events(showers(1)), {"generated": as_events(showers(2))}, SCHEMA, GEOMETRY, tmp_path,
+        seed=1, quick=False, tick=lambda text, _share: told.append(text),
+    )  # fmt: skip
+    assert not found.distinguishable, found.sentence
+    assert trained == [("challenge", 3)] * 4 + [("quick", 3)] * 2
+    assert {"auc_low", "auc_log", "auc_high"} <= {score.metric for score in found.scores}
+    assert {"training: auc_low", "training: floor of auc_low"} <= set(told)
+
+
+@pytest.mark.usefixtures("pictureless")
+def test_energies_scaled_by_one_percent_are_named(tmp_path: Path) -> None:
+    sample = showers(3)
+    found = verdict(
+        {k: v if k == "energy" else v * np.float32(1.01) for k, v in sample.items()}, tmp_path
+    )
+    assert found.distinguishable
+    assert found.samples["generated"].shown_by[0] == "E_tot_over_E_inc"
+    assert "E_tot_over_E_inc" in found.sentence
+
+
+@pytest.mark.usefixtures("pictureless")
+def test_a_layer_shuffled_between_events_is_named(tmp_path: Path) -> None:
+    sample = showers(4)
+    sample["layer_1"] = sample["layer_1"][np.random.default_rng(0).permutation(1500)]
+    found = verdict(sample, tmp_path)
+    assert found.distinguishable
+    assert "E_tot_over_E_inc" in found.samples["generated"].shown_by[:3]
+
+
+@pytest.mark.usefixtures("pictureless")
+def test_a_dead_row_is_named(tmp_path: Path) -> None:
+    sample = showers(5)
+    sample["layer_0"][:, :, 9] = 0
+    found = verdict(sample, tmp_path)
+    assert found.distinguishable
+    assert "layer_0.spectrum" in found.samples["generated"].shown_by
+    pulls = {s.observable: s.value for s in found.scores if s.metric == "mean_image"}
+    assert pulls["layer_0.spectrum"] > 20 > pulls["layer_1.spectrum"]
+
+
+@pytest.mark.usefixtures("pictureless")
+def test_bad_input_is_named_and_the_rest_is_judged(tmp_path: Path) -> None:
+    sample = showers(6)
+    sample["layer_0"][3, 1, 1] = np.nan
+    sample["layer_1"] = sample["layer_1"].reshape(1500, 36)
+    found = verdict(sample, tmp_path)
+    reasons = {gap.observable: gap.reason for gap in found.gaps}
+    assert "first in entry 3" in reasons["layer_0"]
+    assert "shape (36,)" in reasons["layer_1"]
+    assert any(score.observable == "layer_0.energy" for score in found.scores)
+    page = found.report.read_text()
+    assert "What is missing" in page
+    assert "first in entry 3" in page
+
+
+@pytest.mark.usefixtures("pictureless")
+def test_an_empty_layer_and_few_events_are_gaps(tmp_path: Path) -> None:
+    sample = {k: v[:120] for k, v in showers(7).items()}
+    sample["layer_1"] = np.zeros_like(sample["layer_1"])
+    found = verdict(sample, tmp_path)
+    missing = {(gap.metric, gap.observable) for gap in found.gaps}
+    assert ("distribution", "layer_1.centre_x") in missing
+    assert ("auc_low", "all") in missing
+    assert found.distinguishable
+
+
+def test_nothing_in_common_and_no_events_are_errors(tmp_path: Path) -> None:
+    events = as_events(showers(8))
+    options = {"seed": 1, "quick": True}
+    with pytest.raises(DataError, match="no field in common"):
+        evaluate(
+            events, {"g": as_events({"x": np.zeros(5)})}, SCHEMA, GEOMETRY, tmp_path, **options
+        )
+    with pytest.raises(DataError, match="reference has no events"):
+        evaluate(events[:0], {"g": events}, SCHEMA, GEOMETRY, tmp_path, **options)
+
+
+class Page(html.parser.HTMLParser):
+    """Collects what a page refers to and whether its tags are closed."""
+
+    void = frozenset({"meta", "link", "br", "img"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [v or "" for k, v in attributes if k in {"href", "src", "xlink:href"}]
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in self.void:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_stands_alone_and_is_small(alike) -> None:
+    text = alike.report.read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    assert all(link.startswith(("#", "data:")) for link in page.links)
+    assert page.tags.count("svg") > 20
+    assert len(text.encode()) < 5_000_000
+    assert (
+        text.index('class="verdict')
+        < text.index("<table")
+        < text.index("<svg")
+        < text.index('class="provenance"')
+    )
+    assert "a&lt;b" in text
+
+
+def test_every_picture_is_on_the_page_and_among_the_files(alike) -> None:
+    text = alike.report.read_text(encoding="utf-8")
+    plots = list((alike.report.parent / "plots").glob("*.png"))
+    assert len(plots) == text.count("<figure")
+    assert all(plot.read_bytes().startswith(b"\x89PNG") for plot in plots)
+
+
+def test_scores_json_holds_every_score_with_its_floor(alike) -> None:
+    found = json.loads((alike.report.parent / "scores.json").read_text())
+    assert found["n_reference"] == found["n_generated"] == 1500
+    assert len(found["scores"]) == len(alike.scores)
+    metrics = {score["metric"] for score in found["scores"]}
+    assert {"auc_low", "auc_high", "fpd", "kpd", "separation", "precision"} <= metrics
+    assert all({"value", "error", "floor"} <= set(score) for score in found["scores"])
+
+
+def test_a_number_that_does_not_exist_is_null() -> None:
+    score = Score("separation", "x", float("inf"), 0.0, 0.0, 10, 10)
+    assert as_json([score], [SkippedMetric("fpd", "all", "why")])["scores"][0]["value"] is None
+
+
+def test_an_empty_report_is_still_a_page(tmp_path: Path) -> None:
+    page = write_report(
+        tmp_path,
+        title="<t>",
+        verdicts=[(True, "no")],
+        scores=[],
+        gaps=[],
+        pictures=[],
+        provenance={},
+    )
+    assert "&lt;t&gt;" in page.read_text()
+
+
+def test_importing_the_room_loads_neither_matplotlib_nor_torch() -> None:
+    code = "import sys, hepgan.evaluation; print([m for m in ('matplotlib', 'torch', 'mplhep') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_browser_shows_the_page_without_overflow_or_errors(
+    alike, tmp_path: Path, width: int
+) -> None:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    if chromium is None:
+        assert "CI" not in os.environ, "continuous integration looks at the page: install chromium"
+        pytest.skip("chromium is not installed")
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f'<iframe id="f" src="{alike.report.as_uri()}" style="width:{width}px;height:900px;border:0"></iframe>'
+        '<p id="out"></p><script>window.onload = () => { const d = document.getElementById("f").contentDocument;'
+        'const b = [...d.querySelectorAll("svg")].filter(s => s.getBoundingClientRect().width < 100);'
+        'document.getElementById("out").textContent ='
+        " `wide ${d.documentElement.scrollWidth} broken ${b.length} end`; };</script>"
+    )
+    done = subprocess.run(
+        [
+            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+            "--no-first-run", "--allow-file-access-from-files", "--enable-logging=stderr",
+            f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", frame.as_uri(),
+        ],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    found = re.search(r"wide (\d+) broken (\d+) end", done.stdout)
+    assert found is not None, done.stdout[:500]
+    assert int(found[1]) <= width
+    assert int(found[2]) == 0
+    assert "CONSOLE" not in done.stderr

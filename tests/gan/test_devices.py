@@ -1,0 +1,306 @@
+"""Every object lives on one device, and a training never waits for it between two rows of its history.
+
+The device is the one of ``pretend``, which needs no GPU: it refuses tensors of two devices in one operation, as CUDA does, and
+notes what would make the host wait.
+"""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import torch
+from pretend import DEVICE, Accelerator, pinned
+from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
+
+from hepgan.data.encoding import encoding as encodings
+from hepgan.data.encoding.base import ConditionScale
+from hepgan.data.encoding.encoding import Encoding, EncodingSettings
+from hepgan.data.encoding.registry import STEPS
+from hepgan.data.schema import Schema
+from hepgan.errors import RunError
+from hepgan.evaluation.observables.standard import Observable
+from hepgan.gan import devices, serialization
+from hepgan.gan.discriminator_input import DiscriminatorInput
+from hepgan.gan.export import Decoded
+from hepgan.gan.model import GAN
+from hepgan.gan.networks import GANSettings
+from hepgan.gan.serialization import load_gan
+from hepgan.gan.training import loop as training
+from hepgan.gan.training.settings import NetworkSettings, TrainSettings
+from hepgan.gan.training.state import TrainingState
+from hepgan.pipeline import load, make_validation, prepare, presets
+from hepgan.pipeline import training as running
+from hepgan.processors import model_cache
+
+EVENTS = 12
+"""Of each split: with batches of 6, an epoch ends within a training of 3 steps."""
+
+
+@pytest.fixture
+def accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Accelerator]:
+    """The device, ready for use; fitting and encoding, on the CPU, are spared the watch over each operation."""
+    monkeypatch.setattr(Tensor, "pin_memory", pinned)
+    for name in ("fit_steps", "through"):
+        monkeypatch.setattr(encodings, name, unwatched(getattr(encodings, name)))
+    with Accelerator() as made:
+        yield made
+
+
+def unwatched(function: Any) -> Any:
+    def plain(*inputs: Any, **options: Any) -> Any:
+        with _disable_current_modes():
+            return function(*inputs, **options)
+
+    return plain
+
+
+SHORT = {"steps": 3, "batch_size": 6, "log_every": 3, "validate_every": 3, "checkpoint_every": 3}
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_presets_train_validate_and_sample_on_one_device_without_waiting_for_it(
+    preset: str, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = running.read_events
+    monkeypatch.setattr(
+        running, "read_events", lambda run: {k: v[:EVENTS] for k, v in read(run).items()}
+    )
+    monkeypatch.setattr(running, "VALIDATED", EVENTS)
+    run = load(preset, {f"train.{key}": value for key, value in SHORT.items()})
+    prepared = prepare(run, device=DEVICE)
+    watch = make_validation(prepared, run)
+    assert {tensor.device for tensor in tensors_of(prepared)} == {DEVICE}
+    waited = []
+    row_of = training.row_of
+
+    def noted(*inputs: Any) -> Any:
+        waited.append(list(accelerator.waits))
+        return row_of(*inputs)
+
+    monkeypatch.setattr(training, "row_of", noted)
+    gan, rows = training.train(
+        prepared.state,
+        prepared.view,
+        watch=watch,
+        on_row=lambda row: accelerator.waits.clear(),
+    )
+    assert waited == [[]]
+    assert [row["step"] for row in rows] == [0, 3]
+    assert gan.device == DEVICE
+    inputs = exporting(gan)
+    exported = Decoded(gan.to("cpu")).eval().to(DEVICE)
+    assert all(field.device == DEVICE for field in exported(*inputs))
+
+
+def tensors_of(prepared: Any) -> list[Tensor]:
+    gan, state = prepared.state.gan, prepared.state
+    modules = (gan.generator, gan.discriminator, state.average, prepared.view)
+    held = [t for module in modules for t in (*module.parameters(), *module.buffers())]
+    return [*held, *state.loader.tensors, *gan.encoding.pack()[1].values()]
+
+
+def exporting(gan: GAN) -> list[Tensor]:
+    """Two events' noise and conditions, in the middle of their ranges."""
+    middles = [sum(scale.range) // 2 for scale in gan.encoding.scales.values()]
+    conditions = [torch.full((2,), float(middle), device=DEVICE) for middle in middles]
+    return [torch.zeros(2, *gan.latent, device=DEVICE), *conditions]
+
+
+STEP_SETTINGS: dict[str, dict[str, Any]] = {
+    "power": {"exponent": 0.5},
+    "threshold": {"threshold": 0.1},
+    "log": {"threshold": 0.1},
+    "logit": {"fields": ("share",)},
+    "layer_sums": {"incident": "energy", "threshold": 0.1},
+    "incident_fraction": {"incident": "energy", "fields": ("cells",)},
+    "marginals": {"given": "energy", "windows": 3, "per_window": 50, "knots": 9},
+    "copula": {"given": "energy", "windows": 3, "per_window": 50, "knots": 9, "zeros": True},
+    "regress": {"given": "energy", "first": ("share",)},
+}
+SCHEMA = Schema.from_table(
+    {
+        "fields": {"cells": {"shape": [3], "unit": "GeV"}, "share": {"unit": "GeV"}},
+        "conditions": {"energy": {"unit": "GeV"}},
+    }
+)
+SCALES = {"energy": ConditionScale((1.0, 100.0), "log")}
+
+
+def events(number: int = 60) -> ak.Array:
+    rng = np.random.default_rng(1)
+    energy = rng.uniform(20, 90, number)
+    cells = energy[:, None] / 4 * rng.uniform(0.2, 1, (number, 3))
+    columns = {"cells": cells, "share": rng.uniform(0.2, 0.8, number), "energy": energy}
+    return ak.zip({name: v.astype("f4") for name, v in columns.items()}, depth_limit=1)
+
+
+def fitted(*steps: dict[str, Any]) -> Encoding:
+    return Encoding.fit(events(), SCHEMA, EncodingSettings(steps, SCALES), seed=1)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_encodings_encode_and_decode_on_their_device(name: str, accelerator: Accelerator) -> None:
+    here = fitted({"step": name, **STEP_SETTINGS.get(name, {})})
+    there = here.to(DEVICE)
+    assert there.device == DEVICE
+    expected, found = here.encode(events(), seed=1), there.encode(events(), seed=1)
+    for one, other in zip(found, expected, strict=True):
+        assert one.device == DEVICE
+        assert torch.equal(one.cpu(), other)
+    accelerator.waits.clear()
+    decoded = there.decode_tensors(*found) | there.decode_conditions(found[1])
+    assert accelerator.waits == []
+    for field, values in (here.decode_tensors(*expected)).items():
+        assert torch.equal(decoded[field].cpu(), values)
+    assert ak.all(there.decode(*found)["cells"] == here.decode(*expected)["cells"])
+
+
+SEES = {"sum": Observable("sum", lambda e: e["cells"].sum(1) / e["energy"], "sum")}
+COPULA = {"step": "copula", **STEP_SETTINGS["copula"], "zeros": False}
+
+
+def test_what_a_discriminator_sees_moves_as_a_whole(accelerator: Accelerator) -> None:
+    encoding = fitted(COPULA)
+    x, c = encoding.encode(events(), seed=1)
+    view = DiscriminatorInput(encoding, SEES, x, c)
+    expected = view(x, c)
+    found = view.to(DEVICE)(x.to(DEVICE), c.to(DEVICE))
+    assert found.device == DEVICE
+    torch.testing.assert_close(found.cpu(), expected)
+
+
+def test_an_exported_gan_moves_as_a_whole(accelerator: Accelerator) -> None:
+    gan = GAN.build(SETTINGS, fitted(COPULA), seed=1)
+    decoded = Decoded(gan).eval()
+    inputs = torch.zeros(2, 4), torch.tensor([30.0, 60.0])
+    moved = copy.deepcopy(decoded).to(DEVICE)(*(tensor.to(DEVICE) for tensor in inputs))
+    for one, other in zip(moved, decoded(*inputs), strict=True):
+        assert one.device == DEVICE
+        torch.testing.assert_close(one.cpu(), other)
+
+
+@pytest.mark.parametrize("device", ["cpu", DEVICE])
+def test_observables_of_one_energy_have_a_mean_and_a_width(
+    device: torch.device, accelerator: Accelerator
+) -> None:
+    """The powers of the one energy follow from each other, which least squares on CUDA do not allow."""
+    encoding = fitted({"step": "standardise"}).to(device)
+    one = ak.with_field(events(), np.full(60, 50.0, dtype="f4"), "energy")
+    x, c = encoding.encode(one, seed=1)
+    seen = DiscriminatorInput(encoding, SEES, x, c, event=False)(x, c).cpu()
+    assert abs(seen.mean()) < 1e-3
+    assert 0.5 < seen.std() < 2
+
+
+SETTINGS = GANSettings(
+    (0,), generator="COND, DENSE|8|TANH, DENSE|N|LINEAR", discriminator="DENSE|1|LINEAR"
+)
+RATE = NetworkSettings(learning_rate=1e-2)
+PHASE = TrainSettings(
+    steps=4, batch_size=8, generator=RATE, discriminator=RATE, log_every=2, checkpoint_every=2, validate_every=0
+)  # fmt: skip
+
+
+def started(device: torch.device | str) -> tuple[TrainingState, DiscriminatorInput]:
+    encoding = fitted({"step": "standardise"}).to(device)
+    x, c = encoding.encode(events(), seed=1)
+    view = DiscriminatorInput(encoding, {}, x, c)
+    gan = GAN.build(SETTINGS, encoding, seed=1, device=device)
+    return training.initial_state(gan, view, x, c, [PHASE], seed=1), view
+
+
+@pytest.mark.parametrize(("first", "then"), [("cpu", DEVICE), (DEVICE, "cpu")])
+def test_checkpoints_are_resumed_on_another_type_of_device(
+    first: Any, then: Any, accelerator: Accelerator, tmp_path: Path
+) -> None:
+    whole, view = started(first)
+    training.train(whole, view, folder=tmp_path)
+    again, view = started(then)
+    serialization.load_checkpoint(again, tmp_path / "checkpoints" / "step-00000002.safetensors")
+    training.train(again, view)
+    assert again.gan.device.type == torch.device(then).type
+    for one, other in zip(
+        again.gan.generator.parameters(), whole.gan.generator.parameters(), strict=True
+    ):
+        torch.testing.assert_close(one.cpu(), other.cpu())
+
+
+FULL = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    MemoryError(),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"),
+]
+
+
+def failing(error: Exception) -> Any:
+    def fail(*inputs: Any, **options: Any) -> Any:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("error", FULL, ids=["cuda", "python", "cpu"])
+def test_full_memory_is_no_damage(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    state, view = started("cpu")
+    training.train(state, view, folder=tmp_path)
+    path = serialization.newest_checkpoint(tmp_path)
+    assert path is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(serialization, "_load_optimizer", failing(error))
+        with pytest.raises(RunError, match=r"does not fit into the memory of 'cpu'"):
+            serialization.load_checkpoint(started("cpu")[0], path)
+    with monkeypatch.context() as patch:
+        patch.setattr(GAN, "to", failing(error))
+        with pytest.raises(RunError, match=r"does not fit into the memory of 'cpu'"):
+            load_gan("mnist")
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_step", failing(error))
+        with pytest.raises(RunError, match=r"training does not fit .* smaller batch_size"):
+            training.train(*started("cpu"))
+
+
+def test_gans_are_loaded_where_auto_is() -> None:
+    gan, _ = load_gan("mnist", device="auto")
+    assert gan.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(RunError, match="the device 'cuda:99' is not there"):
+        load_gan("mnist", device="cuda:99")
+
+
+def test_looking_for_a_gpu_does_not_start_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else workers that are forked afterwards have no GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", failing(AssertionError("starts CUDA")))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices.device_of("auto").type == model_cache._device("auto").partition(":")[0] == "cuda"
+    monkeypatch.setattr(torch.cuda, "device_count", failing(AssertionError("not asked for")))
+    assert model_cache._device("cpu") == "cpu"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("preset", ["mnist", "showers", "bologan", "calogan"])
+def test_presets_train_validate_and_sample_on_a_gpu(
+    preset: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    read = running.read_events
+    monkeypatch.setattr(
+        running, "read_events", lambda run: {k: v[:200] for k, v in read(run).items()}
+    )
+    run = load(preset, {f"train.{key}": value for key, value in SHORT.items()})
+    prepared = prepare(run, device=torch.device("cuda"))
+    gan, rows = training.train(
+        prepared.state, prepared.view, watch=make_validation(prepared, run), folder=tmp_path
+    )
+    assert np.isfinite(rows[-1]["validation"])
+    given = {name: prepared.splits["test"][name] for name in run.schema.conditions}
+    assert len(gan.sample(given, n=len(prepared.splits["test"]), seed=1)) == 200
+    state = prepare(run, device=torch.device("cpu")).state
+    newest = serialization.newest_checkpoint(tmp_path)
+    assert newest is not None
+    serialization.load_checkpoint(state, newest)
+    assert state.step == 3

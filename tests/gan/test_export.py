@@ -1,0 +1,177 @@
+"""Exported GANs give what torch gives, in programs of their own."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from tiny import TINY, tiny_events, write_tiny
+
+from hepgan.data.encoding.encoding import Encoding, EncodingSettings
+from hepgan.data.schema import Schema
+from hepgan.errors import RunError
+from hepgan.gan import export as exporting
+from hepgan.gan.export import Decoded, export
+from hepgan.gan.model import GAN
+from hepgan.gan.networks import GANSettings
+from hepgan.gan.serialization import load_gan
+from hepgan.pipeline import load, prepare
+
+
+@pytest.fixture(scope="module")
+def gan() -> GAN:
+    return load_gan("showers")[0]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> GAN:
+    """An untrained GAN of the small sample."""
+    folder = tmp_path_factory.mktemp("small")
+    write_tiny(folder / "tiny.root", tiny_events(3000, 1))
+    (folder / "tiny.toml").write_text(TINY.format(path=folder / "tiny.root"))
+    return prepare(load(folder / "tiny.toml"), device=torch.device("cpu")).state.gan
+
+
+def test_onnx_gives_what_torch_gives(small: GAN, tmp_path: Path) -> None:
+    export(small, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    noise, energy = asked(small, 1000)
+    energy = 1 + energy / 20
+    with torch.no_grad():
+        expected = Decoded(small).eval()(noise, energy)
+    for stop in (1, 1000):
+        found = session.run(None, {"noise": noise[:stop].numpy(), "energy": energy[:stop].numpy()})
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other[:stop].numpy(), rtol=1e-5, atol=0)
+
+
+def asked(gan: GAN, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(1)
+    return torch.randn(number, *gan.latent, generator=draw), 1 + 99 * torch.rand(
+        number, generator=draw
+    )
+
+
+@pytest.mark.slow
+def test_onnx_gives_what_torch_gives_for_showers(gan: GAN, tmp_path: Path) -> None:
+    export(gan, tmp_path / "model.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    about = json.loads(session.get_modelmeta().custom_metadata_map["hepgan"])
+    assert about["inputs"]["energy"] == {"shape": [], "unit": "GeV", "range": [1.0, 100.0]}
+    assert about["outputs"]["layer_1"] == {"shape": [12, 12], "unit": "MeV"}
+    noise, energy = asked(gan, 10_000)
+    with torch.no_grad():
+        expected = [field.numpy() for field in Decoded(gan).eval()(noise, energy)]
+        sampled = gan.encoding.decode_tensors(
+            gan.generate(noise, c := gan.encoding.encode_conditions({"energy": energy.numpy()})), c
+        )
+    for stop in (1, 10_000):
+        found = session.run(None, {"noise": noise[:stop].numpy(), "energy": energy[:stop].numpy()})
+        for one, other in zip(found, expected, strict=True):
+            # Cell by cell, and the dark ones are the same.
+            np.testing.assert_allclose(one, other[:stop], rtol=1e-5, atol=0)
+    for name, one in zip(about["outputs"], found, strict=True):
+        # Single precision, as in GAN.sample, is farther away in dim cells.
+        single = sampled[name].numpy()
+        assert ((single > 0) == (one > 0)).mean() > 1 - 1e-6
+        assert (np.abs(one - single) <= 1e-5 * single).mean() > 0.99
+        np.testing.assert_allclose(one[single > 0], single[single > 0], rtol=5e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_networks_that_onnx_runtime_only_has_in_single_precision_are_exported_so(
+    small: GAN, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(
+        small.settings, generator="DENSE|8|RELU, RESHAPE|2|2|2, CONV|2|3|3|1|1|1|1|GELU, RESHAPE|FLAT, DENSE|N|LINEAR"
+    )  # fmt: skip
+    gan = GAN.build(settings, small.encoding, seed=1)
+    export(gan, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    noise, energy = asked(gan, 100)
+    energy = 1 + energy / 20
+    with torch.no_grad():
+        expected = Decoded(gan, single=True).eval()(noise, energy)
+    found = session.run(None, {"noise": noise.numpy(), "energy": energy.numpy()})
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_exported_program_is_what_torch_gives(gan: GAN, tmp_path: Path) -> None:
+    export(gan, tmp_path / "model.pt2")
+    extra = {"hepgan.json": ""}
+    program = torch.export.load(tmp_path / "model.pt2", extra_files=extra).module()
+    assert json.loads(extra["hepgan.json"])["outputs"]["layer_0"]["unit"] == "MeV"
+    noise, energy = asked(gan, 500)
+    with torch.no_grad():
+        for one, other in zip(
+            program(noise, energy), Decoded(gan).eval()(noise, energy), strict=True
+        ):
+            assert torch.equal(one, other)
+
+
+def test_other_endings_and_existing_files_are_refused(small: GAN, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"end with \.onnx or \.pt2"):
+        export(small, tmp_path / "model.h5")
+    (tmp_path / "model.pt2").touch()
+    with pytest.raises(RunError, match="exists"):
+        export(small, tmp_path / "model.pt2")
+
+
+@pytest.mark.parametrize(("step", "ending"), [("copula", ".onnx"), ("marginals", ".pt2")])
+def test_gans_without_conditions_are_exported_for_any_batch(
+    step: str, ending: str, tmp_path: Path
+) -> None:
+    gan = unconditional(step)
+    export(gan, path := tmp_path / f"model{ending}")
+    for size in (1, 2, 3, 7, 500):
+        noise = torch.randn(size, 3, generator=torch.Generator().manual_seed(size))
+        with torch.no_grad():
+            expected = Decoded(gan).eval()(noise)
+            if ending == ".onnx":
+                found = onnxruntime.InferenceSession(path).run(None, {"noise": noise.numpy()})
+            else:
+                found = torch.export.load(path).module()(noise)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def unconditional(step: str) -> GAN:
+    """An untrained GAN of three numbers without conditions."""
+    values = np.random.default_rng(1).normal(size=(500, 3))
+    events = ak.zip({"a": values[:, 0], "b": values[:, 1:]}, depth_limit=1)
+    schema = Schema.from_table({"fields": {"a": {}, "b": {"shape": [2]}}})
+    encoding = Encoding.fit(events, schema, EncodingSettings(({"step": step},)), seed=1)
+    settings = GANSettings((0,), generator="DENSE|N|TANH", discriminator="DENSE|1|LINEAR")
+    return GAN.build(settings, encoding, seed=1)
+
+
+def test_models_for_one_batch_size_are_refused() -> None:
+    gan = unconditional("standardise")
+    decoded = Decoded(gan).eval()
+    with torch.no_grad():
+        of_three = decoded(torch.zeros(3, 3))
+    with pytest.raises(RunError, match="makes another 'a' than torch in a batch of 1"):
+        exporting._check(gan, decoded, lambda inputs: of_three)
+
+
+class Branches(torch.nn.Module):
+    """A network that torch cannot export."""
+
+    def forward(self, noise: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        return noise if noise.sum() > 0 else -noise
+
+
+@pytest.mark.parametrize("ending", [".onnx", ".pt2"])
+def test_what_torch_cannot_export_is_told_in_a_line(ending: str, tmp_path: Path) -> None:
+    gan = dataclasses.replace(unconditional("standardise"), generator=Branches())
+    with pytest.raises(RunError, match="torch cannot export this GAN to") as told:
+        export(gan, tmp_path / f"model{ending}")
+    assert "\n" not in str(told.value)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,89 @@
+"""Losses against their formulas, penalties against analytic gradients."""
+
+import math
+
+import pytest
+import torch
+
+from hepgan.gan.training.objectives import (
+    OBJECTIVES,
+    between,
+    one_centred_penalty,
+    zero_centred_penalty,
+)
+
+REAL, FAKE = torch.tensor([0.5, -1.0, 2.0]), torch.tensor([-0.3, 0.7, 1.1])
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+EXPECTED = {
+    "non-saturating": (
+        -mean([math.log(sigmoid(r)) for r in REAL.tolist()])
+        - mean([math.log(1 - sigmoid(f)) for f in FAKE.tolist()]),
+        -mean([math.log(sigmoid(f)) for f in FAKE.tolist()]),
+    ),
+    "least-squares": (
+        (mean([(r - 1) ** 2 for r in REAL.tolist()]) + mean([f**2 for f in FAKE.tolist()])) / 2,
+        mean([(f - 1) ** 2 for f in FAKE.tolist()]) / 2,
+    ),
+    "sum-of-squares": (
+        mean([(1 - sigmoid(r)) ** 2 for r in REAL.tolist()])
+        + mean([sigmoid(f) ** 2 for f in FAKE.tolist()]),
+        mean([(1 - sigmoid(f)) ** 2 for f in FAKE.tolist()]),
+    ),
+    "hinge": (
+        mean([max(0, 1 - r) for r in REAL.tolist()]) + mean([max(0, 1 + f) for f in FAKE.tolist()]),
+        -mean(FAKE.tolist()),
+    ),
+    "wasserstein": (mean(FAKE.tolist()) - mean(REAL.tolist()), -mean(FAKE.tolist())),
+    "relativistic": (
+        mean([math.log1p(math.exp(f - r)) for r, f in zip(REAL.tolist(), FAKE.tolist(), strict=True)]),
+        mean([math.log1p(math.exp(r - f)) for r, f in zip(REAL.tolist(), FAKE.tolist(), strict=True)]),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(OBJECTIVES))
+def test_objective_is_its_formula(name: str) -> None:
+    objective, (discriminator, generator) = OBJECTIVES[name], EXPECTED[name]
+    assert objective.discriminator(REAL, FAKE).item() == pytest.approx(discriminator, rel=1e-5)
+    assert objective.generator(REAL, FAKE).item() == pytest.approx(generator, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", list(OBJECTIVES))
+def test_objectives_pull_in_opposite_directions(name: str) -> None:
+    fake = torch.tensor([0.3, 0.7, 0.9]).requires_grad_()
+    (up,) = torch.autograd.grad(OBJECTIVES[name].discriminator(REAL, fake), fake)
+    (down,) = torch.autograd.grad(OBJECTIVES[name].generator(REAL, fake), fake)
+    assert (up > 0).all()
+    assert (down < 0).all()
+
+
+def test_penalties_of_a_linear_function_are_its_slope() -> None:
+    x = torch.randn(7, 3, requires_grad=True)
+    slope = torch.tensor([1.0, 2.0, 2.0])
+    assert zero_centred_penalty(x @ slope, x).item() == pytest.approx(9.0, rel=1e-5)
+    assert one_centred_penalty(x @ slope, x).item() == pytest.approx(4.0, rel=1e-5)
+
+
+def test_penalty_trains_the_network() -> None:
+    weight = torch.tensor([[3.0, 0.0]], requires_grad=True)
+    x = torch.randn(5, 2, requires_grad=True)
+    (gradient,) = torch.autograd.grad(zero_centred_penalty(x @ weight.T, x), weight)
+    torch.testing.assert_close(gradient, 2 * weight.detach())
+
+
+def test_points_between_lie_on_the_line() -> None:
+    real, fake = torch.zeros(100, 2), torch.tensor([[1.0, 2.0]]).repeat(100, 1)
+    place = torch.rand(100, generator=torch.Generator().manual_seed(1))
+    points = between(real, fake, place)
+    assert points.requires_grad
+    torch.testing.assert_close(points[:, 0], place)
+    torch.testing.assert_close(points[:, 1], 2 * place)

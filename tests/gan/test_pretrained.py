@@ -1,0 +1,75 @@
+"""The trained GANs that come with the package: small, usable right after installing, and as good as they say."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uproot
+from click.testing import CliRunner
+
+from hepgan import load_gan, load_run, read
+from hepgan.cli import main
+from hepgan.evaluation.metrics import digits, fpd
+from hepgan.gan.pretrained import PLACE, scores, trained
+from hepgan.pipeline import measured
+from hepgan.pipeline.training import read_events
+from hepgan.processors import embed
+from hepgan.processors.model_cache import loaded
+
+LAYERS = ("layer_0", "layer_1", "layer_2")
+
+
+def test_they_are_five_megabytes_together_at_the_most() -> None:
+    assert set(trained()) == {"mnist", "showers"}
+    assert sum(path.stat().st_size for path in PLACE.rglob("*") if path.is_file()) < 5e6
+
+
+def test_showers_of_one_energy_come_right_after_installing(tmp_path: Path) -> None:
+    out = tmp_path / "out.root"
+    asked = ["generate", "showers", "-n", "500", "--condition", "energy=50", "--seed", "1"]
+    result = CliRunner().invoke(main, [*asked, "-o", str(out)])
+    assert result.exit_code == 0, result.output
+    with uproot.open(out) as file:
+        cells = file["showers"].arrays([*LAYERS, "energy"], library="np")
+    assert set(cells["energy"]) == {50.0}
+    made = sum(cells[layer].reshape(500, -1).sum(1, dtype="f8") for layer in LAYERS) / 50_000
+    settings = load_run("showers")
+    real = read(list(settings.data.files), settings.schema, select="(energy > 46) & (energy < 54)")
+    sums = sum(np.asarray(real[layer]).reshape(len(real), -1).sum(1, dtype="f8") for layer in LAYERS)  # fmt: skip
+    response = sums / (1000 * np.asarray(real["energy"]))
+    assert made.mean() == pytest.approx(response.mean(), rel=0.01)
+    assert made.std() == pytest.approx(response.std(), rel=0.3)
+
+
+def test_the_digits_are_as_good_as_their_scores_say() -> None:
+    gan, tree = load_gan("mnist")
+    assert tree == "mnist"
+    events = read_events(load_run("mnist"))
+    images = [events["train"]["image"][:1965], events["test"]["image"], gan.sample(n=1965, seed=9)["image"]]  # fmt: skip
+    other, real, made = (digits.digit_scores(np.asarray(found)) for found in images)
+    told = {score["metric"]: score["value"] for score in scores("mnist")["scores"]}
+    assert made.confidence == pytest.approx(told["digit_confidence"], abs=0.01)
+    floor = fpd.frechet_distance(real.features, other.features)
+    assert fpd.frechet_distance(real.features, made.features) < 2 * floor
+
+
+def test_presets_are_listed_with_their_scores() -> None:
+    text = CliRunner().invoke(main, ["presets"]).output
+    told = {score["metric"]: score["value"] for score in scores("showers")["scores"]}
+    assert f"hepgan generate showers: AUC of cells {told['auc_low']:.3g}" in text
+    best = measured()["mnist"]["scores"]["digit_confidence"]
+    assert f"confidence {best['mean']:.3g} ± {best['sd']:.3g} ({best['floor']:.3g})" in text
+
+
+def test_processors_take_them_by_name() -> None:
+    carried = embed("mnist")
+    assert set(carried.files) == {"gan.json", "generator.safetensors"}
+    made = [loaded(model, "cpu").sample(n=3, seed=1)["image"] for model in ("mnist", carried)]
+    np.testing.assert_array_equal(*made)
+
+
+def test_a_folder_of_that_name_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "showers").mkdir()
+    result = CliRunner().invoke(main, ["generate", "showers", "-n", "1", "--seed", "1", "-o", "a"])
+    assert "does not exist; give the folder of a finished run" in result.output

@@ -1,0 +1,256 @@
+"""Two-stage generators: energies first, then cells given them; and what a generator's loss has beside its objective."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import torch
+
+from hepgan.data.encoding.base import ConditionScale
+from hepgan.data.encoding.encoding import Encoding, EncodingSettings
+from hepgan.data.schema import Schema
+from hepgan.errors import LayoutError, RunError
+from hepgan.gan import serialization
+from hepgan.gan.discriminator_input import DiscriminatorInput
+from hepgan.gan.model import GAN
+from hepgan.gan.networks import EnergySettings, GANSettings, parameters
+from hepgan.gan.training import loop as training
+from hepgan.gan.training.losses import discriminator_loss, energy_error, generator_loss
+from hepgan.gan.training.settings import NetworkSettings, TrainSettings
+from hepgan.gan.training.state import TrainingState
+from hepgan.layout.nn.containers import Chain
+
+SCHEMA = Schema.from_table(
+    {
+        "fields": {
+            "front": {"shape": [2, 3], "unit": "MeV"},
+            "back": {"shape": [4], "unit": "MeV"},
+        },
+        "conditions": {"energy": {"unit": "GeV"}},
+    }
+)
+STEPS = (
+    {"step": "layer_sums", "incident": "energy", "threshold": 0.01},
+    {"step": "log", "threshold": 0.01},
+    {"step": "copula", "given": "energy", "zeros": True, "windows": 6, "first": ["appended"]},
+)
+BY_ENERGY = {"energy": ConditionScale((1.0, 100.0), "log")}
+CELLS = GANSettings(
+    latent=(0,),
+    generator="RES[COND, DENSE|8|LRELU, DENSE|N|LINEAR]",
+    discriminator="DENSE|8|LRELU, DENSE|1|LINEAR",
+    energies=EnergySettings(),
+)
+BOTH = dataclasses.replace(
+    CELLS,
+    energies=EnergySettings(
+        generator="COND, DENSE|8|LRELU, DENSE|N|LINEAR",
+        discriminator="COND, DENSE|8|LRELU, DENSE|1|LINEAR",
+        latent=(5,),
+    ),
+)
+ONE = dataclasses.replace(CELLS, energies=None)
+RATE = NetworkSettings(learning_rate=1e-3)
+HOW = TrainSettings(
+    steps=6, batch_size=16, generator=RATE, discriminator=RATE, r1=0.5, r2=0.5,
+    validate_every=0, checkpoint_every=3,
+)  # fmt: skip
+MADE = slice(10, 12)
+
+
+def showers(number: int = 600) -> ak.Array:
+    rng = np.random.default_rng(4)
+    energy, share = rng.uniform(1, 100, number), rng.beta(2, 5, number)
+    front, back = rng.gamma(0.8, 1.0, (number, 2, 3)) + 0.1, rng.gamma(0.8, 1.0, (number, 4))
+    front *= (900 * energy * (1 - share) / front.sum((1, 2)))[:, None, None]
+    back *= (60 * energy * share / back.sum(1))[:, None]
+    values = {"energy": energy, "front": front, "back": back}
+    return ak.zip({k: v.astype("f4") for k, v in values.items()}, depth_limit=1)
+
+
+@pytest.fixture(scope="module")
+def encoding() -> Encoding:
+    return Encoding.fit(showers(), SCHEMA, EncodingSettings(STEPS, BY_ENERGY), seed=1)
+
+
+def started(
+    encoding: Encoding, settings: GANSettings, how: TrainSettings = HOW
+) -> tuple[TrainingState, DiscriminatorInput]:
+    x, c = encoding.encode(showers(), seed=1)
+    view = DiscriminatorInput(encoding, {}, x, c)
+    gan = GAN.build(settings, encoding, seed=1)
+    return training.initial_state(gan, view, x, c, [how], seed=1), view
+
+
+def noise(gan: GAN, number: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(5)
+    energy = np.linspace(2, 90, number)
+    return (
+        torch.randn(number, *gan.latent, generator=draw),
+        gan.encoding.encode_conditions({"energy": energy}),
+    )
+
+
+def test_without_a_network_of_its_own_the_first_stage_is_the_noise(encoding: Encoding) -> None:
+    gan = GAN.build(CELLS, encoding, seed=1)
+    z, c = noise(gan)
+    assert gan.latent == (12,)
+    assert torch.equal(gan.generate(z, c)[:, MADE], z[:, :2])
+    assert gan.generate(z, c).shape == (50, 12)
+
+
+def test_cells_follow_the_energies_and_energies_no_cell_s_noise(encoding: Encoding) -> None:
+    gan = GAN.build(BOTH, encoding, seed=1)
+    z, c = noise(gan)
+    assert gan.latent == (15,)
+    other_cells, other_energies = z.clone(), z.clone()
+    other_cells[:, 5:] += 1
+    other_energies[:, :5] += 1
+    before = gan.generate(z, c)
+    assert torch.equal(gan.generate(other_cells, c)[:, MADE], before[:, MADE])
+    assert not torch.isclose(gan.generate(other_energies, c)[:, :10], before[:, :10]).all(1).any()
+
+
+@pytest.mark.parametrize("settings", [CELLS, BOTH], ids=["cells", "both"])
+def test_sums_of_layers_hold_whatever_the_stages_make(
+    encoding: Encoding, settings: GANSettings
+) -> None:
+    gan = GAN.build(settings, encoding, seed=1)
+    z, c = noise(gan)
+    with torch.no_grad():
+        x = gan.generate(3 * z, c)
+    cells = encoding.decode_tensors(x, c)
+    total = sum(part.flatten(1).sum(1) for part in cells.values())
+    sums = encoding.steps[3].decode(x, c)[:, -1]
+    expected = 1.005 * -torch.expm1(-sums).clamp_max(0) * 1000 * torch.linspace(2, 90, 50)
+    torch.testing.assert_close(total, expected, rtol=1e-3, atol=0.02)
+
+
+@pytest.mark.parametrize("settings", [CELLS, BOTH, ONE], ids=["cells", "both", "one"])
+def test_parameters_of_all_stages_are_counted(encoding: Encoding, settings: GANSettings) -> None:
+    gan = GAN.build(settings, encoding, seed=1)
+    networks = {"generator": gan.generator, "discriminator": gan.discriminator}
+    assert parameters(settings, encoding) == {
+        name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()
+    }
+
+
+def test_two_discriminators_lose_the_sum_of_both(encoding: Encoding) -> None:
+    state, _ = started(encoding, BOTH)
+    seen, c = next(iter(state.loader))
+    fake = torch.randn(seen.shape, generator=torch.Generator().manual_seed(2))
+    both = state.gan.discriminator
+    places = {"whole": slice(0, 12), "energies": MADE}
+    alone = 0.0
+    for name, place in places.items():
+        one = dataclasses.replace(state.gan, discriminator=getattr(both, name))
+        part = dataclasses.replace(state, gan=one)
+        alone += discriminator_loss(part, seen[:, place], fake[:, place], c).item()
+    assert discriminator_loss(state, seen, fake, c).item() == pytest.approx(alone, rel=1e-5)
+
+
+def test_both_stages_train_save_and_go_on_bit_for_bit(encoding: Encoding, tmp_path: Path) -> None:
+    state, view = started(encoding, BOTH)
+    before = {k: v.clone() for k, v in state.gan.generator.state_dict().items()}
+    whole, _ = training.train(state, view, folder=tmp_path)
+    after = whole.generator.state_dict()
+    assert not any(torch.equal(before[name], after[name]) for name in before if "weight" in name)
+    again, view = started(encoding, BOTH)
+    serialization.load_checkpoint(again, tmp_path / "checkpoints" / "step-00000003.safetensors")
+    resumed, _ = training.train(again, view)
+    assert all(torch.equal(t, after[n]) for n, t in resumed.generator.state_dict().items())
+    serialization.save_gan(whole, tmp_path, tree="showers")
+    loaded, _ = serialization.load_gan(tmp_path)
+    made = [gan.sample({"energy": 50.0}, n=20, seed=3) for gan in (whole, loaded)]
+    assert ak.all(made[0]["front"] == made[1]["front"])
+
+
+def test_wrong_stages_are_told(encoding: Encoding) -> None:
+    plain = Encoding.fit(showers(), SCHEMA, EncodingSettings((), BY_ENERGY), seed=1)
+    with pytest.raises(RunError, match="this one appends none; add the step layer_sums"):
+        GAN.build(CELLS, plain, seed=1)
+    blind = dataclasses.replace(BOTH, discriminator_sees="observables")
+    with pytest.raises(RunError, match="discriminator_sees leaves the event out"):
+        GAN.build(blind, encoding, seed=1)
+    with pytest.raises(LayoutError, match="DENSEE"):
+        EnergySettings(generator="DENSEE|3")
+    with pytest.raises(RunError, match="without a generator takes no discriminator"):
+        EnergySettings(discriminator="DENSE|1|LINEAR")
+    with pytest.raises(RunError, match=r"latent = \[-1\] should be a shape"):
+        EnergySettings(generator="DENSE|N|LINEAR", latent=(-1,))
+
+
+def test_whitened_first_columns_are_the_same_whatever_the_others_are() -> None:
+    schema = Schema.from_table({"fields": {"a": {"shape": [2]}, "b": {"shape": [3]}}})
+    rng = np.random.default_rng(1)
+    mixed = rng.standard_normal((4000, 5)) @ rng.standard_normal((5, 5))
+    other = mixed.copy()
+    other[:, :2] = rng.permutation(other[:, :2])
+    x = [
+        Encoding.fit(
+            ak.zip({"a": v[:, :2], "b": v[:, 2:]}, depth_limit=1),
+            schema,
+            EncodingSettings(({"step": "whiten", "first": ["b"]},)),
+            seed=1,
+        ).encode(ak.zip({"a": v[:, :2], "b": v[:, 2:]}, depth_limit=1), seed=1)[0]
+        for v in (mixed, other)
+    ]
+    torch.testing.assert_close(torch.cov(x[0].T), torch.eye(5), rtol=0, atol=1e-3)
+    torch.testing.assert_close(x[0][:, 2:], x[1][:, 2:], rtol=1e-3, atol=1e-3)
+
+
+def losses(
+    state: TrainingState, view: DiscriminatorInput, **terms: Any
+) -> tuple[float, list[torch.Tensor]]:
+    """The generator's loss with these terms less that without them; reference and generated events, their conditions."""
+    seen, c = next(iter(state.loader))
+    z = torch.randn(len(c), *state.gan.latent, generator=torch.Generator().manual_seed(7))
+    x = state.gan.generate(z, c)
+    found = [
+        generator_loss(state.gan, seen, view(x, c), x, c, settings).item()
+        for settings in (dataclasses.replace(HOW, **terms), HOW)
+    ]
+    return found[0] - found[1], [seen, x, c]
+
+
+def test_energy_constraint_is_the_mean_distance_in_gev(encoding: Encoding) -> None:
+    state, view = started(encoding, ONE)
+    extra, (_, x, c) = losses(state, view, energy_constraint=0.05)
+    events = encoding.decode(x, c)
+    total = ak.to_numpy(events["front"]).sum((1, 2)) + ak.to_numpy(events["back"]).sum(1)
+    expected = np.abs(total / 1000 - ak.to_numpy(events["energy"])).mean()
+    assert extra == pytest.approx(0.05 * expected, rel=1e-3)
+    assert energy_error(encoding, x, c).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_energy_constraint_without_an_energy_is_told_before_training() -> None:
+    schema = Schema.from_table({"fields": {"v": {"shape": [2]}}})
+    events = ak.zip({"v": np.random.default_rng(1).standard_normal((64, 2))}, depth_limit=1)
+    plain = Encoding.fit(events, schema, EncodingSettings(()), seed=1)
+    x, c = plain.encode(events, seed=1)
+    gan = GAN.build(dataclasses.replace(ONE, generator="DENSE|N|LINEAR"), plain, seed=1)
+    how = dataclasses.replace(HOW, energy_constraint=1.0)
+    with pytest.raises(RunError, match="energy_constraint needs one condition with a unit of ener"):
+        training.initial_state(gan, DiscriminatorInput(plain, {}, x, c), x, c, [how], seed=1)
+
+
+def test_feature_matching_is_the_distance_before_the_last_layer(encoding: Encoding) -> None:
+    state, view = started(encoding, ONE)
+    extra, (seen, x, c) = losses(state, view, feature_matching=2.0)
+    before = Chain(state.gan.discriminator.layers.layers[:-1])
+    distance = before(seen, c, {}).mean(0) - before(x, c, {}).mean(0)
+    assert extra == pytest.approx(2 * distance.square().sum().item(), rel=1e-3)
+
+
+def test_generator_steps_follow_each_other(encoding: Encoding) -> None:
+    how = dataclasses.replace(HOW, critic_steps=3, generator_steps=2)
+    state, view = started(encoding, ONE, how)
+    training.train_step(state, view, iter(state.loader))
+    done = {
+        name: {int(one["step"]) for one in optimizer.state.values()}
+        for name, optimizer in state.optimizers.items()
+    }
+    assert done == {"generator": {2}, "discriminator": {3}}

@@ -1,0 +1,137 @@
+"""What a training step does to the host and in which precision; the networks of ``test_train``."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from trainings import DENSE, MEAN, NORMED, QUICK, assert_equal, started, weights
+
+from hepgan.gan import serialization
+from hepgan.gan.model import GANSettings
+from hepgan.gan.training import loop as training
+from hepgan.gan.training.losses import discriminator_loss
+from hepgan.gan.training.optim import autocast, make_optimizer, optimizer_step
+from hepgan.gan.training.settings import NetworkSettings, TrainSettings
+
+HALF = dataclasses.replace(QUICK, precision="bfloat16")
+CONVOLUTIONS = dataclasses.replace(
+    DENSE,
+    generator="DENSE|8*2*2|LINEAR, RESHAPE|8|2|2, BNORM|0.9|1e-5, ACT|RELU, CONV|2|2|2|1|1|1|1|TANH, RESHAPE|FLAT, DENSE|N|LINEAR",
+    discriminator="RESHAPE|1|1|2, CONV|4|1|1|1|1|0|0|LRELU, RESHAPE|FLAT, DENSE|8|LRELU|SN, DENSE|1|LINEAR",
+)  # fmt: skip
+
+
+class Waits(TorchDispatchMode):
+    """Counts where the host reads a number, for which it must wait for the device."""
+
+    count = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, inputs: Sequence[Any] = (), options: Any = None
+    ) -> Any:
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*inputs, **(options or {}))
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+@pytest.mark.parametrize("settings", [DENSE, NORMED, CONVOLUTIONS], ids=["dense", "normed", "conv"])
+def test_host_waits_for_the_device_only_where_a_row_is_written(
+    settings: GANSettings, clip: float
+) -> None:
+    """As many times in 60 steps as in 20, when both write one row."""
+    found = []
+    for steps in (20, 60):
+        rate = NetworkSettings(1e-3, clip=clip, l2=1e-4)
+        how = dataclasses.replace(
+            QUICK, steps=steps, log_every=60, checkpoint_every=60, validate_every=0,
+            gradient_penalty=1.0, critic_steps=2, generator=rate, discriminator=rate,
+        )  # fmt: skip
+        state, view = started(settings, how)
+        with Waits() as waits:
+            _, rows = training.train(state, view)
+        assert len(rows) == 1
+        found.append(waits.count)
+    assert found[0] == found[1] > 0
+
+
+def test_step_asks_for_no_gradient_of_the_events() -> None:
+    """That of the weights is the same bit for bit as one that goes all the way."""
+    state, view = started()
+    seen, c = next(iter(state.loader))
+    fake = view(state.gan.generate(torch.randn(len(c), 3), c), c)
+    network = state.gan.discriminator
+    torch.autograd.backward(discriminator_loss(state, seen, fake, c))
+    plain = [w.grad.clone() for w in network.parameters()]
+    events = seen.requires_grad_()
+    loss = discriminator_loss(state, events, fake, c) + state.gan.judge(events, c).sum() * 0
+    optimizer_step(
+        network, make_optimizer(network, NetworkSettings(1e-9, "sgd")), loss, QUICK.discriminator
+    )
+    assert events.grad is None
+    for weight, gradient in zip(network.parameters(), plain, strict=True):
+        assert torch.equal(weight.grad, gradient)
+
+
+def test_half_precision_learns_what_whole_precision_does() -> None:
+    found = []
+    for precision in ("float32", "bfloat16"):
+        how = TrainSettings(
+            steps=300, batch_size=256, r1=0.5, r2=0.5, precision=precision, ema=0.95,
+            generator=NetworkSettings(4e-3), discriminator=NetworkSettings(4e-3), validate_every=0,
+        )  # fmt: skip
+        state, view = started(how=how)
+        gan, _ = training.train(state, view)
+        made = ak.to_numpy(gan.sample(n=20_000, seed=2)["v"])
+        found.append((made.mean(0), np.cov(made.T)))
+    assert np.linalg.norm(found[0][0] - MEAN) < np.linalg.norm(MEAN) / 2
+    for whole, half in zip(*found, strict=True):
+        np.testing.assert_allclose(half, whole, atol=0.05)
+
+
+@pytest.mark.parametrize("settings", [DENSE, NORMED, CONVOLUTIONS], ids=["dense", "normed", "conv"])
+def test_half_precision_is_of_the_products_alone_and_ends_with_training(
+    settings: GANSettings,
+) -> None:
+    state, view = started(settings, HALF)
+    g, c = state.gan.generator, torch.empty(64, 0)
+    z = torch.randn(64, 3, generator=torch.Generator().manual_seed(1))
+    plain = g(z, c)
+    with autocast(g, "bfloat16"):
+        half = g(z, c)
+    assert half.dtype == plain.dtype == torch.float32
+    assert not torch.equal(half, plain)
+    torch.testing.assert_close(half, plain, rtol=0.05, atol=0.05)
+    training.train(state, view)
+    assert {weight.dtype for weight in weights(state).values()} == {torch.float32}
+    assert "forward" not in vars(g)
+
+
+@pytest.mark.parametrize("settings", [DENSE, NORMED, CONVOLUTIONS], ids=["dense", "normed", "conv"])
+def test_training_in_half_precision_resumes_bit_for_bit(
+    tmp_path: Path, settings: GANSettings
+) -> None:
+    whole, view = started(settings, HALF)
+    training.train(whole, view, folder=tmp_path)
+    again, view = started(settings, HALF)
+    serialization.load_checkpoint(again, tmp_path / "checkpoints" / "step-00000010.safetensors")
+    training.train(again, view)
+    assert_equal(weights(whole), weights(again))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_training_on_a_gpu_finds_a_gaussian(precision: Any) -> None:
+    how = dataclasses.replace(QUICK, steps=1500, batch_size=256, precision=precision)
+    state, view = started(dataclasses.replace(DENSE, latent=(2,)), how)
+    there = torch.device("cuda")
+    x, c = (tensor.to(there) for tensor in state.loader.tensors)
+    gan = state.gan.to(there)
+    gan, _ = training.train(training.initial_state(gan, view.to(there), x, c, [how], seed=1), view)
+    made = ak.to_numpy(gan.sample(n=20_000, seed=2)["v"])
+    np.testing.assert_allclose(made.mean(0), MEAN, atol=0.2)

@@ -1,0 +1,380 @@
+"""The whole way, on events whose distribution is known."""
+
+import dataclasses
+import json
+import math
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+import uproot
+from click.testing import CliRunner
+from tiny import tiny_events, write_tiny
+
+from hepgan import pipeline as library
+from hepgan.cli import main
+from hepgan.config import from_table
+from hepgan.data.loaders.augment import with_reflections
+from hepgan.errors import DataError, HepganError, RunError
+from hepgan.gan import serialization
+from hepgan.pipeline import training
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_file: Path) -> Path:
+    from tiny import TINY
+
+    place = tmp_path_factory.mktemp("run")
+    run_file = place / "tiny.toml"
+    run_file.write_text(TINY.format(path=tiny_file))
+    library.run(library.load(run_file), place / "out", device=CPU)
+    return place / "out"
+
+
+def test_run_folder_is_complete(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {
+        "run.toml", "history.jsonl", "checkpoints", "generator.safetensors", "gan.json",
+        "generated.root", "scores.json", "plots", "report.html",
+    }  # fmt: skip
+    assert list((folder / "plots").iterdir())
+    assert not list(folder.rglob("*.part"))
+
+
+def test_scores_have_value_error_floor_and_numbers(folder: Path) -> None:
+    scores = json.loads((folder / "scores.json").read_text())
+    assert scores["n_reference"] == scores["n_generated"] > 500
+    by_metric = {score["metric"]: score for score in scores["scores"]}
+    assert {"wasserstein", "separation", "chi_square"} <= set(by_metric)
+    aucs = [score for name, score in by_metric.items() if "auc" in name]
+    assert aucs
+    assert all(0.3 < s["value"] < 1 and s["floor"] is not None for s in aucs)
+
+
+def test_generated_file_has_the_form_of_the_reference(folder: Path, tiny_file: Path) -> None:
+    with uproot.open(folder / "generated.root") as made, uproot.open(tiny_file) as reference:
+        assert set(made["events"].keys()) == set(reference["events"].keys())
+        for name, branch in reference["events"].items():
+            assert made["events"][name].interpretation == branch.interpretation
+
+
+def test_closure_on_known_distributions(folder: Path, tmp_path: Path) -> None:
+    """Given the energy, a/energy is normal of mean 1 and width 0.1; b has correlation 0.8."""
+    path = tmp_path / "made.root"
+    made = library.generate(
+        folder, path, n=20_000, seed=3, conditions={"energy": (1.0, 10.0)}, device=CPU
+    )
+    assert made == 20_000
+    with uproot.open(path) as file:
+        events = file["events"].arrays(library="np")
+    response = events["a"] / events["energy"]
+    assert response.mean() == pytest.approx(1.0, abs=0.005)
+    assert response.std() == pytest.approx(0.1, rel=0.08)
+    assert events["b"].mean(0) == pytest.approx([0, 0], abs=0.06)
+    assert np.cov(events["b"].T) == pytest.approx(np.array([[1, 0.8], [0.8, 1]]), abs=0.1)
+    assert abs(scipy.stats.spearmanr(response, events["energy"]).statistic) < 0.05
+
+
+def test_scores_notice_a_wrong_sample(folder: Path, tiny_file: Path, tmp_path: Path) -> None:
+    """Judged against the reference, shifted events score far from the floor and events of the same kind near to it."""
+    good, bad = tiny_events(3000, 7), tiny_events(3000, 8)
+    bad["a"] = bad["a"] * 1.1
+    for name, events in {"good": good, "bad": bad}.items():
+        write_tiny(tmp_path / f"{name}.root", events)
+    verdict = library.evaluate(
+        str(tiny_file),
+        {name: str(tmp_path / f"{name}.root") for name in ("good", "bad")},
+        tmp_path / "judged",
+        seed=1, quick=True, config=str(folder / "run.toml"), device=CPU,
+    )  # fmt: skip
+    assert verdict.samples["bad"].distinguishable
+    assert "a" in verdict.samples["bad"].shown_by
+    assert not verdict.samples["good"].distinguishable
+
+
+def test_generated_energies_are_those_asked_for(folder: Path, tmp_path: Path) -> None:
+    library.generate(
+        folder, tmp_path / "x.root", n=50, seed=1, conditions={"energy": 7.5}, device=CPU
+    )
+    with uproot.open(tmp_path / "x.root") as file:
+        assert (file["events"]["energy"].array(library="np") == np.float32(7.5)).all()
+
+
+def test_conditions_from_a_file_are_taken_in_order(
+    folder: Path, tiny_file: Path, tmp_path: Path
+) -> None:
+    library.generate(
+        folder, tmp_path / "x.root", n=100, seed=1, conditions_from=str(tiny_file), device=CPU
+    )
+    with uproot.open(tmp_path / "x.root") as made, uproot.open(tiny_file) as reference:
+        expected = reference["events"]["energy"].array(entry_stop=100, library="np")
+        np.testing.assert_array_equal(made["events"]["energy"].array(library="np"), expected)
+
+
+def test_same_seed_gives_the_same_run(folder: Path, tmp_path: Path) -> None:
+    again = library.load(folder / "run.toml")
+    library.run(again, tmp_path / "again", device=CPU)
+    with (
+        uproot.open(folder / "generated.root") as one,
+        uproot.open(tmp_path / "again" / "generated.root") as two,
+    ):
+        for name, values in one["events"].arrays(library="np").items():
+            np.testing.assert_array_equal(values, two["events"][name].array(library="np"))
+
+
+def test_run_toml_is_the_run(folder: Path) -> None:
+    text = (folder / "run.toml").read_text()
+    run = from_table(library.RunConfig, tomllib.loads(text), where="run file")
+    assert library.as_toml(run) == text
+    assert library.load(folder / "run.toml", {"seed": 9}) == dataclasses.replace(run, seed=9)
+
+
+def test_resumed_run_equals_the_uninterrupted(folder: Path, tmp_path: Path) -> None:
+    run = library.load(folder / "run.toml")
+    stop = tmp_path / "stopped"
+    seen = []
+
+    class StopError(Exception): ...
+
+    def interrupt(text: str, share: float, remark: str) -> None:
+        seen.append(share)
+        if text == "training" and share > 0.7:
+            raise StopError
+
+    with pytest.raises(StopError):
+        library.train(run, stop, device=CPU, tick=interrupt)
+    library.train(run, stop, device=CPU, resume=True)
+    whole, resumed = (
+        serialization.read_tensors(f / "generator.safetensors") for f in (folder, stop)
+    )
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, resumed[name]), name
+    steps = [json.loads(line)["step"] for line in (stop / "history.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps))
+
+
+def test_test_events_are_never_trained_on(tiny_run: Path) -> None:
+    prepared = library.prepare(library.load(tiny_run), device=CPU)
+    parts = [set(ak.to_numpy(events["a"]).tolist()) for events in prepared.splits.values()]
+    assert sum(map(len, parts)) == len(set.union(*parts)) > 3900
+    assert len(prepared.splits["test"]) == pytest.approx(800, abs=100)
+
+
+@pytest.mark.parametrize("name", list(library.presets()))
+def test_preset_is_a_valid_run_and_says_its_purpose(name: str) -> None:
+    run = library.load(name)
+    assert run.purpose
+    assert run.gan.layouts
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"train.stepz": 5}, r"unknown key 'stepz' in \[train\]; did you mean 'steps'\?"),
+        ({"train.steps": "many"}, r"train.steps = 'many' should be int"),
+        ({"train.objective": "wassrstein"}, "is not one of non-saturating"),
+        ({"nonsense": 1}, r"unknown key 'nonsense'"),
+        ({"seed.x": 1}, "'seed' is a value, not a table"),
+        ({"data.test": 0.95}, "leave a rest to train on"),
+        ({"data.test": float("nan")}, "data.test should be a number, but is NaN"),
+        ({"data.mirror": ["x", "z"]}, "mirror = 'z' is no axis of the field 'layer_0'"),
+        ({"data.mirror": ["x", "x"]}, "names an axis twice"),
+        ({"train.r1": float("inf")}, r"\[train\] r1 = inf should be 0 or more, and finite"),
+        ({"seed": -1}, r"seed = -1 should be an integer from 0 to 2\^64"),
+        ({"seed": 2**64}, r"an integer of more than 64 bits in 'seed'"),
+        ({"train.r1": -5.0}, r"\[train\] r1 = -5.0 should be 0 or more"),
+        ({"train.generator.betas": [2.0, 3.0]}, "betas"),
+        ({"gan.latent": []}, r"\[gan\] latent"),
+        ({"geometry.layer_9.cell": [1.0, 1.0]}, r"\[geometry.layer_9\] is no field .* 'layer_"),
+        ({"encoding.conditions.energy.range": [1.0, float("inf")]}, "range"),
+    ],
+)
+def test_wrong_settings_are_told(overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(RunError, match=message):
+        library.load("showers", overrides)
+
+
+def test_mirror_images_are_those_of_both_axes_and_their_product() -> None:
+    rng = np.random.default_rng(1)
+    layer, energy = rng.random((3, 2, 5)), rng.random(3)
+    events = ak.zip({"layer": layer, "energy": energy}, depth_limit=1)
+    found = with_reflections(events, {"y": {"layer": 0}, "x": {"layer": 1}})
+    images = [layer, layer[:, ::-1], layer[:, :, ::-1], layer[:, ::-1, ::-1]]
+    np.testing.assert_array_equal(ak.to_numpy(found["layer"]), np.concatenate(images))
+    np.testing.assert_array_equal(ak.to_numpy(found["energy"]), np.tile(energy, 4))
+
+
+def test_training_events_alone_are_mirrored() -> None:
+    runs = [library.load("bologan", {"data.mirror": mirror}) for mirror in ([], ["y", "x"])]
+    plain, mirrored = (library.prepare(run, device=CPU) for run in runs)
+    sizes = [len(p.state.loader.tensors[0]) for p in (plain, mirrored)]
+    assert sizes[1] == 4 * sizes[0]
+    for name in ("validation", "test"):
+        assert ak.all(plain.splits[name]["layer_1"] == mirrored.splits[name]["layer_1"])
+
+
+def test_unknown_preset_names_the_nearest() -> None:
+    with pytest.raises(
+        RunError, match="no preset and no run file 'shower'; did you mean 'showers'"
+    ):
+        library.load("shower")
+
+
+def test_folder_of_another_run_is_left_alone(folder: Path, tiny_run: Path, tmp_path: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+    with pytest.raises(RunError, match=r"is not empty; choose another folder with -o"):
+        library.run(library.load(tiny_run), folder, device=CPU)
+    other = library.load(folder / "run.toml", {"seed": 77})
+    with pytest.raises(RunError, match="holds another run"):
+        library.train(other, folder, device=CPU, resume=True)
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:99", "nonsense", "mps", "meta", "cpu:3"])
+def test_missing_device_is_told(name: str) -> None:
+    with pytest.raises(RunError, match=name):
+        library.device_of(name)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        ({}, "the condition 'energy' is missing; it may be 1 to 10 GeV"),
+        ({"energy": 11.0}, "energy = 11 lies outside of 1 to 10"),
+        ({"energi": 5.0}, "has no condition 'energi'"),
+        ({"energy": (5.0, 2.0)}, "should rise"),
+        ({"energy": (0.0, 20.0)}, "the range energy = 0:20 is not in 1:10"),
+        ({"energy": (-math.inf, math.inf)}, "is not in 1:10"),
+    ],
+)
+def test_wrong_conditions_write_nothing(
+    folder: Path, tmp_path: Path, conditions: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        library.generate(
+            folder, tmp_path / "x.root", n=5, seed=1, conditions=conditions, device=CPU
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_existing_output_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.root").write_text("mine")
+    with pytest.raises(HepganError, match=r"x.root' exists"):
+        library.generate(
+            folder, tmp_path / "x.root", n=5, seed=1, conditions={"energy": 5.0}, device=CPU
+        )
+    assert (tmp_path / "x.root").read_text() == "mine"
+
+
+def test_killed_before_the_first_checkpoint_resumes_from_the_start(
+    folder: Path, tmp_path: Path
+) -> None:
+    run = library.load(folder / "run.toml")
+    library.train(run, tmp_path / "out", device=CPU)
+    for path in (tmp_path / "out" / "checkpoints").iterdir():
+        path.unlink()
+    with (tmp_path / "out" / "history.jsonl").open("a") as file:
+        file.write('{"step": 2')
+    library.train(run, tmp_path / "out", device=CPU, resume=True)
+    lines = (tmp_path / "out" / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [0, 5, 10, 15, 20]
+
+
+def test_wrong_geometry_is_told_before_anything_is_written(tiny_run: Path, tmp_path: Path) -> None:
+    tiny_run.write_text(tiny_run.read_text() + "\n[geometry.b]\nr_edges = [0.0, 1.0]\n")
+    with pytest.raises(RunError):
+        library.train(library.load(tiny_run), tmp_path / "out", device=CPU)
+    assert not (tmp_path / "out").exists()
+
+
+def test_folder_that_cannot_be_made_is_told(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(RunError, match="cannot be made"):
+        library.train(library.load(tiny_run), tmp_path / "file" / "out", device=CPU)
+
+
+def test_condition_given_twice_is_told(folder: Path, tiny_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'energy' is given twice"):
+        library.generate(
+            folder, tmp_path / "x.root", seed=1, conditions={"energy": 5.0},
+            conditions_from=str(tiny_file), device=CPU,
+        )  # fmt: skip
+
+
+def test_fewer_conditions_than_events_are_told(
+    folder: Path, tiny_file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="has 4,000 entries, fewer than the 5,000"):
+        library.generate(
+            folder, tmp_path / "x.root", n=5000, seed=1, conditions_from=str(tiny_file), device=CPU
+        )
+
+
+def test_files_are_compared_without_a_run_file(tmp_path: Path) -> None:
+    """Fields are proposed from the reference's branches; a file against one of the same kind cannot be told."""
+    for name, seed in (("one", 11), ("two", 12)):
+        write_tiny(tmp_path / f"{name}.root", tiny_events(1500, seed))
+    verdict = library.evaluate(
+        str(tmp_path / "one.root"), {"two": str(tmp_path / "two.root")}, tmp_path / "judged",
+        seed=1, quick=True, device=CPU,
+    )  # fmt: skip
+    assert not verdict.distinguishable
+    assert {"a", "b_0", "b_1", "energy"} <= {score.observable for score in verdict.scores}
+
+
+def test_an_untrained_generator_is_told_first_in_the_report_and_the_terminal(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    """A learning rate of 1 makes every trained generator worse than the encoding alone."""
+    settings = ["train.steps=3", "train.generator.learning_rate=1.0", "threads=1"]
+    told = [part for text in settings for part in ("--set", text)]
+    out = tmp_path / "out"
+    done = CliRunner().invoke(
+        main, ["run", str(tiny_run), "-o", str(out), "--device", "cpu", *told]
+    )
+    assert done.exit_code == 0, done.output
+    sentence = "no step of the training beat the untrained generator"
+    assert f"warning: {sentence}" in done.stdout
+    page = (out / "report.html").read_text()
+    assert page.index(sentence) < page.index("generated is ")
+    assert "so step 0 of 3 was kept" in page
+
+
+def test_a_validation_split_of_one_event_is_told_before_training(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = training.read_events
+
+    def short(run: library.RunConfig) -> dict[str, ak.Array]:
+        splits = read(run)
+        return splits | {"validation": splits["validation"][:1]}
+
+    monkeypatch.setattr(training, "read_events", short)
+    told = r"the validation split has 1 event, .*raise \[data\] validation = 0.1"
+    with pytest.raises(DataError, match=told):
+        library.train(library.load(tiny_run), tmp_path / "out", device=CPU)
+    assert not (tmp_path / "out").exists()
+    off = library.load(tiny_run, {"train.validate_every": 0, "train.steps": 2})
+    library.train(off, tmp_path / "out", device=CPU)
+
+
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_batch_norm_of_one_event_is_told_before_training(
+    tiny_run: Path, tmp_path: Path, network: str
+) -> None:
+    last = {"generator": "N|LINEAR", "discriminator": "1|LINEAR"}[network]
+    layout = f"DENSE|8|LINEAR, BNORM|0.9|1e-5, DENSE|{last}"
+    settings = {"train.batch_size": 1, f"gan.{network}": layout, "gan.latent": [3]}
+    settings |= {"gan.generator": "DENSE|N|LINEAR"} if network == "discriminator" else {}
+    with pytest.raises(RunError, match=r"\(BNORM\) needs 2 events in the batch .* there is 1"):
+        library.train(library.load(tiny_run, settings), tmp_path / "out", device=CPU)
+    assert not (tmp_path / "out").exists()
+    two = library.load(tiny_run, settings | {"train.batch_size": 2, "train.steps": 2})
+    library.train(two, tmp_path / "out", device=CPU)
