@@ -68,7 +68,7 @@ def test_only_plots_imports_matplotlib() -> None:
         for path in PACKAGE.rglob("*.py")
         if any(name.split(".")[0] in {"matplotlib", "mplhep"} for name in imports(path))
     }
-    assert users == {("evaluate", "plots")}
+    assert users == {("evaluation", "plots")}
 
 
 def test_layouts_need_no_torch() -> None:
