@@ -93,8 +93,11 @@ def load_gan(
         generator = _of("generator", weights)
         _check_size(settings, encoding, seen, generator, folder / "generator.safetensors")
         gan = GAN.build(settings, encoding, seed=0, seen=seen)
-        # A schema that does not belong to the encoding shows when an event is decoded.
-        encoding.decode(torch.zeros(1, encoding.features), torch.zeros(1, encoding.conditions))
+        # Constants that do not belong together show when events are decoded; one event alone hides it where shapes broadcast.
+        for events in (1, 3 if encoding.features == 2 else 2):
+            encoding.decode(
+                torch.zeros(events, encoding.features), torch.zeros(events, encoding.conditions)
+            )
         gan = dataclasses.replace(gan, kept=_kept(about))
     except (KeyError, TypeError, ValueError, OverflowError, RunError, LayoutError) as error:
         raise CheckpointError(f"{folder / 'gan.json'} is damaged: {error}") from error

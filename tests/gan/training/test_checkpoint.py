@@ -274,6 +274,24 @@ def test_gan_whose_schema_is_not_that_of_its_encoding_is_refused(
         load_gan(tmp_path)
 
 
+def test_constants_of_an_encoding_in_other_shapes_are_refused_or_give_events(
+    whole: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "gan.json").write_bytes((whole / "gan.json").read_bytes())
+    tensors = load_file(whole / "generator.safetensors")
+    refused = 0
+    for name in (name for name in tensors if name.startswith("encoding.")):
+        for shape in ((-1,), (-1, 1), (1, -1), (1, 1, -1)):
+            save_file(
+                tensors | {name: tensors[name].reshape(shape)}, tmp_path / "generator.safetensors"
+            )
+            try:
+                load_gan(tmp_path)[0].sample({"energy": (2.0, 9.0)}, n=2, seed=1)
+            except CheckpointError:
+                refused += 1
+    assert refused > len(tensors)
+
+
 def test_sparse_file_beyond_all_memory_is_refused(whole: Path, tmp_path: Path) -> None:
     """Its header is right: one tensor of 8 TB, none of which takes room on the disk."""
     (tmp_path / "gan.json").write_bytes((whole / "gan.json").read_bytes())
