@@ -1,9 +1,16 @@
 """Fixtures: the small sample of ``tiny`` as a file, as a run file and as a run folder with its GAN."""
 
+import signal
 from pathlib import Path
 
 import pytest
 from tiny import TINY, tiny_events, write_tiny
+
+
+def pytest_configure() -> None:
+    """Restores the default action of SIGHUP, which nohup and some CI systems ignore; commands inherit it."""
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
