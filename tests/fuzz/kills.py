@@ -96,7 +96,6 @@ def hepgan(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "hepgan", *arguments],
         cwd=cwd, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # ignored under nohup
     )  # fmt: skip
 
 
@@ -194,6 +193,9 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--commands", nargs="*", default=[])
     chosen = options.parse_args()
+    signal.signal(
+        signal.SIGHUP, signal.SIG_DFL
+    )  # nohup ignores it, and commands would inherit that
     folder, rng = chosen.folder.absolute(), random.Random(chosen.seed)
     folder.mkdir(parents=True)
     known = {
