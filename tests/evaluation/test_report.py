@@ -275,7 +275,8 @@ def test_a_browser_shows_the_page_without_overflow_or_errors(
     names = ("chromium", "chromium-browser", "google-chrome")
     chromium = next(filter(None, map(shutil.which, names)), None)
     if chromium is None:
-        assert "CI" not in os.environ, "continuous integration looks at the page: install chromium"
+        needed = "CI" in os.environ and sys.platform == "linux"
+        assert not needed, "continuous integration must have a browser: install chromium"
         pytest.skip("chromium is not installed")
     frame = tmp_path / "frame.html"
     frame.write_text(
