@@ -51,7 +51,7 @@ def ratios(folder: str, scratch: Path, particles: int = 16_384) -> None:
     files = photons(scratch / "photons.root", particles)
     energy = np.random.default_rng(1).uniform(1, 100, particles)
     with open_runner() as job:
-        made = Simulate(folder, energy="GenPart_energy", then=ReturnFields("showers"), seed=1)
+        made = Simulate(folder, energy="GenPart_energy", output=ReturnFields("showers"), seed=1)
         job(files, made)
         plain, ours = seconds(
             lambda: gan.sample({"energy": energy}, seed=1), lambda: job(files, made)
@@ -93,8 +93,8 @@ def whole(folder: str, scratch: Path, particles: int, workers: int) -> None:
     fills = FillHistograms(observables, axes_for(reference, observables), schema)
     files = photons(scratch / "photons.root", particles)
     start = time.perf_counter()
-    with open_runner("futures", workers=workers, chunksize=25_000) as job:
-        found = job(files, Simulate(folder, energy="GenPart_energy", then=fills, seed=1))
+    with open_runner("futures", workers=workers, step_size=25_000) as job:
+        found = job(files, Simulate(folder, energy="GenPart_energy", output=fills, seed=1))
     took = time.perf_counter() - start
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu = sum(one.ru_utime + one.ru_stime for one in used)

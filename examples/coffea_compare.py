@@ -20,7 +20,7 @@ def main(gan: str, reference: str) -> None:
     axes = axes_for(fields_of(hepgan.read(reference, schema, stop=10_000)), observables)
 
     # Any of coffea's Runners does; this one has an executor by its name.
-    with open_runner("iterative", chunksize=5_000) as run:
+    with open_runner("iterative", step_size=5_000) as run:
         processor = Compare(schema, observables, axes=axes, gan=embed(gan), seed=1)
         found = run(fileset_of(reference), processor)
 

@@ -15,7 +15,7 @@ from hepgan.processors import open_runner, simulate
 
 
 def main(gan: str, photons: str, output: str, scheduler: str | None = None) -> None:
-    with open_runner("dask", workers=2, scheduler=scheduler, chunksize=500) as job:
+    with open_runner("dask", workers=2, scheduler=scheduler, step_size=500) as job:
         made = simulate(gan, photons, output, job, seed=1, conditions={"energy": "GenPart_energy"})
     print(f"{made} showers")
 

@@ -40,7 +40,7 @@ def same(one: ak.Array, two: ak.Array) -> None:
 def simulation(folder: Path | processors.EmbeddedModel, **options: object) -> processors.Simulate:
     settings = {
         "energy": "GenPart_energy",
-        "then": processors.ReturnFields("showers", "weight"),
+        "output": processors.ReturnFields("showers", "weight"),
         "seed": 5,
     }
     return processors.Simulate(folder, **(settings | options))

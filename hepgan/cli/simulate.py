@@ -23,9 +23,24 @@ from hepgan.errors import RunError
     "--condition", "conditions", multiple=True, metavar="NAME=BRANCH", help="Other conditions."
 )
 @click.option("--tree", help="The tree, where a file has several.")
-@click.option("--flag-outside", is_flag=True, help="Empty showers outside the trained range.")
-@click.option("--skip-bad-files", is_flag=True, help="Leave out files that cannot be opened.")
-@click.option("--chunksize", type=click.IntRange(1), default=100_000, show_default=True)
+@click.option(
+    "--out-of-range",
+    type=click.Choice(["raise", "flag"]),
+    default="raise",
+    show_default=True,
+    help="Particles outside the GAN's range: an error, or empty showers with inside = false.",
+)
+@click.option(
+    "--on-bad-file",
+    type=click.Choice(["raise", "skip"]),
+    default="raise",
+    show_default=True,
+    help="Files that cannot be opened: an error, or left out with a warning.",
+)
+@click.option(
+    "--step-size", type=click.IntRange(1), default=100_000, show_default=True,
+    help="Events per chunk.",
+)  # fmt: skip
 @executor_options("", default="iterative")
 @DEVICE
 def simulate(
@@ -36,30 +51,30 @@ def simulate(
     energy: str | None,
     conditions: tuple[str, ...],
     tree: str | None,
-    flag_outside: bool,
-    skip_bad_files: bool,
-    chunksize: int,
+    out_of_range: Any,
+    on_bad_file: Any,
+    step_size: int,
     executor: Any,
     workers: int | None,
     scheduler: str | None,
     device: str,
 ) -> None:
-    """Make showers for the particles of events with the GAN of a run FOLDER.
+    """Simulate showers for the particles of events with the GAN of a run FOLDER.
 
-    Each event may have any number of particles; the output has an entry for each.
+    Each event may have any number of particles; the output has one entry per particle.
     """
     from hepgan.processors import open_runner
     from hepgan.processors import simulate as library
 
-    given = _branches(conditions) | ({"energy": energy} if energy else {})
+    sources = _branches(conditions) | ({"energy": energy} if energy else {})
     with open_runner(
-        executor, workers=workers or 1, scheduler=scheduler, chunksize=chunksize
-    ) as job:
-        made = library(
-            folder, list(files), output, job, seed=seed, conditions=given, tree=tree,
-            outside="flag" if flag_outside else "refuse", skipbadfiles=skip_bad_files, device=device,
+        executor, workers=workers or 1, scheduler=scheduler, step_size=step_size
+    ) as runner:
+        count = library(
+            folder, list(files), output, runner, seed=seed, conditions=sources, tree=tree,
+            out_of_range=out_of_range, on_bad_file=on_bad_file, device=device,
         )  # fmt: skip
-    click.echo(f"{made:,} showers: {output}")
+    click.echo(f"{count:,} showers: {output}")
 
 
 def _branches(texts: tuple[str, ...]) -> dict[str, str]:

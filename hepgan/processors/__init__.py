@@ -1,20 +1,20 @@
-"""coffea processors: the same reading, simulating and comparing as elsewhere in hepgan, on a laptop, on Dask, on a batch farm.
+"""coffea processors that read, simulate and compare as the rest of hepgan does: on a laptop, on Dask or on a batch farm.
 
 | to | use |
 |---|---|
-| have showers for the particles of events, in a job of its own | ``Simulate`` |
-| … or inside your own processor | ``GeneratorWrapper`` |
+| simulate showers for the particles of events | ``Simulate`` |
+| … inside your own processor | ``GeneratorWrapper`` |
 | read a fileset into columns, for an ``UnsupervisedLoader`` | ``collect``, or ``Collect`` |
-| histograms of reference and generated events | ``Compare`` |
-| bring back, fill or write what ``Simulate`` and ``Collect`` make | ``Columns``, ``Histograms``, ``Parts`` |
-| let a GAN travel with the job instead of lying on every worker | ``carry`` |
-| simulate a list of files into one, with an executor by its name | ``simulate``, ``running`` |
-| convert files of other formats on the workers of an executor | ``convert``, ``spreading`` |
+| fill histograms of reference and generated events | ``Compare`` |
+| return, fill or write the events of ``Simulate`` and ``Collect`` | ``ReturnFields``, ``FillHistograms``, ``WriteFiles`` |
+| ship the GAN with the job instead of installing it on every worker | ``embed`` |
+| simulate a list of files into one, with an executor chosen by name | ``simulate``, ``open_runner`` |
+| convert files of other formats on the workers of an executor | ``convert``, ``open_mapper`` |
 
-Processors keep no state; results add. For one seed they are the same bit for bit on machines of one kind, whatever the
-executor, the size of chunks, the order of files and the number of workers.
+Processors are stateless and their results add. For one seed the results are identical, bit for bit, on machines of one kind,
+for every executor, chunk size, order of files and number of workers.
 
-Nothing is imported until it is asked for: coffea takes a second, and torch is only needed where showers are made.
+Names are imported on first use: coffea takes a second to import, and torch is needed only to simulate.
 """
 
 import importlib

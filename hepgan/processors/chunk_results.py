@@ -1,4 +1,4 @@
-"""Parts of a result that come back in any order, and are put into one that is always the same."""
+"""Results of chunks, which arrive in any order and are merged in a fixed one."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from hepgan.errors import DataError
 
 
 class ChunkId(NamedTuple):
-    """Where events come from; sorting by it is the order of results.
+    """Identity of a chunk: dataset, file, tree and first entry. Results are sorted by it.
 
     Attributes:
-        dataset: The fileset's name for it.
-        file: The file's path, as the fileset gives it.
-        tree: The tree.
-        uuid: The file's own; two files of one name differ in it.
-        start: The first entry.
+        dataset: Name of the dataset in the fileset.
+        file: Path of the file, as in the fileset.
+        tree: Name of the tree.
+        uuid: UUID of the file, which distinguishes two files of the same name.
+        start: First entry.
     """
 
     dataset: str
@@ -28,76 +28,78 @@ class ChunkId(NamedTuple):
 
     @classmethod
     def of(cls, events: ak.Array) -> "ChunkId":
-        """The place of the events that a coffea processor is given.
+        """Returns the identity of the chunk that coffea passes to a processor.
 
         Raises:
-            DataError: they are not those of a whole chunk, so that nobody knows which entries they are.
+            DataError: the events are not a whole chunk, so their entries are not known.
         """
-        found: Any = getattr(events, "metadata", None)
-        if not isinstance(found, Mapping) or "entrystart" not in found:
+        metadata: Any = getattr(events, "metadata", None)
+        if not isinstance(metadata, Mapping) or "entrystart" not in metadata:
             raise DataError(
-                "these events do not say which entries of which file they are; give those that coffea's Runner "
-                "hands to a processor"
+                "these events do not carry their file and entries; pass the events that coffea's Runner "
+                "passes to the processor"
             )
-        if len(events) != found["entrystop"] - found["entrystart"]:
+        if len(events) != metadata["entrystop"] - metadata["entrystart"]:
             raise DataError(
-                f"{len(events)} events of the chunk of entries {found['entrystart']} to {found['entrystop']} of "
-                f"'{found['filename']}' are left; simulate before you select events, so that each keeps its own showers"
+                f"only {len(events)} events of the chunk of entries {metadata['entrystart']} to {metadata['entrystop']} of "
+                f"'{metadata['filename']}' remain; simulate before you select events, so that each keeps its own showers"
             )
         return cls(
-            found["dataset"], found["filename"], found["treename"], found["fileuuid"],
-            int(found["entrystart"]),
+            metadata["dataset"], metadata["filename"], metadata["treename"], metadata["fileuuid"],
+            int(metadata["entrystart"]),
         )  # fmt: skip
 
 
-def sliced(events: ak.Array, start: int, stop: int) -> ak.Array:
-    """The events from ``start`` to ``stop`` of a chunk, as a chunk of their own that knows its place."""
-    about: dict[str, Any] = dict(events.metadata)
-    first = about["entrystart"]
-    about |= {"entrystart": first + start, "entrystop": first + stop}
-    return ak.with_parameter(events[start:stop], "metadata", about)
+def slice_chunk(events: ak.Array, start: int, stop: int) -> ak.Array:
+    """Returns the events from ``start`` to ``stop`` of a chunk as a chunk with its own entry range."""
+    metadata: dict[str, Any] = dict(events.metadata)
+    first = metadata["entrystart"]
+    metadata |= {"entrystart": first + start, "entrystop": first + stop}
+    return ak.with_parameter(events[start:stop], "metadata", metadata)
 
 
 @dataclasses.dataclass
 class ChunkResults:
-    """Events with their places. They add; ``joined`` puts them in order."""
+    """Events of several chunks. Instances add; ``concatenate`` sorts the chunks."""
 
-    found: list[tuple[ChunkId, ak.Array]]
+    chunks: list[tuple[ChunkId, ak.Array]]
 
     def __add__(self, other: "ChunkResults") -> "ChunkResults":
-        return ChunkResults(self.found + other.found)
+        return ChunkResults(self.chunks + other.chunks)
 
     def __iadd__(self, other: "ChunkResults") -> Self:
-        self.found += other.found
+        self.chunks += other.chunks
         return self
 
-    def joined(self) -> ak.Array:
-        """All events, by dataset, file and entry. Its ``attrs`` hold ``files``, the number of events by path.
+    def concatenate(self) -> ak.Array:
+        """Returns all events, sorted by dataset, file and entry. Its ``attrs["files"]`` holds the number of events of each path.
 
         Raises:
-            DataError: files hold different types.
+            DataError: the files hold different types.
         """
-        ordered = sorted(self.found, key=lambda piece: piece[0])
-        filled = [piece for piece in ordered if len(piece[1])]  # no events may be of any type
+        ordered = sorted(self.chunks, key=lambda chunk: chunk[0])
+        filled = [
+            chunk for chunk in ordered if len(chunk[1])
+        ]  # the type of an empty chunk is arbitrary
         (first, events), *others = filled or ordered
-        for place, other in others:
+        for chunk_id, other in others:
             if other.type.content != events.type.content:
                 raise DataError(
-                    f"the events of '{place.file}' are {other.type.content}, those of '{first.file}' "
-                    f"{events.type.content}; read files of one type at a time"
+                    f"the events of '{chunk_id.file}' are {other.type.content}, those of '{first.file}' "
+                    f"{events.type.content}; read files of one type only"
                 )
-        whole = ak.concatenate([piece for _, piece in filled or ordered])
+        whole = ak.concatenate([events for _, events in filled or ordered])
         counts: dict[str, int] = {}
-        for place, piece in ordered:
-            counts[place.file] = counts.get(place.file, 0) + len(piece)
+        for chunk_id, events in ordered:
+            counts[chunk_id.file] = counts.get(chunk_id.file, 0) + len(events)
         whole.attrs["files"] = counts
         return whole
 
 
 def merge_chunks(result: Any) -> Any:
-    """``result`` with every ``Pieces`` in it joined: what ``postprocess`` returns."""
+    """Returns ``result`` with every ``ChunkResults`` in it concatenated, as ``postprocess`` does."""
     if isinstance(result, ChunkResults):
-        return result.joined()
+        return result.concatenate()
     if type(result) is dict:
         return {key: merge_chunks(value) for key, value in result.items()}
     return result

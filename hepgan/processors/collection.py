@@ -1,4 +1,4 @@
-"""``Collect``: the events of a fileset as columns, or as parts on disk."""
+"""``Collect``: the events of a fileset as columns, or as files on disk."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,46 +14,46 @@ from hepgan.processors.outputs import WriteFiles
 
 
 class Collect(ProcessorABC):  # type: ignore[misc]  # coffea has no types
-    """The events of a fileset, as ``hepgan.read`` gives them, by dataset, file and entry.
+    """Reads the events of a fileset as ``hepgan.read`` does, sorted by dataset, file and entry.
 
-    The Runner needs ``schema=BaseSchema``: collections have no branches.
+    The Runner needs ``schema=BaseSchema``, since coffea's collections have no branches.
 
     Args:
-        schema: What is read.
-        selection: An expression of branches; where it is false an event is left out.
-        weight: An expression of branches that becomes the field ``weight``.
-        to: Where events go that do not fit into memory; the result is then the number of events of each part.
-        check: Whether a NaN or an infinite value is an error.
+        schema: Fields and conditions to read.
+        cut: Expression of branches; events for which it is false are dropped.
+        weight: Expression of branches that becomes the field ``weight``.
+        to: Writes the events to files where they do not fit into memory; the result is then the number of events of each file.
+        check: Whether NaN and infinite values raise an error.
     """
 
     def __init__(
         self,
         schema: Schema,
         *,
-        selection: str | None = None,
+        cut: str | None = None,
         weight: str | None = None,
         to: WriteFiles | None = None,
         check: bool = True,
     ) -> None:
-        self.wanted = wanted_of(schema, selection, weight, check=check)
+        self.request = wanted_of(schema, cut, weight, check=check)
         self.to = to
 
     def process(self, events: ak.Array) -> ChunkResults | dict[str, int]:
-        """The chunk's events.
+        """Returns the events of the chunk.
 
         Raises:
             DataError: the schema does not fit the tree, or a value is NaN or infinite.
         """
-        place = ChunkId.of(events)
-        found = chunk_in(events, self.wanted, place).events
+        chunk_id = ChunkId.of(events)
+        rows = read_chunk(events, self.request, chunk_id).events
         return (
-            self.to.write(found, self.to.schema, place)
+            self.to.write(rows, self.to.schema, chunk_id)
             if self.to
-            else ChunkResults([(place, found)])
+            else ChunkResults([(chunk_id, rows)])
         )
 
     def postprocess(self, accumulator: Any) -> Any:
-        """With the pieces put in order."""
+        """Returns the result with its chunks concatenated."""
         return merge_chunks(accumulator)
 
 
@@ -62,25 +62,25 @@ def collect(
     runner: Callable[[Mapping[str, Any], ProcessorABC], Any],
     schema: Schema,
     *,
-    selection: str | None = None,
+    cut: str | None = None,
     weight: str | None = None,
     check: bool = True,
 ) -> ak.Array:
-    """All events of ``fileset``, by dataset, file and entry, for ``Encoding.fit``, ``encode`` and an ``UnsupervisedLoader``.
+    """Returns all events of ``fileset``, sorted by dataset, file and entry, for ``Encoding.fit``, ``encode`` and ``UnsupervisedLoader``.
 
     Args:
-        fileset: coffea's.
-        runner: coffea's ``Runner`` with ``schema=BaseSchema``, or what ``running`` gives.
-        schema: What is read.
-        selection: As in ``Collect``.
+        fileset: coffea's fileset.
+        runner: coffea's ``Runner`` with ``schema=BaseSchema``, or the one that ``open_runner`` yields.
+        schema: Fields and conditions to read.
+        cut: As in ``Collect``.
         weight: As in ``Collect``.
         check: As in ``Collect``.
     """
-    processor = Collect(schema, selection=selection, weight=weight, check=check)
-    found: ak.Array = runner(fileset, processor)
-    return found
+    processor = Collect(schema, cut=cut, weight=weight, check=check)
+    events: ak.Array = runner(fileset, processor)
+    return events
 
 
-def chunk_in(events: ak.Array, what: ReadRequest, place: ChunkId) -> Chunk:
-    """What is wanted of the events that coffea has read."""
-    return chunk_of(events, what, start=place.start, path=place.file)
+def read_chunk(events: ak.Array, request: ReadRequest, chunk_id: ChunkId) -> Chunk:
+    """Returns the requested fields of the events that coffea has opened."""
+    return chunk_of(events, request, start=chunk_id.start, path=chunk_id.file)

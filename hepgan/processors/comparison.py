@@ -13,29 +13,30 @@ from hepgan.errors import DataError
 from hepgan.evaluation.histograms import REFERENCE, Axis, fill
 from hepgan.evaluation.observables.standard import Observable, arrays
 from hepgan.processors.chunk_results import ChunkId
-from hepgan.processors.collection import chunk_in
-from hepgan.processors.model_cache import Model, loaded, one_thread
-from hepgan.processors.particles import Particles, showers_of
+from hepgan.processors.collection import read_chunk
+from hepgan.processors.model_cache import Model, load_cached, one_thread
+from hepgan.processors.particles import Particles, simulate_particles
 
 if TYPE_CHECKING:
     from hist import Hist
 
 
 class Compare(ProcessorABC):  # type: ignore[misc]  # coffea has no types
-    """The histograms of ``hepgan.compare``, filled chunk by chunk; ``hepgan.evaluation``'s metrics take them.
+    """Fills the histograms of ``hepgan.compare`` chunk by chunk; the metrics of ``hepgan.evaluation`` take them.
 
-    With ``gan`` every dataset is reference, and each event gets a generated one of its conditions. Without, a dataset's name says
-    what it is: ``{"reference": …, "generated": …}``. The Runner needs ``schema=BaseSchema``.
+    With ``gan``, all datasets are reference events, and an event is generated for the conditions of each. Without it, the name of a dataset
+    is its source: ``{"reference": …, "generated": …}``. The Runner needs ``schema=BaseSchema``.
 
     Args:
-        schema: What is read.
-        observables: What is filled.
-        axes: An axis for each, since no chunk knows the others: ``evaluate.compare.axes_for`` of some reference events.
-        gan: A run folder that every worker sees, or ``carry(folder)``.
-        seed: Of the generated events; needed with ``gan``.
-        selection: An expression of branches; where it is false an event is left out.
-        sources: Names of the datasets, where there are other generated samples than ``generated``.
-        device: Of each worker.
+        schema: Fields and conditions to read.
+        observables: Observables to fill.
+        axes: An axis for each observable, since a chunk does not know the range of the others;
+            ``hepgan.evaluation.histograms.axes_for`` chooses them from some reference events.
+        gan: A run folder that every worker can read, or ``embed(folder)``.
+        seed: Seed of the generated events; required with ``gan``.
+        cut: Expression of branches; events for which it is false are dropped.
+        sources: Names of the datasets, if not ``reference`` and ``generated``.
+        device: Device of each worker.
     """
 
     def __init__(
@@ -46,33 +47,34 @@ class Compare(ProcessorABC):  # type: ignore[misc]  # coffea has no types
         axes: Mapping[str, Axis],
         gan: Model | None = None,
         seed: int | None = None,
-        selection: str | None = None,
+        cut: str | None = None,
         sources: Sequence[str] = (REFERENCE, "generated"),
         device: str = "auto",
     ) -> None:
         if gan is not None and seed is None:
-            raise DataError("generated events need a seed: Compare(…, gan=…, seed=1)")
+            raise DataError("generated events need a seed; write  Compare(…, gan=…, seed=1)")
         if missing := [name for name in observables if name not in axes]:
             raise DataError(
-                f"no axis for the observable '{missing[0]}'; see evaluate.compare.axes_for"
+                f"no axis for the observable '{missing[0]}'; see hepgan.evaluation.histograms.axes_for"
             )
         self.schema, self.observables, self.axes = schema, dict(observables), dict(axes)
         self.gan, self.seed, self.sources, self.device = gan, seed or 0, tuple(sources), device
-        self.wanted = wanted_of(schema, selection, None)
+        self.request = wanted_of(schema, cut, None)
 
     def process(self, events: ak.Array) -> "dict[str, Hist[Any]]":
-        """The chunk's histograms.
+        """Returns the histograms of the chunk.
 
         Raises:
-            HepganError: the schema does not fit the tree, or the GAN is not made for an event's conditions.
+            HepganError: the schema does not fit the tree, or an event's conditions are outside the GAN's range.
         """
-        place = ChunkId.of(events)
-        chunk = chunk_in(events, self.wanted, place)
+        chunk_id = ChunkId.of(events)
+        chunk = read_chunk(events, self.request, chunk_id)
         if self.gan is None:
-            return self._filled(chunk.events, self._source(place))
-        made = self._generated(self.gan, chunk.events, chunk.entries, place)
-        found, other = self._filled(chunk.events, REFERENCE), self._filled(made, "generated")
-        return {name: histogram + other[name] for name, histogram in found.items()}
+            return self._filled(chunk.events, self._source(chunk_id))
+        generated = self._generated(self.gan, chunk.events, chunk.entries, chunk_id)
+        filled = self._filled(chunk.events, REFERENCE)
+        other = self._filled(generated, "generated")
+        return {name: histogram + other[name] for name, histogram in filled.items()}
 
     def _filled(self, events: ak.Array, source: str) -> "dict[str, Hist[Any]]":
         return fill(
@@ -80,24 +82,26 @@ class Compare(ProcessorABC):  # type: ignore[misc]  # coffea has no types
             source=source, sources=self.sources,
         )  # fmt: skip
 
-    def _source(self, place: ChunkId) -> str:
-        if place.dataset not in self.sources:
+    def _source(self, chunk_id: ChunkId) -> str:
+        if chunk_id.dataset not in self.sources:
             raise DataError(
-                f"the dataset '{place.dataset}' is none of {', '.join(self.sources)}; name it so, or give sources=…"
+                f"the dataset '{chunk_id.dataset}' is not one of {', '.join(self.sources)}; rename it, or pass sources=…"
             )
-        return place.dataset
+        return chunk_id.dataset
 
     def _generated(
-        self, model: Model, events: ak.Array, entries: np.ndarray[Any, Any], place: ChunkId
+        self, model: Model, events: ak.Array, entries: np.ndarray[Any, Any], chunk_id: ChunkId
     ) -> ak.Array:
-        """An event for each of ``events``, which were read from ``entries``."""
-        gan = loaded(model, self.device)
-        given = {name: ak.to_numpy(events[name]) for name in gan.encoding.scales}
+        """Returns a generated event for each of ``events``, which were read from ``entries``."""
+        gan = load_cached(model, self.device)
+        conditions = {name: ak.to_numpy(events[name]) for name in gan.encoding.scales}
         ones = np.ones(len(entries), dtype=np.int64)
-        particles = Particles(given, entries, np.zeros_like(ones), ones, jagged=False)
+        particles = Particles(conditions, entries, np.zeros_like(ones), ones, jagged=False)
         with one_thread():
-            return showers_of(gan, particles, seed=self.seed, place=place, outside="refuse")
+            return simulate_particles(
+                gan, particles, seed=self.seed, chunk_id=chunk_id, out_of_range="raise"
+            )
 
     def postprocess(self, accumulator: Any) -> Any:
-        """As they are."""
+        """Returns the histograms unchanged."""
         return accumulator

@@ -1,4 +1,4 @@
-"""``convert``: files of other formats to ROOT, a file on each worker."""
+"""``convert``: conversion of other formats to ROOT, one source file per worker."""
 
 import functools
 import os
@@ -22,33 +22,33 @@ def convert(
     kind: str,
     sources: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
-    spread: MapItems,
+    mapper: MapItems,
     *,
     pixel_branches: bool = False,
     format: Format = "TTree",
 ) -> int:
-    """As ``hepgan.data.convert.convert``, with the source files on the workers of an executor.
+    """Converts as ``hepgan.data.convert.convert`` does, with the source files distributed over the workers of an executor.
 
-    A file is the smallest part; MNIST, which is two that belong together, is one. Workers write beside ``output``, which they
-    must see; for a name that ends with ``.root`` their files become one, in the order of the sources, which only this process writes.
+    The unit of work is a file; the two files of MNIST are one unit. Workers write next to ``output``, in a folder that they must be able to
+    reach. If ``output`` ends with ``.root``, this process then merges their files into one, in the order of the sources.
 
     Args:
-        kind: As there.
-        sources: As there.
-        output: A new file, or a new or empty folder for a file a source.
-        spread: What ``spreading`` gives.
-        pixel_branches: As there.
-        format: As there.
+        kind: Format of the sources, as in ``hepgan.data.convert.convert``.
+        sources: Files to convert.
+        output: A new ROOT file, or a new or empty folder that receives one file per source.
+        mapper: The mapper that ``open_mapper`` yields.
+        pixel_branches: Whether every value gets a scalar branch.
+        format: Format of the output.
 
     Returns:
-        How many files were written by workers.
+        Number of files written by workers.
 
     Raises:
-        DataError: as there, or no source has events.
+        DataError: as ``hepgan.data.convert.convert``, or no source has events.
     """
     paths = [Path(source).absolute() for source in sources]
-    found = converter(kind)(paths)  # lazy: tells what is wrong before workers start
-    whole = with_scalar_branches(found) if pixel_branches else found.schema
+    converted = converter(kind)(paths)  # lazy; checks the sources before workers start
+    whole = with_scalar_branches(converted) if pixel_branches else converted.schema
     groups = list(enumerate(group_sources(kind, paths)))
     with parts_for(output) as (target, folder):
         single = folder != target
@@ -56,18 +56,18 @@ def convert(
             _converted, kind=kind, folder=folder,
             pixel_branches=pixel_branches and not single, format="TTree" if single else format,
         )  # fmt: skip
-        made = sorted(spread(one, groups))
-        if not made:
+        parts = sorted(mapper(one, groups))
+        if not parts:
             raise NoEventsError("the sources hold no events; there is nothing to write")
         if single:
             write(
                 target,
-                _events(made, found.schema, found.tree),
+                _events(parts, converted.schema, converted.tree),
                 whole,
-                tree=found.tree,
+                tree=converted.tree,
                 format=format,
             )
-    return len(made)
+    return len(parts)
 
 
 def _converted(
@@ -78,7 +78,7 @@ def _converted(
     pixel_branches: bool,
     format: Format,
 ) -> dict[str, int]:
-    """Converts one group; the file's name starts with its number, as two sources may have one name."""
+    """Converts one group; its file's name starts with its number, since two sources may have the same name."""
     number, sources = group
     path = folder / f"{number:05d}-{sources[0].name.partition('.')[0]}.root"
     try:
@@ -86,7 +86,7 @@ def _converted(
             kind, sources, path, pixel_branches=pixel_branches, format=format, overwrite=True
         )
     except NoEventsError:
-        return {}  # a file without events contributes none
+        return {}  # empty sources contribute nothing
     return {str(path): 1}
 
 

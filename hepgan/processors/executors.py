@@ -1,4 +1,4 @@
-"""coffea's executors by name, for processors over filesets and for functions over lists; and a fileset of plain paths."""
+"""coffea's executors by name, for processors over filesets and functions over lists; filesets from plain paths."""
 
 import contextlib
 import io
@@ -27,14 +27,14 @@ from hepgan.processors.workers import pool
 
 ExecutorName = Literal["iterative", "futures", "dask"]
 
-CHUNK = 100_000
-"""Events a chunk: coffea's own default."""
+STEP_SIZE = 100_000
+"""Events per chunk: coffea's default."""
 
 RunProcessor = Callable[[Mapping[str, Any], ProcessorABC], Any]
 """Runs a processor over a fileset."""
 
 MapItems = Callable[[Callable[[Any], dict[str, int]], Sequence[Any]], dict[str, int]]
-"""Calls a function for each item, and adds what it returns."""
+"""Calls a function for each item and adds up the results."""
 
 
 @contextlib.contextmanager
@@ -43,39 +43,40 @@ def open_runner(
     *,
     workers: int = 1,
     scheduler: str | None = None,
-    chunksize: int = CHUNK,
-    skipbadfiles: bool = False,
+    step_size: int = STEP_SIZE,
+    on_bad_file: reader.OnBadFile = "raise",
 ) -> Iterator[RunProcessor]:
-    """Runs processors over filesets, with errors as everywhere in hepgan.
+    """Context manager that yields a function that runs processors over filesets and raises hepgan's errors.
 
     Args:
-        executor: ``iterative`` in this process, ``futures`` in ``workers`` processes of this machine, ``dask`` on the cluster of
-            ``scheduler``, or on ``workers`` processes of this machine without one.
-        workers: How many processes, where the executor starts some.
-        scheduler: ``tcp://host:8786``, of a Dask cluster.
-        chunksize: Events a chunk, about.
-        skipbadfiles: Leave out files that cannot be opened, with a warning each. Damage that is found later is an error all the same:
-            nobody would see which events are missing.
+        executor: ``iterative`` runs in this process, ``futures`` in ``workers`` processes of this machine, ``dask`` on the cluster of
+            ``scheduler``, or without one in ``workers`` processes of this machine.
+        workers: Number of worker processes, for executors that start some.
+        scheduler: Address of a Dask scheduler, ``tcp://host:8786``.
+        step_size: Approximate number of events per chunk.
+        on_bad_file: ``"skip"`` leaves out files that cannot be opened, with a warning each. Damage that shows only when a chunk is read is
+            always an error, since it would not be clear which events are missing.
 
     Raises:
-        RunError: options that do not go together, or Dask is not installed.
+        RunError: the options contradict each other, or Dask is not installed.
     """
     with _executor(executor, workers, scheduler) as chosen:
         runner = Runner(
             executor=chosen, pre_executor=IterativeExecutor(status=False, retries=0), schema=BaseSchema,
-            chunksize=chunksize,
+            chunksize=step_size,
         )  # fmt: skip
 
-        def job(fileset: Mapping[str, Any], processor: ProcessorABC) -> Any:
-            good = _checked(fileset, skip=True) if skipbadfiles else dict(fileset)
-            # What coffea and uproot say of a bad file has many words.
+        def run(fileset: Mapping[str, Any], processor: ProcessorABC) -> Any:
+            skip = on_bad_file == "skip"
+            good = _checked(fileset, on_bad_file="skip") if skip else dict(fileset)
+            # coffea's and uproot's messages for a bad file are long; replace them by ours.
             return _call(
                 chosen,
                 lambda: _without_empty(runner, good, processor),
-                why=lambda: _checked(good, skip=False),
+                why=lambda: _checked(good, on_bad_file="raise"),
             )
 
-        yield job
+        yield run
 
 
 def _without_empty(runner: Runner, fileset: Mapping[str, Any], processor: ProcessorABC) -> Any:
@@ -91,7 +92,7 @@ def _without_empty(runner: Runner, fileset: Mapping[str, Any], processor: Proces
 def open_mapper(
     executor: ExecutorName = "iterative", *, workers: int = 1, scheduler: str | None = None
 ) -> Iterator[MapItems]:
-    """Calls functions for the items of lists on the workers of an executor, for what is no ROOT file; as ``running`` otherwise."""
+    """Context manager that yields a function that maps functions over lists on the workers of an executor; options as in ``open_runner``."""
     with _executor(executor, workers, scheduler) as chosen:
         yield lambda function, items: _call(chosen, lambda: chosen(list(items), function, {})[0])
 
@@ -99,12 +100,12 @@ def open_mapper(
 @contextlib.contextmanager
 def _executor(name: ExecutorName, workers: int, scheduler: str | None) -> Iterator[Any]:
     if scheduler and name != "dask":
-        raise RunError(f"a scheduler is for the executor dask, not for {name}")
+        raise RunError(f"a scheduler needs the executor dask, not {name}")
     if name == "dask":
         with _client(scheduler, workers) as client:
             yield DaskExecutor(client=client, status=False)
     elif name == "futures":
-        # A worker that dies ends the whole pool and errors of the data stay what they are: no second try would help.
+        # A retry would not help: a worker that dies ends the whole pool, and an error in the data stays an error.
         yield FuturesExecutor(pool=pool, workers=workers, status=False, retries=0)
     else:
         yield IterativeExecutor(status=False, retries=0)
@@ -122,7 +123,7 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
         except (OSError, ValueError) as error:
             raise RunError(f"no Dask scheduler answers at '{scheduler}': {error}") from error
     else:
-        # What a processor raises is told here, in one line; workers need not log it at each try.
+        # Errors of a processor are reported here, in one line; workers need not log every attempt.
         client = distributed.Client(  # type: ignore[no-untyped-call]
             n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
         )  # fmt: skip
@@ -133,29 +134,29 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
 def _call(
     executor: Any, work: Callable[[], Any], *, why: Callable[[], object] = lambda: None
 ) -> Any:
-    """What ``work`` returns; coffea's bars and tracebacks stay away from what a command prints.
+    """Returns the result of ``work``, and keeps coffea's progress bars and tracebacks out of the command's output.
 
-    Where it raises what is no error of hepgan, ``why`` may raise a better one.
+    If ``work`` raises an error that is not hepgan's, ``why`` is called and may raise a clearer one.
     """
     try:
         with contextlib.redirect_stdout(sys.stderr), _no_traceback(executor):
             return work()
-    except Exception as error:  # what coffea wraps the processor's error in, no narrower type
-        if (own := _own(error)) is error:
+    except Exception as error:  # coffea wraps the processor's error in no narrower type
+        if (cause := _hepgan_error(error)) is error:
             if not isinstance(error, HepganError):
                 why()
             raise
-        raise own from error
+        raise cause from error
 
 
 def _no_traceback(executor: Any) -> contextlib.AbstractContextManager[Any]:
-    """The futures executor prints what it raises; workers' own messages still come."""
+    """Context manager that hides the traceback that the futures executor prints; messages of the workers themselves still appear."""
     futures = isinstance(executor, FuturesExecutor)
     return contextlib.redirect_stderr(io.StringIO()) if futures else contextlib.nullcontext()
 
 
-def _own(error: BaseException) -> BaseException:
-    """The error of hepgan's that ``error`` is about, as far as it can be found; from other processes only its text comes."""
+def _hepgan_error(error: BaseException) -> BaseException:
+    """Returns the hepgan error that caused ``error``, if there is one; from other processes only its text arrives."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, HepganError):
@@ -163,57 +164,59 @@ def _own(error: BaseException) -> BaseException:
         cause = cause.__cause__
     if isinstance(error, BrokenExecutor) or "KilledWorker" in str(error):
         return RunError(
-            "a worker process died, most likely for lack of memory; choose fewer workers or smaller chunks"
+            "a worker process died, most likely out of memory; use fewer workers or a smaller step size"
         )
     text = re.search(r"The error was: \w*Error\((['\"])(.*)\1\)", str(error), flags=re.DOTALL)
     return DataError(text[2]) if text else error
 
 
-def fileset_of(files: Files, *, tree: str | None = None, skip: bool = False) -> dict[str, Any]:
-    """Coffea's fileset of what ``hepgan.read`` takes, with each file's tree. Paths are absolute.
+def fileset_of(
+    files: Files, *, tree: str | None = None, on_bad_file: reader.OnBadFile = "raise"
+) -> dict[str, Any]:
+    """Returns the coffea fileset of any files that ``hepgan.read`` accepts, with the tree of each. Paths are absolute.
 
-    There is one dataset, ``events``; further trees of one file are in ``events_2`` and so on, since a dataset names a file once.
-    Every file is opened, so that what is wrong is said before workers start; with ``skip`` bad ones are left out, with a warning.
+    The dataset is called ``events``; further trees of the same file go to ``events_2`` and so on, since a dataset may name a file only once.
+    Every file is opened, so that errors show before workers start; ``on_bad_file="skip"`` leaves bad files out with a warning.
 
     Raises:
-        DataError: a file or tree is missing or bad, or none is left, or one is named twice.
+        DataError: a file or tree is missing or damaged, none is left, or one is named twice.
     """
-    found: dict[str, dict[str, str]] = {}
-    for path, name in _trees(reader.sources(files, tree=tree), skip=skip):
-        number = sum(path in dataset for dataset in found.values()) + 1
-        found.setdefault(f"events_{number}" if number > 1 else "events", {})[path] = name
-    return {name: {"files": dataset} for name, dataset in found.items()}
+    datasets: dict[str, dict[str, str]] = {}
+    for path, name in _trees(reader.sources(files, tree=tree), on_bad_file):
+        number = sum(path in dataset for dataset in datasets.values()) + 1
+        datasets.setdefault(f"events_{number}" if number > 1 else "events", {})[path] = name
+    return {name: {"files": dataset} for name, dataset in datasets.items()}
 
 
-def _checked(fileset: Mapping[str, Any], *, skip: bool) -> dict[str, Any]:
-    """``fileset`` after every file has been opened, as ``fileset_of`` does."""
-    found = {}
+def _checked(fileset: Mapping[str, Any], *, on_bad_file: reader.OnBadFile) -> dict[str, Any]:
+    """Returns ``fileset`` after opening every file, as ``fileset_of`` does."""
+    checked = {}
     for dataset, spec in fileset.items():
         table = spec if isinstance(spec, Mapping) else {"files": spec}
         sources = reader.sources(table["files"], tree=table.get("treename"))
-        found[dataset] = {**table, "files": dict(_trees(sources, skip=skip))}
-    return found
+        checked[dataset] = {**table, "files": dict(_trees(sources, on_bad_file))}
+    return checked
 
 
-def _trees(sources: Iterable[Source], *, skip: bool) -> list[tuple[str, str]]:
-    """The paths and trees that can be opened."""
-    found: dict[tuple[str, str], None] = {}
+def _trees(sources: Iterable[Source], on_bad_file: reader.OnBadFile) -> list[tuple[str, str]]:
+    """Returns the paths and trees that can be opened."""
+    trees: dict[tuple[str, str], None] = {}
     first: DataError | None = None
     for source in sources:
-        # A cluster's workers stand in folders of their own.
+        # The workers of a cluster have other working directories.
         path = source.path if is_url(source.path) else str(Path(source.path).absolute())
         try:
             with opened_source(source) as (_, name, _):
                 pass
         except BadFileError as error:
-            if not skip:
+            if on_bad_file == "raise":
                 raise
             first = first or error
             warnings.warn(f"file left out: {error}", stacklevel=2)
             continue
-        if (path, name) in found:
+        if (path, name) in trees:
             raise DataError(f"the tree '{name}' of '{path}' is named twice; name it once")
-        found[path, name] = None
-    if not found and first:
+        trees[path, name] = None
+    if not trees and first:
         raise DataError(f"none of the files can be read; the first: {first}")
-    return list(found)
+    return list(trees)

@@ -1,4 +1,4 @@
-"""``GeneratorWrapper``: showers inside a processor of your own, by the contract of ``coffea.ml_tools``."""
+"""``GeneratorWrapper``: showers inside your own processor, following the contract of ``coffea.ml_tools``."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,15 +9,15 @@ import numpy.typing as npt
 from coffea.ml_tools.helper import nonserializable_attribute, numpy_call_wrapper
 
 from hepgan.processors.chunk_results import ChunkId
-from hepgan.processors.model_cache import Model, loaded, one_thread
-from hepgan.processors.particles import Outside, Particles, particles_of, showers_of
+from hepgan.processors.model_cache import Model, load_cached, one_thread
+from hepgan.processors.particles import OutOfRange, Particles, particles_of, simulate_particles
 
 if TYPE_CHECKING:
     from hepgan.gan.model import GAN
 
 
 class GeneratorWrapper(nonserializable_attribute, numpy_call_wrapper):  # type: ignore[misc]  # coffea has no types
-    """A trained GAN that is called with the events of a chunk and their particles' conditions.
+    """A trained GAN that is called with the events of a chunk and the conditions of their particles.
 
     Three lines in a processor::
 
@@ -25,44 +25,44 @@ class GeneratorWrapper(nonserializable_attribute, numpy_call_wrapper):  # type: 
         showers = self.generator(events, energy=events.GenPart_energy)        # process, before events are selected
         events["E_1"] = ak.sum(ak.sum(showers.layer_1, axis=-1), axis=-1)
 
-    The showers are those of ``Simulate`` with the same seed.
+    The showers are the same as those of ``Simulate`` with the same seed.
 
     Args:
-        gan: A run folder that every worker sees, or ``carry(folder)``.
-        seed: Of the noise.
-        outside: As in ``Simulate``.
-        device: Of each worker.
+        gan: A run folder that every worker can read, or ``embed(folder)``.
+        seed: Seed of the noise.
+        out_of_range: As in ``Simulate``.
+        device: Device of each worker.
     """
 
     def __init__(
-        self, gan: Model, *, seed: int, outside: Outside = "refuse", device: str = "auto"
+        self, gan: Model, *, seed: int, out_of_range: OutOfRange = "raise", device: str = "auto"
     ) -> None:
         nonserializable_attribute.__init__(self, ["model"])
-        self.gan, self.seed, self.outside, self.device = gan, seed, outside, device
+        self.gan, self.seed, self.out_of_range, self.device = gan, seed, out_of_range, device
 
     def _create_model(self) -> "GAN":
-        return loaded(self.gan, self.device)
+        return load_cached(self.gan, self.device)
 
     def prepare_awkward(
         self, events: ak.Array, **conditions: ak.Array
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Each particle's conditions, entry and number in its event, ``[P]``; the place of the chunk."""
-        place = ChunkId.of(events)
-        particles = particles_of(conditions, len(events), place)
-        given: dict[str, Any] = dict(particles.conditions)
-        return (tuple(place), particles.entries, particles.numbers), given
+        """Returns the identity of the chunk, and each particle's entry, number in its event and conditions, ``[P]``."""
+        chunk_id = ChunkId.of(events)
+        particles = particles_of(conditions, len(events), chunk_id)
+        keywords: dict[str, Any] = dict(particles.conditions)
+        return (tuple(chunk_id), particles.entries, particles.numbers), keywords
 
     def validate_numpy_input(self, *args: Any, **conditions: Any) -> None:
-        """Nothing to do: ``numpy_call`` itself says which conditions it misses."""
+        """Does nothing: ``numpy_call`` reports missing conditions."""
 
     def numpy_call(
         self,
-        place: tuple[Any, ...],
+        chunk_id: tuple[Any, ...],
         entries: npt.NDArray[np.int64],
         numbers: npt.NDArray[np.int64],
         **conditions: npt.NDArray[Any],
     ) -> Mapping[str, npt.NDArray[Any]]:
-        """Each field of the showers, ``[P, …]``.
+        """Returns each field of the showers, ``[P, …]``.
 
         Raises:
             HepganError: as ``Simulate.process``.
@@ -70,15 +70,19 @@ class GeneratorWrapper(nonserializable_attribute, numpy_call_wrapper):  # type: 
         ones = np.ones(len(entries), dtype=np.int64)
         particles = Particles(conditions, entries, numbers, ones, jagged=False)
         with one_thread():
-            found = showers_of(
-                self.model, particles, seed=self.seed, place=ChunkId(*place), outside=self.outside
+            showers = simulate_particles(
+                self.model,
+                particles,
+                seed=self.seed,
+                chunk_id=ChunkId(*chunk_id),
+                out_of_range=self.out_of_range,
             )
-        return {name: ak.to_numpy(found[name]) for name in found.fields}
+        return {name: ak.to_numpy(showers[name]) for name in showers.fields}
 
     def postprocess_awkward(
         self, return_array: Mapping[str, ak.Array], events: ak.Array, **conditions: ak.Array
     ) -> ak.Array:
-        """A record for each particle, jagged as the conditions are."""
+        """Returns a record for each particle, jagged as the conditions are."""
         record = ak.zip(dict(return_array), depth_limit=1)
         first = next(iter(conditions.values()), None)
         return record if first is None or first.ndim == 1 else ak.unflatten(record, ak.num(first))

@@ -1,8 +1,8 @@
-"""Where a worker gets a GAN from: a folder that it sees, or what travels with the job. Loaded once a process.
+"""GANs on a worker: read from a folder or unpacked from the job, and loaded once per process.
 
-A path is for files that every worker sees under one name: one machine, a shared file system, an image of a container. On a
-batch farm without one, ``carry`` reads the folder where the job starts, and the GAN's files (ten megabytes) go with the
-processor: once to each worker with Dask, with every chunk otherwise.
+A path needs a folder that every worker can read under the same name: one machine, a shared file system, a container image. On
+a batch farm without one, ``embed`` reads the folder where the job starts, and the GAN's files (ten megabytes) are shipped with
+the processor: once per worker with Dask, with every chunk otherwise.
 """
 
 import dataclasses
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from hepgan.gan.model import GAN
 
 FILES = ("gan.json", "generator.safetensors")
-"""What a GAN is, in a run folder."""
+"""Files of a GAN in a run folder."""
 
-KEPT = 4
-"""So many GANs are kept in a process, for one for each kind of particle."""
+CACHE_SIZE = 4
+"""GANs kept in a process, enough for one per kind of particle."""
 
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddedModel:
-    """A GAN that travels with the processor; made by ``carry``.
+    """A GAN that is shipped with the processor, created by ``embed``.
 
     Attributes:
-        digest: Of the files; two with the same are the same GAN.
-        files: Name -> content.
+        digest: Hash of the files; equal digests mean the same GAN.
+        files: File name -> content.
     """
 
     digest: str
@@ -44,44 +44,44 @@ class EmbeddedModel:
 
 
 Model = str | os.PathLike[str] | EmbeddedModel
-"""A run folder that every worker sees, or what ``carry`` gives."""
+"""A run folder that every worker can read, or an ``EmbeddedModel``."""
 
 
 def embed(folder: str | os.PathLike[str]) -> EmbeddedModel:
-    """The GAN of the run folder ``folder``, or of ``showers`` and ``mnist``, to travel with the processor.
+    """Returns the GAN of the run folder ``folder``, or the pretrained ``showers`` or ``mnist``, ready to be shipped with a processor.
 
     Raises:
         CheckpointError: a file is missing.
     """
-    about, packed = _files(folder)
-    ours = pretrained.shipped(folder)
-    weights = pretrained.weights(ours) if ours else packed.read_bytes()
-    files = dict(zip(FILES, (about.read_bytes(), weights), strict=True))
+    metadata, packed = _gan_files(folder)
+    name = pretrained.shipped(folder)
+    weights = pretrained.weights(name) if name else packed.read_bytes()
+    files = dict(zip(FILES, (metadata.read_bytes(), weights), strict=True))
     return EmbeddedModel(hashlib.sha256(b"".join(files.values())).hexdigest(), files)
 
 
-def loaded(model: Model, device: str) -> "GAN":
-    """The GAN of ``model``, loaded at most once in this process, until its files change.
+def load_cached(model: Model, device: str) -> "GAN":
+    """Returns the GAN of ``model``, loaded once in this process until its files change.
 
     Args:
-        model: A folder, or what ``carry`` gave.
+        model: A run folder, or an ``EmbeddedModel``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
         CheckpointError: a file is missing on this worker, damaged or of a later version.
-        RunError: the device is not there.
+        RunError: the device does not exist.
     """
     chosen = _device(device)
     if isinstance(model, EmbeddedModel):
         return _unpacked(model, chosen)
-    paths = _files(model)
+    paths = _gan_files(model)
     return _loaded(os.fspath(model), tuple(path.stat().st_mtime_ns for path in paths), chosen)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch with one CPU thread while it lasts: a chunk is one core's work, the executor's workers are what runs in parallel."""
-    import torch  # here, as everywhere in this room: a second that only those who generate should wait
+    """Context manager that limits torch to one CPU thread: a chunk is the work of one core, and the executor's workers run in parallel."""
+    import torch  # imported here throughout this package: it takes a second and is needed only to generate
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -91,27 +91,27 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _files(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
-    if ours := pretrained.shipped(folder):
-        return pretrained.files(ours)
+def _gan_files(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+    if name := pretrained.shipped(folder):
+        return pretrained.files(name)
     paths = tuple(Path(folder, name) for name in FILES)
     for path in paths:
         if not path.is_file():
             raise CheckpointError(
-                f"{path} does not exist on {platform.node()}; give the folder of a finished run that every worker "
-                "sees, or processors.embed(folder), which travels with the job"
+                f"{path} does not exist on {platform.node()}; pass the folder of a finished run that every worker "
+                "can read, or processors.embed(folder), which is shipped with the job"
             )
     return paths
 
 
-@functools.lru_cache(maxsize=KEPT)
+@functools.lru_cache(maxsize=CACHE_SIZE)
 def _loaded(folder: str, stamp: tuple[int, ...], device: str) -> "GAN":
     from hepgan.gan.serialization import load_gan
 
     return load_gan(folder, device=device)[0]
 
 
-@functools.lru_cache(maxsize=KEPT)
+@functools.lru_cache(maxsize=CACHE_SIZE)
 def _unpacked(model: EmbeddedModel, device: str) -> "GAN":
     from hepgan.gan.serialization import load_gan
 
@@ -122,11 +122,11 @@ def _unpacked(model: EmbeddedModel, device: str) -> "GAN":
 
 
 def _device(name: str) -> str:
-    """``name`` as torch's; ``auto`` is a GPU where there is one, each process of a machine with several on its own."""
+    """Returns ``name`` as torch spells it; ``auto`` is a GPU where there is one, and spreads processes over several GPUs."""
     from hepgan.gan.devices import device_of, gpus
 
     if name == "auto":
-        return f"cuda:{os.getpid() % there}" if (there := gpus()) else "cpu"
+        return f"cuda:{os.getpid() % count}" if (count := gpus()) else "cpu"
     try:
         return str(device_of(name))
     except RunError as error:

@@ -1,4 +1,4 @@
-"""What can become of simulated or collected events: brought back, filled into histograms, or written where they were made."""
+"""What to do with simulated or collected events: return their fields, fill histograms, or write files on the worker."""
 
 import dataclasses
 import hashlib
@@ -24,39 +24,39 @@ if TYPE_CHECKING:
     from hepgan.evaluation.observables.standard import Observable
 
 PARTICLE = {"entry": Field(dtype="int64"), "particle": Field(dtype="int32")}
-"""What a written shower says of its particle, beside the GAN's fields: the event's entry, and its number in the event."""
+"""Columns of a written shower that identify its particle: the entry of the event, and the number in the event."""
 
 INSIDE = {"inside": Field(dtype="bool")}
-"""Whether the GAN is made for the particle, where the others are flagged."""
+"""Whether the particle is in the GAN's range, where particles out of range are flagged."""
 
 
 class ReturnFields:
-    """Brings fields of the events back, in an order that is always the same."""
+    """Returns fields of the events, in an order that does not depend on the executor."""
 
     def __init__(self, *names: str) -> None:
         self.names = names
 
     def __call__(self, events: ak.Array) -> ChunkResults:
-        """The fields of one part.
+        """Returns the fields of one part of a chunk.
 
         Raises:
             DataError: a field is missing or cannot be read.
         """
-        place = ChunkId.of(events)
-        require(self.names, dict.fromkeys(events.fields), place.file, "ReturnFields")
-        with reading(place.file):
-            columns = {name: plain(events[name]) for name in self.names}
-        return ChunkResults([(place, ak.zip(columns, depth_limit=1))])
+        chunk_id = ChunkId.of(events)
+        require(self.names, dict.fromkeys(events.fields), chunk_id.file, "ReturnFields")
+        with reading(chunk_id.file):
+            columns = {name: materialized(events[name]) for name in self.names}
+        return ChunkResults([(chunk_id, ak.zip(columns, depth_limit=1))])
 
 
 @dataclasses.dataclass(frozen=True)
 class FillHistograms:
-    """Fills histograms of showers, as ``hepgan.compare`` does, with ``source="generated"``.
+    """Fills histograms of showers as ``hepgan.compare`` does, with ``source="generated"``.
 
     Attributes:
-        observables: What is filled; ``hepgan.observables_for`` has those of a schema.
-        axes: An axis for each: ``evaluate.compare.axes_for`` of some reference events.
-        schema: The GAN's.
+        observables: Observables to fill; ``hepgan.observables_for`` returns those of a schema.
+        axes: An axis for each; ``hepgan.evaluation.histograms.axes_for`` chooses them from some reference events.
+        schema: Schema of the GAN.
     """
 
     observables: Mapping[str, "Observable"]
@@ -64,52 +64,52 @@ class FillHistograms:
     schema: Schema
 
     def __call__(self, events: ak.Array) -> "dict[str, Hist[Any]]":
-        """Those of one part."""
+        """Returns the histograms of one part of a chunk."""
         from hepgan.evaluation.histograms import fill
         from hepgan.evaluation.observables.standard import arrays
 
-        showers = arrays(rows_of(events.showers), self.schema.all)
+        showers = arrays(flatten_showers(events.showers), self.schema.all)
         return fill(showers, self.observables, self.axes, source="generated")
 
 
 @dataclasses.dataclass(frozen=True)
 class WriteFiles:
-    """Writes events, or the showers in them, to files on the worker. Returns how many there are, by path.
+    """Writes events, or their showers, to files on the worker. Returns the number of entries of each path.
 
-    A part's name says which entries it holds and it appears when it is complete: a chunk that is done twice, because a worker died,
-    leaves the same file, and no other.
+    A file is named after its entries and appears once it is complete: a chunk that is repeated, because a worker died, leaves the same
+    file and no other.
 
     Attributes:
-        folder: Where, as the workers see it.
-        schema: What is written.
-        tree: The tree's name.
-        showers: Whether the field ``showers`` is written, an entry for each particle, with ``entry``, ``particle`` and, where
-            particles are flagged, ``inside``.
-        form: ``root`` or ``parquet``.
+        folder: Folder, as the workers see it.
+        schema: Fields and conditions to write.
+        tree: Name of the tree.
+        showers: Whether to write the field ``showers``, one entry per particle, with ``entry``, ``particle`` and, if particles are
+            flagged, ``inside``.
+        format: ``root`` or ``parquet``.
     """
 
     folder: str
     schema: Schema
     tree: str
     showers: bool = False
-    form: Literal["root", "parquet"] = "root"
+    format: Literal["root", "parquet"] = "root"
 
     def __call__(self, events: ak.Array) -> dict[str, int]:
-        """Writes one part."""
-        place = ChunkId.of(events)
-        rows = with_places(events, place) if self.showers else events
+        """Writes one part of a chunk."""
+        chunk_id = ChunkId.of(events)
+        rows = with_particle_ids(events, chunk_id) if self.showers else events
         flagged = "inside" in rows.fields and "inside" not in self.schema.all
         schema = particle_schema(self.schema, flagged=flagged) if self.showers else self.schema
-        return self.write(rows, schema, place)
+        return self.write(rows, schema, chunk_id)
 
-    def write(self, rows: ak.Array, schema: Schema, place: ChunkId) -> dict[str, int]:
-        """Writes ``rows`` as the part that starts at ``place``; nothing where there are none."""
+    def write(self, rows: ak.Array, schema: Schema, chunk_id: ChunkId) -> dict[str, int]:
+        """Writes ``rows`` as the part that starts at ``chunk_id``; no rows, no file."""
         if len(rows) == 0:
             return {}
-        path = Path(self.folder) / f"{part_name(place)}.{self.form}"
+        path = Path(self.folder) / f"{part_name(chunk_id)}.{self.format}"
         with os_errors_as_run_error(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-        if self.form == "root":
+        if self.format == "root":
             write(path, rows, schema, tree=self.tree, overwrite=True)
         else:
             with whole(path) as part:
@@ -117,41 +117,41 @@ class WriteFiles:
         return {str(path): len(rows)}
 
 
-def part_name(place: ChunkId) -> str:
-    """A file's name for the part that starts at ``place``; names sort as the entries of a file do."""
-    which = "\0".join(place[:3]).encode()
-    stem = base_name(place.file).removesuffix(".root")[:100]
-    return f"{stem}-{hashlib.blake2b(which, digest_size=16).hexdigest()}-{place.start:012d}"
+def part_name(chunk_id: ChunkId) -> str:
+    """Returns the file name of the part that starts at ``chunk_id``; names sort like the entries of a file."""
+    identity = "\0".join(chunk_id[:3]).encode()
+    stem = base_name(chunk_id.file).removesuffix(".root")[:100]
+    return f"{stem}-{hashlib.blake2b(identity, digest_size=16).hexdigest()}-{chunk_id.start:012d}"
 
 
 def particle_schema(schema: Schema, *, flagged: bool) -> Schema:
-    """Returns the schema of written showers: with their places, and with ``inside`` where particles are ``flagged``.
+    """Returns the schema of written showers: with particle identifiers, and with ``inside`` if particles are ``flagged``.
 
     Raises:
-        DataError: the GAN has a field or condition of such a name.
+        DataError: the GAN has a field or condition of the same name.
     """
-    return beside(schema, PARTICLE | (INSIDE if flagged else {}))
+    return add_fields(schema, PARTICLE | (INSIDE if flagged else {}))
 
 
-def beside(schema: Schema, more: Mapping[str, Field]) -> Schema:
-    """Returns ``schema`` with ``more`` fields.
+def add_fields(schema: Schema, extra: Mapping[str, Field]) -> Schema:
+    """Returns ``schema`` with further fields.
 
     Raises:
-        DataError: it has one of their name.
+        DataError: it already has a field of that name.
     """
-    if twice := set(schema.all) & set(more):
+    if duplicates := set(schema.all) & set(extra):
         raise DataError(
-            f"the GAN has a field '{min(twice)}', which is the name of what is written beside its showers; train it on a "
+            f"the GAN has a field '{min(duplicates)}', a name that is reserved for a column written with its showers; train it on a "
             "schema with another name for this field"
         )
-    return Schema({**schema.fields, **more}, schema.conditions)
+    return Schema({**schema.fields, **extra}, schema.conditions)
 
 
-def with_places(events: ak.Array, place: ChunkId) -> ak.Array:
-    """``events.showers``, one after the other, with their ``entry`` and ``particle``."""
+def with_particle_ids(events: ak.Array, chunk_id: ChunkId) -> ak.Array:
+    """Returns the flattened ``events.showers`` with ``entry`` and ``particle``."""
     showers = events.showers
-    rows = rows_of(showers)
-    entries = np.arange(place.start, place.start + len(events))
+    rows = flatten_showers(showers)
+    entries = np.arange(chunk_id.start, chunk_id.start + len(events))
     if showers.ndim == 1:
         rows["entry"], rows["particle"] = entries, np.zeros(len(entries), dtype=np.int32)
         return rows
@@ -161,11 +161,11 @@ def with_places(events: ak.Array, place: ChunkId) -> ak.Array:
     return rows
 
 
-def rows_of(showers: ak.Array) -> ak.Array:
-    """A record a particle, without events."""
-    return plain(showers if showers.ndim == 1 else ak.flatten(showers))
+def flatten_showers(showers: ak.Array) -> ak.Array:
+    """Returns one record per particle, without the event axis."""
+    return materialized(showers if showers.ndim == 1 else ak.flatten(showers))
 
 
-def plain(array: ak.Array) -> ak.Array:
-    """``array`` without what coffea adds to it: behaviours, notes, and reading only when it is looked at, by when the file is closed."""
+def materialized(array: ak.Array) -> ak.Array:
+    """Returns a copy of ``array`` in memory without coffea's behaviors and metadata; a lazy read may come after the file is closed."""
     return ak.Array(ak.without_parameters(ak.materialize(array)).layout)

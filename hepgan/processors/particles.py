@@ -1,7 +1,7 @@
-"""Showers for the particles of events: every one a function of (seed, file, entry, particle), and of nothing else.
+"""Simulation of the particles of events; every shower is a function of (seed, file, entry, particle) only.
 
-Networks see batches of one size, filled up where particles run out. A row of such a batch does not depend on the other rows, to
-the last bit (a test measures it); it does depend on the batch's size, by which libraries choose the order of their sums.
+Networks run on batches of a fixed size, padded at the end. A row of such a batch does not depend on the other rows, to the
+last bit (tested); it does depend on the batch size, by which libraries choose the order of their sums.
 """
 
 from collections.abc import Mapping
@@ -18,19 +18,19 @@ from hepgan.processors.chunk_results import ChunkId
 if TYPE_CHECKING:
     from hepgan.gan.model import GAN
 
-Outside = Literal["refuse", "flag"]
-"""What becomes of particles that the GAN is not made for."""
+OutOfRange = Literal["raise", "flag"]
+"""Treatment of particles outside the GAN's range."""
 
 
 class Particles(NamedTuple):
-    """The particles of a chunk's events, one after the other.
+    """The particles of a chunk's events, flattened.
 
     Attributes:
-        conditions: Each condition's values ``[P]``, as they were read.
-        entries: ``[P]`` the entry of each one's event.
-        numbers: ``[P]`` its number in its event.
-        counts: ``[E]`` how many each event has.
-        jagged: Whether events hold lists of particles; else each is one particle.
+        conditions: Values of each condition ``[P]``, as read.
+        entries: ``[P]`` entry of each particle's event.
+        numbers: ``[P]`` number of each particle in its event.
+        counts: ``[E]`` particles of each event.
+        jagged: Whether events hold lists of particles; otherwise each event is one particle.
     """
 
     conditions: Mapping[str, npt.NDArray[Any]]
@@ -40,7 +40,7 @@ class Particles(NamedTuple):
     jagged: bool
 
     def part(self, start: int, stop: int) -> "Particles":
-        """Those of the events from ``start`` to ``stop``."""
+        """Returns the particles of the events from ``start`` to ``stop``."""
         ends = np.concatenate([[0], np.cumsum(self.counts)])
         rows = slice(int(ends[start]), int(ends[stop]))
         return Particles(
@@ -49,108 +49,110 @@ class Particles(NamedTuple):
         )  # fmt: skip
 
 
-def particles_of(values: Mapping[str, ak.Array], events: int, place: ChunkId) -> Particles:
-    """The particles of ``events`` events, from each condition's values ``[E]`` or ``[E, particles]``.
+def particles_of(values: Mapping[str, ak.Array], events: int, chunk_id: ChunkId) -> Particles:
+    """Returns the particles of ``events`` events from the values of each condition, ``[E]`` or ``[E, particles]``.
 
     Without conditions every event is one particle.
 
     Raises:
-        DataError: values are missing, no numbers, differ in number from condition to condition, or cannot be read.
+        DataError: values are missing, not numeric, unreadable, or differ in number between conditions.
     """
-    with reading(place.file):
+    with reading(chunk_id.file):
         values = {name: ak.materialize(array) for name, array in values.items()}
     first = next(iter(values.values()), None)
     jagged = first is not None and first.ndim == 2
-    found = ak.to_numpy(ak.num(first)) if jagged else np.ones(events)
-    counts: npt.NDArray[np.int64] = np.asarray(found, dtype=np.int64)
-    flat = {name: _flat(name, array, counts, jagged, place) for name, array in values.items()}
-    entries = np.repeat(np.arange(place.start, place.start + events), counts)
+    per_event = ak.to_numpy(ak.num(first)) if jagged else np.ones(events)
+    counts: npt.NDArray[np.int64] = np.asarray(per_event, dtype=np.int64)
+    flat = {name: _flat(name, array, counts, jagged, chunk_id) for name, array in values.items()}
+    entries = np.repeat(np.arange(chunk_id.start, chunk_id.start + events), counts)
     numbers = np.arange(len(entries)) - np.repeat(np.cumsum(counts) - counts, counts)
     return Particles(flat, entries, numbers, counts, jagged)
 
 
 def _flat(
-    name: str, array: ak.Array, counts: npt.NDArray[np.int64], jagged: bool, place: ChunkId
+    name: str, array: ak.Array, counts: npt.NDArray[np.int64], jagged: bool, chunk_id: ChunkId
 ) -> npt.NDArray[Any]:
     if array.ndim != (2 if jagged else 1):
         raise DataError(
-            f"the condition '{name}' has {array.ndim - 1} axes beside the events in '{place.file}'; give a number for "
-            "each event or for each particle, all conditions alike"
+            f"the condition '{name}' has {array.ndim - 1} axes besides that of the events in '{chunk_id.file}'; pass one number "
+            "per event or one per particle, the same for all conditions"
         )
     if len(array) != len(counts) or (jagged and not np.array_equal(ak.num(array), counts)):
         raise DataError(
-            f"the condition '{name}' has other numbers of particles than the first one in '{place.file}'"
+            f"the condition '{name}' differs from the first one in its numbers of particles in '{chunk_id.file}'"
         )
     try:
         values = ak.to_numpy(ak.flatten(array) if jagged else array, allow_missing=False)
     except ValueError as error:
         raise DataError(
-            f"the condition '{name}' has missing values in '{place.file}'; fill or leave them out"
+            f"the condition '{name}' has missing values in '{chunk_id.file}'; fill or drop them"
         ) from error
     if values.dtype.kind not in "fiu":
-        raise DataError(f"the condition '{name}' is {values.dtype} in '{place.file}', no number")
+        raise DataError(
+            f"the condition '{name}' is of type {values.dtype} in '{chunk_id.file}', not a number"
+        )
     return np.asarray(values)
 
 
-def showers_of(
-    gan: "GAN", particles: Particles, *, seed: int, place: ChunkId, outside: Outside
+def simulate_particles(
+    gan: "GAN", particles: Particles, *, seed: int, chunk_id: ChunkId, out_of_range: OutOfRange
 ) -> ak.Array:
-    """A record for each particle: the GAN's fields and the conditions, ``[E]`` or ``[E, particles]``.
+    """Returns a record for each particle, with the GAN's fields and the conditions, ``[E]`` or ``[E, particles]``.
 
-    With ``outside="flag"`` there is a field ``inside`` too; where it is false all cells are 0.
+    With ``out_of_range="flag"`` there is also a field ``inside``; where it is false all cells are 0.
 
     Raises:
-        DataError: a condition is missing, or outside the range that was trained and ``outside`` is ``"refuse"``, or the flag's
-            name is taken.
+        DataError: a condition is missing, the name of the flag is taken, or a condition is out of range and ``out_of_range`` is
+            ``"raise"``.
     """
-    if outside == "flag" and "inside" in gan.encoding.schema.all:
+    if out_of_range == "flag" and "inside" in gan.encoding.schema.all:
         raise DataError(
-            "the GAN has a field 'inside', which is the name of the flag of particles that it is not made for; leave such "
-            "particles out, without outside='flag'"
+            "the GAN has a field 'inside', which is also the name of the flag for particles out of range; drop such "
+            "particles instead of passing out_of_range='flag'"
         )
-    inside = _inside(gan, particles, place, refuse=outside == "refuse")
-    found = ak.concatenate(list(_blocks(gan, particles, inside, seed, place)))
+    inside = _inside(gan, particles, chunk_id, check=out_of_range == "raise")
+    showers = ak.concatenate(list(_blocks(gan, particles, inside, seed, chunk_id)))
     for name, values in particles.conditions.items():
-        found[name] = values
-    if outside == "flag":
+        showers[name] = values
+    if out_of_range == "flag":
         for name in gan.encoding.schema.fields:
-            cells = ak.to_numpy(found[name])
+            cells = ak.to_numpy(showers[name])
             keep = inside.reshape(-1, *[1] * (cells.ndim - 1))
-            found[name] = ak.from_numpy(np.where(keep, cells, 0).astype(cells.dtype))
-        found["inside"] = inside
-    return ak.unflatten(found, particles.counts) if particles.jagged else found
+            showers[name] = ak.from_numpy(np.where(keep, cells, 0).astype(cells.dtype))
+        showers["inside"] = inside
+    return ak.unflatten(showers, particles.counts) if particles.jagged else showers
 
 
 def _inside(
-    gan: "GAN", particles: Particles, place: ChunkId, *, refuse: bool
+    gan: "GAN", particles: Particles, chunk_id: ChunkId, *, check: bool
 ) -> npt.NDArray[np.bool_]:
-    """``[P]`` whether the GAN is made for each particle."""
+    """Returns whether each particle is in the GAN's range, ``[P]``."""
     import torch
 
     scales = gan.encoding.scales
     if set(scales) != set(particles.conditions):
-        asked, given = ", ".join(scales) or "none", ", ".join(particles.conditions) or "none"
-        raise DataError(f"the GAN has the conditions {asked}, but is given {given}")
+        expected, received = ", ".join(scales) or "none", ", ".join(particles.conditions) or "none"
+        raise DataError(f"the GAN has the conditions {expected}, but was called with {received}")
     inside = np.ones(len(particles.entries), dtype=bool)
     for name, scale in scales.items():
         values = particles.conditions[name]
         allowed = scale.allows(torch.from_numpy(values.astype(np.float64))).numpy()
-        if refuse and not allowed.all():
+        if check and not allowed.all():
             at = int(np.flatnonzero(~allowed)[0])
             low, high = scale.range
             raise DataError(
                 f"{name} = {values[at]:g} of particle {particles.numbers[at]} in entry {particles.entries[at]} of "
-                f"'{place.file}' lies outside of {low:g} to {high:g}, the range that this GAN is made for; leave "
-                "such particles out, or mark them with outside='flag'"
+                f"'{chunk_id.file}' is outside {low:g} to {high:g}, the range of this GAN; drop "
+                "such particles, or flag them with out_of_range='flag'"
             )
         inside &= allowed
     return inside
 
 
 def _blocks(
-    gan: "GAN", particles: Particles, inside: npt.NDArray[np.bool_], seed: int, place: ChunkId
+    gan: "GAN", particles: Particles, inside: npt.NDArray[np.bool_], seed: int, chunk_id: ChunkId
 ) -> Any:
-    """The particles' records, a batch at a time; at least one batch, whose types an empty result has too."""
+    """Yields the particles' records batch by batch; at least one, so that an empty result has the right types."""
     import torch
 
     from hepgan.gan.noise import BLOCK, keyed_normals
@@ -162,14 +164,14 @@ def _blocks(
         noise = torch.zeros(BLOCK, *gan.latent)
         noise[:count] = keyed_normals(
             particles.entries[rows], particles.numbers[rows], gan.latent,
-            seed=seed, file=place.uuid, tree=place.tree,
+            seed=seed, file=chunk_id.uuid, tree=chunk_id.tree,
         )  # fmt: skip
-        asked = {}
+        conditions = {}
         for name, values in particles.conditions.items():
-            asked[name] = np.full(BLOCK, lowest[name], dtype=np.float64)
-            asked[name][:count] = np.where(inside[rows], values[rows], lowest[name])
+            conditions[name] = np.full(BLOCK, lowest[name], dtype=np.float64)
+            conditions[name][:count] = np.where(inside[rows], values[rows], lowest[name])
         none = torch.empty(BLOCK, 0, device=gan.device)
-        c = gan.encoding.encode_conditions(asked) if asked else none
+        c = gan.encoding.encode_conditions(conditions) if conditions else none
         with torch.no_grad():
             x = gan.generate(noise.to(gan.device), c)
         yield gan.encoding.decode(x, c)[:count]

@@ -1,4 +1,4 @@
-"""``simulate``: showers for the particles of files, with any executor, into one file or into a folder of parts."""
+"""``simulate``: showers for the particles of files, with any executor, into one file or a folder of parts."""
 
 import contextlib
 import os
@@ -16,97 +16,100 @@ from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 from hepgan.processors.chunk_results import ChunkId
 from hepgan.processors.executors import RunProcessor, fileset_of
-from hepgan.processors.model_cache import embed, loaded
-from hepgan.processors.outputs import WriteFiles, beside, part_name, particle_schema
-from hepgan.processors.particles import Outside
-from hepgan.processors.simulation import Reading, Simulate
+from hepgan.processors.model_cache import embed, load_cached
+from hepgan.processors.outputs import WriteFiles, add_fields, part_name, particle_schema
+from hepgan.processors.particles import OutOfRange
+from hepgan.processors.simulation import ConditionSource, Simulate
 
 FILE = {"file": Field(dtype="int32")}
-"""What a shower in a merged file says beside its entry: the number of the file, in the order of names."""
+"""Column of a merged file that numbers the source file of a shower, in the order of names."""
 
 
 def simulate(
     folder: str | os.PathLike[str],
     files: Files,
     output: str | os.PathLike[str],
-    job: RunProcessor,
+    runner: RunProcessor,
     *,
     seed: int,
-    conditions: Mapping[str, Reading],
+    conditions: Mapping[str, ConditionSource],
     tree: str | None = None,
-    outside: Outside = "refuse",
-    skipbadfiles: bool = False,
+    out_of_range: OutOfRange = "raise",
+    on_bad_file: reader.OnBadFile = "raise",
     device: str = "auto",
 ) -> int:
-    """Showers for the particles of ``files``, an entry for each, with the branches ``entry``, ``particle`` and, if flagged, ``inside``.
+    """Simulates the particles of ``files``, one entry each, with the branches ``entry``, ``particle`` and, if flagged, ``inside``.
 
-    The GAN travels with the job. Workers write parts beside ``output``, which they must see; for a name that ends with ``.root`` these
-    become one file by file, entry and particle, which has a branch ``file`` too: the number of the file, or of the tree where files
-    have several, in the order of names.
+    The GAN is shipped with the job. Workers write parts next to ``output``, in a folder that they must be able to reach. If ``output``
+    ends with ``.root``, the parts are merged into one file, ordered by file, entry and particle, with an additional branch ``file``: the
+    number of the file (of the tree, if files have several) in the order of names.
 
     Args:
         folder: A run folder.
         files: As for ``hepgan.read``.
         output: A new file, or a new or empty folder for parts.
-        job: What ``running`` gives.
-        seed: Of the noise.
-        conditions: Where the GAN's conditions are, as in ``Simulate``.
-        tree: The tree, where a file has several.
-        outside: As in ``Simulate``.
-        skipbadfiles: Leave out files that cannot be opened, with a warning each.
-        device: Of each worker.
+        runner: The runner that ``open_runner`` yields.
+        seed: Seed of the noise.
+        conditions: Branches of the GAN's conditions, as in ``Simulate``.
+        tree: The tree, if a file has several.
+        out_of_range: As in ``Simulate``.
+        on_bad_file: ``"skip"`` leaves out files that cannot be opened, with a warning each.
+        device: Device of each worker.
 
     Returns:
-        How many showers were written.
+        Number of showers written.
 
     Raises:
-        HepganError: no GAN, bad files, particles that it is not made for, or an output that exists.
+        HepganError: there is no GAN, files are bad, particles are out of its range, or the output exists.
     """
     with parts_for(output) as (target, parts):
-        carried = embed(folder)
-        gan, fileset = loaded(carried, "cpu"), fileset_of(files, tree=tree, skip=skipbadfiles)
-        written = particle_schema(gan.encoding.schema, flagged=outside == "flag")
-        whole = beside(written, FILE)
+        embedded = embed(folder)
+        gan, fileset = (
+            load_cached(embedded, "cpu"),
+            fileset_of(files, tree=tree, on_bad_file=on_bad_file),
+        )
+        written = particle_schema(gan.encoding.schema, flagged=out_of_range == "flag")
+        whole = add_fields(written, FILE)
         reader.check_names(whole)
         name = next(iter(fileset["events"]["files"].values())).partition(";")[0].rpartition("/")[2]
-        then = WriteFiles(str(parts), gan.encoding.schema, name, showers=True)
-        found: dict[str, int] = job(
+        writer = WriteFiles(str(parts), gan.encoding.schema, name, showers=True)
+        parts_written: dict[str, int] = runner(
             fileset,
-            Simulate(carried, then=then, seed=seed, conditions=conditions, outside=outside, device=device),
+            Simulate(embedded, output=writer, seed=seed, conditions=conditions, out_of_range=out_of_range, device=device),
         )  # fmt: skip
-        if not found:
+        if not parts_written:
             raise DataError("the files hold no particles; there is nothing to write")
         if parts != target:
-            _merge(found, fileset, (written, whole), target, name)
-    return sum(found.values())
+            _merge(parts_written, fileset, (written, whole), target, name)
+    return sum(parts_written.values())
 
 
 @contextlib.contextmanager
 def parts_for(output: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
-    """What is made, and where workers write its parts: into a folder, or, for one ROOT file, beside it until they are merged.
+    """Context manager that yields the output and the folder for workers' parts: the output itself, or a hidden one next to a single ROOT file.
 
     Raises:
-        DataError: the file exists, the folder holds something, or there is no place for either.
-        RunError: the system cannot make the folder.
+        DataError: the file exists, the folder is not empty, or its parent does not exist.
+        RunError: the folder cannot be created.
     """
     target = Path(output).absolute()
     if not target.parent.is_dir():
-        raise DataError(f"cannot write '{target}': there is no folder '{target.parent}'")
+        raise DataError(f"cannot write '{target}': the folder '{target.parent}' does not exist")
     if target.suffix == ".root":
         if target.exists():
-            raise DataError(f"'{target}' exists; name another file or remove it")
+            raise DataError(f"'{target}' exists; choose another name or remove it")
         with hidden_folder(target) as parts:
             yield target, parts
         return
     if target.exists() and not (target.is_dir() and all(map(is_part, target.iterdir()))):
-        raise DataError(f"'{target}' is no new or empty folder; name another one")
+        raise DataError(f"'{target}' is not a new or empty folder; choose another one")
     with os_errors_as_run_error(target):
         target.mkdir(exist_ok=True)
     try:
         remove_stale_parts(target)
         yield target, target
     finally:
-        remove_stale_parts(target)  # what workers that were ended have left
+        remove_stale_parts(target)  # left by workers that were stopped
 
 
 def _merge(
@@ -116,19 +119,23 @@ def _merge(
     target: Path,
     tree: str,
 ) -> None:
-    """The parts in one file, in an order that is always the same; ``schemas`` are those of a part and of the file."""
+    """Merges the parts into one file in a fixed order; ``schemas`` are those of a part and of the file."""
     written, whole = schemas
-    trees = [(file, its, name) for name, d in fileset.items() for file, its in d["files"].items()]
+    trees = [
+        (file, tree_name, dataset)
+        for dataset, spec in fileset.items()
+        for file, tree_name in spec["files"].items()
+    ]
     numbers = {}
-    for i, (file, its, name) in enumerate(sorted(trees)):
-        numbers[part_name(ChunkId(name, file, its, "", 0)).rpartition("-")[0]] = i
+    for i, (file, tree_name, dataset) in enumerate(sorted(trees)):
+        numbers[part_name(ChunkId(dataset, file, tree_name, "", 0)).rpartition("-")[0]] = i
     ordered = sorted((numbers[Path(path).stem.rpartition("-")[0]], path) for path in parts)
 
     def events() -> Iterator[ak.Array]:
         for number, path in ordered:
             for chunk in reader.iterate(path, written, tree=tree, check=False):
-                made = chunk.events
-                made["file"] = np.full(len(made), number, dtype=np.int32)
-                yield made
+                showers = chunk.events
+                showers["file"] = np.full(len(showers), number, dtype=np.int32)
+                yield showers
 
     reader.write(target, events(), whole, tree=tree)

@@ -9,107 +9,119 @@ import numpy as np
 from coffea.processor import ProcessorABC, accumulate
 
 from hepgan.errors import DataError, did_you_mean
-from hepgan.processors.chunk_results import ChunkId, merge_chunks, sliced
-from hepgan.processors.model_cache import Model, loaded, one_thread
+from hepgan.processors.chunk_results import ChunkId, merge_chunks, slice_chunk
+from hepgan.processors.model_cache import Model, load_cached, one_thread
 from hepgan.processors.outputs import FillHistograms, WriteFiles
-from hepgan.processors.particles import Outside, Particles, particles_of, showers_of
+from hepgan.processors.particles import OutOfRange, Particles, particles_of, simulate_particles
 
-PART = 2**14
-"""So many particles are simulated before ``then`` is called: 33 MB of cells for showers of 504."""
+PARTICLES_PER_CALL = 2**14
+"""Particles simulated before ``output`` is called: 33 MB of cells for showers of 504."""
 
-Reading = str | Callable[[ak.Array], ak.Array]
+ConditionSource = str | Callable[[ak.Array], ak.Array]
 """A field of the events, or a function of them."""
 
 
 class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
-    """Showers for each event's particles, from a GAN; what becomes of them is what ``then`` says.
+    """Simulates the particles of each event with a GAN and passes the showers to ``output``.
 
-    The same seed gives a particle the same shower, bit for bit, whatever the executor, the chunks, the order of files and the
-    number of workers: its noise is a function of (seed, file, entry, particle), where a file is its UUID.
+    The same seed gives a particle the same shower, bit for bit, for every executor, chunk size, order of files and number of workers: its
+    noise is a function of (seed, file, entry, particle), where the UUID identifies the file.
 
     ::
 
-        simulate = Simulate("runs/showers", energy="GenPart_energy", then=Columns("showers"), seed=1)
-        found = runner({"photons": {"files": {"photons.root": "Events"}}}, simulate)
+        simulate = Simulate("runs/showers", energy="GenPart_energy", output=ReturnFields("showers"), seed=1)
+        result = runner({"photons": {"files": {"photons.root": "Events"}}}, simulate)
 
     Args:
-        gan: A run folder that every worker sees, or ``carry(folder)``, which travels.
-        then: Is given parts of a chunk, which have got the field ``showers``: for each particle a record of the GAN's fields and
-            conditions. Returns what adds: histograms, numbers, ``Pieces``. ``Columns``, ``Histograms`` and ``Parts`` are ready.
-        seed: Of the noise.
-        energy: Where the condition ``energy`` is, in the GAN's unit: a field of the events (``GenPart_energy``), or a function of
-            them, for other units and for a choice of particles. Flat or jagged; showers are alike.
-        conditions: The same for the GAN's other conditions, by name. Without any, each event gets one shower.
-        outside: Particles outside the range that was trained are an error (``refuse``), or get empty showers whose field ``inside`` is
-            false (``flag``).
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, of each worker.
+        gan: A run folder that every worker can read, or ``embed(folder)``, which is shipped with the job.
+        output: Called with parts of a chunk to which the field ``showers`` has been added: for each particle a record of the GAN's fields
+            and conditions. Returns something that adds: histograms, numbers, ``ChunkResults``. ``ReturnFields``, ``FillHistograms`` and
+            ``WriteFiles`` are ready to use.
+        seed: Seed of the noise.
+        energy: Source of the condition ``energy``, in the GAN's unit: a field of the events (``GenPart_energy``), or a function of
+            them, to convert units or select particles. Flat or jagged; the showers have the same structure.
+        conditions: Sources of the GAN's other conditions, by name. Without conditions, each event gets one shower.
+        out_of_range: Particles outside the range of the training are an error (``"raise"``), or get empty showers whose field ``inside`` is
+            false (``"flag"``).
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``, of each worker.
     """
 
     def __init__(
         self,
         gan: Model,
         *,
-        then: Callable[[ak.Array], Any],
+        output: Callable[[ak.Array], Any],
         seed: int,
-        energy: Reading | None = None,
-        conditions: Mapping[str, Reading] | None = None,
-        outside: Outside = "refuse",
+        energy: ConditionSource | None = None,
+        conditions: Mapping[str, ConditionSource] | None = None,
+        out_of_range: OutOfRange = "raise",
         device: str = "auto",
     ) -> None:
-        self.gan, self.then, self.seed, self.outside, self.device = gan, then, seed, outside, device
+        self.gan, self.output, self.seed, self.out_of_range, self.device = (
+            gan,
+            output,
+            seed,
+            out_of_range,
+            device,
+        )
         self.conditions = dict(conditions or {}) | ({} if energy is None else {"energy": energy})
 
     def process(self, events: ak.Array) -> Any:
-        """``then`` of the chunk, the sum over its parts.
+        """Returns the sum of ``output`` over the parts of the chunk.
 
         Raises:
-            HepganError: no GAN on this worker, a field that is missing or called ``showers``, or particles that it is not made for.
+            HepganError: there is no GAN on this worker, a field is missing or called ``showers``, or particles are out of the GAN's range.
         """
-        return accumulate(self.then(part) for part in self.simulated(events))
+        return accumulate(self.output(part) for part in self.simulated(events))
 
     def simulated(self, events: ak.Array) -> Iterator[ak.Array]:
-        """The chunk in parts of a bounded number of particles, with the field ``showers``."""
-        place = ChunkId.of(events)
-        if "showers" in events.fields and not isinstance(self.then, (FillHistograms, WriteFiles)):
+        """Yields the chunk in parts with a bounded number of particles, with the field ``showers``."""
+        chunk_id = ChunkId.of(events)
+        if "showers" in events.fields and not isinstance(self.output, (FillHistograms, WriteFiles)):
             raise DataError(
-                f"the events of '{place.file}' have a field 'showers' of their own, which the simulated ones would overwrite; "
-                "rename this branch, or write the simulated ones with then=Parts(…)"
+                f"the events of '{chunk_id.file}' already have a field 'showers', which the simulated ones would overwrite; "
+                "rename this branch, or write the simulated showers with output=WriteFiles(…)"
             )
-        gan = loaded(self.gan, self.device)
-        values = {name: read(events, how, place) for name, how in self.conditions.items()}
-        particles = particles_of(values, len(events), place)
+        gan = load_cached(self.gan, self.device)
+        values = {
+            name: read_condition(events, source, chunk_id)
+            for name, source in self.conditions.items()
+        }
+        particles = particles_of(values, len(events), chunk_id)
         for start, stop in _spans(particles):
             part = particles.part(start, stop)
             with one_thread():
-                showers = showers_of(gan, part, seed=self.seed, place=place, outside=self.outside)
-            yield ak.with_field(sliced(events, start, stop), showers, "showers")
+                showers = simulate_particles(
+                    gan, part, seed=self.seed, chunk_id=chunk_id, out_of_range=self.out_of_range
+                )
+            yield ak.with_field(slice_chunk(events, start, stop), showers, "showers")
 
     def postprocess(self, accumulator: Any) -> Any:
-        """With ``Pieces`` put in order."""
+        """Returns the result with its ``ChunkResults`` concatenated."""
         return merge_chunks(accumulator)
 
 
-def read(events: ak.Array, how: Reading, place: ChunkId) -> ak.Array:
-    """What ``how`` says of ``events``. ``GenPart_energy`` is also found where coffea's schema made collections: ``events.GenPart.energy``.
+def read_condition(events: ak.Array, source: ConditionSource, chunk_id: ChunkId) -> ak.Array:
+    """Returns the values of a condition. ``GenPart_energy`` also matches the collections of coffea's schemas: ``events.GenPart.energy``.
 
     Raises:
         DataError: there is no such field.
     """
-    if callable(how):
-        return ak.Array(how(events))
-    if how in events.fields:
-        return events[how]
-    collection, _, name = how.replace(".", "_").partition("_")
+    if callable(source):
+        return ak.Array(source(events))
+    if source in events.fields:
+        return events[source]
+    collection, _, name = source.replace(".", "_").partition("_")
     if collection in events.fields and name in events[collection].fields:
         return events[collection][name]
-    near = did_you_mean(how, events.fields) or f"; there are: {', '.join(events.fields[:12])}"
-    raise DataError(f"no field '{how}' in '{place.file}'{near}")
+    hint = did_you_mean(source, events.fields) or f"; its fields: {', '.join(events.fields[:12])}"
+    raise DataError(f"no field '{source}' in '{chunk_id.file}'{hint}")
 
 
 def _spans(particles: Particles) -> list[tuple[int, int]]:
-    """First and last event (exclusive) of parts of about ``PART`` particles; one part where there are no events."""
+    """Returns first and last event (exclusive) of parts of about ``PARTICLES_PER_CALL`` particles; one part if there are no events."""
     ends = np.cumsum(particles.counts)
     total = int(ends[-1]) if len(ends) else 0
-    cuts = np.searchsorted(ends, np.arange(PART, total, PART)) + 1
+    cuts = np.searchsorted(ends, np.arange(PARTICLES_PER_CALL, total, PARTICLES_PER_CALL)) + 1
     edges = [0, *np.unique(cuts[cuts < len(ends)]).tolist(), len(ends)]
     return list(itertools.pairwise(edges))

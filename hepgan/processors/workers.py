@@ -10,12 +10,12 @@ from contextlib import contextmanager
 import loky
 
 SECONDS = 0.2
-"""A worker looks so often whether its parent lives."""
+"""Interval at which a worker checks that its parent is alive."""
 
 
 @contextmanager
 def pool(max_workers: int) -> Iterator[loky.ProcessPoolExecutor]:
-    """Context manager that yields worker processes, which end at once where the work is interrupted or this process dies."""
+    """Context manager that yields a pool of worker processes, which end at once if the work is interrupted or this process dies."""
     workers = loky.ProcessPoolExecutor(max_workers, initializer=_follow, initargs=(os.getpid(),))
     try:
         yield workers
@@ -26,8 +26,8 @@ def pool(max_workers: int) -> Iterator[loky.ProcessPoolExecutor]:
 
 
 def _follow(parent: int) -> None:
-    """Ends this worker when the process ``parent``, which started it, has died; on Windows it is not noticed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+    """Ends this worker once the process ``parent``, which started it, has died; not supported on Windows."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends its workers
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -227,8 +227,8 @@ def test_simulate_is_the_same_for_every_executor(
     hepgan("train", tiny_run, "-o", out, "--set", "train.validate_every=0")
     found = []
     for name, options in {
-        "a": ["--chunksize", 700],
-        "b": ["--executor", "futures", "--workers", 2, "--chunksize", 1500],
+        "a": ["--step-size", 700],
+        "b": ["--executor", "futures", "--workers", 2, "--step-size", 1500],
     }.items():
         made = tmp_path / f"{name}.root"
         done = hepgan(
@@ -269,7 +269,7 @@ def test_simulate_makes_a_shower_for_each_entry(
     )
     options = ["-o", made, "--seed", 3, "--energy"]
     refused(hepgan("simulate", out, tiny_file, *options, "enrgy"), "did you mean 'energy'?")
-    done = hepgan("simulate", out, tiny_file, *options, "energy", "--chunksize", 700)
+    done = hepgan("simulate", out, tiny_file, *options, "energy", "--step-size", 700)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"4,000 showers: {made}\n"
     with uproot.open(made) as file, uproot.open(tiny_file) as asked:

@@ -79,7 +79,7 @@ def commands(folder: Path) -> dict[str, Command]:
         "simulate": Command(
             lambda out: [
                 "simulate", source, "particles.root", "more.root", "-o", out, "--seed", "1", "--energy", "GenPart_energy",
-                "--executor", "futures", "--workers", "2", "--chunksize", "10000", "--device", "cpu",
+                "--executor", "futures", "--workers", "2", "--step-size", "10000", "--device", "cpu",
             ],
             (), "out.root", clean=False,
         ),

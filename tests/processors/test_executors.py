@@ -65,10 +65,10 @@ def everything(folder: Path) -> Together:
     simulate = functools.partial(processors.Simulate, processors.embed(folder), energy="GenPart_energy", seed=5)  # fmt: skip
     return Together(
         {
-            "columns": simulate(then=processors.ReturnFields("showers", "weight")),
-            "filled": simulate(then=processors.FillHistograms(observables, axes, schema)),
-            "number": simulate(then=lambda events: {"showers": len(ak.flatten(events.showers))}),
-            "collected": processors.Collect(schema, selection="a > 3", weight="1 / energy"),
+            "columns": simulate(output=processors.ReturnFields("showers", "weight")),
+            "filled": simulate(output=processors.FillHistograms(observables, axes, schema)),
+            "number": simulate(output=lambda events: {"showers": len(ak.flatten(events.showers))}),
+            "collected": processors.Collect(schema, cut="a > 3", weight="1 / energy"),
             "compared": processors.Compare(schema, observables, axes=axes, gan=folder, seed=3),
         }
     )
@@ -114,7 +114,7 @@ def test_a_dying_dask_worker_loses_and_doubles_nothing(
     schema = hepgan.load_gan(gan_folder)[0].encoding.schema
     parts = processors.WriteFiles(str(tmp_path / "parts"), schema, "events", showers=True)
     whole = everything(gan_folder)
-    whole.several["parts"] = simulation(processors.embed(gan_folder), then=parts)
+    whole.several["parts"] = simulation(processors.embed(gan_folder), output=parts)
     dying = Dying(whole, tmp_path / "died")
     found = runner(1_000, DaskExecutor(client=dask, status=False))(fileset(files), dying)
     assert (tmp_path / "died").exists()
@@ -128,7 +128,7 @@ def test_a_dying_dask_worker_loses_and_doubles_nothing(
 def test_workers_load_a_model_once_and_savemetrics_adds_their_times(
     gan_folder: Path, files: list[Path], dask: Any
 ) -> None:
-    counting = simulation(processors.embed(gan_folder), then=loads)
+    counting = simulation(processors.embed(gan_folder), output=loads)
     model_cache._unpacked.cache_clear()
     for executor in (
         FuturesExecutor(workers=2, status=False),
@@ -146,12 +146,12 @@ def test_workers_load_a_model_once_and_savemetrics_adds_their_times(
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("executor", ["iterative", "futures", "dask"])
-def test_what_goes_wrong_on_a_worker_is_told_in_the_same_words(
+def test_errors_on_a_worker_are_the_same_for_every_executor(
     executor: Any, gan_folder: Path, files: list[Path], tmp_path: Path
 ) -> None:
-    with processors.open_runner(executor, workers=2, chunksize=2000) as job:
+    with processors.open_runner(executor, workers=2, step_size=2000) as job:
         for processor, words in (
-            (simulation(tmp_path / "gone"), "gan.json does not exist on .*; give the folder"),
+            (simulation(tmp_path / "gone"), "gan.json does not exist on .*; pass the folder"),
             (simulation(gan_folder, energy="GenPart_enrgy"), "did you mean 'GenPart_energy'"),
             (processors.Collect(Schema({"c": Field()})), "no branch 'c'"),
         ):
@@ -162,13 +162,13 @@ def test_what_goes_wrong_on_a_worker_is_told_in_the_same_words(
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("executor", ["futures", "dask"])
-def test_workers_that_die_each_time_are_told(
+def test_workers_that_always_die_raise_an_error(
     executor: Any, gan_folder: Path, files: list[Path]
 ) -> None:
     dying = Dying(simulation(gan_folder), None)
     with (
-        processors.open_runner(executor, workers=2, chunksize=1000) as job,
-        pytest.raises(HepganError, match="a worker process died, most likely for lack of memory"),
+        processors.open_runner(executor, workers=2, step_size=1000) as job,
+        pytest.raises(HepganError, match="a worker process died, most likely out of memory"),
     ):
         job(fileset(files), dying)
 
@@ -220,7 +220,7 @@ def test_simulate_writes_the_same_with(
 ) -> None:
     asked = ["simulate", gan_folder, *files, "--energy", "GenPart_energy", "--seed", 3]
     made(*asked, "-o", tmp_path / "alone.root")
-    said = made(*asked, "-o", tmp_path / "spread.root", "--chunksize", 1000, *way)
+    said = made(*asked, "-o", tmp_path / "spread.root", "--step-size", 1000, *way)
     found = columns(tmp_path / "spread.root", "Events")
     assert said == f"{len(found['a']):,} showers: {tmp_path / 'spread.root'}\n"
     assert_columns(columns(tmp_path / "alone.root", "Events"), found)
@@ -268,7 +268,7 @@ def test_convert_writes_the_same_with(way: list[str], tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
-def test_what_cannot_be_spread_is_told_and_leaves_nothing(gan_folder: Path, tmp_path: Path) -> None:
+def test_bad_options_raise_and_leave_nothing(gan_folder: Path, tmp_path: Path) -> None:
     source = calogan(tmp_path / "in" / "gamma.hdf5", 1)
     (tmp_path / "bad.hdf5").write_text("no HDF5")
     (tmp_path / "full").mkdir()
@@ -277,11 +277,11 @@ def test_what_cannot_be_spread_is_told_and_leaves_nothing(gan_folder: Path, tmp_
     tiny = gan_folder.parent / "tiny.root"
     wrong = {
         "go with --executor": ["convert", "calogan", source, out, "--workers", 2],
-        "a scheduler is for the executor dask": ["convert", "calogan", source, out, *here, "--scheduler", "tcp://localhost:1"],
+        "a scheduler needs the executor dask": ["convert", "calogan", source, out, *here, "--scheduler", "tcp://localhost:1"],
         "no Dask scheduler answers at 'nowhere'": ["convert", "calogan", source, out, "--executor", "dask", "--scheduler", "nowhere"],
         "bad.hdf5' is not an HDF5 file": ["convert", "calogan", source, tmp_path / "bad.hdf5", out, *here],
         "cannot convert 'calogn'": ["convert", "calogn", source, out, *here],
-        "no new or empty folder": ["convert", "calogan", source, tmp_path / "full", *here],
+        "not a new or empty folder": ["convert", "calogan", source, tmp_path / "full", *here],
         "'--executor'": ["evaluate", tiny, tiny, "-o", out, "--executor", "batch"],
     }  # fmt: skip
     for text, arguments in wrong.items():

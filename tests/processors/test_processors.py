@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -132,18 +133,18 @@ def test_simulate_is_the_same_for_every_chunk_size_and_order(
 
 
 def test_wrapper_gives_what_simulate_gives(gan_folder: Path, particles: list[Path]) -> None:
-    expected = runner()(fileset(particles), simulation(gan_folder, outside="flag"))
+    expected = runner()(fileset(particles), simulation(gan_folder, out_of_range="flag"))
 
     class Mine(ProcessorABC):
         def __init__(self) -> None:
-            self.generator = processors.GeneratorWrapper(gan_folder, seed=5, outside="flag")
+            self.generator = processors.GeneratorWrapper(gan_folder, seed=5, out_of_range="flag")
 
         def process(self, events: ak.Array) -> processors.ChunkResults:
             events["showers"] = self.generator(events, energy=events.GenPart_energy)
             return processors.ReturnFields("showers", "weight")(events)
 
         def postprocess(self, found: processors.ChunkResults) -> ak.Array:
-            return found.joined()
+            return found.concatenate()
 
     same(expected, runner(1_000)(fileset(particles), Mine()))
 
@@ -180,19 +181,19 @@ def test_collect_is_what_read_gives(gan_folder: Path) -> None:
     expected = hepgan.read(gan_folder.parent / "tiny.root", schema, select="a > 3", **options)
     for size in (400, 100_000):
         found = processors.collect(
-            tiny_fileset(gan_folder), runner(size), schema, selection="a > 3", **options
+            tiny_fileset(gan_folder), runner(size), schema, cut="a > 3", **options
         )
         same(expected, found)
 
 
-@pytest.mark.parametrize("form", ["root", "parquet"])
-def test_collect_writes_parts(gan_folder: Path, tmp_path: Path, form: str) -> None:
+@pytest.mark.parametrize("format", ["root", "parquet"])
+def test_collect_writes_parts(gan_folder: Path, tmp_path: Path, format: str) -> None:
     schema = hepgan.load_gan(gan_folder)[0].encoding.schema
-    parts = processors.WriteFiles(str(tmp_path / "out"), schema, "events", form=form)  # type: ignore[arg-type]
+    parts = processors.WriteFiles(str(tmp_path / "out"), schema, "events", format=format)  # type: ignore[arg-type]
     found = runner(700)(tiny_fileset(gan_folder), processors.Collect(schema, to=parts))
     assert sum(found.values()) == 3000
     expected = hepgan.read(gan_folder.parent / "tiny.root", schema)
-    if form == "root":
+    if format == "root":
         same(expected, hepgan.read(str(tmp_path / "out" / "*.root"), schema))
     else:
         again = ak.concatenate([ak.from_parquet(path) for path in sorted(found)])
@@ -200,7 +201,7 @@ def test_collect_writes_parts(gan_folder: Path, tmp_path: Path, form: str) -> No
         assert ak.all(again.b == expected.b)
 
 
-def test_compare_is_what_hepgan_compare_gives(gan_folder: Path) -> None:
+def test_compare_equals_hepgan_compare(gan_folder: Path) -> None:
     schema = hepgan.load_gan(gan_folder)[0].encoding.schema
     observables = hepgan.observables_for(schema)
     reference = hepgan.read(gan_folder.parent / "tiny.root", schema)
@@ -209,7 +210,7 @@ def test_compare_is_what_hepgan_compare_gives(gan_folder: Path) -> None:
     found = [runner(size)(tiny_fileset(gan_folder), processor) for size in (400, 3000)]
     assert found[0] == found[1]
     made = processors.Simulate(
-        gan_folder, energy="energy", then=processors.ReturnFields("showers"), seed=3
+        gan_folder, energy="energy", output=processors.ReturnFields("showers"), seed=3
     )
     generated = runner()(tiny_fileset(gan_folder), made).showers
     expected = compare(reference, generated, observables, axes=axes)
@@ -217,7 +218,7 @@ def test_compare_is_what_hepgan_compare_gives(gan_folder: Path) -> None:
     fills = processors.FillHistograms(observables, axes, schema)
     filled = runner(300)(
         tiny_fileset(gan_folder),
-        processors.Simulate(gan_folder, energy="energy", then=fills, seed=3),
+        processors.Simulate(gan_folder, energy="energy", output=fills, seed=3),
     )
     for name, histogram in filled.items():
         assert (
@@ -246,7 +247,7 @@ def test_particles_outside_the_range_are_refused_or_flagged(
         file["Events"].extend({"GenPart_energy": energies, "weight": np.ones(4, "f4")})
     files = fileset([tmp_path / "wide.root"])
     refused("energy = 11 of particle 1 in entry 0", files, simulation(gan_folder))
-    found = runner()(files, simulation(gan_folder, outside="flag")).showers
+    found = runner()(files, simulation(gan_folder, out_of_range="flag")).showers
     assert found.inside.tolist() == [[True, False], [], [False], [True]]
     assert ak.flatten(found.a)[1] == 0
     assert ak.flatten(found.b)[2].tolist() == [0, 0]
@@ -268,7 +269,7 @@ def test_the_flag_of_particles_outside_is_a_branch_of_what_is_written(
         with processors.open_runner() as job:
             processors.simulate(
                 gan_folder, str(tmp_path / "wide.root"), tmp_path / name, job,
-                seed=1, conditions={"energy": "E"}, outside="flag",
+                seed=1, conditions={"energy": "E"}, out_of_range="flag",
             )  # fmt: skip
     (part,) = (tmp_path / "parts").iterdir()
     for path in (tmp_path / "flagged.root", part):
@@ -284,7 +285,7 @@ def test_a_field_called_showers_is_not_overwritten(gan_folder: Path, tmp_path: P
         ones = np.ones(1, "f4")
         file["Events"].extend({"GenPart_energy": energies, "weight": ones, "showers": ones})
     refused(
-        "a field 'showers' of their own", fileset([tmp_path / "own.root"]), simulation(gan_folder)
+        "already have a field 'showers'", fileset([tmp_path / "own.root"]), simulation(gan_folder)
     )
 
 
@@ -347,7 +348,7 @@ def test_metrics_tell_what_was_read_and_nothing_else_changes(
     """Coffea's metrics: bytes, columns, entries, chunks and time; what ``then`` counts is added up beside them."""
     counted = simulation(
         gan_folder,
-        then=lambda part: {
+        output=lambda part: {
             "showers": int(ak.sum(ak.num(part.showers))),
             "loaded": {(os.getpid(), model_cache._loaded.cache_info().misses)},
         },
@@ -368,19 +369,23 @@ def test_metrics_tell_what_was_read_and_nothing_else_changes(
     assert {name.partition("-")[0] for name in metrics["columns"]} == {"a"}
 
 
-def test_bad_input_is_told(gan_folder: Path, particles: list[Path], tmp_path: Path) -> None:
+def test_bad_input_raises_with_its_name(
+    gan_folder: Path, particles: list[Path], tmp_path: Path
+) -> None:
     files = fileset(particles)
     refused(
         "no field 'GenPart_enrgy'.*did you mean 'GenPart_energy'",
         files,
         simulation(gan_folder, energy="GenPart_enrgy"),
     )
-    refused("does not exist on .*carry", files, simulation(tmp_path / "nowhere"))
+    refused("does not exist on .*embed", files, simulation(tmp_path / "nowhere"))
     refused(
-        "has the conditions energy, but is given none", files, simulation(gan_folder, energy=None)
+        "has the conditions energy, but was called with none",
+        files,
+        simulation(gan_folder, energy=None),
     )
     columns = processors.ReturnFields("showers", "weigth")
-    refused("no branch 'weigth' for Columns.*did you mean 'weight'", files, simulation(gan_folder, then=columns))  # fmt: skip
+    refused("no branch 'weigth' for ReturnFields.*did you mean 'weight'", files, simulation(gan_folder, output=columns))  # fmt: skip
     schema = hepgan.load_gan(gan_folder)[0].encoding.schema
     refused("no branch 'a'", files, processors.Collect(schema))
     longer = Schema({"b": Field((3,))})
@@ -388,12 +393,12 @@ def test_bad_input_is_told(gan_folder: Path, particles: list[Path], tmp_path: Pa
     refused(
         "no branch 'c' for a selection or weight",
         tiny_fileset(gan_folder),
-        processors.Collect(schema, selection="c > 1"),
+        processors.Collect(schema, cut="c > 1"),
     )
     axes = dict.fromkeys(hepgan.observables_for(schema))
     comparison = processors.Compare(schema, {}, axes=axes)
     other = {"geant4": tiny_fileset(gan_folder)["reference"]}
-    refused("the dataset 'geant4' is none of reference, generated", other, comparison)
+    refused("the dataset 'geant4' is not one of reference, generated", other, comparison)
     with pytest.raises(DataError, match="need a seed"):
         processors.Compare(schema, {}, axes={}, gan=gan_folder)
     with pytest.raises(HepganError, match="does not exist"):
@@ -411,14 +416,14 @@ def test_bad_files_are_an_error_or_skipped_by_name(
     with pytest.raises(DataError, match=r"bad\.root' is truncated"):
         fileset_of(everything)
     with pytest.warns(UserWarning, match=r"file left out: .*bad\.root"):
-        assert list(fileset_of(everything, skip=True)["events"]["files"]) == everything[1:]
+        assert list(fileset_of(everything, on_bad_file="skip")["events"]["files"]) == everything[1:]
     expected = runner()(fileset(particles), simulation(gan_folder))
     for path, told in ((bad, "truncated"), (tmp_path / "none.root", "does not exist")):
         files = fileset([path, *particles])
         refused(
             rf"{path.name}' {'is ' if path == bad else ''}{told}", files, simulation(gan_folder)
         )
-        with processors.open_runner(skipbadfiles=True) as job:
+        with processors.open_runner(on_bad_file="skip") as job:
             with pytest.warns(UserWarning, match=rf"file left out: .*{path.name}"):
                 same(expected, job(files, simulation(gan_folder)))
             with (
@@ -428,9 +433,9 @@ def test_bad_files_are_an_error_or_skipped_by_name(
                 job(fileset([path]), simulation(gan_folder))
 
 
-@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize("on_bad_file", ["raise", "skip"])
 def test_damage_within_a_file_is_an_error_with_its_name(
-    gan_folder: Path, particles: list[Path], tmp_path: Path, skip: bool
+    gan_folder: Path, particles: list[Path], tmp_path: Path, on_bad_file: Any
 ) -> None:
     with uproot.open(particles[0]) as file:
         places = [file["Events"][name].member("fBasketSeek")[0] for name in ("GenPart_energy", "weight")]  # fmt: skip
@@ -440,7 +445,7 @@ def test_damage_within_a_file_is_an_error_with_its_name(
         (tmp_path / "damaged.root").write_bytes(raw)
         files = fileset([tmp_path / "damaged.root", particles[1]])
         with (
-            processors.open_runner(skipbadfiles=skip) as job,
+            processors.open_runner(on_bad_file=on_bad_file) as job,
             pytest.raises(DataError, match=r"damaged\.root' cannot be read, it is damaged"),
         ):
             job(files, simulation(gan_folder))
@@ -452,7 +457,7 @@ def test_types_of_files_must_agree() -> None:
     places = [ChunkId("d", name, "t", name, 0) for name in "ab"]
     events = [as_events({"a": np.zeros(2, kind)}) for kind in ("f4", "f8")]
     with pytest.raises(DataError, match="of one type"):
-        ChunkResults(list(zip(places, events, strict=True))).joined()
+        ChunkResults(list(zip(places, events, strict=True))).concatenate()
 
 
 def test_importing_the_processors_is_light() -> None:
@@ -467,7 +472,7 @@ def test_importing_the_processors_is_light() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_without_coffea_it_is_said_what_to_install() -> None:
+def test_without_coffea_the_error_names_the_extra() -> None:
     code = (
         "import sys; sys.modules['coffea'] = None; import hepgan.processors as p\n"
         "from hepgan.errors import RunError\n"
