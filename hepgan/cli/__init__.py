@@ -12,7 +12,7 @@ from hepgan.cli.files import convert, fetch, inspect
 from hepgan.cli.generate import generate
 from hepgan.cli.layout import layout
 from hepgan.cli.presets import presets
-from hepgan.cli.signals import ending_cleanly
+from hepgan.cli.signals import ending_cleanly, received
 from hepgan.cli.simulate import simulate
 from hepgan.cli.training import run, train
 from hepgan.data.io.names import printable
@@ -33,7 +33,12 @@ class Commands(click.Group):
         except TrainingStopped as stopped:
             click.echo(f"hepgan: {stopped}", err=True)
             ctx.exit(stopped.code)
-        except HepganError as error:
+        except Exception as error:
+            if number := received():
+                click.echo("hepgan: stopped", err=True)
+                ctx.exit(128 + number)
+            if not isinstance(error, HepganError):
+                raise
             told = printable(str(error), keep="\n")  # names in it may hold anything
             click.echo(f"hepgan: error: {told}", err=True)
             ctx.exit(2)

@@ -13,6 +13,8 @@ from hepgan.gan.training.signals import ENDING, forget_lost_terminal
 AGAIN = 0.01
 """Seconds after which a signal is sent again whose exception was lost."""
 
+_received: list[int] = []
+
 
 class Ended(SystemExit):
     """A signal came; the exit code is the shell's, 128 and the signal's number."""
@@ -31,6 +33,7 @@ def ending_cleanly() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    _received.clear()
     default = [number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL]
     for number in default:
         signal.signal(number, _end)
@@ -53,8 +56,18 @@ def ending_cleanly() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+def received() -> int:
+    """Returns the number of the signal that ends the command, 0 if none came.
+
+    Code that a signal cuts short may raise another exception than ``Ended``: a C extension that is being imported raises
+    ``ImportError``.
+    """
+    return _received[0] if _received else 0
+
+
 def _end(number: int, frame: FrameType | None) -> None:
     # Once is enough: a second signal must not cut the cleaning short.
     signal.signal(number, signal.SIG_IGN)
     forget_lost_terminal()
+    _received.append(number)
     raise Ended(number)

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from hepgan.cli import main
 from hepgan.cli.signals import ending_cleanly
+from hepgan.errors import RunError
 from hepgan.gan.training import loop
 
 
@@ -276,6 +277,24 @@ def test_simulate_makes_a_shower_for_each_entry(
         assert file["events"].keys() == ["a", "b", "entry", "particle", "file", "energy"]
         energy = file["events"]["energy"].array(library="np")
         np.testing.assert_array_equal(energy, asked["events"]["energy"].array(library="np"))
+
+
+@pytest.mark.parametrize("error", [ImportError("initialization failed"), RunError("needs coffea")])
+def test_a_signal_that_another_exception_hides_ends_the_command_all_the_same(
+    error: Exception, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where it comes while a C extension is imported."""
+
+    def cut_short(*_: object, **__: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except SystemExit:
+            raise error from None
+
+    monkeypatch.setattr("hepgan.pipeline.training.read_events", cut_short)
+    done = CliRunner().invoke(main, ["train", str(tiny_run), "-o", str(tmp_path / "out")])
+    assert done.exit_code == 128 + signal.SIGTERM
+    assert done.stderr.endswith("hepgan: stopped\n")
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
