@@ -27,7 +27,7 @@ import hepgan
 from hepgan.data.convert import converter
 from hepgan.data.convert.calochallenge import read_binning
 from hepgan.data.convert.mnist import read_idx
-from hepgan.data.io import reader
+from hepgan.data.io import inspection, reader
 from hepgan.data.schema import Schema
 from hepgan.errors import HepganError
 from hepgan.gan import pretrained
@@ -183,7 +183,7 @@ def kinds(folder: Path) -> dict[str, Kind]:
     gan = {"gan.json": about, "generator.safetensors": weights}
 
     def read_root(path: Path) -> None:
-        reader.inspect(path)
+        inspection.inspect(path)
         reader.read(path, schema)
 
     def load(name: str) -> Callable[[Path], Any]:

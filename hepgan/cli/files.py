@@ -14,13 +14,13 @@ from hepgan.data.io.names import printable
 @click.option("--tree", help="Only this tree.")
 def inspect(file: str, tree: str | None) -> None:
     """Show trees, branches, types and ranges, and propose a schema."""
-    from hepgan.data.io import reader
-    from hepgan.data.io.inspection import as_text
+    from hepgan.data.io import inspection
 
-    found = reader.inspect(file, tree=tree)
-    click.echo(as_text(found))
-    for one in found:
-        click.echo(f"\n# a schema for the tree {printable(one.name)}\n{reader.propose(one)}")
+    summaries = inspection.inspect(file, tree=tree)
+    click.echo(inspection.summary_table(summaries))
+    for summary in summaries:
+        name, text = printable(summary.name), inspection.schema_toml(summary)
+        click.echo(f"\n# a schema for the tree {name}\n{text}")
 
 
 @click.command()

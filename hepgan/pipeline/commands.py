@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hepgan.data.io import reader
+from hepgan.data.io import inspection, reader
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError, RunError
 from hepgan.evaluation.observables.geometry import LayerGeometry
@@ -231,8 +231,8 @@ def _choose_schema(reference: str, generated: Mapping[str, str], config: str | N
             source = f"the preset {name}, whose branches the reference has (--config names another)"
             return _Chosen(schema, preset.geometry, preset.evaluate.digits, source)
         path, tree = first.source
-    (summary,) = reader.inspect(path, tree=tree)
-    found = reader.proposal(summary)
+    (summary,) = inspection.inspect(path, tree=tree)
+    found = inspection.propose_fields(summary)
     others = {**found.conditions, **found.weights}
     fields = {name: field for name, field in found.readable.items() if name not in others}
     if not found.readable:

@@ -144,7 +144,7 @@ def add_fields(schema: Schema, extra: Mapping[str, Field]) -> Schema:
             f"the GAN has a field '{min(duplicates)}', a name that is reserved for a column written with its showers; train it on a "
             "schema with another name for this field"
         )
-    return Schema({**schema.fields, **extra}, schema.conditions)
+    return Schema({**schema.fields, **extra}, schema.conditions, schema.incident)
 
 
 def with_particle_ids(events: ak.Array, chunk_id: ChunkId) -> ak.Array:

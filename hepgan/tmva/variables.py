@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from hepgan.data.io import reader
+from hepgan.data.io import inspection, reader
 from hepgan.data.schema import Field, Schema, expand
 from hepgan.errors import RunError
 
@@ -30,7 +30,7 @@ def schema_of(
     """
     with reader.first_tree(list(files), tree=tree) as first:
         path, name = first.source
-    found = reader.proposal(reader.inspect(path, tree=name, entries=0)[0])
+    found = inspection.propose_fields(inspection.inspect(path, tree=name, entries=0)[0])
     if not variables and not found.fields:
         raise RunError(
             f"no branch of tree '{name}' of '{path}' is proposed as a variable; name some by --variables"

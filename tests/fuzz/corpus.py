@@ -15,7 +15,7 @@ import uproot
 
 from hepgan import pipeline as library
 from hepgan.data.convert import convert
-from hepgan.data.io import reader
+from hepgan.data.io import inspection, reader
 from hepgan.data.schema import Field, Schema
 from hepgan.gan import serialization
 from hepgan.gan.training import history
@@ -129,8 +129,8 @@ def _read_root(folder: Path) -> None:
 
 
 def _inspect(folder: Path) -> None:
-    for tree in reader.inspect(str(folder / "a.root")):
-        text = reader.propose(tree)
+    for tree in inspection.inspect(str(folder / "a.root")):
+        text = inspection.schema_toml(tree)
         tomllib.loads(text)
 
 

@@ -125,7 +125,7 @@ def showers(sources: Sequence[Path]) -> Converted:
     fields = {
         f"layer_{layer.number}": Field(layer.shape, "MeV", dtype="float32") for layer in layers
     }
-    schema = Schema(fields, {"energy": Field(unit="MeV", dtype="float32")})
+    schema = Schema(fields, {"energy": Field(unit="MeV", dtype="float32")}, incident="energy")
     first, pixels = 0, {}
     for layer in layers:
         pixels[f"layer_{layer.number}"] = f"voxel_{{{first}..{first + layer.size - 1}}}"

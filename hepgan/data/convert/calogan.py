@@ -33,6 +33,7 @@ def showers(sources: Sequence[Path]) -> Converted:
     schema = Schema(
         {name: Field(shape, "MeV", dtype="float32") for name, shape in SHAPES.items()},
         {"energy": Field(unit="GeV", dtype="float32")},
+        incident="energy",
     )
     return Converted("showers", schema, PIXELS, _chunks(sources))
 

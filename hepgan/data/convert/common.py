@@ -43,6 +43,7 @@ def with_scalar_branches(found: Converted) -> Schema:
     return Schema(
         {name: spread(name, field) for name, field in schema.fields.items()},
         {name: spread(name, field) for name, field in schema.conditions.items()},
+        schema.incident,
     )
 
 

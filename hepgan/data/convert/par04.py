@@ -34,6 +34,7 @@ def showers(sources: Sequence[Path], *, mesh: tuple[int, int, int] = MESH) -> Co
     schema = Schema(
         {"cells": Field(mesh, "MeV", dtype="float32")},
         {"energy": Field(unit="MeV", dtype="float32")},
+        incident="energy",
     )
     return Converted("showers", schema, {}, _chunks(sources, mesh))
 

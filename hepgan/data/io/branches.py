@@ -28,7 +28,7 @@ def branches_of(name: str, field: Field) -> tuple[str, ...]:
     return expand(field.branches) or (name,)
 
 
-class Place(NamedTuple):
+class BranchHandle(NamedTuple):
     """One name by which numbers of a tree can be read.
 
     Attributes:
@@ -42,11 +42,11 @@ class Place(NamedTuple):
     leaf: str = ""
 
 
-Index = Mapping[str, Place]
+Index = Mapping[str, BranchHandle]
 """The places of a tree by name."""
 
 
-def index_of(tree: Any) -> dict[str, Place]:
+def index_of(tree: Any) -> dict[str, BranchHandle]:
     """Returns the places of ``tree`` by name: ``branch.leaf`` too where a branch has several, ``leaf`` for ``folder/leaf``.
 
     Time and memory grow in proportion to the number of branches; looking names up in uproot's trees does not.
@@ -55,20 +55,20 @@ def index_of(tree: Any) -> dict[str, Place]:
         tree: uproot's TTree or RNTuple, or events that something else has read.
     """
     if isinstance(tree, ak.Array):
-        return {name: Place(tree[name], name) for name in tree.fields}
+        return {name: BranchHandle(tree[name], name) for name in tree.fields}
     if is_rntuple(tree):
         _list_subfields(tree)
-        return {name: Place(field, name) for name, field in tree.items(recursive=True)}
+        return {name: BranchHandle(field, name) for name, field in tree.items(recursive=True)}
     branches = list(tree.iteritems(recursive=True))
-    found: dict[str, Place] = {}
+    found: dict[str, BranchHandle] = {}
     for name, branch in branches:
-        found.setdefault(name, Place(branch, name))
+        found.setdefault(name, BranchHandle(branch, name))
     for name, branch in branches:
         short = name.rpartition("/")[2]
-        found.setdefault(short, Place(branch, short))
+        found.setdefault(short, BranchHandle(branch, short))
     for _, branch in branches:
         for leaf in leaves_of(branch):
-            found.setdefault(leaf, Place(branch, branch.name, leaf.rpartition(".")[2]))
+            found.setdefault(leaf, BranchHandle(branch, branch.name, leaf.rpartition(".")[2]))
     return found
 
 
@@ -106,7 +106,7 @@ def is_rntuple(tree: Any) -> bool:
     return isinstance(tree, uproot.behaviors.RNTuple.HasFields)
 
 
-def describe(place: Place, name: str, path: str) -> Branch:
+def describe(place: BranchHandle, name: str, path: str) -> Branch:
     """Returns the type and shape of the branch ``name`` of the file ``path``, without reading its data.
 
     Raises:
@@ -149,7 +149,7 @@ def _member(form: Any, name: str) -> Any:
     return form.copy(content=_member(form.content, name))
 
 
-def array_of(place: Place, *, start: int, stop: int, jagged: bool) -> Any:
+def array_of(place: BranchHandle, *, start: int, stop: int, jagged: bool) -> Any:
     """Returns the values of one branch: a NumPy array ``[E, …]``, or an awkward array where it is jagged."""
     if is_rntuple(place.branch):
         found = place.branch.array(entry_start=start, entry_stop=stop)
@@ -188,7 +188,7 @@ def _by_roots_rule(kind: Any) -> Any:
     return kind
 
 
-def is_plain(place: Place) -> bool:
+def is_plain(place: BranchHandle) -> bool:
     """Whether uproot's own interpretation of a TTree's branch is the one to read it with."""
     return not isinstance(place.branch.interpretation, (uproot.AsFloat16, uproot.AsDouble32))
 
@@ -252,10 +252,11 @@ def resolve_schema(schema: Schema, index: Index, where: str) -> Schema:
     return Schema(
         {name: found[name] for name in schema.fields},
         {name: found[name] for name in schema.conditions},
+        schema.incident,
     )
 
 
-def counter_of(place: Place) -> str:
+def counter_of(place: BranchHandle) -> str:
     """Returns the name of the leaf that holds the lengths of a jagged branch of a TTree; empty where there is none."""
     if isinstance(place.branch, ak.Array) or is_rntuple(place.branch):
         return ""

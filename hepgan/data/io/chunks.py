@@ -10,8 +10,8 @@ import awkward as ak
 import numpy as np
 
 from hepgan.data.io.branches import (
+    BranchHandle,
     Index,
-    Place,
     array_of,
     branches_of,
     describe,
@@ -277,7 +277,7 @@ def as_events(columns: Mapping[str, np.ndarray[Any, Any]]) -> ak.Array:
 def _arrays(tree: OpenTree, names: Sequence[str], start: int, stop: int) -> dict[str, Any]:
     """Branch -> NumPy array ``[E, …]``, or awkward array where it is jagged. The branches exist."""
     found: dict[str, Any] = {}
-    flat: dict[str, Place] = {}
+    flat: dict[str, BranchHandle] = {}
     with reading(tree.path):
         for name in names:
             place, jagged = tree.places[name], name in tree.jagged

@@ -1,4 +1,4 @@
-"""Summaries of ROOT files: trees, branches, types, ranges, and the schema that they suggest."""
+"""Summaries of ROOT files (trees, branches, types, ranges) and schemas proposed from them."""
 
 import itertools
 import math
@@ -13,8 +13,8 @@ import tomli_w
 
 from hepgan.data.io.branches import (
     Branch,
+    BranchHandle,
     Index,
-    Place,
     array_of,
     counter_of,
     describe,
@@ -22,14 +22,15 @@ from hepgan.data.io.branches import (
     is_rntuple,
     leaves_of,
 )
-from hepgan.data.io.files import Source, find_tree, opened, reading, sources, trees
+from hepgan.data.io.files import Files, Source, find_tree, opened, reading, sources, trees
 from hepgan.data.io.names import is_text, printable
-from hepgan.data.io.validation import misfits
-from hepgan.data.schema import Field
+from hepgan.data.io.reader import first_tree
+from hepgan.data.io.validation import count_not_float32
+from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, NoNumbersError
 
 SHORTEST_RUN = 8
-"""At least so many scalar branches, numbered one after the other from 0 or 1, are one field."""
+"""Minimum number of consecutively numbered scalar branches, starting at 0 or 1, that are combined into one field."""
 
 WEIGHTS = re.compile(r"w|wt|.*(weight|wgt).*", re.IGNORECASE)
 """Names of event weights."""
@@ -39,27 +40,30 @@ _TRUE = r"(inc|incident|true|truth|mc|gen|beam|primary|total|particle)"
 INCIDENT = re.compile(rf"{_QUANTITY}_?{_TRUE}|({_TRUE}_?)+{_QUANTITY}", re.IGNORECASE)
 """Names of quantities of an incident particle."""
 
-PERHAPS_INCIDENT = re.compile(_QUANTITY, re.IGNORECASE)
-"""Names of quantities of an incident particle where the tree holds arrays; columns of a flat table may be called so as well."""
+ENERGY = re.compile(rf"(({_TRUE}_?)*)(e|energy)(_?{_TRUE})?", re.IGNORECASE)
+"""Names of the energy of an incident particle, among those of its quantities."""
+
+POSSIBLY_INCIDENT = re.compile(_QUANTITY, re.IGNORECASE)
+"""Names of quantities of an incident particle if the tree holds arrays; columns of a flat table may have them too."""
 
 LABELS = re.compile(r"labels?|class(_?(id|label))?|target", re.IGNORECASE)
 """Names of class labels."""
 
 
 class BranchSummary(NamedTuple):
-    """One branch: the range and type of its values in the entries looked at.
+    """Type and range of the values of one branch in the inspected entries.
 
     Attributes:
-        name: Its name.
-        type: Type and shape; ``None`` for branches that hold no numbers or cannot be read.
-        low: Smallest finite value; NaN where there is none.
+        name: Name of the branch.
+        type: Type and shape; ``None`` for a branch that holds no numbers or cannot be read.
+        low: Smallest finite value; NaN if there is none.
         high: Largest finite value.
         zeros: Fraction of zeros among the finite values.
-        not_finite: How many values are NaN or infinite.
-        misfits: How many finite values float32 cannot hold: integers above 2^24, floats above 3.4e38.
-        longest: The longest list of a jagged branch.
-        counter: The branch that holds the lengths of a jagged branch, where there is one.
-        fault: Why it cannot be read; empty where it can.
+        not_finite: Number of values that are NaN or infinite.
+        not_float32: Number of finite values that float32 cannot represent: integers above 2^24, floats above 3.4e38.
+        longest: Length of the longest list of a jagged branch.
+        counter: Branch that holds the lengths of a jagged branch, if there is one.
+        fault: Reason why the branch cannot be read; empty if it can.
     """
 
     name: str
@@ -68,30 +72,30 @@ class BranchSummary(NamedTuple):
     high: float = math.nan
     zeros: float = math.nan
     not_finite: int = 0
-    misfits: int = 0
+    not_float32: int = 0
     longest: int = 0
     counter: str = ""
     fault: str = ""
 
 
 class TreeSummary(NamedTuple):
-    """One tree: ``seen`` of its ``entries`` were looked at."""
+    """Branches of one tree, summarized from the first ``inspected`` of its ``entries``."""
 
     name: str
     format: str
     entries: int
-    seen: int
+    inspected: int
     branches: tuple[BranchSummary, ...]
 
 
 class Proposal(NamedTuple):
-    """The fields that a tree suggests.
+    """Fields proposed for a tree.
 
     Attributes:
         fields: Fields that can be read.
         conditions: Quantities of an incident particle and class labels, which may be conditions.
         weights: Event weights.
-        left_out: Fields that ``root.read`` refuses, with the reason.
+        left_out: Fields that ``hepgan.read`` would reject, with the reason.
         unreadable: Branches that cannot be read at all, with the reason.
     """
 
@@ -103,7 +107,7 @@ class Proposal(NamedTuple):
 
     @property
     def readable(self) -> dict[str, Field]:
-        """All that can be read without checks: fields, conditions, weights and what is left out for its values."""
+        """All fields that can be read without checks of their values."""
         left_out = {name: field for name, (field, _) in self.left_out.items()}
         return {**self.fields, **left_out, **self.conditions, **self.weights}
 
@@ -111,9 +115,9 @@ class Proposal(NamedTuple):
 def inspect(
     path: str | os.PathLike[str], *, tree: str | None = None, entries: int = 10_000
 ) -> list[TreeSummary]:
-    """Returns the trees of one file, or one of them, with ranges from their first ``entries``.
+    """Returns summaries of all trees of a file, or of one tree, with ranges from the first ``entries``.
 
-    A branch that cannot be read is named; the others are shown all the same.
+    A branch that cannot be read is reported in its summary.
 
     Raises:
         DataError: the file or tree is missing or damaged.
@@ -130,17 +134,18 @@ def _tree(tree: Any, name: str, path: str, entries: int) -> TreeSummary:
     with reading(path):
         number = int(tree.num_entries)
         index = index_of(tree)
-        places = list(_places(tree, index))
-    seen = min(number, entries)
-    found = tuple(_branch(place, branch, path, seen) for branch, place in places)
-    return TreeSummary(name, "RNTuple" if is_rntuple(tree) else "TTree", number, seen, found)
+        handles = list(_readable_branches(tree, index))
+    inspected = min(number, entries)
+    branches = tuple(_branch(handle, branch, path, inspected) for branch, handle in handles)
+    format = "RNTuple" if is_rntuple(tree) else "TTree"
+    return TreeSummary(name, format, number, inspected, branches)
 
 
-def _places(tree: Any, index: Index) -> Iterator[tuple[str, Place]]:
-    """The names by which numbers are read, each once; branches whose numbers are in branches of their own are passed over."""
+def _readable_branches(tree: Any, index: Index) -> Iterator[tuple[str, BranchHandle]]:
+    """Yields each branch that holds values once, by name; parents of subbranches are omitted."""
     if is_rntuple(tree):
         parents = {name.rpartition(".")[0] for name in index}
-        yield from ((name, place) for name, place in index.items() if name not in parents)
+        yield from ((name, handle) for name, handle in index.items() if name not in parents)
         return
     for name, branch in tree.iteritems(recursive=True):
         if not branch.branches:
@@ -148,22 +153,22 @@ def _places(tree: Any, index: Index) -> Iterator[tuple[str, Place]]:
                 yield leaf, index[leaf]
 
 
-def _branch(place: Place, name: str, path: str, seen: int) -> BranchSummary:
+def _branch(handle: BranchHandle, name: str, path: str, inspected: int) -> BranchSummary:
     try:
-        kind = describe(place, name, path)
+        kind = describe(handle, name, path)
     except NoNumbersError:
         return BranchSummary(name, None)
     except DataError as error:
         return BranchSummary(name, None, fault=str(error))
     with reading(path):
-        counter = counter_of(place) if kind.jagged else ""
-    if seen == 0:
+        counter = counter_of(handle) if kind.jagged else ""
+    if inspected == 0:
         return BranchSummary(name, kind, counter=counter)
     try:
         with reading(path):
-            array = array_of(place, start=0, stop=seen, jagged=kind.jagged)
-            if len(array) != seen:
-                fault = f"gives {len(array)} of {seen} entries; the file is damaged, copy or write it again"
+            array = array_of(handle, start=0, stop=inspected, jagged=kind.jagged)
+            if len(array) != inspected:
+                fault = f"gives {len(array)} of {inspected} entries; the file is damaged, copy or write it again"
                 return BranchSummary(name, kind, fault=fault)
             lengths = ak.to_numpy(ak.num(array, axis=1)) if kind.jagged else np.zeros(0)
             values = ak.to_numpy(ak.flatten(array, axis=None)) if kind.jagged else array
@@ -174,7 +179,7 @@ def _branch(place: Place, name: str, path: str, seen: int) -> BranchSummary:
         name,
         kind,
         not_finite=values.size - finite.size,
-        misfits=misfits(finite),
+        not_float32=count_not_float32(finite),
         longest=int(lengths.max(initial=0)),
         counter=counter,
     )
@@ -184,12 +189,12 @@ def _branch(place: Place, name: str, path: str, seen: int) -> BranchSummary:
     return summary._replace(low=low, high=high, zeros=zeros)
 
 
-def as_text(summaries: Sequence[TreeSummary]) -> str:
-    """A table of the trees and branches, branches that only differ by a number in one line."""
+def summary_table(summaries: Sequence[TreeSummary]) -> str:
+    """Returns a table of trees and branches; consecutively numbered branches share a line."""
     lines = []
     for tree in summaries:
         lines.append(
-            f"{printable(tree.name)}  ({tree.format}, {tree.entries:,} entries; ranges of {tree.seen:,})"
+            f"{printable(tree.name)}  ({tree.format}, {tree.entries:,} entries; ranges of {tree.inspected:,})"
         )
         rows = [_row(name, branches) for name, branches in _grouped(tree.branches)]
         widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
@@ -214,7 +219,7 @@ def _row(name: str, branches: Sequence[BranchSummary]) -> tuple[str, str, str, s
     notes = [f"{np.mean(zeros):.1%} zeros"] if zeros and np.mean(zeros) >= 0.0005 else []
     if bad := sum(b.not_finite for b in branches):
         notes.append(f"{bad} NaN or infinite")
-    if bad := sum(b.misfits for b in branches):
+    if bad := sum(b.not_float32 for b in branches):
         notes.append(f"{bad} {_too_large(kind)}")
     constant = sum(b.low == b.high for b in branches)
     if constant:
@@ -230,24 +235,26 @@ def _too_large(kind: Branch) -> str:
     return "beyond float32" if kind.dtype.kind == "f" else "integers above 2^24"
 
 
-def _place(branches: Sequence[BranchSummary]) -> Callable[[BranchSummary], tuple[int, int]]:
-    """Sorts branches of one stem by their number, at the place of the first of them: ``x2`` before ``x10``."""
+def _natural_order(
+    branches: Sequence[BranchSummary],
+) -> Callable[[BranchSummary], tuple[int, int]]:
+    """Returns a sort key that keeps branches of one stem together, ordered by number: ``x2`` before ``x10``."""
     first: dict[str, int] = {}
     for number, branch in enumerate(branches):
         first.setdefault(branch.name.rstrip("0123456789"), number)
 
-    def place(branch: BranchSummary) -> tuple[int, int]:
+    def key(branch: BranchSummary) -> tuple[int, int]:
         stem = branch.name.rstrip("0123456789")
         return first[stem], int(branch.name[len(stem) :][:18] or -1)
 
-    return place
+    return key
 
 
 def _grouped(branches: Sequence[BranchSummary]) -> list[tuple[str, list[BranchSummary]]]:
-    """Runs of scalar branches of one type, numbered one after the other, under a pattern's name."""
+    """Groups consecutively numbered scalar branches of one type under their pattern; all other branches are alone."""
     groups: list[tuple[str, list[BranchSummary]]] = []
     stem, first, last = "", 0, 0
-    for branch in sorted(branches, key=_place(branches)):
+    for branch in sorted(branches, key=_natural_order(branches)):
         match = re.fullmatch(r"(.*?)(0|[1-9]\d{0,8})", branch.name, flags=re.DOTALL)
         scalar = branch.type is not None and not branch.type.shape and not branch.type.jagged
         if not (match and scalar) or branch.fault:
@@ -270,14 +277,14 @@ def _grouped(branches: Sequence[BranchSummary]) -> list[tuple[str, list[BranchSu
     return groups
 
 
-def proposal(tree: TreeSummary) -> Proposal:
-    """Returns the fields that a tree suggests, by the types, values and names of its branches.
+def propose_fields(tree: TreeSummary) -> Proposal:
+    """Returns the fields proposed for a tree from the types, values and names of its branches.
 
-    Arrays, and long runs of numbered scalars that start at 0 or 1, are a field each; so is every other scalar under its own
-    name. Event weights and quantities of an incident particle are told by their names.
+    Each array is a field, and so is each long run of numbered scalars that starts at 0 or 1; every other scalar is a field of its
+    own. Event weights and quantities of an incident particle are recognized by their names.
     """
-    found = Proposal({}, {}, {}, {}, {})
-    names, told = {branch.name for branch in tree.branches}, set[str]()
+    result = Proposal({}, {}, {}, {}, {})
+    names, visited = {branch.name for branch in tree.branches}, set[str]()
     counters = {
         b.name
         for b in tree.branches
@@ -291,35 +298,35 @@ def proposal(tree: TreeSummary) -> Proposal:
             if name in names:
                 name = re.sub(r"[{}]", "", group.replace("..", "_"))
             names.add(name)
-            _sort(found, name, Field((len(branches),), branches=(group,)), branches, tree.seen)
+            _add(result, name, Field((len(branches),), branches=(group,)), branches, tree.inspected)
             continue
         for branch in branches:
-            if branch.name in told:
-                found.unreadable[branch.name] = "another branch has the same name"
+            if branch.name in visited:
+                result.unreadable[branch.name] = "another branch has the same name"
             elif not branch.name or not is_text(branch.name):
-                found.unreadable[branch.name] = (
-                    "its name is no text; give a field this branch in Python"
+                result.unreadable[branch.name] = (
+                    "its name is not valid UTF-8; give a field this branch in Python"
                 )
             elif branch.fault:
-                found.unreadable[branch.name] = branch.fault
+                result.unreadable[branch.name] = branch.fault
             elif branch.type:
                 field = _field(branch.type, branch, names, counters)
                 if branch.name in counters:
-                    found.fields[branch.name] = field
+                    result.fields[branch.name] = field
                 else:
-                    _sort(found, branch.name, field, [branch], tree.seen)
-            told.add(branch.name)
-    if any(field.shape for field in found.fields.values()):
-        for name in [name for name in found.fields if PERHAPS_INCIDENT.fullmatch(name)]:
-            if found.fields[name].shape == ():
-                found.conditions[name] = found.fields.pop(name)
-    return found
+                    _add(result, branch.name, field, [branch], tree.inspected)
+            visited.add(branch.name)
+    if any(field.shape for field in result.fields.values()):
+        for name in [name for name in result.fields if POSSIBLY_INCIDENT.fullmatch(name)]:
+            if result.fields[name].shape == ():
+                result.conditions[name] = result.fields.pop(name)
+    return result
 
 
 def _field(kind: Branch, branch: BranchSummary, names: set[str], counters: set[str]) -> Field:
     if not kind.jagged:
         return Field(kind.shape)
-    # Lists of one collection share the branch of their lengths; others have lengths of their own, under a free name.
+    # Lists of one collection share the branch with their lengths; other lists get lengths of their own under an unused name.
     count = branch.counter if branch.counter in counters else ""
     if not count and f"n_{branch.name}" in names:
         free = (f"n_{branch.name}_{i}" for i in itertools.count(2))
@@ -327,46 +334,72 @@ def _field(kind: Branch, branch: BranchSummary, names: set[str], counters: set[s
     return Field((max(branch.longest, 1), *kind.shape), fill=0.0, count=count)
 
 
-def _sort(
-    found: Proposal, name: str, field: Field, branches: Sequence[BranchSummary], seen: int
+def _add(
+    result: Proposal, name: str, field: Field, branches: Sequence[BranchSummary], inspected: int
 ) -> None:
-    """Puts a field where it belongs in the proposal."""
+    """Adds a field to the group of the proposal to which it belongs."""
     reasons = []
     if number := sum(branch.not_finite for branch in branches):
         reasons.append(f"{number:,} values are NaN or infinite")
-    if (number := sum(branch.misfits for branch in branches)) and (kind := branches[0].type):
-        reasons.append(f"{number:,} values are {_too_large(kind)}, which float32 cannot hold")
+    if (number := sum(branch.not_float32 for branch in branches)) and (kind := branches[0].type):
+        reasons.append(f"{number:,} values are {_too_large(kind)}, which float32 cannot represent")
     if reasons:
-        reason = f"{' and '.join(reasons)} in the first {seen:,} entries"
-        found.left_out[name] = field, reason
+        reason = f"{' and '.join(reasons)} in the first {inspected:,} entries"
+        result.left_out[name] = field, reason
     elif field.shape == () and WEIGHTS.fullmatch(name):
-        found.weights[name] = field
+        result.weights[name] = field
     elif field.shape == () and (INCIDENT.fullmatch(name) or LABELS.fullmatch(name)):
-        found.conditions[name] = field
+        result.conditions[name] = field
     else:
-        found.fields[name] = field
+        result.fields[name] = field
 
 
-def propose(tree: TreeSummary) -> str:
-    """Returns a ``[schema]`` for a run file, of fields that can be read.
+def infer_schema(files: Files, *, tree: str | None = None) -> Schema:
+    """Returns the schema proposed for the first of ``files`` that has entries; see ``Schema.infer``.
 
-    What needs a decision (event weights, an incident particle) or cannot be read stands in comments, with the reason.
+    Raises:
+        DataError: a file or tree is missing or damaged, or no branch can be a field.
     """
-    found = proposal(tree)
+    with first_tree(files, tree=tree) as first:
+        path, name = first.source
+    (summary,) = inspect(path, tree=name)
+    result = propose_fields(summary)
+    if not result.fields:
+        raise DataError(
+            f"no branch of tree '{name}' of '{path}' can be a field; hepgan inspect '{path}' lists the branches"
+        )
+    return Schema(result.fields, result.conditions, _incident(result))
+
+
+def _incident(proposal: Proposal) -> str:
+    """Returns the name of the only condition that can be an incident energy, or an empty string."""
+    energies = [name for name in proposal.conditions if ENERGY.fullmatch(name)]
+    return energies[0] if len(energies) == 1 else ""
+
+
+def schema_toml(tree: TreeSummary) -> str:
+    """Returns a ``[schema]`` table for a run file, with the fields that can be read.
+
+    Everything that needs a decision (event weights, an incident particle) or cannot be read is commented out, with the reason.
+    """
+    proposal = propose_fields(tree)
     blocks = []
-    for name, field in found.fields.items():
+    for name, field in proposal.fields.items():
         blocks.append(_toml("fields", name, field))
-        if field.shape == () and PERHAPS_INCIDENT.fullmatch(name):
-            remark = "or, if it belongs to the incident particle:"
+        if field.shape == () and POSSIBLY_INCIDENT.fullmatch(name):
+            remark = "or, if it is a property of the incident particle:"
             blocks.append(_comment(remark, "conditions", name, field))
-    for name, field in found.conditions.items():
-        what = "a class label" if LABELS.fullmatch(name) else "of the incident particle"
+    for name, field in proposal.conditions.items():
+        what = "class label" if LABELS.fullmatch(name) else "property of the incident particle"
         blocks.append(_comment(f"{what}, perhaps a condition:", "conditions", name, field))
-    for name, field in found.weights.items():
-        blocks.append(_comment("an event weight, no quantity to generate:", "fields", name, field))
-    for name, (field, reason) in found.left_out.items():
+    if incident := _incident(proposal):
+        text = tomli_w.dumps({"schema": {"incident": incident}}).strip()
+        blocks.append("\n".join(f"# {line}" for line in ("its energy:", *text.splitlines())))
+    for name, field in proposal.weights.items():
+        blocks.append(_comment("event weight, not a quantity to generate:", "fields", name, field))
+    for name, (field, reason) in proposal.left_out.items():
         blocks.append(_comment(f"left out, {reason}:", "fields", name, field))
-    for name, reason in found.unreadable.items():
+    for name, reason in proposal.unreadable.items():
         blocks.append(f"# left out, unreadable: {printable(name)}: {printable(reason)}")
     return printable("\n\n".join(blocks), keep="\n")
 
@@ -377,7 +410,7 @@ def _comment(remark: str, table: str, name: str, field: Field) -> str:
 
 
 def _toml(table: str, name: str, field: Field) -> str:
-    """The field's table; arrays are on one line, which no TOML string can look like, as those hold no line breaks."""
+    """Returns the TOML table of a field, with arrays on one line."""
     settings: dict[str, Any] = {}
     if field.shape:
         settings["shape"] = list(field.shape)
@@ -388,6 +421,7 @@ def _toml(table: str, name: str, field: Field) -> str:
     if field.count:
         settings["count"] = field.count
     text = tomli_w.dumps({"schema": {table: {name: settings}}}).strip()
+    # A TOML string cannot match: tomli_w escapes its line breaks.
     return re.sub(
         r"\[\n((?:    .*,\n)+)\]",
         lambda match: f"[{', '.join(line[4:-1] for line in match[1].splitlines())}]",

@@ -14,7 +14,6 @@ import awkward as ak
 from hepgan.data.io.branches import Index, index_of, resolve_schema
 from hepgan.data.io.chunks import Chunk, ReadRequest, chunks_of
 from hepgan.data.io.files import Files, Source, opened_source, reading, sources
-from hepgan.data.io.inspection import as_text, inspect, proposal, propose
 from hepgan.data.io.selection import Selection
 from hepgan.data.io.writer import check_names, write
 from hepgan.data.schema import Schema
@@ -22,14 +21,10 @@ from hepgan.errors import BadFileError, DataError, NoEventsError
 
 __all__ = [
     "Chunk",
-    "as_text",
     "check_names",
     "counts",
     "first_tree",
-    "inspect",
     "iterate",
-    "proposal",
-    "propose",
     "read",
     "resolve",
     "sources",

@@ -74,6 +74,6 @@ def _fits(values: Array) -> Array:
     return np.asarray(size // np.maximum(lowest, 1) < EXACT)  # what is left of the trailing zeros
 
 
-def misfits(values: Array) -> int:
+def count_not_float32(values: Array) -> int:
     """Returns how many of ``values`` are lost on the way to a float32 tensor, as ``check_values`` has it."""
     return 0 if values.size == 0 or _all_fit(values) else int((~_fits(values)).sum())

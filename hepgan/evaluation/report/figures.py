@@ -61,9 +61,7 @@ def draw(
     tick: ProgressCallback = lambda _text, _share: None,
 ) -> list[Picture]:
     """All pictures of a report, in its order; ``geometry`` names the axes of images, ``digits`` says that they are MNIST's."""
-    from hepgan.evaluation import (
-        plots,  # matplotlib takes longer to load than everything else together
-    )
+    from hepgan.evaluation import plots
 
     found = []
     drawings = [

@@ -14,12 +14,13 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hepgan
 from hepgan.cli import main
 from hepgan.data.io import inspection, reader
 from hepgan.data.io.branches import Branch
-from hepgan.data.io.inspection import BranchSummary, TreeSummary, proposal
+from hepgan.data.io.inspection import BranchSummary, TreeSummary, propose_fields
 from hepgan.data.schema import Field, Schema
-from hepgan.errors import DataError
+from hepgan.errors import DataError, RunError
 from hepgan.evaluation import cleaning
 from hepgan.evaluation.metrics import compute
 from hepgan.evaluation.observables.standard import observables_for
@@ -67,7 +68,7 @@ def test_what_is_proposed_can_be_read_and_the_rest_is_commented_out_with_the_rea
         "image": np.arange(4.0 * n).reshape(n, 2, 2),
     }
     path = write(tmp_path / "a.root", columns, form)
-    text = reader.propose(reader.inspect(path)[0])
+    text = inspection.schema_toml(inspection.inspect(path)[0])
     schema = proposed(text)
     assert {"pt", "flag", "hits", "n_hits", "image"} <= set(schema.fields)
     assert not {"event", "broken", "huge"} & set(schema.fields)
@@ -98,28 +99,28 @@ def test_what_is_proposed_can_be_read_and_the_rest_is_commented_out_with_the_rea
     )
 )
 def test_no_name_of_a_branch_writes_tables_of_its_own(rows: list[tuple[str, int, str]]) -> None:
-    branches = [BranchSummary(n, FLOAT, 0, 1, misfits=bad, fault=f) for n, bad, f in rows]
+    branches = [BranchSummary(n, FLOAT, 0, 1, not_float32=bad, fault=f) for n, bad, f in rows]
     tree = tree_of(*branches)
-    found = tomllib.loads(reader.propose(tree)).get("schema", {})
+    found = tomllib.loads(inspection.schema_toml(tree)).get("schema", {})
     assert set(found) <= {"fields"}
-    assert found.get("fields", {}).keys() == proposal(tree).fields.keys()
+    assert found.get("fields", {}).keys() == propose_fields(tree).fields.keys()
     good = {name for name, bad, fault in rows if not bad and not fault}
     assert set(found.get("fields", {})) <= good | {n.rstrip("0123456789_") for n in good} | {
         "values"
     }
-    table = reader.as_text([tree])
+    table = inspection.summary_table([tree])
     assert len(table.splitlines()) <= len(rows) + 1
 
 
 def test_scalars_are_fields_and_weights_labels_and_incident_particles_are_comments() -> None:
     names = ["pt1", "pt2", "phi", "genWeight", "w", "label", "e_inc", "truth_phi", "pdgId_true"]
-    text = reader.propose(tree_of(*(BranchSummary(name, FLOAT, 0, 1) for name in names)))
+    text = inspection.schema_toml(tree_of(*(BranchSummary(name, FLOAT, 0, 1) for name in names)))
     assert list(tomllib.loads(text)["schema"]["fields"]) == ["pt1", "pt2", "phi"]
     for comment in (
-        "# an event weight, no quantity to generate:\n# [schema.fields.genWeight]",
-        "# a class label, perhaps a condition:\n# [schema.conditions.label]",
-        "# of the incident particle, perhaps a condition:\n# [schema.conditions.e_inc]",
-        "# or, if it belongs to the incident particle:\n# [schema.conditions.phi]",
+        "# event weight, not a quantity to generate:\n# [schema.fields.genWeight]",
+        "# class label, perhaps a condition:\n# [schema.conditions.label]",
+        "# property of the incident particle, perhaps a condition:\n# [schema.conditions.e_inc]",
+        "# or, if it is a property of the incident particle:\n# [schema.conditions.phi]",
     ):
         assert comment in text
 
@@ -127,8 +128,10 @@ def test_scalars_are_fields_and_weights_labels_and_incident_particles_are_commen
 def test_long_runs_of_numbered_branches_from_0_or_1_are_one_field() -> None:
     def fields(stem: str, first: int, number: int) -> list[str]:
         names = [f"{stem}{i}" for i in range(first, first + number)]
-        found = proposal(tree_of(*(BranchSummary(name, FLOAT, 0, 1) for name in names)))
-        schema = proposed(reader.propose(tree_of(*(BranchSummary(n, FLOAT, 0, 1) for n in names))))
+        found = propose_fields(tree_of(*(BranchSummary(name, FLOAT, 0, 1) for name in names)))
+        schema = proposed(
+            inspection.schema_toml(tree_of(*(BranchSummary(n, FLOAT, 0, 1) for n in names)))
+        )
         assert schema.features == number
         return list(found.fields)
 
@@ -153,14 +156,14 @@ def test_an_unreadable_branch_is_named_and_the_rest_is_shown(tmp_path: Path, for
             place = int(tree.page_link_list[0][1].pages[0].locator.offset)
     raw[place : place + 200] = b"\xff" * 200
     path.write_bytes(raw)
-    (summary,) = reader.inspect(path)
+    (summary,) = inspection.inspect(path)
     assert [b.name for b in summary.branches if not b.fault] == ["a", "z"]
-    (line,) = [line for line in reader.as_text([summary]).splitlines() if "bad" in line]
+    (line,) = [line for line in inspection.summary_table([summary]).splitlines() if "bad" in line]
     assert line.split()[:3] == ["bad", "float32", "unreadable"]
     done = CliRunner().invoke(main, ["inspect", str(path)])
     assert done.exit_code == 0
     assert "# left out, unreadable: bad: " in done.output
-    assert set(proposed(reader.propose(summary)).fields) == {"a", "z"}
+    assert set(proposed(inspection.schema_toml(summary)).fields) == {"a", "z"}
 
 
 @pytest.mark.parametrize("jagged", [True, False])
@@ -172,9 +175,9 @@ def test_a_branch_with_fewer_entries_than_its_tree_is_named(
     path = write(tmp_path / "a.root", {"a": values})
     array_of = inspection.array_of
     monkeypatch.setattr(inspection, "array_of", lambda *a, **k: array_of(*a, **k)[:0])
-    (summary,) = reader.inspect(path)
+    (summary,) = inspection.inspect(path)
     assert "gives 0 of 2 entries" in next(b for b in summary.branches if b.name == "a").fault
-    assert "# left out, unreadable: a: gives 0 of 2 entries" in reader.propose(summary)
+    assert "# left out, unreadable: a: gives 0 of 2 entries" in inspection.schema_toml(summary)
 
 
 def test_a_tree_without_numbers_is_told_by_evaluate(tmp_path: Path) -> None:
@@ -208,7 +211,7 @@ def test_wide_trees_take_work_in_proportion_to_their_branches(tmp_path: Path, fo
         columns = {f"v{i}x": np.zeros(3, "f4") for i in range(number)}
         path = write(tmp_path / f"{number}.root", columns, form)
         schema = Schema.from_table({"fields": {name: {} for name in columns}})
-        yield calls(lambda: reader.propose(reader.inspect(path)[0]))
+        yield calls(lambda: inspection.schema_toml(inspection.inspect(path)[0]))
         yield calls(lambda: reader.resolve(path, schema))
         yield calls(lambda: reader.read(path, schema))
         yield calls(lambda: list(reader.iterate(path, schema, step=2)))
@@ -237,3 +240,28 @@ def test_no_name_of_a_tree_writes_tables_of_its_own(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["inspect", str(tmp_path / "a.root")])
     text = done.output[done.output.index("# a schema") :]
     assert tomllib.loads(text) == {"schema": {"fields": {"x": {}}}}
+
+
+def test_infer_is_the_schema_that_inspect_proposes() -> None:
+    schema = Schema.infer("sample:showers.root")
+    assert repr(schema) == (
+        "Schema(layer_0[3, 96], layer_1[12, 12], layer_2[12, 6] | energy (incident))"
+    )
+    assert schema.incident == "energy"
+    assert "<td>energy</td><td>incident energy</td>" in schema._repr_html_()
+    assert len(hepgan.read("sample:showers.root", schema, stop=3)) == 3
+
+
+def test_infer_without_a_field_names_the_tree(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.root", {"weight": np.ones(3)})
+    with pytest.raises(DataError, match=r"no branch of tree 't' of '.*a\.root' can be a field"):
+        Schema.infer(path)
+
+
+@pytest.mark.parametrize(
+    ("incident", "message"),
+    [("enrgy", "neither a condition nor a field; did you mean 'energy'"), ("x", "a scalar")],
+)
+def test_an_incident_energy_is_a_scalar_of_the_schema(incident: str, message: str) -> None:
+    with pytest.raises(RunError, match=message):
+        Schema({"x": Field((2,))}, {"energy": Field()}, incident)

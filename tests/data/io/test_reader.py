@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hepgan.data.io import reader
+from hepgan.data.io import inspection, reader
 from hepgan.data.io.chunks import as_events, stacked
 from hepgan.data.io.files import BROKEN, Source, sources, split_tree
 from hepgan.data.io.validation import check_values
@@ -619,12 +619,12 @@ def test_inspect_gives_types_and_ranges(tmp_path, format):
     path = tmp_path / "a.root"
     events = layers()
     reader.write(path, events, LAYERS, tree="d/t", format=format)
-    (tree,) = reader.inspect(path)
-    assert (tree.name, tree.format, tree.entries, tree.seen) == ("d/t", format, 100, 100)
+    (tree,) = inspection.inspect(path)
+    assert (tree.name, tree.format, tree.entries, tree.inspected) == ("d/t", format, 100, 100)
     assert [b.name for b in tree.branches] == ["layer", "energy"]
     assert tree.branches[0].type.shape == (3, 4)
     assert tree.branches[1].high == ak.max(events["energy"])
-    assert "float32[3][4]" in reader.as_text([tree])
+    assert "float32[3][4]" in inspection.summary_table([tree])
 
 
 @pytest.mark.parametrize("format", ["TTree", "RNTuple"])
@@ -637,7 +637,7 @@ def test_the_proposed_schema_reads_the_file(tmp_path, format):
     rng = np.random.default_rng(1)
     events = as_events({n: rng.random((5, *f.shape)) for n, f in schema.all.items()})
     reader.write(path, events, schema, tree="t", format=format)
-    text = reader.propose(reader.inspect(path)[0])
+    text = inspection.schema_toml(inspection.inspect(path)[0])
     assert "# [schema.conditions.TotalEnergy]" in text
     text = text.replace("# [schema", "[schema")  # the incident particle's are offered as comments
     proposed = Schema.from_table(tomllib.loads(text)["schema"])
@@ -652,14 +652,14 @@ def test_inspect_finds_what_a_network_cannot_take(tmp_path):
         "same": np.full(2, 7.0),
         "n": np.array([3, 4]),
     }
-    (tree,) = reader.inspect(write_tree(tmp_path / "x.root", values))
+    (tree,) = inspection.inspect(write_tree(tmp_path / "x.root", values))
     v = tree.branches[0]
     assert (v.low, v.high, v.not_finite, v.zeros) == (0, 1, 2, 0.5)
-    text = reader.as_text([tree])
+    text = inspection.summary_table([tree])
     assert "2 NaN or infinite" in text
     assert "7 … 7  constant" in text
     reason = "left out, 2 values are NaN or infinite in the first 2 entries"
-    assert reader.propose(tree) == (
+    assert inspection.schema_toml(tree) == (
         "[schema.fields.same]\n\n[schema.fields.n]\n\n"
         f"# {reason}:\n# [schema.fields.v]\n# shape = [2]"
     )

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import uproot
 
-from hepgan.data.io import reader
-from hepgan.data.io.branches import Place, array_of, describe, index_of, interpretation_of
+from hepgan.data.io import inspection, reader
+from hepgan.data.io.branches import BranchHandle, array_of, describe, index_of, interpretation_of
 from hepgan.data.io.chunks import _column
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
@@ -108,7 +108,7 @@ def test_what_is_no_number_is_told(name: str, tree: str, message: str) -> None:
 
 
 def test_inspect_shows_leaves_and_passes_over_text() -> None:
-    types, empty, ntuple = reader.inspect(FILE)
+    types, empty, ntuple = inspection.inspect(FILE)
     assert (types.name, types.format, types.entries) == ("ana/types", "TTree", 60)
     names = {branch.name: branch.type for branch in types.branches}
     assert {"point.x", "point.y", "point.charge"} <= set(names)
@@ -182,7 +182,7 @@ def test_collections_of_records_are_read_and_written_as_lists(
     events = ak.concatenate([chunk.events for chunk in chunks])
     assert events["n"].tolist() == [2, 0] * 3
     assert events["x"].tolist() == [[2, 4], [0, 0]] * 3
-    assert {b.name: b.type for b in reader.inspect(tmp_path / "a.root")[0].branches}[
+    assert {b.name: b.type for b in inspection.inspect(tmp_path / "a.root")[0].branches}[
         "Muon.pt"
     ].jagged
     reader.write(tmp_path / "b.root", events, schema, tree="t")
@@ -197,7 +197,7 @@ def test_lengths_of_lists_in_an_rntuple_are_unsigned(monkeypatch: pytest.MonkeyP
         to_akform=lambda: (form, []), typename="ROOT::RNTupleCardinality<std::uint32_t>"
     )
     monkeypatch.setattr("hepgan.data.io.branches.is_rntuple", lambda _: True)
-    assert describe(Place(field, "nMuon"), "nMuon", "a.root").dtype == np.uint32
+    assert describe(BranchHandle(field, "nMuon"), "nMuon", "a.root").dtype == np.uint32
     arrays = {"nMuon": np.array([0, 2])}
     schema = Schema({"nMuon": Field(dtype="uint32")})
     assert _column("nMuon", schema.fields["nMuon"], arrays)["nMuon"].dtype == np.uint32
