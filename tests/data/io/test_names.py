@@ -283,7 +283,9 @@ def test_lists_of_different_lengths_cannot_share_a_count(tmp_path: Path) -> None
     lists = {name: Field((3,), fill=0.0, count="n") for name in "ab"}
     with pytest.raises(DataError, match="count 'n' differ in length in entry 1 .* 'b'"):
         reader.read(tmp_path / "a.root", Schema(lists))
-    with pytest.raises(RunError, match="truncated to 2 values, other fields with the count 'n' to 3"):
+    with pytest.raises(
+        RunError, match="truncated to 2 values, other fields with the count 'n' to 3"
+    ):
         Schema({**lists, "b": Field((2,), fill=0.0, count="n")})
 
 
