@@ -116,7 +116,7 @@ def test_an_empty_layer_has_no_centre() -> None:
 
 
 @pytest.mark.parametrize(
-    ("radial", "angular", "features"),
+    ("radial", "angular", "number"),
     [
         ((8, 16, 19, 5, 5), (1, 10, 10, 1, 1), 30),
         ((8, 10, 10, 5, 15, 16, 10), (1, 10, 10, 1, 10, 10, 1), 46),
@@ -124,7 +124,7 @@ def test_an_empty_layer_has_no_centre() -> None:
     ],
 )
 def test_high_level_vector_has_the_challenges_number_of_features(
-    radial: tuple[int, ...], angular: tuple[int, ...], features: int
+    radial: tuple[int, ...], angular: tuple[int, ...], number: int
 ) -> None:
     shapes = {f"layer_{i}": (a, r) for i, (a, r) in enumerate(zip(angular, radial, strict=True))}
     schema = Schema({n: Field(s, "MeV") for n, s in shapes.items()}, {"energy": Field((), "MeV")})
@@ -136,7 +136,7 @@ def test_high_level_vector_has_the_challenges_number_of_features(
     observables = observables_for(schema, geometry)
     values = evaluate_observables({**events, "energy": rng.uniform(1e3, 1e6, 20)}, observables)
     x, _ = features.high_level(values, values, observables)
-    assert x.shape == (20, features)
+    assert x.shape == (20, number)
 
 
 def test_the_two_vectors_are_the_challenges_on_random_voxels() -> None:

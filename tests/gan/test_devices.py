@@ -45,7 +45,7 @@ EVENTS = 12
 def accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Accelerator]:
     """The device, ready for use; fitting and encoding, on the CPU, are spared the watch over each operation."""
     monkeypatch.setattr(Tensor, "pin_memory", pinned)
-    for name in ("fit_steps", "through"):
+    for name in ("fit_steps", "apply_steps"):
         monkeypatch.setattr(encodings, name, unwatched(getattr(encodings, name)))
     with Accelerator() as made:
         yield made
@@ -76,13 +76,13 @@ def test_presets_train_validate_and_sample_on_one_device_without_waiting_for_it(
     watch = make_validation(prepared, run)
     assert {tensor.device for tensor in tensors_of(prepared)} == {DEVICE}
     waited = []
-    row_of = training.row_of
+    row_of = training.history_row
 
     def noted(*inputs: Any) -> Any:
         waited.append(list(accelerator.waits))
         return row_of(*inputs)
 
-    monkeypatch.setattr(training, "row_of", noted)
+    monkeypatch.setattr(training, "history_row", noted)
     gan, rows = training.train(
         prepared.state,
         prepared.view,

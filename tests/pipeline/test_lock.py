@@ -127,7 +127,7 @@ def test_two_new_trainings_in_one_folder_leave_one(
         library.train(run, out, device=CPU)
         return watched(*arguments)
 
-    monkeypatch.setattr(training, "watched", late)
+    monkeypatch.setattr(training, "make_validation", late)
     with pytest.raises(RunError, match="is not empty"):
         library.train(run, out, device=CPU)
 
