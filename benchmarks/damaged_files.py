@@ -178,7 +178,7 @@ def kinds(folder: Path) -> dict[str, Kind]:
     schema = Schema.from_table(
         {"fields": {"a": {}, "v": {"shape": [3]}, "b": {"shape": [2], "fill": 0}}}
     )
-    place = pretrained.trained()["mnist"]
+    place = pretrained.folders()["mnist"]
     about, weights = (place / "gan.json").read_bytes(), pretrained.weights(place)
     gan = {"gan.json": about, "generator.safetensors": weights}
 

@@ -9,7 +9,7 @@ import onnxruntime
 import torch
 
 from hepgan import load_gan
-from hepgan.gan.export import Decoded, export
+from hepgan.gan.export import DecodedGenerator, export
 
 
 def main(number: int) -> None:
@@ -22,7 +22,7 @@ def main(number: int) -> None:
         session = onnxruntime.InferenceSession(Path(folder, "showers.onnx"))
     exported = session.run(None, {"noise": noise.numpy(), "energy": energy.numpy()})
     with torch.no_grad():
-        double = Decoded(gan).eval()(noise, energy)
+        double = DecodedGenerator(gan).eval()(noise, energy)
         c = gan.encoding.encode_conditions({"energy": energy.numpy()})
         single = gan.encoding.decode_tensors(gan.generate(noise, c), c).values()
     report("torch, double precision", exported, double)

@@ -14,8 +14,8 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from hepgan.gan.networks import parameters
-from hepgan.gan.pretrained import PLACE
+from hepgan.gan.networks import count_parameters
+from hepgan.gan.pretrained import FOLDER
 from hepgan.gan.serialization import load_gan
 
 BITS = 12
@@ -26,12 +26,14 @@ def main() -> None:
         name, _, folder = argument.partition("=")
         weights = safetensors.torch.load_file(Path(folder) / "generator.safetensors")
         rounded = {key: shortened(tensor) for key, tensor in weights.items()}
-        (PLACE / name).mkdir(parents=True, exist_ok=True)
+        (FOLDER / name).mkdir(parents=True, exist_ok=True)
         packed = lzma.compress(safetensors.torch.save(rounded), preset=9 | lzma.PRESET_EXTREME)
-        (PLACE / name / "generator.safetensors.xz").write_bytes(packed)
+        (FOLDER / name / "generator.safetensors.xz").write_bytes(packed)
         for kept in ("gan.json", "run.toml"):
-            shutil.copyfile(Path(folder) / kept, PLACE / name / kept)
-        (PLACE / name / "scores.json").write_text(json.dumps(scores(Path(folder)), indent=1) + "\n")
+            shutil.copyfile(Path(folder) / kept, FOLDER / name / kept)
+        (FOLDER / name / "scores.json").write_text(
+            json.dumps(scores(Path(folder)), indent=1) + "\n"
+        )
         print(f"{name}: {len(packed) / 1e6:.2f} MB")
 
 
@@ -41,7 +43,7 @@ def scores(folder: Path) -> dict[str, Any]:
     found = json.loads((folder / "scores.json").read_text())
     kept = ("auc_low", "auc_high", "fpd", "digit_frechet", "digit_confidence", "digit_balance")
     found["scores"] = [score for score in found["scores"] if score["metric"] in kept]
-    return found | {"parameters": parameters(gan.settings, gan.encoding, seen=gan.seen)}
+    return found | {"parameters": count_parameters(gan.settings, gan.encoding, seen=gan.seen)}
 
 
 def shortened(tensor: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ from hepgan.evaluation import digit_scores
 from hepgan.evaluation.metrics import features, fpd
 from hepgan.evaluation.metrics.classifier import separability
 from hepgan.evaluation.observables.standard import arrays, evaluate_observables, observables_for
-from hepgan.gan.networks import parameters
+from hepgan.gan.networks import count_parameters
 from hepgan.gan.training import history
 from hepgan.pipeline import MEASURED, RunConfig, load, run
 
@@ -79,7 +79,7 @@ def measure(preset: str, seed: int, folder: Path, unseen: str | None) -> dict[st
             row[score["metric"]] = score["value"]
             row[score["metric"] + " floor"] = score["floor"]
     gan, _ = hepgan.load_gan(place)
-    row["parameters"] = parameters(gan.settings, gan.encoding, seen=gan.seen)["generator"]
+    row["parameters"] = count_parameters(gan.settings, gan.encoding, seen=gan.seen)["generator"]
     if not settings.geometry:
         return row | digit_figures(gan)
     return row | (shower_figures(gan, settings, unseen) if unseen else {})

@@ -135,7 +135,7 @@ def row_cost(preset: str, device: torch.device, seconds: float) -> dict[str, Any
         folder = Path(name)
 
         def row() -> None:
-            history.append(folder, training.row_of(state, ready.view, sums, None, folder))
+            history.append(folder, training.history_row(state, ready.view, sums, None, folder))
 
         one = lambda: training.train_step(state, ready.view, batches)
         times = turns({"row": row, "step": one}, seconds, device)

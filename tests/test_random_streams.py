@@ -30,7 +30,7 @@ from hepgan.gan.model import GAN
 from hepgan.gan.networks import GANSettings
 from hepgan.gan.training import loop as training
 from hepgan.gan.training.settings import NetworkSettings, TrainSettings
-from hepgan.gan.training.state import TrainingState, draw_anew
+from hepgan.gan.training.state import TrainingState, reseed_step
 from hepgan.layout import parse
 from hepgan.layout.nn.modules import Recurrent
 from hepgan.layout.nn.network import build
@@ -205,7 +205,7 @@ def test_first_latent_batch_has_nothing_of_the_first_weights() -> None:
     state, _ = started(WIDE)
     noise = torch.randn(32, 64, generator=state.noise)
     assert abs(correlation(noise, first_dense(state.gan.generator))) < 0.07
-    draw_anew(state)
+    reseed_step(state)
     assert torch.equal(torch.randn(32, 64, generator=state.noise), noise)
 
 

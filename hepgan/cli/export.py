@@ -17,13 +17,13 @@ def export(folder: Path, output: Path) -> None:
 
     Noise and conditions in, decoded fields out, in the units of the data.
     """
-    from hepgan.gan.export import about
     from hepgan.gan.export import export as library
+    from hepgan.gan.export import metadata
     from hepgan.gan.serialization import load_gan
 
     gan, _ = load_gan(folder)
     library(gan, output)
-    for kind, entries in about(gan).items():
+    for kind, entries in metadata(gan).items():
         for name, entry in entries.items():
             unit = f" [{entry['unit']}]" if entry.get("unit") else ""
             shape = ", ".join(["batch", *map(str, entry["shape"])])

@@ -22,14 +22,14 @@ def presets() -> None:
     in brackets the same of reference against reference.
     """
     from hepgan import pipeline as library
-    from hepgan.gan.pretrained import scores, trained
+    from hepgan.gan.pretrained import folders, scores
 
     found = library.measured()
     for name, purpose in library.presets().items():
         click.echo(f"{name:12} {purpose}")
         if name in found:
             click.echo(f"{'':12} {_told(found[name])}")
-        if name in trained():
+        if name in folders():
             one = scores(name)
             rows = {row["metric"]: row for row in one["scores"]}
             told = [

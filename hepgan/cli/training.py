@@ -58,9 +58,9 @@ def train(resume: bool, **options: Any) -> None:
 
 def _tell_kept(folder: Path) -> None:
     """Prints which step of the training the generator comes from."""
-    from hepgan.gan.serialization import kept
+    from hepgan.gan.serialization import read_kept_step
 
-    if found := kept(folder):
+    if found := read_kept_step(folder):
         warning = "warning: " if found.untrained else ""
         click.echo(f"{warning}{found}")
 

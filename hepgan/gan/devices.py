@@ -46,7 +46,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def telling_memory(what: str, device: torch.device, *, hint: str) -> Iterator[None]:
+def out_of_memory_as_run_error(what: str, device: torch.device, *, hint: str) -> Iterator[None]:
     """Context manager that names ``what`` does not fit where the memory of ``device`` runs out.
 
     Raises:

@@ -38,7 +38,7 @@ OPSET = 18
 """Of ONNX; what ONNX Runtime 1.14 and later read."""
 
 
-class Decoded(nn.Module):
+class DecodedGenerator(nn.Module):
     """``noise, condition, …`` -> the event's fields, in order: generator and decoding in one, in double precision.
 
     What libraries differ in is the order of their sums, 1e-7 in single precision. Decoding makes it grow: the tables of rarely lit
@@ -93,7 +93,7 @@ def export(gan: GAN, path: str | os.PathLike[str]) -> None:
     write_bytes(target, content)
 
 
-def about(gan: GAN) -> dict[str, Any]:
+def metadata(gan: GAN) -> dict[str, Any]:
     """What the metadata of an exported file say: inputs and outputs with shapes, units and ranges."""
     encoding = gan.encoding
     given = encoding.schema.conditions
@@ -120,15 +120,15 @@ def _onnx(gan: GAN) -> bytes:
     except ImportError as error:
         raise RunError("ONNX needs its packages: pip install 'hepgan[onnx]'") from error
     failures = onnxruntime.capi.onnxruntime_pybind11_state
-    decoded = Decoded(gan).cpu().eval()
+    decoded = DecodedGenerator(gan).cpu().eval()
     model = _onnx_model(gan, decoded)
     try:
         onnxruntime.InferenceSession(model.SerializeToString())
     except failures.NotImplemented:
         # ONNX Runtime has no convolutions in double precision.
-        decoded = Decoded(gan, single=True).cpu().eval()
+        decoded = DecodedGenerator(gan, single=True).cpu().eval()
         model = _onnx_model(gan, decoded)
-    onnx.helper.set_model_props(model, {"hepgan": json.dumps(about(gan))})
+    onnx.helper.set_model_props(model, {"hepgan": json.dumps(metadata(gan))})
     onnx.checker.check_model(model)
     content: bytes = model.SerializeToString()
     session = onnxruntime.InferenceSession(content)
@@ -147,7 +147,7 @@ def _onnx(gan: GAN) -> bytes:
     return content
 
 
-def _onnx_model(gan: GAN, decoded: Decoded) -> Any:
+def _onnx_model(gan: GAN, decoded: DecodedGenerator) -> Any:
     example, batch = _example(gan)
     with _telling("ONNX"):
         program = torch.onnx.export(
@@ -196,13 +196,13 @@ def _leaky_relu(self: Any, negative_slope: float = 0.01) -> Any:
 
 def _pt2(gan: GAN) -> bytes:
     example, batch = _example(gan)
-    decoded = Decoded(gan).cpu().eval()
+    decoded = DecodedGenerator(gan).cpu().eval()
     with _telling("an exported program"):
         program = torch.export.export(decoded, example, dynamic_shapes=batch)
     run = program.module()
     _check(gan, decoded, lambda inputs: run(*inputs))
     content = io.BytesIO()
-    torch.export.save(program, content, extra_files={"hepgan.json": json.dumps(about(gan))})
+    torch.export.save(program, content, extra_files={"hepgan.json": json.dumps(metadata(gan))})
     return content.getvalue()
 
 
@@ -225,7 +225,7 @@ def _inputs(gan: GAN, size: int) -> tuple[Tensor, ...]:
 
 @torch.no_grad()
 def _check(
-    gan: GAN, decoded: Decoded, run: Callable[[tuple[Tensor, ...]], Sequence[Tensor]]
+    gan: GAN, decoded: DecodedGenerator, run: Callable[[tuple[Tensor, ...]], Sequence[Tensor]]
 ) -> None:
     """Compares an exported model with torch in batches of several sizes.
 

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from hepgan.data.encoding.encoding import Encoding
 from hepgan.gan.conditions import Condition, Conditions
-from hepgan.gan.networks import GANSettings, build_networks, sizes_of
+from hepgan.gan.networks import GANSettings, build_networks, stage_shapes
 from hepgan.gan.noise import normal_blocks
 from hepgan.random_streams import check_seed
 
 
 @dataclasses.dataclass(frozen=True)
-class Kept:
+class KeptStep:
     """Training step of the generator that was kept.
 
     Attributes:
@@ -68,7 +68,7 @@ class GAN:
     generator: nn.Module
     discriminator: nn.Module
     seen: int
-    kept: Kept | None = None
+    kept: KeptStep | None = None
 
     @classmethod
     def build(
@@ -112,7 +112,7 @@ class GAN:
     @property
     def latent(self) -> tuple[int, ...]:
         """The shape of one event's noise."""
-        return sizes_of(self.settings, self.encoding).latent
+        return stage_shapes(self.settings, self.encoding).latent
 
     def generate(self, noise: Tensor, c: Tensor) -> Tensor:
         """``x[B, F]`` of ``noise[B, *latent]`` and ``c[B, C]``."""

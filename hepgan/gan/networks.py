@@ -95,7 +95,7 @@ class GANSettings:
         return parse(self.generator), parse(self.discriminator)
 
 
-class Sizes(NamedTuple):
+class StageShapes(NamedTuple):
     """Of the generator's stages.
 
     Attributes:
@@ -116,14 +116,14 @@ class Sizes(NamedTuple):
         return (math.prod(self.energies) + math.prod(self.cells),)
 
 
-def sizes_of(settings: GANSettings, encoding: Encoding) -> Sizes:
+def stage_shapes(settings: GANSettings, encoding: Encoding) -> StageShapes:
     """The sizes that ``settings`` come to for encoded events.
 
     Raises:
         RunError: two stages, but an encoding that appends no energies.
     """
     if settings.energies is None:
-        return Sizes(_filled(settings.latent, encoding.features))
+        return StageShapes(_filled(settings.latent, encoding.features))
     made = encoding.features - encoding.schema.features
     if made < 1:
         raise RunError(
@@ -131,14 +131,14 @@ def sizes_of(settings: GANSettings, encoding: Encoding) -> Sizes:
             " layer_sums, or layer_fractions"
         )
     cells = _filled(settings.latent, encoding.schema.features)
-    return Sizes(cells, _filled(settings.energies.latent, made), made)
+    return StageShapes(cells, _filled(settings.energies.latent, made), made)
 
 
 def _filled(latent: tuple[int, ...], features: int) -> tuple[int, ...]:
     return tuple(size or features for size in latent)
 
 
-class _Where(TypedDict):
+class _NetworkKwargs(TypedDict):
     """The arguments that ``trace`` and ``build`` share: what a network finds around it."""
 
     input: tuple[int, ...]
@@ -149,7 +149,7 @@ class _Where(TypedDict):
     role: Literal["generator", "discriminator"]
 
 
-_Plan = dict[str, tuple[Layout, _Where]]
+_Plan = dict[str, tuple[Layout, _NetworkKwargs]]
 ENERGIES = "energies'"
 """What the first stage's networks are called in errors, before their role."""
 
@@ -169,7 +169,7 @@ def build_networks(
         own = child_seed(seed, INIT[where["role"]], name)
         found[name] = build(layout, **where, seed=own, initialization=settings.initialization)
     generator, discriminator = found["generator"], found["discriminator"]
-    sizes = sizes_of(settings, encoding)
+    sizes = stage_shapes(settings, encoding)
     if sizes.energies is not None:
         first = found.get(f"{ENERGIES} generator")
         generator = TwoStages(first, generator, first=math.prod(sizes.energies))
@@ -179,7 +179,7 @@ def build_networks(
     return {"generator": generator, "discriminator": discriminator}
 
 
-def parameters(settings: GANSettings, encoding: Encoding, *, seen: int = 0) -> dict[str, int]:
+def count_parameters(settings: GANSettings, encoding: Encoding, *, seen: int = 0) -> dict[str, int]:
     """How many parameters generator and discriminator have, all stages together; ``seen`` as in ``GAN.build``."""
     counts = {"generator": 0, "discriminator": 0}
     for layout, where in _plan(settings, encoding, seen or encoding.features).values():
@@ -187,7 +187,7 @@ def parameters(settings: GANSettings, encoding: Encoding, *, seen: int = 0) -> d
     return counts
 
 
-def layers_of(network: nn.Module) -> list[list[nn.Module]]:
+def network_layers(network: nn.Module) -> list[list[nn.Module]]:
     """The layers of each layout in ``network``, that of ``[gan]`` first."""
     layouts = [part for part in network.modules() if isinstance(part, Network)]
     layouts.sort(key=lambda part: part is getattr(network, "energies", None))
@@ -200,7 +200,7 @@ def _plan(settings: GANSettings, encoding: Encoding, seen: int) -> _Plan:
     Raises:
         RunError: the discriminator's input has another size than what it sees.
     """
-    sizes = sizes_of(settings, encoding)
+    sizes = stage_shapes(settings, encoding)
     shape = settings.input or (seen,)
     if math.prod(shape) != seen:
         raise RunError(
@@ -211,34 +211,36 @@ def _plan(settings: GANSettings, encoding: Encoding, seen: int) -> _Plan:
     plan = {
         "generator": (
             generator,
-            _where(encoding, sizes.cells, cells, cells, given + sizes.made, "generator"),
+            _network_kwargs(encoding, sizes.cells, cells, cells, given + sizes.made, "generator"),
         ),
         "discriminator": (
             _to_logits(discriminator),
-            _where(encoding, shape, encoding.features, 1, given, "discriminator"),
+            _network_kwargs(encoding, shape, encoding.features, 1, given, "discriminator"),
         ),
     }
     return plan | _plan_energies(settings, encoding, sizes)
 
 
-def _plan_energies(settings: GANSettings, encoding: Encoding, sizes: Sizes) -> _Plan:
+def _plan_energies(settings: GANSettings, encoding: Encoding, sizes: StageShapes) -> _Plan:
     """The first stage's layouts, those that there are."""
     stage, given, made = settings.energies, encoding.conditions, sizes.made
     plan: _Plan = {}
     if stage and sizes.energies and stage.generator:
-        where = _where(encoding, sizes.energies, made, made, given, "generator", cells=False)
+        where = _network_kwargs(
+            encoding, sizes.energies, made, made, given, "generator", cells=False
+        )
         plan[f"{ENERGIES} generator"] = parse(stage.generator), where
     if stage and stage.discriminator:
         if settings.discriminator_sees == "observables":
             raise RunError(
                 "[gan.energies] has a discriminator, but [gan] discriminator_sees leaves the event out"
             )
-        where = _where(encoding, (made,), made, 1, given, "discriminator", cells=False)
+        where = _network_kwargs(encoding, (made,), made, 1, given, "discriminator", cells=False)
         plan[f"{ENERGIES} discriminator"] = _to_logits(parse(stage.discriminator)), where
     return plan
 
 
-def _where(
+def _network_kwargs(
     encoding: Encoding,
     input: tuple[int, ...],
     features: int,
@@ -247,10 +249,10 @@ def _where(
     role: Literal["generator", "discriminator"],
     *,
     cells: bool = True,
-) -> _Where:
+) -> _NetworkKwargs:
     schema = encoding.schema
     whole = cells and features == schema.features
-    return _Where(
+    return _NetworkKwargs(
         input=input,
         features=features,
         conditions=conditions,
@@ -269,7 +271,7 @@ def _to_logits(layout: Layout) -> Layout:
     return Layout((*layout.words[:-1], linear), layout.text)
 
 
-def _check_output(layout: Layout, where: _Where, name: str) -> None:
+def _check_output(layout: Layout, where: _NetworkKwargs, name: str) -> None:
     shape = trace(layout, **where)[-1].output
     found, wanted = math.prod(shape), where["outputs"]
     if found != wanted:

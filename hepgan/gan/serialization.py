@@ -20,9 +20,9 @@ from hepgan.data.io.files import base_name
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, LayoutError, RunError
 from hepgan.gan import pretrained
-from hepgan.gan.devices import device_of, is_out_of_memory, telling_memory
-from hepgan.gan.model import GAN, Kept
-from hepgan.gan.networks import GANSettings, parameters
+from hepgan.gan.devices import device_of, is_out_of_memory, out_of_memory_as_run_error
+from hepgan.gan.model import GAN, KeptStep
+from hepgan.gan.networks import GANSettings, count_parameters
 from hepgan.gan.training.state import TrainingState, start_phase
 from hepgan.layout.memory import available
 
@@ -76,7 +76,7 @@ def load_gan(
         RunError: the device is not there, or its memory is too small.
     """
     device = device_of(device)
-    ours = pretrained.shipped(folder)
+    ours = pretrained.find(folder)
     folder = ours or Path(folder)
     about = _read_json(folder / "gan.json")
     weights = (
@@ -109,7 +109,7 @@ def load_gan(
         ) from error
     _load(gan.generator, generator, folder / "generator.safetensors")
     gan.generator.eval()
-    with telling_memory(f"the GAN of {folder}", device, hint="choose another device"):
+    with out_of_memory_as_run_error(f"the GAN of {folder}", device, hint="choose another device"):
         return gan.to(device), tree
 
 
@@ -123,7 +123,7 @@ def _unpacked(
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def kept(folder: Path) -> Kept | None:
+def read_kept_step(folder: Path) -> KeptStep | None:
     """Returns which step of the training the GAN of ``folder`` comes from, where its ``gan.json`` says so.
 
     Raises:
@@ -136,12 +136,12 @@ def kept(folder: Path) -> Kept | None:
         raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
-def _kept(about: Mapping[str, Any]) -> Kept | None:
+def _kept(about: Mapping[str, Any]) -> KeptStep | None:
     if "kept_step" not in about:
         return None
     score = about.get("validation_score")
     number = None if score is None else float(score)
-    return Kept(_count(about["kept_step"]), _count(about["steps"]), number)
+    return KeptStep(_count(about["kept_step"]), _count(about["steps"]), number)
 
 
 def save_checkpoint(state: TrainingState, folder: Path, *, keep: int) -> Path:
@@ -407,7 +407,7 @@ def _check_size(
     settings: GANSettings, encoding: Encoding, seen: int, weights: Mapping[str, Tensor], path: Path
 ) -> None:
     """Refuses a layout of more weights than the file holds, before any memory is taken for them."""
-    wanted = parameters(settings, encoding, seen=seen)["generator"]
+    wanted = count_parameters(settings, encoding, seen=seen)["generator"]
     held = sum(tensor.numel() for tensor in weights.values())
     if held < wanted:
         raise CheckpointError(

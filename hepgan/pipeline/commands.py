@@ -24,7 +24,7 @@ from hepgan.gan import serialization
 from hepgan.gan.conditions import Condition
 from hepgan.gan.devices import device_of
 from hepgan.gan.model import GAN
-from hepgan.gan.networks import parameters
+from hepgan.gan.networks import count_parameters
 from hepgan.gan.training import distributed, history
 from hepgan.pipeline.config import EvaluateSettings, RunConfig, load, presets
 from hepgan.pipeline.training import (
@@ -324,7 +324,7 @@ def provenance(seed: int, device: torch.device) -> dict[str, str]:
 
 def about_gan(run: RunConfig, gan: GAN) -> dict[str, str]:
     """What a report says of the GAN and its training."""
-    counts = parameters(run.gan, gan.encoding, seen=gan.seen)
+    counts = count_parameters(run.gan, gan.encoding, seen=gan.seen)
     generator, discriminator = run.gan.layouts
     return {
         "data": ", ".join(run.data.files),

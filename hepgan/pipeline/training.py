@@ -138,7 +138,7 @@ def train_locked(
     tick: ProgressCallback,
 ) -> tuple[GAN, Prepared]:
     """Trains as ``train`` does, and locks ``folder`` until ``held`` is closed."""
-    device = distributed.device_here(device_of(str(device)))
+    device = distributed.local_device(device_of(str(device)))
     same = run if resume else None
     check_folder(folder, same)
     with cpu_threads(run.threads), distributed.process_group(device):
@@ -148,7 +148,7 @@ def train_locked(
         if there := resume and folder.is_dir():
             _claim(folder, same, held, device)
         tick("reading and encoding", 0.0, "")
-        last = distributed.of_first(serialization.newest_checkpoint(folder), device)
+        last = distributed.broadcast(serialization.newest_checkpoint(folder), device)
         prepared = prepare(run, device=device, last=last)
         watch = make_validation(prepared, run)
         distributed.barrier()  # all have looked at the folder before the first one writes there
@@ -190,7 +190,7 @@ def _claim(folder: Path, run: RunConfig | None, held: ExitStack, device: torch.d
             check_folder(folder, run)
         except RunError as error:
             refused = error
-    if refused := distributed.of_first(refused, device):
+    if refused := distributed.broadcast(refused, device):
         raise refused
 
 

@@ -54,7 +54,7 @@ def embed(folder: str | os.PathLike[str]) -> EmbeddedModel:
         CheckpointError: a file is missing.
     """
     metadata, packed = _gan_files(folder)
-    name = pretrained.shipped(folder)
+    name = pretrained.find(folder)
     weights = pretrained.weights(name) if name else packed.read_bytes()
     files = dict(zip(FILES, (metadata.read_bytes(), weights), strict=True))
     return EmbeddedModel(hashlib.sha256(b"".join(files.values())).hexdigest(), files)
@@ -92,7 +92,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _gan_files(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
-    if name := pretrained.shipped(folder):
+    if name := pretrained.find(folder):
         return pretrained.files(name)
     paths = tuple(Path(folder, name) for name in FILES)
     for path in paths:

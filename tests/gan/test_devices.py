@@ -26,7 +26,7 @@ from hepgan.errors import RunError
 from hepgan.evaluation.observables.standard import Observable
 from hepgan.gan import devices, serialization
 from hepgan.gan.discriminator_input import DiscriminatorInput
-from hepgan.gan.export import Decoded
+from hepgan.gan.export import DecodedGenerator
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import GANSettings
 from hepgan.gan.serialization import load_gan
@@ -76,11 +76,11 @@ def test_presets_train_validate_and_sample_on_one_device_without_waiting_for_it(
     watch = make_validation(prepared, run)
     assert {tensor.device for tensor in tensors_of(prepared)} == {DEVICE}
     waited = []
-    row_of = training.history_row
+    history_row = training.history_row
 
     def noted(*inputs: Any) -> Any:
         waited.append(list(accelerator.waits))
-        return row_of(*inputs)
+        return history_row(*inputs)
 
     monkeypatch.setattr(training, "history_row", noted)
     gan, rows = training.train(
@@ -93,7 +93,7 @@ def test_presets_train_validate_and_sample_on_one_device_without_waiting_for_it(
     assert [row["step"] for row in rows] == [0, 3]
     assert gan.device == DEVICE
     inputs = exporting(gan)
-    exported = Decoded(gan.to("cpu")).eval().to(DEVICE)
+    exported = DecodedGenerator(gan.to("cpu")).eval().to(DEVICE)
     assert all(field.device == DEVICE for field in exported(*inputs))
 
 
@@ -176,7 +176,7 @@ def test_what_a_discriminator_sees_moves_as_a_whole(accelerator: Accelerator) ->
 
 def test_an_exported_gan_moves_as_a_whole(accelerator: Accelerator) -> None:
     gan = GAN.build(SETTINGS, fitted(COPULA), seed=1)
-    decoded = Decoded(gan).eval()
+    decoded = DecodedGenerator(gan).eval()
     inputs = torch.zeros(2, 4), torch.tensor([30.0, 60.0])
     moved = copy.deepcopy(decoded).to(DEVICE)(*(tensor.to(DEVICE) for tensor in inputs))
     for one, other in zip(moved, decoded(*inputs), strict=True):

@@ -15,7 +15,7 @@ from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.errors import RunError
 from hepgan.gan import export as exporting
-from hepgan.gan.export import Decoded, export
+from hepgan.gan.export import DecodedGenerator, export
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import GANSettings
 from hepgan.gan.serialization import load_gan
@@ -42,7 +42,7 @@ def test_onnx_gives_what_torch_gives(small: GAN, tmp_path: Path) -> None:
     noise, energy = asked(small, 1000)
     energy = 1 + energy / 20
     with torch.no_grad():
-        expected = Decoded(small).eval()(noise, energy)
+        expected = DecodedGenerator(small).eval()(noise, energy)
     for stop in (1, 1000):
         found = session.run(None, {"noise": noise[:stop].numpy(), "energy": energy[:stop].numpy()})
         for one, other in zip(found, expected, strict=True):
@@ -66,7 +66,7 @@ def test_onnx_gives_what_torch_gives_for_showers(gan: GAN, tmp_path: Path) -> No
     assert about["outputs"]["layer_1"] == {"shape": [12, 12], "unit": "MeV"}
     noise, energy = asked(gan, 10_000)
     with torch.no_grad():
-        expected = [field.numpy() for field in Decoded(gan).eval()(noise, energy)]
+        expected = [field.numpy() for field in DecodedGenerator(gan).eval()(noise, energy)]
         sampled = gan.encoding.decode_tensors(
             gan.generate(noise, c := gan.encoding.encode_conditions({"energy": energy.numpy()})), c
         )
@@ -96,7 +96,7 @@ def test_networks_that_onnx_runtime_only_has_in_single_precision_are_exported_so
     noise, energy = asked(gan, 100)
     energy = 1 + energy / 20
     with torch.no_grad():
-        expected = Decoded(gan, single=True).eval()(noise, energy)
+        expected = DecodedGenerator(gan, single=True).eval()(noise, energy)
     found = session.run(None, {"noise": noise.numpy(), "energy": energy.numpy()})
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-6)
@@ -111,7 +111,7 @@ def test_exported_program_is_what_torch_gives(gan: GAN, tmp_path: Path) -> None:
     noise, energy = asked(gan, 500)
     with torch.no_grad():
         for one, other in zip(
-            program(noise, energy), Decoded(gan).eval()(noise, energy), strict=True
+            program(noise, energy), DecodedGenerator(gan).eval()(noise, energy), strict=True
         ):
             assert torch.equal(one, other)
 
@@ -133,7 +133,7 @@ def test_gans_without_conditions_are_exported_for_any_batch(
     for size in (1, 2, 3, 7, 500):
         noise = torch.randn(size, 3, generator=torch.Generator().manual_seed(size))
         with torch.no_grad():
-            expected = Decoded(gan).eval()(noise)
+            expected = DecodedGenerator(gan).eval()(noise)
             if ending == ".onnx":
                 found = onnxruntime.InferenceSession(path).run(None, {"noise": noise.numpy()})
             else:
@@ -154,7 +154,7 @@ def unconditional(step: str) -> GAN:
 
 def test_models_for_one_batch_size_are_refused() -> None:
     gan = unconditional("standardise")
-    decoded = Decoded(gan).eval()
+    decoded = DecodedGenerator(gan).eval()
     with torch.no_grad():
         of_three = decoded(torch.zeros(3, 3))
     with pytest.raises(RunError, match="makes another 'a' than torch in a batch of 1"):

@@ -7,9 +7,9 @@ import torch
 
 from hepgan.gan.training.objectives import (
     OBJECTIVES,
-    between,
-    one_centred_penalty,
-    zero_centred_penalty,
+    interpolate,
+    one_centered_penalty,
+    zero_centered_penalty,
 )
 
 REAL, FAKE = torch.tensor([0.5, -1.0, 2.0]), torch.tensor([-0.3, 0.7, 1.1])
@@ -69,21 +69,21 @@ def test_objectives_pull_in_opposite_directions(name: str) -> None:
 def test_penalties_of_a_linear_function_are_its_slope() -> None:
     x = torch.randn(7, 3, requires_grad=True)
     slope = torch.tensor([1.0, 2.0, 2.0])
-    assert zero_centred_penalty(x @ slope, x).item() == pytest.approx(9.0, rel=1e-5)
-    assert one_centred_penalty(x @ slope, x).item() == pytest.approx(4.0, rel=1e-5)
+    assert zero_centered_penalty(x @ slope, x).item() == pytest.approx(9.0, rel=1e-5)
+    assert one_centered_penalty(x @ slope, x).item() == pytest.approx(4.0, rel=1e-5)
 
 
 def test_penalty_trains_the_network() -> None:
     weight = torch.tensor([[3.0, 0.0]], requires_grad=True)
     x = torch.randn(5, 2, requires_grad=True)
-    (gradient,) = torch.autograd.grad(zero_centred_penalty(x @ weight.T, x), weight)
+    (gradient,) = torch.autograd.grad(zero_centered_penalty(x @ weight.T, x), weight)
     torch.testing.assert_close(gradient, 2 * weight.detach())
 
 
 def test_points_between_lie_on_the_line() -> None:
     real, fake = torch.zeros(100, 2), torch.tensor([[1.0, 2.0]]).repeat(100, 1)
     place = torch.rand(100, generator=torch.Generator().manual_seed(1))
-    points = between(real, fake, place)
+    points = interpolate(real, fake, place)
     assert points.requires_grad
     torch.testing.assert_close(points[:, 0], place)
     torch.testing.assert_close(points[:, 1], 2 * place)

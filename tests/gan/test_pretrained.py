@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from hepgan import load_gan, load_run, read
 from hepgan.cli import main
 from hepgan.evaluation.metrics import digits, fpd
-from hepgan.gan.pretrained import PLACE, scores, trained
+from hepgan.gan.pretrained import FOLDER, folders, scores
 from hepgan.pipeline import measured
 from hepgan.pipeline.training import read_events
 from hepgan.processors import embed
@@ -20,8 +20,8 @@ LAYERS = ("layer_0", "layer_1", "layer_2")
 
 
 def test_they_are_five_megabytes_together_at_the_most() -> None:
-    assert set(trained()) == {"mnist", "showers"}
-    assert sum(path.stat().st_size for path in PLACE.rglob("*") if path.is_file()) < 5e6
+    assert set(folders()) == {"mnist", "showers"}
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 5e6
 
 
 def test_showers_of_one_energy_come_right_after_installing(tmp_path: Path) -> None:

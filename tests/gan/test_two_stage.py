@@ -16,7 +16,7 @@ from hepgan.errors import LayoutError, RunError
 from hepgan.gan import serialization
 from hepgan.gan.discriminator_input import DiscriminatorInput
 from hepgan.gan.model import GAN
-from hepgan.gan.networks import EnergySettings, GANSettings, parameters
+from hepgan.gan.networks import EnergySettings, GANSettings, count_parameters
 from hepgan.gan.training import loop as training
 from hepgan.gan.training.losses import discriminator_loss, energy_error, generator_loss
 from hepgan.gan.training.settings import NetworkSettings, TrainSettings
@@ -133,7 +133,7 @@ def test_sums_of_layers_hold_whatever_the_stages_make(
 def test_parameters_of_all_stages_are_counted(encoding: Encoding, settings: GANSettings) -> None:
     gan = GAN.build(settings, encoding, seed=1)
     networks = {"generator": gan.generator, "discriminator": gan.discriminator}
-    assert parameters(settings, encoding) == {
+    assert count_parameters(settings, encoding) == {
         name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()
     }
 

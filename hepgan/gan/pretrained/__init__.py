@@ -6,17 +6,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-PLACE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 
 
-def trained() -> dict[str, Path]:
+def folders() -> dict[str, Path]:
     """Name -> folder, with ``gan.json`` and ``generator.safetensors.xz``."""
-    return {path.parent.name: path.parent for path in sorted(PLACE.glob("*/gan.json"))}
+    return {path.parent.name: path.parent for path in sorted(FOLDER.glob("*/gan.json"))}
 
 
-def shipped(folder: str | os.PathLike[str]) -> Path | None:
+def find(folder: str | os.PathLike[str]) -> Path | None:
     """The folder of the trained GAN that ``folder`` names, where there is no folder of that name here."""
-    return None if Path(folder).exists() else trained().get(os.fspath(folder))
+    return None if Path(folder).exists() else folders().get(os.fspath(folder))
 
 
 def files(folder: Path) -> tuple[Path, Path]:
@@ -31,5 +31,5 @@ def weights(folder: Path) -> bytes:
 
 def scores(name: str) -> dict[str, Any]:
     """The ``scores.json`` of the run that it comes from, and under ``parameters`` the sizes of its networks."""
-    found: dict[str, Any] = json.loads((trained()[name] / "scores.json").read_text("utf-8"))
+    found: dict[str, Any] = json.loads((folders()[name] / "scores.json").read_text("utf-8"))
     return found

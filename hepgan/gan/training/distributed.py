@@ -42,7 +42,7 @@ def process_group(device: torch.device) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def device_here(device: torch.device) -> torch.device:
+def local_device(device: torch.device) -> torch.device:
     """The GPU of this process where ``device`` is any GPU and ``torchrun`` started several processes."""
     if str(device) == "cuda" and "LOCAL_RANK" in os.environ:
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -102,7 +102,7 @@ def average_buffers(*networks: nn.Module) -> None:
         buffer.copy_(part.view_as(buffer))
 
 
-def of_first(value: T, device: torch.device) -> T:
+def broadcast(value: T, device: torch.device) -> T:
     """Returns the ``value`` of process 0 in every process."""
     found = [value]
     if world_size() > 1:
@@ -126,7 +126,7 @@ def all_reduce_sum(values: Tensor) -> Tensor:
     return values
 
 
-def largest(number: int, device: torch.device) -> int:
+def all_reduce_max(number: int, device: torch.device) -> int:
     """Returns the largest ``number`` of all processes."""
     if world_size() == 1:
         return number

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from hepgan.data.loaders.in_memory import UnsupervisedLoader
 from hepgan.errors import RunError
 from hepgan.gan import serialization
-from hepgan.gan.devices import telling_memory
+from hepgan.gan.devices import out_of_memory_as_run_error
 from hepgan.gan.discriminator_input import DiscriminatorInput
-from hepgan.gan.model import GAN, Kept
+from hepgan.gan.model import GAN, KeptStep
 from hepgan.gan.training import distributed, history
 from hepgan.gan.training.history import Row
 from hepgan.gan.training.losses import check_incident, discriminator_loss, generator_loss
@@ -30,9 +30,9 @@ from hepgan.gan.training.signals import Stop, TrainingStopped, stop_flag
 from hepgan.gan.training.state import (
     Origin,
     TrainingState,
-    draw_anew,
     make_loader,
-    optimizers_and_schedules,
+    make_optimizers,
+    reseed_step,
     start_phase,
 )
 from hepgan.gan.training.validation import (
@@ -77,7 +77,7 @@ def initial_state(
     average = copy.deepcopy(gan.generator).requires_grad_(False)
     noise = torch_generator(seed, "latent", 0, device=gan.device)
     loader = make_loader(seen, c, phases[0], seed=seed, phase=0)
-    how = optimizers_and_schedules(gan, phases[0])
+    how = make_optimizers(gan, phases[0])
     return TrainingState(gan, average, tuple(phases), *how, loader, seed, noise, origin)
 
 
@@ -127,7 +127,7 @@ def train(
         # What training must beat where the encoding alone is a model already.
         tell({"step": 0, "seconds": 0.0, "validation": score})
     cuda = [state.gan.device] if state.gan.device.type == "cuda" else []
-    full = telling_memory(
+    full = out_of_memory_as_run_error(
         "training", state.gan.device, hint="choose a smaller batch_size or layout"
     )
     with stop_flag() as stop, torch.random.fork_rng(devices=cuda), full:
@@ -152,14 +152,14 @@ def _phase(
     sums = torch.zeros(3, device=gan.device)
     began = time.perf_counter() - state.seconds
     batches = _endless(state.loader)
-    number = distributed.largest(stop.number, gan.device)
+    number = distributed.all_reduce_max(stop.number, gan.device)
     with ExitStack() as stack:
         stack.enter_context(input_dropout(gan.generator, settings.generator.dropout))
         stack.enter_context(input_dropout(gan.discriminator, settings.discriminator.dropout))
         for network in (gan.generator, gan.discriminator):
             stack.enter_context(autocast(network, settings.precision))
         while not state.is_over() and not number:
-            draw_anew(state)
+            reseed_step(state)
             losses = train_step(state, view, batches)
             sums += torch.stack([*losses, torch.ones_like(losses[0])])
             state.step += 1
@@ -167,7 +167,7 @@ def _phase(
             state.seconds = time.perf_counter() - began
             # Several processes ask each other, which waits for the device, only where a row does so anyway.
             if distributed.world_size() == 1 or _is_due(state):
-                number = distributed.largest(stop.number, gan.device)
+                number = distributed.all_reduce_max(stop.number, gan.device)
             if number or state.is_over() or _is_due(state):
                 distributed.average_buffers(gan.generator, gan.discriminator, state.average)
                 tell(history_row(state, view, sums, watch, folder))
@@ -189,10 +189,10 @@ def _is_due(state: TrainingState) -> bool:
 
 def best_gan(state: TrainingState) -> GAN:
     """The GAN with the generator that validated best, or else the moving average."""
-    generator, kept = copy.deepcopy(state.average), Kept(state.step, state.step)
+    generator, kept = copy.deepcopy(state.average), KeptStep(state.step, state.step)
     if state.best:
         generator.load_state_dict(state.best)
-        kept = Kept(state.best_step, state.step, state.best_score)
+        kept = KeptStep(state.best_step, state.step, state.best_score)
     return dataclasses.replace(state.gan, generator=generator, kept=kept)
 
 

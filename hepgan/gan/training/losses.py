@@ -10,14 +10,14 @@ from hepgan.data.encoding.encoding import Encoding
 from hepgan.data.schema import ENERGY_UNITS
 from hepgan.errors import RunError
 from hepgan.gan.model import GAN
-from hepgan.gan.networks import layers_of
+from hepgan.gan.networks import network_layers
 from hepgan.gan.training import distributed
 from hepgan.gan.training.objectives import (
     OBJECTIVES,
     Loss,
-    between,
-    one_centred_penalty,
-    zero_centred_penalty,
+    interpolate,
+    one_centered_penalty,
+    zero_centered_penalty,
 )
 from hepgan.gan.training.settings import TrainSettings
 from hepgan.gan.training.state import TrainingState
@@ -60,14 +60,14 @@ def discriminator_loss(state: TrainingState, seen: Tensor, fake: Tensor, c: Tens
     real_logits, fake_logits = gan.judge(seen, c), gan.judge(fake, c)
     loss = _summed(OBJECTIVES[settings.objective].discriminator, real_logits, fake_logits)
     if settings.r1:
-        loss = loss + settings.r1 / 2 * _penalty(zero_centred_penalty, real_logits, seen)
+        loss = loss + settings.r1 / 2 * _penalty(zero_centered_penalty, real_logits, seen)
     if settings.r2:
-        loss = loss + settings.r2 / 2 * _penalty(zero_centred_penalty, fake_logits, fake)
+        loss = loss + settings.r2 / 2 * _penalty(zero_centered_penalty, fake_logits, fake)
     if settings.gradient_penalty:
         whole = len(seen) * distributed.world_size()
         place = torch.rand(whole, generator=state.noise, device=gan.device)
-        points = between(seen, fake, distributed.local_shard(place))
-        penalty = _penalty(one_centred_penalty, gan.judge(points, c), points)
+        points = interpolate(seen, fake, distributed.local_shard(place))
+        penalty = _penalty(one_centered_penalty, gan.judge(points, c), points)
         loss = loss + settings.gradient_penalty * penalty
     return loss
 
@@ -120,7 +120,7 @@ def _last_inputs(gan: GAN, *, listen: bool) -> Iterator[list[Tensor]]:
     """While it lasts, what comes to the last layer of each discriminator is added to the list, ``[B, L]``, where we listen."""
     heard: list[Tensor] = []
     with ExitStack() as stack:
-        for *_, layer in layers_of(gan.discriminator) if listen else ():
+        for *_, layer in network_layers(gan.discriminator) if listen else ():
             hook = layer.register_forward_pre_hook(
                 lambda _, inputs: heard.append(inputs[0].flatten(1))
             )

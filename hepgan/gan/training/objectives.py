@@ -70,7 +70,7 @@ OBJECTIVES: dict[str, Objective] = {
 """The objectives by their names in a run file."""
 
 
-def zero_centred_penalty(logits: Tensor, x: Tensor) -> Tensor:
+def zero_centered_penalty(logits: Tensor, x: Tensor) -> Tensor:
     """Mean over ``x[B, F]`` of ``|d logit / d x|^2``: R1 on reference events, R2 on generated ones (arXiv:2501.05441).
 
     ``x`` must require gradients.
@@ -80,7 +80,7 @@ def zero_centred_penalty(logits: Tensor, x: Tensor) -> Tensor:
     return squares.flatten(1).sum(1).mean()
 
 
-def one_centred_penalty(logits: Tensor, x: Tensor) -> Tensor:
+def one_centered_penalty(logits: Tensor, x: Tensor) -> Tensor:
     """Mean over ``x[B, F]`` of ``(|d logit / d x| - 1)^2``: WGAN-GP's, for ``x`` between the samples (arXiv:1704.00028).
 
     ``x`` must require gradients.
@@ -90,7 +90,7 @@ def one_centred_penalty(logits: Tensor, x: Tensor) -> Tensor:
     return (length - 1).square().mean()
 
 
-def between(real: Tensor, fake: Tensor, place: Tensor) -> Tensor:
+def interpolate(real: Tensor, fake: Tensor, place: Tensor) -> Tensor:
     """The points ``[B, F]`` at ``place[B]``, from 0 to 1, on the lines from ``real[B, F]`` to ``fake[B, F]``, requiring gradients."""
     place = place.reshape(-1, *[1] * (real.dim() - 1))
     return torch.lerp(real.detach(), fake.detach(), place).requires_grad_()

@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.optim import SGD, Adadelta, Adagrad, Adam, Optimizer, RMSprop
 
 from hepgan.errors import RunError
-from hepgan.gan.networks import layers_of
+from hepgan.gan.networks import network_layers
 from hepgan.gan.training import distributed
 from hepgan.gan.training.settings import NetworkSettings, Precision
 
@@ -41,14 +41,14 @@ def optimizer_step(
     # Not of the events, which require gradients where a penalty wants them.
     torch.autograd.backward(loss, inputs=[w for w in network.parameters() if w.requires_grad])
     distributed.average_gradients(network)
-    _penalise(network, how)
+    _add_weight_penalties(network, how)
     if how.clip:
         nn.utils.clip_grad_norm_(network.parameters(), how.clip)
     optimizer.step()
 
 
 @torch.no_grad()
-def _penalise(network: nn.Module, how: NetworkSettings) -> None:
+def _add_weight_penalties(network: nn.Module, how: NetworkSettings) -> None:
     """Adds the gradients of ``l1`` Σ|w| + ``l2`` Σw² over all weights but biases."""
     if not how.l1 and not how.l2:
         return
@@ -64,7 +64,7 @@ def input_dropout(network: nn.Module, rates: tuple[float, ...]) -> Iterator[None
     Raises:
         RunError: more rates than layers.
     """
-    layers, *_ = layers_of(network) or [[]]
+    layers, *_ = network_layers(network) or [[]]
     if len(rates) > len(layers):
         raise RunError(
             f"dropout has {len(rates)} rates, {list(rates)}, but the network has {len(layers)} layers"

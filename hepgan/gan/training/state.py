@@ -81,12 +81,12 @@ def start_phase(state: TrainingState, phase: int, *, began: int) -> None:
     """Puts ``state`` at the beginning of a phase: the weights as they are, all else of the descent anew."""
     settings = state.phases[phase]
     state.phase, state.began, state.waited = phase, began, 0
-    state.optimizers, state.schedules = optimizers_and_schedules(state.gan, settings)
+    state.optimizers, state.schedules = make_optimizers(state.gan, settings)
     x, c = state.loader.tensors
     state.loader = make_loader(x, c, settings, seed=state.seed, phase=phase)
 
 
-def draw_anew(state: TrainingState) -> None:
+def reseed_step(state: TrainingState) -> None:
     """Puts all that a step draws from at the start of that step's streams: what it draws is a function of (seed, step).
 
     Dropout, and whatever else layers draw, comes from torch's global generator; that of the GAN's device alone is touched.
@@ -109,7 +109,7 @@ def make_loader(
     )
 
 
-def optimizers_and_schedules(
+def make_optimizers(
     gan: GAN, settings: TrainSettings
 ) -> tuple[dict[str, Optimizer], dict[str, LambdaLR]]:
     """Optimizer and learning rate schedule of each network that has weights."""

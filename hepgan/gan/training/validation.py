@@ -19,7 +19,7 @@ from hepgan.gan.training.losses import generator_loss
 from hepgan.gan.training.state import TrainingState
 from hepgan.random_streams import torch_generator
 
-TESTED = 2048
+MAX_HELD_OUT = 2048
 """At most so many held-out events make the generator's test loss."""
 
 
@@ -54,7 +54,7 @@ def validate_if_due(
             score = watch.validate(dataclasses.replace(state.gan, generator=state.average))
         except NotFiniteError as error:
             reason = str(error)
-    score, reason = distributed.of_first((score, reason), state.gan.device)
+    score, reason = distributed.broadcast((score, reason), state.gan.device)
     if not math.isfinite(score):
         raise _diverged(reason, state, folder)
     state.waited += 1
@@ -72,11 +72,11 @@ def _is_validated(state: TrainingState) -> bool:
 
 
 @torch.no_grad()
-def test_loss(
+def held_out_loss(
     state: TrainingState, view: DiscriminatorInput, held_out: tuple[Tensor, Tensor]
 ) -> float:
     """The generator's loss, both networks as in use, for noise that is the same at each call and ``held_out`` events."""
-    gan, (x, c) = state.gan, (part[:TESTED] for part in held_out)
+    gan, (x, c) = state.gan, (part[:MAX_HELD_OUT] for part in held_out)
     networks = gan.generator, gan.discriminator
     noise = torch_generator(state.seed, "validation", "test loss", device=gan.device)
     z = torch.randn(len(x), *gan.latent, generator=noise, device=gan.device)
@@ -115,7 +115,7 @@ def history_row(
     if len(state.phases) > 1:
         row["phase"] = state.phase
     if watch and (score := validate_if_due(state, watch, folder)) is not None:
-        row["generator_test_loss"] = test_loss(state, view, watch.held_out)
+        row["generator_test_loss"] = held_out_loss(state, view, watch.held_out)
         row["validation"] = score
     return row
 

@@ -34,8 +34,8 @@ from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, DataError, HepganError, LayoutError, RunError
 from hepgan.gan import serialization
 from hepgan.gan.discriminator_input import DiscriminatorInput, discriminator_observables
-from hepgan.gan.model import GAN, Kept
-from hepgan.gan.networks import GANSettings, parameters
+from hepgan.gan.model import GAN, KeptStep
+from hepgan.gan.networks import GANSettings, count_parameters
 from hepgan.gan.training import history, validation
 from hepgan.gan.training import loop as training
 from hepgan.gan.training.history import Row
@@ -325,7 +325,7 @@ def test_checkpoint_of_other_networks_is_refused(tmp_path: Path) -> None:
 
 def test_parameters_are_those_of_torch() -> None:
     state, _ = started()
-    expected = parameters(DENSE, state.gan.encoding)
+    expected = count_parameters(DENSE, state.gan.encoding)
     assert expected["generator"] == sum(p.numel() for p in state.gan.generator.parameters())
     assert expected["discriminator"] == sum(p.numel() for p in state.gan.discriminator.parameters())
 
@@ -518,7 +518,7 @@ def test_the_generator_s_test_loss_is_that_of_the_held_out_events_and_moves_noth
     state, view = started(NORMED)
     held_out = watch(lambda gan: 0.0).held_out
     before = weights(state)
-    first, again = (validation.test_loss(state, view, held_out) for _ in range(2))
+    first, again = (validation.held_out_loss(state, view, held_out) for _ in range(2))
     assert first == again
     assert_equal(before, weights(state))
     g, d = state.gan.generator.eval(), state.gan.discriminator.eval()
@@ -588,14 +588,14 @@ def test_the_end_of_each_phase_is_validated_whatever_the_interval() -> None:
     scores = iter([9.0, 8.0, 7.0, 5.0])
     gan, rows = training.train(state, view, watch=watch(lambda gan: next(scores)))
     assert [row["step"] for row in rows if "validation" in row] == [0, 5, 7, 10]
-    assert gan.kept == Kept(step=10, steps=10, score=5.0)
+    assert gan.kept == KeptStep(step=10, steps=10, score=5.0)
 
 
 def test_validation_that_is_off_stays_off_at_the_end() -> None:
     state, view = started(how=dataclasses.replace(QUICK, validate_every=0))
     gan, rows = training.train(state, view, watch=watch(lambda gan: pytest.fail("validated")))
     assert not any("validation" in row for row in rows)
-    assert gan.kept == Kept(step=20, steps=20)
+    assert gan.kept == KeptStep(step=20, steps=20)
     assert "without validation" in str(gan.kept)
 
 
@@ -604,7 +604,7 @@ def test_an_untrained_generator_that_was_kept_says_so(tmp_path: Path) -> None:
     scores = iter([1.0, 2.0, 2.0, 2.0, 2.0])
     gan, _ = training.train(state, view, watch=watch(lambda gan: next(scores)))
     serialization.save_gan(gan, tmp_path, tree="events")
-    kept = serialization.kept(tmp_path)
+    kept = serialization.read_kept_step(tmp_path)
     assert kept is not None
     assert kept.untrained
     assert "beat the untrained generator (validation score 1)" in str(kept)
