@@ -1,11 +1,11 @@
-"""Small valid files of every kind that hepgan reads, each with the calls that a user makes on it."""
+"""Small valid files of every format that hepgan reads, each with the calls that a user makes on it."""
 
 import gzip
 import struct
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import awkward as ak
 import h5py
@@ -17,7 +17,7 @@ from hepgan import pipeline as library
 from hepgan.data.convert import convert
 from hepgan.data.io import inspection, reader
 from hepgan.data.schema import Field, Schema
-from hepgan.gan import serialization
+from hepgan.gan import pretrained, serialization
 from hepgan.gan.training import history
 
 CPU = torch.device("cpu")
@@ -48,26 +48,39 @@ discriminator = {{ learning_rate = 1e-4 }}
 checkpoint_every = 2
 """
 
+HDF5_OPTIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"chunks": True, "compression": "gzip"},
+    {"libver": "latest"},
+    {"libver": "latest", "chunks": True, "compression": "gzip", "shuffle": True},
+)
+
 
 class Case(NamedTuple):
-    """A kind of file, the file of a folder that is damaged, and the reading of that folder."""
+    """A file to damage.
+
+    Attributes:
+        kind: Its format.
+        file: Its name in the folder of the case.
+        read: Reads the folder as a user would.
+    """
 
     kind: str
     file: str
     read: Callable[[Path], object]
 
 
-def cases(folder: Path, kinds: list[str]) -> list[tuple[Case, Path]]:
-    """Writes the valid files into folders below ``folder``; returns each case with its folder."""
-    found = []
-    for number, (case, make) in enumerate(_all_cases()):
+def write_cases(folder: Path, kinds: list[str]) -> list[tuple[Case, Path]]:
+    """Writes the valid files into subfolders of ``folder`` and returns each case with its subfolder."""
+    written = []
+    for number, (case, write) in enumerate(_all_cases()):
         if not kinds or case.kind in kinds:
-            place = folder / f"case-{number}"
-            place.mkdir()
-            make(place)
-            case.read(place)  # the valid file is read without an error
-            found.append((case, place))
-    return found
+            subfolder = folder / f"case-{number}"
+            subfolder.mkdir()
+            write(subfolder)
+            case.read(subfolder)  # the undamaged file must be readable
+            written.append((case, subfolder))
+    return written
 
 
 def _all_cases() -> Iterator[tuple[Case, Callable[[Path], None]]]:
@@ -76,7 +89,9 @@ def _all_cases() -> Iterator[tuple[Case, Callable[[Path], None]]]:
         yield Case(kind, "a.root", _read_root), lambda f, form=format: _write_root(f, form)
         yield Case(kind, "a.root", _inspect), lambda f, form=format: _write_root(f, form)
         yield Case(kind, "a.root", _stream), lambda f, form=format: _write_root(f, form)
-    yield Case("calogan", "a.hdf5", _converter("calogan", "a.hdf5")), write_calogan
+    for options in HDF5_OPTIONS:
+        write = lambda f, options=options: write_calogan(f, **options)
+        yield Case("hdf5", "a.hdf5", _converter("calogan", "a.hdf5")), write
     sources = ("a.hdf5", "binning.xml")
     for file in sources:
         kind = file.rpartition(".")[2]
@@ -87,6 +102,8 @@ def _all_cases() -> Iterator[tuple[Case, Callable[[Path], None]]]:
     yield Case("par04", "a.root", _converter("par04", "a.root")), _write_par04
     yield Case("safetensors", "generator.safetensors", _sample), _write_gan
     yield Case("json", "gan.json", _sample), _write_gan
+    yield Case("safetensors", "generator.safetensors", _load), _write_pretrained
+    yield Case("json", "gan.json", _load), _write_pretrained
     yield Case("checkpoint", "checkpoints/step-00000003.safetensors", _Resume()), _write_gan
     yield Case("history", "history.jsonl", lambda f: history.cut(f, 2)), _write_gan
     yield Case("run.toml", "run.toml", lambda f: library.load(f / "run.toml")), _write_gan
@@ -145,13 +162,13 @@ def _converter(kind: str, *sources: str) -> Callable[[Path], object]:
     )
 
 
-def write_calogan(folder: Path) -> None:
+def write_calogan(folder: Path, libver: str | None = None, **options: Any) -> None:
     shapes = {"layer_0": (3, 96), "layer_1": (12, 12), "layer_2": (12, 6), "overflow": (3,)}
     rng = np.random.default_rng(1)
-    with h5py.File(folder / "a.hdf5", "w") as file:
+    with h5py.File(folder / "a.hdf5", "w", libver=libver) as file:
         for name, shape in (shapes | {"energy": (1,)}).items():
             values = rng.exponential(size=(40, *shape)).astype("f4")
-            file.create_dataset(name, data=values, chunks=(10, *shape), compression="gzip")
+            file.create_dataset(name, data=values, **options)
 
 
 def _write_calochallenge(folder: Path) -> None:
@@ -202,13 +219,23 @@ def _write_gan(folder: Path) -> None:
     library.train(library.load(folder.parent / "trained.toml"), folder, device=CPU)
 
 
+def _write_pretrained(folder: Path) -> None:
+    source = pretrained.trained()["mnist"]
+    (folder / "gan.json").write_bytes((source / "gan.json").read_bytes())
+    (folder / "generator.safetensors").write_bytes(pretrained.weights(source))
+
+
+def _load(folder: Path) -> None:
+    serialization.load_gan(folder)
+
+
 def _sample(folder: Path) -> None:
     gan, _ = serialization.load_gan(folder)
     gan.sample({"energy": 50.0}, n=2, seed=1)
 
 
 class _Resume:
-    """Loads a checkpoint into a training that was prepared once."""
+    """Loads a checkpoint into a training state that is prepared once."""
 
     def __init__(self) -> None:
         self.state: object = None

@@ -1,8 +1,9 @@
-"""Reads thousands of damaged files: python tests/fuzz/files.py [--count 10000] [--seed 1] [--jobs 2] [--kinds root hdf5 ...].
+"""Reads thousands of damaged files: python tests/fuzz/files.py [--count 10000] [--seed 1] [--jobs 2] [--kinds ttree hdf5 ...].
 
-Small valid files of each kind (TTree, RNTuple, HDF5, IDX, XML, safetensors, JSON) get bits flipped, blocks overwritten or
-their ends cut, and go through the functions that users call. Only a ``HepganError`` may escape; no file may take more than
-10 s or 2 GB. Prints a table, keeps each file that fails in ``--keep`` (default: fuzz-failures/) and then exits with 1.
+Damages small valid files of each kind (TTree, RNTuple, HDF5, IDX, XML, safetensors, JSON, TOML): flips bits, overwrites
+blocks and counts, cuts off the end, or replaces single values and tensors. Then passes them to the functions that users call.
+Only a ``HepganError`` may be raised, within 10 s and 2 GB per file. Prints a table; if a file fails, keeps it in ``--keep``
+(default: fuzz-failures/) and exits with 1.
 """
 
 import argparse
@@ -14,55 +15,91 @@ import re
 import resource
 import shutil
 import signal
+import struct
 import sys
 import tempfile
 import time
 import traceback
 import warnings
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
 
-SECONDS = 10
-BYTES = 2 * 2**30
-TEXT = {"json", "history", "run.toml", "xml"}
-STARTUP = 120
-"""Seconds that a worker may take to import torch and write the valid files."""
+TIME_LIMIT = 10
+"""Time limit for reading one file [s]."""
+
+MEMORY_LIMIT = 2 * 2**30
+"""Limit on the growth of the peak memory while reading one file [bytes]."""
+
+STARTUP_LIMIT = 120
+"""Time limit for a worker to import torch and write the valid files [s]."""
+
+TEXT_KINDS = {"json", "history", "run.toml", "xml"}
+
+COUNTS = (0, 10**9, 2**31, 2**32 - 1, 2**40, 2**62, 2**63 - 1, 2**64 - 1)
+"""Counts and lengths that overwrite eight bytes of a binary file."""
+
+JSON_VALUES = (
+    None, True, -1, 2, 10**9, 2**63, 10**30, 1e308, "", "x", "\x00", [], {}, [10**9] * 4, {"a": 1},
+)  # fmt: skip
+"""Replacements for a value of a JSON file."""
 
 
-class TooLateError(Exception):
-    """A file took too long."""
+class FileTimeoutError(Exception):
+    """Reading a file exceeded the time limit."""
 
 
-HOSTILE = (
+HOSTILE_TOKENS = (
     b"-1", b"0", b"1e308", b"-0.0", b"NaN", b"Infinity", b"1e-320", b"1" + b"0" * 30, b"3.5", b'"text"', b"[]", b"{}", b"null",
     b"true", b"[1, [2, [3]]]", b"[" * 200 + b"]" * 200, b'""', b'"\\u0000"', b"nan", b"inf", b"9223372036854775808", b"''",
 )  # fmt: skip
-"""What stands in place of a number or a string of a text file."""
+"""Replacements for a number or a string in a text file."""
 
 
-def damaged(content: bytes, kind: str, rng: random.Random) -> bytes:
-    """Returns ``content`` with one kind of damage, half of the time one that leaves a text file well-formed."""
-    if kind in TEXT and rng.random() < 0.5:
-        return _replaced_token(content, rng)
+def damage(content: bytes, kind: str, rng: random.Random) -> bytes:
+    """Returns ``content`` with one kind of damage; half of the time one that keeps a structured file well-formed."""
+    if kind == "json" and rng.random() < 0.3:
+        return _replace_json_value(content, rng)
+    if kind in TEXT_KINDS and rng.random() < 0.5:
+        return _replace_token(content, rng)
     if kind in ("safetensors", "checkpoint") and rng.random() < 0.5:
-        return _replaced_tensor(content, rng)
-    return _flipped(content, rng)
+        return _replace_tensor(content, rng)
+    return _corrupt_bytes(content, rng)
 
 
-def _replaced_token(content: bytes, rng: random.Random) -> bytes:
+def _replace_json_value(content: bytes, rng: random.Random) -> bytes:
+    document = json.loads(content)
+    container, key = rng.choice(list(_json_items(document)))
+    if rng.random() < 0.1:
+        del container[key]
+    else:
+        container[key] = rng.choice(JSON_VALUES)
+    return json.dumps(document).encode()
+
+
+def _json_items(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yields (container, key or index) of every value below ``value``."""
+    for key in value if isinstance(value, dict) else range(len(value)):
+        yield value, key
+        if isinstance(value[key], (dict, list)):
+            yield from _json_items(value[key])
+
+
+def _replace_token(content: bytes, rng: random.Random) -> bytes:
     tokens = list(re.finditer(rb'-?\d[\d.eE+-]*|"[^"\n]*"|true|false|null', content))
     for token in sorted(
         rng.sample(tokens, min(len(tokens), rng.choice([1, 1, 2]))), key=lambda m: -m.start()
     ):
-        other = rng.choice([rng.choice(HOSTILE), rng.choice(tokens)[0]])
+        other = rng.choice([rng.choice(HOSTILE_TOKENS), rng.choice(tokens)[0]])
         content = content[: token.start()] + other + content[token.end() :]
     return content
 
 
-def _replaced_tensor(content: bytes, rng: random.Random) -> bytes:
+def _replace_tensor(content: bytes, rng: random.Random) -> bytes:
     size = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8 : 8 + size]).get("__metadata__")
     tensors = safetensors.numpy.load(content)
@@ -90,83 +127,82 @@ def _replaced_tensor(content: bytes, rng: random.Random) -> bytes:
     return safetensors.numpy.save(plain, metadata)
 
 
-def _flipped(content: bytes, rng: random.Random) -> bytes:
+def _corrupt_bytes(content: bytes, rng: random.Random) -> bytes:
     data = bytearray(content)
     size = len(data)
-    # Headers decide most: half of the places are near the start or the end.
-    place = lambda: rng.choice(
+    # Headers matter most, so half of the offsets are near the start or the end.
+    offset = lambda: rng.choice(
         [rng.randrange(size), rng.randrange(size), rng.randrange(min(size, 512)), size - 1 - rng.randrange(min(size, 512))]
     )  # fmt: skip
     match rng.randrange(6):
         case 0 | 1:
             for _ in range(rng.choice([1, 1, 2, 8, 64])):
-                data[place()] ^= 1 << rng.randrange(8)
+                data[offset()] ^= 1 << rng.randrange(8)
         case 2:
             del data[rng.randrange(size) :]
         case 3:
-            start = place()
+            start = offset()
             length = rng.choice([1, 2, 4, 8, 64, 4096])
             filler = rng.choice([b"\x00", b"\xff", b"\x7f", rng.randbytes(1)])
             data[start : start + length] = (filler * length)[: size - start]
         case 4:
-            start, source, length = place(), place(), rng.choice([4, 16, 256])
+            start, source, length = offset(), offset(), rng.choice([4, 16, 256])
             data[start : start + length] = data[source : source + length]
         case 5:
-            start = place()
-            data[start : start + 8] = rng.choice(
-                [b"\x7f" + b"\xff" * 7, b"\xff" * 7 + b"\x7f", (2**31).to_bytes(8, "little"), (2**62).to_bytes(8, "big")]
-            )[: size - start]  # fmt: skip
+            start = offset()
+            count = struct.pack(rng.choice("<>") + "Q", rng.choice(COUNTS))
+            data[start : start + 8] = count[: size - start]
     return bytes(data)
 
 
 def work(
     connection: Connection, kinds: list[str], indices: list[int], seed: int, keep: Path
 ) -> None:
-    """Reads the damaged files ``indices`` and sends (index, kind, outcome, seconds, text) of each."""
+    """Reads the damaged files ``indices`` and sends (index, kind, outcome, seconds, traceback) for each."""
     sys.path.insert(0, str(Path(__file__).parent))
     warnings.simplefilter("ignore")
-    from corpus import cases
+    from corpus import write_cases
 
     from hepgan.errors import HepganError
 
-    def late(number: int, frame: object) -> None:
-        raise TooLateError(f"took more than {SECONDS} s")
+    def on_alarm(number: int, frame: object) -> None:
+        raise FileTimeoutError(f"took more than {TIME_LIMIT} s")
 
-    signal.signal(signal.SIGALRM, late)
+    signal.signal(signal.SIGALRM, on_alarm)
     with tempfile.TemporaryDirectory() as name:
-        corpus = cases(Path(name), kinds)
+        corpus = write_cases(Path(name), kinds)
         connection.send("ready")
         before = _peak()
         for index in indices:
             rng = random.Random(f"{seed}:{index}")
             case, folder = corpus[index % len(corpus)]
-            broken = Path(name) / "broken"
-            shutil.copytree(folder, broken)
-            target = broken / case.file
-            target.write_bytes(damaged(target.read_bytes(), case.kind, rng))
+            copy = Path(name) / "copy"
+            shutil.copytree(folder, copy)
+            target = copy / case.file
+            target.write_bytes(damage(target.read_bytes(), case.kind, rng))
             connection.send(("start", index, f"{case.kind}:{case.file}"))
             started, text = time.perf_counter(), ""
-            signal.alarm(SECONDS)
+            signal.alarm(TIME_LIMIT)
             try:
-                case.read(broken)
+                case.read(copy)
                 outcome = "read"
             except HepganError:
                 outcome = "refused"
-            except TooLateError:
+            except FileTimeoutError:
                 outcome, text = "hang", traceback.format_exc(limit=-12)
-            except BaseException:  # noqa: BLE001  whatever escapes is what is looked for
-                outcome, text = "escaped", traceback.format_exc(limit=-12)
+            except BaseException:  # noqa: BLE001  an unexpected exception is what this looks for
+                outcome, text = "raised", traceback.format_exc(limit=-12)
             finally:
                 signal.alarm(0)
-            if _peak() - before > BYTES:
+            if _peak() - before > MEMORY_LIMIT:
                 outcome, text, before = (
                     "memory",
                     f"{(_peak() - before) / 2**30:.1f} GB more",
                     _peak(),
                 )
             if text:
-                shutil.copytree(broken, keep / str(index), dirs_exist_ok=True)
-            shutil.rmtree(broken)
+                shutil.copytree(copy, keep / str(index), dirs_exist_ok=True)
+            shutil.rmtree(copy)
             connection.send(
                 ("done", index, case.kind, outcome, time.perf_counter() - started, text)
             )
@@ -180,22 +216,22 @@ def _peak() -> int:
 def run(
     kinds: list[str], indices: list[int], seed: int, keep: Path, jobs: int
 ) -> list[tuple[str, str, float, str]]:
-    """Returns (kind, outcome, seconds, text) of each damaged file; restarts workers that die or hang in native code."""
+    """Returns (kind, outcome, seconds, traceback) of each damaged file; restarts workers that die or hang in native code."""
     context = multiprocessing.get_context("spawn")
     todo = [indices[i::jobs] for i in range(jobs)]
-    found: list[tuple[str, str, float, str]] = []
+    results: list[tuple[str, str, float, str]] = []
     workers: dict[int, tuple[Connection, object, float, tuple[int, str] | None]] = {}
 
     def start(i: int) -> None:
         if not todo[i]:
             return
-        mine, theirs = context.Pipe(duplex=False)
+        receiver, sender = context.Pipe(duplex=False)
         process = context.Process(
-            target=work, args=(theirs, kinds, todo[i], seed, keep), daemon=True
+            target=work, args=(sender, kinds, todo[i], seed, keep), daemon=True
         )
         process.start()
-        theirs.close()
-        workers[i] = mine, process, time.monotonic() + STARTUP, None
+        sender.close()
+        workers[i] = receiver, process, time.monotonic() + STARTUP_LIMIT, None
 
     for i in range(jobs):
         start(i)
@@ -206,23 +242,23 @@ def run(
             except EOFError:
                 message = "end" if current is None and not todo[i] else "died"
             if message is None and time.monotonic() > limit:
-                message = "late"
+                message = "timed out"
             match message:
                 case ("start", index, name):
-                    workers[i] = pipe, process, time.monotonic() + 3 * SECONDS, (index, name)
+                    workers[i] = pipe, process, time.monotonic() + 3 * TIME_LIMIT, (index, name)
                 case ("done", index, kind, outcome, seconds, text):
-                    found.append((kind, outcome, seconds, f"{index}: {text}" if text else ""))
+                    results.append((kind, outcome, seconds, f"{index}: {text}" if text else ""))
                     todo[i].remove(index)
-                    workers[i] = pipe, process, time.monotonic() + 3 * SECONDS, None
+                    workers[i] = pipe, process, time.monotonic() + 3 * TIME_LIMIT, None
                     if text:
                         print(f"--- {kind} {index} {outcome} ({current}):\n{text}", flush=True)
-                    elif len(found) % 500 == 0:
-                        print(f"{len(found)} of {len(indices)}", flush=True)
+                    elif len(results) % 500 == 0:
+                        print(f"{len(results)} of {len(indices)}", flush=True)
                 case "ready":
-                    workers[i] = pipe, process, time.monotonic() + 3 * SECONDS, None
+                    workers[i] = pipe, process, time.monotonic() + 3 * TIME_LIMIT, None
                 case "end":
                     del workers[i]
-                case "died" | "late":
+                case "died" | "timed out":
                     process.kill()
                     process.join()
                     del workers[i]
@@ -231,14 +267,14 @@ def run(
                     index, name = current
                     outcome = "crash" if message == "died" else "hang"
                     print(f"--- {name} {index}: {outcome} in native code", flush=True)
-                    found.append((name.partition(":")[0], outcome, 0.0, f"{index}: native"))
+                    results.append((name.partition(":")[0], outcome, 0.0, f"{index}: native"))
                     todo[i].remove(index)
                     start(i)
-    return found
+    return results
 
 
 def main() -> None:
-    """Runs, prints a table, exits with 1 where something failed."""
+    """Runs the workers, prints a table and exits with 1 if a file failed."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -252,17 +288,17 @@ def main() -> None:
     chosen.keep.mkdir(exist_ok=True)
     indices = list(range(chosen.first, chosen.first + chosen.count))
     started = time.perf_counter()
-    found = run(chosen.kinds, indices, chosen.seed, chosen.keep, chosen.jobs)
-    outcomes = ("read", "refused", "escaped", "hang", "memory", "crash")
-    table = collections.Counter((kind, outcome) for kind, outcome, _, _ in found)
+    results = run(chosen.kinds, indices, chosen.seed, chosen.keep, chosen.jobs)
+    outcomes = ("read", "refused", "raised", "hang", "memory", "crash")
+    table = collections.Counter((kind, outcome) for kind, outcome, _, _ in results)
     print(f"{'kind':14}" + "".join(f"{o:>9}" for o in outcomes) + f"{'slowest':>10}")
-    for kind in sorted({kind for kind, *_ in found}):
-        slowest = max(seconds for k, _, seconds, _ in found if k == kind)
+    for kind in sorted({kind for kind, *_ in results}):
+        slowest = max(seconds for k, _, seconds, _ in results if k == kind)
         print(
             f"{kind:14}" + "".join(f"{table[kind, o]:9,}" for o in outcomes) + f"{slowest:8.1f} s"
         )
     failures = sum(table[kind, o] for kind, o in table if o not in ("read", "refused"))
-    print(f"{len(found):,} files in {time.perf_counter() - started:.0f} s, {failures} failures")
+    print(f"{len(results):,} files in {time.perf_counter() - started:.0f} s, {failures} failures")
     sys.exit(failures > 0)
 
 
