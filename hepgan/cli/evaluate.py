@@ -39,11 +39,11 @@ def evaluate(
     from hepgan import pipeline as library
 
     names = _names(generated)
-    with progress_bar() as tick, executing("open_runner", executor, workers, scheduler) as job:
+    with progress_bar() as progress, executing("open_runner", executor, workers, scheduler) as job:
         verdict = library.evaluate(
             reference, names, output,
             seed=seed, config=config, quick=quick, weights=(reference_weight, generated_weight),
-            device=library.device_of(device), job=job, tick=tick,
+            device=library.device_of(device), job=job, progress=progress,
         )  # fmt: skip
     click.echo(printable(verdict.sentence))
     click.echo(f"report: {output / 'report.html'}")

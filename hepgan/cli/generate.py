@@ -38,11 +38,11 @@ def generate(
     """
     from hepgan import pipeline as library
 
-    with progress_bar() as tick:
+    with progress_bar() as progress:
         made = library.generate(
             folder, output, n=number, seed=seed,
             conditions=_conditions(conditions),
-            conditions_from=conditions_from, device=library.device_of(device), tick=tick,
+            conditions_from=conditions_from, device=library.device_of(device), progress=progress,
         )  # fmt: skip
     click.echo(f"{made:,} events: {output}")
 

@@ -2,13 +2,13 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
-ProgressCallback = Callable[[str, float, str], None]
+from hepgan.progress import ProgressCallback
 
 QUIET_SECONDS = 10.0
 """Without a terminal a line of progress is written so often at the most."""
@@ -36,14 +36,14 @@ def progress_bar(*, verbose: bool = False) -> Iterator[ProgressCallback]:
     with Progress(*columns, console=Console(stderr=True)) as shown:
         tasks: dict[str, Any] = {}
 
-        def tick(text: str, share: float, remark: str) -> None:
+        def progress(text: str, fraction: float, remark: str) -> None:
             if text not in tasks:
                 for task in tasks.values():
                     shown.update(task, completed=1.0)
                 tasks[text] = shown.add_task(text, total=1.0, remark="")
-            shown.update(tasks[text], completed=share, remark=remark)
+            shown.update(tasks[text], completed=fraction, remark=remark)
 
-        yield tick
+        yield progress
         for task in tasks.values():
             shown.update(task, completed=1.0)
 
@@ -51,10 +51,10 @@ def progress_bar(*, verbose: bool = False) -> Iterator[ProgressCallback]:
 def _lines(quiet: float) -> ProgressCallback:
     said: dict[str, float] = {}
 
-    def tick(text: str, share: float, remark: str) -> None:
+    def progress(text: str, fraction: float, remark: str) -> None:
         now = time.monotonic()
-        if now - said.get(text, 0.0) >= quiet or share >= 1:
-            click.echo(f"{text} {share:4.0%} {remark}".rstrip(), err=True)
+        if now - said.get(text, 0.0) >= quiet or fraction >= 1:
+            click.echo(f"{text} {fraction:4.0%} {remark}".rstrip(), err=True)
             said[text] = now
 
-    return tick
+    return progress

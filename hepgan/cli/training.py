@@ -33,9 +33,9 @@ def run(resume: bool, **options: Any) -> None:
     from hepgan import pipeline as library
 
     chosen = _chosen(**options)
-    with progress_bar(verbose=chosen.verbose) as tick:
+    with progress_bar(verbose=chosen.verbose) as progress:
         verdict = library.run(
-            chosen.run, chosen.folder, device=chosen.device, resume=resume, tick=tick
+            chosen.run, chosen.folder, device=chosen.device, resume=resume, progress=progress
         )
     _tell_kept(chosen.folder)
     click.echo(printable(verdict.sentence))
@@ -49,8 +49,10 @@ def train(resume: bool, **options: Any) -> None:
     from hepgan import pipeline as library
 
     chosen = _chosen(**options)
-    with progress_bar(verbose=chosen.verbose) as tick:
-        library.train(chosen.run, chosen.folder, device=chosen.device, resume=resume, tick=tick)
+    with progress_bar(verbose=chosen.verbose) as progress:
+        library.train(
+            chosen.run, chosen.folder, device=chosen.device, resume=resume, progress=progress
+        )
     if os.environ.get("RANK", "0") == "0":  # several processes, one line
         _tell_kept(chosen.folder)
         click.echo(f"trained: {chosen.folder}")

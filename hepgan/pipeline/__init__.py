@@ -24,7 +24,6 @@ from hepgan.pipeline.config import (
 )
 from hepgan.pipeline.training import (
     Prepared,
-    ProgressCallback,
     check_folder,
     make_validation,
     prepare,
@@ -36,7 +35,6 @@ __all__ = [
     "DataSettings",
     "EvaluateSettings",
     "Prepared",
-    "ProgressCallback",
     "RunConfig",
     "as_toml",
     "check_folder",

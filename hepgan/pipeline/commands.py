@@ -28,12 +28,12 @@ from hepgan.gan.networks import count_parameters
 from hepgan.gan.training import distributed, history
 from hepgan.pipeline.config import EvaluateSettings, RunConfig, load, presets
 from hepgan.pipeline.training import (
-    ProgressCallback,
     check_folder,
     cpu_threads,
     make_folder,
     train_locked,
 )
+from hepgan.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
     from hepgan.evaluation.metrics.scores import SkippedMetric
@@ -54,7 +54,7 @@ def generate(
     conditions: Mapping[str, Condition] | None = None,
     conditions_from: str | None = None,
     device: torch.device | str = "auto",
-    tick: ProgressCallback = lambda text, share, remark: None,
+    progress: ProgressCallback = no_progress,
 ) -> int:
     """Events of the GAN in ``folder`` as a ROOT file with the tree, branches and types that it was trained on.
 
@@ -66,7 +66,7 @@ def generate(
         conditions: As in ``GAN.sample``.
         conditions_from: A ROOT file with the conditions' branches; an event is made for each of its first ``n`` entries.
         device: Where.
-        tick: Told of the progress.
+        progress: Progress callback.
 
     Returns:
         How many events were written.
@@ -87,7 +87,7 @@ def generate(
     _check_space(Path(output), total, gan.encoding.schema)
     reader.write(
         output,
-        _counted(gan.sample_blocks(given, n=n, seed=seed), total, tick),
+        _counted(gan.sample_blocks(given, n=n, seed=seed), total, progress),
         gan.encoding.schema,
         tree=tree,
     )
@@ -127,12 +127,14 @@ def _read_conditions(
     }
 
 
-def _counted(parts: Iterator[ak.Array], total: int, tick: ProgressCallback) -> Iterator[ak.Array]:
+def _counted(
+    parts: Iterator[ak.Array], total: int, progress: ProgressCallback
+) -> Iterator[ak.Array]:
     done = 0
     for part in parts:
         yield part
         done += len(part)
-        tick("generating", done / max(total, 1), f"{done:,} events")
+        progress("generating", done / max(total, 1), f"{done:,} events")
 
 
 def evaluate(
@@ -146,7 +148,7 @@ def evaluate(
     weights: tuple[str | None, str | None] = (None, None),
     device: torch.device | str = "auto",
     job: "RunProcessor | None" = None,
-    tick: ProgressCallback = lambda text, share, remark: None,
+    progress: ProgressCallback = no_progress,
 ) -> "Evaluation":
     """Compares ROOT files with a reference file and leaves ``report.html``, ``scores.json``, histograms and ``plots/`` in ``folder``.
 
@@ -164,7 +166,7 @@ def evaluate(
         weights: Expressions of branches that weight the reference's and the generated events.
         device: Where classifiers are trained.
         job: What ``processors.open_runner`` gives: workers read the files, chunk by chunk. The result is the same.
-        tick: Told of the progress.
+        progress: Progress callback.
 
     Raises:
         HepganError: a file cannot be read, the files have no field in common, or the folder is not empty.
@@ -180,7 +182,7 @@ def evaluate(
     gaps: list[SkippedMetric] = cleaning.unreadable(chosen.unreadable)
     if any(weights):
         schema = cleaning.without_weight(schema, gaps)
-    tick("reading", 0.0, "")
+    progress("reading", 0.0, "")
     for name, path in files.items():
         there, lacking = cleaning.available_schema(path, schema, source=name)
         samples[name] = _read(path, there, weights[name != "reference"], job)
@@ -193,7 +195,17 @@ def evaluate(
     about |= provenance(seed, device)
     make_folder(folder)
     return _judged(
-        events, samples, schema, chosen.geometry, folder, settings, seed, about, device, tick, gaps
+        events,
+        samples,
+        schema,
+        chosen.geometry,
+        folder,
+        settings,
+        seed,
+        about,
+        device,
+        progress,
+        gaps,
     )
 
 
@@ -252,7 +264,7 @@ def run(
     *,
     device: torch.device | str = "auto",
     resume: bool = False,
-    tick: ProgressCallback = lambda text, share, remark: None,
+    progress: ProgressCallback = no_progress,
 ) -> "Evaluation":
     """The whole way: ``train``, then an event generated for each test event, and the two compared.
 
@@ -267,17 +279,19 @@ def run(
         )
     folder, device = Path(folder), device_of(str(device))
     with ExitStack() as held, cpu_threads(run.threads):
-        gan, prepared = train_locked(run, folder, held, device=device, resume=resume, tick=tick)
+        gan, prepared = train_locked(
+            run, folder, held, device=device, resume=resume, progress=progress
+        )
         reference, schema = prepared.splits["test"], gan.encoding.schema
         given = {name: ak.to_numpy(reference[name]) for name in schema.conditions}
         parts = gan.sample_blocks(given, n=len(reference), seed=run.seed)
-        blocks = list(_counted(parts, len(reference), tick))
+        blocks = list(_counted(parts, len(reference), progress))
         reader.write(
             folder / "generated.root", blocks, schema, tree=prepared.tree, overwrite=resume
         )
         return _judged(
             reference, {"generated": ak.concatenate(blocks)}, schema, run.geometry, folder,
-            run.evaluate, run.seed, provenance(run.seed, device) | about_gan(run, gan), device, tick,
+            run.evaluate, run.seed, provenance(run.seed, device) | about_gan(run, gan), device, progress,
             warnings=[str(gan.kept)] if gan.kept and gan.kept.untrained else [],
         )  # fmt: skip
 
@@ -292,7 +306,7 @@ def _judged(
     seed: int,
     about: Mapping[str, Any],
     device: torch.device,
-    tick: ProgressCallback,
+    progress: ProgressCallback,
     gaps: Sequence["SkippedMetric"] = (),
     *,
     warnings: Sequence[str] = (),
@@ -303,7 +317,7 @@ def _judged(
         reference, samples, schema, geometry, folder,
         seed=seed, quick=settings.quick, provenance=about, history=history.read(folder),
         device=str(device), digits=settings.digits, gaps=gaps, warnings=warnings,
-        tick=lambda text, share: tick(text, share, ""),
+        progress=progress,
     )  # fmt: skip
     return verdict
 

@@ -30,13 +30,11 @@ from hepgan.gan.training.state import Origin, TrainingState
 from hepgan.gan.training.validation import Validation
 from hepgan.pipeline.config import DataSettings, RunConfig, as_toml
 from hepgan.pipeline.lock import is_lock, locked
+from hepgan.progress import ProgressCallback, no_progress
 from hepgan.random_streams import child_seed
 
 VALIDATED = 5000
 """About so many generated events make a validation score."""
-
-ProgressCallback = Callable[[str, float, str], None]
-"""Told what is going on, what share of it is done, and a remark."""
 
 
 class Prepared(NamedTuple):
@@ -107,7 +105,7 @@ def train(
     *,
     device: torch.device | str = "auto",
     resume: bool = False,
-    tick: ProgressCallback = lambda text, share, remark: None,
+    progress: ProgressCallback = no_progress,
 ) -> tuple[GAN, Prepared]:
     """Trains, in all processes that ``torchrun`` started, and leaves ``run.toml``, ``history.jsonl``, ``checkpoints/``, ``generator.safetensors`` and ``gan.json`` in ``folder``.
 
@@ -118,14 +116,16 @@ def train(
         folder: A new or empty folder; with ``resume`` the folder of the same run.
         device: Where.
         resume: Go on from the last checkpoint.
-        tick: Told of the progress.
+        progress: Progress callback.
 
     Raises:
         RunError: the folder holds something else, or cannot be made.
         HepganError: as ``prepare``, or training fails.
     """
     with ExitStack() as held:
-        return train_locked(run, Path(folder), held, device=device, resume=resume, tick=tick)
+        return train_locked(
+            run, Path(folder), held, device=device, resume=resume, progress=progress
+        )
 
 
 def train_locked(
@@ -135,7 +135,7 @@ def train_locked(
     *,
     device: torch.device | str,
     resume: bool,
-    tick: ProgressCallback,
+    progress: ProgressCallback,
 ) -> tuple[GAN, Prepared]:
     """Trains as ``train`` does, and locks ``folder`` until ``held`` is closed."""
     device = distributed.local_device(device_of(str(device)))
@@ -144,10 +144,10 @@ def train_locked(
     with cpu_threads(run.threads), distributed.process_group(device):
         first = distributed.rank() == 0
         if not first:
-            tick = _silent
+            progress = no_progress
         if there := resume and folder.is_dir():
             _claim(folder, same, held, device)
-        tick("reading and encoding", 0.0, "")
+        progress("reading and encoding", 0.0, "")
         last = distributed.broadcast(serialization.newest_checkpoint(folder), device)
         prepared = prepare(run, device=device, last=last)
         watch = make_validation(prepared, run)
@@ -160,23 +160,19 @@ def train_locked(
             if not last:
                 serialization.save_encoding(prepared.state.gan.encoding, folder)
         _resume(prepared.state, folder, last, write=first)
-        tick("training", prepared.state.step / max(run.steps, 1), "")
+        progress("training", prepared.state.step / max(run.steps, 1), "")
         gan, _ = training.train(
             prepared.state,
             prepared.view,
             watch=watch,
             folder=folder if first else None,
-            on_row=lambda row: tick(
+            on_row=lambda row: progress(
                 "training", row["step"] / max(run.steps, 1), remark(row, run.steps)
             ),
         )
         if first:
             serialization.save_gan(gan, folder, tree=prepared.tree)
     return gan, prepared
-
-
-def _silent(text: str, share: float, remark: str) -> None:
-    """Only the first of several processes tells what is going on."""
 
 
 def _claim(folder: Path, run: RunConfig | None, held: ExitStack, device: torch.device) -> None:

@@ -22,6 +22,7 @@ from hepgan import pipeline as library
 from hepgan.data.io import reader
 from hepgan.data.io.expressions import quoted
 from hepgan.errors import RunError, did_you_mean
+from hepgan.progress import ProgressCallback
 from hepgan.tmva.booking import Booking, book, help_text
 
 if TYPE_CHECKING:
@@ -480,7 +481,9 @@ class Factory(_Macro):
     def TrainAllMethods(self) -> None:
         """Trains each; see ``hepgan.pipeline.train``."""
         for folder, booking in self.booked.items():
-            library.train(booking.run, folder, device=booking.device, tick=self._tick(folder))
+            library.train(
+                booking.run, folder, device=booking.device, progress=self._progress(folder)
+            )
 
     def TestAllMethods(self) -> None:
         """Generates as many events as there are test events, into ``generated.root`` of each run folder."""
@@ -499,7 +502,11 @@ class Factory(_Macro):
         """Compares each with the test events; leaves ``report.html`` and ``scores.json``, and gives the verdicts."""
         return {
             folder.name: library.run(
-                booking.run, folder, device=booking.device, resume=True, tick=self._tick(folder)
+                booking.run,
+                folder,
+                device=booking.device,
+                resume=True,
+                progress=self._progress(folder),
             )
             for folder, booking in self.booked.items()
         }
@@ -507,14 +514,14 @@ class Factory(_Macro):
     TrainAllMethodsForClassification = TrainAllMethods
     TrainAllMethodsForRegression = TrainAllMethods
 
-    def _tick(self, folder: Path) -> library.ProgressCallback:
+    def _progress(self, folder: Path) -> ProgressCallback:
         silent, verbose = "Silent" in self.options.split(":"), self.booked[folder].verbose
 
-        def tick(text: str, share: float, remark: str) -> None:
-            if not silent and (verbose or share in (0.0, 1.0)):
-                log.info("%s: %s %.0f %% %s", folder.name, text, 100 * share, remark)
+        def progress(text: str, fraction: float, remark: str) -> None:
+            if not silent and (verbose or fraction in (0.0, 1.0)):
+                log.info("%s: %s %.0f %% %s", folder.name, text, 100 * fraction, remark)
 
-        return tick
+        return progress
 
 
 def _is_option(text: str) -> bool:

@@ -109,7 +109,7 @@ def test_the_whole_report_trains_the_challenges_network_three_times_for_scores_a
     told: list[str] = []
     found = evaluate(
         as_events(showers(1)), {"generated": as_events(showers(2))}, SCHEMA, GEOMETRY, tmp_path,
-        seed=1, quick=False, tick=lambda text, _share: told.append(text),
+        seed=1, quick=False, progress=lambda text, _fraction, _remark: told.append(text),
     )  # fmt: skip
     assert not found.distinguishable, found.sentence
     assert trained == [("challenge", 3)] * 4 + [("quick", 3)] * 2

@@ -109,7 +109,7 @@ def test_second_training_in_a_folder_is_refused_while_the_first_runs(
                     library.train(run, out, device=CPU, resume=resume)
                 refused.append(str(told.value))
 
-    library.train(run, out, device=CPU, tick=second)
+    library.train(run, out, device=CPU, progress=second)
     assert f"is being trained in by process {os.getpid()}" in refused[0]
     assert "is not empty" in refused[1]
     assert not (out / NAME).exists()
@@ -147,7 +147,7 @@ def begun(run_file: Path, folder: Path) -> None:
             raise KilledError
 
     with pytest.raises(KilledError):
-        library.train(library.load(run_file), folder, device=CPU, tick=stop)
+        library.train(library.load(run_file), folder, device=CPU, progress=stop)
     assert (
         serialization.newest_checkpoint(folder)
         == folder / "checkpoints" / "step-00000010.safetensors"

@@ -149,7 +149,7 @@ def test_resumed_run_equals_the_uninterrupted(folder: Path, tmp_path: Path) -> N
             raise StopError
 
     with pytest.raises(StopError):
-        library.train(run, stop, device=CPU, tick=interrupt)
+        library.train(run, stop, device=CPU, progress=interrupt)
     library.train(run, stop, device=CPU, resume=True)
     whole, resumed = (
         serialization.read_tensors(f / "generator.safetensors") for f in (folder, stop)

@@ -7,7 +7,6 @@ for looks, seconds instead of minutes.
 """
 
 import itertools
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from hepgan.errors import DataError
 from hepgan.evaluation.metrics.statistics import Floats
+from hepgan.progress import ProgressCallback, no_progress
 from hepgan.random_streams import numpy_generator, torch_generator
 
 SMALLEST = 200
@@ -70,7 +70,7 @@ def separability(
     network: Network = "quick",
     trainings: int = 1,
     device: str = "cpu",
-    tick: Callable[[float], None] = lambda _: None,
+    progress: ProgressCallback = no_progress,
 ) -> Separability:
     """Train classifiers of ``reference[E, F]`` against as many of ``generated[G, F]`` events.
 
@@ -81,7 +81,7 @@ def separability(
         network: Which network and training.
         trainings: How many, 5 at the most.
         device: Where.
-        tick: Told the share that is done.
+        progress: Progress callback.
 
     Raises:
         DataError: fewer than 200 events in a sample.
@@ -96,7 +96,14 @@ def separability(
         generator = torch_generator(seed, "evaluation", "classifier", i)
         parts = _three_parts(reference, generated, number, seed, i, device)
         found.append(
-            _one(parts, SETUPS[network], generator, lambda done, i=i: tick((i + done) / trainings))  # type: ignore[misc]
+            _one(
+                parts,
+                SETUPS[network],
+                generator,
+                lambda text, fraction, remark, i=i: progress(
+                    text, (i + fraction) / trainings, remark
+                ),
+            )  # type: ignore[misc]
         )
     aucs, errors, accuracies, accuracy_errors = np.array([one[:4] for one in found]).T
     return Separability(
@@ -144,7 +151,7 @@ def _one(
     parts: list[tuple[Tensor, Tensor]],
     setup: Setup,
     generator: torch.Generator,
-    tick: Callable[[float], None],
+    progress: ProgressCallback,
 ) -> tuple[float, float, float, float, Floats]:
     """AUC, its error, calibrated accuracy, its error, and the ROC curve of one training."""
     (x, y), validation, test = parts
@@ -160,7 +167,7 @@ def _one(
         area = area_under_curve(*_scores(net, *validation))[0]
         if area > best:
             best, best_epoch, kept = area, epoch, _copy(net)
-        tick((epoch + 1) / setup.epochs)
+        progress("training", (epoch + 1) / setup.epochs, "")
         if epoch - best_epoch >= setup.patience:
             break
     net.load_state_dict(kept)

@@ -36,9 +36,9 @@ from hepgan.evaluation.metrics.scores import OVERALL, MetricResults, Score, Skip
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
 from hepgan.evaluation.observables.standard import Observable
 from hepgan.evaluation.sample import Sample, sample_of, unweighted
+from hepgan.progress import ProgressCallback, no_progress
 from hepgan.random_streams import child_seed, numpy_generator
 
-ProgressCallback = Callable[[str, float], None]
 Estimates = dict[str, Estimate]
 Task = tuple[str, str, Callable[[], Estimates]]
 """What is measured, of which observable, and how."""
@@ -140,13 +140,13 @@ def validation_distance(reference: Mapping[str, Floats], generated: Mapping[str,
 
 
 def compute_metrics(
-    plan: MetricContext, *, tick: ProgressCallback = lambda _text, _share: None
+    plan: MetricContext, *, progress: ProgressCallback = no_progress
 ) -> MetricResults:
-    """Every score that the two samples allow; ``tick`` is told each step and the share of it that is done."""
+    """Returns all scores that can be computed from the two samples, and the reasons for those that cannot."""
     measured = MetricResults([], [], {})
-    tasks = [*_single_tasks(plan), *_joint_tasks(plan, measured, tick)]
+    tasks = [*_single_tasks(plan), *_joint_tasks(plan, measured, progress)]
     for i, (metric, observable, estimate) in enumerate(tasks):
-        tick("comparing", i / len(tasks))
+        progress("comparing", i / len(tasks), "")
         try:
             estimates = estimate()
         except DataError as error:
@@ -199,7 +199,7 @@ def _digits(plan: MetricContext, observable: Observable) -> Estimates:
 
 
 def _joint_tasks(
-    plan: MetricContext, measured: MetricResults, tick: ProgressCallback
+    plan: MetricContext, measured: MetricResults, progress: ProgressCallback
 ) -> Iterator[Task]:
     single = any(not observable.spectrum for observable in plan.observables.values())
     if single:
@@ -222,8 +222,8 @@ def _joint_tasks(
         return
     plain = plan._replace(reference=first, generated=second)
     if single:
-        yield from _high_level_tasks(plain, measured.curves, tick)
-    yield from _low_level_tasks(plain, measured.curves, tick)
+        yield from _high_level_tasks(plain, measured.curves, progress)
+    yield from _low_level_tasks(plain, measured.curves, progress)
 
 
 def _not_too_wide(high: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
@@ -247,7 +247,7 @@ def _correlation(plan: MetricContext) -> Estimates:
 
 
 def _high_level_tasks(
-    plan: MetricContext, curves: dict[str, Floats], tick: ProgressCallback
+    plan: MetricContext, curves: dict[str, Floats], progress: ProgressCallback
 ) -> Iterator[Task]:
     high = _high(plan)
     scaled = features.standardised(*high)
@@ -257,11 +257,15 @@ def _high_level_tasks(
     yield "kpd", OVERALL, lambda: {"kpd": kpd.kpd(*high, seed=seed)}
     yield "precision", OVERALL, lambda: prdc.neighbour_scores(*scaled, seed=seed)
     network: Network = "quick" if plan.quick else "challenge"
-    yield "auc_high", OVERALL, lambda: _classified("auc_high", network, x, y, plan, curves, tick)
+    yield (
+        "auc_high",
+        OVERALL,
+        lambda: _classified("auc_high", network, x, y, plan, curves, progress),
+    )
 
 
 def _low_level_tasks(
-    plan: MetricContext, curves: dict[str, Floats], tick: ProgressCallback
+    plan: MetricContext, curves: dict[str, Floats], progress: ProgressCallback
 ) -> Iterator[Task]:
     spectra = [observable for observable in plan.observables.values() if observable.spectrum]
     networks: dict[str, Network] = {"auc_low": "quick" if plan.quick else "challenge"}
@@ -269,7 +273,7 @@ def _low_level_tasks(
         # of few showers the challenge's network learns little from shares of the incident energy that span decades
         networks["auc_log"] = "quick"
     for metric, network in networks.items() if spectra else ():
-        yield metric, OVERALL, functools.partial(_low, metric, network, plan, curves, tick)
+        yield metric, OVERALL, functools.partial(_low, metric, network, plan, curves, progress)
     for observable in spectra if plan.digits else ():
         yield "digits", observable.name, functools.partial(_digits, plan, observable)
 
@@ -283,12 +287,12 @@ def _low(
     network: Network,
     plan: MetricContext,
     curves: dict[str, Floats],
-    tick: ProgressCallback,
+    progress: ProgressCallback,
 ) -> Estimates:
     x, y = features.low_level(
         plan.reference.events, plan.generated.events, plan.observables, network=network
     )
-    return _classified(metric, network, x, y, plan, curves, tick)
+    return _classified(metric, network, x, y, plan, curves, progress)
 
 
 def _classified(
@@ -298,7 +302,7 @@ def _classified(
     y: Singles,
     plan: MetricContext,
     curves: dict[str, Floats],
-    tick: ProgressCallback,
+    progress: ProgressCallback,
 ) -> Estimates:
     """The classifier's AUC and calibrated accuracy, with those of one half of the reference against the other.
 
@@ -314,7 +318,7 @@ def _classified(
             network=network,
             trainings=1 if plan.quick else 3,
             device=plan.device,
-            tick=lambda share: tick(f"training: {name}", share),
+            progress=lambda _, fraction, remark: progress(f"training: {name}", fraction, remark),
         )
 
     if len(x) < 2 * classifier.SMALLEST:

@@ -19,7 +19,7 @@ from hepgan.data.schema import Schema
 from hepgan.errors import DataError
 from hepgan.evaluation import cleaning, histograms
 from hepgan.evaluation.metrics import compute
-from hepgan.evaluation.metrics.compute import MetricContext, ProgressCallback
+from hepgan.evaluation.metrics.compute import MetricContext
 from hepgan.evaluation.metrics.scores import (
     CLASSIFIED,
     MetricResults,
@@ -31,6 +31,7 @@ from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.observables.standard import Observable, observables_for
 from hepgan.evaluation.report import figures, page
 from hepgan.evaluation.sample import sample_of
+from hepgan.progress import ProgressCallback, no_progress
 
 LEVEL = 0.01
 ERRORS = 3.0
@@ -89,7 +90,7 @@ def evaluate(
     title: str = "Generated against reference",
     device: str = "cpu",
     digits: bool = False,
-    tick: ProgressCallback = lambda _text, _share: None,
+    progress: ProgressCallback = no_progress,
 ) -> Evaluation:
     """Compare generated samples with the reference and write the report into ``folder``.
 
@@ -112,7 +113,7 @@ def evaluate(
         title: Of the page.
         device: Where classifiers are trained.
         digits: Whether the events are MNIST's digits, which the digit classifier scores.
-        tick: Told each step and the share of it that is done.
+        progress: Progress callback.
 
     Raises:
         DataError: no event or no field that can be compared, or a sample is called ``reference``.
@@ -151,7 +152,7 @@ def evaluate(
             device,
             digits,
         )
-        measured[name] = compute.compute_metrics(plan, tick=tick)
+        measured[name] = compute.compute_metrics(plan, progress=progress)
         missing += measured[name].gaps
     _save(folder, filled)
     drawn = figures.draw(
@@ -163,7 +164,7 @@ def evaluate(
         history,
         geometry=kept,
         digits=digits,
-        tick=tick,
+        progress=progress,
     )
     spent = {"time": f"{time.perf_counter() - started:.0f} s to compare and draw"}
     page = {**(provenance or {}), **spent}

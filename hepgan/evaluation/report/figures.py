@@ -8,13 +8,13 @@ from hist import Hist
 
 from hepgan.data.schema import ENERGY_UNITS, Field, Schema
 from hepgan.evaluation.metrics import per_observable, statistics
-from hepgan.evaluation.metrics.compute import ProgressCallback
 from hepgan.evaluation.metrics.digits import digit_scores
 from hepgan.evaluation.metrics.scores import CLASSIFIED, OVERALL, MetricResults
 from hepgan.evaluation.metrics.statistics import Floats
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.observables.standard import INCIDENT, Observable
 from hepgan.evaluation.sample import Sample
+from hepgan.progress import ProgressCallback, no_progress
 
 MOST = 60
 """Observables that are drawn; of more, those that differ most."""
@@ -58,7 +58,7 @@ def draw(
     *,
     geometry: Mapping[str, LayerGeometry] | None = None,
     digits: bool = False,
-    tick: ProgressCallback = lambda _text, _share: None,
+    progress: ProgressCallback = no_progress,
 ) -> list[Picture]:
     """All pictures of a report, in its order; ``geometry`` names the axes of images, ``digits`` says that they are MNIST's."""
     from hepgan.evaluation import plots
@@ -70,7 +70,7 @@ def draw(
         *_distributions(samples, observables, histograms, measured),
     ]
     for i, (name, group, caption, wide, figure) in enumerate(drawings):
-        tick("drawing", i / len(drawings))
+        progress("drawing", i / len(drawings), "")
         drawn = figure()
         found.append(Picture(name, group, caption, wide, plots.svg(drawn), plots.png(drawn)))
     return found

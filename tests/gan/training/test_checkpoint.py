@@ -183,7 +183,7 @@ def test_full_disk_is_told_and_leaves_the_last_checkpoint(
             raise KilledError
 
     with pytest.raises(KilledError):
-        library.train(library.load(run_file, SETTINGS), folder, device=CPU, tick=stop)
+        library.train(library.load(run_file, SETTINGS), folder, device=CPU, progress=stop)
     before = {path: path.read_bytes() for path in (folder / "checkpoints").iterdir()}
     done = resumed(run_file, folder, limit=min(map(len, before.values())) - 1)
     assert done.returncode == 2
