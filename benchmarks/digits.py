@@ -2,7 +2,7 @@
 
 The two files are MNIST's own 60,000 and 10,000 digits (``hepgan convert mnist train-images… train-labels… TRAIN.root``). The Fréchet
 distance is that of the digit classifier's features between 10,000 generated digits and the 10,000 test digits, extrapolated to many
-events; its floor is the same of 10,000 training digits. Writes FOLDER/digits.json and .md.
+events; its baseline is the same of 10,000 training digits. Writes FOLDER/digits.json and .md.
 """
 
 import argparse

@@ -84,7 +84,7 @@ def pulls(shift: float, toys: int) -> Iterator[dict[str, Any]]:
         for name, estimate in estimates(*samples(seed, shift), seed).items():
             every.setdefault(name, []).append(estimate)
     for name, found in every.items():
-        value, error, floor, floor_error = np.array([estimate[:4] for estimate in found]).T
+        value, error, baseline, baseline_error = np.array([estimate[:4] for estimate in found]).T
         yield {
             "score": name,
             "shift": shift,
@@ -92,8 +92,8 @@ def pulls(shift: float, toys: int) -> Iterator[dict[str, Any]]:
             "spread": f"{value.std():.3g}",
             "error": f"{np.sqrt(np.mean(error**2)):.3g}",
             "width of pulls": f"{((value - value.mean()) / error).std():.2f}",
-            "floor": f"{floor.mean():.4g}",
-            "its error": f"{floor_error.mean():.2g}",
+            "baseline": f"{baseline.mean():.4g}",
+            "its error": f"{baseline_error.mean():.2g}",
         }
 
 

@@ -85,10 +85,10 @@ def measure(name: str, run: RunConfig, folder: Path) -> tuple[dict[str, Any], np
     half = len(real) // 2
     seen = {k: digits.digit_scores(v.reshape(-1, 28, 28)) for k, v in {"real": real, "made": made, "noise": noise}.items()}  # fmt: skip
     distance = {k: fpd.frechet_distance(seen["real"].features, seen[k].features) for k in ("made", "noise")}  # fmt: skip
-    floor = fpd.frechet_distance(seen["real"].features[:half], seen["real"].features[half:])
+    baseline = fpd.frechet_distance(seen["real"].features[:half], seen["real"].features[half:])
     row = {
         "layout": name, "steps": run.train.steps, "seconds": round(history.read(place)[-1]["seconds"]), "n": len(real),
-        "frechet": distance["made"], "floor (half of n)": floor, "shuffled pixels": distance["noise"],
+        "frechet": distance["made"], "baseline (half of n)": baseline, "shuffled pixels": distance["noise"],
         "confidence": seen["made"].confidence, "confidence of real digits": seen["real"].confidence,
         "rarest digit": min(seen["made"].shares), "commonest digit": max(seen["made"].shares),
         "cores": os.cpu_count(), "torch": torch.__version__,

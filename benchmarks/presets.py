@@ -77,7 +77,7 @@ def measure(preset: str, seed: int, folder: Path, unseen: str | None) -> dict[st
     for score in scores["scores"]:
         if score["metric"] in (SHOWERS if settings.geometry else DIGITS):
             row[score["metric"]] = score["value"]
-            row[score["metric"] + " floor"] = score["floor"]
+            row[score["metric"] + " baseline"] = score["baseline"]
     gan, _ = hepgan.load_gan(place)
     row["parameters"] = count_parameters(gan.settings, gan.encoding, seen=gan.seen)["generator"]
     if not settings.geometry:
@@ -104,7 +104,7 @@ def shower_figures(gan: hepgan.GAN, settings: RunConfig, unseen: str) -> dict[st
         },
         "unseen fpd x1000": 1000 * distance.value,
         "unseen fpd error": 1000 * distance.error,
-        "unseen fpd floor": 1000 * distance.floor,
+        "unseen fpd baseline": 1000 * distance.baseline,
     }
     for low, up in itertools.pairwise(BINS):
         there = (energy >= low) & (energy < up)
@@ -136,7 +136,7 @@ def digit_figures(gan: hepgan.GAN) -> dict[str, float]:
 
 
 def published(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What ``hepgan presets`` tells of each preset: sizes, and mean, standard deviation over seeds and floor of each score."""
+    """What ``hepgan presets`` tells of each preset: sizes, and mean, standard deviation over seeds and baseline of each score."""
     found = {}
     for preset in dict.fromkeys(row["preset"] for row in rows):
         mine = [row for row in rows if row["preset"] == preset]
@@ -144,9 +144,13 @@ def published(rows: list[dict[str, Any]]) -> dict[str, Any]:
         for metric in (*SHOWERS, *DIGITS):
             values = [row[metric] for row in mine if metric in row]
             if values:
-                floor = float(np.mean([row[f"{metric} floor"] for row in mine]))
+                baseline = float(np.mean([row[f"{metric} baseline"] for row in mine]))
                 spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-                scores[metric] = {"mean": float(np.mean(values)), "sd": spread, "floor": floor}
+                scores[metric] = {
+                    "mean": float(np.mean(values)),
+                    "sd": spread,
+                    "baseline": baseline,
+                }
         same = {name: mine[0][name] for name in ("parameters", "steps", "batch", "n")}
         found[preset] = {**same, "seeds": len(mine), "scores": scores}
     return found

@@ -113,7 +113,7 @@ def measured_presets() -> str:
         size = f"{one['parameters'] / 1e6:.2g} M" if "parameters" in one else ""
         trained = f"{one['steps']:,} × {one['batch']}" if "steps" in one else ""
         rows.append((f"`{name}`", purpose, size, trained, "; ".join(scores)))
-    return table(("preset", "for", "generator", "steps × events", "scores (floor)"), rows)
+    return table(("preset", "for", "generator", "steps × events", "scores (baseline)"), rows)
 
 
 def run_file() -> str:

@@ -28,7 +28,7 @@ def main(gan: str, reference: str) -> None:
         both = [counts_of(histogram, source) for source in ("reference", "generated")]
         score = separation(*both, seed=1)
         print(
-            f"{name:22} separation power {score.value:.4f} ± {score.error:.4f}, floor {score.floor:.4f}"
+            f"{name:22} separation power {score.value:.4f} ± {score.error:.4f}, baseline {score.baseline:.4f}"
         )
 
 

@@ -33,7 +33,7 @@ def presets() -> None:
             one = scores(name)
             rows = {row["metric"]: row for row in one["scores"]}
             told = [
-                f"{text} {rows[metric]['value']:.3g} ({rows[metric]['floor']:.3g})"
+                f"{text} {rows[metric]['value']:.3g} ({rows[metric]['baseline']:.3g})"
                 for metric, text in headlines(rows)
             ]
             click.echo(f"{'':12} comes trained, hepgan generate {name}: {', '.join(told)}")
@@ -57,6 +57,6 @@ def headlines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def with_spread(score: Mapping[str, Any]) -> str:
-    """Mean, standard deviation over seeds where there are several, and the floor."""
+    """Mean, standard deviation over seeds where there are several, and the baseline."""
     spread = "" if score["sd"] is None else f" ± {score['sd']:.3g}"
-    return f"{score['mean']:.3g}{spread} ({score['floor']:.3g})"
+    return f"{score['mean']:.3g}{spread} ({score['baseline']:.3g})"

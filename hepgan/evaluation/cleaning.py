@@ -43,7 +43,7 @@ def unreadable(branches: Mapping[str, str]) -> list[SkippedMetric]:
 def available_schema(
     path: str, schema: Schema, *, source: str
 ) -> tuple[Schema, list[SkippedMetric]]:
-    """As many of the schema's fields as a ROOT file has; what it lacks are gaps.
+    """As many of the schema's fields as a ROOT file has; what it lacks are skipped.
 
     Args:
         path: A file, or ``file.root:tree``.
@@ -53,14 +53,14 @@ def available_schema(
     Raises:
         DataError: the file cannot be read, or none of the fields are there.
     """
-    gaps: list[SkippedMetric] = []
+    skipped: list[SkippedMetric] = []
     with reader.first_tree(path) as first:
         for name, field in schema.in_branches.items():
             try:
                 first.resolve(Schema({name: field}))
             except DataError as error:
-                gaps.append(SkippedMetric(OVERALL, name, f"left out: {error}", source))
-    return drop_fields(schema, {gap.observable for gap in gaps}, gaps), gaps
+                skipped.append(SkippedMetric(OVERALL, name, f"left out: {error}", source))
+    return drop_fields(schema, {skip.observable for skip in skipped}, skipped), skipped
 
 
 def file_fingerprints(files: str) -> str:
@@ -74,21 +74,21 @@ def file_fingerprints(files: str) -> str:
     return ", ".join(found)
 
 
-def drop_fields(schema: Schema, names: set[str], gaps: list[SkippedMetric]) -> Schema:
+def drop_fields(schema: Schema, names: set[str], skipped: list[SkippedMetric]) -> Schema:
     """The schema without some fields.
 
     Raises:
-        DataError: no field is left; tells the gaps' reasons.
+        DataError: no field is left; tells the skipped' reasons.
     """
     left = schema.without(names)
     if left is None:
-        reasons = "; ".join(dict.fromkeys(f"{gap.source}: {gap.reason}" for gap in gaps))
+        reasons = "; ".join(dict.fromkeys(f"{skip.source}: {skip.reason}" for skip in skipped))
         raise DataError(f"the samples have no field in common that the schema names ({reasons})")
     return left
 
 
-def without_weight(schema: Schema, gaps: list[SkippedMetric]) -> Schema:
-    """Returns the schema without a field that is called as the events' weights are, which is added to the gaps.
+def without_weight(schema: Schema, skipped: list[SkippedMetric]) -> Schema:
+    """Returns the schema without a field that is called as the events' weights are, which is added to the skipped.
 
     Raises:
         DataError: no other field is left.
@@ -96,20 +96,20 @@ def without_weight(schema: Schema, gaps: list[SkippedMetric]) -> Schema:
     if WEIGHT not in schema.all:
         return schema
     reason = f"left out: the field '{WEIGHT}' holds the events' weights where an expression for them is given"
-    gaps.append(SkippedMetric(OVERALL, WEIGHT, reason, REFERENCE))
-    return drop_fields(schema, {WEIGHT}, gaps)
+    skipped.append(SkippedMetric(OVERALL, WEIGHT, reason, REFERENCE))
+    return drop_fields(schema, {WEIGHT}, skipped)
 
 
 def common_schema(
-    samples: Mapping[str, ak.Array], schema: Schema, gaps: list[SkippedMetric]
+    samples: Mapping[str, ak.Array], schema: Schema, skipped: list[SkippedMetric]
 ) -> Schema:
-    """The schema without what some sample does not have in the schema's shape, which is added to the gaps.
+    """The schema without what some sample does not have in the schema's shape, which is added to the skipped.
 
     Raises:
         DataError: a sample without events, or nothing in common.
     """
-    told = {(gap.observable, gap.source) for gap in gaps}
-    lost = {gap.observable for gap in gaps}
+    told = {(skip.observable, skip.source) for skip in skipped}
+    lost = {skip.observable for skip in skipped}
     for source, events in samples.items():
         if len(events) == 0:
             raise DataError(f"{source} has no events to compare; give a file with some")
@@ -119,12 +119,12 @@ def common_schema(
             except DataError as error:
                 lost.add(name)
                 if (name, source) not in told:
-                    gaps.append(SkippedMetric(OVERALL, name, f"left out: {error}", source))
-    return drop_fields(schema, lost, gaps)
+                    skipped.append(SkippedMetric(OVERALL, name, f"left out: {error}", source))
+    return drop_fields(schema, lost, skipped)
 
 
-def clean(events: ak.Array, schema: Schema, source: str, gaps: list[SkippedMetric]) -> Arrays:
-    """The arrays of a sample without events that hold a NaN or an infinity, which are named among the gaps.
+def clean(events: ak.Array, schema: Schema, source: str, skipped: list[SkippedMetric]) -> Arrays:
+    """The arrays of a sample without events that hold a NaN or an infinity, which are named among the skipped.
 
     Raises:
         DataError: no event is left.
@@ -139,7 +139,7 @@ def clean(events: ak.Array, schema: Schema, source: str, gaps: list[SkippedMetri
         if not finite.all():
             many, first = int((~finite).sum()), int(np.argmin(finite))
             reason = f"NaN or infinite in {many:,} of {number:,} events, first in entry {first}: left out"
-            gaps.append(SkippedMetric(OVERALL, name, reason, source))
+            skipped.append(SkippedMetric(OVERALL, name, reason, source))
             good &= finite
     if not good.any():
         raise DataError(f"{source} has no event without NaN or infinity")
@@ -150,22 +150,22 @@ def clean(events: ak.Array, schema: Schema, source: str, gaps: list[SkippedMetri
 
 
 def unit_mismatches(samples: Mapping[str, Arrays], schema: Schema) -> list[SkippedMetric]:
-    """A gap for each field whose mean magnitude in a sample is about 1000, 1000², … times the reference's or less."""
+    """A skip for each field whose mean magnitude in a sample is about 1000, 1000², … times the reference's or less."""
     means = {
         source: {
             name: float(np.abs(values).mean(dtype=float)) for name, values in found.fields.items()
         }
         for source, found in samples.items()
     }
-    gaps = []
+    skipped = []
     for source, found in means.items():
         for name, mean in found.items():
             expected = means[REFERENCE][name]
             steps = math.log10(mean / expected) / 3 if mean > 0 and expected > 0 else 0.0
             if round(steps) and abs(steps - round(steps)) < UNIT / 3:
                 reason = _suspicion(mean / expected, round(steps), schema.all[name].unit)
-                gaps.append(SkippedMetric(OVERALL, name, reason, source))
-    return gaps
+                skipped.append(SkippedMetric(OVERALL, name, reason, source))
+    return skipped
 
 
 def _suspicion(ratio: float, steps: int, unit: str) -> str:

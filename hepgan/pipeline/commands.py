@@ -179,14 +179,14 @@ def evaluate(
     schema = chosen.schema
     files = {"reference": reference, **generated}
     samples: dict[str, ak.Array] = {}
-    gaps: list[SkippedMetric] = cleaning.unreadable(chosen.unreadable)
+    skipped: list[SkippedMetric] = cleaning.unreadable(chosen.unreadable)
     if any(weights):
-        schema = cleaning.without_weight(schema, gaps)
+        schema = cleaning.without_weight(schema, skipped)
     progress("reading", 0.0, "")
     for name, path in files.items():
         there, lacking = cleaning.available_schema(path, schema, source=name)
         samples[name] = _read(path, there, weights[name != "reference"], job)
-        gaps += lacking
+        skipped += lacking
     settings, events = EvaluateSettings(quick, chosen.digits), samples.pop("reference")
     about: dict[str, Any] = {
         "files": {n: cleaning.file_fingerprints(path) for n, path in files.items()}
@@ -205,7 +205,7 @@ def evaluate(
         about,
         device,
         progress,
-        gaps,
+        skipped,
     )
 
 
@@ -307,7 +307,7 @@ def _judged(
     about: Mapping[str, Any],
     device: torch.device,
     progress: ProgressCallback,
-    gaps: Sequence["SkippedMetric"] = (),
+    skipped: Sequence["SkippedMetric"] = (),
     *,
     warnings: Sequence[str] = (),
 ) -> "Evaluation":
@@ -316,7 +316,7 @@ def _judged(
     verdict: Evaluation = evaluate(
         reference, samples, schema, geometry, folder,
         seed=seed, quick=settings.quick, provenance=about, history=history.read(folder),
-        device=str(device), digits=settings.digits, gaps=gaps, warnings=warnings,
+        device=str(device), digits=settings.digits, skipped=skipped, warnings=warnings,
         progress=progress,
     )  # fmt: skip
     return verdict

@@ -91,7 +91,7 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Eva
 
 
 def reasons(verdict: Evaluation) -> dict[str, str]:
-    return {gap.observable: gap.reason for gap in verdict.gaps}
+    return {skip.observable: skip.reason for skip in verdict.skipped}
 
 
 def test_a_missing_branch_is_named_and_the_rest_is_judged(
@@ -121,7 +121,7 @@ def test_the_report_tells_the_files_and_their_hashes(judged: Callable[..., Evalu
 def test_trees_may_have_other_names(judged: Callable[..., Evaluation]) -> None:
     found = judged(showers(2), tree="Events")
     assert not found.distinguishable
-    assert not any("left out" in gap.reason for gap in found.gaps)
+    assert not any("left out" in skip.reason for skip in found.skipped)
 
 
 @pytest.mark.parametrize(

@@ -80,11 +80,11 @@ def test_separation_counts_what_lies_outside_the_axis() -> None:
     assert found.value == pytest.approx(1.0)
 
 
-def test_floors_are_what_toys_under_the_null_give() -> None:
+def test_baselines_are_what_toys_under_the_null_give() -> None:
     rng = np.random.default_rng(2)
     edges, n = np.linspace(-3, 3, 21), 2000
     values: dict[str, list[float]] = {"separation": [], "kolmogorov": [], "wasserstein": []}
-    floors: dict[str, list[float]] = {name: [] for name in values}
+    baselines: dict[str, list[float]] = {name: [] for name in values}
     for seed in range(60):
         x, y = rng.normal(size=(2, n))
         found = {
@@ -94,10 +94,10 @@ def test_floors_are_what_toys_under_the_null_give() -> None:
         }
         for name, estimate in found.items():
             values[name].append(estimate.value)
-            floors[name].append(estimate.floor)
+            baselines[name].append(estimate.baseline)
     for name, found_values in values.items():
         error = np.std(found_values) / math.sqrt(60)
-        assert np.mean(floors[name]) == pytest.approx(np.mean(found_values), abs=4 * error), name
+        assert np.mean(baselines[name]) == pytest.approx(np.mean(found_values), abs=4 * error), name
 
 
 @pytest.mark.parametrize("name", ["separation", "kolmogorov", "wasserstein"])
@@ -130,7 +130,7 @@ def test_analytic_distances_of_shifted_gaussians() -> None:
     p, q = scipy.stats.norm.pdf(centres), scipy.stats.norm.pdf(centres, 0.5)
     expected = 0.5 * np.sum((p - q) ** 2 / (p + q)) * np.diff(edges)[0]
     found = statistics.separation(counts(x, edges), counts(y, edges), seed=1)
-    assert found.value - found.floor == pytest.approx(expected, rel=0.05)
+    assert found.value - found.baseline == pytest.approx(expected, rel=0.05)
 
 
 def test_chi_square_is_uniform_under_the_null_of_weighted_histograms() -> None:
@@ -221,7 +221,7 @@ def test_extrapolated_frechet_distance_of_known_gaussians_covers_and_has_no_bias
         y[:, 0] += shift
         estimate = fpd.extrapolated_frechet(x, y, seed=seed)
         found.append((estimate.value, estimate.error))
-        assert abs(estimate.floor) < 5 * estimate.floor_error + 0.01
+        assert abs(estimate.baseline) < 5 * estimate.baseline_error + 0.01
     values, errors = np.array(found).T
     assert values.mean() == pytest.approx(expected, abs=4 * values.std() / math.sqrt(TOYS))
     assert ((values - values.mean()) / errors).std() == pytest.approx(1.0, abs=0.2)
@@ -274,7 +274,7 @@ def test_errors_of_joint_scores_cover(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["fpd", "kpd", "separation"])
-def test_errors_of_alike_samples_are_those_of_the_floor(name: str) -> None:
+def test_errors_of_alike_samples_are_those_of_the_baseline(name: str) -> None:
     rng = np.random.default_rng(24)
     edges, found = np.linspace(-1, 1, 21), []
     for seed in range(TOYS):
@@ -288,9 +288,9 @@ def test_errors_of_alike_samples_are_those_of_the_floor(name: str) -> None:
                 counts(x[:, 0], edges), counts(y[:, 0], edges), seed=seed
             )
         found.append(estimate[:4])
-    values, errors, floors, floor_errors = np.array(found).T
-    assert values.mean() == pytest.approx(floors.mean(), abs=4 * values.std() / math.sqrt(TOYS))
-    assert floor_errors.mean() == pytest.approx(values.std(), rel=0.25)
+    values, errors, baselines, baseline_errors = np.array(found).T
+    assert values.mean() == pytest.approx(baselines.mean(), abs=4 * values.std() / math.sqrt(TOYS))
+    assert baseline_errors.mean() == pytest.approx(values.std(), rel=0.25)
     assert np.median(errors) == pytest.approx(values.std(), rel=0.25)
 
 
@@ -364,17 +364,17 @@ def test_trainings_test_different_events_and_their_mean_has_a_smaller_error() ->
     assert three.error == pytest.approx(one.error / math.sqrt(3), rel=0.1)
 
 
-def test_neighbours_of_alike_samples_stand_at_their_floor_and_lost_kinds_are_seen() -> None:
+def test_neighbours_of_alike_samples_stand_at_their_baseline_and_lost_kinds_are_seen() -> None:
     rng = np.random.default_rng(15)
     x, y = rng.normal(size=(2, 4000, 2))
     alike = prdc.neighbour_scores(x, y, seed=1)
     for name, estimate in alike.items():
-        spread = math.hypot(estimate.error, estimate.floor_error)
-        assert abs(estimate.value - estimate.floor) < 5 * spread, name
+        spread = math.hypot(estimate.error, estimate.baseline_error)
+        assert abs(estimate.value - estimate.baseline) < 5 * spread, name
     half = prdc.neighbour_scores(x, y[y[:, 0] > 0], seed=1)
-    assert half["coverage"].value < 0.7 * half["coverage"].floor
-    assert half["recall"].value < 0.7 * half["recall"].floor
-    assert half["precision"].value > 0.95 * half["precision"].floor
+    assert half["coverage"].value < 0.7 * half["coverage"].baseline
+    assert half["recall"].value < 0.7 * half["recall"].baseline
+    assert half["precision"].value > 0.95 * half["precision"].baseline
 
 
 def test_a_share_of_all_events_has_an_error_too() -> None:
@@ -391,7 +391,7 @@ def test_lost_correlation_is_seen() -> None:
     found = per_observable.correlation_distance(together, x, seed=1)
     assert found.value == pytest.approx(0.6, abs=5 * found.error)
     same = per_observable.correlation_distance(x[::2], x[1::2], seed=1)
-    assert same.value < same.floor + 5 * same.floor_error
+    assert same.value < same.baseline + 5 * same.baseline_error
 
 
 def test_validation_distance_of_shifts_is_their_sum_of_squares_in_units_of_the_spread() -> None:
@@ -424,7 +424,7 @@ def test_too_few_events_and_constants_are_gaps_with_their_reason() -> None:
     filled = histograms.compare(events, events, observables)
     plan = compute.MetricContext(sample, sample, observables, filled, "generated", 1, True)
     found = compute.compute_metrics(plan)
-    reasons = {gap.metric + " " + gap.observable: gap.reason for gap in found.gaps}
+    reasons = {skip.metric + " " + skip.observable: skip.reason for skip in found.skipped}
     assert "is 1 in every event" in reasons["distribution x"]
     assert "need 400 reference events" in reasons["auc_high all"]
     assert {s.observable for s in found.scores} >= {"y"}
@@ -446,11 +446,11 @@ def test_scores_are_the_same_for_the_same_seed() -> None:
     assert found[0] == found[1]
 
 
-def test_away_counts_errors_from_the_floor_on_the_bad_side() -> None:
-    one = Score("wasserstein", "x", 5.0, 3.0, 0.0, 10, 10, floor_error=4.0)
-    assert one.away == pytest.approx(1.0)
+def test_n_sigma_counts_errors_from_the_baseline_on_the_bad_side() -> None:
+    one = Score("wasserstein", "x", 5.0, 3.0, 0.0, 10, 10, baseline_error=4.0)
+    assert one.n_sigma == pytest.approx(1.0)
     other = Score("recall", "all", 0.5, 0.1, 0.9, 10, 10)
-    assert other.away == pytest.approx(4.0)
+    assert other.n_sigma == pytest.approx(4.0)
 
 
 def test_digit_scores_want_images_of_digits() -> None:

@@ -89,11 +89,11 @@ def pictureless(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_reference_against_itself_is_indistinguishable(alike) -> None:
     assert not alike.distinguishable, alike.sentence
     assert "indistinguishable" in alike.sentence
-    assert {gap.observable for gap in alike.gaps} <= {"depth"}  # constant in these showers
+    assert {skip.observable for skip in alike.skipped} <= {"depth"}  # constant in these showers
 
 
 @pytest.mark.usefixtures("pictureless")
-def test_the_whole_report_trains_the_challenges_network_three_times_for_scores_and_floors(
+def test_the_whole_report_trains_the_challenges_network_three_times_for_scores_and_baselines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = classifier.SETUPS["challenge"]._replace(width=32, rate=1e-3, epochs=3)
@@ -114,7 +114,7 @@ def test_the_whole_report_trains_the_challenges_network_three_times_for_scores_a
     assert not found.distinguishable, found.sentence
     assert trained == [("challenge", 3)] * 4 + [("quick", 3)] * 2
     assert {"auc_low", "auc_log", "auc_high"} <= {score.metric for score in found.scores}
-    assert {"training: auc_low", "training: floor of auc_low"} <= set(told)
+    assert {"training: auc_low", "training: baseline of auc_low"} <= set(told)
 
 
 @pytest.mark.usefixtures("pictureless")
@@ -154,7 +154,7 @@ def test_bad_input_is_named_and_the_rest_is_judged(tmp_path: Path) -> None:
     sample["layer_0"][3, 1, 1] = np.nan
     sample["layer_1"] = sample["layer_1"].reshape(1500, 36)
     found = verdict(sample, tmp_path)
-    reasons = {gap.observable: gap.reason for gap in found.gaps}
+    reasons = {skip.observable: skip.reason for skip in found.skipped}
     assert "first in entry 3" in reasons["layer_0"]
     assert "shape (36,)" in reasons["layer_1"]
     assert any(score.observable == "layer_0.energy" for score in found.scores)
@@ -164,11 +164,11 @@ def test_bad_input_is_named_and_the_rest_is_judged(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("pictureless")
-def test_an_empty_layer_and_few_events_are_gaps(tmp_path: Path) -> None:
+def test_an_empty_layer_and_few_events_are_skipped(tmp_path: Path) -> None:
     sample = {k: v[:120] for k, v in showers(7).items()}
     sample["layer_1"] = np.zeros_like(sample["layer_1"])
     found = verdict(sample, tmp_path)
-    missing = {(gap.metric, gap.observable) for gap in found.gaps}
+    missing = {(skip.metric, skip.observable) for skip in found.skipped}
     assert ("distribution", "layer_1.centre_x") in missing
     assert ("auc_low", "all") in missing
     assert found.distinguishable
@@ -235,13 +235,13 @@ def test_every_picture_is_on_the_page_and_among_the_files(alike) -> None:
     assert all(plot.read_bytes().startswith(b"\x89PNG") for plot in plots)
 
 
-def test_scores_json_holds_every_score_with_its_floor(alike) -> None:
+def test_scores_json_holds_every_score_with_its_baseline(alike) -> None:
     found = json.loads((alike.report.parent / "scores.json").read_text())
     assert found["n_reference"] == found["n_generated"] == 1500
     assert len(found["scores"]) == len(alike.scores)
     metrics = {score["metric"] for score in found["scores"]}
     assert {"auc_low", "auc_high", "fpd", "kpd", "separation", "precision"} <= metrics
-    assert all({"value", "error", "floor"} <= set(score) for score in found["scores"])
+    assert all({"value", "error", "baseline"} <= set(score) for score in found["scores"])
 
 
 def test_a_number_that_does_not_exist_is_null() -> None:
@@ -255,7 +255,7 @@ def test_an_empty_report_is_still_a_page(tmp_path: Path) -> None:
         title="<t>",
         verdicts=[(True, "no")],
         scores=[],
-        gaps=[],
+        skipped=[],
         pictures=[],
         provenance={},
     )

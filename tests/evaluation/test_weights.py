@@ -86,7 +86,7 @@ def test_errors_with_negative_weights_cover(name: str) -> None:
     assert ((values - values.mean()) / errors).std() == pytest.approx(1.0, abs=0.17)
 
 
-def test_floors_with_negative_weights_are_what_toys_under_the_null_give() -> None:
+def test_baselines_with_negative_weights_are_what_toys_under_the_null_give() -> None:
     rng = np.random.default_rng(5)
     rows: list[tuple[float, ...]] = []
     for seed in range(150):
@@ -94,7 +94,7 @@ def test_floors_with_negative_weights_are_what_toys_under_the_null_give() -> Non
         weights = w, np.ones(1500)
         one = statistics.separation(counts(x, w), counts(y, weights[1]), seed=seed)
         other = statistics.wasserstein(x, y, weights, seed=seed)
-        rows.append((one.value, one.floor, other.value, other.floor))
+        rows.append((one.value, one.baseline, other.value, other.baseline))
     values = np.array(rows)
     for column in (0, 2):
         error = values[:, column].std() / math.sqrt(150)
@@ -160,7 +160,7 @@ def test_a_weighted_sample_is_judged_and_what_needs_single_events_is_said(
     options = {"seed": 1, "quick": True}
     found = evaluate(weighted, {"plain": ak.Array(plain)}, schema, None, tmp_path, **options)
     assert not found.distinguishable, found.sentence
-    assert any("negative weights" in gap.reason for gap in found.gaps)
+    assert any("negative weights" in skip.reason for skip in found.skipped)
     assert {s.metric for s in found.scores} >= {"separation", "wasserstein", "correlation"}
     ignored = evaluate(
         weighted[["x", "y"]], {"plain": ak.Array(plain)}, schema, None, tmp_path, **options

@@ -49,8 +49,8 @@ def test_the_digits_are_as_good_as_their_scores_say() -> None:
     other, real, made = (digits.digit_scores(np.asarray(found)) for found in images)
     told = {score["metric"]: score["value"] for score in scores("mnist")["scores"]}
     assert made.confidence == pytest.approx(told["digit_confidence"], abs=0.01)
-    floor = fpd.frechet_distance(real.features, other.features)
-    assert fpd.frechet_distance(real.features, made.features) < 2 * floor
+    baseline = fpd.frechet_distance(real.features, other.features)
+    assert fpd.frechet_distance(real.features, made.features) < 2 * baseline
 
 
 def test_presets_are_listed_with_their_scores() -> None:
@@ -58,7 +58,7 @@ def test_presets_are_listed_with_their_scores() -> None:
     told = {score["metric"]: score["value"] for score in scores("showers")["scores"]}
     assert f"hepgan generate showers: AUC of cells {told['auc_low']:.3g}" in text
     best = measured()["mnist"]["scores"]["digit_confidence"]
-    assert f"confidence {best['mean']:.3g} ± {best['sd']:.3g} ({best['floor']:.3g})" in text
+    assert f"confidence {best['mean']:.3g} ± {best['sd']:.3g} ({best['baseline']:.3g})" in text
 
 
 def test_processors_take_them_by_name() -> None:

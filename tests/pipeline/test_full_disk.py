@@ -77,7 +77,7 @@ def report(folder: Path, text: str) -> None:
         Picture(name, "g", text, False, "<svg></svg>", text.encode()) for name in ("a", "b")
     ]
     write_report(
-        folder, title=text, verdicts=[], scores=[], gaps=[], pictures=pictures, provenance={"text": text}
+        folder, title=text, verdicts=[], scores=[], skipped=[], pictures=pictures, provenance={"text": text}
     )  # fmt: skip
 
 

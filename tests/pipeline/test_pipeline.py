@@ -48,14 +48,14 @@ def test_run_folder_is_complete(folder: Path) -> None:
     assert not list(folder.rglob("*.part"))
 
 
-def test_scores_have_value_error_floor_and_numbers(folder: Path) -> None:
+def test_scores_have_value_error_baseline_and_numbers(folder: Path) -> None:
     scores = json.loads((folder / "scores.json").read_text())
     assert scores["n_reference"] == scores["n_generated"] > 500
     by_metric = {score["metric"]: score for score in scores["scores"]}
     assert {"wasserstein", "separation", "chi_square"} <= set(by_metric)
     aucs = [score for name, score in by_metric.items() if "auc" in name]
     assert aucs
-    assert all(0.3 < s["value"] < 1 and s["floor"] is not None for s in aucs)
+    assert all(0.3 < s["value"] < 1 and s["baseline"] is not None for s in aucs)
 
 
 def test_generated_file_has_the_form_of_the_reference(folder: Path, tiny_file: Path) -> None:
@@ -83,7 +83,7 @@ def test_closure_on_known_distributions(folder: Path, tmp_path: Path) -> None:
 
 
 def test_scores_notice_a_wrong_sample(folder: Path, tiny_file: Path, tmp_path: Path) -> None:
-    """Judged against the reference, shifted events score far from the floor and events of the same kind near to it."""
+    """Judged against the reference, shifted events score far from the baseline and events of the same kind near to it."""
     good, bad = tiny_events(3000, 7), tiny_events(3000, 8)
     bad["a"] = bad["a"] * 1.1
     for name, events in {"good": good, "bad": bad}.items():

@@ -19,9 +19,9 @@ CPU = torch.device("cpu")
 FIVE_MINUTES = 300
 
 
-def auc_and_floor(folder: Path) -> list[tuple[float, float]]:
+def auc_and_baseline(folder: Path) -> list[tuple[float, float]]:
     scores = json.loads((folder / "scores.json").read_text())["scores"]
-    return [(s["value"], s["floor"]) for s in scores if s["metric"] in ("auc_low", "auc_high")]
+    return [(s["value"], s["baseline"]) for s in scores if s["metric"] in ("auc_low", "auc_high")]
 
 
 def test_showers_have_the_energies_of_unseen_showers(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_showers_have_the_energies_of_unseen_showers(tmp_path: Path) -> None:
     assert response[1].mean() == pytest.approx(response[0].mean(), rel=0.01)
     np.testing.assert_allclose(totals[1].mean(1), totals[0].mean(1), rtol=0.05)
     assert np.corrcoef(energy, totals[1].sum(0))[0, 1] > 0.99
-    assert len(auc_and_floor(tmp_path / "out")) == 2
+    assert len(auc_and_baseline(tmp_path / "out")) == 2
 
 
 def test_digits_are_digits(tmp_path: Path) -> None:

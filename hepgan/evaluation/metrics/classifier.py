@@ -6,6 +6,7 @@ Adam 2e-4, batches of 1000, 50 epochs, of which those after ten without a better
 for looks, seconds instead of minutes.
 """
 
+import functools
 import itertools
 from typing import Literal, NamedTuple
 
@@ -91,6 +92,10 @@ def separability(
         raise DataError(
             f"a classifier needs {SMALLEST} events in each sample, but there are only {number}"
         )
+
+    def report(training: int, text: str, fraction: float, remark: str) -> None:
+        progress(text, (training + fraction) / trainings, remark)
+
     found = []
     for i in range(trainings):
         generator = torch_generator(seed, "evaluation", "classifier", i)
@@ -100,10 +105,8 @@ def separability(
                 parts,
                 SETUPS[network],
                 generator,
-                lambda text, fraction, remark, i=i: progress(
-                    text, (i + fraction) / trainings, remark
-                ),
-            )  # type: ignore[misc]
+                functools.partial(report, i),
+            )
         )
     aucs, errors, accuracies, accuracy_errors = np.array([one[:4] for one in found]).T
     return Separability(

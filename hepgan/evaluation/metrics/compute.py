@@ -1,20 +1,20 @@
-"""Two samples -> scores: every number with its error, its N and its floor.
+"""Two samples -> scores: every number with its error, its N and its baseline.
 
 | metric | says | alike |
 |---|---|---|
-| ``separation`` | how far apart two histograms are, 0 to 1 | its floor |
+| ``separation`` | how far apart two histograms are, 0 to 1 | its baseline |
 | ``chi_square`` | whether two histograms differ at all | 1 |
-| ``kolmogorov``, ``wasserstein`` | how far apart two distributions are; the second in units of the reference's spread | their floors |
-| ``mean_image`` | the largest pull of a cell's mean root energy, among all cells | its floor |
+| ``kolmogorov``, ``wasserstein`` | how far apart two distributions are; the second in units of the reference's spread | their baselines |
+| ``mean_image`` | the largest pull of a cell's mean root energy, among all cells | its baseline |
 | ``auc_low``, ``auc_high`` | whether a classifier tells cells, or observables, apart | 0.5 |
 | ``auc_log`` | whether a small classifier tells the logarithms of cells apart, beside the CaloChallenge's ``auc_low`` | 0.5 |
 | ``accuracy_low``, … | how often they are right | 0.5 |
 | ``fpd``, ``kpd`` | distances in all observables together | 0 |
-| ``precision``, ``recall``, ``density``, ``coverage`` | whether events are possible, and all kinds are there | their floors |
-| ``correlation`` | root mean square difference of the observables' correlation coefficients | its floor |
+| ``precision``, ``recall``, ``density``, ``coverage`` | whether events are possible, and all kinds are there | their baselines |
+| ``correlation`` | root mean square difference of the observables' correlation coefficients | its baseline |
 | ``digit_*`` | images in a digit classifier's eyes | the reference's |
 
-What cannot be computed (too few events, a constant observable) is a gap that says why, and the rest is computed. With event
+What cannot be computed (too few events, a constant observable) is a skip that says why, and the rest is computed. With event
 weights distributions, mean images and correlations are weighted; distances of all observables together, neighbours and
 classifiers take the events that unweighting leaves.
 """
@@ -150,17 +150,17 @@ def compute_metrics(
         try:
             estimates = estimate()
         except DataError as error:
-            measured.gaps.append(SkippedMetric(metric, observable, str(error), plan.source))
+            measured.skipped.append(SkippedMetric(metric, observable, str(error), plan.source))
             continue
         measured.scores.extend(_score(plan, n, observable, e) for n, e in estimates.items())
     return measured
 
 
 def _score(plan: MetricContext, metric: str, observable: str, estimate: Estimate) -> Score:
-    value, error, floor, floor_error, p_value = estimate
+    value, error, baseline, baseline_error, p_value = estimate
     numbers = plan.reference.number, plan.generated.number
     return Score(
-        metric, observable, value, error, floor, *numbers, floor_error, p_value, plan.source
+        metric, observable, value, error, baseline, *numbers, baseline_error, p_value, plan.source
     )
 
 
@@ -206,7 +206,7 @@ def _joint_tasks(
         yield "correlation", OVERALL, functools.partial(_correlation, plan)
     else:
         reason = "no observable has one value an event"
-        measured.gaps.append(
+        measured.skipped.append(
             SkippedMetric("fpd, kpd, neighbours, correlations", OVERALL, reason, plan.source)
         )
     try:
@@ -216,7 +216,7 @@ def _joint_tasks(
         )
     except DataError as error:
         which = histograms.REFERENCE if plan.reference.weights.min() < 0 else plan.source
-        measured.gaps.append(
+        measured.skipped.append(
             SkippedMetric("fpd, kpd, neighbours, classifiers", OVERALL, str(error), which)
         )
         return
@@ -323,11 +323,11 @@ def _classified(
 
     if len(x) < 2 * classifier.SMALLEST:
         raise DataError(
-            f"a classifier and its floor need {2 * classifier.SMALLEST} reference events, but there are {len(x)}"
+            f"a classifier and its baseline need {2 * classifier.SMALLEST} reference events, but there are {len(x)}"
         )
     found = separability(x, y, metric)
     order = numpy_generator(plan.seed, "evaluation", "halves").permutation(len(x))
-    null = separability(x[order[::2]], x[order[1::2]], f"floor of {metric}")
+    null = separability(x[order[::2]], x[order[1::2]], f"baseline of {metric}")
     curves[metric] = found.curve
     return {
         metric: Estimate(found.auc, found.error, null.auc, null.error),

@@ -56,7 +56,7 @@ def fpd(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
 def extrapolated_frechet(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
     """Fréchet distance of ``[E, d]`` features without its bias in 1/E.
 
-    The floor is one half of the reference against the other, over several splits.
+    The baseline is one half of the reference against the other, over several splits.
 
     Raises:
         DataError: too few events for so many features.
@@ -74,12 +74,12 @@ def extrapolated_frechet(reference: Floats, generated: Floats, *, seed: int) -> 
     ]
     null = np.array([_null(first, rng) for _ in range(GROUPS)])
     # halves have half the events, and fluctuations about no distance go as 1/N
-    floor_error = float(null[:, 0].std(ddof=1)) / 2
+    baseline_error = float(null[:, 0].std(ddof=1)) / 2
     return Estimate(
         _extrapolated(first, second, rng),
-        statistics.jackknife_error(np.array(left_out), floor_error),
+        statistics.jackknife_error(np.array(left_out), baseline_error),
         float(null[:, 1].mean()),
-        floor_error,
+        baseline_error,
     )
 
 

@@ -2,7 +2,7 @@
 
 Definition: arXiv:2211.10295, as the CaloChallenge uses it (arXiv:2410.21611): features are divided by the largest magnitude
 that the reference has, and the median over batches of 5000 events is taken. Papers print it times 1000. The kernel is summed once over
-pairs of groups of events; batches, the jackknife and the floor are then sums of a few numbers.
+pairs of groups of events; batches, the jackknife and the baseline are then sums of a few numbers.
 """
 
 from typing import NamedTuple
@@ -47,7 +47,7 @@ class KernelSums(NamedTuple):
 
 
 def kpd(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
-    """Kernel physics distance of ``[E, d]`` features; the floor is one half of the reference against the other.
+    """Kernel physics distance of ``[E, d]`` features; the baseline is one half of the reference against the other.
 
     Raises:
         DataError: fewer than 100 events in a sample.
@@ -67,12 +67,12 @@ def kpd(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
     within = KernelSums(sums.xx, sums.xx, sums.xx, sums.n, sums.n)
     null = [distance(within, d[: GROUPS // 2], d[GROUPS // 2 :]) for d in draws]
     # halves have half the events, and fluctuations about no distance go as 1/N
-    floor_error = float(np.std(null)) / 2
+    baseline_error = float(np.std(null)) / 2
     return Estimate(
         float(value),
-        statistics.jackknife_error(np.array(left_out), floor_error),
+        statistics.jackknife_error(np.array(left_out), baseline_error),
         float(np.median(null)),
-        floor_error,
+        baseline_error,
     )
 
 

@@ -119,10 +119,10 @@ def mean_image(
     noise = np.sqrt(np.where(variance + doubt > 0, variance + doubt, 1.0))
     value = float(np.max(np.abs(mean - other) / noise))
     p_value = -math.expm1(number * math.log1p(-min(2 * scipy.stats.norm.sf(value), 1 - 1e-16)))
-    low, floor, high = (
+    low, baseline, high = (
         scipy.stats.norm.isf((1 - q ** (1 / number)) / 2) for q in (0.16, 0.5, 0.84)
     )
-    return {"mean_image": Estimate(value, 1.0, float(floor), float(high - low) / 2, p_value)}
+    return {"mean_image": Estimate(value, 1.0, float(baseline), float(high - low) / 2, p_value)}
 
 
 def correlation_distance(
@@ -132,7 +132,7 @@ def correlation_distance(
     *,
     seed: int,
 ) -> Estimate:
-    """Root mean square difference of the correlation coefficients of ``[E, d]`` features; resampled error and floor.
+    """Root mean square difference of the correlation coefficients of ``[E, d]`` features; resampled error and baseline.
 
     Raises:
         DataError: fewer than two features that vary, or too few events.

@@ -3,7 +3,7 @@
 Precision: share of generated events within reach of the reference; recall: share of reference events within reach of the
 generated; an event's reach is the distance to its k-th nearest neighbour in its own sample. Density counts how many reference events'
 reach a generated event is in, over k; coverage is the share of reference events with a generated one in reach. Alike
-samples have a density and coverage near 1 and a precision and recall that depend on k and N: compare with the floor.
+samples have a density and coverage near 1 and a precision and recall that depend on k and N: compare with the baseline.
 """
 
 import math
@@ -46,7 +46,7 @@ def neighbours(reference: Floats, generated: Floats, *, k: int = K) -> Neighbour
 
 
 def neighbour_scores(reference: Floats, generated: Floats, *, seed: int) -> dict[str, Estimate]:
-    """Means over batches with the error of the mean; the floor is reference against reference, batch for batch.
+    """Means over batches with the error of the mean; the baseline is reference against reference, batch for batch.
 
     Raises:
         DataError: fewer than 30 events a batch.

@@ -1,4 +1,4 @@
-"""A number that compares two samples, and the gap where there is none."""
+"""A number that compares two samples, and the skip where there is none."""
 
 import dataclasses
 import math
@@ -26,10 +26,10 @@ class Score:
         observable: Of which quantity; ``all`` for all together.
         value: The number.
         error: Its statistical error.
-        floor: What reference against reference gives.
+        baseline: What reference against reference gives.
         n_reference: Events in the reference.
         n_generated: Events in the generated sample.
-        floor_error: Spread of the floor.
+        baseline_error: Spread of the baseline.
         p_value: Chance of a value as large if the samples were alike, where it is known.
         source: Name of the generated sample.
     """
@@ -38,20 +38,20 @@ class Score:
     observable: str
     value: float
     error: float
-    floor: float
+    baseline: float
     n_reference: int
     n_generated: int
-    floor_error: float = 0.0
+    baseline_error: float = 0.0
     p_value: float | None = None
     source: str = "generated"
 
     @property
-    def away(self) -> float:
-        """How far from the floor, in errors of both; positive is worse than the floor."""
-        difference = self.value - self.floor
-        spread = float(np.hypot(self.error, self.floor_error))
-        away = difference / spread if spread > 0 else 0.0 if difference == 0 else np.inf
-        return -away if self.metric in SMALL_IS_BAD else away
+    def n_sigma(self) -> float:
+        """How far from the baseline, in errors of both; positive is worse than the baseline."""
+        difference = self.value - self.baseline
+        spread = float(np.hypot(self.error, self.baseline_error))
+        n_sigma = difference / spread if spread > 0 else 0.0 if difference == 0 else np.inf
+        return -n_sigma if self.metric in SMALL_IS_BAD else n_sigma
 
 
 def with_error(value: float, error: float) -> str:
@@ -83,10 +83,10 @@ class MetricResults(NamedTuple):
 
     Attributes:
         scores: The scores.
-        gaps: What could not be computed.
+        skipped: What could not be computed.
         curves: ROC curves ``[2, 101]`` by metric.
     """
 
     scores: list[Score]
-    gaps: list[SkippedMetric]
+    skipped: list[SkippedMetric]
     curves: dict[str, Floats]

@@ -1,4 +1,4 @@
-"""Distances between two samples in one quantity, each with its error and its floor.
+"""Distances between two samples in one quantity, each with its error and its baseline.
 
 | distance | of | when |
 |---|---|---|
@@ -8,7 +8,7 @@
 | ``kolmogorov`` | values | a difference in the bulk; no bins to choose |
 | ``wasserstein`` | values | how far apart, in the quantity's unit; what to minimise |
 
-The floor is what reference against reference gives with the same numbers of events, with its spread from sample to sample.
+The baseline is what reference against reference gives with the same numbers of events, with its spread from sample to sample.
 Events may have weights, also negative ones: distribution functions, sums and their variances are then weighted, and an event
 counts for as much as its weight. The Kolmogorov distance has no p-value then.
 """
@@ -36,12 +36,12 @@ KOLMOGOROV_SPREAD = math.sqrt(math.pi**2 / 12 - KOLMOGOROV_MEAN**2)
 
 
 class Estimate(NamedTuple):
-    """A distance with its statistical error, its floor and the floor's spread; a p-value where there is one."""
+    """A distance with its statistical error, its baseline and the baseline's spread; a p-value where there is one."""
 
     value: float
     error: float
-    floor: float
-    floor_error: float
+    baseline: float
+    baseline_error: float
     p_value: float | None = None
 
 
@@ -86,24 +86,24 @@ def separation_power(p: Floats, q: Floats) -> Any:
 
 
 def separation(reference: Counts, generated: Counts, *, seed: int) -> Estimate:
-    """Separation power, its error and floor from toys of the bins' contents."""
+    """Separation power, its error and baseline from toys of the bins' contents."""
     rng = numpy_generator(seed, "evaluation", "separation")
     alike = reference.values / reference.values.sum()
     null = Counts(alike * generated.values.sum(), np.abs(alike) * generated.variances.sum())
     p_toys = _toys(reference, rng)
     spread = separation_power(p_toys, _toys(generated, rng))
-    floors = separation_power(p_toys, _toys(null, rng))
+    baselines = separation_power(p_toys, _toys(null, rng))
     value = float(separation_power(reference.values, generated.values))
-    return _resampled(value, spread, floors)
+    return _resampled(value, spread, baselines)
 
 
-def _resampled(value: float, toys: Floats, floors: Floats) -> Estimate:
+def _resampled(value: float, toys: Floats, baselines: Floats) -> Estimate:
     """The estimate of a distance that is quadratic in the difference, from toys about both samples and about the reference alone.
 
-    Toys about samples that differ by chance differ once more: with k the floor's variance, theirs is larger than the value's by 2 k.
+    Toys about samples that differ by chance differ once more: with k the baseline's variance, theirs is larger than the value's by 2 k.
     """
-    variance = max(float(toys.var() - 2 * floors.var()), float(floors.var()))
-    return Estimate(value, math.sqrt(variance), float(floors.mean()), float(floors.std()))
+    variance = max(float(toys.var() - 2 * baselines.var()), float(baselines.var()))
+    return Estimate(value, math.sqrt(variance), float(baselines.mean()), float(baselines.std()))
 
 
 def _toys(counts: Counts, rng: np.random.Generator) -> Floats:
@@ -237,7 +237,7 @@ def wasserstein(
 ) -> Estimate:
     """Area between the two distribution functions, in the values' unit.
 
-    The error is that of the dual form E[φ(x)] − E[φ(y)], where φ' is the sign of the distance; the floor is resampled.
+    The error is that of the dual form E[φ(x)] − E[φ(y)], where φ' is the sign of the distance; the baseline is resampled.
     """
     w, v = weights or (np.ones(len(reference)), np.ones(len(generated)))
     x, f, g = _distributions(reference, generated, w, v)
@@ -246,10 +246,12 @@ def wasserstein(
         weighted_mean(np.interp(sample, x, potential), each)[1]
         for sample, each in ((reference, w), (generated, v))
     )
-    floors = _resampled_floor(
+    baselines = _resampled_baseline(
         reference, w, same_precision(w, v), numpy_generator(seed, "evaluation", "wasserstein")
     )
-    return Estimate(_area(x, f - g), math.sqrt(variance), float(floors.mean()), float(floors.std()))
+    return Estimate(
+        _area(x, f - g), math.sqrt(variance), float(baselines.mean()), float(baselines.std())
+    )
 
 
 def jackknife_error(left_out: Floats, quadratic: float) -> float:
@@ -281,7 +283,7 @@ def _area(x: Floats, difference: Floats) -> float:
     return float(np.sum(np.abs(difference[:-1]) * np.diff(x)))
 
 
-def _resampled_floor(
+def _resampled_baseline(
     reference: Floats, weights: Floats, size: int, rng: np.random.Generator
 ) -> Floats:
     order, n = np.argsort(reference), len(reference)

@@ -61,7 +61,7 @@ class Evaluation(NamedTuple):
         sentence: The verdicts in words, one sentence a sample.
         samples: The verdict on each generated sample.
         scores: All scores.
-        gaps: What could not be computed, and why.
+        skipped: What could not be computed, and why.
         report: The page.
     """
 
@@ -69,7 +69,7 @@ class Evaluation(NamedTuple):
     sentence: str
     samples: dict[str, SampleEvaluation]
     scores: list[Score]
-    gaps: list[SkippedMetric]
+    skipped: list[SkippedMetric]
     report: Path
 
 
@@ -83,7 +83,7 @@ def evaluate(
     seed: int,
     quick: bool,
     more: Mapping[str, Observable] | None = None,
-    gaps: Sequence[SkippedMetric] = (),
+    skipped: Sequence[SkippedMetric] = (),
     warnings: Sequence[str] = (),
     provenance: Mapping[str, Any] | None = None,
     history: Sequence[Mapping[str, Any]] = (),
@@ -106,7 +106,7 @@ def evaluate(
         seed: Of resampling, splits and classifiers.
         quick: One training of a small classifier instead of three of the CaloChallenge's.
         more: Observables beside those that fit the schema.
-        gaps: What is known to be missing.
+        skipped: What is known to be missing.
         warnings: Sentences that stand above the verdicts.
         provenance: What the page ends with: versions, files, hardware, times.
         history: Rows of a training's history, for the loss curves.
@@ -128,7 +128,7 @@ def evaluate(
             raise DataError(
                 f"the name of a generated sample, {name!a}, is no text; give it another"
             )
-    started, missing = time.perf_counter(), list(gaps)
+    started, missing = time.perf_counter(), list(skipped)
     samples, shared = _samples({histograms.REFERENCE: reference, **generated}, schema, missing)
     kept = {name: geometry[name] for name in shared.fields if geometry and name in geometry}
     observables = {**observables_for(shared, kept), **(more or {})}
@@ -153,7 +153,7 @@ def evaluate(
             digits,
         )
         measured[name] = compute.compute_metrics(plan, progress=progress)
-        missing += measured[name].gaps
+        missing += measured[name].skipped
     _save(folder, filled)
     drawn = figures.draw(
         ready,
@@ -172,12 +172,12 @@ def evaluate(
 
 
 def _samples(
-    events: Mapping[str, ak.Array], schema: Schema, gaps: list[SkippedMetric]
+    events: Mapping[str, ak.Array], schema: Schema, skipped: list[SkippedMetric]
 ) -> tuple[dict[str, cleaning.Arrays], Schema]:
-    """What can be compared, and the schema of it; the rest is added to the gaps."""
-    shared = cleaning.common_schema(events, schema, gaps)
-    found = {name: cleaning.clean(sample, shared, name, gaps) for name, sample in events.items()}
-    gaps += cleaning.unit_mismatches(found, shared)
+    """What can be compared, and the schema of it; the rest is added to the skipped."""
+    shared = cleaning.common_schema(events, schema, skipped)
+    found = {name: cleaning.clean(sample, shared, name, skipped) for name, sample in events.items()}
+    skipped += cleaning.unit_mismatches(found, shared)
     return found, shared
 
 
@@ -193,7 +193,7 @@ def _written(
     title: str,
     warnings: Sequence[str],
     measured: Mapping[str, MetricResults],
-    gaps: list[SkippedMetric],
+    skipped: list[SkippedMetric],
     drawn: Sequence[figures.Picture],
     provenance: Mapping[str, Any],
 ) -> Evaluation:
@@ -207,13 +207,13 @@ def _written(
             *((one.distinguishable, one.sentence) for one in judged.values()),
         ],
         scores=scores,
-        gaps=gaps,
+        skipped=skipped,
         pictures=drawn,
         provenance=provenance,
     )
     sentence = " ".join(one.sentence for one in judged.values())
     distinguishable = any(one.distinguishable for one in judged.values())
-    return Evaluation(distinguishable, sentence, judged, scores, gaps, written)
+    return Evaluation(distinguishable, sentence, judged, scores, skipped, written)
 
 
 def evaluate_sample(measured: MetricResults, name: str) -> SampleEvaluation:
@@ -222,7 +222,7 @@ def evaluate_sample(measured: MetricResults, name: str) -> SampleEvaluation:
     told = [s for s in tested if s.p_value is not None and s.p_value * len(tested) < LEVEL]
     strength: dict[str, float] = {}
     for score in told:
-        strength[score.observable] = max(strength.get(score.observable, 0.0), score.away)
+        strength[score.observable] = max(strength.get(score.observable, 0.0), score.n_sigma)
     shown_by = tuple(sorted(strength, key=lambda observable: -strength[observable]))
     classified = [
         s

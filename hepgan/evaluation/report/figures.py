@@ -228,7 +228,7 @@ def _distributions(
         for score in found.scores:
             if score.observable != OVERALL and score.metric == "separation":
                 worst[score.observable] = max(
-                    worst.get(score.observable, 0.0), score.value - score.floor
+                    worst.get(score.observable, 0.0), score.value - score.baseline
                 )
     numbers = {source: float(sample.weights.sum()) for source, sample in samples.items()}
     for name in sorted(observables, key=lambda name: -worst.get(name, -1.0))[:MOST]:

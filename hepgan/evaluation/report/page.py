@@ -51,7 +51,7 @@ def write_report(
     title: str,
     verdicts: Sequence[tuple[bool, str]],
     scores: Sequence[Score],
-    gaps: Sequence[SkippedMetric],
+    skipped: Sequence[SkippedMetric],
     pictures: Sequence[Picture],
     provenance: Mapping[str, Any],
 ) -> Path:
@@ -64,13 +64,13 @@ def write_report(
     names = file_names(picture.name for picture in pictures)
     for picture in pictures:
         write_bytes(plots / f"{names[picture.name]}.png", picture.png)
-    text = json.dumps(as_json(scores, gaps), indent=1, allow_nan=False)
+    text = json.dumps(as_json(scores, skipped), indent=1, allow_nan=False)
     write_text(folder / "scores.json", text + "\n")
     page = folder / "report.html"
     sections = [
         _verdicts(verdicts),
         _headline(scores),
-        _gaps(gaps),
+        _skipped(skipped),
         _pictures(pictures),
         _every_score(scores),
         _provenance(provenance),
@@ -79,7 +79,7 @@ def write_report(
     return page
 
 
-def as_json(scores: Sequence[Score], gaps: Sequence[SkippedMetric] = ()) -> dict[str, Any]:
+def as_json(scores: Sequence[Score], skipped: Sequence[SkippedMetric] = ()) -> dict[str, Any]:
     """What ``scores.json`` holds. Numbers that do not exist, such as an infinite distance, are null."""
     return {
         "n_reference": max((score.n_reference for score in scores), default=0),
@@ -90,9 +90,9 @@ def as_json(scores: Sequence[Score], gaps: Sequence[SkippedMetric] = ()) -> dict
                 "observable": score.observable,
                 "value": _finite(score.value),
                 "error": _finite(score.error),
-                "floor": _finite(score.floor),
-                "floor_error": _finite(score.floor_error),
-                "away": _finite(score.away),
+                "baseline": _finite(score.baseline),
+                "baseline_error": _finite(score.baseline_error),
+                "n_sigma": _finite(score.n_sigma),
                 "p_value": score.p_value,
                 "source": score.source,
                 "n_reference": score.n_reference,
@@ -100,7 +100,7 @@ def as_json(scores: Sequence[Score], gaps: Sequence[SkippedMetric] = ()) -> dict
             }
             for score in scores
         ],
-        "gaps": [gap._asdict() for gap in gaps],
+        "skipped": [skip._asdict() for skip in skipped],
     }
 
 
@@ -148,14 +148,14 @@ def _headline(scores: Sequence[Score]) -> str:
     return (
         "<h2>Scores</h2>\n"
         + _table([*overall, *_most_different(scores)], several=len({s.source for s in scores}) > 1)
-        + '<p class="note">The floor is the reference against itself. “Away” counts how many errors (the score\'s and the'
-        " floor's together) lie between a score and its floor; below about 3 the two cannot be told apart."
+        + '<p class="note">The baseline is the reference against itself. “Away” counts how many errors (the score\'s and the'
+        " baseline's together) lie between a score and its baseline; below about 3 the two cannot be told apart."
         " Of the observables, the most different come first; all scores stand at the end.</p>"
     )
 
 
 def _most_different(scores: Sequence[Score]) -> list[Score]:
-    """Separation powers of all samples in the observables in which one of them is farthest from its floor."""
+    """Separation powers of all samples in the observables in which one of them is farthest from its baseline."""
     single = [s for s in scores if s.metric == "separation"]
     farthest: dict[str, float] = {}
     for score in single:
@@ -172,7 +172,7 @@ SINGLE = {"separation", "chi_square", "kolmogorov", "wasserstein", "mean_image"}
 
 
 def _table(scores: Sequence[Score], *, several: bool) -> str:
-    head = "<tr><th>score</th><th>value</th><th>floor</th><th>away</th></tr>"
+    head = "<tr><th>score</th><th>value</th><th>baseline</th><th>n_sigma</th></tr>"
     return (
         f'<table class="scores">\n<thead>{head}</thead>\n<tbody>\n'
         + "\n".join(_row(score, several=several) for score in scores)
@@ -184,35 +184,35 @@ def _row(score: Score, *, several: bool) -> str:
     label, factor = METRICS[score.metric]
     where = "" if score.observable == OVERALL else f" <code>{_escaped(score.observable)}</code>"
     source = f' <span class="source">{_escaped(score.source)}</span>' if several else ""
-    away = _capped(score)
-    kind = "far" if away > 5 else "near" if away > 3 else "at"
-    shown = ">999" if away >= 1000 else f"{away:.1f}".replace("-", "−")
+    n_sigma = _capped(score)
+    kind = "far" if n_sigma > 5 else "near" if n_sigma > 3 else "at"
+    shown = ">999" if n_sigma >= 1000 else f"{n_sigma:.1f}".replace("-", "−")
     return (
         f"<tr><td>{label}{where}{source}</td><td>{_number(score.value, score.error, factor)}</td>"
-        f'<td>{_number(score.floor, score.floor_error, factor)}</td><td class="{kind}">{shown}</td></tr>'
+        f'<td>{_number(score.baseline, score.baseline_error, factor)}</td><td class="{kind}">{shown}</td></tr>'
     )
 
 
 def _capped(score: Score) -> float:
-    return max(-1e6, min(score.away, 1e6))
+    return max(-1e6, min(score.n_sigma, 1e6))
 
 
 def _number(value: float, error: float, factor: float) -> str:
     return with_error(value * factor, error * factor)
 
 
-def _gaps(gaps: Sequence[SkippedMetric]) -> str:
-    if not gaps:
+def _skipped(skipped: Sequence[SkippedMetric]) -> str:
+    if not skipped:
         return ""
     items = "\n".join(
-        f"<li><code>{_escaped(_what(gap))}</code> ({_escaped(gap.source)}): {_escaped(gap.reason)}</li>"
-        for gap in gaps
+        f"<li><code>{_escaped(_what(skip))}</code> ({_escaped(skip.source)}): {_escaped(skip.reason)}</li>"
+        for skip in skipped
     )
-    return f'<h2>What is missing, and what looks odd</h2>\n<ul class="gaps">\n{items}\n</ul>'
+    return f'<h2>What is missing, and what looks odd</h2>\n<ul class="skipped">\n{items}\n</ul>'
 
 
-def _what(gap: SkippedMetric) -> str:
-    return gap.metric if gap.observable == OVERALL else gap.observable
+def _what(skip: SkippedMetric) -> str:
+    return skip.metric if skip.observable == OVERALL else skip.observable
 
 
 def _pictures(pictures: Sequence[Picture]) -> str:

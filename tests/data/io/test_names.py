@@ -137,10 +137,10 @@ def test_any_name_can_stand_in_every_figure() -> None:
 
 def test_a_report_holds_any_name_escaped(tmp_path: Path) -> None:
     pictures = [Picture(n, "group", n, False, "<svg></svg>", b"png") for n in [*HOSTILE, "A", "a"]]
-    gaps = [SkippedMetric("overall", name, name, name) for name in HOSTILE]
+    skipped = [SkippedMetric("overall", name, name, name) for name in HOSTILE]
     page = write_report(
         tmp_path, title=HOSTILE[3], verdicts=[(True, name) for name in HOSTILE], scores=[],
-        gaps=gaps, pictures=pictures, provenance={name: name for name in HOSTILE},
+        skipped=skipped, pictures=pictures, provenance={name: name for name in HOSTILE},
     )  # fmt: skip
     text = page.read_text(encoding="utf-8")
     assert all(c.isprintable() or c == "\n" for c in text)
@@ -240,10 +240,10 @@ def test_a_weight_never_overwrites_a_field_of_that_name(tmp_path: Path) -> None:
 
 
 def test_a_field_called_weight_is_told_where_weights_take_its_name() -> None:
-    gaps: list[SkippedMetric] = []
-    left = without_weight(Schema({"weight": Field(), "x": Field()}), gaps)
+    skipped: list[SkippedMetric] = []
+    left = without_weight(Schema({"weight": Field(), "x": Field()}), skipped)
     assert list(left.all) == ["x"]
-    assert [gap.observable for gap in gaps] == ["weight"]
+    assert [skip.observable for skip in skipped] == ["weight"]
 
 
 def test_the_count_of_a_list_never_overwrites_a_field_of_that_name() -> None:
