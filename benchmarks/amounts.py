@@ -13,7 +13,7 @@ from typing import Any
 from presets import shower_figures, table, write
 
 import hepgan
-from hepgan.data.io import reader
+from hepgan.data.io import reader, writer
 from hepgan.pipeline import RunConfig, load, train
 
 SEED, WHOLE = 1, 10_000
@@ -46,7 +46,7 @@ def measure(folder: Path, unseen: str, events: int, steps: int) -> dict[str, Any
     gan, _ = hepgan.load_gan(place)
     settings: RunConfig = load(place / "run.toml")
     figures = shower_figures(gan, settings, unseen)
-    train_share = settings.data.shares["train"]
+    train_share = settings.data.fractions["train"]
     return {
         "preset": "showers",
         "seed": SEED,
@@ -60,8 +60,8 @@ def part_of_sample(folder: Path, events: int) -> Path:
     """A ROOT file with the sample's first ``events`` showers."""
     path, settings = folder / f"sample-{events}.root", load("showers")
     if not path.is_file():
-        part = reader.read(settings.data.files[0], settings.schema, stop=events)
-        reader.write(path, [part], settings.schema, tree="showers")
+        part = reader.read(settings.data.files[0], settings.schema, entry_stop=events)
+        writer.write(path, [part], settings.schema, tree="showers")
     return path
 
 

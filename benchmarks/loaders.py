@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hepgan.data.io import reader
+from hepgan.data.io import writer
 from hepgan.data.io.chunks import as_events
 from hepgan.data.schema import Field, Schema
 
@@ -141,7 +141,7 @@ def main() -> None:
         for number, (name, (width, schema)) in enumerate(FILES.items()):
             paths[name] = Path(folder) / f"{number}.root"
             values = rng.random((EVENTS, width), dtype="f4")
-            reader.write(paths[name], as_events({"x": values}), schema, tree="t")
+            writer.write(paths[name], as_events({"x": values}), schema, tree="t")
         for loader, python, code in loaders:
             cells = [
                 measure(python, code, paths[name], schema.fields["x"].branches, width)

@@ -14,7 +14,8 @@ import uproot
 
 from hepgan.data.convert.mnist import read_idx
 from hepgan.data.io.chunks import as_events
-from hepgan.data.io.reader import read, write
+from hepgan.data.io.reader import read
+from hepgan.data.io.writer import write
 from hepgan.data.schema import Field, Schema
 
 EVENTS = 10_000
@@ -42,7 +43,7 @@ def main(images: str, labels: str, showers: str, folder: str = "hepgan/data/samp
     options = {"overwrite": True, "compression": uproot.LZMA(9)}
     digits = as_events({"image": read_idx(images)[:EVENTS], "label": read_idx(labels)[:EVENTS]})
     write(Path(folder) / "mnist.root", digits, DIGITS, tree="mnist", **options)
-    events = read(showers, SHOWERS, tree="showers", stop=EVENTS)
+    events = read(showers, SHOWERS, tree="showers", entry_stop=EVENTS)
     layers = {name: rounded(ak.to_numpy(events[name]), BITS) for name in SHOWERS.fields}
     events = as_events({**layers, "energy": ak.to_numpy(events["energy"])})
     write(Path(folder) / "showers.root", events, SHOWERS, tree="showers", **options)

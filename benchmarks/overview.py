@@ -49,7 +49,9 @@ def draw_showers(figure: Figure, folder: Path) -> None:
 
 def draw_digits(figure: Figure, folder: Path) -> None:
     """The first 120 generated digits."""
-    images = hepgan.read(str(folder / "generated.root"), load(folder / "run.toml").schema, stop=120)
+    images = hepgan.read(
+        str(folder / "generated.root"), load(folder / "run.toml").schema, entry_stop=120
+    )
     digits = ak.to_numpy(images["image"]).reshape(10, 12, 28, 28)
     ax = figure.subplots()
     ax.imshow(np.concatenate(np.concatenate(digits, axis=1), axis=1), cmap="gray")

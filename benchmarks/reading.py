@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import uproot
 
-from hepgan.data.io import reader
+from hepgan.data.io import reader, writer
 from hepgan.data.io.chunks import as_events
 from hepgan.data.loaders.in_memory import StreamingLoader, UnsupervisedLoader
 from hepgan.data.schema import Field, Schema
@@ -59,12 +59,12 @@ def make(folder: Path) -> None:
     rng = np.random.default_rng(1)
     values = rng.random((EVENTS, PIXELS), dtype="f4")
     events = as_events({"image": values.reshape(-1, 28, 28)})
-    reader.write(folder / "fixed.root", events, FIXED, tree="t")
-    reader.write(folder / "rntuple.root", events, FIXED, tree="t", format="RNTuple")
-    reader.write(folder / "scalars.root", events, SCALARS, tree="t")
+    writer.write(folder / "fixed.root", events, FIXED, tree="t")
+    writer.write(folder / "rntuple.root", events, FIXED, tree="t", format="RNTuple")
+    writer.write(folder / "scalars.root", events, SCALARS, tree="t")
     counts = rng.integers(600, PIXELS, EVENTS)
     hits = as_events({"hits": values, "n_hits": counts})
-    reader.write(folder / "jagged.root", hits, JAGGED, tree="t")
+    writer.write(folder / "jagged.root", hits, JAGGED, tree="t")
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:
@@ -132,7 +132,7 @@ def streaming(folder: Path, gigabytes: float) -> None:
             yield as_events({name: np.maximum(values - 0.6, 0) for name, values in columns.items()})
 
     path = folder / "showers.root"
-    reader.write(path, chunks(), SHOWERS, tree="t", compression=uproot.ZSTD(1))
+    writer.write(path, chunks(), SHOWERS, tree="t", compression=uproot.ZSTD(1))
     loader = StreamingLoader(path, SHOWERS, encode, batch_size=256, seed=1)
 
     def plain() -> None:

@@ -17,7 +17,7 @@ def main(gan: str, reference: str) -> None:
     schema = hepgan.load_gan(gan)[0].encoding.schema
     geometry = hepgan.load_run("showers").geometry  # where the cells are
     observables = hepgan.observables_for(schema, geometry)
-    axes = axes_for(fields_of(hepgan.read(reference, schema, stop=10_000)), observables)
+    axes = axes_for(fields_of(hepgan.read(reference, schema, entry_stop=10_000)), observables)
 
     # Any of coffea's Runners does; this one has an executor by its name.
     with open_runner("iterative", step_size=5_000) as run:

@@ -36,7 +36,7 @@ _PLACES = {
     "parse_gan": ("hepgan.layout", "parse_gan"),
     "read": ("hepgan.data.io.reader", "read"),
     "score": ("hepgan.evaluation", "score"),
-    "write": ("hepgan.data.io.reader", "write"),
+    "write": ("hepgan.data.io.writer", "write"),
 }
 
 __all__ = list(_PLACES)

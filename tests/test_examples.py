@@ -12,7 +12,8 @@ import torch
 import uproot
 
 from hepgan.data.convert import convert
-from hepgan.data.io.reader import read, write
+from hepgan.data.io.reader import read
+from hepgan.data.io.writer import write
 from hepgan.data.schema import Field, Schema
 from hepgan.gan.serialization import load_gan
 from hepgan.pipeline import load, train
@@ -64,7 +65,7 @@ def test_loader_example(tmp_path: Path) -> None:
     schema = Schema(
         {"layer_0": Field((3, 96)), "layer_1": Field((12, 12)), "layer_2": Field((12, 6))}
     )
-    showers = read("sample:showers.root", schema, stop=3000)
+    showers = read("sample:showers.root", schema, entry_stop=3000)
     for number in range(2):
         part = showers[number * 1500 : (number + 1) * 1500]
         write(tmp_path / f"{number}.root", part, schema, tree="showers")
@@ -131,7 +132,7 @@ def test_dask_example(tmp_path: Path) -> None:
 def calogan_file(path: Path, number: int) -> Path:
     """The sample's first showers as CaloGAN's HDF5 file has them, converted back to ROOT."""
     schema = load("showers").schema
-    showers = read("sample:showers.root", schema, stop=number)
+    showers = read("sample:showers.root", schema, entry_stop=number)
     with h5py.File(path.with_suffix(".hdf5"), "w") as file:
         for name in schema.fields:
             file[name] = ak.to_numpy(showers[name])

@@ -18,7 +18,7 @@ from scipy import stats
 from hepgan.cli import main
 from hepgan.data.encoding.base import ConditionScale
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
-from hepgan.data.io import reader
+from hepgan.data.io import writer
 from hepgan.data.io.chunks import as_events
 from hepgan.data.loaders.in_memory import StreamingLoader, UnsupervisedLoader
 from hepgan.data.schema import Field, Schema
@@ -264,7 +264,7 @@ def equal_files(tmp_path: Path) -> list[str]:
     paths[0].parent.mkdir()
     events = counts(600)
     parts = [events[start : start + 100] for start in range(0, 600, 100)]
-    reader.write(paths[0], parts, COUNTS, tree="t")
+    writer.write(paths[0], parts, COUNTS, tree="t")
     shutil.copytree(paths[0].parent, paths[1].parent)
     return [str(path) for path in paths]
 
@@ -276,27 +276,29 @@ def stream(files: list[str], **options: Any) -> StreamingLoader:
 
 def test_chunks_files_and_trees_of_equal_events_get_different_noise(equal_files: list[str]) -> None:
     for files in (equal_files, [equal_files[0]] * 2):
-        noise = noise_of(stream(files, step=100))
+        noise = noise_of(stream(files, step_size=100))
         assert len(np.unique(noise, axis=0)) == 1200
 
 
 def test_noise_is_the_same_whatever_the_chunks_and_wherever_the_files(
     equal_files: list[str], tmp_path: Path
 ) -> None:
-    whole = noise_of(stream(equal_files, step=100))
-    np.testing.assert_array_equal(noise_of(stream(equal_files, step=600)), whole)
+    whole = noise_of(stream(equal_files, step_size=100))
+    np.testing.assert_array_equal(noise_of(stream(equal_files, step_size=600)), whole)
     moved = tmp_path / "moved"
     for name in ("one", "other"):
         shutil.copytree(tmp_path / name, moved / name)
-    found = noise_of(stream([str(moved / name / "n.root") for name in ("one", "other")], step=200))
+    found = noise_of(
+        stream([str(moved / name / "n.root") for name in ("one", "other")], step_size=200)
+    )
     np.testing.assert_array_equal(found, whole)
 
 
 def test_noise_of_a_split_is_that_of_its_entries(equal_files: list[str]) -> None:
     shares = {"train": 0.5, "test": 0.5}
-    parts = [stream(equal_files, step=100, part=(name, shares), buffer=50) for name in shares]
+    parts = [stream(equal_files, step_size=100, part=(name, shares), buffer=50) for name in shares]
     found = np.concatenate([noise_of(part) for part in parts])
-    whole = {row.tobytes() for row in noise_of(stream(equal_files, step=300))}
+    whole = {row.tobytes() for row in noise_of(stream(equal_files, step_size=300))}
     assert len(found) > 1150
     assert all(row.tobytes() in whole for row in found)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 
-from hepgan.data.io import reader
+from hepgan.data.io import writer
 from hepgan.data.schema import Schema
 
 TINY = """
@@ -68,4 +68,4 @@ def write_tiny(path: Path, events: ak.Array) -> None:
             "conditions": {"energy": {}},
         }
     )
-    reader.write(path, events, schema, tree="events")
+    writer.write(path, events, schema, tree="events")

@@ -29,7 +29,7 @@ MOST_BRANCHES = 100_000
 _RANGE = re.compile(r"\{([0-9]+)\.\.([0-9]+)\}")
 
 
-def expand(names: Iterable[str]) -> tuple[str, ...]:
+def expand_ranges(names: Iterable[str]) -> tuple[str, ...]:
     """Expands every ``{first..last}`` in branch names; the last range varies fastest.
 
     >>> expand(["energy", "cell_{0..2}"])

@@ -10,6 +10,7 @@ import awkward as ak
 import numpy as np
 
 from hepgan.data.io import reader
+from hepgan.data.io.files import sources
 from hepgan.data.schema import ENERGY_UNITS, Schema
 from hepgan.errors import DataError
 from hepgan.evaluation.histograms import REFERENCE
@@ -66,7 +67,7 @@ def available_schema(
 def file_fingerprints(files: str) -> str:
     """The files that ``files`` names with their SHA-256, for a report; what is not on this machine has none."""
     found = []
-    for path in (source.path for source in reader.sources(files)):
+    for path in (source.path for source in sources(files)):
         if Path(path).is_file():
             with Path(path).open("rb") as file:
                 path = f"{path} (SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()})"

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hepgan.data.io import inspection, reader
+from hepgan.data.io import inspection, reader, writer
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError, RunError
 from hepgan.evaluation.observables.geometry import LayerGeometry
@@ -85,7 +85,7 @@ def generate(
         given, n = given | found, None
     total = n or max((len(v) for v in given.values() if isinstance(v, np.ndarray)), default=0)
     _check_space(Path(output), total, gan.encoding.schema)
-    reader.write(
+    writer.write(
         output,
         _counted(gan.sample_blocks(given, n=n, seed=seed), total, progress),
         gan.encoding.schema,
@@ -117,7 +117,7 @@ def _read_conditions(
 ) -> dict[str, npt.NDArray[np.float64]]:
     if not schema.conditions:
         raise DataError("the GAN takes no conditions; leave out --conditions-from")
-    events = reader.read(file, Schema(schema.conditions), stop=n)
+    events = reader.read(file, Schema(schema.conditions), entry_stop=n)
     if n and len(events) < n:
         raise DataError(
             f"{file} has {len(events):,} entries, fewer than the {n:,} events asked for"
@@ -286,7 +286,7 @@ def run(
         given = {name: ak.to_numpy(reference[name]) for name in schema.conditions}
         parts = gan.sample_blocks(given, n=len(reference), seed=run.seed)
         blocks = list(_counted(parts, len(reference), progress))
-        reader.write(
+        writer.write(
             folder / "generated.root", blocks, schema, tree=prepared.tree, overwrite=resume
         )
         return _judged(

@@ -29,8 +29,8 @@ class DataSettings:
     Attributes:
         files: Paths, globs, ``path:tree``, URLs, or ``sample:mnist.root`` and ``sample:showers.root``.
         tree: The tree, where a file has several.
-        select: An expression of branches, ``(energy > 10) & (abs(eta) < 2)``, or a cut of ROOT, ``TCut("energy > 10 && fabs(eta) < 2")``;
-            events where it is false are left out.
+        cut: Expression of branches, ``(energy > 10) & (abs(eta) < 2)``, or a ROOT cut, ``TCut("energy > 10 && fabs(eta) < 2")``; events
+            for which it is false are dropped.
         validation: Share of the events that choose the weights that are kept.
         test: Share of the events that training never sees and that generated ones are compared with.
         mirror: Axes of the geometry along which the detector and the events are symmetric: training events are seen in mirror
@@ -39,7 +39,7 @@ class DataSettings:
 
     files: tuple[str, ...]
     tree: str | None = None
-    select: str | None = None
+    cut: str | None = None
     validation: float = 0.1
     test: float = 0.2
     mirror: tuple[str, ...] = ()
@@ -51,8 +51,8 @@ class DataSettings:
             )
 
     @property
-    def shares(self) -> dict[str, float]:
-        """The share of each split."""
+    def fractions(self) -> dict[str, float]:
+        """Fraction of the events in each split."""
         rest = 1 - self.validation - self.test
         return {"train": rest, "validation": self.validation, "test": self.test}
 

@@ -12,9 +12,11 @@ import torch
 
 from hepgan import atomic
 from hepgan.data.encoding.encoding import Encoding
-from hepgan.data.io import fingerprint, reader
+from hepgan.data.io import fingerprint, reader, writer
+from hepgan.data.io.files import sources
+from hepgan.data.io.reader import ReadOptions
+from hepgan.data.io.splits import read_splits
 from hepgan.data.loaders.augment import with_reflections
-from hepgan.data.loaders.in_memory import read_splits
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError, RunError
 from hepgan.evaluation.metrics import compute, digits, fpd
@@ -56,8 +58,8 @@ def prepare(run: RunConfig, *, device: torch.device, last: Path | None = None) -
     """
     run.gan.layouts  # noqa: B018  a typing error in a layout is told before data are read
     schema = reader.resolve(list(run.data.files), run.schema, tree=run.data.tree)
-    reader.check_names(schema)
-    paths = [source.path for source in reader.sources(list(run.data.files), tree=run.data.tree)]
+    writer.check_names(schema)
+    paths = [source.path for source in sources(list(run.data.files), tree=run.data.tree)]
     files = {path: fingerprint.of_file(path) for path in paths}
     if last:
         serialization.check_files(files, last)
@@ -90,7 +92,10 @@ def read_events(run: RunConfig) -> dict[str, ak.Array]:
     """The events of a run by split: ``train``, ``validation`` and ``test``. The same for every seed."""
     data = run.data
     return read_splits(
-        list(data.files), run.schema, data.shares, tree=data.tree, select=data.select
+        list(data.files),
+        run.schema,
+        data.fractions,
+        options=ReadOptions(tree=data.tree, cut=data.cut),
     )
 
 

@@ -6,8 +6,7 @@ from typing import Any
 import awkward as ak
 from coffea.processor import ProcessorABC
 
-from hepgan.data.io.chunks import Chunk, ReadRequest, chunk_of
-from hepgan.data.io.reader import wanted_of
+from hepgan.data.io.chunks import Chunk, ReadRequest, chunk_from_events
 from hepgan.data.schema import Schema
 from hepgan.processors.chunk_results import ChunkId, ChunkResults, merge_chunks
 from hepgan.processors.outputs import WriteFiles
@@ -35,7 +34,7 @@ class Collect(ProcessorABC):  # type: ignore[misc]  # coffea has no types
         to: WriteFiles | None = None,
         check: bool = True,
     ) -> None:
-        self.request = wanted_of(schema, cut, weight, check=check)
+        self.request = ReadRequest.parse(schema, cut=cut, weight=weight, check=check)
         self.to = to
 
     def process(self, events: ak.Array) -> ChunkResults | dict[str, int]:
@@ -83,4 +82,4 @@ def collect(
 
 def read_chunk(events: ak.Array, request: ReadRequest, chunk_id: ChunkId) -> Chunk:
     """Returns the requested fields of the events that coffea has opened."""
-    return chunk_of(events, request, start=chunk_id.start, path=chunk_id.file)
+    return chunk_from_events(events, request, start=chunk_id.start, path=chunk_id.file)

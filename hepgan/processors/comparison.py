@@ -7,7 +7,7 @@ import awkward as ak
 import numpy as np
 from coffea.processor import ProcessorABC
 
-from hepgan.data.io.reader import wanted_of
+from hepgan.data.io.chunks import ReadRequest
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
 from hepgan.evaluation.histograms import REFERENCE, Axis, fill
@@ -59,7 +59,7 @@ class Compare(ProcessorABC):  # type: ignore[misc]  # coffea has no types
             )
         self.schema, self.observables, self.axes = schema, dict(observables), dict(axes)
         self.gan, self.seed, self.sources, self.device = gan, seed or 0, tuple(sources), device
-        self.request = wanted_of(schema, cut, None)
+        self.request = ReadRequest.parse(schema, cut=cut)
 
     def process(self, events: ak.Array) -> "dict[str, Hist[Any]]":
         """Returns the histograms of the chunk.

@@ -8,9 +8,10 @@ from pathlib import Path
 import awkward as ak
 
 from hepgan.data.convert import convert as convert_alone
-from hepgan.data.convert import converter, group_sources
+from hepgan.data.convert import get_converter, group_sources
 from hepgan.data.convert.common import with_scalar_branches
 from hepgan.data.io import reader
+from hepgan.data.io.reader import ReadOptions
 from hepgan.data.io.writer import Format, write
 from hepgan.data.schema import Schema
 from hepgan.errors import NoEventsError
@@ -47,7 +48,7 @@ def convert(
         DataError: as ``hepgan.data.convert.convert``, or no source has events.
     """
     paths = [Path(source).absolute() for source in sources]
-    converted = converter(kind)(paths)  # lazy; checks the sources before workers start
+    converted = get_converter(kind)(paths)  # lazy; checks the sources before workers start
     whole = with_scalar_branches(converted) if pixel_branches else converted.schema
     groups = list(enumerate(group_sources(kind, paths)))
     with parts_for(output) as (target, folder):
@@ -92,5 +93,5 @@ def _converted(
 
 def _events(paths: Sequence[str], schema: Schema, tree: str) -> Iterator[ak.Array]:
     for path in paths:
-        for chunk in reader.iterate(path, schema, tree=tree, check=False):
+        for chunk in reader.iterate(path, schema, options=ReadOptions(tree=tree, check=False)):
             yield chunk.events

@@ -21,7 +21,7 @@ from coffea.processor import (
 )
 
 from hepgan.data.io import reader
-from hepgan.data.io.files import Files, Source, is_url, opened_source
+from hepgan.data.io.files import Files, Source, is_url, open_source, sources
 from hepgan.errors import BadFileError, DataError, HepganError, RunError
 from hepgan.processors.workers import pool
 
@@ -84,7 +84,7 @@ def _without_empty(runner: Runner, fileset: Mapping[str, Any], processor: Proces
     items = list(runner.preprocess(dict(fileset)))
     filled = [item for item in items if item.entrystop > item.entrystart]
     if items and not filled:
-        raise reader.nothing_in([Source(item.filename, item.treename) for item in items], {})
+        raise reader.no_events_error([Source(item.filename, item.treename) for item in items], {})
     return runner.run(filled, processor)["out"]
 
 
@@ -182,7 +182,7 @@ def fileset_of(
         DataError: a file or tree is missing or damaged, none is left, or one is named twice.
     """
     datasets: dict[str, dict[str, str]] = {}
-    for path, name in _trees(reader.sources(files, tree=tree), on_bad_file):
+    for path, name in _trees(sources(files, tree=tree), on_bad_file):
         number = sum(path in dataset for dataset in datasets.values()) + 1
         datasets.setdefault(f"events_{number}" if number > 1 else "events", {})[path] = name
     return {name: {"files": dataset} for name, dataset in datasets.items()}
@@ -193,8 +193,8 @@ def _checked(fileset: Mapping[str, Any], *, on_bad_file: reader.OnBadFile) -> di
     checked = {}
     for dataset, spec in fileset.items():
         table = spec if isinstance(spec, Mapping) else {"files": spec}
-        sources = reader.sources(table["files"], tree=table.get("treename"))
-        checked[dataset] = {**table, "files": dict(_trees(sources, on_bad_file))}
+        trees = sources(table["files"], tree=table.get("treename"))
+        checked[dataset] = {**table, "files": dict(_trees(trees, on_bad_file))}
     return checked
 
 
@@ -206,7 +206,7 @@ def _trees(sources: Iterable[Source], on_bad_file: reader.OnBadFile) -> list[tup
         # The workers of a cluster have other working directories.
         path = source.path if is_url(source.path) else str(Path(source.path).absolute())
         try:
-            with opened_source(source) as (_, name, _):
+            with open_source(source) as (_, name, _):
                 pass
         except BadFileError as error:
             if on_bad_file == "raise":

@@ -10,9 +10,9 @@ import awkward as ak
 import numpy as np
 
 from hepgan.atomic import os_errors_as_run_error, whole
-from hepgan.data.io.branches import require
-from hepgan.data.io.files import base_name, reading
-from hepgan.data.io.reader import write
+from hepgan.data.io.branches import require_branches
+from hepgan.data.io.files import base_name, data_errors
+from hepgan.data.io.writer import write
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 from hepgan.processors.chunk_results import ChunkId, ChunkResults
@@ -43,8 +43,8 @@ class ReturnFields:
             DataError: a field is missing or cannot be read.
         """
         chunk_id = ChunkId.of(events)
-        require(self.names, dict.fromkeys(events.fields), chunk_id.file, "ReturnFields")
-        with reading(chunk_id.file):
+        require_branches(self.names, dict.fromkeys(events.fields), chunk_id.file, "ReturnFields")
+        with data_errors(chunk_id.file):
             columns = {name: materialized(events[name]) for name in self.names}
         return ChunkResults([(chunk_id, ak.zip(columns, depth_limit=1))])
 

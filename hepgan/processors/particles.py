@@ -11,7 +11,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hepgan.data.io.files import reading
+from hepgan.data.io.files import data_errors
 from hepgan.errors import DataError
 from hepgan.processors.chunk_results import ChunkId
 
@@ -57,7 +57,7 @@ def particles_of(values: Mapping[str, ak.Array], events: int, chunk_id: ChunkId)
     Raises:
         DataError: values are missing, not numeric, unreadable, or differ in number between conditions.
     """
-    with reading(chunk_id.file):
+    with data_errors(chunk_id.file):
         values = {name: ak.materialize(array) for name, array in values.items()}
     first = next(iter(values.values()), None)
     jagged = first is not None and first.ndim == 2

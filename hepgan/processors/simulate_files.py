@@ -12,6 +12,8 @@ import numpy as np
 from hepgan.atomic import hidden_folder, is_part, os_errors_as_run_error, remove_stale_parts
 from hepgan.data.io import reader
 from hepgan.data.io.files import Files
+from hepgan.data.io.reader import ReadOptions
+from hepgan.data.io.writer import check_names, write
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 from hepgan.processors.chunk_results import ChunkId
@@ -70,7 +72,7 @@ def simulate(
         )
         written = particle_schema(gan.encoding.schema, flagged=out_of_range == "flag")
         whole = add_fields(written, FILE)
-        reader.check_names(whole)
+        check_names(whole)
         name = next(iter(fileset["events"]["files"].values())).partition(";")[0].rpartition("/")[2]
         writer = WriteFiles(str(parts), gan.encoding.schema, name, showers=True)
         parts_written: dict[str, int] = runner(
@@ -133,9 +135,9 @@ def _merge(
 
     def events() -> Iterator[ak.Array]:
         for number, path in ordered:
-            for chunk in reader.iterate(path, written, tree=tree, check=False):
+            for chunk in reader.iterate(path, written, options=ReadOptions(tree=tree, check=False)):
                 showers = chunk.events
                 showers["file"] = np.full(len(showers), number, dtype=np.int32)
                 yield showers
 
-    reader.write(target, events(), whole, tree=tree)
+    write(target, events(), whole, tree=tree)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from hepgan.data.encoding.encoding import EncodingSettings
 from hepgan.data.io import reader
+from hepgan.data.io.reader import ReadOptions
 from hepgan.data.schema import Schema
 from hepgan.gan.networks import GANSettings
 from hepgan.layout.nn.initialization import INITIALIZATIONS
@@ -61,7 +62,7 @@ def book(
     *,
     tree: str | None = None,
     variables: Sequence[str] = (),
-    select: str | None = None,
+    cut: str | None = None,
     test: float = 0.2,
 ) -> Booking:
     """The run that MethodGAN's ``options`` describe on ``files``.
@@ -72,7 +73,7 @@ def book(
         tree: The tree, where a file has several.
         variables: The branches that an event is made of, as ``AddVariable`` names them, ``x{0..783}`` for many. Without
             any, all arrays and numbered branches, or that of InputLayout's size.
-        select: A cut, as in a run file.
+        cut: Cut, as in a run file.
         test: Share of the events that training never sees.
 
     Raises:
@@ -84,14 +85,14 @@ def book(
     noise, event = input_layouts(given.get("InputLayout"))
     schema = schema_of(files, tree, variables, math.prod(event) if event else 0)
     gan, generator = _gan(given, noise, event, schema.features)
-    total = _events(files, schema, tree, select)
+    total = _events(files, schema, tree, cut)
     validation = _validation(given.get("ValidationSize"), total, 1 - test)
-    data = DataSettings(tuple(files), tree, select, validation, test)
+    data = DataSettings(tuple(files), tree, cut, validation, test)
     strategy = given.get("TrainingStrategy", Token("MaxEpochs=2000", "", 0))
     size = (schema.features,)
     first, *rest = phases(
         strategy,
-        events=int(total * data.shares["train"]),
+        events=int(total * data.fractions["train"]),
         batch=batch_of(given.get("BatchLayout"), (noise or size, event or size)),
         objective=_objective(given),
     )
@@ -157,11 +158,13 @@ def _device(given: Mapping[str, Token]) -> str:
     )
 
 
-def _events(files: Sequence[str], schema: Schema, tree: str | None, select: str | None) -> int:
+def _events(files: Sequence[str], schema: Schema, tree: str | None, cut: str | None) -> int:
     """How many events there are, behind the cut."""
-    if select is None:
-        return sum(reader.counts(list(files), tree=tree).values())
-    chunks = reader.iterate(list(files), schema, tree=tree, select=select, check=False)
+    if cut is None:
+        return sum(reader.num_entries(list(files), tree=tree).values())
+    chunks = reader.iterate(
+        list(files), schema, options=ReadOptions(tree=tree, cut=cut, check=False)
+    )
     return sum(len(chunk.events) for chunk in chunks)
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from hepgan import pipeline as library
 from hepgan.data.io import reader
-from hepgan.data.io.expressions import quoted
+from hepgan.data.io.grammar import as_tcut
 from hepgan.errors import RunError, did_you_mean
 from hepgan.progress import ProgressCallback
 from hepgan.tmva.booking import Booking, book, help_text
@@ -269,7 +269,7 @@ class DataLoader(_Macro):
         self.numbers = train + more[0], test + more[1]
 
     @property
-    def select(self) -> str | None:
+    def cut(self) -> str | None:
         """All cuts together, as an expression of a run file.
 
         Raises:
@@ -282,7 +282,7 @@ class DataLoader(_Macro):
                 "write the events to one file first, as with RDataFrame's Filter and Snapshot"
             )
         cuts = dict.fromkeys(filter(None, (*self.cuts, *own)))
-        return " & ".join(map(quoted, cuts)) or None
+        return " & ".join(map(as_tcut, cuts)) or None
 
 
 def _text(value: Any) -> str:
@@ -294,7 +294,7 @@ def _cut(cut: Any) -> str:
     """The text of a cut that parses; empty for none."""
     text = _text(cut).strip()
     if text:
-        quoted(text)
+        as_tcut(text)
     return text
 
 
@@ -387,7 +387,7 @@ def _test_share(loader: DataLoader) -> float:
         RunError: there are fewer events than are asked for.
     """
     train, test = loader.numbers
-    total = sum(reader.counts(loader.trees).values())
+    total = sum(reader.num_entries(loader.trees).values())
     if train + test > total:
         raise RunError(
             f"PrepareTrainingAndTestTree asks for {train:,} training and {test:,} test events, but there are {total:,}"
@@ -461,7 +461,7 @@ class Factory(_Macro):
             option_string(options, keywords),
             loader.trees,
             variables=loader.variables,
-            select=loader.select,
+            cut=loader.cut,
             test=_test_share(loader),
         )
         logging.getLogger("hepgan").setLevel(booking.level)
@@ -488,7 +488,7 @@ class Factory(_Macro):
     def TestAllMethods(self) -> None:
         """Generates as many events as there are test events, into ``generated.root`` of each run folder."""
         for folder, booking in self.booked.items():
-            events = sum(reader.counts(list(booking.run.data.files)).values())
+            events = sum(reader.num_entries(list(booking.run.data.files)).values())
             number = max(1, int(booking.run.data.test * events))
             library.generate(
                 folder,

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from hepgan.data.io import inspection, reader
-from hepgan.data.schema import Field, Schema, expand
+from hepgan.data.schema import Field, Schema, expand_ranges
 from hepgan.errors import RunError
 
 SMALLEST_IMAGE = 16
@@ -77,9 +77,9 @@ def _expanded(variables: Sequence[str], there: Mapping[str, Field]) -> list[str]
         if array and int(array[2]) < 1:
             raise RunError(f"the variable '{variable}' has no values; write its size")
         if not array:
-            found += expand([variable])
+            found += expand_ranges([variable])
         elif not _is_array(array[1], int(array[2]), there):
-            found += expand([f"{array[1]}{{0..{int(array[2]) - 1}}}"])
+            found += expand_ranges([f"{array[1]}{{0..{int(array[2]) - 1}}}"])
         else:
             found.append(array[1])
     return found

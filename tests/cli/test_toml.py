@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from hepgan import pipeline as library
 from hepgan.cli import main
 from hepgan.config import LONGEST, parse_toml
-from hepgan.data.schema import Field, expand
+from hepgan.data.schema import Field, expand_ranges
 from hepgan.errors import RunError
 
 BASE = """seed = {seed}
@@ -100,5 +100,5 @@ def test_a_run_file_of_a_name_too_long_for_any_file_is_not_there() -> None:
 
 
 def test_as_many_branches_as_a_field_may_have_are_written_out() -> None:
-    assert len(expand(["x{0..99}{0..999}"])) == 10**5
+    assert len(expand_ranges(["x{0..99}{0..999}"])) == 10**5
     assert Field((2, 3), branches=("x{1..2}_{0..2}",)).size == 6

@@ -152,7 +152,7 @@ def _inspect(folder: Path) -> None:
 
 
 def _stream(folder: Path) -> None:
-    for _ in reader.iterate(str(folder / "a.root"), SCHEMA, step=50):
+    for _ in reader.iterate(str(folder / "a.root"), SCHEMA, step_size=50):
         pass
 
 

@@ -29,7 +29,7 @@ SEEDS = {
     ],
     "toml": [
         """seed = 1
-data = {files = ["sample:showers.root"], select = "energy > 1", mirror = ["x"], test = 0.2}
+data = {files = ["sample:showers.root"], cut = "energy > 1", mirror = ["x"], test = 0.2}
 schema.fields.x = {shape = [2, 3], branches = ["x_{0..5}"], unit = "GeV", dtype = "float32", minimum = 0.0}
 schema.conditions.energy = {}
 encoding.steps = [{step = "scale", to = [-1, 1]}, {step = "log"}, {step = "marginals"}, {step = "whiten", fields = ["x"]}]
@@ -158,7 +158,7 @@ def expression() -> Callable[[str], None]:
     import awkward as ak
     import numpy as np
 
-    from hepgan.data.io.selection import Selection
+    from hepgan.data.io.expressions import Expression
 
     x = np.array([-2, -1, -0.5, 0, 0.3, 0.5, 1, 1.5, 2, 3, np.nan, np.inf])
     arrays: dict[str, Any] = {
@@ -168,8 +168,8 @@ def expression() -> Callable[[str], None]:
     }  # fmt: skip
 
     def run(text: str) -> None:
-        for what in ("selection", "weight"):
-            parsed = Selection.parse(text, what)
+        for what in ("cut", "weight"):
+            parsed = Expression.parse(text, what)
             if set(parsed.names) <= set(arrays):
                 assert parsed({name: arrays[name] for name in parsed.names}, "f").shape == (12,)
 

@@ -34,7 +34,7 @@ def test_showers_of_one_energy_come_right_after_installing(tmp_path: Path) -> No
     assert set(cells["energy"]) == {50.0}
     made = sum(cells[layer].reshape(500, -1).sum(1, dtype="f8") for layer in LAYERS) / 50_000
     settings = load_run("showers")
-    real = read(list(settings.data.files), settings.schema, select="(energy > 46) & (energy < 54)")
+    real = read(list(settings.data.files), settings.schema, cut="(energy > 46) & (energy < 54)")
     sums = sum(np.asarray(real[layer]).reshape(len(real), -1).sum(1, dtype="f8") for layer in LAYERS)  # fmt: skip
     response = sums / (1000 * np.asarray(real["energy"]))
     assert made.mean() == pytest.approx(response.mean(), rel=0.01)

@@ -79,7 +79,7 @@ def test_noise_is_normal() -> None:
 def test_a_row_does_not_depend_on_the_others_of_a_full_batch(preset: str) -> None:
     """What sameness rests on, where particles of different chunks meet in one batch."""
     settings = load(preset)
-    events = hepgan.read(list(settings.data.files), settings.schema, stop=1500)
+    events = hepgan.read(list(settings.data.files), settings.schema, entry_stop=1500)
     steps = hepgan.EncodingSettings(
         ({"step": "layer_sums", "incident": "energy", "threshold": 0.01}, {"step": "log", "threshold": 0.01},
          {"step": "marginals", "given": "energy", "zeros": True}, {"step": "whiten"})
@@ -178,7 +178,7 @@ def tiny_fileset(gan_folder: Path) -> dict[str, object]:
 def test_collect_is_what_read_gives(gan_folder: Path) -> None:
     schema = hepgan.load_gan(gan_folder)[0].encoding.schema
     options = {"weight": "1 / energy"}
-    expected = hepgan.read(gan_folder.parent / "tiny.root", schema, select="a > 3", **options)
+    expected = hepgan.read(gan_folder.parent / "tiny.root", schema, cut="a > 3", **options)
     for size in (400, 100_000):
         found = processors.collect(
             tiny_fileset(gan_folder), runner(size), schema, cut="a > 3", **options
@@ -391,7 +391,7 @@ def test_bad_input_raises_with_its_name(
     longer = Schema({"b": Field((3,))})
     refused("b.*3", tiny_fileset(gan_folder), processors.Collect(longer))
     refused(
-        "no branch 'c' for a selection or weight",
+        "no branch 'c' for a cut or weight",
         tiny_fileset(gan_folder),
         processors.Collect(schema, cut="c > 1"),
     )
@@ -492,7 +492,7 @@ def test_an_empty_tree_among_full_ones_contributes_nothing(
     expected = runner()(fileset(particles), simulation(gan_folder))
     with processors.open_runner() as job:
         same(expected, job(fileset([empty, *particles]), simulation(gan_folder)))
-        with pytest.raises(DataError, match=r"none\.root' has no entries; give files with some"):
+        with pytest.raises(DataError, match=r"none\.root' has no entries; give files with entries"):
             job(fileset([empty]), simulation(gan_folder))
     schema = Schema({"weight": Field()})
     found = processors.collect(fileset([empty, *particles]), runner(), schema)

@@ -272,7 +272,7 @@ def test_variables_are_chosen_by_name_size_or_pattern(pixels: str) -> None:
 
 def test_pixels_are_in_the_order_of_the_branches(pixels: str) -> None:
     schema = book(SMALL, [pixels]).run.schema
-    events = reader.read(pixels, schema, stop=5)
+    events = reader.read(pixels, schema, entry_stop=5)
     with uproot.open(pixels) as file:
         raw = np.stack([file["pixels"][f"x{i}"].array(library="np")[:5] for i in range(256)], 1)
     np.testing.assert_array_equal(ak.to_numpy(events["x"]).reshape(5, -1), raw)
@@ -450,7 +450,7 @@ def test_cuts_mean_the_same_as_in_tmva(columns: str) -> None:
         loader = DataLoader("d")
         loader.AddCut(cut)
         schema = Schema.from_table({"fields": {"mass": {}, "pt": {}}})
-        found = reader.read(f"{columns}:events", schema, select=loader.select)
+        found = reader.read(f"{columns}:events", schema, cut=loader.cut)
         np.testing.assert_array_equal(ak.to_numpy(found["pt"]), pt[expected])
 
 
@@ -507,10 +507,10 @@ def test_a_python_macro_s_forms_are_those_of_strings(
 def test_a_cut_of_one_tree_is_not_applied_to_another(columns: str) -> None:
     loader = DataLoader("d")
     loader.AddTree(f"{columns}:events", "Signal", 1.0, "pt > 1")
-    assert loader.select == 'TCut("pt > 1")'
+    assert loader.cut == 'TCut("pt > 1")'
     loader.AddTree(f"{columns}:others", "Background", 1.0)
     with pytest.raises(RunError, match="of the trees differ"):
-        loader.select  # noqa: B018
+        loader.cut  # noqa: B018
 
 
 def test_weight_decay_without_a_penalty_is_told(

@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hepgan.data.convert import calochallenge, calogan, mnist, par04
-from hepgan.data.convert.common import Converted, with_scalar_branches
+from hepgan.data.convert.common import Conversion, with_scalar_branches
 from hepgan.data.convert.download import fetch
 from hepgan.data.io.writer import Format, write
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError, did_you_mean
 
-__all__ = ["KINDS", "Converted", "apart", "convert", "converter", "fetch"]
+__all__ = ["CONVERTERS", "Conversion", "apart", "convert", "converter", "fetch"]
 
-KINDS = {
+CONVERTERS = {
     "mnist": mnist.digits,
     "calogan": calogan.showers,
     "calochallenge": calochallenge.showers,
@@ -47,7 +47,7 @@ def convert(
     Raises:
         DataError: an unknown kind, sources that are missing, damaged or of the wrong shape, or an existing ``path``.
     """
-    read = converter(kind)
+    read = get_converter(kind)
     if Path(path).exists() and not overwrite:
         raise DataError(f"'{path}' exists; name another file or remove it")
     found = read([Path(source) for source in sources])
@@ -56,16 +56,18 @@ def convert(
     return schema
 
 
-def converter(kind: str) -> Callable[[Sequence[Path]], Converted]:
+def get_converter(kind: str) -> Callable[[Sequence[Path]], Conversion]:
     """What reads files of a kind.
 
     Raises:
         DataError: an unknown kind; names those there are.
     """
-    if kind not in KINDS:
-        known = ", ".join(KINDS)
-        raise DataError(f"cannot convert '{kind}'; known are: {known}{did_you_mean(kind, KINDS)}")
-    return KINDS[kind]
+    if kind not in CONVERTERS:
+        known = ", ".join(CONVERTERS)
+        raise DataError(
+            f"cannot convert '{kind}'; known are: {known}{did_you_mean(kind, CONVERTERS)}"
+        )
+    return CONVERTERS[kind]
 
 
 def group_sources(kind: str, sources: Sequence[Path]) -> list[list[Path]]:

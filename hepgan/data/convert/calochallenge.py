@@ -9,10 +9,10 @@ from xml.parsers import expat
 
 import awkward as ak
 
-from hepgan.data.convert.common import Converted, need_sources
-from hepgan.data.convert.hdf5 import dataset, opened_hdf5, rows_of
+from hepgan.data.convert.common import Conversion, need_sources
+from hepgan.data.convert.hdf5 import dataset, iterate_rows, open_hdf5
 from hepgan.data.io.chunks import as_events
-from hepgan.data.io.files import reading
+from hepgan.data.io.files import data_errors
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 
@@ -77,7 +77,7 @@ def read_binning(path: Path) -> dict[str, list[Layer]]:
 
 def _parsed(path: Path) -> ET.Element:
     """Returns the root of an XML file without a DTD, whose entities could stand for gigabytes or for other files."""
-    with reading(str(path), library="expat"):
+    with data_errors(str(path), library="expat"):
         content = path.read_bytes() if path.stat().st_size <= LARGEST_BINNING else None
     if content is None:
         raise DataError(f"'{path}' has more than {LARGEST_BINNING:,} bytes; give the binning XML")
@@ -105,7 +105,7 @@ def _layer(attributes: dict[str, str]) -> Layer:
     return Layer(int(attributes["id"]), angles, edges)
 
 
-def showers(sources: Sequence[Path]) -> Converted:
+def showers(sources: Sequence[Path]) -> Conversion:
     """A field ``layer_<id>[α][r]`` a layer and the incident energy, all in MeV.
 
     ``sources`` are HDF5 files and one XML file; where it describes several particles, the one with as many
@@ -130,11 +130,11 @@ def showers(sources: Sequence[Path]) -> Converted:
     for layer in layers:
         pixels[f"layer_{layer.number}"] = f"voxel_{{{first}..{first + layer.size - 1}}}"
         first += layer.size
-    return Converted("showers", schema, pixels, _chunks(files, layers))
+    return Conversion("showers", schema, pixels, _chunks(files, layers))
 
 
 def _matching(binning: dict[str, list[Layer]], path: Path, xml: Path) -> list[Layer]:
-    with opened_hdf5(path) as file, reading(str(path), library="h5py"):
+    with open_hdf5(path) as file, data_errors(str(path), library="h5py"):
         shape: tuple[int, ...] = getattr(file.get("showers"), "shape", ())
     voxels = {name: sum(layer.size for layer in layers) for name, layers in binning.items()}
     for name, layers in binning.items():
@@ -149,13 +149,13 @@ def _matching(binning: dict[str, list[Layer]], path: Path, xml: Path) -> list[La
 def _chunks(files: Sequence[Path], layers: Sequence[Layer]) -> Iterator[ak.Array]:
     voxels = sum(layer.size for layer in layers)
     for path in files:
-        with opened_hdf5(path) as file:
+        with open_hdf5(path) as file:
             data = {
                 "showers": dataset(file, "showers", (voxels,), path),
                 "incident_energies": dataset(file, "incident_energies", (1,), path),
             }
             # The largest showers are 40500 voxels: about 100 MB of float64 a piece.
-            for _, piece in rows_of(data, path, rows=max(1, 12_000_000 // voxels)):
+            for _, piece in iterate_rows(data, path, rows=max(1, 12_000_000 // voxels)):
                 columns, first = {}, 0
                 for layer in layers:
                     part = piece["showers"][:, first : first + layer.size]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import awkward as ak
 
-from hepgan.data.convert.common import Converted, need_sources
-from hepgan.data.convert.hdf5 import dataset, opened_hdf5, rows_of
+from hepgan.data.convert.common import Conversion, need_sources
+from hepgan.data.convert.hdf5 import dataset, iterate_rows, open_hdf5
 from hepgan.data.io.chunks import as_events
-from hepgan.data.io.files import reading
-from hepgan.data.io.reader import counts, iterate
+from hepgan.data.io.files import data_errors
+from hepgan.data.io.reader import ReadOptions, iterate, num_entries
 from hepgan.data.schema import Field, Schema
 
 # The published files hold the deposits in MeV and the particle's energy in GeV.
@@ -23,7 +23,7 @@ PIXELS = {
 }
 
 
-def showers(sources: Sequence[Path]) -> Converted:
+def showers(sources: Sequence[Path]) -> Conversion:
     """Three layers, the energy beside the window a layer [MeV], and the incident energy [GeV].
 
     Raises:
@@ -35,21 +35,21 @@ def showers(sources: Sequence[Path]) -> Converted:
         {"energy": Field(unit="GeV", dtype="float32")},
         incident="energy",
     )
-    return Converted("showers", schema, PIXELS, _chunks(sources))
+    return Conversion("showers", schema, PIXELS, _chunks(sources))
 
 
 def _chunks(sources: Sequence[Path]) -> Iterator[ak.Array]:
     for source in sources:
-        with reading(str(source)), source.open("rb") as file:
+        with data_errors(str(source)), source.open("rb") as file:
             is_root = file.read(4) == b"root"
         yield from _of_root(source) if is_root else _of_hdf5(source)
 
 
 def _of_hdf5(path: Path) -> Iterator[ak.Array]:
-    with opened_hdf5(path) as file:
+    with open_hdf5(path) as file:
         shapes = {**SHAPES, "energy": (1,)}
         data = {name: dataset(file, name, shape, path) for name, shape in shapes.items()}
-        for _, piece in rows_of(data, path):
+        for _, piece in iterate_rows(data, path):
             yield as_events({**piece, "energy": piece["energy"][:, 0]})
 
 
@@ -58,7 +58,7 @@ def _of_root(path: Path) -> Iterator[ak.Array]:
         {name: Field(shape, "MeV", (PIXELS[name],)) for name, shape in SHAPES.items()},
         {"energy": Field(unit="GeV", branches=(PIXELS["energy"],))},
     )
-    if not counts(str(path), tree="fancy_tree")[str(path)]:
+    if not num_entries(str(path), tree="fancy_tree")[str(path)]:
         return  # a file without events contributes none
-    for chunk in iterate(str(path), schema, tree="fancy_tree"):
+    for chunk in iterate(str(path), schema, options=ReadOptions(tree="fancy_tree")):
         yield chunk.events

@@ -13,7 +13,7 @@ from hepgan.errors import DataError
 MOST_BRANCHES = 10_000  # the time to write a tree grows with their square: five minutes for so many
 
 
-class Converted(NamedTuple):
+class Conversion(NamedTuple):
     """What a converter makes: chunks of events for one tree, and the branches of its one-branch-a-pixel form."""
 
     tree: str
@@ -22,7 +22,7 @@ class Converted(NamedTuple):
     chunks: Iterator[ak.Array]
 
 
-def with_scalar_branches(found: Converted) -> Schema:
+def with_scalar_branches(found: Conversion) -> Schema:
     """The schema with a scalar branch for every value, named as is usual for the format.
 
     Raises:

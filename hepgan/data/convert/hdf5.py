@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hepgan.data.io.files import reading
+from hepgan.data.io.files import data_errors
 from hepgan.data.io.validation import check_values
 from hepgan.errors import DataError, did_you_mean
 
@@ -20,7 +20,7 @@ LARGEST_CHUNK = 2**28
 
 
 @contextlib.contextmanager
-def opened_hdf5(path: Path) -> Iterator[Any]:
+def open_hdf5(path: Path) -> Iterator[Any]:
     """Context manager that yields the open HDF5 file at ``path``.
 
     Raises:
@@ -100,7 +100,7 @@ def _check_storage(found: Any, which: str, size: int) -> None:
         )
 
 
-def rows_of(
+def iterate_rows(
     datasets: Mapping[str, Any], path: Path, *, rows: int = ROWS
 ) -> Iterator[tuple[range, dict[str, np.ndarray[Any, Any]]]]:
     """Yields pieces of ``rows`` events of datasets of one length, in native byte order, checked for NaN and infinity.
@@ -127,4 +127,4 @@ def _native(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _reading(path: Path) -> contextlib.AbstractContextManager[None]:
-    return reading(str(path), library="h5py")
+    return data_errors(str(path), library="h5py")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hepgan.data.convert.common import Converted, need_sources
+from hepgan.data.convert.common import Conversion, need_sources
 from hepgan.data.io.chunks import as_events
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
@@ -91,7 +91,7 @@ def _filled(file: BufferedIOBase, data: np.ndarray[Any, Any]) -> int:
     return held
 
 
-def digits(sources: Sequence[Path]) -> Converted:
+def digits(sources: Sequence[Path]) -> Conversion:
     """Images ``[28][28]`` of grey levels and their labels, from an IDX file of images and, where given, one of labels.
 
     Raises:
@@ -117,4 +117,4 @@ def digits(sources: Sequence[Path]) -> Converted:
     shape = images.shape[1:]
     schema = Schema({"image": Field(shape, dtype=images.dtype.name)}, labels)
     pixels = {"image": f"pixel{{0..{math.prod(shape) - 1}}}"}
-    return Converted("mnist", schema, pixels, iter([as_events(columns)]))
+    return Conversion("mnist", schema, pixels, iter([as_events(columns)]))

@@ -7,10 +7,10 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from hepgan.data.convert.common import Converted, need_sources
-from hepgan.data.io.branches import names_in, require
+from hepgan.data.convert.common import Conversion, need_sources
+from hepgan.data.io.branches import names_in, require_branches
 from hepgan.data.io.chunks import as_events
-from hepgan.data.io.files import Source, find_tree, opened, reading
+from hepgan.data.io.files import Source, data_errors, find_tree, open_file
 from hepgan.data.io.validation import check_lists, check_values
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
@@ -20,7 +20,7 @@ CELLS = ("EnergyCell", "zCell", "phiCell", "rhoCell")
 STEP = 1_000  # events: 320 MB of the example's own mesh as float64
 
 
-def showers(sources: Sequence[Path], *, mesh: tuple[int, int, int] = MESH) -> Converted:
+def showers(sources: Sequence[Path], *, mesh: tuple[int, int, int] = MESH) -> Conversion:
     """The virtual read-out as a field ``cells[z][φ][r]`` and the particle's energy ``EnergyMC``, both in MeV.
 
     Args:
@@ -36,17 +36,21 @@ def showers(sources: Sequence[Path], *, mesh: tuple[int, int, int] = MESH) -> Co
         {"energy": Field(unit="MeV", dtype="float32")},
         incident="energy",
     )
-    return Converted("showers", schema, {}, _chunks(sources, mesh))
+    return Conversion("showers", schema, {}, _chunks(sources, mesh))
 
 
 def _chunks(sources: Sequence[Path], mesh: tuple[int, int, int]) -> Iterator[ak.Array]:
     for source in map(str, sources):
-        with opened(source) as file:
+        with open_file(source) as file:
             particles = find_tree(file, Source(source, "global"))
             readout = find_tree(file, Source(source, "virtualReadout"))
-            with reading(source):
-                require(["EnergyMC"], dict.fromkeys(names_in(particles)), source, "'global'")
-                require(CELLS, dict.fromkeys(names_in(readout)), source, "'virtualReadout'")
+            with data_errors(source):
+                require_branches(
+                    ["EnergyMC"], dict.fromkeys(names_in(particles)), source, "'global'"
+                )
+                require_branches(
+                    CELLS, dict.fromkeys(names_in(readout)), source, "'virtualReadout'"
+                )
                 events, cells = int(particles.num_entries), int(readout.num_entries)
             if events != cells:
                 raise DataError(
@@ -54,7 +58,7 @@ def _chunks(sources: Sequence[Path], mesh: tuple[int, int, int]) -> Iterator[ak.
                 )
             for start in range(0, events, STEP):
                 span = {"entry_start": start, "entry_stop": min(start + STEP, events)}
-                with reading(source):
+                with data_errors(source):
                     energy = particles.arrays(["EnergyMC"], library="np", **span)["EnergyMC"]
                     lists = readout.arrays(list(CELLS), library="ak", **span)
                 yield as_events({"cells": _dense(lists, mesh, source, start), "energy": energy})

@@ -10,12 +10,12 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from hepgan.data.io.files import reading
-from hepgan.data.schema import Field, Schema, expand
+from hepgan.data.io.files import data_errors
+from hepgan.data.schema import Field, Schema, expand_ranges
 from hepgan.errors import DataError, NoNumbersError, did_you_mean
 
 
-class Branch(NamedTuple):
+class BranchType(NamedTuple):
     """What one branch holds an entry: ``shape`` of ``dtype``, or a varying number of them where it is jagged."""
 
     dtype: np.dtype[Any]
@@ -23,9 +23,9 @@ class Branch(NamedTuple):
     jagged: bool
 
 
-def branches_of(name: str, field: Field) -> tuple[str, ...]:
+def branch_names(name: str, field: Field) -> tuple[str, ...]:
     """The names of the branches of the field ``name``, patterns written out."""
-    return expand(field.branches) or (name,)
+    return expand_ranges(field.branches) or (name,)
 
 
 class BranchHandle(NamedTuple):
@@ -42,11 +42,11 @@ class BranchHandle(NamedTuple):
     leaf: str = ""
 
 
-Index = Mapping[str, BranchHandle]
+BranchIndex = Mapping[str, BranchHandle]
 """The places of a tree by name."""
 
 
-def index_of(tree: Any) -> dict[str, BranchHandle]:
+def index_branches(tree: Any) -> dict[str, BranchHandle]:
     """Returns the places of ``tree`` by name: ``branch.leaf`` too where a branch has several, ``leaf`` for ``folder/leaf``.
 
     Time and memory grow in proportion to the number of branches; looking names up in uproot's trees does not.
@@ -67,7 +67,7 @@ def index_of(tree: Any) -> dict[str, BranchHandle]:
         short = name.rpartition("/")[2]
         found.setdefault(short, BranchHandle(branch, short))
     for _, branch in branches:
-        for leaf in leaves_of(branch):
+        for leaf in leaf_names(branch):
             found.setdefault(leaf, BranchHandle(branch, branch.name, leaf.rpartition(".")[2]))
     return found
 
@@ -92,10 +92,10 @@ def _list_subfields(tree: Any) -> None:
 
 def names_in(tree: Any) -> list[str]:
     """All names by which a branch of ``tree``, or ``branch.leaf`` where it has several, can be asked for."""
-    return list(index_of(tree))
+    return list(index_branches(tree))
 
 
-def leaves_of(branch: Any) -> list[str]:
+def leaf_names(branch: Any) -> list[str]:
     """``branch.leaf`` for each leaf of a TTree's branch that has several."""
     leaves = branch.member("fLeaves")
     return [f"{branch.name}.{leaf.member('fName')}" for leaf in leaves] if len(leaves) > 1 else []
@@ -106,14 +106,14 @@ def is_rntuple(tree: Any) -> bool:
     return isinstance(tree, uproot.behaviors.RNTuple.HasFields)
 
 
-def describe(place: BranchHandle, name: str, path: str) -> Branch:
+def branch_type(place: BranchHandle, name: str, path: str) -> BranchType:
     """Returns the type and shape of the branch ``name`` of the file ``path``, without reading its data.
 
     Raises:
         DataError: it holds neither numbers nor lists of numbers.
     """
     branch = place.branch
-    with reading(path):
+    with data_errors(path):
         if isinstance(branch, ak.Array):
             kind = branch.type.content
             found = _of_type(kind)
@@ -149,7 +149,7 @@ def _member(form: Any, name: str) -> Any:
     return form.copy(content=_member(form.content, name))
 
 
-def array_of(place: BranchHandle, *, start: int, stop: int, jagged: bool) -> Any:
+def read_branch(place: BranchHandle, *, start: int, stop: int, jagged: bool) -> Any:
     """Returns the values of one branch: a NumPy array ``[E, …]``, or an awkward array where it is jagged."""
     if is_rntuple(place.branch):
         found = place.branch.array(entry_start=start, entry_stop=stop)
@@ -193,7 +193,7 @@ def is_plain(place: BranchHandle) -> bool:
     return not isinstance(place.branch.interpretation, (uproot.AsFloat16, uproot.AsDouble32))
 
 
-def _of_interpretation(kind: Any, leaf: str = "") -> Branch | None:
+def _of_interpretation(kind: Any, leaf: str = "") -> BranchType | None:
     if isinstance(kind, uproot.AsJagged):
         inner = _of_interpretation(kind.content)
         return inner and inner._replace(jagged=True)
@@ -202,7 +202,9 @@ def _of_interpretation(kind: Any, leaf: str = "") -> Branch | None:
     found = kind.to_dtype[leaf] if leaf else kind.to_dtype
     base, shape = found.subdtype or (found, ())
     return (
-        None if base.names else Branch(base.newbyteorder("="), tuple(map(int, shape)), jagged=False)
+        None
+        if base.names
+        else BranchType(base.newbyteorder("="), tuple(map(int, shape)), jagged=False)
     )
 
 
@@ -216,7 +218,7 @@ def _misread(branch: Any) -> bool:
     )
 
 
-def _of_type(kind: Any) -> Branch | None:
+def _of_type(kind: Any) -> BranchType | None:
     shape: list[int] = []
     jagged = False
     while not isinstance(kind, ak.types.NumpyType):
@@ -229,10 +231,10 @@ def _of_type(kind: Any) -> Branch | None:
         else:
             return None
         kind = kind.content
-    return Branch(np.dtype(kind.primitive), tuple(shape), jagged)
+    return BranchType(np.dtype(kind.primitive), tuple(shape), jagged)
 
 
-def resolve_schema(schema: Schema, index: Index, where: str) -> Schema:
+def resolve_schema(schema: Schema, index: BranchIndex, where: str) -> Schema:
     """``schema`` with branches, dtype and stored as they are in the tree of ``index``, in the file ``where``.
 
     Raises:
@@ -241,12 +243,12 @@ def resolve_schema(schema: Schema, index: Index, where: str) -> Schema:
     found = {
         name: _resolve(name, field, index, where) for name, field in schema.in_branches.items()
     }
-    used = {branch for name, field in found.items() for branch in branches_of(name, field)}
+    used = {branch for name, field in found.items() for branch in branch_names(name, field)}
     fields = schema.all
     for count, lists in schema.counts.items():
         field = fields[count]
-        with reading(where):
-            counter = counter_of(index[found[lists[0]].branches[0]])
+        with data_errors(where):
+            counter = counter_name(index[found[lists[0]].branches[0]])
         branches = field.branches or ((counter,) if counter and counter not in used else ())
         found[count] = dataclasses.replace(field, branches=branches, stored=())
     return Schema(
@@ -256,7 +258,7 @@ def resolve_schema(schema: Schema, index: Index, where: str) -> Schema:
     )
 
 
-def counter_of(place: BranchHandle) -> str:
+def counter_name(place: BranchHandle) -> str:
     """Returns the name of the leaf that holds the lengths of a jagged branch of a TTree; empty where there is none."""
     if isinstance(place.branch, ak.Array) or is_rntuple(place.branch):
         return ""
@@ -275,11 +277,11 @@ def root_name(branch: str) -> str:
     return name if parents and name.startswith(f"{parents[-1]}.") else ".".join([*parents, name])
 
 
-def _resolve(name: str, field: Field, index: Index, where: str) -> Field:
-    given = branches_of(name, field)
+def _resolve(name: str, field: Field, index: BranchIndex, where: str) -> Field:
+    given = branch_names(name, field)
     names = tuple(n if n in index or root_name(n) not in index else root_name(n) for n in given)
-    require(names, index, where, f"field '{name}'")
-    found = [describe(index[branch], branch, where) for branch in names]
+    require_branches(names, index, where, f"field '{name}'")
+    found = [branch_type(index[branch], branch, where) for branch in names]
     if len(names) == 1:
         _check_single(name, field, names[0], found[0], where)
         dtype, stored = found[0].dtype, found[0].shape
@@ -290,7 +292,7 @@ def _resolve(name: str, field: Field, index: Index, where: str) -> Field:
     return dataclasses.replace(field, branches=branches, dtype=dtype.name, stored=stored)
 
 
-def require(names: Sequence[str], known: Collection[str], where: str, what: str) -> None:
+def require_branches(names: Sequence[str], known: Collection[str], where: str, what: str) -> None:
     """Raise a ``DataError`` for the first of ``names`` that is no branch; says how many more there are."""
     missing = [name for name in names if name not in known]
     if not missing:
@@ -303,7 +305,7 @@ def require(names: Sequence[str], known: Collection[str], where: str, what: str)
     )
 
 
-def _check_single(name: str, field: Field, branch: str, found: Branch, where: str) -> None:
+def _check_single(name: str, field: Field, branch: str, found: BranchType, where: str) -> None:
     if found.jagged and field.fill is None:
         raise DataError(
             f"branch '{branch}' of '{where}' is jagged, but field '{name}' needs {field.size} values in every "
@@ -327,7 +329,7 @@ def _check_single(name: str, field: Field, branch: str, found: Branch, where: st
 
 
 def _check_many(
-    name: str, field: Field, names: Sequence[str], found: Sequence[Branch], where: str
+    name: str, field: Field, names: Sequence[str], found: Sequence[BranchType], where: str
 ) -> None:
     if len(names) != field.size:
         raise DataError(

@@ -1,7 +1,8 @@
-"""One tree to chunks of events: which entries, which branches, in which shapes."""
+"""Chunks of events from one tree: their boundaries, their branches, and their assembly into fields."""
 
 import contextlib
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,22 +12,23 @@ import numpy as np
 
 from hepgan.data.io.branches import (
     BranchHandle,
-    Index,
-    array_of,
-    branches_of,
-    describe,
-    index_of,
+    BranchIndex,
+    branch_names,
+    branch_type,
+    index_branches,
     is_plain,
     is_rntuple,
-    require,
+    read_branch,
+    require_branches,
     resolve_schema,
 )
-from hepgan.data.io.chunking import edges_of
-from hepgan.data.io.files import Source, is_url, opened_source, reading
-from hepgan.data.io.selection import Selection
+from hepgan.data.io.expressions import Expression
+from hepgan.data.io.files import Source, data_errors, is_url, open_source
 from hepgan.data.io.validation import check_lists, check_values
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
+
+UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
 class Chunk(NamedTuple):
@@ -34,9 +36,9 @@ class Chunk(NamedTuple):
 
     Attributes:
         events: The events.
-        file: The file's path.
-        start: The entry of the tree at which the chunk starts.
-        entries: ``int64[E]``, the entry of each event: consecutive where nothing is selected.
+        file: Path of the file.
+        start: First entry of the chunk in the tree.
+        entries: ``int64[E]``, the entry of each event; consecutive without a cut.
     """
 
     events: ak.Array
@@ -46,77 +48,116 @@ class Chunk(NamedTuple):
 
 
 class ReadRequest(NamedTuple):
-    """What is read from every file; ``check`` looks for values that a network cannot take."""
+    """Fields to read from every file, with the parsed cut and weight.
+
+    Attributes:
+        schema: Fields and conditions.
+        cut: Events for which it is false are dropped.
+        weight: Becomes the field ``weight``.
+        check: Raise an error for values that a network cannot take.
+    """
 
     schema: Schema
-    select: Selection | None = None
-    weight: Selection | None = None
+    cut: Expression | None = None
+    weight: Expression | None = None
     check: bool = True
 
+    @classmethod
+    def parse(
+        cls,
+        schema: Schema,
+        *,
+        cut: str | None = None,
+        weight: str | None = None,
+        check: bool = True,
+    ) -> "ReadRequest":
+        """Returns the request with its expressions parsed.
+
+        Raises:
+            DataError: an expression does not parse, or the schema has a field ``weight`` besides the weights.
+        """
+        if weight and "weight" in schema.all:
+            raise DataError(
+                "the schema has a field 'weight', the name of the field that holds the event weights; give it another name "
+                "and branches = ['weight'], or read without a weight"
+            )
+        return cls(
+            schema,
+            Expression.parse(cut, "cut") if cut else None,
+            Expression.parse(weight, "weight") if weight else None,
+            check,
+        )
+
     @property
-    def extra(self) -> list[str]:
-        """The branches that the selection and the weight need."""
-        used = [name for one in (self.select, self.weight) if one for name in one.names]
-        return list(dict.fromkeys(used))
+    def expression_branches(self) -> list[str]:
+        """Branches that the cut and the weight read."""
+        expressions = [expression for expression in (self.cut, self.weight) if expression]
+        return list(dict.fromkeys(name for one in expressions for name in one.names))
 
 
 class OpenTree(NamedTuple):
-    """A tree that is being read: its file must stay open.
+    """Open tree of a file that is being read.
 
     Attributes:
         tree: uproot's tree.
-        entries: How many entries it has; nothing else is known of a tree without any.
-        schema: What is read, resolved.
-        wanted: What is wanted.
-        path: The file.
-        stamp: Tells whether the file has changed.
-        places: The places of its branches.
-        jagged: The branches that are jagged.
+        entries: Number of entries; a tree without entries has an unresolved schema and no branches.
+        schema: Fields to read, resolved against this tree.
+        request: The request.
+        path: Path of the file.
+        stamp: Size and modification time of the file when it was opened.
+        branches: Branches by name.
+        jagged: Names of the jagged branches.
     """
 
     tree: Any
     entries: int
     schema: Schema
-    wanted: ReadRequest
+    request: ReadRequest
     path: str
     stamp: tuple[int, int]
-    places: Index
+    branches: BranchIndex
     jagged: frozenset[str]
 
 
 @contextlib.contextmanager
-def opened_tree(source: Source, wanted: ReadRequest, seen: dict[str, Schema]) -> Iterator[OpenTree]:
-    """Context manager that opens the tree of ``source`` and checks that everything that is wanted is in it.
+def open_tree(
+    source: Source, request: ReadRequest, resolved: dict[str, Schema]
+) -> Iterator[OpenTree]:
+    """Context manager that opens the tree of ``source`` and checks that it has everything that is requested.
 
-    A tree without entries, as a skim may leave, contributes no events, whatever its branches are.
+    A tree without entries, as a skim may leave one, contributes no events, whatever its branches are.
 
     Args:
         source: File and tree.
-        wanted: What is to be read.
-        seen: Path -> schema of the files read before; this one is added.
+        request: Fields to read.
+        resolved: Resolved schemas of the files read so far, by path; that of this file is added.
 
     Raises:
         BadFileError: the file cannot be opened.
-        DataError: as ``root.read``; also where a branch has another type than in the files seen.
+        DataError: a branch is missing or does not fit, or has another type than in the files read so far.
     """
     path = source.path
-    with opened_source(source) as (tree, _, entries):
+    with open_source(source) as (tree, _, entries):
         stamp = _stamp(path)
         if entries == 0:
-            yield OpenTree(tree, 0, wanted.schema, wanted, path, stamp, {}, frozenset())
+            yield OpenTree(tree, 0, request.schema, request, path, stamp, {}, frozenset())
             return
-        with reading(path):
-            index = index_of(tree)
-        schema = resolve_schema(wanted.schema, index, path)
-        require(wanted.extra, index, path, "a selection or weight")
-        _check_same(schema, path, seen)
-        jagged = [branches_of(n, f)[0] for n, f in schema.all.items() if f.fill is not None]
-        jagged += [name for name in wanted.extra if describe(index[name], name, path).jagged]
-        yield OpenTree(tree, entries, schema, wanted, path, stamp, index, frozenset(jagged))
+        with data_errors(path):
+            index = index_branches(tree)
+        schema = resolve_schema(request.schema, index, path)
+        require_branches(request.expression_branches, index, path, "a cut or weight")
+        _check_same_types(schema, path, resolved)
+        jagged = [branch_names(n, f)[0] for n, f in schema.all.items() if f.fill is not None]
+        jagged += [
+            name
+            for name in request.expression_branches
+            if branch_type(index[name], name, path).jagged
+        ]
+        yield OpenTree(tree, entries, schema, request, path, stamp, index, frozenset(jagged))
 
 
-def _check_same(schema: Schema, path: str, seen: dict[str, Schema]) -> None:
-    other, first = next(iter(seen.items()), (path, schema))
+def _check_same_types(schema: Schema, path: str, resolved: dict[str, Schema]) -> None:
+    other, first = next(iter(resolved.items()), (path, schema))
     expected = first.all
     for name, field in schema.all.items():
         if field.dtype != expected[name].dtype:
@@ -124,120 +165,152 @@ def _check_same(schema: Schema, path: str, seen: dict[str, Schema]) -> None:
                 f"field '{name}' is {field.dtype} in '{path}' but {expected[name].dtype} in '{other}'; "
                 "read files of one type at a time"
             )
-    seen[path] = schema
+    resolved[path] = schema
 
 
-def chunks_of(
-    source: Source,
-    wanted: ReadRequest,
-    *,
-    step: int | str | None,
-    stop: int | None = None,
-    seen: dict[str, Schema] | None = None,
-) -> Iterator[Chunk]:
-    """The chunks of one tree, none of an empty one: ``step`` as in ``root.iterate``, ``None`` for all in one; at most ``stop`` events.
+def chunk_ranges(
+    tree: OpenTree, step_size: int | str | None, entry_stop: int | None = None
+) -> list[tuple[int, int]]:
+    """Returns the first and last entry (exclusive) of each chunk of a tree; no chunks for an empty tree.
+
+    Chunks start and end at boundaries of baskets or clusters, so that nothing is decompressed twice.
+
+    Args:
+        tree: The tree.
+        step_size: Number of entries, size in memory (``"50 MB"``), or ``None`` for a single chunk.
+        entry_stop: Entries to read at most.
 
     Raises:
-        DataError: as ``root.read``; also where the file changes while it is read.
+        DataError: ``step_size`` is not a size, or the file is damaged.
     """
-    with opened_tree(source, wanted, {} if seen is None else seen) as tree:
-        if tree.entries == 0:
-            return
-        left = tree.entries if stop is None else stop
-        # With a selection, nobody knows how many entries `stop` events are.
-        last = tree.entries if wanted.select else min(left, tree.entries)
-        edges = [0, last]
-        if step is not None:
-            edges = edges_of(tree.tree, tree.places, tree.schema, tree.path, step, last)
-        for start, end in itertools.pairwise(edges):
-            if left == 0:
-                return
-            chunk = _first(chunk_at(tree, start, end), left)
-            left -= len(chunk.events)
-            yield chunk
+    if step_size is None or tree.entries == 0:
+        last = tree.entries if entry_stop is None else min(entry_stop, tree.entries)
+        return [(0, last)] if last else []
+    size = (
+        step_size
+        if isinstance(step_size, int)
+        else max(1, int(_num_bytes(step_size) / _bytes_per_entry(tree.schema)))
+    )
+    if size < 1:
+        raise DataError(
+            f"step_size = {step_size} is not a number of entries; use 1 or more, or a size such as '50 MB'"
+        )
+    last = tree.entries if entry_stop is None else min(entry_stop, tree.entries)
+    with data_errors(tree.path):
+        boundaries = _common_boundaries(tree, last)
+    edges = [0]
+    for before, boundary in itertools.pairwise([*boundaries, last]):
+        if boundary > edges[-1] + size and before > edges[-1]:
+            edges.append(before)
+        # Branches without common boundaries, or one huge cluster of a TTree: memory is bounded at the cost of decompressing the
+        # baskets at the cuts twice. Clusters of an RNTuple cannot be read in part.
+        while not is_rntuple(tree.tree) and boundary > edges[-1] + 2 * size:
+            edges.append(edges[-1] + size)
+    return list(itertools.pairwise([*edges, last]))
 
 
-def spans_of(tree: OpenTree, step: int | str) -> list[tuple[int, int]]:
-    """First and last entry (exclusive) of the chunks of one tree; none of an empty one."""
-    if tree.entries == 0:
-        return []
-    edges = edges_of(tree.tree, tree.places, tree.schema, tree.path, step, tree.entries)
-    return list(itertools.pairwise(edges))
+def _common_boundaries(tree: OpenTree, last: int) -> list[int]:
+    """Returns the entries below ``last`` at which the baskets of all requested branches start."""
+    if is_rntuple(tree.tree):
+        starts = [int(cluster.num_first_entry) for cluster in tree.tree.ntuple.cluster_summaries]
+    else:
+        handles = [
+            tree.branches[branch]
+            for name, field in tree.schema.in_branches.items()
+            for branch in branch_names(name, field)
+        ]
+        uproot_branches = {handle.key: handle.branch for handle in handles}
+        offsets = (set(map(int, branch.entry_offsets)) for branch in uproot_branches.values())
+        starts = sorted(set.intersection(*offsets))
+    return [0, *(start for start in starts if 0 < start < last)]
 
 
-def selected(tree: OpenTree, start: int, stop: int) -> np.ndarray[Any, Any]:
-    """``int64[E]``, the entries from ``start`` to ``stop`` that the selection keeps; reads only what it needs.
+def _bytes_per_entry(schema: Schema) -> int:
+    return sum(field.size * np.dtype(field.dtype).itemsize for field in schema.all.values())
+
+
+def _num_bytes(size: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([KMG]?i?B?)", size.strip(), flags=re.IGNORECASE)
+    if match is None or match[2].upper() not in UNITS or float(match[1]) == 0:
+        raise DataError(f"step_size = '{size}' is not a size in memory; write it like '50 MB'")
+    return float(match[1]) * UNITS[match[2].upper()]
+
+
+def selected_entries(tree: OpenTree, start: int, stop: int) -> np.ndarray[Any, Any]:
+    """Returns the entries from ``start`` to ``stop`` that pass the cut, ``int64[E]``; reads only the branches of the cut.
 
     Raises:
-        DataError: as ``chunk_at``.
+        DataError: as ``read_entries``.
     """
     entries = np.arange(start, stop)
-    if tree.wanted.select is None:
+    if tree.request.cut is None:
         return entries
-    arrays = _arrays(tree, tree.wanted.select.names, start, stop)
-    return np.asarray(entries[tree.wanted.select(arrays, tree.path).astype(bool)])
-
-
-def _first(chunk: Chunk, number: int) -> Chunk:
-    return chunk._replace(events=chunk.events[:number], entries=chunk.entries[:number])
+    arrays = _arrays(tree, tree.request.cut.names, start, stop)
+    return np.asarray(entries[tree.request.cut(arrays, tree.path).astype(bool)])
 
 
 def _stamp(path: str) -> tuple[int, int]:
     if is_url(path):
         return (0, 0)
-    with reading(path):
+    with data_errors(path):
         status = Path(path).stat()
     return (status.st_size, status.st_mtime_ns)
 
 
-def chunk_at(tree: OpenTree, start: int, stop: int) -> Chunk:
-    """The events of the entries from ``start`` to ``stop``.
+def read_entries(tree: OpenTree, start: int, stop: int) -> Chunk:
+    """Reads the events of the entries from ``start`` to ``stop``.
 
     Raises:
-        DataError: damaged baskets, values that a network cannot take, or the file has changed since it was opened.
+        DataError: a basket is damaged, a network cannot take a value, or the file has changed since it was opened.
     """
-    names = [n for name, field in tree.schema.in_branches.items() for n in branches_of(name, field)]
-    arrays = _arrays(tree, list(dict.fromkeys([*names, *tree.wanted.extra])), start, stop)
-    chunk = _assembled(arrays, tree.schema, tree.wanted, range(start, stop), tree.path)
+    names = [
+        n for name, field in tree.schema.in_branches.items() for n in branch_names(name, field)
+    ]
+    arrays = _arrays(
+        tree, list(dict.fromkeys([*names, *tree.request.expression_branches])), start, stop
+    )
+    chunk = _assemble(arrays, tree.schema, tree.request, range(start, stop), tree.path)
     if _stamp(tree.path) != tree.stamp:
-        raise DataError(f"'{tree.path}' changed while it was read; wait until it is written")
+        raise DataError(
+            f"'{tree.path}' changed while it was read; wait until it is completely written"
+        )
     return chunk
 
 
-def chunk_of(events: ak.Array, wanted: ReadRequest, *, start: int, path: str) -> Chunk:
-    """Returns what is wanted of ``events`` that something else has read: the entries from ``start`` on, a field a branch.
+def chunk_from_events(events: ak.Array, request: ReadRequest, *, start: int, path: str) -> Chunk:
+    """Returns the requested fields of ``events`` that were read elsewhere, one record field per branch, starting at entry ``start``.
 
-    Where there are no events, branches may be missing.
+    Without events, branches may be missing.
 
     Raises:
-        DataError: as ``chunk_at``; also where a branch is missing or does not fit the schema.
+        DataError: as ``read_entries``; also if a branch is missing or does not fit the schema.
     """
     needed = [
-        n for name, field in wanted.schema.in_branches.items() for n in branches_of(name, field)
+        n for name, field in request.schema.in_branches.items() for n in branch_names(name, field)
     ]
-    if len(events) == 0 and not {*needed, *wanted.extra} <= set(events.fields):
+    if len(events) == 0 and not {*needed, *request.expression_branches} <= set(events.fields):
         columns = {
             name: np.empty((0, *field.shape), field.dtype or "float32")
-            for name, field in wanted.schema.all.items()
+            for name, field in request.schema.all.items()
         }
         return Chunk(as_events(columns), path, start, np.arange(0))
-    with reading(path):
-        index = index_of(events)
-    schema = resolve_schema(wanted.schema, index, path)
-    require(wanted.extra, index, path, "a selection or weight")
-    names = [n for name, field in schema.in_branches.items() for n in branches_of(name, field)]
+    with data_errors(path):
+        index = index_branches(events)
+    schema = resolve_schema(request.schema, index, path)
+    require_branches(request.expression_branches, index, path, "a cut or weight")
+    names = [n for name, field in schema.in_branches.items() for n in branch_names(name, field)]
     arrays: dict[str, Any] = {}
-    with reading(path):
-        for name in dict.fromkeys([*names, *wanted.extra]):
-            jagged = describe(index[name], name, path).jagged
+    with data_errors(path):
+        for name in dict.fromkeys([*names, *request.expression_branches]):
+            jagged = branch_type(index[name], name, path).jagged
             arrays[name] = events[name] if jagged else ak.to_numpy(events[name])
-    return _assembled(arrays, schema, wanted, range(start, start + len(events)), path)
+    return _assemble(arrays, schema, request, range(start, start + len(events)), path)
 
 
-def _assembled(
-    arrays: Mapping[str, Any], schema: Schema, wanted: ReadRequest, span: range, path: str
+def _assemble(
+    arrays: Mapping[str, Any], schema: Schema, request: ReadRequest, span: range, path: str
 ) -> Chunk:
-    """The chunk of the branches ``arrays`` of the entries ``span``."""
+    """Returns the chunk of the entries ``span`` from their branches ``arrays``."""
     entries = np.arange(span.start, span.stop)
     columns: dict[str, Any] = {}
     for name, field in schema.in_branches.items():
@@ -247,26 +320,26 @@ def _assembled(
             elif not np.array_equal(values, columns[column]):
                 entry = entries[int(np.argmax(values != columns[column]))]
                 raise DataError(
-                    f"the lists that share the count '{column}' differ in length in entry {entry} of '{path}', '{name}' from "
-                    "those before it; give it a 'count' of its own"
+                    f"the lists that share the count '{column}' differ in length in entry {entry} of '{path}': '{name}' differs from "
+                    "the ones before it; give it a 'count' of its own"
                 )
     fields = schema.all
     columns = {name: columns[name] for name in fields}
-    if wanted.weight:
-        columns["weight"] = wanted.weight(arrays, path)
-    if wanted.select:
-        keep = wanted.select(arrays, path).astype(bool)
+    if request.weight:
+        columns["weight"] = request.weight(arrays, path)
+    if request.cut:
+        keep = request.cut(arrays, path).astype(bool)
         columns = {name: column[keep] for name, column in columns.items()}
         entries = entries[keep]
-    if wanted.check:
+    if request.check:
         for name, column in columns.items():
             field = fields.get(name, Field())
-            check_values(column, branches_of(name, field), entries, path)
+            check_values(column, branch_names(name, field), entries, path)
     return Chunk(as_events(columns), path, span.start, entries)
 
 
 def as_events(columns: Mapping[str, np.ndarray[Any, Any]]) -> ak.Array:
-    """Events of arrays ``[E, …]``, without copying: one field a column, further dimensions regular.
+    """Returns events made of arrays ``[E, …]`` without copying: one field per array, with regular dimensions.
 
     >>> str(as_events({"image": np.zeros((2, 28, 28), "uint8")}).type)
     '2 * {image: 28 * 28 * uint8}'
@@ -275,38 +348,38 @@ def as_events(columns: Mapping[str, np.ndarray[Any, Any]]) -> ak.Array:
 
 
 def _arrays(tree: OpenTree, names: Sequence[str], start: int, stop: int) -> dict[str, Any]:
-    """Branch -> NumPy array ``[E, …]``, or awkward array where it is jagged. The branches exist."""
-    found: dict[str, Any] = {}
+    """Reads branches, which must exist, as NumPy arrays ``[E, …]``, jagged ones as awkward arrays."""
+    columns: dict[str, Any] = {}
     flat: dict[str, BranchHandle] = {}
-    with reading(tree.path):
+    with data_errors(tree.path):
         for name in names:
-            place, jagged = tree.places[name], name in tree.jagged
-            if jagged or is_rntuple(tree.tree) or not is_plain(place):
-                found[name] = array_of(place, start=start, stop=stop, jagged=jagged)
+            handle, jagged = tree.branches[name], name in tree.jagged
+            if jagged or is_rntuple(tree.tree) or not is_plain(handle):
+                columns[name] = read_branch(handle, start=start, stop=stop, jagged=jagged)
             else:
-                flat[name] = place
-        if flat:  # together: neighboring baskets are then read at once
-            keys = list(dict.fromkeys(place.key for place in flat.values()))
+                flat[name] = handle
+        if flat:  # in one call, which reads neighboring baskets at once
+            keys = list(dict.fromkeys(handle.key for handle in flat.values()))
             arrays = tree.tree.arrays(keys, library="np", entry_start=start, entry_stop=stop)
-            for name, place in flat.items():
-                array = arrays[place.key]
-                found[name] = array[place.leaf] if place.leaf else array
-    for name, array in found.items():
+            for name, handle in flat.items():
+                array = arrays[handle.key]
+                columns[name] = array[handle.leaf] if handle.leaf else array
+    for name, array in columns.items():
         if len(array) != stop - start:
             raise DataError(
-                f"branch '{name}' of '{tree.path}' gives {len(array)} of the entries {start} to {stop}; "
+                f"branch '{name}' of '{tree.path}' has {len(array)} values for the entries {start} to {stop}; "
                 "the file is damaged, copy or write it again"
             )
         check_lists(array, name, tree.path)
-    return found
+    return columns
 
 
 def _column(name: str, field: Field, arrays: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
-    """Returns the field's values ``[E, *shape]``, and the number of values where it has a ``fill``."""
-    parts = [arrays[branch] for branch in branches_of(name, field)]
+    """Returns the values ``[E, *shape]`` of a field, and their number if it has a ``fill``."""
+    parts = [arrays[branch] for branch in branch_names(name, field)]
     kind = np.dtype(field.dtype)
     if len(parts) > 1:
-        values = stacked(parts, kind).reshape(-1, *field.shape)
+        values = stack_columns(parts, kind).reshape(-1, *field.shape)
     elif isinstance(parts[0], ak.Array):
         return _padded(name, field, parts[0])
     else:
@@ -317,7 +390,7 @@ def _column(name: str, field: Field, arrays: Mapping[str, Any]) -> dict[str, np.
 
 
 def _padded(name: str, field: Field, lists: ak.Array) -> dict[str, np.ndarray[Any, Any]]:
-    """Lists padded and cut to ``shape[0]`` values, and how many of them are the file's own."""
+    """Returns lists padded or truncated to ``shape[0]`` values, and the number of values that are not padding."""
     kept = np.minimum(ak.to_numpy(ak.num(lists, axis=1)), field.shape[0]).astype(np.int32)
     values = np.full((len(lists), *field.shape), field.fill, dtype=field.dtype)
     inside = np.arange(field.shape[0]) < kept[:, None]
@@ -325,8 +398,10 @@ def _padded(name: str, field: Field, lists: ak.Array) -> dict[str, np.ndarray[An
     return {name: values, field.count: kept}
 
 
-def stacked(columns: Sequence[np.ndarray[Any, Any]], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """``[E, n]`` of ``n`` columns ``[E]``, in blocks of rows that stay in the processor's cache."""
+def stack_columns(
+    columns: Sequence[np.ndarray[Any, Any]], dtype: np.dtype[Any]
+) -> np.ndarray[Any, Any]:
+    """Stacks ``n`` columns ``[E]`` to ``[E, n]``, in blocks of rows that fit the processor cache."""
     out = np.empty((len(columns[0]), len(columns)), dtype)
     rows = max(1, 2**22 // (out.itemsize * len(columns)))
     for start in range(0, len(out), rows):

@@ -98,7 +98,7 @@ def _expanded(spec: str, given: str | None) -> Iterator[tuple[str, str | None]]:
     path, tree = split_tree(spec)
     tree = given or tree
     if path.startswith("sample:"):
-        yield str(sample(path.removeprefix("sample:"))), tree
+        yield str(sample_path(path.removeprefix("sample:"))), tree
     elif is_url(path) or not glob.has_magic(path) or Path(path).exists():
         yield path if is_url(path) else str(Path(path).expanduser()), tree
     else:
@@ -129,7 +129,7 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
-def sample(name: str) -> Path:
+def sample_path(name: str) -> Path:
     """The path of a file that the package ships.
 
     Raises:
@@ -154,7 +154,7 @@ def base_name(path: str) -> str:
 
 
 @contextlib.contextmanager
-def reading(path: str, *, library: str = "uproot") -> Iterator[None]:
+def data_errors(path: str, *, library: str = "uproot") -> Iterator[None]:
     """Context manager around every call of ``library`` that turns what it raises for wrong bytes into a ``DataError`` about ``path``."""
     try:
         yield
@@ -177,7 +177,7 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[Any]:
+def open_file(path: str) -> Iterator[Any]:
     """The open ROOT file at ``path``.
 
     Local files are read through file handles: a memory map would count as resident memory, and would end the process
@@ -192,7 +192,7 @@ def opened(path: str) -> Iterator[Any]:
         options |= {"handler": uproot.MultithreadedFileSource, "num_workers": 1}
     elif path.startswith(("http://", "https://")):
         options |= {"handler": uproot.HTTPSource}
-    with reading(path):
+    with data_errors(path):
         file = uproot.open({path: None}, **options)
     with file:
         yield file
@@ -201,7 +201,7 @@ def opened(path: str) -> Iterator[Any]:
 def _check_header(path: str) -> None:
     if Path(path).is_dir():
         raise DataError(f"'{path}' is a folder; name the ROOT files in it, e.g. '{path}/*.root'")
-    with reading(path), Path(path).open("rb") as file:
+    with data_errors(path), Path(path).open("rb") as file:
         head = file.read(20)
         size = os.fstat(file.fileno()).st_size
     if size == 0:
@@ -217,9 +217,9 @@ def _check_header(path: str) -> None:
         raise DataError(f"'{path}' is truncated: it has {size} of {end} bytes; copy it again")
 
 
-def trees(file: Any, path: str) -> dict[str, str]:
+def tree_classes(file: Any, path: str) -> dict[str, str]:
     """Name -> class of the trees in an open file, without cycles, in the file's order."""
-    with reading(path):
+    with data_errors(path):
         classes: dict[str, str] = file.classnames(recursive=True, cycle=False)
     return {name: kind for name, kind in classes.items() if kind in TREES}
 
@@ -231,7 +231,7 @@ def find_tree(file: Any, source: Source) -> Any:
         DataError: it is not there, or none is named and the file has not just one. Names those there.
     """
     path, name = source
-    known = trees(file, path)
+    known = tree_classes(file, path)
     if not known:
         raise DataError(f"'{path}' holds no tree; name a file with a TTree or an RNTuple")
     there = ", ".join(known)
@@ -244,7 +244,7 @@ def find_tree(file: Any, source: Source) -> Any:
             f"no tree '{name}' in '{path}'; there are: {there}{did_you_mean(name, known)}"
         )
     try:
-        with reading(path):
+        with data_errors(path):
             folder, _, last = name.rpartition("/")
             # With a colon behind a folder, uproot would look for a branch of a tree.
             found = file[folder][last] if folder and ":" in last else file[name]
@@ -268,7 +268,7 @@ class OpenSource(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened_source(source: Source) -> Iterator[OpenSource]:
+def open_source(source: Source) -> Iterator[OpenSource]:
     """Context manager that opens the tree of ``source``.
 
     This decides which files are bad, for every way of reading: what raises here may be left out on request. Damage that is
@@ -279,12 +279,12 @@ def opened_source(source: Source) -> Iterator[OpenSource]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(opened(source.path))
+            file = stack.enter_context(open_file(source.path))
             tree, name = (
                 find_tree(file, source),
-                source.tree or next(iter(trees(file, source.path))),
+                source.tree or next(iter(tree_classes(file, source.path))),
             )
-            with reading(source.path):
+            with data_errors(source.path):
                 entries = int(tree.num_entries)
                 tree.keys(recursive=False)  # an RNTuple reads its header only now
         except DataError as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hepgan.data.encoding.encoding import Encoding
-from hepgan.data.io.files import is_url, opened, reading
+from hepgan.data.io.files import data_errors, is_url, open_file
 
 BLOCK = 2**16
 BLOCKS = 128
@@ -24,10 +24,10 @@ def of_file(path: str) -> str:
         DataError: the file cannot be read.
     """
     if is_url(path):
-        with opened(path) as file, reading(path):
+        with open_file(path) as file, data_errors(path):
             return f"{file.file.uuid} {file.file.fEND}"
     digest = hashlib.blake2b(digest_size=16)
-    with reading(path), Path(path).open("rb") as bytes_:
+    with data_errors(path), Path(path).open("rb") as bytes_:
         size = bytes_.seek(0, 2)
         digest.update(str(size).encode())
         for start in _starts(size):

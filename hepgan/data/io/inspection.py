@@ -12,17 +12,25 @@ import numpy as np
 import tomli_w
 
 from hepgan.data.io.branches import (
-    Branch,
     BranchHandle,
-    Index,
-    array_of,
-    counter_of,
-    describe,
-    index_of,
+    BranchIndex,
+    BranchType,
+    branch_type,
+    counter_name,
+    index_branches,
     is_rntuple,
-    leaves_of,
+    leaf_names,
+    read_branch,
 )
-from hepgan.data.io.files import Files, Source, find_tree, opened, reading, sources, trees
+from hepgan.data.io.files import (
+    Files,
+    Source,
+    data_errors,
+    find_tree,
+    open_file,
+    sources,
+    tree_classes,
+)
 from hepgan.data.io.names import is_text, printable
 from hepgan.data.io.reader import first_tree
 from hepgan.data.io.validation import count_not_float32
@@ -67,7 +75,7 @@ class BranchSummary(NamedTuple):
     """
 
     name: str
-    type: Branch | None
+    type: BranchType | None
     low: float = math.nan
     high: float = math.nan
     zeros: float = math.nan
@@ -123,17 +131,17 @@ def inspect(
         DataError: the file or tree is missing or damaged.
     """
     path, named = sources(path, tree=tree)[0]
-    with opened(path) as file:
-        names = [named] if named else list(trees(file, path))
+    with open_file(path) as file:
+        names = [named] if named else list(tree_classes(file, path))
         if not names:
             find_tree(file, Source(path, None))
         return [_tree(find_tree(file, Source(path, name)), name, path, entries) for name in names]
 
 
 def _tree(tree: Any, name: str, path: str, entries: int) -> TreeSummary:
-    with reading(path):
+    with data_errors(path):
         number = int(tree.num_entries)
-        index = index_of(tree)
+        index = index_branches(tree)
         handles = list(_readable_branches(tree, index))
     inspected = min(number, entries)
     branches = tuple(_branch(handle, branch, path, inspected) for branch, handle in handles)
@@ -141,7 +149,7 @@ def _tree(tree: Any, name: str, path: str, entries: int) -> TreeSummary:
     return TreeSummary(name, format, number, inspected, branches)
 
 
-def _readable_branches(tree: Any, index: Index) -> Iterator[tuple[str, BranchHandle]]:
+def _readable_branches(tree: Any, index: BranchIndex) -> Iterator[tuple[str, BranchHandle]]:
     """Yields each branch that holds values once, by name; parents of subbranches are omitted."""
     if is_rntuple(tree):
         parents = {name.rpartition(".")[0] for name in index}
@@ -149,24 +157,24 @@ def _readable_branches(tree: Any, index: Index) -> Iterator[tuple[str, BranchHan
         return
     for name, branch in tree.iteritems(recursive=True):
         if not branch.branches:
-            for leaf in leaves_of(branch) or [name]:
+            for leaf in leaf_names(branch) or [name]:
                 yield leaf, index[leaf]
 
 
 def _branch(handle: BranchHandle, name: str, path: str, inspected: int) -> BranchSummary:
     try:
-        kind = describe(handle, name, path)
+        kind = branch_type(handle, name, path)
     except NoNumbersError:
         return BranchSummary(name, None)
     except DataError as error:
         return BranchSummary(name, None, fault=str(error))
-    with reading(path):
-        counter = counter_of(handle) if kind.jagged else ""
+    with data_errors(path):
+        counter = counter_name(handle) if kind.jagged else ""
     if inspected == 0:
         return BranchSummary(name, kind, counter=counter)
     try:
-        with reading(path):
-            array = array_of(handle, start=0, stop=inspected, jagged=kind.jagged)
+        with data_errors(path):
+            array = read_branch(handle, start=0, stop=inspected, jagged=kind.jagged)
             if len(array) != inspected:
                 fault = f"gives {len(array)} of {inspected} entries; the file is damaged, copy or write it again"
                 return BranchSummary(name, kind, fault=fault)
@@ -231,7 +239,7 @@ def _row(name: str, branches: Sequence[BranchSummary]) -> tuple[str, str, str, s
     return name, text, span, ", ".join(notes)
 
 
-def _too_large(kind: Branch) -> str:
+def _too_large(kind: BranchType) -> str:
     return "beyond float32" if kind.dtype.kind == "f" else "integers above 2^24"
 
 
@@ -323,7 +331,7 @@ def propose_fields(tree: TreeSummary) -> Proposal:
     return result
 
 
-def _field(kind: Branch, branch: BranchSummary, names: set[str], counters: set[str]) -> Field:
+def _field(kind: BranchType, branch: BranchSummary, names: set[str], counters: set[str]) -> Field:
     if not kind.jagged:
         return Field(kind.shape)
     # Lists of one collection share the branch with their lengths; other lists get lengths of their own under an unused name.

@@ -1,38 +1,66 @@
-"""ROOT files to awkward events: at once, or in chunks of whole baskets or clusters.
+"""ROOT files to awkward events.
 
-``read`` for what fits in memory, ``iterate`` for what does not, ``resolve`` for what the file says about a schema, ``write``
-for the way back, ``inspect`` for a look.
+| to | use |
+|---|---|
+| read what fits in memory | ``read`` |
+| read what does not | ``iterate`` |
+| complete a schema with the types and shapes of a file | ``resolve`` |
 """
 
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import awkward as ak
 
-from hepgan.data.io.branches import Index, index_of, resolve_schema
-from hepgan.data.io.chunks import Chunk, ReadRequest, chunks_of
-from hepgan.data.io.files import Files, Source, opened_source, reading, sources
-from hepgan.data.io.selection import Selection
-from hepgan.data.io.writer import check_names, write
+from hepgan.data.io.branches import BranchIndex, index_branches, resolve_schema
+from hepgan.data.io.chunks import Chunk, ReadRequest, chunk_ranges, open_tree, read_entries
+from hepgan.data.io.files import Files, Source, data_errors, open_source, sources
 from hepgan.data.schema import Schema
 from hepgan.errors import BadFileError, DataError, NoEventsError
 
-__all__ = [
-    "Chunk",
-    "check_names",
-    "counts",
-    "first_tree",
-    "iterate",
-    "read",
-    "resolve",
-    "sources",
-    "tree_name",
-    "write",
-]
-
 OnBadFile = Literal["raise", "skip"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """Options of every function that reads events.
+
+    Attributes:
+        tree: Tree in the files that do not name one; not needed if a file has only one.
+        cut: Expression of branches, ``"(energy > 10) & (pdg == -11)"``; events for which it is false are dropped.
+        weight: Expression of branches that becomes the field ``weight`` of the events; may be negative.
+        entry_stop: Number of entries to read in all files together, before the cut; ``None`` for all.
+        on_bad_file: ``"skip"`` leaves out files that cannot be opened, with a warning each. Damage that shows only when events are
+            read is an error all the same, and so are missing branches: otherwise nobody would know which events are missing.
+        check: Raise an error for NaN, infinity and integers that float32 cannot represent.
+    """
+
+    tree: str | None = None
+    cut: str | None = None
+    weight: str | None = None
+    entry_stop: int | None = None
+    on_bad_file: OnBadFile = "raise"
+    check: bool = True
+
+    def __post_init__(self) -> None:
+        if self.entry_stop is not None and self.entry_stop < 1:
+            raise DataError(
+                f"entry_stop = {self.entry_stop} is not a number of entries; use 1 or more"
+            )
+
+    def request(self, schema: Schema) -> ReadRequest:
+        """Returns the request to read ``schema``, with the expressions parsed.
+
+        Raises:
+            DataError: as ``ReadRequest.parse``.
+        """
+        return ReadRequest.parse(schema, cut=self.cut, weight=self.weight, check=self.check)
+
+
+DEFAULTS = ReadOptions()
 
 
 def read(
@@ -40,109 +68,119 @@ def read(
     schema: Schema,
     *,
     tree: str | None = None,
-    select: str | None = None,
+    cut: str | None = None,
     weight: str | None = None,
-    stop: int | None = None,
+    entry_stop: int | None = None,
     on_bad_file: OnBadFile = "raise",
     check: bool = True,
 ) -> ak.Array:
-    """All events of ``files``, in order. Trees without entries contribute none.
+    """Returns the events of ``files``, in order. Trees without entries contribute none.
+
+    >>> schema = Schema.infer("sample:showers.root")
+    >>> events = read("sample:showers.root", schema, cut="energy > 50", entry_stop=100)
+    >>> len(events), str(events.layer_0.type)
+    (44, '44 * 3 * 96 * float32')
 
     Args:
-        files: A path, ``path:tree``, ``sample:showers.root``, a glob, a URL, a list of them, or a fileset.
-        schema: What is read.
-        tree: The tree where a file does not name one; not needed where there is only one.
-        select: An expression of branches, ``"(energy > 10) & (pdg == -11)"``; where it is false an event is left out.
-        weight: An expression of branches that becomes the events' field ``weight``; may be negative.
-        stop: At most so many events.
-        on_bad_file: ``"skip"`` leaves out files that cannot be opened, with a warning each. Damage that is found later, in the
-            events, is an error all the same, as are missing branches: nobody would see which events are missing.
-        check: Look for NaN, infinity and integers that float32 cannot hold.
+        files: A path, ``"file.root:tree"``, ``"sample:showers.root"``, a glob, a URL, a list of these, or a fileset.
+        schema: Fields and conditions to read.
+        tree: See ``ReadOptions``, also for the options that follow.
+        cut: Expression of branches that selects events.
+        weight: Expression of branches that becomes the field ``weight``.
+        entry_stop: Number of entries to read, before the cut.
+        on_bad_file: ``"raise"``, or ``"skip"`` to leave out files that cannot be opened.
+        check: Raise an error for values that a network cannot take.
 
     Returns:
-        A record array of the schema's fields. Its ``attrs`` hold ``files``, the number of events by path, and ``skipped``, the
-        reason by path of what was left out. A field with ``fill`` comes with its count, ``n_<field>``.
+        A record array of the schema's fields. Its ``attrs`` hold ``files``, the number of events by path, and ``skipped``, the reason by
+        path why a file was left out. A field with ``fill`` comes with its count, ``n_<field>``.
 
     Raises:
-        DataError: a file, tree or branch is missing, does not fit the schema, or holds NaN, infinity or too large integers; or no
-            tree has entries.
+        DataError: a file, tree or branch is missing, does not fit the schema, or holds NaN, infinity or too large integers; no tree has
+            entries, or the cut drops every event.
     """
+    options = ReadOptions(
+        tree=tree, cut=cut, weight=weight, entry_stop=entry_stop, on_bad_file=on_bad_file, check=check
+    )  # fmt: skip
     skipped: dict[str, str] = {}
     parts: dict[str, list[ak.Array]] = {}
-    for chunk in iterate(
-        files, schema, tree=tree, step=None, select=select, weight=weight, stop=stop,
-        on_bad_file=on_bad_file, skipped=skipped, check=check,
-    ):  # fmt: skip
+    for chunk in iterate(files, schema, step_size=None, options=options, skipped=skipped):
         parts.setdefault(chunk.file, []).append(chunk.events)
-    found = [part for several in parts.values() for part in several]
-    events = found[0] if len(found) == 1 else ak.concatenate(found)
+    arrays = [array for arrays in parts.values() for array in arrays]
+    events = arrays[0] if len(arrays) == 1 else ak.concatenate(arrays)
     if len(events) == 0:
-        raise DataError(f"the selection '{select}' keeps no event of {', '.join(parts)}; loosen it")
-    events.attrs["files"] = {path: sum(map(len, several)) for path, several in parts.items()}
+        raise DataError(f"the cut '{cut}' drops every event of {', '.join(parts)}; loosen it")
+    events.attrs["files"] = {path: sum(map(len, arrays)) for path, arrays in parts.items()}
     events.attrs["skipped"] = skipped
     return events
-
-
-def nothing_in(trees: Sequence[Source], skipped: Mapping[str, str]) -> DataError:
-    """Returns the error to raise where no tree has an entry, or all files were left out."""
-    if skipped and len(skipped) == len({source.path for source in trees}):
-        first = next(iter(skipped.values()))
-        return DataError(f"none of the {len(skipped)} files can be read; the first: {first}")
-    empty = [source for source in trees if source.path not in skipped]
-    several = f", nor does any other of the {len(empty)} trees" if len(empty) > 1 else ""
-    name = f"tree '{empty[0].tree}' of " if empty[0].tree else ""
-    return NoEventsError(f"{name}'{empty[0].path}' has no entries{several}; give files with some")
 
 
 def iterate(
     files: Files,
     schema: Schema,
     *,
-    tree: str | None = None,
-    step: int | str | None = "50 MB",
-    select: str | None = None,
-    weight: str | None = None,
-    stop: int | None = None,
-    on_bad_file: OnBadFile = "raise",
+    step_size: int | str | None = "50 MB",
+    options: ReadOptions = DEFAULTS,
     skipped: dict[str, str] | None = None,
-    check: bool = True,
 ) -> Iterator[Chunk]:
-    """The events of ``files`` in order, in chunks of whole baskets or clusters of about ``step``.
+    """Yields the events of ``files`` in order, in chunks of whole baskets or clusters.
 
-    The options are those of ``read``; ``step`` is a number of entries or a size in memory (``"50 MB"``), or ``None`` for one chunk
-    a tree. With ``on_bad_file="skip"`` the reason why a file was left out is put into ``skipped`` under its path.
+    Args:
+        files: As in ``read``.
+        schema: Fields and conditions to read.
+        step_size: Approximate size of a chunk: a number of entries, a size in memory (``"50 MB"``), or ``None`` for one chunk per tree.
+        options: Reading options.
+        skipped: Receives the reason by path for each file that ``on_bad_file="skip"`` leaves out.
 
     Raises:
-        DataError: as ``read``.
+        DataError: as ``read``; also if a file changes while it is read.
     """
-    wanted = wanted_of(schema, select, weight, check=check)
-    _check_stop(stop)
-    found, skipped = sources(files, tree=tree), {} if skipped is None else skipped
-    seen: dict[str, Schema] = {}
-    left, any_entries = stop, False
-    for source in found:
+    request = options.request(schema)
+    trees, skipped = sources(files, tree=options.tree), {} if skipped is None else skipped
+    resolved: dict[str, Schema] = {}
+    left, any_entries = options.entry_stop, False
+    for source in trees:
         try:
-            for chunk in chunks_of(source, wanted, step=step, stop=left, seen=seen):
-                any_entries = True
-                yield chunk
-                left = None if left is None else left - len(chunk.events)
+            with open_tree(source, request, resolved) as tree:
+                for start, stop in chunk_ranges(tree, step_size, left):
+                    any_entries = True
+                    yield read_entries(tree, start, stop)
+                    left = None if left is None else left - (stop - start)
         except BadFileError as error:
-            skipped[source.path] = _skip(error, on_bad_file)
+            if options.on_bad_file == "raise":
+                raise
+            warnings.warn(f"file left out: {error}", stacklevel=2)
+            skipped[source.path] = str(error)
         if left == 0:
             return
     if not any_entries:
-        raise nothing_in(found, skipped)
+        raise no_events_error(trees, skipped)
+
+
+def no_events_error(trees: Sequence[Source], skipped: Mapping[str, str]) -> DataError:
+    """Returns the error to raise if no tree has an entry, or if all files were left out."""
+    if skipped and len(skipped) == len({source.path for source in trees}):
+        first = next(iter(skipped.values()))
+        return DataError(f"none of the {len(skipped)} files can be read; the first: {first}")
+    empty = [source for source in trees if source.path not in skipped]
+    others = f", nor does any other of the {len(empty)} trees" if len(empty) > 1 else ""
+    name = f"tree '{empty[0].tree}' of " if empty[0].tree else ""
+    return NoEventsError(f"{name}'{empty[0].path}' has no entries{others}; give files with entries")
 
 
 class FirstTree(NamedTuple):
-    """The first tree that has entries, open: its source with the tree's name, and the places of its branches."""
+    """First tree that has entries, open: its file and name, and its branches."""
 
     source: Source
-    places: Index
+    branches: BranchIndex
 
     def resolve(self, schema: Schema) -> Schema:
-        """As ``root.resolve``."""
-        return resolve_schema(schema, self.places, self.source.path)
+        """Returns ``schema`` with branches, types and stored shapes as they are in this tree.
+
+        Raises:
+            DataError: a branch is missing or does not fit.
+        """
+        return resolve_schema(schema, self.branches, self.source.path)
 
 
 @contextlib.contextmanager
@@ -150,72 +188,39 @@ def first_tree(files: Files, *, tree: str | None = None) -> Iterator[FirstTree]:
     """Context manager that opens the first tree of ``files`` that has entries.
 
     Raises:
-        DataError: a file or tree is missing or bad, or no tree has entries.
+        DataError: a file or tree is missing or damaged, or no tree has entries.
     """
-    found = sources(files, tree=tree)
-    for source in found:
-        with opened_source(source) as (its, name, entries):
+    trees = sources(files, tree=tree)
+    for source in trees:
+        with open_source(source) as (uproot_tree, name, entries):
             if entries:
-                with reading(source.path):
-                    index = index_of(its)
+                with data_errors(source.path):
+                    index = index_branches(uproot_tree)
                 yield FirstTree(Source(source.path, name), index)
                 return
-    raise nothing_in(found, {})
+    raise no_events_error(trees, {})
 
 
 def resolve(files: Files, schema: Schema, *, tree: str | None = None) -> Schema:
-    """``schema`` with branches, dtype and stored shape as they are in the first of ``files`` that has entries.
+    """Returns ``schema`` with branches, types and stored shapes as they are in the first of ``files`` that has entries.
 
     Raises:
-        DataError: the file, tree or a branch is missing or does not fit, or no file has entries.
+        DataError: a file, tree or branch is missing or does not fit, or no file has entries.
     """
     with first_tree(files, tree=tree) as first:
         return first.resolve(schema)
 
 
 def tree_name(files: Files, *, tree: str | None = None) -> str:
-    """The name of the first tree that has entries, with its folders, without its cycle."""
+    """Returns the name of the first tree that has entries, with its folders, without its cycle."""
     with first_tree(files, tree=tree) as first:
         return str(first.source.tree).partition(";")[0]
 
 
-def counts(files: Files, *, tree: str | None = None) -> dict[str, int]:
-    """Path -> number of entries, for every file of ``files``; those of several trees of a file together."""
-    found: dict[str, int] = {}
+def num_entries(files: Files, *, tree: str | None = None) -> dict[str, int]:
+    """Returns the number of entries by path; several trees of one file are added up."""
+    entries_of: dict[str, int] = {}
     for source in sources(files, tree=tree):
-        with opened_source(source) as (_, _, entries):
-            found[source.path] = found.get(source.path, 0) + entries
-    return found
-
-
-def _check_stop(stop: int | None) -> None:
-    if stop is not None and stop < 1:
-        raise DataError(f"stop = {stop} is no number of events; give 1 or more")
-
-
-def wanted_of(
-    schema: Schema, select: str | None, weight: str | None, *, check: bool = True
-) -> ReadRequest:
-    """What is read from every file; the expressions are parsed.
-
-    Raises:
-        DataError: an expression does not parse, or the schema has a field ``weight`` beside the weights.
-    """
-    if weight and "weight" in schema.all:
-        raise DataError(
-            "the events' weights would be their field 'weight', which is one of the schema; give that another name and "
-            "branches = ['weight'], or no weight"
-        )
-    return ReadRequest(
-        schema,
-        Selection.parse(select, "selection") if select else None,
-        Selection.parse(weight, "weight") if weight else None,
-        check,
-    )
-
-
-def _skip(error: BadFileError, on_bad_file: OnBadFile) -> str:
-    if on_bad_file == "raise":
-        raise error
-    warnings.warn(f"file left out: {error}", stacklevel=3)
-    return str(error)
+        with open_source(source) as (_, _, entries):
+            entries_of[source.path] = entries_of.get(source.path, 0) + entries
+    return entries_of

@@ -1,4 +1,4 @@
-"""Which split an event belongs to: a pure function of the event, so that it never moves between training and test."""
+"""Splits of events into training, validation and test, as a pure function of file and entry: an event never changes its split."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ import awkward as ak
 import numpy as np
 
 from hepgan.data.io.files import Files, base_name
-from hepgan.data.io.reader import OnBadFile, iterate
+from hepgan.data.io.reader import DEFAULTS, ReadOptions, iterate
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
 
@@ -17,7 +17,7 @@ U64 = np.uint64
 
 
 def splitmix64(counters: Array) -> Array:
-    """64 well mixed bits for each of ``counters``, ``uint64[E]`` (Steele, Lea, Flood, OOPSLA 2014).
+    """Returns 64 well mixed bits for each of ``counters``, ``uint64[E]`` (Steele, Lea, Flood, OOPSLA 2014).
 
     >>> f"{splitmix64(np.array([0], dtype=np.uint64))[0]:x}"
     'e220a8397b1dcdaf'
@@ -29,103 +29,106 @@ def splitmix64(counters: Array) -> Array:
 
 
 def event_bits(file: str, entries: Array, *, seed: int = 0) -> Array:
-    """``uint64[E]``: uniform and independent bits, a function of (file's base name, entry, seed) alone."""
+    """Returns uniform and independent bits ``uint64[E]``, a function of (base name of the file, entry, seed) alone."""
     digest = hashlib.blake2b(f"{seed}\0{base_name(file)}".encode(), digest_size=8).digest()
     key = U64(int.from_bytes(digest, "little"))
-    # Mixed twice: streams of different keys must not be shifted copies of each other.
+    # Mixed twice, because streams of different keys must not be shifted copies of each other.
     return splitmix64(splitmix64(np.asarray(entries).astype(U64)) ^ key)
 
 
-def split(file: str, entries: Array, shares: Mapping[str, float], *, seed: int = 0) -> Array:
-    """The name of the split of each event, ``str[E]``.
+def split(file: str, entries: Array, fractions: Mapping[str, float], *, seed: int = 0) -> Array:
+    """Returns the name of the split of each event, ``str[E]``.
 
     Args:
-        file: The event's file; only its base name counts, so that files may move.
-        entries: ``int[E]``, the events' entries in the file's tree.
-        shares: Split -> share of the events; they add up to 1. The share is met on average: the number of events in a split
-            is binomial.
-        seed: Another seed is another split.
+        file: File of the events; only its base name counts, so that files may move.
+        entries: ``int[E]``, entries of the events in the tree.
+        fractions: Fraction of the events by name of the split; they add up to 1. The number of events in a split is binomial.
+        seed: Different seeds give independent splits.
 
     Raises:
-        DataError: the shares do not add up to 1, or one is negative.
+        DataError: the fractions do not add up to 1, or one is negative.
 
     >>> split("a.root", np.arange(4), {"train": 0.5, "test": 0.5}).tolist()
     ['train', 'train', 'test', 'train']
     """
-    values = np.array(list(shares.values()), dtype=np.float64)
+    values = np.array(list(fractions.values()), dtype=np.float64)
     if not values.size or (values < 0).any() or abs(values.sum() - 1) > 1e-6:
-        text = ", ".join(f"{name} = {share:g}" for name, share in shares.items())
+        text = ", ".join(f"{name} = {fraction:g}" for name, fraction in fractions.items())
         raise DataError(
-            f"the shares of the splits should be at least 0 and add up to 1, but are {text}"
+            f"the fractions of the splits must be at least 0 and add up to 1, but are {text}"
         )
     uniform = (event_bits(file, entries, seed=seed) >> U64(11)) * 2.0**-53
-    return np.array(list(shares))[np.searchsorted(np.cumsum(values)[:-1], uniform, side="right")]
+    names = np.array(list(fractions))
+    return names[np.searchsorted(np.cumsum(values)[:-1], uniform, side="right")]
 
 
 def split_chunks(
     files: Files,
     schema: Schema,
-    shares: Mapping[str, float],
+    fractions: Mapping[str, float],
     name: str,
     *,
     seed: int = 0,
-    tree: str | None = None,
-    step: int | str = "50 MB",
-    select: str | None = None,
-    weight: str | None = None,
-    on_bad_file: OnBadFile = "raise",
+    step_size: int | str = "50 MB",
+    options: ReadOptions = DEFAULTS,
 ) -> Iterator[ak.Array]:
-    """The events of one split, chunk by chunk, e.g. for ``Encoding.fit_stream``; arguments as for ``split`` and ``root.iterate``.
+    """Yields the events of one split in chunks, e.g. for ``Encoding.fit_stream``.
+
+    Args:
+        files: As in ``read``.
+        schema: Fields and conditions to read.
+        fractions: As in ``split``.
+        name: Name of the split.
+        seed: Seed of the split.
+        step_size: As in ``iterate``.
+        options: Reading options.
 
     Raises:
-        DataError: as both, or there is no split ``name``.
+        DataError: as ``split`` and ``iterate``, or there is no split ``name``.
     """
-    if name not in shares:
-        raise DataError(f"there is no split '{name}'; there are: {', '.join(shares)}")
-    chunks = iterate(
-        files, schema, tree=tree, step=step, select=select, weight=weight, on_bad_file=on_bad_file
-    )
-    for chunk in chunks:
-        yield chunk.events[split(chunk.file, chunk.entries, shares, seed=seed) == name]
+    if name not in fractions:
+        raise DataError(f"there is no split '{name}'; there are: {', '.join(fractions)}")
+    for chunk in iterate(files, schema, step_size=step_size, options=options):
+        yield chunk.events[split(chunk.file, chunk.entries, fractions, seed=seed) == name]
 
 
 def read_splits(
     files: Files,
     schema: Schema,
-    shares: Mapping[str, float],
+    fractions: Mapping[str, float],
     *,
     seed: int = 0,
-    tree: str | None = None,
-    select: str | None = None,
-    weight: str | None = None,
-    stop: int | None = None,
-    on_bad_file: OnBadFile = "raise",
+    options: ReadOptions = DEFAULTS,
 ) -> dict[str, ak.Array]:
-    """Split -> its events, in the order of the files; the other arguments are those of ``root.read`` and ``split``.
+    """Returns the events of each split, in the order of the files.
 
-    The arrays' ``attrs`` hold ``files``, the number of events by path, and ``skipped``, the reason by path of what was left out.
+    The ``attrs`` of the arrays hold ``files``, the number of events of all splits by path, and ``skipped``, the reason by path why a file
+    was left out.
+
+    Args:
+        files: As in ``read``.
+        schema: Fields and conditions to read.
+        fractions: As in ``split``.
+        seed: Seed of the split.
+        options: Reading options.
 
     Raises:
-        DataError: as both, or a split is left without an event.
+        DataError: as ``split`` and ``iterate``, or a split has no event.
     """
-    parts: dict[str, list[ak.Array]] = {name: [] for name in shares}
-    seen: dict[str, int] = {}
+    parts: dict[str, list[ak.Array]] = {name: [] for name in fractions}
+    events_of: dict[str, int] = {}
     skipped: dict[str, str] = {}
-    chunks = iterate(
-        files, schema, tree=tree, step="200 MB", select=select, weight=weight, stop=stop,
-        on_bad_file=on_bad_file, skipped=skipped,
-    )  # fmt: skip
-    for chunk in chunks:
-        seen[chunk.file] = seen.get(chunk.file, 0) + len(chunk.events)
-        names = split(chunk.file, chunk.entries, shares, seed=seed)
-        for name, several in parts.items():
-            several.append(chunk.events[names == name])
-    for name, several in parts.items():
-        if shares[name] > 0 and sum(map(len, several)) == 0:
+    for chunk in iterate(files, schema, step_size="200 MB", options=options, skipped=skipped):
+        events_of[chunk.file] = events_of.get(chunk.file, 0) + len(chunk.events)
+        names = split(chunk.file, chunk.entries, fractions, seed=seed)
+        for name, arrays in parts.items():
+            arrays.append(chunk.events[names == name])
+    for name, arrays in parts.items():
+        if fractions[name] > 0 and sum(map(len, arrays)) == 0:
             raise DataError(
-                f"no event falls into the split '{name}'; give it a larger share or more events"
+                f"the split '{name}' has no event; give it a larger fraction or provide more events"
             )
-    found = {name: ak.concatenate(several) for name, several in parts.items() if several}
-    for events in found.values():
-        events.attrs["files"], events.attrs["skipped"] = seen, skipped
-    return found
+    splits = {name: ak.concatenate(arrays) for name, arrays in parts.items() if arrays}
+    for events in splits.values():
+        events.attrs["files"], events.attrs["skipped"] = events_of, skipped
+    return splits

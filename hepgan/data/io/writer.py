@@ -12,7 +12,7 @@ import numpy as np
 import uproot
 
 from hepgan.atomic import whole
-from hepgan.data.io.branches import branches_of, root_name
+from hepgan.data.io.branches import branch_names, root_name
 from hepgan.data.io.dtypes import to_dtype
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, NoEventsError
@@ -103,7 +103,7 @@ def _check_tree(tree: str) -> None:
 
 
 def _written(name: str, field: Field) -> list[str]:
-    return [root_name(branch) for branch in branches_of(name, field)]
+    return [root_name(branch) for branch in branch_names(name, field)]
 
 
 def _fill(file: Any, chunks: Iterator[ak.Array], schema: Schema, tree: str, format: Format) -> None:

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hepgan.data.io.chunks import OpenTree, chunk_at, opened_tree, selected, spans_of
+from hepgan.data.io.chunks import OpenTree, chunk_ranges, open_tree, read_entries, selected_entries
 from hepgan.data.io.files import Files, Source, base_name, sources
-from hepgan.data.io.reader import OnBadFile, wanted_of
+from hepgan.data.io.reader import DEFAULTS, ReadOptions
 from hepgan.data.io.splits import split
 from hepgan.data.loaders.shuffle import Chunk, after, ahead, batches, draws
 from hepgan.data.schema import Schema
@@ -71,14 +71,12 @@ class StreamingLoader:
         encode: Events, their file and entries to ``(x[E, F], c[E, C])``, e.g. ``functools.partial(encoding.encode, seed=1)``.
         batch_size: ``B``.
         seed: Seed of the order.
-        tree: As in ``root.read``.
-        step: The size of a chunk, as in ``root.iterate``.
+        step_size: Size of a chunk, as in ``hepgan.data.io.reader.iterate``.
         buffer: Events in the buffer; where a chunk is larger it passes in parts.
-        select: As in ``root.read``; its branches are read once at the start, to know how many events there are.
-        weight: As in ``root.read``; where given, batches are ``(x, c, w[B])``.
         part: The split that is wanted and the shares of all, as ``split`` takes them: ``("train", {"train": 0.8, …})``.
         split_seed: The seed of ``split``.
-        on_bad_file: As in ``root.read``.
+        options: Reading options. The branches of a cut are read once at the start, to know the number of events; with a weight, batches
+            are ``(x, c, w[B])``.
         rank: Which of ``world`` processes this is: they read disjoint chunks and give equally many batches.
         world: How many processes there are.
 
@@ -94,14 +92,11 @@ class StreamingLoader:
         *,
         batch_size: int,
         seed: int,
-        tree: str | None = None,
-        step: int | str = "25 MB",
+        step_size: int | str = "25 MB",
         buffer: int = 50_000,
-        select: str | None = None,
-        weight: str | None = None,
         part: tuple[str, Mapping[str, float]] | None = None,
         split_seed: int = 0,
-        on_bad_file: OnBadFile = "raise",
+        options: ReadOptions = DEFAULTS,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -109,13 +104,12 @@ class StreamingLoader:
             raise DataError(f"rank {rank} is not one of 0 … {world - 1}")
         if buffer < 1:
             raise DataError(f"a shuffle buffer of {buffer} events is none; give 1 or more")
-        self.wanted, self.encode = wanted_of(schema, select, weight), encode
+        self.request, self.encode = options.request(schema), encode
         self.batch_size, self.seed, self.buffer = batch_size, check_seed(seed), buffer
         self.part, self.split_seed, self.rank, self.world = part, split_seed, rank, world
-        self.on_bad_file = on_bad_file
         self.epoch, self.batch = 0, 0
         self.skipped: dict[str, str] = {}
-        self.spans = self._all_spans(sources(files, tree=tree), step)
+        self.spans = self._all_spans(sources(files, tree=options.tree), step_size, options)
         self.events = sum(span.events for span in self.spans)
         if batch_size < 1 or len(self) == 0:
             left_out = f", {len(self.skipped)} files are left out" if self.skipped else ""
@@ -124,25 +118,30 @@ class StreamingLoader:
                 f"for {world} process(es){left_out}; choose smaller batches or steps"
             )
 
-    def _all_spans(self, trees: Sequence[Source], step: int | str) -> list[_Span]:
-        seen: dict[str, Schema] = {}
+    def _all_spans(
+        self, trees: Sequence[Source], step_size: int | str, options: ReadOptions
+    ) -> list[_Span]:
+        resolved: dict[str, Schema] = {}
         found: list[_Span] = []
+        left = options.entry_stop
         for source, name in zip(trees, _names_of(trees), strict=True):
+            if left == 0:
+                break
             try:
-                with opened_tree(source, self.wanted, seen) as tree:
-                    found += [
-                        _Span(source, name, start, stop, len(self._kept(tree, start, stop)))
-                        for start, stop in spans_of(tree, step)
-                    ]
+                with open_tree(source, self.request, resolved) as tree:
+                    for start, stop in chunk_ranges(tree, step_size, left):
+                        events = len(self._kept(tree, start, stop))
+                        found.append(_Span(source, name, start, stop, events))
+                        left = None if left is None else left - (stop - start)
             except BadFileError as error:
-                if self.on_bad_file == "raise":
+                if options.on_bad_file == "raise":
                     raise
                 self.skipped[source.path] = str(error)
                 warnings.warn(f"file left out: {error}", stacklevel=4)
         return found
 
     def _kept(self, tree: OpenTree, start: int, stop: int) -> np.ndarray[Any, Any]:
-        entries = selected(tree, start, stop)
+        entries = selected_entries(tree, start, stop)
         return np.asarray(entries[self._in_part(tree.path, entries)])
 
     def _in_part(self, path: str, entries: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -214,16 +213,16 @@ class StreamingLoader:
                     files.close()
                     open_trees.clear()
                 if span.source not in open_trees:
-                    tree = opened_tree(span.source, self.wanted, {})
+                    tree = open_tree(span.source, self.request, {})
                     open_trees[span.source] = files.enter_context(tree)
-                chunk = chunk_at(open_trees[span.source], span.start, span.stop)
+                chunk = read_entries(open_trees[span.source], span.start, span.stop)
                 keep = self._in_part(chunk.file, chunk.entries)
                 events = chunk.events if keep.all() else chunk.events[keep]
                 yield self._encoded(events, span.name, chunk.entries[keep])
 
     def _encoded(self, events: ak.Array, file: str, entries: npt.NDArray[np.int64]) -> Chunk:
         x, c = self.encode(events, file=file, entries=entries)
-        if self.wanted.weight is None:
+        if self.request.weight is None:
             return x, c
         return x, c, torch.from_numpy(ak.to_numpy(events["weight"]).astype(np.float32)).to(x.device)
 

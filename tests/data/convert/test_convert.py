@@ -21,7 +21,7 @@ from hepgan.data.convert.calochallenge import read_binning
 from hepgan.data.convert.common import with_scalar_branches
 from hepgan.data.convert.mnist import read_idx
 from hepgan.data.io import reader
-from hepgan.data.io.branches import branches_of
+from hepgan.data.io.branches import branch_names
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 
@@ -138,7 +138,7 @@ def test_calogan_hdf5_and_its_root_tree_give_the_same_showers(tmp_path):
     found = calogan.showers([tmp_path / "eplus.hdf5"] * 2)
     assert sum(map(len, found.chunks)) == 60
     pixels = with_scalar_branches(found).all
-    assert [b for n, f in pixels.items() for b in branches_of(n, f)] == list(columns)
+    assert [b for n, f in pixels.items() for b in branch_names(n, f)] == list(columns)
 
 
 def calochallenge(folder, name="photon"):
@@ -509,12 +509,12 @@ def test_an_empty_source_among_full_ones_contributes_no_events(tmp_path):
         file.mktree("fancy_tree", dict.fromkeys([*pixels, "TotalEnergy"], "f4"))
     sources = [tmp_path / name for name in ("none.hdf5", "none.root", "full.hdf5")]
     convert("calogan", sources, tmp_path / "out.root")
-    assert sum(reader.counts(tmp_path / "out.root").values()) == 30
+    assert sum(reader.num_entries(tmp_path / "out.root").values()) == 30
     with pytest.raises(DataError, match="there are no events to write"):
         convert("calogan", sources[:2], tmp_path / "no.root")
     with processors.open_mapper() as spread:
         assert processors.convert("calogan", sources, tmp_path / "one.root", spread) == 1
         with pytest.raises(DataError, match="the sources hold no events"):
             processors.convert("calogan", sources[:2], tmp_path / "no.root", spread)
-    assert sum(reader.counts(tmp_path / "one.root").values()) == 30
+    assert sum(reader.num_entries(tmp_path / "one.root").values()) == 30
     assert not list(tmp_path.glob("*no.root*"))

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hepgan.data.io.expressions import DEEPEST, LONGEST, quoted
-from hepgan.data.io.selection import Selection
+from hepgan.data.io.expressions import Expression
+from hepgan.data.io.grammar import DEEPEST, LONGEST, as_tcut
 from hepgan.errors import DataError
 
 X = np.array([-2, -1, -0.5, 0, 0.3, 0.5, 1, 1.5, 2, 3, np.nan, np.inf])
@@ -34,7 +34,7 @@ N = K % 3  # how many hits
 
 
 def value(text: str, what: str = "weight") -> np.ndarray[Any, Any]:
-    parsed = Selection.parse(text, what)
+    parsed = Expression.parse(text, what)
     return parsed({name: COLUMNS[name] for name in parsed.names}, "file.root")
 
 
@@ -155,7 +155,7 @@ def test_what_is_not_evaluated_is_told_with_a_caret(text: str) -> None:
 def test_a_long_expression_is_read_and_a_longer_one_refused() -> None:
     start = time.perf_counter()
     runs = " || ".join(f"i == {n}" for n in range(1200))
-    np.testing.assert_array_equal(value(runs, "selection"), I >= 0)
+    np.testing.assert_array_equal(value(runs, "cut"), I >= 0)
     assert time.perf_counter() - start < 5
     assert f"{LONGEST:,} are the most" in fault("x+" * LONGEST + "x")
 
@@ -171,7 +171,7 @@ def test_entries_without_a_value_that_is_named_are_not_selected() -> None:
         "max(hits) < 5": (N > 0) & (K + N - 1 < 5),
         "TCut('hits[1] > 4')": there & (hits > 4),
     }.items():
-        np.testing.assert_array_equal(value(text, "selection"), expected, text)
+        np.testing.assert_array_equal(value(text, "cut"), expected, text)
     np.testing.assert_array_equal(np.isnan(value("hits[1]")), ~there)
 
 
@@ -216,7 +216,7 @@ with np.errstate(all="ignore"):
 
 
 def kept(cut: str) -> np.ndarray[Any, Any]:
-    return value(quoted(cut), "selection")
+    return value(as_tcut(cut), "cut")
 
 
 @pytest.mark.parametrize("cut", CUTS)
@@ -258,10 +258,10 @@ PIECES = [
 @example("hits[999999999] > 0")
 def test_any_text_gives_values_or_an_error_of_ours(text: str) -> None:
     try:
-        parsed = Selection.parse(text, "selection")
+        parsed = Expression.parse(text, "cut")
         if not set(parsed.names) <= set(COLUMNS):
             return
-        found = value(text, "selection")
+        found = value(text, "cut")
     except DataError:
         return
     assert found.shape == (E,)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import hepgan
 from hepgan.cli import main
 from hepgan.data.io import inspection, reader
-from hepgan.data.io.branches import Branch
+from hepgan.data.io.branches import BranchType
 from hepgan.data.io.inspection import BranchSummary, TreeSummary, propose_fields
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, RunError
@@ -27,7 +27,7 @@ from hepgan.evaluation.observables.standard import observables_for
 from hepgan.evaluation.sample import sample_of
 from hepgan.pipeline import evaluate
 
-FLOAT = Branch(np.dtype("float32"), (), jagged=False)
+FLOAT = BranchType(np.dtype("float32"), (), jagged=False)
 
 
 def write(path: Path, columns: dict[str, Any], form: str = "TTree") -> Path:
@@ -173,8 +173,8 @@ def test_a_branch_with_fewer_entries_than_its_tree_is_named(
     """As a jagged branch without baskets."""
     values = ak.Array([[1.0], [2.0]]) if jagged else np.zeros(2)
     path = write(tmp_path / "a.root", {"a": values})
-    array_of = inspection.array_of
-    monkeypatch.setattr(inspection, "array_of", lambda *a, **k: array_of(*a, **k)[:0])
+    read_branch = inspection.read_branch
+    monkeypatch.setattr(inspection, "read_branch", lambda *a, **k: read_branch(*a, **k)[:0])
     (summary,) = inspection.inspect(path)
     assert "gives 0 of 2 entries" in next(b for b in summary.branches if b.name == "a").fault
     assert "# left out, unreadable: a: gives 0 of 2 entries" in inspection.schema_toml(summary)
@@ -214,7 +214,7 @@ def test_wide_trees_take_work_in_proportion_to_their_branches(tmp_path: Path, fo
         yield calls(lambda: inspection.schema_toml(inspection.inspect(path)[0]))
         yield calls(lambda: reader.resolve(path, schema))
         yield calls(lambda: reader.read(path, schema))
-        yield calls(lambda: list(reader.iterate(path, schema, step=2)))
+        yield calls(lambda: list(reader.iterate(path, schema, step_size=2)))
         yield calls(lambda: cleaning.available_schema(str(path), schema, source="reference"))
 
     for few, many in zip(work(20), work(120), strict=True):
@@ -249,7 +249,7 @@ def test_infer_is_the_schema_that_inspect_proposes() -> None:
     )
     assert schema.incident == "energy"
     assert "<td>energy</td><td>incident energy</td>" in schema._repr_html_()
-    assert len(hepgan.read("sample:showers.root", schema, stop=3)) == 3
+    assert len(hepgan.read("sample:showers.root", schema, entry_stop=3)) == 3
 
 
 def test_infer_without_a_field_names_the_tree(tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hepgan.data.io import inspection, reader
-from hepgan.data.io.chunks import as_events, stacked
+from hepgan.data.io import inspection, reader, writer
+from hepgan.data.io.chunks import as_events, stack_columns
 from hepgan.data.io.files import BROKEN, Source, sources, split_tree
+from hepgan.data.io.reader import ReadOptions
 from hepgan.data.io.validation import check_values
-from hepgan.data.schema import Field, Schema, expand
+from hepgan.data.schema import Field, Schema, expand_ranges
 from hepgan.errors import DataError, RunError
 
 DTYPES = [
@@ -51,7 +52,7 @@ def layers(events=100, seed=1):
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "a.root"
-    reader.write(path, layers(), LAYERS, tree="showers")
+    writer.write(path, layers(), LAYERS, tree="showers")
     return path
 
 
@@ -77,7 +78,7 @@ def test_what_is_written_is_what_is_read(tmp_path, format, data):
     values = data.draw(hnp.arrays(dtype, (data.draw(st.integers(1, 7)), *shape), elements=elements))
     schema = Schema({"x": Field(shape)})
     path = tmp_path / "x.root"
-    reader.write(path, as_events({"x": values}), schema, tree="d/t", format=format, overwrite=True)
+    writer.write(path, as_events({"x": values}), schema, tree="d/t", format=format, overwrite=True)
     back = ak.to_numpy(reader.read(path, schema, check=False)["x"])
     assert back.dtype == values.dtype
     np.testing.assert_array_equal(back, values)
@@ -103,7 +104,7 @@ def test_resolved_schema_writes_the_same_branches_shapes_and_types(tmp_path, for
     )
     assert schema.fields["layer"].stored == (6,)
     assert schema.fields["layer"].dtype == "float64"
-    reader.write(second, reader.read(first, schema), schema, tree="t", format=format)
+    writer.write(second, reader.read(first, schema), schema, tree="t", format=format)
     with uproot.open(first) as a, uproot.open(second) as b:
         assert a["t"].typenames() == b["t"].typenames()
         assert a["t"].classname == b["t"].classname
@@ -113,8 +114,8 @@ def test_a_branch_a_pixel_and_one_array_branch_are_the_same_field(tmp_path):
     image = np.random.default_rng(1).integers(0, 256, (50, 4, 5), dtype="uint8")
     many = Schema({"image": Field((4, 5), branches=("pixel{0..19}",))})
     one = Schema({"image": Field((4, 5))})
-    reader.write(tmp_path / "many.root", as_events({"image": image}), many, tree="t")
-    reader.write(tmp_path / "one.root", as_events({"image": image}), one, tree="t")
+    writer.write(tmp_path / "many.root", as_events({"image": image}), many, tree="t")
+    writer.write(tmp_path / "one.root", as_events({"image": image}), one, tree="t")
     assert len(uproot.open(tmp_path / "many.root")["t"].keys()) == 20
     a = ak.to_numpy(reader.read(tmp_path / "many.root", many)["image"])
     b = ak.to_numpy(reader.read(tmp_path / "one.root", one)["image"])
@@ -124,14 +125,14 @@ def test_a_branch_a_pixel_and_one_array_branch_are_the_same_field(tmp_path):
 
 
 def test_patterns_run_with_the_last_number_fastest():
-    assert expand(["p{0..1}_{8..10}"]) == ("p0_8", "p0_9", "p0_10", "p1_8", "p1_9", "p1_10")
+    assert expand_ranges(["p{0..1}_{8..10}"]) == ("p0_8", "p0_9", "p0_10", "p1_8", "p1_9", "p1_10")
 
 
 @given(st.integers(1, 40), st.integers(1, 300))
 @settings(max_examples=20, deadline=None)
 def test_stacking_in_blocks_is_stacking(columns, rows):
     data = [np.random.default_rng(i).normal(size=rows).astype("f4") for i in range(columns)]
-    np.testing.assert_array_equal(stacked(data, np.dtype("f4")), np.stack(data, axis=1))
+    np.testing.assert_array_equal(stack_columns(data, np.dtype("f4")), np.stack(data, axis=1))
 
 
 def test_integers_are_rounded_and_clipped_to_their_type(tmp_path):
@@ -139,7 +140,7 @@ def test_integers_are_rounded_and_clipped_to_their_type(tmp_path):
     events = as_events(
         {"n": np.array([-1.0, 1.5, 1.51, 254.9, 1e9]), "b": np.array([0.0, 0.4, 0.5, 1, 1])}
     )
-    reader.write(tmp_path / "n.root", events, schema, tree="t")
+    writer.write(tmp_path / "n.root", events, schema, tree="t")
     back = reader.read(tmp_path / "n.root", schema)
     assert back["n"].to_list() == [0, 2, 2, 255, 255]
     assert back["b"].to_list() == [False, False, True, True, True]
@@ -150,7 +151,7 @@ def test_integers_are_rounded_and_clipped_to_their_type(tmp_path):
 
 def test_lists_globs_and_filesets_are_read_in_order_with_counts(tmp_path):
     for name, events in (("b", 3), ("a", 5), ("c", 2)):
-        reader.write(
+        writer.write(
             tmp_path / f"{name}.root", layers(events, seed=ord(name)), LAYERS, tree="showers"
         )
     glob = reader.read(tmp_path / "*.root", LAYERS)
@@ -159,7 +160,7 @@ def test_lists_globs_and_filesets_are_read_in_order_with_counts(tmp_path):
     assert list(listed.attrs["files"].values()) == [3, 5]
     fileset = {"set": {"files": {f"{tmp_path}/b.root": "showers", f"{tmp_path}/a.root": "showers"}}}
     assert ak.all(reader.read(fileset, LAYERS)["energy"] == listed["energy"])
-    assert reader.counts(tmp_path / "*.root") == glob.attrs["files"]
+    assert reader.num_entries(tmp_path / "*.root") == glob.attrs["files"]
 
 
 def test_names_with_ports_and_queries_keep_them():
@@ -241,10 +242,10 @@ def test_http_reads_only_the_ranges_that_it_needs(server, tmp_path):
 def test_chunks_together_are_the_file(tmp_path, format, step):
     path = tmp_path / "chunks.root"
     events = layers(100)
-    reader.write(
+    writer.write(
         path, (events[i : i + 20] for i in range(0, 100, 20)), LAYERS, tree="t", format=format
     )
-    chunks = list(reader.iterate(path, LAYERS, step=step))
+    chunks = list(reader.iterate(path, LAYERS, step_size=step))
     assert [c.start for c in chunks] == np.cumsum([0, *(len(c.events) for c in chunks)])[
         :-1
     ].tolist()
@@ -256,16 +257,29 @@ def test_chunks_together_are_the_file(tmp_path, format, step):
 @pytest.mark.parametrize("step", [0, -1, "0 MB", ". MB", "1 XB", "MB"])
 def test_a_step_that_is_no_size_is_told(file, step):
     with pytest.raises(DataError, match="is not a (size|number of entries)"):
-        next(reader.iterate(file, LAYERS, step=step))
+        next(reader.iterate(file, LAYERS, step_size=step))
 
 
 def test_stop_reads_no_more_events_than_asked(tmp_path, file):
     other = tmp_path / "b.root"
-    reader.write(other, layers(), LAYERS, tree="showers")
+    writer.write(other, layers(), LAYERS, tree="showers")
     for stop in (1, 100, 130, 900):
-        whole = reader.read([file, other], LAYERS, stop=stop)
-        parts = list(reader.iterate([file, other], LAYERS, stop=stop, step=30))
+        whole = reader.read([file, other], LAYERS, entry_stop=stop)
+        parts = list(
+            reader.iterate(
+                [file, other], LAYERS, options=ReadOptions(entry_stop=stop), step_size=30
+            )
+        )
         assert len(whole) == sum(len(c.events) for c in parts) == min(stop, 200)
+
+
+def test_entry_stop_counts_entries_before_the_cut(tmp_path, file):
+    other = tmp_path / "other.root"
+    writer.write(other, layers(), LAYERS, tree="showers")
+    energy = np.concatenate([ak.to_numpy(reader.read(f, LAYERS)["energy"]) for f in (file, other)])
+    cut, stop = float(np.median(energy)), len(energy) // 2 + 3
+    events = reader.read([file, other], LAYERS, cut=f"energy > {cut!r}", entry_stop=stop)
+    np.testing.assert_array_equal(events["energy"], energy[:stop][energy[:stop] > cut])
 
 
 def test_selection_and_weights_are_those_of_numpy(tmp_path):
@@ -274,33 +288,35 @@ def test_selection_and_weights_are_those_of_numpy(tmp_path):
     path = write_tree(tmp_path / "s.root", {"x": x, "y": y, "v": v, "a.b": x})
     schema = Schema({"y": Field()})
     (chunk,) = reader.iterate(
-        path, schema, select="(x > 0.2) & (abs(y) < 1) | (sum(v) > 2)", weight="-2*x + v[1]"
+        path,
+        schema,
+        options=ReadOptions(cut="(x > 0.2) & (abs(y) < 1) | (sum(v) > 2)", weight="-2*x + v[1]"),
     )
     keep = (x > 0.2) & (abs(y) < 1) | (v.sum(axis=1) > 2)
     np.testing.assert_array_equal(chunk.entries, np.flatnonzero(keep))
     np.testing.assert_array_equal(chunk.events["y"], y[keep])
     np.testing.assert_allclose(chunk.events["weight"], (-2 * x + v[:, 1])[keep])
     assert (ak.to_numpy(chunk.events["weight"]) < 0).any()
-    assert len(reader.read(path, schema, select="0 < a.b < 1")) == ((x > 0) & (x < 1)).sum()
+    assert len(reader.read(path, schema, cut="0 < a.b < 1")) == ((x > 0) & (x < 1)).sum()
 
 
 @pytest.mark.parametrize(
-    ("select", "message"),
+    ("cut", "message"),
     [
-        ("x >", r"the selection: a branch or number is expected before the end\n  x >\n     \^"),
+        ("x >", r"the cut: a branch or number is expected before the end\n  x >\n     \^"),
         ("__import__('os')", "no function '__import__'"),
         ("x.__class__ > 1", "no branch 'x.__class__'"),
         ("x ^ 2 > 1", r"write \*\* for a power"),
-        ("eta > 0", "no branch 'eta' for a selection or weight"),
+        ("eta > 0", "no branch 'eta' for a cut or weight"),
         ("v > 0", r"gives \[3\] values an entry"),
-        ("x > 1e9", "keeps no event"),
-        ("1", "the selection '1' names no branch; leave it out"),
+        ("x > 1e9", "drops every event"),
+        ("1", "the cut '1' names no branch; leave it out"),
     ],
 )
-def test_wrong_selections_say_what_is_wrong(tmp_path, select, message):
+def test_wrong_cuts_say_what_is_wrong(tmp_path, cut, message):
     path = write_tree(tmp_path / "s.root", {"x": np.ones(5), "y": np.ones(5), "v": np.ones((5, 3))})
     with pytest.raises(DataError, match=message):
-        reader.read(path, Schema({"x": Field()}), select=select)
+        reader.read(path, Schema({"x": Field()}), cut=cut)
 
 
 @pytest.mark.parametrize("format", ["TTree", "RNTuple"])
@@ -320,7 +336,7 @@ def test_jagged_branches_are_padded_and_cut_on_request_with_counts(tmp_path, for
     events = reader.read(path, schema)
     assert events["hits"].to_list() == [[1, 2, 3, -1], [-1] * 4, [4, -1, -1, -1], [5, 6, 7, 8]]
     assert events["n_hits"].to_list() == [3, 0, 1, 4]
-    reader.write(tmp_path / "back.root", events, schema, tree="t", format=format)
+    writer.write(tmp_path / "back.root", events, schema, tree="t", format=format)
     back = uproot.open(tmp_path / "back.root")["t"].arrays(["hits"])["hits"]
     assert back.to_list() == [[1, 2, 3], [], [4], [5, 6, 7, 8]]
 
@@ -364,7 +380,7 @@ def test_a_truncated_file_says_how_much_is_there(file, share):
 @pytest.mark.parametrize("format", ["TTree", "RNTuple"])
 def test_flipped_bits_give_a_data_error_or_plain_numbers(tmp_path, format):
     path = tmp_path / "flipped.root"
-    reader.write(path, layers(), LAYERS, tree="t", format=format)
+    writer.write(path, layers(), LAYERS, tree="t", format=format)
     good = path.read_bytes()
     rng = np.random.default_rng(5)
     failed = 0
@@ -404,7 +420,7 @@ def test_wrong_trees_name_those_there(tmp_path, file):
 @pytest.mark.parametrize("format", ["TTree", "RNTuple"])
 def test_missing_branch_raises_with_the_nearest_name(tmp_path, format):
     path = tmp_path / "a.root"
-    reader.write(path, layers(), LAYERS, tree="t", format=format)
+    writer.write(path, layers(), LAYERS, tree="t", format=format)
     with pytest.raises(
         DataError, match=r"no branch 'enrgy' for field 'enrgy' in '.*a.root'; did you mean 'energy'"
     ):
@@ -440,9 +456,9 @@ def test_not_finite_values_name_branch_first_entry_and_count(tmp_path, bad, dtyp
     ):
         reader.read(path, Schema({"v": Field((2, 3))}))
     with pytest.raises(DataError, match=r"in entry 17"):
-        list(reader.iterate(path, Schema({"v": Field((2, 3))}), step=5))
+        list(reader.iterate(path, Schema({"v": Field((2, 3))}), step_size=5))
     assert len(reader.read(path, Schema({"good": Field()}))) == 50
-    assert len(reader.read(path, Schema({"v": Field((2, 3))}), stop=17)) == 17
+    assert len(reader.read(path, Schema({"v": Field((2, 3))}), entry_stop=17)) == 17
 
 
 def test_large_finite_values_are_no_error(tmp_path):
@@ -459,7 +475,7 @@ def test_numbers_that_float32_cannot_hold_are_named(tmp_path):
         reader.read(path, Schema({"event": Field()}))
     with pytest.raises(DataError, match=r"'huge' of '.*' is 1e\+39 in entry 0"):
         reader.read(path, Schema({"huge": Field()}))
-    assert len(reader.read(path, Schema({"event": Field()}), stop=3)) == 3
+    assert len(reader.read(path, Schema({"event": Field()}), entry_stop=3)) == 3
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 62))
@@ -481,8 +497,8 @@ def test_large_unsigned_numbers_are_told_too():
 
 @pytest.mark.parametrize("stop", [0, -1])
 def test_stop_is_a_number_of_events(file, stop):
-    with pytest.raises(DataError, match=f"stop = {stop} is no number of events"):
-        reader.read(file, LAYERS, stop=stop)
+    with pytest.raises(DataError, match=f"entry_stop = {stop} is not a number of entries"):
+        reader.read(file, LAYERS, entry_stop=stop)
 
 
 def test_fill_is_for_lists(file):
@@ -511,7 +527,7 @@ def test_bad_files_are_skipped_named_and_counted_on_request(tmp_path, file):
     assert len(events) == 100
     assert list(events.attrs["skipped"]) == [str(tmp_path / "bad.root")]
     skipped = {}
-    chunks = reader.iterate(files, LAYERS, on_bad_file="skip", skipped=skipped)
+    chunks = reader.iterate(files, LAYERS, options=ReadOptions(on_bad_file="skip"), skipped=skipped)
     with pytest.warns(UserWarning, match=r"left out"):
         assert sum(len(c.events) for c in chunks) == 100
     assert "is truncated" in skipped[str(tmp_path / "bad.root")]
@@ -523,7 +539,7 @@ def test_bad_files_are_skipped_named_and_counted_on_request(tmp_path, file):
 
 
 def test_a_file_that_changes_while_it_is_read_is_named(file):
-    chunks = reader.iterate(file, LAYERS, step=10)
+    chunks = reader.iterate(file, LAYERS, step_size=10)
     next(chunks)
     os.utime(file, (1, 1))
     with pytest.raises(DataError, match=r"a.root' changed while it was read"):
@@ -542,9 +558,9 @@ def test_strings_are_no_numbers(tmp_path):
 def test_an_existing_file_is_not_overwritten(file):
     before = file.read_bytes()
     with pytest.raises(DataError, match=r"a.root' exists; name another file or remove it"):
-        reader.write(file, layers(), LAYERS, tree="t")
+        writer.write(file, layers(), LAYERS, tree="t")
     assert file.read_bytes() == before
-    reader.write(file, layers(3), LAYERS, tree="t", overwrite=True)
+    writer.write(file, layers(3), LAYERS, tree="t", overwrite=True)
     assert len(reader.read(file, LAYERS)) == 3
 
 
@@ -555,24 +571,24 @@ def test_a_writing_that_fails_leaves_nothing_and_keeps_the_old(tmp_path, file):
 
     before = file.read_bytes()
     with pytest.raises(KeyboardInterrupt):
-        reader.write(file, chunks(), LAYERS, tree="t", overwrite=True)
+        writer.write(file, chunks(), LAYERS, tree="t", overwrite=True)
     with pytest.raises(
         DataError, match=r"the events to write have no field 'other'; they have: layer, energy"
     ):
-        reader.write(tmp_path / "b.root", layers(), Schema({"other": Field()}), tree="t")
+        writer.write(tmp_path / "b.root", layers(), Schema({"other": Field()}), tree="t")
     with pytest.raises(DataError, match=r"shape \[3, 4\], the schema says \[12\]"):
-        reader.write(tmp_path / "b.root", layers(), Schema({"layer": Field((12,))}), tree="t")
+        writer.write(tmp_path / "b.root", layers(), Schema({"layer": Field((12,))}), tree="t")
     with pytest.raises(DataError, match=r"there are no events to write"):
-        reader.write(tmp_path / "b.root", [], LAYERS, tree="t")
+        writer.write(tmp_path / "b.root", [], LAYERS, tree="t")
     assert list(tmp_path.iterdir()) == [file]
     assert file.read_bytes() == before
     with pytest.raises(RunError, match=r"b.root cannot be written: No such file or directory"):
-        reader.write(tmp_path / "no" / "b.root", layers(), LAYERS, tree="t")
+        writer.write(tmp_path / "no" / "b.root", layers(), LAYERS, tree="t")
 
 
 def test_nan_in_an_integer_branch_is_not_written(tmp_path):
     with pytest.raises(DataError, match=r"field 'n' is nan in event 1, which no uint8 can hold"):
-        reader.write(
+        writer.write(
             tmp_path / "n.root",
             as_events({"n": np.array([1, np.nan])}),
             Schema({"n": Field(dtype="uint8")}),
@@ -618,7 +634,7 @@ def test_samples_fit_in_the_package():
 def test_inspect_gives_types_and_ranges(tmp_path, format):
     path = tmp_path / "a.root"
     events = layers()
-    reader.write(path, events, LAYERS, tree="d/t", format=format)
+    writer.write(path, events, LAYERS, tree="d/t", format=format)
     (tree,) = inspection.inspect(path)
     assert (tree.name, tree.format, tree.entries, tree.inspected) == ("d/t", format, 100, 100)
     assert [b.name for b in tree.branches] == ["layer", "energy"]
@@ -636,7 +652,7 @@ def test_the_proposed_schema_reads_the_file(tmp_path, format):
     )
     rng = np.random.default_rng(1)
     events = as_events({n: rng.random((5, *f.shape)) for n, f in schema.all.items()})
-    reader.write(path, events, schema, tree="t", format=format)
+    writer.write(path, events, schema, tree="t", format=format)
     text = inspection.schema_toml(inspection.inspect(path)[0])
     assert "# [schema.conditions.TotalEnergy]" in text
     text = text.replace("# [schema", "[schema")  # the incident particle's are offered as comments
@@ -668,5 +684,5 @@ def test_inspect_finds_what_a_network_cannot_take(tmp_path):
 @pytest.mark.parametrize("name", ["a.parquet", "a", "a.root.bak"])
 def test_only_names_that_end_with_root_are_written(tmp_path, name):
     with pytest.raises(DataError, match=r"should end with \.root: a ROOT file is written"):
-        reader.write(tmp_path / name, layers(), LAYERS, tree="t")
+        writer.write(tmp_path / name, layers(), LAYERS, tree="t")
     assert not list(tmp_path.iterdir())

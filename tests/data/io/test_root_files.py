@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 import uproot
 
-from hepgan.data.io import inspection, reader
-from hepgan.data.io.branches import BranchHandle, array_of, describe, index_of, interpretation_of
+from hepgan.data.io import inspection, reader, writer
+from hepgan.data.io.branches import (
+    BranchHandle,
+    branch_type,
+    index_branches,
+    interpretation_of,
+    read_branch,
+)
 from hepgan.data.io.chunks import _column
+from hepgan.data.io.reader import ReadOptions
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 
@@ -53,7 +60,12 @@ def test_all_of_them_are_read_together_in_any_chunks() -> None:
     )
     for step in (1, 7, 30, "1 kB", "1 GB"):
         chunks = list(
-            reader.iterate(FILE, schema, tree="ana/types", step=step, weight="point.y * f")
+            reader.iterate(
+                FILE,
+                schema,
+                step_size=step,
+                options=ReadOptions(tree="ana/types", weight="point.y * f"),
+            )
         )
         events = ak.concatenate([chunk.events for chunk in chunks])
         np.testing.assert_array_equal(events["layer"], SIX)
@@ -75,7 +87,7 @@ def test_jagged_branches_are_read(name: str, tree: str, sign: int) -> None:
 
 def test_selections_see_jagged_branches_and_leaves() -> None:
     found = reader.read(
-        FILE, field("f"), tree="ana/types", select="(len(hits) > 3) & (point.charge == 1)"
+        FILE, field("f"), tree="ana/types", cut="(len(hits) > 3) & (point.charge == 1)"
     )
     np.testing.assert_array_equal(ak.to_numpy(found["x"]), K[(K % 8 > 3) & (K % 2 == 1)] / 8)
 
@@ -99,7 +111,7 @@ def test_older_cycles_are_there_on_request() -> None:
         ("maybe", "ntuple", "neither a number nor an array of numbers"),
         ("point", "ana/types", "neither a number nor an array of numbers"),
         ("point.z", "ana/types", "no branch 'point.z' .* did you mean 'point"),
-        ("f", "empty", "tree 'empty' of .* has no entries; give files with some"),
+        ("f", "empty", "tree 'empty' of .* has no entries; give files with entries"),
     ],
 )
 def test_what_is_no_number_is_told(name: str, tree: str, message: str) -> None:
@@ -178,14 +190,14 @@ def test_collections_of_records_are_read_and_written_as_lists(
         "x": Field((2,), branches=("Muon.at.x",), fill=0.0, count="n"),
     }
     schema = reader.resolve(tmp_path / "a.root", Schema(fields))
-    chunks = reader.iterate(tmp_path / "a.root", schema, step=step)
+    chunks = reader.iterate(tmp_path / "a.root", schema, step_size=step)
     events = ak.concatenate([chunk.events for chunk in chunks])
     assert events["n"].tolist() == [2, 0] * 3
     assert events["x"].tolist() == [[2, 4], [0, 0]] * 3
     assert {b.name: b.type for b in inspection.inspect(tmp_path / "a.root")[0].branches}[
         "Muon.pt"
     ].jagged
-    reader.write(tmp_path / "b.root", events, schema, tree="t")
+    writer.write(tmp_path / "b.root", events, schema, tree="t")
     found = uproot.open(tmp_path / "b.root")["t"].arrays()
     assert found["Muon.at.x"].tolist() == [[2, 4], []] * 3
 
@@ -197,7 +209,7 @@ def test_lengths_of_lists_in_an_rntuple_are_unsigned(monkeypatch: pytest.MonkeyP
         to_akform=lambda: (form, []), typename="ROOT::RNTupleCardinality<std::uint32_t>"
     )
     monkeypatch.setattr("hepgan.data.io.branches.is_rntuple", lambda _: True)
-    assert describe(BranchHandle(field, "nMuon"), "nMuon", "a.root").dtype == np.uint32
+    assert branch_type(BranchHandle(field, "nMuon"), "nMuon", "a.root").dtype == np.uint32
     arrays = {"nMuon": np.array([0, 2])}
     schema = Schema({"nMuon": Field(dtype="uint32")})
     assert _column("nMuon", schema.fields["nMuon"], arrays)["nMuon"].dtype == np.uint32
@@ -208,7 +220,7 @@ def test_leaves_of_a_branch_with_a_dot_in_its_name_are_read() -> None:
         tree = file["ana/types"]
         named = tree["point"].bases[0]
         named._members["fName"] = "po.nt"  # ROOT is not needed to write such a file
-        places = index_of(tree)
-        assert describe(places["po.nt.x"], "po.nt.x", "x.root").dtype == np.float32
-        values = array_of(places["po.nt.x"], start=0, stop=60, jagged=False)
+        places = index_branches(tree)
+        assert branch_type(places["po.nt.x"], "po.nt.x", "x.root").dtype == np.float32
+        values = read_branch(places["po.nt.x"], start=0, stop=60, jagged=False)
         np.testing.assert_array_equal(values, EXPECTED["point.x"])

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from hepgan.data.io import reader
+from hepgan.data.io import reader, writer
 from hepgan.data.io.chunks import as_events
+from hepgan.data.io.reader import ReadOptions
 from hepgan.data.loaders.in_memory import (
     StreamingLoader,
     UnsupervisedLoader,
@@ -28,6 +29,7 @@ from hepgan.data.loaders.in_memory import (
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import CheckpointError, DataError
 
+SKIP = ReadOptions(on_bad_file="skip")
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 NUMBERED = Schema({"x": Field((2,))}, {"c": Field()})
 
@@ -56,7 +58,7 @@ def files(tmp_path):
     events = as_events({"x": x, "c": c[:, 0]})
     for name, start, stop in (("a", 0, 1000), ("b", 1000, 2500)):
         chunks = (events[i : i + 100] for i in range(start, stop, 100))
-        reader.write(tmp_path / f"{name}.root", chunks, NUMBERED, tree="t")
+        writer.write(tmp_path / f"{name}.root", chunks, NUMBERED, tree="t")
     return [str(tmp_path / "a.root"), str(tmp_path / "b.root")]
 
 
@@ -111,7 +113,7 @@ def test_read_splits_gives_every_event_once(files):
     entries = np.arange(1000)[split(files[0], np.arange(1000), SHARES, seed=3) == "test"]
     in_test = ak.to_numpy(parts["test"]["x"])[:, 0]
     assert in_test[in_test < 1000].tolist() == entries.tolist()
-    with pytest.raises(DataError, match="no event falls into the split 'b'"):
+    with pytest.raises(DataError, match="the split 'b' has no event"):
         read_splits(files, NUMBERED, {"a": 0.999999, "b": 0.000001})
 
 
@@ -186,7 +188,7 @@ def test_weights_come_beside_their_events():
 @pytest.mark.parametrize("step", [100, 350, 10_000])
 def test_a_stream_gives_every_event_once(files, buffer, step):
     loader = StreamingLoader(
-        files, NUMBERED, encode, batch_size=50, seed=1, step=step, buffer=buffer
+        files, NUMBERED, encode, batch_size=50, seed=1, step_size=step, buffer=buffer
     )
     assert len(loader) == 50
     batches = list(loader)
@@ -196,7 +198,9 @@ def test_a_stream_gives_every_event_once(files, buffer, step):
 
 
 def test_a_stream_forgets_the_order_of_the_file(files):
-    loader = StreamingLoader(files, NUMBERED, encode, batch_size=50, seed=1, step=100, buffer=1000)
+    loader = StreamingLoader(
+        files, NUMBERED, encode, batch_size=50, seed=1, step_size=100, buffer=1000
+    )
     order = np.array([given_events(loader) for _ in range(4)])
     for one in order:
         # Neighbours of the file stand side by side no more often than in a permutation (Poisson with mean 2).
@@ -210,7 +214,15 @@ def test_a_stream_forgets_the_order_of_the_file(files):
 def test_ranks_of_a_stream_are_disjoint_and_equally_long(files):
     loaders = [
         StreamingLoader(
-            files, NUMBERED, encode, batch_size=50, seed=1, step=100, buffer=300, rank=rank, world=3
+            files,
+            NUMBERED,
+            encode,
+            batch_size=50,
+            seed=1,
+            step_size=100,
+            buffer=300,
+            rank=rank,
+            world=3,
         )
         for rank in range(3)
     ]
@@ -222,14 +234,21 @@ def test_ranks_of_a_stream_are_disjoint_and_equally_long(files):
 
 def test_a_stream_of_one_split_gives_that_split(files):
     loader = StreamingLoader(
-        files, NUMBERED, encode, batch_size=1, seed=1, step=100, part=("test", SHARES), split_seed=3
+        files,
+        NUMBERED,
+        encode,
+        batch_size=1,
+        seed=1,
+        step_size=100,
+        part=("test", SHARES),
+        split_seed=3,
     )
     expected = ak.to_numpy(read_splits(files, NUMBERED, SHARES, seed=3)["test"]["x"])[:, 0]
     assert sorted(given_events(loader)) == sorted(expected.tolist())
 
 
 def test_a_stream_continues_where_it_was(files):
-    options = {"batch_size": 40, "step": 100, "buffer": 300}
+    options = {"batch_size": 40, "step_size": 100, "buffer": 300}
     whole = StreamingLoader(files, NUMBERED, encode, seed=5, **options)
     endless = itertools.chain.from_iterable(itertools.repeat(whole))
     list(itertools.islice(endless, 80))
@@ -248,7 +267,12 @@ def test_a_stream_continues_where_it_was(files):
 @pytest.mark.parametrize("buffer", [1, 30, 300, 3000])
 @pytest.mark.parametrize("taken", [0, 3, 20, 44, 61])
 def test_a_stream_continues_anywhere_with_any_buffer(files, buffer, taken):
-    options = {"batch_size": 40, "step": 100, "buffer": buffer, "select": "c > 3.5"}
+    options = {
+        "batch_size": 40,
+        "step_size": 100,
+        "buffer": buffer,
+        "options": ReadOptions(cut="c > 3.5"),
+    }
     whole = StreamingLoader(files, NUMBERED, encode, seed=5, **options)
     batches = list(whole)
     resumed = StreamingLoader(files, NUMBERED, encode, seed=0, **options)
@@ -263,7 +287,9 @@ def test_continuing_reads_only_what_the_buffer_held(files):
         read.append(len(events))
         return encode(events)
 
-    loader = StreamingLoader(files, NUMBERED, counted, batch_size=50, seed=1, step=100, buffer=100)
+    loader = StreamingLoader(
+        files, NUMBERED, counted, batch_size=50, seed=1, step_size=100, buffer=100
+    )
     loader.load_state_dict({"seed": 1, "epoch": 0, "batch": 40, "events": 2500})
     assert len(list(loader)) == 10
     # 500 events are left, a hundred in the buffer, most of them of the last few chunks.
@@ -276,13 +302,13 @@ def test_neighbours_of_the_file_are_as_far_apart_as_the_buffer_says(tmp_path):
     values = as_events({"x": np.arange(events, dtype="f4"), "c": np.zeros(events, "f4")})
     schema = Schema({"x": Field()}, {"c": Field()})
     chunks = (values[i : i + 500] for i in range(0, events, 500))
-    reader.write(tmp_path / "a.root", chunks, schema, tree="t")
+    writer.write(tmp_path / "a.root", chunks, schema, tree="t")
 
     def flat(found, **_):
         return torch.from_numpy(ak.to_numpy(found["x"]))[:, None], torch.zeros(len(found), 0)
 
     loader = StreamingLoader(
-        tmp_path / "a.root", schema, flat, batch_size=100, seed=1, step=500, buffer=buffer
+        tmp_path / "a.root", schema, flat, batch_size=100, seed=1, step_size=500, buffer=buffer
     )
     order = np.array(given_events(loader))
     place = np.argsort(order)
@@ -295,7 +321,13 @@ def test_neighbours_of_the_file_are_as_far_apart_as_the_buffer_says(tmp_path):
 
 def test_a_stream_selects_and_weighs(files):
     loader = StreamingLoader(
-        files, NUMBERED, encode, batch_size=10, seed=1, step=100, select="c > 2000", weight="-c / 2"
+        files,
+        NUMBERED,
+        encode,
+        batch_size=10,
+        seed=1,
+        step_size=100,
+        options=ReadOptions(cut="c > 2000", weight="-c / 2"),
     )
     assert len(loader) == 50
     batches = list(loader)
@@ -310,7 +342,7 @@ def test_a_stream_selects_and_weighs(files):
 def test_a_stream_leaves_bad_files_out_on_request(files, tmp_path):
     bad = tmp_path / "bad.root"
     bad.write_bytes(b"no ROOT file")
-    options = {"batch_size": 50, "seed": 1, "step": 100, "on_bad_file": "skip"}
+    options = {"batch_size": 50, "seed": 1, "step_size": 100, "options": SKIP}
     with pytest.warns(UserWarning, match="file left out: .*bad.root' is not a ROOT file"):
         loader = StreamingLoader([*files, bad], NUMBERED, encode, **options)
     assert "is not a ROOT file" in loader.skipped[str(bad)]
@@ -332,27 +364,29 @@ def test_splits_name_the_files_that_were_left_out(files, tmp_path):
     bad = tmp_path / "bad.root"
     bad.write_bytes(b"no ROOT file")
     with pytest.warns(UserWarning, match="left out"):
-        parts = read_splits([bad, *files], NUMBERED, SHARES, on_bad_file="skip")
+        parts = read_splits([bad, *files], NUMBERED, SHARES, options=SKIP)
     for part in parts.values():
         assert part.attrs["files"] == {files[0]: 1000, files[1]: 1500}
         assert list(part.attrs["skipped"]) == [str(bad)]
 
 
-def every_way(files, **options):
+def every_way(files, on_bad_file="raise"):
     """Each way of reading, as a function that returns the numbers of the events that it gives."""
-    shares = {"all": 1.0}
+    shares, options = {"all": 1.0}, {"options": ReadOptions(on_bad_file=on_bad_file)}
 
     def streamed():
-        loader = StreamingLoader(files, NUMBERED, encode, batch_size=1, seed=1, step=100, **options)
+        loader = StreamingLoader(
+            files, NUMBERED, encode, batch_size=1, seed=1, step_size=100, **options
+        )
         return given_events(loader)
 
     def of(parts):
         return [int(n) for part in parts for n in part["x"][:, 0]]
 
     return {
-        "read": lambda: of([reader.read(files, NUMBERED, **options)]),
+        "read": lambda: of([reader.read(files, NUMBERED, on_bad_file=on_bad_file)]),
         "iterate": lambda: of(
-            c.events for c in reader.iterate(files, NUMBERED, step=100, **options)
+            c.events for c in reader.iterate(files, NUMBERED, step_size=100, **options)
         ),
         "read_splits": lambda: of(read_splits(files, NUMBERED, shares, **options).values()),
         "split_chunks": lambda: of(split_chunks(files, NUMBERED, shares, "all", **options)),
@@ -371,7 +405,7 @@ def test_a_file_that_is_damaged_half_way_is_an_error_in_every_way_of_reading(
         file.seek(place + 100)
         file.write(b"\xff" * 60)
     with pytest.raises(DataError, match="b.root' cannot be read, it is damaged"):
-        every_way(files, on_bad_file=on_bad_file)[way]()
+        every_way(files, on_bad_file)[way]()
 
 
 @pytest.mark.parametrize("way", every_way([]))
@@ -384,7 +418,7 @@ def test_an_empty_file_contributes_no_events_in_every_way_of_reading(files, tmp_
     found = every_way([empty[0], *files, empty[1]])[way]()
     assert sorted(found) == list(range(2500))
     assert reader.resolve([*empty, *files], NUMBERED) == reader.resolve(files, NUMBERED)
-    assert reader.counts([*empty, *files])[empty[0]] == 0
+    assert reader.num_entries([*empty, *files])[empty[0]] == 0
     with pytest.raises(DataError, match="none.root' has no entries, nor|of 0 events in 0 chunks"):
         every_way(empty)[way]()
 
@@ -392,7 +426,7 @@ def test_an_empty_file_contributes_no_events_in_every_way_of_reading(files, tmp_
 def test_chunks_of_a_split_are_that_split(files):
     parts = read_splits(files, NUMBERED, SHARES, seed=3)
     for name, expected in parts.items():
-        chunks = list(split_chunks(files, NUMBERED, SHARES, name, seed=3, step=100))
+        chunks = list(split_chunks(files, NUMBERED, SHARES, name, seed=3, step_size=100))
         assert len(chunks) == 25
         assert ak.all(ak.concatenate(chunks)["x"] == expected["x"])
     with pytest.raises(DataError, match="no split 'tset'; there are: train, validation, test"):
@@ -400,14 +434,16 @@ def test_chunks_of_a_split_are_that_split(files):
 
 
 def test_errors_of_the_reading_thread_reach_the_reader(files):
-    loader = StreamingLoader(files, NUMBERED, encode, batch_size=50, seed=1, step=100)
+    loader = StreamingLoader(files, NUMBERED, encode, batch_size=50, seed=1, step_size=100)
     os.truncate(files[1], 1000)
     with pytest.raises(DataError, match=r"b.root' is truncated"):
         list(loader)
 
 
 def test_a_stream_that_is_left_ends_its_thread(files):
-    loader = StreamingLoader(files, NUMBERED, encode, batch_size=50, seed=1, step=100, buffer=100)
+    loader = StreamingLoader(
+        files, NUMBERED, encode, batch_size=50, seed=1, step_size=100, buffer=100
+    )
     before = threading.active_count()
     for _ in range(3):
         iterator = iter(loader)
