@@ -1,8 +1,14 @@
 """Fixtures: the small sample of ``tiny`` as a file, as a run file and as a run folder with its GAN."""
 
+import os
 import signal
 from pathlib import Path
 
+# Before torch is imported, here and in the commands that tests start: the networks are tiny, and with more than one thread
+# per process parallel tests take many times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import filelock
 import pytest
 from tiny import TINY, tiny_events, write_tiny
 
@@ -29,12 +35,17 @@ def tiny_run(tmp_path: Path, tiny_file: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def gan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A GAN of three steps, beside the 3,000 events that it has seen."""
+    """A GAN trained for three steps, next to its 3,000 training events; the workers of pytest-xdist share it."""
     from hepgan.pipeline import load, train
 
-    folder = tmp_path_factory.mktemp("gan")
-    write_tiny(folder / "tiny.root", tiny_events(3000, 1))
-    (folder / "tiny.toml").write_text(TINY.format(path=folder / "tiny.root"))
-    settings = load(folder / "tiny.toml", {"train.validate_every": 0, "train.steps": 3})
-    train(settings, folder / "run", device="cpu")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "gan"
+    with filelock.FileLock(f"{folder}.lock"):
+        if not (folder / "done").exists():
+            folder.mkdir()
+            write_tiny(folder / "tiny.root", tiny_events(3000, 1))
+            (folder / "tiny.toml").write_text(TINY.format(path=folder / "tiny.root"))
+            settings = load(folder / "tiny.toml", {"train.validate_every": 0, "train.steps": 3})
+            train(settings, folder / "run", device="cpu")
+            (folder / "done").touch()
     return folder / "run"

@@ -3,7 +3,6 @@
 import ast
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -76,22 +75,22 @@ def test_layouts_need_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_import_hepgan_is_light() -> None:
-    code = (
-        "import time; t = time.perf_counter(); import hepgan; took = time.perf_counter() - t\n"
-        "import sys; heavy = {'torch', 'coffea', 'matplotlib', 'uproot', 'scipy'} & set(sys.modules)\n"
-        "assert not heavy, heavy; assert took < 0.5, took"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+HEAVY = {"awkward", "coffea", "matplotlib", "scipy", "torch", "uproot"}
 
 
-def test_help_takes_less_than_a_second() -> None:
-    started = time.perf_counter()
+@pytest.mark.parametrize(
+    "code",
+    ["import hepgan", "from hepgan.cli import main; main(['--help'], standalone_mode=False)"],
+    ids=["import", "help"],
+)
+def test_importing_hepgan_and_showing_help_load_no_heavy_library(code: str) -> None:
+    report = f"import sys; print(sorted({HEAVY} & set(sys.modules)), len(sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-m", "hepgan", "--help"], check=True, capture_output=True, text=True
+        [sys.executable, "-c", f"{code}; {report}"], check=True, capture_output=True, text=True
     )
-    assert time.perf_counter() - started < 1.0
-    assert "Train, judge and run GANs" in done.stdout
+    heavy, _, number = done.stdout.splitlines()[-1].rpartition(" ")
+    assert heavy == "[]"
+    assert int(number) < 600
 
 
 def test_every_public_name_is_there() -> None:

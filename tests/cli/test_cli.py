@@ -1,4 +1,4 @@
-"""The command line as a user meets it: in a process of its own."""
+"""The command line: output, exit codes, errors and signals."""
 
 import os
 import signal
@@ -20,10 +20,19 @@ from hepgan.errors import RunError
 from hepgan.gan.training import loop
 
 
-def hepgan(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def hepgan(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs a command in this process."""
+    result = CliRunner().invoke(main, [*map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return subprocess.CompletedProcess(["hepgan"], result.exit_code, result.stdout, result.stderr)
+
+
+def hepgan_process(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs a command in its own process, as a shell does."""
     return subprocess.run(
         [sys.executable, "-m", "hepgan", *map(str, arguments)],
-        capture_output=True, text=True, cwd=cwd, timeout=240, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
 
 
@@ -39,7 +48,7 @@ def refused(done: subprocess.CompletedProcess[str], *texts: str) -> None:
 
 def test_run_generate_and_evaluate(tiny_run: Path, tiny_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = hepgan(
+    done = hepgan_process(
         "run", tiny_run, "-o", out, "--seed", 5, "--device", "cpu", "--set", "train.steps=10"
     )
     assert done.returncode == 0, done.stderr
@@ -126,7 +135,7 @@ def test_layout_command_shows_shapes_and_parameters() -> None:
 
 
 def test_layout_error_has_its_caret() -> None:
-    done = hepgan("layout", "DENSE|64|RELUU", "--input", "10")
+    done = hepgan_process("layout", "DENSE|64|RELUU", "--input", "10")
     refused(done, "did you mean 'RELU'?", "DENSE|64|RELUU\n", "         ^^^^^")
 
 

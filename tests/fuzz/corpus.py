@@ -220,7 +220,7 @@ def _write_gan(folder: Path) -> None:
 
 
 def _write_pretrained(folder: Path) -> None:
-    source = pretrained.trained()["mnist"]
+    source = pretrained.folders()["mnist"]
     (folder / "gan.json").write_bytes((source / "gan.json").read_bytes())
     (folder / "generator.safetensors").write_bytes(pretrained.weights(source))
 

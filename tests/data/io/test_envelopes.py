@@ -67,10 +67,10 @@ def test_counts_that_the_bytes_cannot_hold_are_damage_within_a_second(
     written: Path, which: str, at: int, content: bytes
 ) -> None:
     forge(written, which, at, content)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(DataError, match=r"a.root' cannot be read, it is damaged"):
         reader.read(written, SCHEMA)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize("which", ["Header", "Footer", "Pages"])

@@ -153,10 +153,10 @@ def test_what_is_not_evaluated_is_told_with_a_caret(text: str) -> None:
 
 
 def test_a_long_expression_is_read_and_a_longer_one_refused() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     runs = " || ".join(f"i == {n}" for n in range(1200))
     np.testing.assert_array_equal(value(runs, "cut"), I >= 0)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert f"{LONGEST:,} are the most" in fault("x+" * LONGEST + "x")
 
 
