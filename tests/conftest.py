@@ -14,7 +14,8 @@ from tiny import TINY, tiny_events, write_tiny
 
 
 def pytest_configure() -> None:
-    """Restores the default action of SIGHUP, which nohup and some CI systems ignore; commands inherit it."""
+    """Restores the default actions of signals that nohup and background shells ignore; commands inherit them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

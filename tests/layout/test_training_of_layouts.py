@@ -68,7 +68,7 @@ def test_convolutions_in_either_network_learn_digits(tmp_path: Path) -> None:
 
 
 def test_reshapes_in_the_middle_of_either_network_learn_digits(tmp_path: Path) -> None:
-    assert_learns(image_run(RESHAPES, 240, 2e-3, [64]), tmp_path / "run")
+    assert_learns(image_run(RESHAPES, 400, 2e-3, [64]), tmp_path / "run")
 
 
 def calorimeter_run(layout: str, batch: int) -> library.RunConfig:
