@@ -11,7 +11,7 @@ import hepgan
 
 PACKAGE = Path(hepgan.__file__).parent
 ROOMS = [
-    "errors", "progress", "random_streams", "atomic", "config", "layout", "data", "evaluation", "gan", "processors",
+    "errors", "progress", "random_streams", "atomic", "config", "plugins", "layout", "data", "evaluation", "gan", "processors",
     "pipeline", "tmva", "cli",
 ]  # fmt: skip
 ONLY = {"uproot": "data", "h5py": "data", "coffea": "processors"}

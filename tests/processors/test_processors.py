@@ -316,7 +316,7 @@ def test_no_events_are_collected_and_compared_with_the_right_types(
         file.mktree("events", {"a": "f4", "b": np.dtype(("f8", 2)), "energy": "f4"})
     empty = {"reference": {"files": {str(tmp_path / "none.root"): "events"}}}
     found = runner()(tiny_fileset(gan_folder), processors.Collect(schema))
-    for files, options in ((empty, {}), (tiny_fileset(gan_folder), {"selection": "a > 1e9"})):
+    for files, options in ((empty, {}), (tiny_fileset(gan_folder), {"cut": "a > 1e9"})):
         none = runner(700)(files, processors.Collect(schema, **options))
         assert len(none) == 0
         assert none.type.content == found.type.content

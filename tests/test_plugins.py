@@ -1,0 +1,129 @@
+"""Plugins are imported when the user runs a run file or names them, never by opening a file."""
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from hepgan.cli import main
+from hepgan.errors import RunError
+from hepgan.pipeline import load
+from hepgan.plugins import import_plugins, plugins_of, require_plugins
+
+
+@pytest.fixture(autouse=True)
+def clean_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forgets the modules that a test imports."""
+    before, path = set(sys.modules), list(sys.path)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        if name.startswith("plugin_"):
+            del sys.modules[name]
+
+
+def write_plugin(folder: Path, name: str, text: str = "LOADED = True\n") -> Path:
+    path = folder / f"{name}.py"
+    path.write_text(text)
+    return path
+
+
+def test_a_module_beside_the_run_file_is_imported_and_may_import_another(tmp_path: Path) -> None:
+    write_plugin(tmp_path, "plugin_one", "import plugin_two\n")
+    write_plugin(tmp_path, "plugin_two")
+    import_plugins(["plugin_one"], folder=tmp_path)
+    assert sys.modules["plugin_two"].LOADED
+    require_plugins(["plugin_one"], source="gan.json")
+    import_plugins(["plugin_one"], folder=tmp_path)  # a second time does nothing
+
+
+def test_a_missing_plugin_raises_with_the_nearest_name(tmp_path: Path) -> None:
+    write_plugin(tmp_path, "plugin_near")
+    with pytest.raises(RunError, match=r"no plugin 'plugin_neer' in .*; did you mean 'plugin_near'"):
+        import_plugins(["plugin_neer"], folder=tmp_path)
+    with pytest.raises(RunError, match=r"no plugin 'plugin_far' in .*, and none is installed; install"):
+        import_plugins(["plugin_far"], folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import plugin_that_is_missing", "No module named 'plugin_that_is_missing'"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("def (", "SyntaxError"),
+    ],
+)
+def test_errors_of_a_plugin_are_told_in_a_sentence(tmp_path: Path, text: str, message: str) -> None:
+    write_plugin(tmp_path, "plugin_bad", text)
+    with pytest.raises(RunError, match=rf"the plugin 'plugin_bad' cannot be imported: .*{message}"):
+        import_plugins(["plugin_bad"], folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", "a.py/", "", "x y", "." * 3, "x" * 300, "0x"])
+def test_names_that_are_no_module_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is not the name of a module"):
+        import_plugins([name], folder=tmp_path)
+
+
+def test_a_plugin_does_not_shadow_an_imported_module(tmp_path: Path) -> None:
+    write_plugin(tmp_path, "json")
+    with pytest.raises(RunError, match="already imported from .*json"):
+        import_plugins(["json"], folder=tmp_path)
+
+
+def test_plugins_of_a_record_are_the_modules_of_its_classes(tmp_path: Path) -> None:
+    text = "import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass Step:\n    width: float\n"
+    write_plugin(tmp_path, "plugin_step", text)
+    import_plugins(["plugin_step"], folder=tmp_path)
+    step = sys.modules["plugin_step"].Step(1.0)
+    assert plugins_of({"steps": [(step,)]}, 3) == ("plugin_step",)
+
+    @dataclasses.dataclass
+    class Outer:
+        inner: object
+
+    assert plugins_of(Outer(step)) == ("plugin_step", __name__)
+
+
+def test_opening_a_run_file_imports_nothing(tiny_run: Path) -> None:
+    write_plugin(tiny_run.parent, "plugin_mark")
+    tiny_run.write_text('plugins = ["plugin_mark"]\n' + tiny_run.read_text())
+    with pytest.raises(RunError, match=r"tiny.*needs the plugin 'plugin_mark'.*--plugin plugin_mark"):
+        load(tiny_run)
+    assert "plugin_mark" not in sys.modules
+    run = load(tiny_run, import_plugins=True)
+    assert run.plugins == ("plugin_mark",)
+    assert "plugin_mark" in sys.modules
+
+
+def test_train_imports_the_plugins_of_its_run_file(tiny_run: Path, tmp_path: Path) -> None:
+    write_plugin(tiny_run.parent, "plugin_bad", "raise ValueError('on purpose')\n")
+    tiny_run.write_text('plugins = ["plugin_bad"]\n' + tiny_run.read_text())
+    done = CliRunner().invoke(main, ["train", str(tiny_run), "-o", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert "the plugin 'plugin_bad' cannot be imported: ValueError: on purpose" in done.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["generate", "showers", "-n", "1", "-o", "x.root", "--seed", "1", "--condition", "energy=5"],
+        ["evaluate", "a.root", "b.root", "-o", "out"],
+        ["simulate", "showers", "a.root", "-o", "x.root", "--seed", "1"],
+        ["export", "showers", "-o", "x.onnx"],
+        ["layout", "DENSE|2", "--input", "4"],
+    ],
+)  # fmt: skip
+def test_the_option_plugin_imports_a_module_first(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_plugin(tmp_path, "plugin_bad", "raise ValueError('on purpose')\n")
+    for name in ("plugin_bad", "plugin_bad.py"):
+        done = CliRunner().invoke(main, [*command, "--plugin", name])
+        assert done.exit_code == 2
+        assert "the plugin 'plugin_bad' cannot be imported: ValueError: on purpose" in done.output
