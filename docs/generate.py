@@ -107,12 +107,12 @@ def measured_presets() -> str:
     """The presets with their sizes and the scores that were found, where there are some."""
     found = measured()
     rows = []
-    for name, purpose in presets().items():
+    for name, description in presets().items():
         one = found.get(name, {"scores": {}})
         scores = [f"{text} {with_spread(one['scores'][m])}" for m, text in headlines(one["scores"])]
         size = f"{one['parameters'] / 1e6:.2g} M" if "parameters" in one else ""
         trained = f"{one['steps']:,} × {one['batch']}" if "steps" in one else ""
-        rows.append((f"`{name}`", purpose, size, trained, "; ".join(scores)))
+        rows.append((f"`{name}`", description, size, trained, "; ".join(scores)))
     return table(("preset", "for", "generator", "steps × events", "scores (baseline)"), rows)
 
 

@@ -39,7 +39,7 @@ def main(folder: Path, overrides: dict[str, int]) -> None:
     settings = dataclasses.replace(settings, train=phase)
     folder.mkdir(parents=True)
     prepared = prepare(settings, device=device_of("auto"))
-    watch = make_validation(prepared, settings)
+    watch = make_validation(settings, prepared.splits["validation"], prepared.state.gan.encoding)
     gan, _ = train(prepared.state, prepared.view, watch=watch, folder=folder, on_row=print)
     save_gan(gan, folder, tree=prepared.tree)
 

@@ -42,10 +42,14 @@ def test_a_module_beside_the_run_file_is_imported_and_may_import_another(tmp_pat
 
 def test_a_missing_plugin_raises_with_the_nearest_name(tmp_path: Path) -> None:
     write_plugin(tmp_path, "plugin_near")
-    with pytest.raises(RunError, match=r"no plugin 'plugin_neer' in .*; did you mean 'plugin_near'"):
+    with pytest.raises(
+        RunError, match=r"no plugin 'plugin_neer' in .*; did you mean 'plugin_near'"
+    ):
         import_plugins(["plugin_neer"], folder=tmp_path)
-    with pytest.raises(RunError, match=r"no plugin 'plugin_far' in .*, and none is installed; install"):
-        import_plugins(["plugin_far"], folder=tmp_path)
+    with pytest.raises(
+        RunError, match=r"no plugin .elsewhere_one. in .*, and none is installed; install"
+    ):
+        import_plugins(["elsewhere_one"], folder=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +79,9 @@ def test_a_plugin_does_not_shadow_an_imported_module(tmp_path: Path) -> None:
 
 
 def test_plugins_of_a_record_are_the_modules_of_its_classes(tmp_path: Path) -> None:
-    text = "import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass Step:\n    width: float\n"
+    text = (
+        "import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass Step:\n    width: float\n"
+    )
     write_plugin(tmp_path, "plugin_step", text)
     import_plugins(["plugin_step"], folder=tmp_path)
     step = sys.modules["plugin_step"].Step(1.0)
@@ -91,7 +97,9 @@ def test_plugins_of_a_record_are_the_modules_of_its_classes(tmp_path: Path) -> N
 def test_opening_a_run_file_imports_nothing(tiny_run: Path) -> None:
     write_plugin(tiny_run.parent, "plugin_mark")
     tiny_run.write_text('plugins = ["plugin_mark"]\n' + tiny_run.read_text())
-    with pytest.raises(RunError, match=r"tiny.*needs the plugin 'plugin_mark'.*--plugin plugin_mark"):
+    with pytest.raises(
+        RunError, match=r"tiny.*needs the plugin 'plugin_mark'.*--plugin plugin_mark"
+    ):
         load(tiny_run)
     assert "plugin_mark" not in sys.modules
     run = load(tiny_run, import_plugins=True)

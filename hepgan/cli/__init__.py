@@ -1,4 +1,4 @@
-"""The command line: each command is one library call."""
+"""The command line; each command is one library call."""
 
 import logging
 import signal
@@ -6,24 +6,27 @@ from typing import Any
 
 import click
 
+from hepgan.cli.convert import convert
 from hepgan.cli.evaluate import evaluate
 from hepgan.cli.export import export
-from hepgan.cli.files import convert, fetch, inspect
+from hepgan.cli.fetch import fetch
 from hepgan.cli.generate import generate
+from hepgan.cli.inspect import inspect
 from hepgan.cli.layout import layout
 from hepgan.cli.presets import presets
+from hepgan.cli.run import run
 from hepgan.cli.signals import ending_cleanly, received
 from hepgan.cli.simulate import simulate
-from hepgan.cli.training import run, train
+from hepgan.cli.train import train
 from hepgan.data.io.names import printable
 from hepgan.errors import HepganError
 from hepgan.gan.training.signals import TrainingStopped
 
 
 class Commands(click.Group):
-    """Tells the user's errors in one line and exits with 2.
+    """Command group that reports user errors in one line and exits with 2.
 
-    Ctrl-C, SIGTERM and SIGHUP end any command with 128 and the signal's number: 130, 143 and 129.
+    Ctrl-C, SIGTERM and SIGHUP end any command with 128 plus the signal's number: 130, 143 and 129.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -39,8 +42,10 @@ class Commands(click.Group):
                 ctx.exit(128 + number)
             if not isinstance(error, HepganError):
                 raise
-            told = printable(str(error), keep="\n")  # names in it may hold anything
-            click.echo(f"hepgan: error: {told}", err=True)
+            message = printable(
+                str(error), keep="\n"
+            )  # names from files may contain control characters
+            click.echo(f"hepgan: error: {message}", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
             click.echo("hepgan: stopped", err=True)
@@ -50,7 +55,7 @@ class Commands(click.Group):
             raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order of the work, not of the alphabet."""
+        """Returns the commands in the order of use, not of the alphabet."""
         return list(self.commands)
 
 
@@ -58,10 +63,10 @@ class Commands(click.Group):
 @click.version_option(package_name="hepgan", prog_name="hepgan")
 @click.pass_context
 def main(ctx: click.Context) -> None:
-    """Train, judge and run GANs straight from ROOT files."""
+    """Train, evaluate and run GANs straight from ROOT files."""
     ctx.with_resource(ending_cleanly())
     handler = logging.StreamHandler()
-    # Dask tells every step.
+    # Dask logs every step.
     handler.addFilter(lambda r: r.name.startswith("hepgan") or r.levelno >= logging.WARNING)
     logging.basicConfig(level=logging.WARNING, format="hepgan: %(message)s", handlers=[handler])
 

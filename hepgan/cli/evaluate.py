@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from hepgan.cli.options import DEVICE, SEED, executing
-from hepgan.cli.options import executor as executor_options
+from hepgan.cli.options import DEVICE, PLUGIN, SEED, executor_options, open_runner
 from hepgan.cli.progress import progress_bar
 from hepgan.data.io.names import printable
 
@@ -14,12 +13,13 @@ from hepgan.data.io.names import printable
 @click.argument("reference", metavar="REFERENCE.root")
 @click.argument("generated", metavar="GENERATED.root...", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder.")
-@click.option("--config", metavar="RUN", help="Preset or run file that says what an event is.")
+@click.option("--config", metavar="RUN", help="Preset or run file with the schema and geometry.")
 @click.option("--quick", is_flag=True, help="A small classifier instead of the CaloChallenge's.")
 @click.option("--reference-weight", metavar="EXPR", help="Weights: an expression of branches.")
 @click.option("--generated-weight", metavar="EXPR", help="The same for the generated files.")
 @click.option("--seed", type=SEED, default=1, show_default=True)
 @executor_options("Workers read the files; scores and classifiers are computed here.")
+@PLUGIN
 @DEVICE
 def evaluate(
     reference: str,
@@ -35,22 +35,22 @@ def evaluate(
     scheduler: str | None,
     device: str,
 ) -> None:
-    """Compare generated ROOT files with a reference, ours or not."""
+    """Compare generated ROOT files, from hepgan or any other generator, with a reference."""
     from hepgan import pipeline as library
 
     names = _names(generated)
-    with progress_bar() as progress, executing("open_runner", executor, workers, scheduler) as job:
-        verdict = library.evaluate(
+    with progress_bar() as progress, open_runner(executor, workers, scheduler) as runner:
+        evaluation = library.evaluate(
             reference, names, output,
             seed=seed, config=config, quick=quick, weights=(reference_weight, generated_weight),
-            device=library.device_of(device), job=job, progress=progress,
+            device=library.device_of(device), runner=runner, progress=progress,
         )  # fmt: skip
-    click.echo(printable(verdict.sentence))
+    click.echo(printable(evaluation.sentence))
     click.echo(f"report: {output / 'report.html'}")
 
 
 def _names(files: tuple[str, ...]) -> dict[str, str]:
-    """Each file, or tree of a file, by as much of the end of its path as tells it from the others and from the reference."""
+    """Returns a name for each file, or tree of a file: the shortest end of its path that is unique and not "reference"."""
     paths = [Path(file.replace(".root:", "/").removesuffix(".root")).parts for file in files]
     for length in range(1, max(map(len, paths)) + 1):
         names = ["/".join(parts[-length:]) for parts in paths]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from hepgan.cli.options import PLUGIN
 from hepgan.data.io.names import printable
 
 
@@ -12,10 +13,11 @@ from hepgan.data.io.names import printable
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="MODEL.onnx or .pt2."
 )
+@PLUGIN
 def export(folder: Path, output: Path) -> None:
     """Write the GAN of a run FOLDER for programs without Python.
 
-    Noise and conditions in, decoded fields out, in the units of the data.
+    Inputs are noise and conditions, outputs the decoded fields, in the units of the data.
     """
     from hepgan.gan.export import export as library
     from hepgan.gan.export import metadata

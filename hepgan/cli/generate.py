@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from hepgan.cli.options import DEVICE, SEED
+from hepgan.cli.options import DEVICE, PLUGIN, SEED
 from hepgan.cli.progress import progress_bar
 from hepgan.errors import RunError
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("-n", "number", type=click.IntRange(1), help="How many events.")
+@click.option("-n", "number", type=click.IntRange(1), help="Number of events.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="ROOT file.")
 @click.option("--seed", type=SEED, required=True, help="Same seed, same events.")
 @click.option(
@@ -21,7 +21,8 @@ from hepgan.errors import RunError
     metavar="NAME=VALUE",
     help="energy=50, energy=1:100.",
 )
-@click.option("--conditions-from", metavar="FILE.root", help="One event for each entry there.")
+@click.option("--conditions-from", metavar="FILE.root", help="One event per entry of the file.")
+@PLUGIN
 @DEVICE
 def generate(
     folder: Path,
@@ -34,29 +35,29 @@ def generate(
 ) -> None:
     """Generate events with the GAN of a run FOLDER into a ROOT file.
 
-    showers and mnist, where there is no such folder, are the trained GANs that come with the package.
+    If there is no such folder, showers and mnist are the pretrained GANs that come with the package.
     """
     from hepgan import pipeline as library
 
     with progress_bar() as progress:
-        made = library.generate(
+        count = library.generate(
             folder, output, n=number, seed=seed,
             conditions=_conditions(conditions),
             conditions_from=conditions_from, device=library.device_of(device), progress=progress,
         )  # fmt: skip
-    click.echo(f"{made:,} events: {output}")
+    click.echo(f"{count:,} events: {output}")
 
 
 def _conditions(texts: tuple[str, ...]) -> dict[str, float | tuple[float, float]]:
-    found = [_condition(text) for text in texts]
-    names = [name for name, _ in found]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise RunError(f"--condition {min(twice)} is given twice; give one value or one range")
-    return dict(found)
+    conditions = [_condition(text) for text in texts]
+    names = [name for name, _ in conditions]
+    if duplicates := {name for name in names if names.count(name) > 1}:
+        raise RunError(f"--condition {min(duplicates)} is given twice; pass one value or one range")
+    return dict(conditions)
 
 
 def _condition(text: str) -> tuple[str, float | tuple[float, float]]:
-    name, _, value = text.rpartition("=")  # a name may hold "="
+    name, _, value = text.rpartition("=")  # a name may contain "="
     try:
         numbers = [float(part) for part in value.split(":")]
     except ValueError:

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from hepgan.cli.options import PLUGIN
 from hepgan.errors import RunError
 
 
@@ -13,12 +14,13 @@ from hepgan.errors import RunError
 @click.option(
     "--noise", metavar="100", help="Shape of the generator's input. [default: the event's]"
 )
-@click.option("--conditions", type=click.IntRange(0), default=0, help="How many conditions.")
+@click.option("--conditions", type=click.IntRange(0), default=0, help="Number of conditions.")
 @click.option(
     "--fields", "run_file", metavar="RUN", help="Take fields and conditions from a run file."
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.option("--list", "as_list", is_flag=True, help="List the layouts that have a name.")
+@click.option("--list", "as_list", is_flag=True, help="List the named layouts.")
+@PLUGIN
 def layout(
     text: str | None,
     shape: str | None,
@@ -37,8 +39,8 @@ def layout(
     if as_list or text is None:
         click.echo(_named_layouts())
         return
-    found = _summary(text, shape, noise, conditions, run_file)
-    click.echo(json.dumps(found, indent=2) if as_json else _table(found))
+    summary = _summary(text, shape, noise, conditions, run_file)
+    click.echo(json.dumps(summary, indent=2) if as_json else _table(summary))
 
 
 def _summary(
@@ -53,12 +55,12 @@ def _summary(
     if run_file:
         from hepgan import pipeline as library
 
-        chosen = library.load(run_file)
-        fields = {name: field.shape for name, field in chosen.schema.fields.items()}
-        conditions = sum(scale.columns for scale in chosen.encoding.conditions.values())
+        run = library.load(run_file)
+        fields = {name: field.shape for name, field in run.schema.fields.items()}
+        conditions = sum(scale.columns for scale in run.encoding.conditions.values())
     if shape is None and not fields:
-        raise RunError("say what an event looks like: --input '1|28|28' or --fields RUN")
-    event = _shape(shape) if shape else (chosen.schema.features,)
+        raise RunError("the shape of an event is not known; pass --input '1|28|28' or --fields RUN")
+    event = _shape(shape) if shape else (run.schema.features,)
     return summarize(
         networks()[text].layout if text in networks() else text,
         input=event,
@@ -72,12 +74,12 @@ def _shape(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(size) for size in text.split("|"))
     except ValueError:
-        raise RunError(f"'{text}' is no shape; write it like 1|28|28") from None
+        raise RunError(f"'{text}' is not a shape; write it like 1|28|28") from None
 
 
-def _table(found: dict[str, Any]) -> str:
+def _table(summary: dict[str, Any]) -> str:
     lines: list[str] = []
-    for name, network in found.items():
+    for name, network in summary.items():
         rows = [("", "layer", "output", "parameters", "multiply-adds")]
         rows += [
             (

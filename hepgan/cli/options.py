@@ -1,20 +1,23 @@
 """Options that several commands share."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hepgan.errors import RunError
+
+if TYPE_CHECKING:
+    from hepgan.processors.executors import MapItems, RunProcessor
 
 
 class _Seed(click.types.IntParamType):
     """An integer from 0 to 2^64 − 1."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Returns the seed; the library says which ones there are."""
+        """Returns the seed, if the library accepts it."""
         from hepgan.random_streams import check_seed
 
         try:
@@ -26,8 +29,8 @@ class _Seed(click.types.IntParamType):
 SEED = _Seed()
 
 
-def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """One decorator of several."""
+def compose(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Returns one decorator that applies several."""
 
     def decorate(function: Any) -> Any:
         for option in reversed(options):
@@ -38,57 +41,69 @@ def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 DEVICE = click.option(
-    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to compute."
-)
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda",
+    help="Device of the networks.",
+)  # fmt: skip
 
 
-def executor(about: str, *, default: str | None = None) -> Callable[[Any], Any]:
-    """``--executor``, ``--workers`` and ``--scheduler``; ``about`` says what the workers do."""
-    return together(
+def _import_plugins(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> None:
+    from hepgan.plugins import import_plugins
+
+    for value in values:
+        path = Path(value)
+        is_file = path.suffix == ".py"
+        import_plugins([path.stem if is_file else value], folder=path.parent if is_file else Path())
+
+
+PLUGIN = click.option(
+    "--plugin", multiple=True, metavar="MODULE", expose_value=False, callback=_import_plugins,
+    help="Import your module first: installed, in this folder, or a path to a .py file.",
+)  # fmt: skip
+
+
+def executor_options(work: str, *, default: str | None = None) -> Callable[[Any], Any]:
+    """Returns the options ``--executor``, ``--workers`` and ``--scheduler``; ``work`` describes the work of the workers."""
+    return compose(
         click.option(
             "--executor", type=click.Choice(["iterative", "futures", "dask"]), default=default,
             show_default=default is not None,
-            help=f"coffea's: this process, processes of this machine, a Dask cluster. {about}".strip(),
+            help=f"coffea's: this process, processes of this machine, a Dask cluster. {work}".strip(),
         ),
-        click.option("--workers", type=click.IntRange(1), help="Processes, where some are started. [default: 1]"),
-        click.option("--scheduler", metavar="tcp://HOST:PORT", help="A Dask cluster that is there."),
+        click.option("--workers", type=click.IntRange(1), help="Worker processes to start. [default: 1]"),
+        click.option("--scheduler", metavar="tcp://HOST:PORT", help="A running Dask cluster."),
     )  # fmt: skip
 
 
-@contextlib.contextmanager
-def executing(
-    how: Literal["open_runner", "open_mapper"],
-    executor: str | None,
-    workers: int | None,
-    scheduler: str | None,
-) -> Iterator[Any]:
-    """What the function ``how`` of ``processors`` gives, with the user's options; ``None`` without ``--executor``."""
+def open_runner(
+    executor: str | None, workers: int | None, scheduler: str | None
+) -> "AbstractContextManager[RunProcessor | None]":
+    """Context manager that yields the runner of the options; ``None`` without ``--executor``."""
     if executor is None:
-        if workers or scheduler:
-            raise RunError("--workers and --scheduler go with --executor futures or dask")
-        yield None
-        return
+        _check_unused(workers, scheduler)
+        return nullcontext()
     from hepgan import processors
 
-    with getattr(processors, how)(executor, workers=workers or 1, scheduler=scheduler) as chosen:
-        yield chosen
+    runner: AbstractContextManager[RunProcessor] = processors.open_runner(
+        executor, workers=workers or 1, scheduler=scheduler
+    )
+    return runner
 
 
-TRAINING = together(
-    click.argument("source", metavar="[RUN]", required=False),
-    click.option(
-        "-o", "--output", type=click.Path(path_type=Path), help="Run folder. [default: runs/RUN]"
-    ),
-    click.option("--seed", type=SEED, help="Instead of the run file's."),
-    DEVICE,
-    click.option(
-        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="train.steps=2000, say."
-    ),
-    click.option("--tmva", metavar="OPTIONS", help="TMVA's option string instead of RUN."),
-    click.option("--files", multiple=True, metavar="FILE.root", help="With --tmva: the events."),
-    click.option("--tree", help="With --tmva: the tree, where a file has several."),
-    click.option(
-        "--variables", multiple=True, metavar="NAME", help="With --tmva: image, x{0..783}, say."
-    ),
-    click.option("--resume", is_flag=True, help="Go on from the folder's last checkpoint."),
-)
+def open_mapper(
+    executor: str | None, workers: int | None, scheduler: str | None
+) -> "AbstractContextManager[MapItems | None]":
+    """Context manager that yields the mapper of the options; ``None`` without ``--executor``."""
+    if executor is None:
+        _check_unused(workers, scheduler)
+        return nullcontext()
+    from hepgan import processors
+
+    mapper: AbstractContextManager[MapItems] = processors.open_mapper(
+        executor, workers=workers or 1, scheduler=scheduler
+    )
+    return mapper
+
+
+def _check_unused(workers: int | None, scheduler: str | None) -> None:
+    if workers or scheduler:
+        raise RunError("--workers and --scheduler need --executor futures or dask")

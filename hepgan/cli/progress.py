@@ -1,4 +1,4 @@
-"""Progress of a command: a bar on a terminal, else a line now and then."""
+"""Progress of a command: a bar on a terminal, otherwise a line now and then."""
 
 import sys
 import time
@@ -10,15 +10,18 @@ import click
 
 from hepgan.progress import ProgressCallback
 
-QUIET_SECONDS = 10.0
-"""Without a terminal a line of progress is written so often at the most."""
+INTERVAL = 10.0
+"""Minimum interval between lines of progress without a terminal [s]."""
 
 
 @contextmanager
 def progress_bar(*, verbose: bool = False) -> Iterator[ProgressCallback]:
-    """A progress bar on a terminal, else a line now and then; ``verbose``: a line each time."""
+    """Context manager that yields a callback for a progress bar on a terminal, for lines now and then otherwise.
+
+    With ``verbose``, every call prints a line.
+    """
     if verbose or not sys.stderr.isatty():
-        yield _lines(0.0 if verbose else QUIET_SECONDS)
+        yield _lines(0.0 if verbose else INTERVAL)
         return
     from rich.console import Console
     from rich.progress import (
@@ -33,28 +36,28 @@ def progress_bar(*, verbose: bool = False) -> Iterator[ProgressCallback]:
         TextColumn("{task.description:>20}"), BarColumn(), TaskProgressColumn(),
         TimeRemainingColumn(), TextColumn("{task.fields[remark]}"),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as shown:
+    with Progress(*columns, console=Console(stderr=True)) as bars:
         tasks: dict[str, Any] = {}
 
-        def progress(text: str, fraction: float, remark: str) -> None:
-            if text not in tasks:
-                for task in tasks.values():
-                    shown.update(task, completed=1.0)
-                tasks[text] = shown.add_task(text, total=1.0, remark="")
-            shown.update(tasks[text], completed=fraction, remark=remark)
+        def progress(task: str, fraction: float, remark: str) -> None:
+            if task not in tasks:
+                for bar in tasks.values():
+                    bars.update(bar, completed=1.0)
+                tasks[task] = bars.add_task(task, total=1.0, remark="")
+            bars.update(tasks[task], completed=fraction, remark=remark)
 
         yield progress
-        for task in tasks.values():
-            shown.update(task, completed=1.0)
+        for bar in tasks.values():
+            bars.update(bar, completed=1.0)
 
 
-def _lines(quiet: float) -> ProgressCallback:
-    said: dict[str, float] = {}
+def _lines(interval: float) -> ProgressCallback:
+    last: dict[str, float] = {}
 
-    def progress(text: str, fraction: float, remark: str) -> None:
+    def progress(task: str, fraction: float, remark: str) -> None:
         now = time.monotonic()
-        if now - said.get(text, 0.0) >= quiet or fraction >= 1:
-            click.echo(f"{text} {fraction:4.0%} {remark}".rstrip(), err=True)
-            said[text] = now
+        if now - last.get(task, 0.0) >= interval or fraction >= 1:
+            click.echo(f"{task} {fraction:4.0%} {remark}".rstrip(), err=True)
+            last[task] = now
 
     return progress

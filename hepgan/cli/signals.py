@@ -1,4 +1,4 @@
-"""What a batch system sends when time is up, SIGTERM or SIGHUP, ends a command as Ctrl-C does: workers, temporary files and folders go."""
+"""SIGTERM and SIGHUP, which batch systems send at the time limit, end a command as Ctrl-C does: workers and temporary files are removed."""
 
 import os
 import signal
@@ -11,13 +11,13 @@ from types import FrameType
 from hepgan.gan.training.signals import ENDING, forget_lost_terminal
 
 AGAIN = 0.01
-"""Seconds after which a signal is sent again whose exception was lost."""
+"""Delay after which a signal whose exception was lost is sent again [s]."""
 
 _received: list[int] = []
 
 
 class Ended(SystemExit):
-    """A signal came; the exit code is the shell's, 128 and the signal's number."""
+    """Raised by a signal; the exit code is that of the shell, 128 plus the signal's number."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -28,7 +28,7 @@ class Ended(SystemExit):
 def ending_cleanly() -> Iterator[None]:
     """Context manager in which SIGTERM and SIGHUP raise ``Ended``.
 
-    A signal that is ignored, as under ``nohup``, stays so.
+    A signal that is ignored, as under ``nohup``, remains ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -40,7 +40,7 @@ def ending_cleanly() -> Iterator[None]:
     hook = sys.unraisablehook
 
     def send_again(lost: "sys.UnraisableHookArgs") -> None:
-        # Python drops what is raised while it collects garbage.
+        # Python drops exceptions that are raised during garbage collection.
         if isinstance(lost.exc_value, Ended):
             signal.signal(lost.exc_value.number, _end)
             threading.Timer(AGAIN, os.kill, [os.getpid(), lost.exc_value.number]).start()
@@ -57,16 +57,15 @@ def ending_cleanly() -> Iterator[None]:
 
 
 def received() -> int:
-    """Returns the number of the signal that ends the command, 0 if none came.
+    """Returns the number of the signal that ends the command, 0 if there was none.
 
-    Code that a signal cuts short may raise another exception than ``Ended``: a C extension that is being imported raises
-    ``ImportError``.
+    A signal may surface as another exception than ``Ended``: a C extension that is being imported raises ``ImportError``.
     """
     return _received[0] if _received else 0
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    # Once is enough: a second signal must not cut the cleaning short.
+    # Ignore further signals, which would cut the cleanup short.
     signal.signal(number, signal.SIG_IGN)
     forget_lost_terminal()
     _received.append(number)

@@ -5,8 +5,7 @@ from typing import Any
 
 import click
 
-from hepgan.cli.options import DEVICE, SEED
-from hepgan.cli.options import executor as executor_options
+from hepgan.cli.options import DEVICE, PLUGIN, SEED, executor_options
 from hepgan.errors import RunError
 
 
@@ -22,7 +21,7 @@ from hepgan.errors import RunError
 @click.option(
     "--condition", "conditions", multiple=True, metavar="NAME=BRANCH", help="Other conditions."
 )
-@click.option("--tree", help="The tree, where a file has several.")
+@click.option("--tree", help="The tree, if a file has several.")
 @click.option(
     "--out-of-range",
     type=click.Choice(["raise", "flag"]),
@@ -42,6 +41,7 @@ from hepgan.errors import RunError
     help="Events per chunk.",
 )  # fmt: skip
 @executor_options("", default="iterative")
+@PLUGIN
 @DEVICE
 def simulate(
     folder: Path,

@@ -1,16 +1,15 @@
-"""A run file, and what is done with one: each function does what the command of its name does.
+"""Run files, and what the commands do with one: each function does what the command of the same name does.
 
 | to | use |
 |---|---|
 | read a preset or a run file | ``load``, ``presets`` |
-| go the whole way: read, train, generate, compare, report | ``run`` |
+| run the full pipeline: train, generate, evaluate, report | ``run`` |
 | train only | ``train`` |
 | generate with a trained GAN | ``generate`` |
-| compare any ROOT files | ``evaluate`` |
+| evaluate any ROOT files | ``evaluate`` |
 """
 
 from hepgan.gan.devices import device_of
-from hepgan.pipeline.commands import evaluate, generate, run
 from hepgan.pipeline.config import (
     MEASURED,
     DataSettings,
@@ -22,13 +21,12 @@ from hepgan.pipeline.config import (
     presets,
     replaced,
 )
-from hepgan.pipeline.training import (
-    Prepared,
-    check_folder,
-    make_validation,
-    prepare,
-    train,
-)
+from hepgan.pipeline.end_to_end import run
+from hepgan.pipeline.evaluation import evaluate
+from hepgan.pipeline.generation import generate
+from hepgan.pipeline.run_folder import check_folder
+from hepgan.pipeline.training import Prepared, prepare, train
+from hepgan.pipeline.validation import make_validation
 
 __all__ = [
     "MEASURED",

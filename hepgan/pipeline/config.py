@@ -1,4 +1,4 @@
-"""Run files: TOML tables as frozen dataclasses, the presets, and the way back."""
+"""Run files: TOML tables as frozen dataclasses, presets, and writing back."""
 
 import dataclasses
 import json
@@ -11,7 +11,16 @@ from typing import Any
 
 import tomli_w
 
-from hepgan.config import LONGEST, check_plain, from_table, parse_toml, shown, to_table
+from hepgan import plugins
+from hepgan.config import (
+    LONGEST,
+    check_plain,
+    from_table,
+    parse_toml,
+    shown,
+    to_table,
+    value_of,
+)
 from hepgan.data.encoding.encoding import EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.errors import RunError, did_you_mean
@@ -28,13 +37,13 @@ class DataSettings:
 
     Attributes:
         files: Paths, globs, ``path:tree``, URLs, or ``sample:mnist.root`` and ``sample:showers.root``.
-        tree: The tree, where a file has several.
-        cut: Expression of branches, ``(energy > 10) & (abs(eta) < 2)``, or a ROOT cut, ``TCut("energy > 10 && fabs(eta) < 2")``; events
-            for which it is false are dropped.
-        validation: Share of the events that choose the weights that are kept.
-        test: Share of the events that training never sees and that generated ones are compared with.
-        mirror: Axes of the geometry along which the detector and the events are symmetric: training events are seen in mirror
-            images too, two axes make four of each. Only where particles come in at a right angle, and at a centre of symmetry.
+        tree: The tree, if a file has several.
+        cut: Expression of branches, ``(energy > 10) & (abs(eta) < 2)``, or a ROOT cut, ``TCut("energy > 10 && fabs(eta) < 2")``;
+            events for which it is false are dropped.
+        validation: Fraction of the events used for validation, which selects the weights that are kept.
+        test: Fraction of the events that training never sees and that generated events are compared with.
+        reflect: Axes of the geometry along which the detector and the events are symmetric: training events are augmented with their
+            mirror images, two axes make four of each. Only for particles at normal incidence on a center of symmetry.
     """
 
     files: tuple[str, ...]
@@ -42,17 +51,17 @@ class DataSettings:
     cut: str | None = None
     validation: float = 0.1
     test: float = 0.2
-    mirror: tuple[str, ...] = ()
+    reflect: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (min(self.validation, self.test) > 0 and self.validation + self.test < 1):
             raise RunError(
-                f"[data] validation = {self.validation} and test = {self.test} should be positive and leave a rest to train on"
+                f"[data] validation = {self.validation} and test = {self.test} should be positive and leave some events for training"
             )
 
     @property
     def fractions(self) -> dict[str, float]:
-        """Fraction of the events in each split."""
+        """Fraction of each split."""
         rest = 1 - self.validation - self.test
         return {"train": rest, "validation": self.validation, "test": self.test}
 
@@ -62,8 +71,8 @@ class EvaluateSettings:
     """The table ``[evaluate]``.
 
     Attributes:
-        quick: A small classifier, trained once, instead of the CaloChallenge's, trained three times.
-        digits: The events are MNIST's digits: one field of 28 × 28 pixels from 0 to 255. Validation and scores then use
+        quick: Whether to use a small classifier, trained once, instead of the CaloChallenge's, trained three times.
+        digits: Whether the events are MNIST's digits: one field of 28 × 28 pixels from 0 to 255. Validation and scores then use
             the features of the digit classifier that comes with the package.
     """
 
@@ -76,12 +85,20 @@ class RunConfig:
     """A run file.
 
     Attributes:
-        seed: Of everything random.
-        train: How the GAN is trained.
-        phases: Further phases of the training, each from the weights of the last one; its optimizers begin anew.
-        threads: CPU threads of torch, 0 for torch's own choice. Results depend on them in the last digits, so that
-            the same seed gives the same events only with the same number.
-        purpose: What it is for, in a sentence.
+        seed: Seed of all random numbers.
+        data: Input files, cut and splits.
+        schema: Fields and conditions of an event.
+        encoding: Steps of the encoding.
+        gan: Layouts of the networks, and the noise.
+        train: Training settings.
+        geometry: Geometry of the layers.
+        phases: Further training phases, each from the weights of the previous one, with new optimizers.
+        evaluate: Evaluation settings.
+        threads: CPU threads of torch, 0 for torch's default. Results depend on the number in the last digits, so the same seed gives
+            the same events only with the same number.
+        plugins: Modules to import before a run, which register steps, layers, observables, metrics or objectives: installed ones, or
+            files next to the run file.
+        description: One sentence about the run.
     """
 
     seed: int
@@ -94,7 +111,8 @@ class RunConfig:
     phases: tuple[TrainSettings, ...] = ()
     evaluate: EvaluateSettings = EvaluateSettings()
     threads: int = 0
-    purpose: str = ""
+    plugins: tuple[str, ...] = ()
+    description: str = ""
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -103,23 +121,23 @@ class RunConfig:
         for name in self.geometry:
             if name not in self.schema.fields:
                 hint = did_you_mean(name, self.schema.fields)
-                raise RunError(f"[geometry.{name}] is no field of the schema{hint}")
-        if len(set(self.data.mirror)) < len(self.data.mirror):
-            raise RunError(f"[data] mirror = {list(self.data.mirror)} names an axis twice")
-        self.mirrored  # noqa: B018  an axis that a field lacks is told before data are read
+                raise RunError(f"[geometry.{name}] is not a field of the schema{hint}")
+        if len(set(self.data.reflect)) < len(self.data.reflect):
+            raise RunError(f"[data] reflect = {list(self.data.reflect)} names an axis twice")
+        self.reflections  # noqa: B018  check the axes before reading data
         if self.evaluate.digits:
-            digit_field(self.schema)  # another schema is refused before data are read
+            digit_field(self.schema)  # check the schema before reading data
 
     @property
-    def mirrored(self) -> dict[str, dict[str, int]]:
-        """For each axis of ``data.mirror``, which axis of each field it is.
+    def reflections(self) -> dict[str, dict[str, int]]:
+        """Index of each axis of ``data.reflect`` in each field.
 
         Raises:
-            RunError: a field does not have it.
+            RunError: a field does not have the axis.
         """
         return {
             axis: {name: self._axis(axis, name) for name in self.schema.fields}
-            for axis in self.data.mirror
+            for axis in self.data.reflect
         }
 
     def _axis(self, axis: str, field: str) -> int:
@@ -129,30 +147,32 @@ class RunConfig:
             axes = AXES[: len(self.schema.fields[field].shape)]
         if axis not in axes:
             raise RunError(
-                f"[data] mirror = '{axis}' is no axis of the field '{field}'; name its axes in [geometry.{field}], such as"
+                f"[data] reflect = '{axis}' is not an axis of the field '{field}'; name its axes in [geometry.{field}], such as"
                 ' axes = ["y", "x"]'
             )
         return axes.index(axis)
 
     @property
     def training(self) -> tuple[TrainSettings, ...]:
-        """All phases of the training."""
+        """All training phases."""
         return (self.train, *self.phases)
 
     @property
     def steps(self) -> int:
-        """Generator steps of all phases, where none ends early."""
+        """Generator steps of all phases, if none ends early."""
         return sum(phase.steps for phase in self.training)
 
 
 def presets() -> dict[str, str]:
-    """The run files that come with the package: name -> purpose."""
-    return {name: str(tomllib.loads(_preset(name)).get("purpose", "")) for name in _preset_names()}
+    """Returns the descriptions of the run files that come with the package, by name."""
+    return {
+        name: str(tomllib.loads(_preset(name)).get("description", "")) for name in _preset_names()
+    }
 
 
 def _preset_names() -> list[str]:
-    found = resources.files("hepgan.presets").iterdir()
-    return sorted(p.name.removesuffix(".toml") for p in found if p.name.endswith(".toml"))
+    files = resources.files("hepgan.presets").iterdir()
+    return sorted(p.name.removesuffix(".toml") for p in files if p.name.endswith(".toml"))
 
 
 def _preset(name: str) -> str:
@@ -163,38 +183,52 @@ MEASURED = Path(__file__).parent.parent / "presets" / "measured.json"
 
 
 def measured() -> dict[str, Any]:
-    """How good the presets were found to be, by name; written by ``benchmarks/presets.py --publish``."""
-    found: dict[str, Any] = json.loads(MEASURED.read_text(encoding="utf-8"))
-    return found
+    """Returns the measured scores of the presets, by name, as written by ``benchmarks/presets.py --publish``."""
+    scores: dict[str, Any] = json.loads(MEASURED.read_text(encoding="utf-8"))
+    return scores
 
 
-def load(source: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> RunConfig:
-    """A preset by its name, or a run file by its path.
+def load(
+    source: str | os.PathLike[str],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    import_plugins: bool = False,
+) -> RunConfig:
+    """Returns a preset by name, or a run file by path.
 
     Args:
         source: ``showers``, or ``my.toml``.
         overrides: Values by dotted key, such as ``{"train.steps": 2000}``.
+        import_plugins: Whether to import the plugins that the run file names. Reading a file does not run code otherwise, and
+            fails with the names of plugins that have not been imported.
 
     Raises:
-        RunError: no such preset or file, no TOML, an unknown key, or a value of another type.
+        RunError: there is no such preset or file, it is not valid TOML, a key is unknown, a value has the wrong type, or a plugin is
+            not imported.
     """
-    return _with(_read_table(source), overrides or {})
+    table = _apply(_read_table(source), overrides or {})
+    names = value_of(tuple[str, ...], table.get("plugins", ()), "plugins")
+    if import_plugins:
+        plugins.import_plugins(names, folder=Path(source).absolute().parent)
+    else:
+        plugins.require_plugins(names, source=f"the run file {shown(os.fspath(source))}")
+    return from_table(RunConfig, table, where="")
 
 
 def replaced(run: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:
-    """``run`` with other values; the overrides are those of ``load``.
+    """Returns ``run`` with other values; overrides as in ``load``.
 
     Raises:
-        RunError: an unknown key, or a value of another type.
+        RunError: a key is unknown, or a value has the wrong type.
     """
-    return _with(to_table(run), overrides)
+    return from_table(RunConfig, _apply(to_table(run), overrides), where="")
 
 
-def _with(table: dict[str, Any], overrides: Mapping[str, Any]) -> RunConfig:
+def _apply(table: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in overrides.items():
         _set(table, key, value)
     check_plain(table, where="the run file")
-    return from_table(RunConfig, table, where="")
+    return table
 
 
 def _read_table(source: str | os.PathLike[str]) -> dict[str, Any]:
@@ -206,24 +240,24 @@ def _read_table(source: str | os.PathLike[str]) -> dict[str, Any]:
         text = _read_text(path)
     else:
         hint = did_you_mean(name, known) or f"; the presets are {', '.join(known)}"
-        raise RunError(f"there is no preset and no run file {shown(name)}{hint}")
+        raise RunError(f"there is no preset or run file {shown(name)}{hint}")
     return parse_toml(text, where=name)
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name that is longer than any file's
+    except OSError:  # the name is too long for a file
         return False
 
 
 def _read_text(path: Path) -> str:
     try:
         if (size := path.stat().st_size) > LONGEST:
-            raise RunError(f"{path} is no run file: it has {size:,} bytes")
+            raise RunError(f"{path} is not a run file:  it has {size:,} bytes")
         return path.read_text(encoding="utf-8")
     except (UnicodeDecodeError, OSError) as error:
-        raise RunError(f"{path} is no run file: {error}") from error
+        raise RunError(f"{path} is not a run file:  {error}") from error
 
 
 def _set(table: dict[str, Any], key: str, value: Any) -> None:
@@ -236,5 +270,5 @@ def _set(table: dict[str, Any], key: str, value: Any) -> None:
 
 
 def as_toml(run: RunConfig) -> str:
-    """The run file that gives ``run``, with every default written out."""
+    """Returns the run file of ``run``, with every default written out."""
     return tomli_w.dumps(to_table(run))

@@ -1,13 +1,12 @@
-"""From a run file to a trained GAN in a run folder."""
+"""Training: from a run file to a trained GAN in a run folder."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import awkward as ak
-import numpy as np
 import torch
 
 from hepgan import atomic
@@ -17,10 +16,7 @@ from hepgan.data.io.files import sources
 from hepgan.data.io.reader import ReadOptions
 from hepgan.data.io.splits import read_splits
 from hepgan.data.loaders.augment import with_reflections
-from hepgan.data.schema import Schema
 from hepgan.errors import DataError, RunError
-from hepgan.evaluation.metrics import compute, digits, fpd
-from hepgan.evaluation.observables.standard import arrays, evaluate_observables, observables_for
 from hepgan.gan import serialization
 from hepgan.gan.devices import device_of
 from hepgan.gan.discriminator_input import DiscriminatorInput, discriminator_observables
@@ -29,18 +25,21 @@ from hepgan.gan.training import distributed, history
 from hepgan.gan.training import loop as training
 from hepgan.gan.training.history import Row
 from hepgan.gan.training.state import Origin, TrainingState
-from hepgan.gan.training.validation import Validation
 from hepgan.pipeline.config import DataSettings, RunConfig, as_toml
-from hepgan.pipeline.lock import is_lock, locked
+from hepgan.pipeline.run_folder import check_folder, locked, make_folder
+from hepgan.pipeline.validation import make_validation
 from hepgan.progress import ProgressCallback, no_progress
-from hepgan.random_streams import child_seed
-
-VALIDATED = 5000
-"""About so many generated events make a validation score."""
 
 
 class Prepared(NamedTuple):
-    """All that a run needs before anything is written."""
+    """Inputs of a training, complete before anything is written.
+
+    Attributes:
+        splits: Events of ``train``, ``validation`` and ``test``.
+        view: Input of the discriminator.
+        state: State at the start of the training.
+        tree: Name of the generated trees.
+    """
 
     splits: dict[str, ak.Array]
     view: DiscriminatorInput
@@ -51,12 +50,12 @@ class Prepared(NamedTuple):
 def prepare(run: RunConfig, *, device: torch.device, last: Path | None = None) -> Prepared:
     """Reads the events, fits the encoding to the training split and builds the networks; writes nothing.
 
-    With ``last``, a checkpoint to go on from, the input files must be those of then, and the encoding is the one of then.
+    With ``last``, the checkpoint to resume from, the input files must be unchanged, and the saved encoding is used.
 
     Raises:
         HepganError: the data, the encoding or a layout does not fit.
     """
-    run.gan.layouts  # noqa: B018  a typing error in a layout is told before data are read
+    run.gan.layouts  # noqa: B018  check the layouts before reading data
     schema = reader.resolve(list(run.data.files), run.schema, tree=run.data.tree)
     writer.check_names(schema)
     paths = [source.path for source in sources(list(run.data.files), tree=run.data.tree)]
@@ -65,12 +64,12 @@ def prepare(run: RunConfig, *, device: torch.device, last: Path | None = None) -
         serialization.check_files(files, last)
     splits = read_events(run)
     _check_validation(run, len(splits["validation"]))
-    seen = with_reflections(splits["train"], run.mirrored)
+    events = with_reflections(splits["train"], run.reflections)
     encoding = serialization.load_encoding(last.parent.parent, schema) if last else None
-    encoding = encoding or Encoding.fit(seen, schema, run.encoding, seed=run.seed)
+    encoding = encoding or Encoding.fit(events, schema, run.encoding, seed=run.seed)
     origin = Origin(files, fingerprint.of_encoding(encoding))
     encoding = encoding.to(device)
-    x, c = encoding.encode(seen, seed=run.seed)
+    x, c = encoding.encode(events, seed=run.seed)
     sees = run.gan.discriminator_sees
     observables = discriminator_observables(schema, run.geometry) if "observables" in sees else {}
     view = DiscriminatorInput(encoding, observables, x, c, event="event" in sees)
@@ -80,16 +79,16 @@ def prepare(run: RunConfig, *, device: torch.device, last: Path | None = None) -
 
 
 def _check_validation(run: RunConfig, events: int) -> None:
-    """Checks that there are events enough for the distance that validates."""
+    """Checks that there are enough events for a validation score."""
     if events < 2 and any(phase.validate_every for phase in run.training):
         raise DataError(
-            f"the validation split has {events} event, but a validation score needs 2; raise [data] validation ="
-            f" {run.data.validation:g}, give more events, or set [train] validate_every = 0"
+            f"the validation split has {events} event, but a validation score needs 2; increase [data] validation ="
+            f" {run.data.validation:g}, use more events, or set [train] validate_every = 0"
         )
 
 
 def read_events(run: RunConfig) -> dict[str, ak.Array]:
-    """The events of a run by split: ``train``, ``validation`` and ``test``. The same for every seed."""
+    """Returns the events of a run by split, ``train``, ``validation`` and ``test``. The split does not depend on the seed."""
     data = run.data
     return read_splits(
         list(data.files),
@@ -100,7 +99,7 @@ def read_events(run: RunConfig) -> dict[str, ak.Array]:
 
 
 def tree_name(data: DataSettings) -> str:
-    """The tree that is read, without its cycle: the name that generated files take over."""
+    """Returns the name of the tree that is read, without its cycle; generated files use it too."""
     return reader.tree_name(list(data.files), tree=data.tree)
 
 
@@ -112,37 +111,37 @@ def train(
     resume: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> tuple[GAN, Prepared]:
-    """Trains, in all processes that ``torchrun`` started, and leaves ``run.toml``, ``history.jsonl``, ``checkpoints/``, ``generator.safetensors`` and ``gan.json`` in ``folder``.
+    """Trains in all processes started by ``torchrun``; writes ``run.toml``, ``history.jsonl``, ``checkpoints/``, ``generator.safetensors`` and ``gan.json`` to ``folder``.
 
-    Nothing is written before the data, the encoding and the layouts have been found to fit.
+    Nothing is written before the data, the encoding and the layouts have been checked.
 
     Args:
-        run: What to train.
+        run: The run to train.
         folder: A new or empty folder; with ``resume`` the folder of the same run.
-        device: Where.
-        resume: Go on from the last checkpoint.
+        device: Device of the networks.
+        resume: Whether to continue from the last checkpoint.
         progress: Progress callback.
 
     Raises:
-        RunError: the folder holds something else, or cannot be made.
+        RunError: the folder holds something else, or cannot be created.
         HepganError: as ``prepare``, or training fails.
     """
-    with ExitStack() as held:
+    with ExitStack() as stack:
         return train_locked(
-            run, Path(folder), held, device=device, resume=resume, progress=progress
+            run, Path(folder), stack, device=device, resume=resume, progress=progress
         )
 
 
 def train_locked(
     run: RunConfig,
     folder: Path,
-    held: ExitStack,
+    stack: ExitStack,
     *,
     device: torch.device | str,
     resume: bool,
     progress: ProgressCallback,
 ) -> tuple[GAN, Prepared]:
-    """Trains as ``train`` does, and locks ``folder`` until ``held`` is closed."""
+    """Trains as ``train`` does, and keeps ``folder`` locked until ``stack`` is closed."""
     device = distributed.local_device(device_of(str(device)))
     same = run if resume else None
     check_folder(folder, same)
@@ -150,17 +149,17 @@ def train_locked(
         first = distributed.rank() == 0
         if not first:
             progress = no_progress
-        if there := resume and folder.is_dir():
-            _claim(folder, same, held, device)
+        if exists := resume and folder.is_dir():
+            _claim(folder, same, stack, device)
         progress("reading and encoding", 0.0, "")
         last = distributed.broadcast(serialization.newest_checkpoint(folder), device)
         prepared = prepare(run, device=device, last=last)
-        watch = make_validation(prepared, run)
-        distributed.barrier()  # all have looked at the folder before the first one writes there
-        if not there:
-            _claim(folder, same, held, device)
+        watch = make_validation(run, prepared.splits["validation"], prepared.state.gan.encoding)
+        distributed.barrier()  # all ranks check the folder before the first one writes to it
+        if not exists:
+            _claim(folder, same, stack, device)
         if first:
-            # Before anything else: a run that is killed here can be resumed.
+            # First of all, so that a run that is killed here can be resumed.
             atomic.write_text(folder / "run.toml", as_toml(run))
             if not last:
                 serialization.save_encoding(prepared.state.gan.encoding, folder)
@@ -180,34 +179,34 @@ def train_locked(
     return gan, prepared
 
 
-def _claim(folder: Path, run: RunConfig | None, held: ExitStack, device: torch.device) -> None:
-    """Lets the first of several processes make and lock ``folder``; all end where it cannot."""
-    refused = None
+def _claim(folder: Path, run: RunConfig | None, stack: ExitStack, device: torch.device) -> None:
+    """Creates and locks ``folder`` in the first process; all processes raise if that fails."""
+    failure = None
     if distributed.rank() == 0:
         try:
             make_folder(folder)
-            held.enter_context(locked(folder))
-            # Again: another training may have filled it before we held the lock.
+            stack.enter_context(locked(folder))
+            # Check again: another training may have filled the folder before we locked it.
             check_folder(folder, run)
         except RunError as error:
-            refused = error
-    if refused := distributed.broadcast(refused, device):
-        raise refused
+            failure = error
+    if failure := distributed.broadcast(failure, device):
+        raise failure
 
 
 def _resume(state: TrainingState, folder: Path, last: Path | None, *, write: bool) -> None:
-    """Goes on from the checkpoint ``last`` of ``folder``, or starts anew where there is none."""
+    """Continues from the checkpoint ``last`` of ``folder``, or starts anew if there is none."""
     if last:
         serialization.load_checkpoint(state, last)
     if write:
-        for place in (folder, atomic.subfolder(folder / "checkpoints")):
-            atomic.remove_stale_parts(place)
+        for path in (folder, atomic.subfolder(folder / "checkpoints")):
+            atomic.remove_stale_parts(path)
         history.cut(folder, state.step)
 
 
 @contextmanager
 def cpu_threads(number: int) -> Iterator[None]:
-    """Torch with so many CPU threads while it lasts; 0 leaves them as they are."""
+    """Context manager that sets the number of torch's CPU threads; 0 leaves it unchanged."""
     before = torch.get_num_threads()
     torch.set_num_threads(number or before)
     try:
@@ -217,96 +216,7 @@ def cpu_threads(number: int) -> Iterator[None]:
 
 
 def remark(row: Row, steps: int) -> str:
-    """Step, losses and validation score of a history row, for a progress bar."""
+    """Returns step, losses and validation score of a history row, for a progress bar."""
     names = {"discriminator_loss": "D", "generator_loss": "G", "validation": "validation"}
     numbers = [f"{text} {row[name]:.3f}" for name, text in names.items() if name in row]
     return "  ".join([f"step {int(row['step']):,} of {steps:,}", *numbers])
-
-
-def check_folder(folder: Path, run: RunConfig | None) -> None:
-    """A new or empty folder, or with ``run`` the folder of that very run.
-
-    Raises:
-        RunError: it holds something else, or cannot be made.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file; choose another folder with -o")
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise RunError(f"{folder} cannot be made in {existing}; choose another folder with -o")
-    if not folder.is_dir() or all(
-        atomic.is_part(path) or is_lock(path) for path in folder.iterdir()
-    ):
-        return
-    written = folder / "run.toml"
-    if run is None:
-        again = "; --resume goes on with a run" if written.is_file() else ""
-        raise RunError(f"{folder} is not empty; choose another folder with -o{again}")
-    if not written.is_file() or written.read_text(encoding="utf-8") != as_toml(run):
-        raise RunError(
-            f"{folder} holds another run (see its run.toml); choose another folder with -o"
-        )
-
-
-def make_folder(folder: Path) -> None:
-    """The folder, with those above it.
-
-    Raises:
-        RunError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder} cannot be made: {error.strerror}") from error
-
-
-def make_validation(prepared: Prepared, run: RunConfig) -> Validation:
-    """What a training is watched with: a GAN's distance from the validation split, and the encoded split itself.
-
-    The distance is the Fréchet distance of the observables; with ``[evaluate] digits``, since observables hardly tell digits
-    from scribbles, that of the digit classifier's features.
-    """
-    reference = prepared.splits["validation"]
-    # Several generated events for each reference event: the reference's own fluctuations are the same in every score.
-    copies = max(1, VALIDATED // len(reference))
-    given = {name: np.tile(ak.to_numpy(reference[name]), copies) for name in run.schema.conditions}
-    distance = (
-        digit_distance(reference, run.schema)
-        if run.evaluate.digits
-        else observable_distance(reference, run)
-    )
-
-    seed = child_seed(run.seed, "validation")
-
-    def score(gan: GAN) -> float:
-        return distance(gan.sample(given, n=copies * len(reference), seed=seed))
-
-    return Validation(score, prepared.state.gan.encoding.encode(reference, seed=seed))
-
-
-def observable_distance(reference: ak.Array, run: RunConfig) -> Callable[[ak.Array], float]:
-    """Events -> Fréchet distance of their observables to those of ``reference``, in widths of the reference."""
-    observables = observables_for(run.schema, run.geometry)
-    expected = evaluate_observables(arrays(reference, run.schema.all), observables)
-
-    def distance(events: ak.Array) -> float:
-        found = evaluate_observables(arrays(events, run.schema.all), observables)
-        return compute.validation_distance(expected, found)
-
-    return distance
-
-
-def digit_distance(reference: ak.Array, schema: Schema) -> Callable[[ak.Array], float]:
-    """Returns a function of events: the Fréchet distance of their digits to those of ``reference``."""
-    name = digits.digit_field(schema)
-
-    def scores(events: ak.Array) -> digits.DigitScores:
-        return digits.digit_scores(ak.to_numpy(events[name]).reshape(-1, 28, 28))
-
-    expected = scores(reference)
-
-    def distance(events: ak.Array) -> float:
-        found = scores(events)
-        return fpd.frechet_distance(expected.features, found.features)
-
-    return distance

@@ -105,7 +105,7 @@ def book(
         train=first,
         phases=tuple(rest),
         threads=threads(strategy),
-        purpose="a TMVA option string",
+        description="a TMVA option string",
     )
     level = LEVELS[_choice(given, "VerbosityLevel", "Default", LEVELS)]
     return Booking(run, _device(given), level, _is_on(given, "V"), _is_on(given, "H"))

@@ -517,9 +517,9 @@ class Factory(_Macro):
     def _progress(self, folder: Path) -> ProgressCallback:
         silent, verbose = "Silent" in self.options.split(":"), self.booked[folder].verbose
 
-        def progress(text: str, fraction: float, remark: str) -> None:
+        def progress(task: str, fraction: float, remark: str) -> None:
             if not silent and (verbose or fraction in (0.0, 1.0)):
-                log.info("%s: %s %.0f %% %s", folder.name, text, 100 * fraction, remark)
+                log.info("%s: %s %.0f %% %s", folder.name, task, 100 * fraction, remark)
 
         return progress
 

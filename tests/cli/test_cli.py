@@ -119,7 +119,7 @@ def test_every_command_has_help(command: str) -> None:
     assert "Usage: " in done.stdout
 
 
-def test_presets_are_listed_with_their_purpose() -> None:
+def test_presets_are_listed_with_their_descriptions() -> None:
     lines = hepgan("presets").stdout.splitlines()
     assert any(line.startswith("showers ") and "calorimeter" in line for line in lines)
     assert any(line.startswith("mnist ") for line in lines)
@@ -226,7 +226,7 @@ def test_ctrl_c_exits_with_130_and_a_checkpoint(tiny_run: Path, tmp_path: Path) 
     assert "Traceback" not in stderr
     assert list((out / "checkpoints").iterdir())
     other = hepgan("train", tiny_run, "-o", out, "--resume")
-    refused(other, "holds another run")
+    refused(other, "holds a different run")
 
 
 @pytest.mark.slow
@@ -311,7 +311,7 @@ def test_signals_end_every_phase_of_a_run_with_128_and_their_number(
     name: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While events are read, trained on, generated and compared; what was begun is gone, and --resume goes on."""
-    from hepgan.pipeline import commands, training
+    from hepgan.pipeline import end_to_end, training
 
     number, out = getattr(signal, name), tmp_path / "out"
     asked = ["run", str(tiny_run), "-o", str(out), "--device", "cpu", "--set", "threads=1"]
@@ -332,8 +332,8 @@ def test_signals_end_every_phase_of_a_run_with_128_and_their_number(
     assert "hepgan: stopped\n" in invoked(training, "read_events").stderr
     assert not out.exists()
     assert "stopped at step 1, the last checkpoint is" in invoked(loop, "train_step").stderr
-    assert "hepgan: stopped\n" in invoked(commands, "_counted", "--resume").stderr
-    assert "hepgan: stopped\n" in invoked(commands, "_judged", "--resume").stderr
+    assert "hepgan: stopped\n" in invoked(end_to_end, "with_progress", "--resume").stderr
+    assert "hepgan: stopped\n" in invoked(end_to_end, "evaluate_samples", "--resume").stderr
     assert not list(out.glob(".*"))
     assert (out / "generated.root").is_file()
     assert not (out / "report.html").exists()

@@ -58,7 +58,7 @@ def test_a_hostile_run_file_is_refused_in_a_sentence(number: int, tmp_path: Path
     path = tmp_path / "run.toml"
     path.write_text(written)
     with pytest.raises(
-        RunError, match=message if len(written) < LONGEST else "no run file"
+        RunError, match=message if len(written) < LONGEST else "not a run file"
     ) as told:
         library.load(path)
     assert len(str(told.value)) < 500
@@ -72,8 +72,8 @@ def test_a_toml_text_has_a_longest_length() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        (f"seed={DIGITS}", "too many digits or is nested too deep"),
-        (f"seed={DEEP}", "too many digits or is nested too deep"),
+        (f"seed={DIGITS}", "too many digits or is nested too deeply"),
+        (f"seed={DEEP}", "too many digits or is nested too deeply"),
         ("seed=" + "[" * 100 + "]" * 100, "nested more than 30 deep in 'seed'"),
         ("seed=99999999999999999999", "more than 64 bits in 'seed'"),
         (".".join(["train"] * 5000) + "=1", "nested more than 30 deep in 'train'"),
@@ -95,7 +95,7 @@ def test_a_hostile_setting_is_refused_in_a_sentence(
 
 
 def test_a_run_file_of_a_name_too_long_for_any_file_is_not_there() -> None:
-    with pytest.raises(RunError, match="there is no preset and no run file 'aaa"):
+    with pytest.raises(RunError, match="there is no preset or run file 'aaa"):
         library.load("a" * 5000)
 
 

@@ -29,7 +29,7 @@ SEEDS = {
     ],
     "toml": [
         """seed = 1
-data = {files = ["sample:showers.root"], cut = "energy > 1", mirror = ["x"], test = 0.2}
+data = {files = ["sample:showers.root"], cut = "energy > 1", reflect = ["x"], test = 0.2}
 schema.fields.x = {shape = [2, 3], branches = ["x_{0..5}"], unit = "GeV", dtype = "float32", minimum = 0.0}
 schema.conditions.energy = {}
 encoding.steps = [{step = "scale", to = [-1, 1]}, {step = "log"}, {step = "marginals"}, {step = "whiten", fields = ["x"]}]

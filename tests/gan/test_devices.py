@@ -73,7 +73,7 @@ def test_presets_train_validate_and_sample_on_one_device_without_waiting_for_it(
     monkeypatch.setattr(running, "VALIDATED", EVENTS)
     run = load(preset, {f"train.{key}": value for key, value in SHORT.items()})
     prepared = prepare(run, device=DEVICE)
-    watch = make_validation(prepared, run)
+    watch = make_validation(run, prepared.splits["validation"], prepared.state.gan.encoding)
     assert {tensor.device for tensor in tensors_of(prepared)} == {DEVICE}
     waited = []
     history_row = training.history_row
@@ -294,7 +294,10 @@ def test_presets_train_validate_and_sample_on_a_gpu(
     run = load(preset, {f"train.{key}": value for key, value in SHORT.items()})
     prepared = prepare(run, device=torch.device("cuda"))
     gan, rows = training.train(
-        prepared.state, prepared.view, watch=make_validation(prepared, run), folder=tmp_path
+        prepared.state,
+        prepared.view,
+        watch=make_validation(run, prepared.splits["validation"], prepared.state.gan.encoding),
+        folder=tmp_path,
     )
     assert np.isfinite(rows[-1]["validation"])
     given = {name: prepared.splits["test"][name] for name in run.schema.conditions}

@@ -168,9 +168,9 @@ def test_test_events_are_never_trained_on(tiny_run: Path) -> None:
 
 
 @pytest.mark.parametrize("name", list(library.presets()))
-def test_preset_is_a_valid_run_and_says_its_purpose(name: str) -> None:
+def test_preset_is_a_valid_run_with_a_description(name: str) -> None:
     run = library.load(name)
-    assert run.purpose
+    assert run.description
     assert run.gan.layouts
 
 
@@ -182,17 +182,17 @@ def test_preset_is_a_valid_run_and_says_its_purpose(name: str) -> None:
         ({"train.objective": "wassrstein"}, "is not one of non-saturating"),
         ({"nonsense": 1}, r"unknown key 'nonsense'"),
         ({"seed.x": 1}, "'seed' is a value, not a table"),
-        ({"data.test": 0.95}, "leave a rest to train on"),
+        ({"data.test": 0.95}, "leave some events for training"),
         ({"data.test": float("nan")}, "data.test should be a number, but is NaN"),
-        ({"data.mirror": ["x", "z"]}, "mirror = 'z' is no axis of the field 'layer_0'"),
-        ({"data.mirror": ["x", "x"]}, "names an axis twice"),
+        ({"data.reflect": ["x", "z"]}, "reflect = 'z' is not an axis of the field 'layer_0'"),
+        ({"data.reflect": ["x", "x"]}, "names an axis twice"),
         ({"train.r1": float("inf")}, r"\[train\] r1 = inf should be 0 or more, and finite"),
         ({"seed": -1}, r"seed = -1 should be an integer from 0 to 2\^64"),
         ({"seed": 2**64}, r"an integer of more than 64 bits in 'seed'"),
         ({"train.r1": -5.0}, r"\[train\] r1 = -5.0 should be 0 or more"),
         ({"train.generator.betas": [2.0, 3.0]}, "betas"),
         ({"gan.latent": []}, r"\[gan\] latent"),
-        ({"geometry.layer_9.cell": [1.0, 1.0]}, r"\[geometry.layer_9\] is no field .* 'layer_"),
+        ({"geometry.layer_9.cell": [1.0, 1.0]}, r"\[geometry.layer_9\] is not a field .* 'layer_"),
         ({"encoding.conditions.energy.range": [1.0, float("inf")]}, "range"),
     ],
 )
@@ -212,7 +212,7 @@ def test_mirror_images_are_those_of_both_axes_and_their_product() -> None:
 
 
 def test_training_events_alone_are_mirrored() -> None:
-    runs = [library.load("bologan", {"data.mirror": mirror}) for mirror in ([], ["y", "x"])]
+    runs = [library.load("bologan", {"data.reflect": mirror}) for mirror in ([], ["y", "x"])]
     plain, mirrored = (library.prepare(run, device=CPU) for run in runs)
     sizes = [len(p.state.loader.tensors[0]) for p in (plain, mirrored)]
     assert sizes[1] == 4 * sizes[0]
@@ -221,9 +221,7 @@ def test_training_events_alone_are_mirrored() -> None:
 
 
 def test_unknown_preset_names_the_nearest() -> None:
-    with pytest.raises(
-        RunError, match="no preset and no run file 'shower'; did you mean 'showers'"
-    ):
+    with pytest.raises(RunError, match="no preset or run file 'shower'; did you mean 'showers'"):
         library.load("shower")
 
 
@@ -232,7 +230,7 @@ def test_folder_of_another_run_is_left_alone(folder: Path, tiny_run: Path, tmp_p
     with pytest.raises(RunError, match=r"is not empty; choose another folder with -o"):
         library.run(library.load(tiny_run), folder, device=CPU)
     other = library.load(folder / "run.toml", {"seed": 77})
-    with pytest.raises(RunError, match="holds another run"):
+    with pytest.raises(RunError, match="holds a different run"):
         library.train(other, folder, device=CPU, resume=True)
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
 
@@ -296,7 +294,7 @@ def test_wrong_geometry_is_told_before_anything_is_written(tiny_run: Path, tmp_p
 
 def test_folder_that_cannot_be_made_is_told(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(RunError, match="cannot be made"):
+    with pytest.raises(RunError, match="cannot be created"):
         library.train(library.load(tiny_run), tmp_path / "file" / "out", device=CPU)
 
 
@@ -357,7 +355,7 @@ def test_a_validation_split_of_one_event_is_told_before_training(
         return splits | {"validation": splits["validation"][:1]}
 
     monkeypatch.setattr(training, "read_events", short)
-    told = r"the validation split has 1 event, .*raise \[data\] validation = 0.1"
+    told = r"the validation split has 1 event, .*increase \[data\] validation = 0.1"
     with pytest.raises(DataError, match=told):
         library.train(library.load(tiny_run), tmp_path / "out", device=CPU)
     assert not (tmp_path / "out").exists()

@@ -276,7 +276,7 @@ def test_bad_options_raise_and_leave_nothing(gan_folder: Path, tmp_path: Path) -
     out, here = tmp_path / "out.root", ["--executor", "iterative"]
     tiny = gan_folder.parent / "tiny.root"
     wrong = {
-        "go with --executor": ["convert", "calogan", source, out, "--workers", 2],
+        "need --executor": ["convert", "calogan", source, out, "--workers", 2],
         "a scheduler needs the executor dask": ["convert", "calogan", source, out, *here, "--scheduler", "tcp://localhost:1"],
         "no Dask scheduler answers at 'nowhere'": ["convert", "calogan", source, out, "--executor", "dask", "--scheduler", "nowhere"],
         "bad.hdf5' is not an HDF5 file": ["convert", "calogan", source, tmp_path / "bad.hdf5", out, *here],

@@ -304,8 +304,8 @@ def test_command_line_says_what_is_missing(columns: str, tmp_path: Path) -> None
     for arguments, message in (
         (["train"], "name a preset"),
         (["train", "--tmva", SMALL], "--tmva needs --files"),
-        (["train", "mnist", "--tmva", SMALL, "--files", columns], "both given"),
-        (["train", "mnist", "--tree", "events"], "go with --tmva"),
+        (["train", "mnist", "--tmva", SMALL, "--files", columns], "exclude each other"),
+        (["train", "mnist", "--tree", "events"], "need --tmva"),
         (["train", "--tmva", SMALL, "--files", columns, "--tree", "evens"], "events"),
     ):
         result = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path / "no")])

@@ -19,8 +19,8 @@ from hepgan import pipeline as library
 from hepgan.data.io import fingerprint
 from hepgan.errors import CheckpointError, RunError
 from hepgan.gan import serialization
-from hepgan.pipeline import lock, training
-from hepgan.pipeline.lock import NAME, locked
+from hepgan.pipeline import run_folder, training
+from hepgan.pipeline.run_folder import NAME, locked
 
 CPU = torch.device("cpu")
 
@@ -35,7 +35,7 @@ with runpy.run_path(sys.argv[1])["locked"](Path(sys.argv[2])):
 
 def holding(folder: Path) -> "subprocess.Popen[str]":
     """A process that holds the lock until it is killed."""
-    asked = [sys.executable, "-c", HOLD, str(lock.__file__), str(folder)]
+    asked = [sys.executable, "-c", HOLD, str(run_folder.__file__), str(folder)]
     process = subprocess.Popen(asked, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
@@ -46,7 +46,7 @@ def test_lock_of_a_running_process_is_refused_and_that_of_a_dead_one_taken_over(
     tmp_path: Path,
 ) -> None:
     process = holding(tmp_path)
-    told = rf"is being trained in by process {process.pid} on {socket.gethostname()} since 20..-"
+    told = rf"is in use by process {process.pid} on {socket.gethostname()} since 20..-"
     try:
         with pytest.raises(RunError, match=told), locked(tmp_path):
             pass
@@ -56,7 +56,7 @@ def test_lock_of_a_running_process_is_refused_and_that_of_a_dead_one_taken_over(
     assert (tmp_path / NAME).is_file()
     with locked(tmp_path):
         assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
-        with pytest.raises(RunError, match="wait for its end"), locked(tmp_path):
+        with pytest.raises(RunError, match="wait until it ends"), locked(tmp_path):
             pass
     assert not list(tmp_path.iterdir())
 
@@ -110,7 +110,7 @@ def test_second_training_in_a_folder_is_refused_while_the_first_runs(
                 refused.append(str(told.value))
 
     library.train(run, out, device=CPU, progress=second)
-    assert f"is being trained in by process {os.getpid()}" in refused[0]
+    assert f"is in use by process {os.getpid()}" in refused[0]
     assert "is not empty" in refused[1]
     assert not (out / NAME).exists()
 

@@ -1,0 +1,14 @@
+"""``hepgan fetch``."""
+
+import click
+
+
+@click.command()
+@click.argument("name", metavar="mnist")
+@click.option("-o", "--output", default=".", show_default=True, help="Folder.")
+def fetch(name: str, output: str) -> None:
+    """Download a data set, check its hashes, and convert it to ROOT."""
+    from hepgan.data.convert import fetch as library
+
+    for path in library(name, output):
+        click.echo(f"fetched: {path}")

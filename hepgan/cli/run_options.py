@@ -1,0 +1,121 @@
+"""Options of ``hepgan run`` and ``hepgan train``, and the run that they describe."""
+
+import logging
+import tomllib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from hepgan.cli.options import DEVICE, SEED, compose
+from hepgan.errors import RunError
+
+RUN_OPTIONS = compose(
+    click.argument("source", metavar="[RUN]", required=False),
+    click.option(
+        "-o", "--output", type=click.Path(path_type=Path), help="Run folder. [default: runs/RUN]"
+    ),
+    click.option("--seed", type=SEED, help="Overrides the seed of the run file."),
+    DEVICE,
+    click.option(
+        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Such as train.steps=2000."
+    ),
+    click.option("--tmva", metavar="OPTIONS", help="A TMVA option string instead of RUN."),
+    click.option("--files", multiple=True, metavar="FILE.root", help="With --tmva: the events."),
+    click.option("--tree", help="With --tmva: the tree, if a file has several."),
+    click.option(
+        "--variables",
+        multiple=True,
+        metavar="NAME",
+        help="With --tmva: such as image or x{0..783}.",
+    ),
+    click.option("--resume", is_flag=True, help="Continue from the folder's last checkpoint."),
+)
+
+
+class ResolvedOptions(NamedTuple):
+    """Run, folder and device that the options of ``run`` and ``train`` describe."""
+
+    run: Any
+    folder: Path
+    device: Any
+    verbose: bool
+
+
+def resolve(
+    *,
+    source: str | None,
+    output: Path | None,
+    seed: int | None,
+    device: str,
+    settings: tuple[str, ...],
+    tmva: str | None,
+    files: tuple[str, ...],
+    tree: str | None,
+    variables: tuple[str, ...],
+) -> ResolvedOptions:
+    """Reads the run file, or the option string, and imports the run's plugins."""
+    from hepgan import pipeline as library
+
+    overrides = dict(_setting(text) for text in settings)
+    if seed is not None:
+        overrides["seed"] = seed
+    if tmva is not None:
+        return _book(tmva, source, output, device, overrides, files, tree, variables)
+    if source is None:
+        raise RunError("name a preset (see hepgan presets), a run file, or pass --tmva OPTIONS")
+    if files or tree or variables:
+        raise RunError("--files, --tree and --variables need --tmva; write --set data.files=…")
+    run = library.load(source, overrides, import_plugins=True)
+    folder = output or Path("runs") / Path(source).stem
+    return ResolvedOptions(run, folder, library.device_of(device), verbose=False)
+
+
+def echo_kept_step(folder: Path) -> None:
+    """Prints which training step the generator comes from."""
+    from hepgan.gan.serialization import read_kept_step
+
+    if step := read_kept_step(folder):
+        warning = "warning: " if step.untrained else ""
+        click.echo(f"{warning}{step}")
+
+
+def _book(
+    options: str,
+    source: str | None,
+    output: Path | None,
+    device: str,
+    overrides: dict[str, Any],
+    files: tuple[str, ...],
+    tree: str | None,
+    variables: tuple[str, ...],
+) -> ResolvedOptions:
+    from hepgan import pipeline as library
+    from hepgan.tmva import book, help_text
+
+    if source is not None:
+        raise RunError(f"'{source}' and --tmva exclude each other; pass one of them")
+    if not files:
+        raise RunError("--tmva needs --files FILE.root")
+    booking = book(options, files, tree=tree, variables=variables)
+    logging.getLogger("hepgan").setLevel(booking.level)
+    if booking.help:
+        click.echo(help_text())
+    run = library.replaced(booking.run, overrides)
+    chosen = library.device_of(booking.device if device == "auto" else device)
+    return ResolvedOptions(run, output or Path("runs") / "tmva", chosen, booking.verbose)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """Returns ``train.steps=2000`` as a key and a TOML value; text that is not valid TOML is a string."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise RunError(f"--set {text}: write KEY=VALUE, such as train.steps=2000")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value
+    except (ValueError, RecursionError) as error:
+        raise RunError(
+            f"--set {key.strip()}: the value has too many digits or is nested too deeply"
+        ) from error

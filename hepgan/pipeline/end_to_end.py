@@ -1,0 +1,87 @@
+"""The full pipeline: train, generate one event per test event, and evaluate."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import awkward as ak
+import torch
+
+from hepgan.data.io import writer
+from hepgan.errors import RunError
+from hepgan.gan.devices import device_of
+from hepgan.gan.model import GAN
+from hepgan.gan.networks import count_parameters
+from hepgan.gan.training import distributed
+from hepgan.pipeline.config import RunConfig
+from hepgan.pipeline.evaluation import evaluate_samples, provenance
+from hepgan.pipeline.generation import with_progress
+from hepgan.pipeline.training import cpu_threads, train_locked
+from hepgan.progress import ProgressCallback, no_progress
+
+if TYPE_CHECKING:
+    from hepgan.evaluation.report.evaluation import Evaluation
+
+
+def run(
+    run: RunConfig,
+    folder: str | os.PathLike[str],
+    *,
+    device: torch.device | str = "auto",
+    resume: bool = False,
+    progress: ProgressCallback = no_progress,
+) -> "Evaluation":
+    """Runs the full pipeline: trains, generates one event per test event, and evaluates.
+
+    In addition to the files of ``train``, ``folder`` gets ``generated.root``, ``scores.json``, ``plots/`` and ``report.html``.
+
+    Raises:
+        HepganError: as ``train``.
+    """
+    if distributed.launched_processes() > 1:
+        raise RunError(
+            "several processes can only train; use torchrun … -m hepgan train, then hepgan run --resume with the same folder"
+        )
+    folder, device = Path(folder), device_of(str(device))
+    with ExitStack() as stack, cpu_threads(run.threads):
+        gan, prepared = train_locked(
+            run, folder, stack, device=device, resume=resume, progress=progress
+        )
+        reference, schema = prepared.splits["test"], gan.encoding.schema
+        conditions = {name: ak.to_numpy(reference[name]) for name in schema.conditions}
+        parts = gan.sample_blocks(conditions, n=len(reference), seed=run.seed)
+        blocks = list(with_progress(parts, len(reference), progress))
+        writer.write(
+            folder / "generated.root", blocks, schema, tree=prepared.tree, overwrite=resume
+        )
+        return evaluate_samples(
+            reference, {"generated": ak.concatenate(blocks)}, schema, run.geometry, folder,
+            run.evaluate, run.seed, provenance(run.seed, device) | about_gan(run, gan), device, progress,
+            warnings=[str(gan.kept)] if gan.kept and gan.kept.untrained else [],
+        )  # fmt: skip
+
+
+def about_gan(run: RunConfig, gan: GAN) -> dict[str, str]:
+    """Returns a summary of the GAN and its training for the report."""
+    counts = count_parameters(run.gan, gan.encoding, seen=gan.seen)
+    generator, discriminator = run.gan.layouts
+    return {
+        "data": ", ".join(run.data.files),
+        "generator": f"{generator} ({counts['generator']:,} parameters)",
+        "discriminator": f"{discriminator} ({counts['discriminator']:,} parameters)",
+        **_about_energies(run),
+        "objective": run.train.objective,
+        "steps": f"{run.train.steps:,} of {run.train.batch_size} events",
+        **({"validation": str(gan.kept)} if gan.kept else {}),
+    }
+
+
+def _about_energies(run: RunConfig) -> dict[str, str]:
+    """Returns the first stage's networks, if there is one; their parameters are counted with the others."""
+    stage = run.gan.energies
+    if stage is None:
+        return {}
+    unchanged = "the noise, unchanged"
+    networks = {"generator": stage.generator or unchanged, "discriminator": stage.discriminator}
+    return {f"{name} of energies": layout for name, layout in networks.items() if layout}

@@ -1,0 +1,201 @@
+"""Evaluation of ROOT files against a reference: scores, plots and a report."""
+
+import datetime as dt
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import awkward as ak
+import torch
+
+from hepgan.data.io import inspection, reader
+from hepgan.data.schema import Schema
+from hepgan.errors import DataError
+from hepgan.evaluation.observables.geometry import LayerGeometry
+from hepgan.gan.devices import device_of
+from hepgan.gan.training import history
+from hepgan.pipeline.config import EvaluateSettings, load, presets
+from hepgan.pipeline.run_folder import check_folder, make_folder
+from hepgan.progress import ProgressCallback, no_progress
+
+if TYPE_CHECKING:
+    from hepgan.evaluation.metrics.scores import SkippedMetric
+    from hepgan.evaluation.report.evaluation import Evaluation
+    from hepgan.processors.executors import RunProcessor
+
+
+def evaluate(
+    reference: str,
+    generated: Mapping[str, str],
+    folder: str | os.PathLike[str],
+    *,
+    seed: int,
+    config: str | None = None,
+    quick: bool = False,
+    weights: tuple[str | None, str | None] = (None, None),
+    device: torch.device | str = "auto",
+    runner: "RunProcessor | None" = None,
+    progress: ProgressCallback = no_progress,
+) -> "Evaluation":
+    """Evaluates ROOT files against a reference file and writes ``report.html``, ``scores.json``, histograms and ``plots/`` to ``folder``.
+
+    Schema and geometry come from the run file ``config``, or else from ``run.toml`` next to the first generated file, from
+    the first preset that fits the reference, or from the reference's own branches. The report names the source, and the fields
+    that a file lacks, which are not compared.
+
+    Args:
+        reference: A ROOT file of events that training never saw.
+        generated: ROOT files by name of the sample.
+        folder: A new folder, or an empty one.
+        seed: Seed of resampling, splits and classifiers.
+        config: A preset or a run file.
+        quick: Whether to use a small classifier, trained once, instead of the CaloChallenge's, trained three times.
+        weights: Expressions of branches that weight the reference's and the generated events.
+        device: Device on which classifiers are trained.
+        runner: The runner that ``processors.open_runner`` yields: workers read the files chunk by chunk. The result is the same.
+        progress: Progress callback.
+
+    Raises:
+        HepganError: a file cannot be read, the files have no field in common, or the folder is not empty.
+    """
+    from hepgan.evaluation import cleaning  # imported here: training does not need it
+
+    folder, device = Path(folder), device_of(str(device))
+    check_folder(folder, None)
+    chosen = _choose_schema(reference, generated, config)
+    schema = chosen.schema
+    files = {"reference": reference, **generated}
+    samples: dict[str, ak.Array] = {}
+    skipped: list[SkippedMetric] = cleaning.unreadable(chosen.unreadable)
+    if any(weights):
+        schema = cleaning.without_weight(schema, skipped)
+    progress("reading", 0.0, "")
+    for name, path in files.items():
+        available, missing = cleaning.available_schema(path, schema, source=name)
+        samples[name] = _read(path, available, weights[name != "reference"], runner)
+        skipped += missing
+    settings, events = EvaluateSettings(quick, chosen.digits), samples.pop("reference")
+    origin: dict[str, Any] = {
+        "files": {n: cleaning.file_fingerprints(path) for n, path in files.items()}
+    }
+    origin["schema and geometry"] = chosen.source
+    origin |= provenance(seed, device)
+    make_folder(folder)
+    return evaluate_samples(
+        events,
+        samples,
+        schema,
+        chosen.geometry,
+        folder,
+        settings,
+        seed,
+        origin,
+        device,
+        progress,
+        skipped,
+    )
+
+
+def _read(path: str, schema: Schema, weight: str | None, runner: "RunProcessor | None") -> ak.Array:
+    """Returns events whose values may be NaN, which the evaluation names and drops."""
+    if runner is None:
+        return reader.read(path, schema, weight=weight, check=False)
+    from hepgan.processors import collect, fileset_of  # coffea is optional
+
+    return collect(fileset_of(path), runner, schema, weight=weight, check=False)
+
+
+class _ComparedSchema(NamedTuple):
+    """Schema and geometry of the files to compare.
+
+    Attributes:
+        schema: Fields and conditions.
+        geometry: Geometry of the layers.
+        digits: Whether the events are MNIST's digits.
+        source: Run file or preset that they come from.
+        unreadable: Branches that cannot be read, and why.
+    """
+
+    schema: Schema
+    geometry: Mapping[str, LayerGeometry]
+    digits: bool
+    source: str
+    unreadable: Mapping[str, str] = MappingProxyType({})
+
+
+def _choose_schema(
+    reference: str, generated: Mapping[str, str], config: str | None
+) -> _ComparedSchema:
+    beside = Path(next(iter(generated.values()))).parent / "run.toml"
+    if config or beside.is_file():
+        run = load(config or beside)
+        return _ComparedSchema(run.schema, run.geometry, run.evaluate.digits, str(config or beside))
+    with reader.first_tree(reference) as first:
+        for name in presets():
+            preset = load(name)
+            try:
+                schema = first.resolve(preset.schema)
+            except DataError:
+                continue
+            source = f"the preset {name}, whose branches the reference has (choose another with --config)"
+            return _ComparedSchema(schema, preset.geometry, preset.evaluate.digits, source)
+        path, tree = first.source
+    (summary,) = inspection.inspect(path, tree=tree)
+    proposal = inspection.propose_fields(summary)
+    others = {**proposal.conditions, **proposal.weights}
+    fields = {name: field for name, field in proposal.readable.items() if name not in others}
+    if not proposal.readable:
+        count = len(proposal.unreadable)
+        unreadable = f", and {count} cannot be read" if count else ""
+        raise DataError(
+            f"no branch of the tree '{tree}' of '{path}' holds numbers to compare{unreadable}; "
+            f"hepgan inspect '{path}' lists them"
+        )
+    schema = Schema(fields or others, others if fields else {})
+    source = "the reference's branches, without a geometry (choose a run file with --config)"
+    return _ComparedSchema(schema, {}, digits=False, source=source, unreadable=proposal.unreadable)
+
+
+def evaluate_samples(
+    reference: ak.Array,
+    samples: Mapping[str, ak.Array],
+    schema: Schema,
+    geometry: Mapping[str, LayerGeometry],
+    folder: Path,
+    settings: EvaluateSettings,
+    seed: int,
+    origin: Mapping[str, Any],
+    device: torch.device,
+    progress: ProgressCallback,
+    skipped: Sequence["SkippedMetric"] = (),
+    *,
+    warnings: Sequence[str] = (),
+) -> "Evaluation":
+    """Evaluates samples that have been read, and writes the report."""
+    from hepgan.evaluation import evaluate  # imported here: it imports matplotlib
+
+    evaluation: Evaluation = evaluate(
+        reference, samples, schema, geometry, folder,
+        seed=seed, quick=settings.quick, provenance=origin, history=history.read(folder),
+        device=str(device), digits=settings.digits, skipped=skipped, warnings=warnings,
+        progress=progress,
+    )  # fmt: skip
+    return evaluation
+
+
+def provenance(seed: int, device: torch.device) -> dict[str, str]:
+    """Returns the origin of a report: date, seed, device and versions."""
+    packages = ("hepgan", "torch", "numpy", "awkward", "uproot", "hist")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    return {
+        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "seed": str(seed),
+        "device": f"{device} {name}".strip(),
+        "cores": str(os.cpu_count()),
+        "python": platform.python_version(),
+        **{package: metadata.version(package) for package in packages},
+    }

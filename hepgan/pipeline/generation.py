@@ -1,0 +1,115 @@
+"""Generation of events with a trained GAN, into a ROOT file."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hepgan.data.io import reader, writer
+from hepgan.data.schema import Schema
+from hepgan.errors import DataError, RunError
+from hepgan.gan import serialization
+from hepgan.gan.conditions import Condition
+from hepgan.gan.devices import device_of
+from hepgan.progress import ProgressCallback, no_progress
+
+COMPRESSION = 50
+"""Upper limit of the compression of showers, most of whose cells are zero."""
+
+
+def generate(
+    folder: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    n: int | None = None,
+    seed: int,
+    conditions: Mapping[str, Condition] | None = None,
+    conditions_from: str | None = None,
+    device: torch.device | str = "auto",
+    progress: ProgressCallback = no_progress,
+) -> int:
+    """Generates events with the GAN in ``folder`` into a ROOT file with the tree, branches and types of the training data.
+
+    Args:
+        folder: Run folder of a trained GAN.
+        output: A new ROOT file.
+        n: Number of events; may be omitted with ``conditions_from``.
+        seed: Seed; the same seed gives the same events on the same device.
+        conditions: As in ``GAN.sample``.
+        conditions_from: A ROOT file with the conditions' branches; one event is generated for each of its first ``n`` entries.
+        device: Device of the networks.
+        progress: Progress callback.
+
+    Returns:
+        Number of events written.
+
+    Raises:
+        HepganError: there is no GAN, the file exists, or the conditions do not fit.
+    """
+    gan, tree = serialization.load_gan(folder, device=device_of(str(device)))
+    values: dict[str, Condition] = dict(conditions or {})
+    if conditions_from:
+        read = _read_conditions(conditions_from, gan.encoding.schema, n)
+        if duplicates := set(values) & set(read):
+            raise DataError(
+                f"the condition '{min(duplicates)}' is given twice, by a value and by {conditions_from}; give it once"
+            )
+        values, n = values | read, None
+    total = n or max((len(v) for v in values.values() if isinstance(v, np.ndarray)), default=0)
+    _check_space(Path(output), total, gan.encoding.schema)
+    writer.write(
+        output,
+        with_progress(gan.sample_blocks(values, n=n, seed=seed), total, progress),
+        gan.encoding.schema,
+        tree=tree,
+    )
+    return total
+
+
+def _check_space(output: Path, events: int, schema: Schema) -> None:
+    """Checks that the file may fit on the disk if it compresses well.
+
+    Raises:
+        RunError: there is too little space.
+    """
+    event = sum(f.size * np.dtype(f.dtype or "float32").itemsize for f in schema.all.values())
+    folder = output.absolute().parent
+    if not folder.is_dir():
+        return  # the writer reports it
+    free = shutil.disk_usage(folder).free
+    if events * event > COMPRESSION * free:
+        raise RunError(
+            f"{events:,} events are {events * event / 1e12:,.3g} TB before compression, but {folder} has"
+            f" {free / 1e12:,.3g} TB free; generate fewer, or several files on other disks"
+        )
+
+
+def _read_conditions(
+    file: str, schema: Schema, n: int | None
+) -> dict[str, npt.NDArray[np.float64]]:
+    if not schema.conditions:
+        raise DataError("the GAN has no conditions; omit --conditions-from")
+    events = reader.read(file, Schema(schema.conditions), entry_stop=n)
+    if n and len(events) < n:
+        raise DataError(
+            f"{file} has {len(events):,} entries, fewer than the {n:,} events requested"
+        )
+    return {
+        name: np.asarray(ak.to_numpy(events[name]), dtype=np.float64) for name in schema.conditions
+    }
+
+
+def with_progress(
+    parts: Iterator[ak.Array], total: int, progress: ProgressCallback
+) -> Iterator[ak.Array]:
+    """Yields the parts of a sample of ``total`` events and reports the progress."""
+    done = 0
+    for part in parts:
+        yield part
+        done += len(part)
+        progress("generating", done / max(total, 1), f"{done:,} events")

@@ -1,0 +1,70 @@
+"""Validation during training: the distance of generated events from the validation split."""
+
+from collections.abc import Callable
+
+import awkward as ak
+import numpy as np
+
+from hepgan.data.encoding.encoding import Encoding
+from hepgan.data.schema import Schema
+from hepgan.evaluation.metrics import compute, digits, fpd
+from hepgan.evaluation.observables.standard import arrays, evaluate_observables, observables_for
+from hepgan.gan.model import GAN
+from hepgan.gan.training.validation import Validation
+from hepgan.pipeline.config import RunConfig
+from hepgan.random_streams import child_seed
+
+VALIDATED = 5000
+"""Approximate number of generated events per validation score."""
+
+
+def make_validation(run: RunConfig, reference: ak.Array, encoding: Encoding) -> Validation:
+    """Returns the validation of a training: a GAN's distance from ``reference``, the validation split, and the encoded split.
+
+    The distance is the Fréchet distance of the observables or, with ``[evaluate] digits``, that of the digit classifier's features,
+    since observables hardly distinguish digits from scribbles.
+    """
+    # Several generated events per reference event: the fluctuations of the reference are the same in every score.
+    copies = max(1, VALIDATED // len(reference))
+    conditions = {
+        name: np.tile(ak.to_numpy(reference[name]), copies) for name in run.schema.conditions
+    }
+    distance = (
+        digit_distance(reference, run.schema)
+        if run.evaluate.digits
+        else observable_distance(reference, run)
+    )
+
+    seed = child_seed(run.seed, "validation")
+
+    def score(gan: GAN) -> float:
+        return distance(gan.sample(conditions, n=copies * len(reference), seed=seed))
+
+    return Validation(score, encoding.encode(reference, seed=seed))
+
+
+def observable_distance(reference: ak.Array, run: RunConfig) -> Callable[[ak.Array], float]:
+    """Returns a function of events: the Fréchet distance of their observables to those of ``reference``, in widths of the reference."""
+    observables = observables_for(run.schema, run.geometry)
+    expected = evaluate_observables(arrays(reference, run.schema.all), observables)
+
+    def distance(events: ak.Array) -> float:
+        generated = evaluate_observables(arrays(events, run.schema.all), observables)
+        return compute.validation_distance(expected, generated)
+
+    return distance
+
+
+def digit_distance(reference: ak.Array, schema: Schema) -> Callable[[ak.Array], float]:
+    """Returns a function of events: the Fréchet distance of their digits to those of ``reference``."""
+    name = digits.digit_field(schema)
+
+    def scores(events: ak.Array) -> digits.DigitScores:
+        return digits.digit_scores(ak.to_numpy(events[name]).reshape(-1, 28, 28))
+
+    expected = scores(reference)
+
+    def distance(events: ak.Array) -> float:
+        return fpd.frechet_distance(expected.features, scores(events).features)
+
+    return distance
