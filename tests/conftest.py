@@ -13,6 +13,10 @@ import pytest
 from tiny import TINY, tiny_events, write_tiny
 
 
+collect_ignore = ["pretend.py"]
+"""Registers a device with torch, once; the search for doctests would import it a second time."""
+
+
 def pytest_configure() -> None:
     """Restores the default actions of signals that nohup and background shells ignore; commands inherit them."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
