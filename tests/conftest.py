@@ -12,7 +12,6 @@ import filelock
 import pytest
 from tiny import TINY, tiny_events, write_tiny
 
-
 collect_ignore = ["pretend.py"]
 """Registers a device with torch, once; the search for doctests would import it a second time."""
 
