@@ -10,7 +10,7 @@ import scipy.stats
 import torch
 
 from hepgan import pipeline
-from hepgan.data.io import reader
+from hepgan.data.io import writer
 from hepgan.data.schema import Schema
 from hepgan.gan.model import GAN
 
@@ -63,7 +63,7 @@ def run_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     v = energy * RESPONSE.rvs(len(energy), random_state=rng)
     schema = Schema.from_table({"fields": {"v": {}}, "conditions": {"energy": {}}})
     events = ak.zip({"v": v.astype("f4"), "energy": energy.astype("f4")})
-    reader.write(folder / "events.root", events, schema, tree="events")
+    writer.write(folder / "events.root", events, schema, tree="events")
     path = folder / "run.toml"
     path.write_text(RUN.format(path=folder / "events.root"))
     return path
