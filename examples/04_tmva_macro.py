@@ -1,7 +1,7 @@
-"""TMVA's tutorial of generation, line by line: digits from a tree, with the layouts and phases of an option string.
+"""TMVA's tutorial on generation, line by line: digits from a tree, with the layouts and phases of an option string.
 
 python examples/04_tmva_macro.py runs/tmva            ten to twenty minutes on a CPU core
-python examples/04_tmva_macro.py runs/tmva 1          an epoch a phase, for a look
+python examples/04_tmva_macro.py runs/tmva 1          one epoch per phase, for a quick look
 """
 
 import logging
@@ -13,7 +13,7 @@ from hepgan.tmva import DataLoader, Factory, Types
 def main(output: str, epochs: int) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
-    loader = DataLoader("dataset")
+    loader = DataLoader("dataset", digits=True)
     loader.AddSignalTree("sample:mnist.root:mnist", 1.0)
     loader.AddVariablesArray("image", 784, "F")
     loader.PrepareTrainingAndTestTree(
@@ -37,8 +37,8 @@ def main(output: str, epochs: int) -> None:
     factory.BookMethod(loader, Types.kGAN, "GAN", options)
     factory.TrainAllMethods()
     factory.TestAllMethods()
-    for name, verdict in factory.EvaluateAllMethods().items():
-        print(f"{name}: {verdict.sentence}")
+    for name, evaluation in factory.EvaluateAllMethods().items():
+        print(f"{name}: {evaluation.sentence}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""TMVA's strings and words for a GAN: option strings of MethodGAN to a ``Run``, and a ``Factory`` to carry macros over.
+"""TMVA's option strings and classes for a GAN: MethodGAN's options as a ``RunConfig``, and a ``Factory`` for macros.
 
 | to | use |
 |---|---|
-| turn an option string into a run | ``book`` |
-| carry a macro over line by line | ``Factory``, ``DataLoader``, ``Types``, ``Tools`` |
-| know what each option does here | ``help_text`` |
+| convert an option string to a run | ``book`` |
+| port a macro line by line | ``Factory``, ``DataLoader``, ``Types``, ``Tools`` |
+| list the options and what they do | ``help_text`` |
 """
 
 from typing import NoReturn
@@ -15,16 +15,16 @@ from hepgan.tmva.facade import DataLoader, Factory, Tools, Types
 
 __all__ = ["Booking", "DataLoader", "Factory", "Tools", "Types", "book", "help_text"]
 
-_ELSEWHERE = {
+_REPLACEMENTS = {
     "Reader": "hepgan.load_gan(RUN_FOLDER).sample(n=…) generates events, and hepgan.evaluation compares samples",
     "TMVAGui": "EvaluateAllMethods writes report.html, which a browser shows",
     "CrossValidation": "there is no cross validation; EvaluateAllMethods gives errors and a baseline",
-    "PyMethodBase": "nothing has to be started; leave the line out",
+    "PyMethodBase": "no interpreter has to be started; remove the line",
     "Experimental": "hepgan.read and the loaders give batches of events",
 }
 
 
 def __getattr__(name: str) -> NoReturn:
-    if name in _ELSEWHERE:
-        raise RunError(f"TMVA.{name}: {_ELSEWHERE[name]}")
+    if name in _REPLACEMENTS:
+        raise RunError(f"TMVA.{name}: {_REPLACEMENTS[name]}")
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

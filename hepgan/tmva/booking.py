@@ -1,4 +1,4 @@
-"""MethodGAN's option string to the ``Run`` that a run file would give."""
+"""Conversion of MethodGAN's option string to a ``RunConfig``."""
 
 import logging
 import math
@@ -13,7 +13,7 @@ from hepgan.gan.networks import GANSettings
 from hepgan.layout.nn.initialization import INITIALIZATIONS
 from hepgan.layout.spec.base import LINEAR, Layout
 from hepgan.layout.zoo import look_up
-from hepgan.pipeline import DataSettings, RunConfig
+from hepgan.pipeline import DataSettings, EvaluateSettings, RunConfig
 from hepgan.tmva.options import OPTIONS, REFUSED, Token, options_of
 from hepgan.tmva.sizes import Sizes, batch_of, input_layouts
 from hepgan.tmva.strategy import KEYS, phases, threads
@@ -26,27 +26,27 @@ LEVELS = {
     "Warning": logging.WARNING, "Error": logging.ERROR, "Fatal": logging.CRITICAL,
 }  # fmt: skip
 POSITIVE = {"SIGMOID", "GAUSS", "RELU", "SOFTPLUS", "SOFTMAX"}
-"""Activations that give no negative numbers."""
+"""Activations without negative values."""
 
 BOUNDED = {"TANH", "FTANH", "SYMMRELU", "SOFTSIGN"}
-"""Activations that give numbers from -1 to 1."""
+"""Activations with values from -1 to 1."""
 
 TRANSFORMS = {
-    "P": "write D, which gives the principal components width 1",
-    "U": "write G, which goes on from uniform variables to Gaussian ones",
+    "P": "write D, which scales the principal components to width 1",
+    "U": "write G, which maps uniform variables to Gaussian ones",
 }
-"""Transformations that are refused, and what to write instead."""
+"""Transformations that are not supported, and the replacement."""
 
 
 class Booking(NamedTuple):
-    """What an option string asks for.
+    """A parsed option string.
 
     Attributes:
-        run: What ``hepgan.pipeline.run`` takes, as a run file would give it.
-        device: ``cpu``, ``cuda``, or ``auto`` where the string says nothing.
+        run: The run, as a run file would describe it.
+        device: ``cpu``, ``cuda``, or ``auto`` if the string has no Architecture.
         level: VerbosityLevel, for the logger ``hepgan``.
-        verbose: Whether each entry of the history is told.
-        help: Whether the help is asked for.
+        verbose: Whether to log each entry of the history.
+        help: Whether to print the help.
     """
 
     run: RunConfig
@@ -64,21 +64,23 @@ def book(
     variables: Sequence[str] = (),
     cut: str | None = None,
     test: float = 0.2,
+    digits: bool = False,
 ) -> Booking:
-    """The run that MethodGAN's ``options`` describe on ``files``.
+    """Returns the run that MethodGAN's ``options`` describe on ``files``.
 
     Args:
         options: ``!H:V:Layout=…##…:TrainingStrategy=…``; see ``help_text``.
         files: As in a run file.
-        tree: The tree, where a file has several.
-        variables: The branches that an event is made of, as ``AddVariable`` names them, ``x{0..783}`` for many. Without
-            any, all arrays and numbered branches, or that of InputLayout's size.
-        cut: Cut, as in a run file.
-        test: Share of the events that training never sees.
+        tree: The tree, if a file has several.
+        variables: Branches of an event, as in ``AddVariable``; ``x{0..783}`` for many. By default all arrays and numbered
+            branches, or the one of InputLayout's size.
+        cut: A cut, as in a run file.
+        test: Fraction of the events that training never sees.
+        digits: Whether the events are MNIST's digits, as in ``[evaluate]`` of a run file.
 
     Raises:
-        RunError: an option or training key that is unknown, refused or does not fit, with its place in the string.
-        LayoutError: a fault in the layout, with its place.
+        RunError: an option or training key is unknown, not supported or invalid; the message shows its position in the string.
+        LayoutError: an error in the layout, with its position.
         DataError: a file, tree or branch is missing.
     """
     given = options_of(options)
@@ -104,6 +106,7 @@ def book(
         gan=gan,
         train=first,
         phases=tuple(rest),
+        evaluate=EvaluateSettings(digits=digits),
         threads=threads(strategy),
         description="a TMVA option string",
     )
@@ -112,8 +115,8 @@ def book(
 
 
 def help_text() -> str:
-    """Every option and training key, and what it does here: what the option ``H`` prints."""
-    tables = {"Options": OPTIONS, "Refused": REFUSED, "Keys of a training phase": KEYS}
+    """Returns the description of every option and training key, which the option ``H`` prints."""
+    tables = {"Options": OPTIONS, "Not supported": REFUSED, "Keys of a training phase": KEYS}
     lines: list[str] = []
     for title, table in tables.items():
         width = max(map(len, table))
@@ -124,10 +127,10 @@ def help_text() -> str:
 def _gan(
     given: Mapping[str, Token], noise: Sizes, event: Sizes, features: int
 ) -> tuple[GANSettings, Layout]:
-    """The networks' settings, and the generator's layout."""
+    """Returns the networks' settings and the generator's layout."""
     if event and math.prod(event) != features:
         raise given["InputLayout"].error(
-            f"InputLayout says {math.prod(event)} variables an event, but there are {features}"
+            f"InputLayout declares {math.prod(event)} variables per event, but there are {features}"
         )
     text = given["Layout"].text if "Layout" in given else look_up("tmva-default").layout
     start = _choice(given, "WeightInitialization", "XAVIER", INITIALIZATIONS)
@@ -139,7 +142,7 @@ def _objective(given: Mapping[str, Token]) -> str:
     kind = _choice(given, "ErrorStrategy", "CROSSENTROPY", (*OBJECTIVES, "MUTUALEXCLUSIVE"))
     if kind not in OBJECTIVES:
         raise given["ErrorStrategy"].error(
-            "MUTUALEXCLUSIVE is for several classes, but a discriminator knows one number; write CROSSENTROPY"
+            "MUTUALEXCLUSIVE needs several classes, but a discriminator has one output; write CROSSENTROPY"
         )
     return OBJECTIVES[kind]
 
@@ -159,7 +162,7 @@ def _device(given: Mapping[str, Token]) -> str:
 
 
 def _events(files: Sequence[str], schema: Schema, tree: str | None, cut: str | None) -> int:
-    """How many events there are, behind the cut."""
+    """Returns the number of events that pass the cut."""
     if cut is None:
         return sum(reader.num_entries(list(files), tree=tree).values())
     chunks = reader.iterate(
@@ -169,7 +172,7 @@ def _events(files: Sequence[str], schema: Schema, tree: str | None, cut: str | N
 
 
 def _validation(value: Token | None, events: int, share: float) -> float:
-    """The share of all ``events`` that validates, of which ``share`` are for training and validation."""
+    """Returns the fraction of all ``events`` used for validation; ``fraction`` is that of training and validation together."""
     if value is None:
         return 0.2 * share
     if value.text.endswith("%"):
@@ -179,12 +182,14 @@ def _validation(value: Token | None, events: int, share: float) -> float:
         if part >= 1:
             part /= share * max(events, 1)
     if not 0 < part < 1:
-        raise value.error("ValidationSize should leave some of the training events, and be some")
+        raise value.error(
+            "ValidationSize should be more than 0 and less than the number of training events"
+        )
     return part * share
 
 
 def _steps(value: Token | None, generator: Layout) -> tuple[Mapping[str, Any], ...]:
-    """The encoding that VarTransform stands for, into what the generator's last activation can give."""
+    """Returns the encoding of VarTransform, scaled to the range of the generator's last activation."""
     last = getattr(generator.words[-1], "activation", LINEAR).name
     to = [0.0, 1.0] if last in POSITIVE else [-1.0, 1.0]
     names = value.split(",") if value else []
@@ -199,9 +204,9 @@ def _steps(value: Token | None, generator: Layout) -> tuple[Mapping[str, Any], .
             case "D":
                 steps.append({"step": "whiten"})
             case "P" | "U":
-                raise token.error(f"VarTransform={name} cannot be had: {TRANSFORMS[name]}")
+                raise token.error(f"VarTransform={name} is not supported:  {TRANSFORMS[name]}")
     if steps and "to" not in steps[-1] and last in BOUNDED | POSITIVE:
         raise names[-1].error(
-            f"VarTransform={names[-1].text} gives numbers that the generator's last layer, {last}, cannot; end it with LINEAR"
+            f"VarTransform={names[-1].text} produces values outside the range of the generator's last layer, {last}; end it with LINEAR"
         )
     return tuple(steps) or ({"step": "scale", "per_column": False, "to": to},)

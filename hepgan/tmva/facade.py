@@ -1,4 +1,4 @@
-"""TMVA's ``Factory`` and ``DataLoader``, so that a macro carries over line by line; methods have TMVA's names.
+"""TMVA's ``Factory`` and ``DataLoader``, to port a macro line by line; methods have TMVA's names.
 
 >>> loader = DataLoader("dataset")
 >>> loader.AddTree("sample:mnist.root:mnist")
@@ -6,7 +6,7 @@
 >>> factory = Factory("TMVAGeneration", options="!V:!Silent")
 >>> factory.BookMethod(loader, Types.kGAN, "GAN", "Layout=TANH|64,TANH|784##TANH|64,LINEAR|1")
 
-Trees are all taken for events of one kind: there is no signal and no background to tell apart.
+All trees hold events of one kind: there is no signal and no background to separate.
 """
 
 import dataclasses
@@ -38,11 +38,11 @@ _SPLITTING = (
     "SplitMode", "MixMode", "NormMode", "SplitSeed", "V", "CalcCorrelations", "ScaleWithPreselEff",
 )  # fmt: skip
 _SEPARATORS = {"Layout": ",", "VarTransform": ",", "DropConfig": "+", "TrainingStrategy": "|"}
-"""What stands between the values of an option that is given as a list; between others a semicolon."""
+"""Separator of the values of an option that is given as a list; a semicolon for the others."""
 
 
 class Types:
-    """TMVA's names of methods, of classes and of splits; there is one method that hepgan knows."""
+    """TMVA's names of methods, classes and splits; GAN is the only supported method."""
 
     kGAN = "GAN"  # noqa: N815
 
@@ -65,7 +65,7 @@ class Tools:
 
 
 class _Macro:
-    """Methods of TMVA that hepgan does not have are refused with a sentence that says what to write."""
+    """Base class whose unsupported TMVA methods raise an error that names the replacement."""
 
     refused: ClassVar[Mapping[str, str]] = {}
 
@@ -81,23 +81,24 @@ class _Macro:
 
 
 _NO_WEIGHTS = (
-    "training takes no event weights; leave the line out, or keep events of weight 1 by a cut "
+    "training does not use event weights; remove the line, or select events of weight 1 with a cut "
     "(hepgan evaluate --reference-weight compares with weighted events)"
 )
 _NO_EVENT = (
     "events come from files; write them to a ROOT file and name it in AddTree('file.root:tree')"
 )
 _NO_TARGET = (
-    "a GAN has no regression target; a quantity that events are generated for is a condition: write a run file with "
+    "a GAN has no regression target; a quantity that determines the events is a condition: write a run file with "
     "[schema.conditions.NAME], as `hepgan inspect` proposes it"
 )
 
 
 @dataclasses.dataclass
 class DataLoader(_Macro):
-    """Trees, variables, cuts, and the numbers of events to train on and to test with (0: what is left).
+    """Trees, variables, cuts, and numbers of training and test events (0: the rest).
 
-    ``name`` is the folder that the methods' run folders are in.
+    ``name`` is the folder of the methods' run folders. With ``digits``, the events are MNIST's digits, and the digit
+    classifier is used for validation and scores (``[evaluate] digits = true`` of a run file).
     """
 
     refused: ClassVar[Mapping[str, str]] = {
@@ -120,36 +121,37 @@ class DataLoader(_Macro):
     cuts: list[str] = dataclasses.field(default_factory=list)
     numbers: tuple[int, int] = (0, 0)
     tree_cuts: dict[str, str] = dataclasses.field(default_factory=dict)
+    digits: bool = dataclasses.field(default=False, kw_only=True)
 
     def AddVariable(self, expression: str, *about: Any, **more: Any) -> None:
-        """A branch, which may have a label (``label := branch``); title, unit, type and range are for TMVA's plots and left aside.
+        """Adds a branch, which may have a label (``label := branch``); title, unit, type and range serve TMVA's plots and are ignored.
 
         Raises:
-            RunError: a formula of branches, which could not be written to a tree again.
+            RunError: it is a formula of branches, which cannot be written to a tree.
         """
         branch = str(expression).rpartition(":=")[2].strip()
         if not re.fullmatch(r"[\w./]+(\{\d+\.\.\d+\})?", branch):
             raise RunError(
-                f"AddVariable('{expression}'): only a branch can be generated and written again, no formula; "
-                "make the branch first, as with RDataFrame's Define and Snapshot"
+                f"AddVariable('{expression}'): only branches can be generated and written, not formulas; "
+                "create the branch first, for example with RDataFrame's Define and Snapshot"
             )
         self.variables.append(branch)
 
     def AddVariablesArray(self, expression: str, size: Any, *about: Any, **more: Any) -> None:
-        """An array branch of ``size`` values, or the branches ``expression0`` … where there is no such array."""
+        """Adds an array branch of ``size`` values, or the branches ``expression0`` … if there is no such array."""
         if not isinstance(size, int) or size < 1:
             raise RunError(f"AddVariablesArray('{expression}', {size}): size should be 1 or more")
         self.variables.append(f"{expression}[{size}]")
 
     def SetInputVariables(self, variables: Any) -> None:
-        """Several branches at once."""
+        """Adds several branches."""
         for variable in variables:
             self.AddVariable(variable)
 
     def AddSpectator(self, expression: str, *about: Any, **more: Any) -> None:
-        """Left aside, which is told: what is no variable is not generated."""
+        """Ignores the branch, with a warning: only variables are generated."""
         log.warning(
-            "AddSpectator('%s'): left aside, generated events have variables only; AddVariable has it generated",
+            "AddSpectator('%s'): ignored, since generated events have variables only; use AddVariable to generate it",
             expression,
         )
 
@@ -161,16 +163,16 @@ class DataLoader(_Macro):
         cut: Any = "",
         treetype: Any = "MaxTreeType",
     ) -> None:
-        """A tree: ``"file.root:tree"``, or one that uproot or ROOT has opened. Its class does not matter.
+        """Adds a tree: ``"file.root:tree"``, or one opened by uproot or ROOT. The class is ignored.
 
         Raises:
-            RunError: it has a weight of its own, or is for training or testing only.
+            RunError: the tree has a weight, or is for training or testing only.
         """
         _check_weight("AddTree", weight)
         if str(treetype).lower().removeprefix("k") not in ("", "maxtreetype"):
             raise RunError(
-                f"AddTree: a tree for '{treetype}' alone cannot be had; events are split at random, so give all "
-                "trees without a type and say how many events to test with in PrepareTrainingAndTestTree"
+                f"AddTree: a tree for '{treetype}' only is not supported, since events are split at random; add all "
+                "trees without a type and set the number of test events in PrepareTrainingAndTestTree"
             )
         name = _name_of(tree)
         self.trees.append(name)
@@ -178,11 +180,11 @@ class DataLoader(_Macro):
             self.tree_cuts[name] = text
 
     def AddSignalTree(self, tree: Any, weight: float = 1.0, treetype: Any = "") -> None:
-        """As ``AddTree``."""
+        """Adds a tree, as ``AddTree`` does."""
         self.AddTree(tree, weight=weight, treetype=treetype)
 
     def AddBackgroundTree(self, tree: Any, weight: float = 1.0, treetype: Any = "") -> None:
-        """As ``AddTree``: the generator learns from these events as well."""
+        """Adds a tree, as ``AddTree`` does: the generator learns from these events too."""
         self.AddTree(tree, weight=weight, treetype=treetype)
 
     SetSignalTree = AddSignalTree
@@ -191,24 +193,24 @@ class DataLoader(_Macro):
     SetTree = AddSignalTree
 
     def SetInputTrees(self, signal: Any, background: Any, *weights: Any) -> None:
-        """Two trees as by ``AddTree``; the form with one tree and a cut for each class is refused.
+        """Adds two trees, as ``AddTree`` does; one tree with a cut per class is not supported.
 
         Raises:
-            RunError: cuts instead of a second tree, or a weight.
+            RunError: there are cuts instead of a second tree, or a weight.
         """
         cuts = [text for text in weights if not isinstance(text, (int, float))]
         if cuts:
             raise RunError(
-                "SetInputTrees: a cut for each class cannot be had, all events are of one kind; write AddTree and AddCut"
+                "SetInputTrees: a cut per class is not supported, since all events are of one kind; use AddTree and AddCut"
             )
         for tree, weight in zip((signal, background), (*weights, 1.0, 1.0), strict=False):
             self.AddTree(tree, weight=weight)
 
     def SetWeightExpression(self, expression: str, class_name: str = "") -> None:
-        """Weights of 1 alone.
+        """Accepts a weight of 1 only.
 
         Raises:
-            RunError: another weight.
+            RunError: the weight is not 1.
         """
         if str(expression).strip() not in ("", "1", "1.", "1.0"):
             raise RunError(f"SetWeightExpression('{expression}'): {_NO_WEIGHTS}")
@@ -217,36 +219,36 @@ class DataLoader(_Macro):
     SetBackgroundWeightExpression = SetWeightExpression
 
     def AddCut(self, cut: Any, class_name: str = "") -> None:
-        """A cut in TTreeFormula's words, which all events have to pass.
+        """Adds a cut in TTreeFormula's language, which all events have to pass.
 
         Raises:
-            RunError: it is for one class alone.
-            DataError: it does not parse, with the place.
+            RunError: it is for one class only.
+            DataError: it does not parse; the message shows the position.
         """
         if class_name:
             raise RunError(
-                f"AddCut: a cut for the class '{class_name}' alone cannot be had, all events are of one kind; "
+                f"AddCut: a cut for the class '{class_name}' only is not supported, since all events are of one kind; "
                 "write AddCut(cut)"
             )
         if text := _cut(cut):
             self.cuts.append(text)
 
     def SetCut(self, cut: Any, class_name: str = "") -> None:
-        """``AddCut`` in place of all cuts before."""
+        """Replaces all previous cuts."""
         self.cuts.clear()
         self.AddCut(cut, class_name)
 
     def PrepareTrainingAndTestTree(self, *arguments: Any, **options: Any) -> None:
-        """A cut (or one for each class, which must be the same), numbers of events, and TMVA's options of splitting.
+        """Sets a cut (or one per class, which must agree), numbers of events, and TMVA's splitting options.
 
         ``(cut, options)``, ``(cut, cut, options)``, ``(cut, training, test)`` and ``(cut, training signal, training
-        background, test signal, test background, options)``; options as a string, keywords or both. The numbers of
-        training and test events count as fractions of what there is; 0 or less stands for the rest, or for one half where
+        background, test signal, test background, options)``; options as a string, as keywords or both. The numbers of
+        training and test events are used as fractions of all events; 0 or less stands for the rest, or for one half if
         both are 0. Events are split at random.
 
         Raises:
-            RunError: two different cuts, or an option that cannot be had.
-            DataError: a cut does not parse, with the place.
+            RunError: two cuts differ, or an option is not supported.
+            DataError: a cut does not parse; the message shows the position.
         """
         numbers = [value for value in arguments if isinstance(value, (int, float))]
         texts = [_text(value) for value in arguments if not isinstance(value, (int, float))]
@@ -261,7 +263,7 @@ class DataLoader(_Macro):
         self.cuts += [text for text in dict.fromkeys(cuts) if text]
         if len(numbers) not in (0, 1, 2, 4):
             raise RunError(
-                "PrepareTrainingAndTestTree: give the numbers of training and test events, or the two of each class"
+                "PrepareTrainingAndTestTree: pass the numbers of training and test events, or those of each class"
             )
         half = max(1, len(numbers) // 2)
         train, test = (sum(map(_number, part)) for part in (numbers[:half], numbers[half:]))
@@ -275,23 +277,23 @@ class DataLoader(_Macro):
         Raises:
             RunError: a cut for one tree alone.
         """
-        own = {self.tree_cuts.get(tree, "") for tree in self.trees}
-        if len(own) > 1:
+        tree_cuts = {self.tree_cuts.get(tree, "") for tree in self.trees}
+        if len(tree_cuts) > 1:
             raise RunError(
-                f"AddTree: the cuts {sorted(own)} of the trees differ, but all trees are read with one cut; "
-                "write the events to one file first, as with RDataFrame's Filter and Snapshot"
+                f"AddTree: the cuts {sorted(tree_cuts)} of the trees differ, but all trees are read with one cut; "
+                "write the selected events to one file first, for example with RDataFrame's Filter and Snapshot"
             )
-        cuts = dict.fromkeys(filter(None, (*self.cuts, *own)))
+        cuts = dict.fromkeys(filter(None, (*self.cuts, *tree_cuts)))
         return " & ".join(map(as_tcut, cuts)) or None
 
 
 def _text(value: Any) -> str:
-    """A string, or the text of a ``TCut`` or ``TString`` of ROOT."""
+    """Returns a string, or the text of ROOT's ``TCut`` or ``TString``."""
     return str(value.GetTitle()) if hasattr(value, "GetTitle") else str(value)
 
 
 def _cut(cut: Any) -> str:
-    """The text of a cut that parses; empty for none."""
+    """Returns the text of a valid cut, empty without one."""
     text = _text(cut).strip()
     if text:
         as_tcut(text)
@@ -301,7 +303,7 @@ def _cut(cut: Any) -> str:
 def _check_weight(method: str, weight: Any) -> None:
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight != 1:
         raise RunError(
-            f"{method}: a tree's weight of {weight} cannot be had; all events count as 1"
+            f"{method}: a tree weight of {weight} is not supported; all events have weight 1"
         )
 
 
@@ -314,12 +316,12 @@ def _name_of(tree: Any) -> str:
         return f"{tree.file.file_path}:{tree.object_path.rpartition(':')[2].lstrip('/')}"
     except (AttributeError, ReferenceError) as error:
         raise RunError(
-            f"AddTree: {tree!r} is no tree; give 'file.root:tree' or a tree that uproot opened"
+            f"AddTree: {tree!r} is not a tree; pass 'file.root:tree' or a tree opened by uproot"
         ) from error
 
 
 def option_string(text: str, options: Mapping[str, Any]) -> str:
-    """TMVA's option string of a string and of keywords: ``H=False`` is ``!H``, a list has its separators.
+    """Returns TMVA's option string from a string and keywords: ``H=False`` is ``!H``, a list gets its separators.
 
     >>> option_string("V", {"H": False, "Layout": ["TANH|8", "LINEAR"], "TrainingStrategy": [{"MaxEpochs": 2}]})
     'V:!H:Layout=TANH|8,LINEAR:TrainingStrategy=MaxEpochs=2'
@@ -342,7 +344,7 @@ def _value(name: str, value: Any) -> str:
 
 
 def _is_splitting(text: str) -> bool:
-    """Whether ``text`` names options of splitting rather than a cut."""
+    """Returns whether ``text`` contains splitting options rather than a cut."""
     names = [part.partition("=")[0].strip().removeprefix("!") for part in text.split(":")]
     known = {name.lower() for name in _SPLITTING}
     return any(
@@ -358,10 +360,10 @@ def _number(value: Any) -> int:
 
 
 def _numbers(options: str) -> tuple[int, int]:
-    """The numbers of training and test events in ``nTrain_Signal=…:nTest_Signal=…``, those of all classes together.
+    """Returns the numbers of training and test events in ``nTrain_Signal=…:nTest_Signal=…``, summed over classes.
 
     Raises:
-        RunError: an option that cannot be had.
+        RunError: an option is not supported.
     """
     numbers = {"train": 0, "test": 0}
     for option in filter(None, (part.strip() for part in options.split(":"))):
@@ -372,7 +374,7 @@ def _numbers(options: str) -> tuple[int, int]:
             numbers[match[1].lower()] += int(value)
         elif name.lower() == "splitmode" and value.lower() != "random":
             raise RunError(
-                f"PrepareTrainingAndTestTree: {option} cannot be had; events are split at random"
+                f"PrepareTrainingAndTestTree: {option} is not supported; events are split at random"
             )
         elif name.removeprefix("!").lower() not in {known.lower() for known in _SPLITTING}:
             hint = did_you_mean(name.removeprefix("!"), _SPLITTING)
@@ -380,11 +382,11 @@ def _numbers(options: str) -> tuple[int, int]:
     return numbers["train"], numbers["test"]
 
 
-def _test_share(loader: DataLoader) -> float:
-    """The share of the events that is tested with.
+def _test_fraction(loader: DataLoader) -> float:
+    """Returns the fraction of test events.
 
     Raises:
-        RunError: there are fewer events than are asked for.
+        RunError: there are fewer events than requested.
     """
     train, test = loader.numbers
     total = sum(reader.num_entries(loader.trees).values())
@@ -398,21 +400,21 @@ def _test_share(loader: DataLoader) -> float:
 
 
 class Factory(_Macro):
-    """Books methods, and trains, tests and evaluates them all.
+    """Books methods, and trains, tests and evaluates them.
 
     A method's run folder is ``<output>/<loader>/<job>_<method>``, as TMVA names its weight files.
 
     Attributes:
-        job: The name of the job.
-        output: The folder that all goes to.
-        options: TMVA's: ``Silent`` tells nothing; the others, of TMVA's printing and plots, are left aside.
-        booked: The methods by their run folders.
+        job: Name of the job.
+        output: Folder of all output.
+        options: TMVA's options: ``Silent`` disables logging; the others concern TMVA's printing and plots and are ignored.
+        booked: Booked methods by run folder.
     """
 
     refused: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(
             ("GetROCCurve", "GetROCIntegral", "GetROCCurveAsMultiGraph", "GetMultipleROC"),
-            "a GAN separates no signal from background; EvaluateAllMethods returns verdicts, and writes the AUC of "
+            "a GAN does not separate signal from background; EvaluateAllMethods returns evaluations, and writes the AUC of "
             "generated against real events to scores.json and report.html",
         ),
         "EvaluateAllVariables": "EvaluateAllMethods compares every variable and writes report.html",
@@ -424,45 +426,46 @@ class Factory(_Macro):
     }  # fmt: skip
 
     def __init__(self, job: str, output: Any = "", options: str = "", **keywords: Any) -> None:
-        """Checks the options; ``output`` may be left out, as in TMVA.
+        """Checks the options; ``output`` may be omitted, as in TMVA.
 
         Raises:
-            RunError: a file instead of a folder, or an option that TMVA does not have.
+            RunError: the output is a file instead of a folder, or TMVA has no such option.
         """
         folder = str(output.GetName()) if hasattr(output, "GetName") else os.fspath(output)
         if _is_option(folder) and not options:
             folder, options = "", folder
         if folder.endswith(".root"):
             raise RunError(
-                f"Factory: '{folder}' should be a folder; each method leaves its run folder and ROOT file there"
+                f"Factory: '{folder}' should be a folder, in which each method writes its run folder and ROOT file"
             )
         self.job, self.output = job, folder or "."
         self.options = option_string(options, keywords)
         self.booked: dict[Path, Booking] = {}
         for option in filter(None, self.options.split(":")):
             if (name := option.partition("=")[0].removeprefix("!")) not in _FACTORY:
-                hint = did_you_mean(name, _FACTORY) or f"; there are {', '.join(_FACTORY)}"
+                hint = did_you_mean(name, _FACTORY) or f"; the options are {', '.join(_FACTORY)}"
                 raise RunError(f"Factory has no option '{name}'{hint}")
 
     def BookMethod(
         self, loader: DataLoader, method: Any, title: str, options: str = "", **keywords: Any
     ) -> None:
-        """Checks the option string, or the keywords, against the data; nothing is written yet.
+        """Checks the option string, or the keywords, against the data; writes nothing.
 
         Raises:
-            RunError: another method than a GAN, a title that is booked, or as ``book``.
+            RunError: the method is not a GAN, the title is already booked, or as ``book``.
         """
         if str(method).removeprefix("k") != Types.kGAN:
-            raise RunError(f"BookMethod: hepgan knows the method GAN, not {method}")
+            raise RunError(f"BookMethod: the only method is GAN, not {method}")
         folder = Path(self.output) / loader.name / f"{self.job}_{title}"
         if folder in self.booked:
-            raise RunError(f"BookMethod: '{title}' is booked already")
+            raise RunError(f"BookMethod: '{title}' is already booked")
         booking = book(
             option_string(options, keywords),
             loader.trees,
             variables=loader.variables,
             cut=loader.cut,
-            test=_test_share(loader),
+            test=_test_fraction(loader),
+            digits=loader.digits,
         )
         logging.getLogger("hepgan").setLevel(booking.level)
         if booking.help:
@@ -471,15 +474,15 @@ class Factory(_Macro):
         self.booked[folder] = booking
 
     def DeleteAllMethods(self) -> None:
-        """Forgets what is booked; run folders stay."""
+        """Removes all bookings; run folders remain."""
         self.booked.clear()
 
     def SetVerbose(self, verbose: bool = True) -> None:
-        """Tells each entry of the history, or not."""
+        """Sets whether each entry of the history is logged."""
         self.booked = {k: b._replace(verbose=verbose) for k, b in self.booked.items()}
 
     def TrainAllMethods(self) -> None:
-        """Trains each; see ``hepgan.pipeline.train``."""
+        """Trains each method; see ``hepgan.pipeline.train``."""
         for folder, booking in self.booked.items():
             library.train(
                 booking.run, folder, device=booking.device, progress=self._progress(folder)
@@ -499,7 +502,7 @@ class Factory(_Macro):
             )
 
     def EvaluateAllMethods(self) -> "dict[str, Evaluation]":
-        """Compares each with the test events; leaves ``report.html`` and ``scores.json``, and gives the verdicts."""
+        """Compares each method with the test events, writes ``report.html`` and ``scores.json``, and returns the evaluations."""
         return {
             folder.name: library.run(
                 booking.run,

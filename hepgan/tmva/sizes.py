@@ -1,4 +1,4 @@
-"""``InputLayout`` and ``BatchLayout``: the shapes of what networks take."""
+"""``InputLayout`` and ``BatchLayout``: input shapes of the networks, and the batch size."""
 
 import math
 
@@ -8,7 +8,7 @@ Sizes = tuple[int, ...]
 
 
 def input_layouts(value: Token | None) -> tuple[Sizes, Sizes]:
-    """The shape of the noise and of the event; ``()`` where it is left to the number of variables."""
+    """Returns the shapes of the noise and of an event; ``()`` if the number of variables determines it."""
     if value is None:
         return (), ()
     parts = value.split("##")
@@ -17,8 +17,8 @@ def input_layouts(value: Token | None) -> tuple[Sizes, Sizes]:
             "InputLayout has a part for the generator and one for the discriminator"
         )
     shapes = [_sizes(part, "InputLayout") for part in parts]
-    found = [shape if all(shape) else () for shape in shapes]
-    return found[0], found[-1]
+    complete = [shape if all(shape) else () for shape in shapes]
+    return complete[0], complete[-1]
 
 
 def _sizes(part: Token, what: str) -> Sizes:
@@ -29,10 +29,10 @@ def _sizes(part: Token, what: str) -> Sizes:
 
 
 def batch_of(value: Token | None, shapes: tuple[Sizes, Sizes]) -> int:
-    """The batch size that BatchLayout gives, 0 where it gives none.
+    """Returns the batch size of BatchLayout, 0 if there is none.
 
     Raises:
-        RunError: it fits no batch of ``shapes``, the generator's and the discriminator's input.
+        RunError: it does not match batches of ``shapes``, the inputs of generator and discriminator.
     """
     if value is None:
         return 0
@@ -43,13 +43,13 @@ def batch_of(value: Token | None, shapes: tuple[Sizes, Sizes]) -> int:
             "BatchLayout has a part for the generator and one for the discriminator"
         )
     for part, shape in zip(parts, (shapes if len(parts) == 2 else shapes[1:]), strict=True):
-        found = _sizes(part, "BatchLayout")
-        if not any(found):
+        batch = _sizes(part, "BatchLayout")
+        if not any(batch):
             continue
-        events = found[0] if math.prod(found[1:]) == math.prod(shape) else found[1 % len(found)]
-        if not events or math.prod(found) != events * math.prod(shape):
-            shown = "|".join(map(str, shape))
-            raise part.error(f"BatchLayout {part.text} holds no batch of inputs {shown}")
+        events = batch[0] if math.prod(batch[1:]) == math.prod(shape) else batch[1 % len(batch)]
+        if not events or math.prod(batch) != events * math.prod(shape):
+            expected = "|".join(map(str, shape))
+            raise part.error(f"BatchLayout {part.text} is not a batch of inputs {expected}")
         sizes.append((events, part))
     if len({size for size, _ in sizes}) > 1:
         raise sizes[1][1].error(

@@ -1,7 +1,7 @@
-"""``TrainingStrategy``: phases of ``Key=Value`` pairs to ``TrainSettings``.
+"""``TrainingStrategy``: phases of ``Key=Value`` pairs, converted to ``TrainSettings``.
 
-A key stands for both networks, or with the prefix ``Generator`` or ``Discriminator`` for one. Where MethodGAN read a key and
-never used it, it works here or is refused.
+A key applies to both networks, or with the prefix ``Generator`` or ``Discriminator`` to one. Keys that MethodGAN read but
+never used either work here or are rejected.
 """
 
 import logging
@@ -16,35 +16,35 @@ from hepgan.tmva.options import Token
 log = logging.getLogger(__name__)
 
 KEYS: Mapping[str, str] = {
-    "LearningRate": "of the optimizer [2e-4]",
+    "LearningRate": "learning rate of the optimizer [2e-4]",
     "Optimizer": "ADAM, SGD, ADAGRAD, RMSPROP or ADADELTA [ADAM]",
-    "Momentum": "of SGD and RMSPROP; with ADAM its beta1",
+    "Momentum": "momentum of SGD and RMSPROP; beta1 of ADAM",
     "ADAM_beta1": "[0.9]",
     "ADAM_beta2": "[0.999]",
     "ADAM_eps": "[1e-7]",
     "WeightDecay": "weight of the penalty that Regularization names [0]",
     "Regularization": "NONE, L1 or L2 [NONE]",
-    "DropConfig": "0.0+0.5+…: the share of each layer's inputs that is dropped",
-    "Repetitions": "of the discriminator: its steps before each step of the generator [1]",
-    "BatchSize": "events a step [that of BatchLayout, or 32]",
-    "MaxEpochs": "the longest that the phase lasts; takes no prefix [2000]",
-    "TestRepetitions": "epochs between looks at the validation events [7]",
-    "ConvergenceSteps": "epochs without a better validation score that end the phase [100]",
+    "DropConfig": "0.0+0.5+…: fraction of each layer's inputs that is dropped",
+    "Repetitions": "discriminator steps per generator step [1]",
+    "BatchSize": "events per step [that of BatchLayout, or 32]",
+    "MaxEpochs": "maximum length of the phase; takes no prefix [2000]",
+    "TestRepetitions": "epochs between validations [7]",
+    "ConvergenceSteps": "epochs without a better validation score after which the phase ends [100]",
     "Multithreading": "False: one CPU thread [True]",
-    "DropRepetitions": "refused: inputs are dropped anew at each step",
-    "Renormalize": "refused: no part of TMVA used it; Regularization=L2 keeps weights small",
+    "DropRepetitions": "not supported: inputs are dropped anew at each step",
+    "Renormalize": "not supported: TMVA never used it; Regularization=L2 keeps weights small",
 }
-"""What each key does."""
+"""Description of each key."""
 
 SHARED = ("BatchSize", "TestRepetitions", "ConvergenceSteps", "Multithreading")
-"""Keys in which both networks must agree, since they are trained side by side."""
+"""Keys that must agree for both networks, since these are trained side by side."""
 
 OPTIMIZERS: Mapping[str, Literal["adam", "sgd", "adagrad", "rmsprop", "adadelta"]] = {
     "ADAM": "adam", "SGD": "sgd", "ADAGRAD": "adagrad", "RMSPROP": "rmsprop", "ADADELTA": "adadelta",
 }  # fmt: skip
 ROLES = ("Generator", "Discriminator")
 PENALTY = 1.0
-"""R1 and R2, for which TMVA has no word: without them GANs of dense layers collapse (arXiv:2501.05441)."""
+"""R1 and R2, for which TMVA has no option: without them GANs of dense layers collapse (arXiv:2501.05441)."""
 
 RHO = {"rmsprop": 0.9, "adadelta": 0.95}
 
@@ -55,40 +55,41 @@ _Phase = dict[tuple[str, str], Token]
 def phases(
     strategy: Token, *, events: int, batch: int, objective: Any
 ) -> tuple[TrainSettings, ...]:
-    """The phases of a ``TrainingStrategy``.
+    """Returns the phases of a ``TrainingStrategy``.
 
     Args:
-        strategy: Its value.
-        events: How many events are trained on: an epoch is so many divided by the batch size.
-        batch: The batch size of ``BatchLayout``, 0 where it says none.
-        objective: What is minimised.
+        strategy: Value of the option.
+        events: Number of training events: an epoch has as many steps as these fill batches.
+        batch: Batch size of ``BatchLayout``, 0 without one.
+        objective: Objective of the training.
 
     Raises:
-        RunError: an unknown key (with the nearest), a value that does not fit, or a key that is refused.
+        RunError: a key is unknown (with the nearest name) or not supported, or a value is invalid.
     """
-    found = [_pairs(phase) for phase in strategy.split("|")]
-    return tuple(_settings(phase, events, batch, objective) for phase in found)
+    return tuple(
+        _settings(_pairs(phase), events, batch, objective) for phase in strategy.split("|")
+    )
 
 
 def threads(strategy: Token) -> int:
-    """1 where the first phase is without multithreading, else 0, torch's own choice."""
+    """Returns 1 if the first phase disables multithreading, otherwise 0, torch's default."""
     value = _shared(_pairs(strategy.split("|")[0]), "Multithreading")
     return 1 if value and not value.boolean("Multithreading") else 0
 
 
 def _pairs(phase: Token) -> _Phase:
-    found: _Phase = {}
+    phase_values: _Phase = {}
     for pair in phase.split(","):
         if not pair.text:
             continue
         name, value = pair.cut("=")
         if value is None or not value.text:
             raise pair.error("a training key needs a value: Key=Value")
-        place = _key(name)
-        if place in found:
+        key = _key(name)
+        if key in phase_values:
             raise name.error(f"{name.text} is given twice in this phase")
-        found[place] = value
-    return found
+        phase_values[key] = value
+    return phase_values
 
 
 def _key(name: Token) -> tuple[str, str]:
@@ -98,10 +99,10 @@ def _key(name: Token) -> tuple[str, str]:
     key = by_lower.get(lower.removeprefix(role.lower()))
     if key is None:
         known = [prefix + key for key in KEYS for prefix in ("", *ROLES)]
-        hint = did_you_mean(name.text, known) or f"; there are {', '.join(KEYS)}"
+        hint = did_you_mean(name.text, known) or f"; the keys are {', '.join(KEYS)}"
         raise name.error(f"no training key '{name.text}'{hint}")
     if role and key == "MaxEpochs":
-        raise name.error("MaxEpochs takes no prefix: both networks are trained for as long")
+        raise name.error("MaxEpochs takes no prefix: both networks are trained equally long")
     return role, key
 
 
@@ -109,7 +110,7 @@ def _settings(phase: _Phase, events: int, batch: int, objective: Any) -> TrainSe
     size = _integer(_shared(phase, "BatchSize"), "BatchSize", batch or 32)
     if size > events:
         raise RunError(
-            f"TrainingStrategy: batches of {size} cannot be made of the {events} events to train on;"
+            f"TrainingStrategy: a batch of {size} is larger than the {events} training events;"
             " choose a smaller BatchSize"
         )
     epoch = events // size
@@ -163,12 +164,12 @@ def _network(phase: _Phase, role: str) -> NetworkSettings:
 def _momentum(momentum: Token | None, beta: Token | None, optimizer: str) -> float:
     if momentum is None:
         return 0.9 if optimizer == "adam" else 0.0
-    found = momentum.number("Momentum")
-    if optimizer in ("adagrad", "adadelta") and found:
-        raise momentum.error(f"{optimizer.upper()} has no momentum; leave Momentum out")
-    if optimizer == "adam" and beta is not None and beta.number("ADAM_beta1") != found:
-        raise momentum.error("with ADAM, Momentum is its beta1, and ADAM_beta1 says otherwise")
-    return found
+    number = momentum.number("Momentum")
+    if optimizer in ("adagrad", "adadelta") and number:
+        raise momentum.error(f"{optimizer.upper()} has no momentum; remove Momentum")
+    if optimizer == "adam" and beta is not None and beta.number("ADAM_beta1") != number:
+        raise momentum.error("for ADAM, Momentum is beta1, but ADAM_beta1 has another value")
+    return number
 
 
 def _penalties(decay: Token | None, kind: Token | None) -> dict[str, float]:
@@ -176,7 +177,7 @@ def _penalties(decay: Token | None, kind: Token | None) -> dict[str, float]:
     chosen = kind.choice("Regularization", ("NONE", "L1", "L2")) if kind else "NONE"
     if chosen == "NONE":
         if weight:
-            log.warning("WeightDecay=%g does nothing without Regularization=L1 or L2", weight)
+            log.warning("WeightDecay=%g has no effect without Regularization=L1 or L2", weight)
         return {}
     return {chosen.lower(): weight}
 
@@ -189,30 +190,30 @@ def _rates(config: Token | None) -> tuple[float, ...]:
 
 
 def _critic_steps(phase: _Phase) -> int:
-    mine = phase.get(("Generator", "Repetitions"), phase.get(("", "Repetitions")))
-    if mine and mine.integer("Repetitions", least=1) != 1:
-        raise mine.error(
-            "the generator takes one step in turn; DiscriminatorRepetitions gives the discriminator more"
+    steps = phase.get(("Generator", "Repetitions"), phase.get(("", "Repetitions")))
+    if steps and steps.integer("Repetitions", least=1) != 1:
+        raise steps.error(
+            "the generator takes one step at a time; DiscriminatorRepetitions sets the discriminator's steps"
         )
     return _integer(phase.get(("Discriminator", "Repetitions")), "Repetitions", 1)
 
 
 def _shared(phase: _Phase, key: str) -> Token | None:
-    """The value of a key in which the networks must agree."""
-    given = [phase.get((role, key), phase.get(("", key))) for role in ROLES]
-    found = [value for value in given if value is not None]
-    if len({value.text for value in found}) > 1:
-        raise found[1].error(
-            f"{key} is {found[0].text} for the generator and {found[1].text} for the discriminator, "
+    """Returns the value of a key for which the networks must agree."""
+    by_role = [phase.get((role, key), phase.get(("", key))) for role in ROLES]
+    values = [value for value in by_role if value is not None]
+    if len({value.text for value in values}) > 1:
+        raise values[1].error(
+            f"{key} is {values[0].text} for the generator and {values[1].text} for the discriminator, "
             "but they are trained side by side"
         )
-    return found[0] if found else None
+    return values[0] if values else None
 
 
 def _check_refused(phase: _Phase) -> None:
     for (_, key), value in phase.items():
-        off = {"DropRepetitions": ("1",), "Renormalize": ("NONE", "FALSE", "F")}.get(key)
-        if off and value.text.upper() not in off:
+        allowed = {"DropRepetitions": ("1",), "Renormalize": ("NONE", "FALSE", "F")}.get(key)
+        if allowed and value.text.upper() not in allowed:
             raise value.error(f"{key} is {KEYS[key]}")
 
 

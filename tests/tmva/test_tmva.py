@@ -169,30 +169,30 @@ def test_every_option_and_key_that_help_names_is_known(columns: str) -> None:
         (f"{SMALL}:Architecture", "Architecture needs a value", "Architecture"),
         (f"{SMALL}:!Architecture", "Architecture needs a value", "!Architecture"),
         (f"{SMALL}:Architecture=GPO", "did you mean 'GPU'", "GPO"),
-        (f"{SMALL}:ErrorStrategy=MUTUALEXCLUSIVE", "for several classes", "MUTUALEXCLUSIVE"),
+        (f"{SMALL}:ErrorStrategy=MUTUALEXCLUSIVE", "needs several classes", "MUTUALEXCLUSIVE"),
         (f"{SMALL}:WeightInitialization=XAVIR", "did you mean 'XAVIER'", "XAVIR"),
-        (f"{SMALL}:CreateMVAPdfs", "CreateMVAPdfs cannot be had", "CreateMVAPdfs"),
+        (f"{SMALL}:CreateMVAPdfs", "CreateMVAPdfs is not supported", "CreateMVAPdfs"),
         (f"{SMALL}:V=maybe", "V should be True or False", "maybe"),
         (f"{SMALL}:RandomSeed=-1", "RandomSeed should be an integer", "-1"),
         (f"{SMALL}:VarTransform=P", "write D", "P"),
-        (f"{SMALL}:VarTransform=N,G", "the generator's last layer, TANH, cannot", "G"),
+        (f"{SMALL}:VarTransform=N,G", "outside the range of the generator's last layer, TANH", "G"),
         (f"{SMALL}:VarTransform=Q", "VarTransform is not 'Q'", "Q"),
         (f"{SMALL}:InputLayout=1|1|3##1|1|9", "the tree has mass (1), pt (1)", None),
         (f"{SMALL}:InputLayout=a|1", "a size of InputLayout should be an integer", "a"),
-        (f"{SMALL}:BatchLayout=4|1|3##4|1|3", "holds no batch of inputs 2", "4|1|3"),
+        (f"{SMALL}:BatchLayout=4|1|3##4|1|3", "is not a batch of inputs 2", "4|1|3"),
         (f"{SMALL}:BatchLayout=4|1|2##5|1|2", "different batch sizes", "5|1|2"),
-        (f"{SMALL}:ValidationSize=100%", "should leave some", "100%"),
+        (f"{SMALL}:ValidationSize=100%", "more than 0 and less than the number of training events", "100%"),
         (f"{SMALL}:TrainingStrategy=LearnRate=1", "did you mean 'LearningRate'", "LearnRate"),
         (f"{SMALL}:TrainingStrategy=GeneratorMaxEpochs=1", "takes no prefix", "GeneratorMaxEpochs"),
         (f"{SMALL}:TrainingStrategy=MaxEpochs", "a training key needs a value", "MaxEpochs"),
         (f"{SMALL}:TrainingStrategy=MaxEpochs=0", "MaxEpochs should be an integer of 1", "0"),
         (f"{SMALL}:TrainingStrategy=Optimizer=ADAMAX", "Optimizer is not 'ADAMAX'", "ADAMAX"),
-        (f"{SMALL}:TrainingStrategy=Momentum=0.5,ADAM_beta1=0.4", "with ADAM, Momentum is its beta1", "0.5"),
+        (f"{SMALL}:TrainingStrategy=Momentum=0.5,ADAM_beta1=0.4", "for ADAM, Momentum is beta1", "0.5"),
         (f"{SMALL}:TrainingStrategy=Optimizer=ADAGRAD,Momentum=0.5", "ADAGRAD has no momentum", "0.5"),
-        (f"{SMALL}:TrainingStrategy=Renormalize=L2", "Renormalize is refused", "L2"),
-        (f"{SMALL}:TrainingStrategy=DropRepetitions=5", "DropRepetitions is refused", "5"),
+        (f"{SMALL}:TrainingStrategy=Renormalize=L2", "Renormalize is not supported", "L2"),
+        (f"{SMALL}:TrainingStrategy=DropRepetitions=5", "DropRepetitions is not supported", "5"),
         (f"{SMALL}:TrainingStrategy=Regularization=L3", "Regularization is not 'L3'", "L3"),
-        (f"{SMALL}:TrainingStrategy=GeneratorRepetitions=2", "one step in turn", "2"),
+        (f"{SMALL}:TrainingStrategy=GeneratorRepetitions=2", "one step at a time", "2"),
         (
             f"{SMALL}:TrainingStrategy=GeneratorBatchSize=8,DiscriminatorBatchSize=16",
             "BatchSize is 8 for the generator and 16 for the discriminator", "16",
@@ -362,29 +362,32 @@ def test_a_macro_carries_over_line_by_line(
 def test_a_macro_s_faults_are_told(columns: str, tmp_path: Path) -> None:
     loader = DataLoader("dataset")
     faults: list[tuple[Any, str]] = [
-        (lambda: loader.AddVariable("a+b"), "no formula"),
+        (lambda: loader.AddVariable("a+b"), "not formulas"),
         (lambda: loader.AddVariablesArray("a", 0), "size should be 1 or more"),
         (lambda: loader.AddTree(columns, weight=2.0), "weight of 2"),
-        (lambda: loader.AddTree(5), "is no tree"),
+        (lambda: loader.AddTree(5), "is not a tree"),
         (lambda: loader.PrepareTrainingAndTestTree("a>1", "a>2", ""), "differ"),
         (lambda: loader.PrepareTrainingAndTestTree("a>1", "a>2", V=False), "differ"),
-        (lambda: loader.PrepareTrainingAndTestTree("", 1, 2, 3), "the two of each class"),
+        (lambda: loader.PrepareTrainingAndTestTree("", 1, 2, 3), "those of each class"),
         (lambda: loader.PrepareTrainingAndTestTree("", 1.5, 2), "1.5 should be a number of events"),
         (
             lambda: loader.PrepareTrainingAndTestTree("", nTrain_Signal="9" * 5000),
             "a number of events",
         ),
-        (lambda: loader.AddCut("a>1", "Signal"), "for the class 'Signal' alone"),
+        (lambda: loader.AddCut("a>1", "Signal"), "for the class 'Signal' only"),
         (lambda: loader.AddCut("0<a<1"), r"write && between them\n  0<a<1\n     \^"),
         (lambda: loader.AddCut('strstr(a,"b")'), "numbers, not text"),
-        (lambda: loader.AddTree(columns, treetype="Test"), "a tree for 'Test' alone"),
-        (lambda: loader.SetInputTrees(columns, "a>1", "a<1"), "write AddTree and AddCut"),
-        (lambda: loader.SetSignalWeightExpression("w"), "training takes no event weights"),
-        (lambda: loader.SetBackgroundWeightExpression("w"), "training takes no event weights"),
-        (lambda: loader.SetWeightExpression("w", "Signal"), "training takes no event weights"),
+        (lambda: loader.AddTree(columns, treetype="Test"), "a tree for 'Test' only"),
+        (lambda: loader.SetInputTrees(columns, "a>1", "a<1"), "use AddTree and AddCut"),
+        (lambda: loader.SetSignalWeightExpression("w"), "training does not use event weights"),
+        (lambda: loader.SetBackgroundWeightExpression("w"), "training does not use event weights"),
+        (lambda: loader.SetWeightExpression("w", "Signal"), "training does not use event weights"),
         (lambda: loader.AddTarget("a"), r"write a run file with \[schema.conditions.NAME\]"),
         (lambda: loader.AddSignalTrainingEvent([1.0]), "write them to a ROOT file"),
-        (lambda: Factory("Job").GetROCCurve(loader, "GAN"), "EvaluateAllMethods returns verdicts"),
+        (
+            lambda: Factory("Job").GetROCCurve(loader, "GAN"),
+            "EvaluateAllMethods returns evaluations",
+        ),
         (lambda: Factory("Job").MakeClass(), "hepgan export"),
         (lambda: Factory("Job", AnalysisTyp="x"), "did you mean 'AnalysisType'"),
         (lambda: Factory("Job").BookMethod(loader, Types.kDL, "D", H=False), "not DL"),  # type: ignore[attr-defined]
@@ -402,7 +405,7 @@ def test_a_macro_s_faults_are_told(columns: str, tmp_path: Path) -> None:
     loader = DataLoader("dataset", trees=[f"{columns}:events"])
     factory = Factory("Job", str(tmp_path))
     factory.BookMethod(loader, "GAN", "GAN", SMALL)
-    with pytest.raises(RunError, match="'GAN' is booked already"):
+    with pytest.raises(RunError, match="'GAN' is already booked"):
         factory.BookMethod(loader, "GAN", "GAN", SMALL)
 
 
@@ -454,7 +457,7 @@ def test_cuts_mean_the_same_as_in_tmva(columns: str) -> None:
         np.testing.assert_array_equal(ak.to_numpy(found["pt"]), pt[expected])
 
 
-def test_a_python_macro_s_forms_are_those_of_strings(
+def test_keywords_give_the_same_run_as_option_strings(
     columns: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class TCut:
@@ -488,7 +491,7 @@ def test_a_python_macro_s_forms_are_those_of_strings(
     loader.AddVariable("label := pt", "Momentum", "GeV", "F", 0.0, 100.0)
     loader.AddVariable("mass", type="F")
     loader.AddSpectator("eta", "F")
-    assert "AddSpectator('eta'): left aside" in caplog.text
+    assert "AddSpectator('eta'): ignored" in caplog.text
     loader.SetWeightExpression("1.0")
     phases = [{"MaxEpochs": 2, "BatchSize": 16}, "MaxEpochs=1,BatchSize=16"]
     keywords = {
@@ -513,9 +516,24 @@ def test_a_cut_of_one_tree_is_not_applied_to_another(columns: str) -> None:
         loader.cut  # noqa: B018
 
 
-def test_weight_decay_without_a_penalty_is_told(
+def test_weight_decay_without_a_penalty_warns(
     columns: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = booked(f"{SMALL}:TrainingStrategy=MaxEpochs=1,WeightDecay=1e-3", columns)
-    assert "WeightDecay=0.001 does nothing without Regularization" in caplog.text
+    assert "WeightDecay=0.001 has no effect without Regularization" in caplog.text
     assert dataclasses.asdict(run.train.generator)["l2"] == 0
+
+
+def test_digits_of_a_loader_are_those_of_a_run_file() -> None:
+    options = "Layout=TANH|4,TANH|784##TANH|4,LINEAR|1:TrainingStrategy=MaxEpochs=1"
+    runs = []
+    for digits in (True, False):
+        loader = DataLoader("d", trees=["sample:mnist.root:mnist"], digits=digits)
+        loader.AddVariablesArray("image", 784)
+        factory = Factory("Job", "!V")
+        factory.BookMethod(loader, Types.kGAN, "GAN", options)
+        (booking,) = factory.booked.values()
+        runs.append(booking.run)
+    assert runs[0].evaluate.digits
+    assert not runs[1].evaluate.digits
+    assert dataclasses.replace(runs[0], evaluate=runs[1].evaluate) == runs[1]
