@@ -1,1 +1,1 @@
-"""ROOT and arrays: files, schema, encoding, loader, converters. The only room that imports uproot and h5py."""
+"""Data: ROOT files, schemas, encodings, loaders and converters. The only package that imports uproot and h5py."""

@@ -32,7 +32,7 @@ _RANGE = re.compile(r"\{([0-9]+)\.\.([0-9]+)\}")
 def expand_ranges(names: Iterable[str]) -> tuple[str, ...]:
     """Expands every ``{first..last}`` in branch names; the last range varies fastest.
 
-    >>> expand(["energy", "cell_{0..2}"])
+    >>> expand_ranges(["energy", "cell_{0..2}"])
     ('energy', 'cell_0', 'cell_1', 'cell_2')
 
     Raises:

@@ -446,7 +446,7 @@ def test_damage_within_a_file_is_an_error_with_its_name(
         files = fileset([tmp_path / "damaged.root", particles[1]])
         with (
             processors.open_runner(on_bad_file=on_bad_file) as job,
-            pytest.raises(DataError, match=r"damaged\.root' cannot be read, it is damaged"),
+            pytest.raises(DataError, match=r"damaged\.root' cannot be read: it is damaged"),
         ):
             job(files, simulation(gan_folder))
 

@@ -1,4 +1,4 @@
-"""Other formats to ROOT: ``convert(kind, sources, path)``, one module a format, and ``fetch`` for what can be downloaded."""
+"""Conversion of other formats to ROOT: ``convert(kind, sources, path)``, one module per format, and ``fetch`` to download data sets."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from hepgan.data.io.writer import Format, write
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError, did_you_mean
 
-__all__ = ["CONVERTERS", "Conversion", "apart", "convert", "converter", "fetch"]
+__all__ = ["CONVERTERS", "Conversion", "convert", "fetch", "get_converter", "group_sources"]
 
 CONVERTERS = {
     "mnist": mnist.digits,
@@ -30,48 +30,48 @@ def convert(
     format: Format = "TTree",
     overwrite: bool = False,
 ) -> Schema:
-    """Convert files of another format to one ROOT file, in bounded memory.
+    """Converts files of another format to one ROOT file, in bounded memory.
 
     Args:
-        kind: ``mnist`` (IDX images and, where there are, labels), ``calogan`` (HDF5 or ROOT files), ``calochallenge`` (HDF5
+        kind: ``mnist`` (IDX images and, optionally, labels), ``calogan`` (HDF5 or ROOT files), ``calochallenge`` (HDF5
             files and the binning XML) or ``par04`` (ROOT files).
-        sources: The files.
-        path: The ROOT file to write.
+        sources: Files to convert.
+        path: ROOT file to write.
         pixel_branches: Write a scalar branch for every value of an array.
         format: TTree or RNTuple.
         overwrite: Replace an existing file.
 
     Returns:
-        The schema of what was written, for a run file.
+        The schema of the ROOT file, for a run file.
 
     Raises:
-        DataError: an unknown kind, sources that are missing, damaged or of the wrong shape, or an existing ``path``.
+        DataError: the kind is unknown, a source is missing, damaged or of the wrong shape, or ``path`` exists.
     """
     read = get_converter(kind)
     if Path(path).exists() and not overwrite:
-        raise DataError(f"'{path}' exists; name another file or remove it")
-    found = read([Path(source) for source in sources])
-    schema = with_scalar_branches(found) if pixel_branches else found.schema
-    write(path, found.chunks, schema, tree=found.tree, format=format, overwrite=overwrite)
+        raise DataError(f"'{path}' exists; choose another file or remove it")
+    result = read([Path(source) for source in sources])
+    schema = with_scalar_branches(result) if pixel_branches else result.schema
+    write(path, result.chunks, schema, tree=result.tree, format=format, overwrite=overwrite)
     return schema
 
 
 def get_converter(kind: str) -> Callable[[Sequence[Path]], Conversion]:
-    """What reads files of a kind.
+    """Returns the converter of a kind.
 
     Raises:
-        DataError: an unknown kind; names those there are.
+        DataError: the kind is unknown.
     """
     if kind not in CONVERTERS:
         known = ", ".join(CONVERTERS)
         raise DataError(
-            f"cannot convert '{kind}'; known are: {known}{did_you_mean(kind, CONVERTERS)}"
+            f"cannot convert '{kind}'; the known formats are: {known}{did_you_mean(kind, CONVERTERS)}"
         )
     return CONVERTERS[kind]
 
 
 def group_sources(kind: str, sources: Sequence[Path]) -> list[list[Path]]:
-    """The sources in groups that can be converted apart: a file each, with the binning where there is one; digits with their labels."""
+    """Groups sources that can be converted separately: one file each, with the binning if there is one; digits with their labels."""
     if kind == "mnist":
         return [list(sources)]
     binnings = [source for source in sources if source.suffix.lower() == ".xml"]

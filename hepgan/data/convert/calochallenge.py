@@ -1,4 +1,4 @@
-"""The CaloChallenge's data sets 1–3 (arXiv:2410.21611): HDF5 files with the XML file of their binning."""
+"""CaloChallenge data sets 1–3 (arXiv:2410.21611): HDF5 files and the XML file of their binning."""
 
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -9,7 +9,7 @@ from xml.parsers import expat
 
 import awkward as ak
 
-from hepgan.data.convert.common import Conversion, need_sources
+from hepgan.data.convert.common import Conversion, check_sources
 from hepgan.data.convert.hdf5 import dataset, iterate_rows, open_hdf5
 from hepgan.data.io.chunks import as_events
 from hepgan.data.io.files import data_errors
@@ -17,14 +17,14 @@ from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 
 LARGEST_BINNING = 2**22
-"""Bytes of a binning XML; the published ones have 10,000."""
+"""Maximum size of a binning XML [bytes]; the published ones have 10,000."""
 
 MOST_VOXELS = 2**20
-"""Of a shower; the largest published ones have 40,500."""
+"""Maximum number of voxels of a shower; the largest published ones have 40,500."""
 
 
 class Layer(NamedTuple):
-    """One layer of voxels: its number, bins of the angle α and edges of the radius [mm]."""
+    """Layer of voxels: its number, number of bins in the angle α, and edges in the radius [mm]."""
 
     number: int
     angles: int
@@ -32,23 +32,23 @@ class Layer(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Bins in (α, r)."""
+        """Number of bins in (α, r)."""
         return self.angles, len(self.edges) - 1
 
     @property
     def size(self) -> int:
-        """How many voxels."""
+        """Number of voxels."""
         return self.shape[0] * self.shape[1]
 
 
 def read_binning(path: Path) -> dict[str, list[Layer]]:
-    """Particle -> its layers with voxels, from a binning XML.
+    """Returns the layers with voxels of each particle, from a binning XML.
 
     Raises:
-        DataError: it is missing, no XML, has no layers, or two of one name or number.
+        DataError: the file is missing, is not XML, has no layers, or repeats a particle or the number of a layer.
     """
     try:
-        found = [
+        particles = [
             (particle.attrib.get("name", ""), [_layer(element.attrib) for element in particle])
             for particle in _parsed(path)
         ]
@@ -57,33 +57,35 @@ def read_binning(path: Path) -> dict[str, list[Layer]]:
             f"'{path}' is not a binning XML ({type(error).__name__}: {error}); each <Layer> needs "
             "id, r_edges and n_bin_alpha"
         ) from error
-    if twice := _twice(name for name, _ in found):
-        raise DataError(f"'{path}' describes the particle '{twice[0]}' twice; leave one out")
-    for name, layers in found:
-        if twice := _twice(layer.number for layer in layers):
+    if repeated := _duplicates(name for name, _ in particles):
+        raise DataError(f"'{path}' describes the particle '{repeated[0]}' twice; remove one")
+    for name, layers in particles:
+        if repeated := _duplicates(layer.number for layer in layers):
             raise DataError(
-                f"'{path}' has two layers of id {twice[0]} for the particle '{name}'; number them differently"
+                f"'{path}' has two layers of id {repeated[0]} for the particle '{name}'; number them differently"
             )
         if (voxels := sum(layer.size for layer in layers)) > MOST_VOXELS:
             raise DataError(
                 f"'{path}' describes {voxels:,} voxels for the particle '{name}', more than {MOST_VOXELS:,}"
             )
-    # Layers without voxels are listed, too.
-    binning = {name: [layer for layer in layers if layer.size] for name, layers in found}
+    # The XML also lists layers without voxels.
+    binning = {name: [layer for layer in layers if layer.size] for name, layers in particles}
     if not any(binning.values()):
         raise DataError(f"'{path}' has no layer with voxels; give the data set's binning XML")
     return binning
 
 
 def _parsed(path: Path) -> ET.Element:
-    """Returns the root of an XML file without a DTD, whose entities could stand for gigabytes or for other files."""
+    """Parses an XML file; rejects a DTD, whose entities could expand to gigabytes or read other files."""
     with data_errors(str(path), library="expat"):
         content = path.read_bytes() if path.stat().st_size <= LARGEST_BINNING else None
     if content is None:
         raise DataError(f"'{path}' has more than {LARGEST_BINNING:,} bytes; give the binning XML")
 
     def refuse(*_: Any) -> NoReturn:
-        raise DataError(f"'{path}' has a document type definition; remove it: a binning needs none")
+        raise DataError(
+            f"'{path}' has a document type definition, which a binning does not need; remove it"
+        )
 
     parser, builder = expat.ParserCreate(), ET.TreeBuilder()
     parser.StartDoctypeDeclHandler = refuse
@@ -93,7 +95,7 @@ def _parsed(path: Path) -> ET.Element:
     return builder.close()
 
 
-def _twice(names: Iterable[Any]) -> list[Any]:
+def _duplicates(names: Iterable[Any]) -> list[Any]:
     return [name for name, number in Counter(names).items() if number > 1]
 
 
@@ -106,20 +108,20 @@ def _layer(attributes: dict[str, str]) -> Layer:
 
 
 def showers(sources: Sequence[Path]) -> Conversion:
-    """A field ``layer_<id>[α][r]`` a layer and the incident energy, all in MeV.
+    """Reads showers as one field ``layer_<id>[α][r]`` per layer and the incident energy, all in MeV.
 
-    ``sources`` are HDF5 files and one XML file; where it describes several particles, the one with as many
-    voxels as the showers have is meant.
+    ``sources`` are HDF5 files and one XML file. If it describes several particles, the one with the number of voxels of the showers is
+    used.
 
     Raises:
-        DataError: not one XML file, a damaged file, or voxels that do not fit the binning.
+        DataError: there is not exactly one XML file, a file is damaged, or the voxels do not match the binning.
     """
-    need_sources(sources, "the HDF5 files and the binning XML")
+    check_sources(sources, "the HDF5 files and the binning XML")
     binnings = [source for source in sources if source.suffix.lower() == ".xml"]
     files = [source for source in sources if source not in binnings]
     if len(binnings) != 1 or not files:
         raise DataError(
-            f"CaloChallenge showers are HDF5 files and one binning XML, but there are {len(files)} and {len(binnings)}"
+            f"CaloChallenge showers need HDF5 files and one binning XML, but there are {len(files)} and {len(binnings)}"
         )
     layers = _matching(read_binning(binnings[0]), files[0], binnings[0])
     fields = {
@@ -139,7 +141,7 @@ def _matching(binning: dict[str, list[Layer]], path: Path, xml: Path) -> list[La
     voxels = {name: sum(layer.size for layer in layers) for name, layers in binning.items()}
     for name, layers in binning.items():
         if len(shape) != 2 or shape[1] == voxels[name]:
-            return layers  # a missing or oddly shaped dataset is reported by who reads it
+            return layers  # `dataset` reports a missing or oddly shaped dataset
     known = ", ".join(f"{name} {number}" for name, number in voxels.items())
     raise DataError(
         f"the showers of '{path}' have {shape[1]} voxels, but '{xml}' describes: {known}; give the XML of this data set"
@@ -154,7 +156,7 @@ def _chunks(files: Sequence[Path], layers: Sequence[Layer]) -> Iterator[ak.Array
                 "showers": dataset(file, "showers", (voxels,), path),
                 "incident_energies": dataset(file, "incident_energies", (1,), path),
             }
-            # The largest showers are 40500 voxels: about 100 MB of float64 a piece.
+            # The largest showers have 40500 voxels: about 100 MB of float64 per piece.
             for _, piece in iterate_rows(data, path, rows=max(1, 12_000_000 // voxels)):
                 columns, first = {}, 0
                 for layer in layers:

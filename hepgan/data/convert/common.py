@@ -1,4 +1,4 @@
-"""What the converters share: their result, and its form with a branch for every value."""
+"""Result of a converter, and its variant with one branch per value."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,11 +10,20 @@ import awkward as ak
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 
-MOST_BRANCHES = 10_000  # the time to write a tree grows with their square: five minutes for so many
+MOST_BRANCHES = (
+    10_000  # writing a tree takes time quadratic in their number: five minutes for this many
+)
 
 
 class Conversion(NamedTuple):
-    """What a converter makes: chunks of events for one tree, and the branches of its one-branch-a-pixel form."""
+    """Result of a converter.
+
+    Attributes:
+        tree: Name of the tree.
+        schema: Schema of the events.
+        pixels: Pattern of the branch names by field, for one branch per value.
+        chunks: Events in chunks.
+    """
 
     tree: str
     schema: Schema
@@ -22,37 +31,39 @@ class Conversion(NamedTuple):
     chunks: Iterator[ak.Array]
 
 
-def with_scalar_branches(found: Conversion) -> Schema:
-    """The schema with a scalar branch for every value, named as is usual for the format.
+def with_scalar_branches(conversion: Conversion) -> Schema:
+    """Returns the schema with a scalar branch for every value, named as usual for the format.
 
     Raises:
-        DataError: there would be more branches than can be written in reasonable time.
+        DataError: writing that many branches would take too long.
     """
-    values = sum(field.size for field in found.schema.all.values())
+    values = sum(field.size for field in conversion.schema.all.values())
     if values > MOST_BRANCHES:
         raise DataError(
-            f"a branch a value would be {values} branches, and trees of more than {MOST_BRANCHES} take hours to write; "
-            "leave --pixel-branches out"
+            f"one branch per value gives {values} branches, and trees with more than {MOST_BRANCHES} take hours to write; "
+            "omit --pixel-branches"
         )
 
-    def spread(name: str, field: Field) -> Field:
-        pattern = found.pixels.get(name, f"{name}_{{0..{field.size - 1}}}" if field.shape else name)
+    def expand(name: str, field: Field) -> Field:
+        pattern = conversion.pixels.get(
+            name, f"{name}_{{0..{field.size - 1}}}" if field.shape else name
+        )
         return dataclasses.replace(field, branches=(pattern,), stored=())
 
-    schema = found.schema
+    schema = conversion.schema
     return Schema(
-        {name: spread(name, field) for name, field in schema.fields.items()},
-        {name: spread(name, field) for name, field in schema.conditions.items()},
+        {name: expand(name, field) for name, field in schema.fields.items()},
+        {name: expand(name, field) for name, field in schema.conditions.items()},
         schema.incident,
     )
 
 
-def need_sources(sources: Sequence[Path], what: str) -> None:
-    """Raise a ``DataError`` where there are no sources, or one is no file."""
+def check_sources(sources: Sequence[Path], what: str) -> None:
+    """Raises a ``DataError`` if there are no sources, or if one is not a file."""
     if not sources:
-        raise DataError(f"no source is named; give {what}")
+        raise DataError(f"no source is given; give {what}")
     for source in sources:
         if not source.exists():
             raise DataError(f"'{source}' does not exist; check the path")
         if source.is_dir():
-            raise DataError(f"'{source}' is a folder; name the files in it")
+            raise DataError(f"'{source}' is a folder; give the files in it")

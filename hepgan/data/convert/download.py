@@ -1,4 +1,4 @@
-"""Published data sets from the net, checked and converted."""
+"""Download, verification and conversion of published data sets."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ MIRRORS = {
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
     )
 }
-# Output -> its source files with their MD5.
+# Source files and their MD5 by output file.
 FILES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "mnist": {
         "mnist_train.root": {
@@ -36,25 +36,25 @@ def fetch(
     mirrors: Sequence[str] | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Download a data set, check its hashes and convert it to ROOT files in ``folder``.
+    """Downloads a data set, verifies its hashes and converts it to ROOT files in ``folder``.
 
-    What has been downloaded once is kept in the user's cache.
+    Downloads are kept in the user's cache.
 
     Args:
         name: ``mnist``.
-        folder: Where the ROOT files go.
-        mirrors: Addresses of folders, tried in order; the known ones if ``None``.
+        folder: Folder for the ROOT files.
+        mirrors: URLs of folders, tried in order; ``MIRRORS`` if ``None``.
         overwrite: Replace existing files.
 
     Returns:
         The ROOT files: training digits, test digits.
 
     Raises:
-        DataError: an unknown name, no mirror can be reached, a hash is wrong, or a file exists.
+        DataError: the name is unknown, no mirror can be reached, a hash is wrong, or a file exists.
     """
     if name not in FILES:
         raise DataError(
-            f"cannot fetch '{name}'; known are: {', '.join(FILES)}{did_you_mean(name, FILES)}"
+            f"cannot fetch '{name}'; the known data sets are: {', '.join(FILES)}{did_you_mean(name, FILES)}"
         )
     targets = [Path(folder) / target for target in FILES[name]]
     for target in targets:
@@ -65,8 +65,8 @@ def fetch(
             _download(file, md5, mirrors or MIRRORS[name])
             for file, md5 in FILES[name][target.name].items()
         ]
-        found = mnist.digits(sources)
-        write(target, found.chunks, found.schema, tree=found.tree, overwrite=overwrite)
+        digits = mnist.digits(sources)
+        write(target, digits.chunks, digits.schema, tree=digits.tree, overwrite=overwrite)
     return targets
 
 
@@ -83,11 +83,11 @@ def _download(file: str, md5: str, mirrors: Sequence[str]) -> Path:
             )
         except OSError as error:
             failures.append(f"{mirror}: {type(error).__name__}")
-        except ValueError as error:  # pooch's word for another hash
+        except ValueError as error:  # pooch raises it for a wrong hash
             failures.append(f"{mirror}: {error}")
         else:
             return Path(path)
     raise DataError(
-        f"'{file}' cannot be downloaded ({'; '.join(failures)}); get the files elsewhere and convert them: "
+        f"'{file}' cannot be downloaded ({'; '.join(failures)}); download the files elsewhere and convert them: "
         "hepgan convert mnist IMAGES.gz LABELS.gz OUT.root"
     )

@@ -1,4 +1,4 @@
-"""HDF5 files, whose headers are checked against what the file holds before anything is read."""
+"""HDF5 files; the headers of datasets are checked against the content of the file before values are read."""
 
 import contextlib
 import math
@@ -13,24 +13,24 @@ from hepgan.data.io.validation import check_values
 from hepgan.errors import DataError, did_you_mean
 
 ROWS = 5_000
-"""Events of a piece: 160 MB of the CaloChallenge's largest showers."""
+"""Events per piece: 160 MB of the CaloChallenge's largest showers."""
 
 LARGEST_CHUNK = 2**28
-"""Bytes of an HDF5 chunk, which is decompressed as a whole."""
+"""Maximum size of an HDF5 chunk [bytes], which is decompressed as a whole."""
 
 
 @contextlib.contextmanager
 def open_hdf5(path: Path) -> Iterator[Any]:
-    """Context manager that yields the open HDF5 file at ``path``.
+    """Context manager that opens the HDF5 file at ``path``.
 
     Raises:
-        DataError: it is missing, truncated, damaged or no HDF5 file, or h5py is not installed.
+        DataError: the file is missing, truncated, damaged or not HDF5, or h5py is not installed.
     """
     try:
         import h5py
     except ImportError as error:
         raise DataError("reading HDF5 needs h5py: pip install 'hepgan[hdf5]'") from error
-    with _reading(path):
+    with _data_errors(path):
         try:
             file = h5py.File(path, "r")
         except (FileNotFoundError, PermissionError):
@@ -47,55 +47,56 @@ def dataset(file: Any, name: str, shape: tuple[int, ...], path: Path) -> Any:
     """Returns the dataset ``name`` of shape ``[E, *shape]``, unread.
 
     Raises:
-        DataError: it is missing (names those there), of another shape or no numbers; or it is damaged, or its values are not all in
-            this file.
+        DataError: it is missing, damaged, has another shape or no numbers, or stores values in other files.
     """
     import h5py
 
-    with _reading(path):
-        there = list(map(str, file))  # a name that is no UTF-8 comes as bytes
-        link = file.get(name, getlink=True) if name in there else None
+    with _data_errors(path):
+        names = list(map(str, file))  # h5py returns names that are not UTF-8 as bytes
+        link = file.get(name, getlink=True) if name in names else None
     if link is None:
         raise DataError(
-            f"no dataset '{name}' in '{path}'; there are: {', '.join(there)}{did_you_mean(name, there)}"
+            f"no dataset '{name}' in '{path}'; there are: {', '.join(names)}{did_you_mean(name, names)}"
         )
     if not isinstance(link, h5py.HardLink):
-        raise DataError(f"'{name}' of '{path}' is a link; give a file that holds the dataset")
-    wanted = ", ".join(["events", *map(str, shape)])
-    with _reading(path):
-        found = file[name]
-        fits = isinstance(found, h5py.Dataset) and found.shape is not None
-        fits = fits and found.dtype.kind in "fiu" and found.shape[1:] == shape and found.ndim > 0
-        what = f"of {found.dtype} {list(found.shape or ())}" if hasattr(found, "dtype") else "a group"  # fmt: skip
+        raise DataError(f"'{name}' of '{path}' is a link; give the file that contains the dataset")
+    expected = ", ".join(["events", *map(str, shape)])
+    with _data_errors(path):
+        data = file[name]
+        fits = isinstance(data, h5py.Dataset) and data.shape is not None
+        fits = fits and data.dtype.kind in "fiu" and data.shape[1:] == shape and data.ndim > 0
+        what = f"of {data.dtype} {list(data.shape or ())}" if hasattr(data, "dtype") else "a group"  # fmt: skip
     if not fits:
-        raise DataError(f"dataset '{name}' of '{path}' is {what}, but should be numbers [{wanted}]")
-    with _reading(path):
-        _check_storage(found, f"dataset '{name}' of '{path}'", path.stat().st_size)
-    return found
+        raise DataError(f"dataset '{name}' of '{path}' is {what}, but must be numbers [{expected}]")
+    with _data_errors(path):
+        _check_storage(data, f"dataset '{name}' of '{path}'", path.stat().st_size)
+    return data
 
 
-def _check_storage(found: Any, which: str, size: int) -> None:
-    """Raises a ``DataError`` where the dataset says more than a file of ``size`` bytes holds."""
-    if found.external is not None or found.is_virtual:
-        raise DataError(f"{which} keeps its values in other files; copy it into one, with h5repack")
-    if (stored := found.id.get_storage_size()) > size:
-        raise DataError(f"{which} is damaged: it says {stored:,} bytes, the file has {size:,}")
-    if found.chunks is None:
-        bytes_needed = math.prod(found.shape) * found.dtype.itemsize
+def _check_storage(data: Any, name: str, size: int) -> None:
+    """Raises a ``DataError`` if the dataset declares more data than a file of ``size`` bytes stores."""
+    if data.external is not None or data.is_virtual:
+        raise DataError(f"{name} stores its values in other files; copy it into one with h5repack")
+    if (stored := data.id.get_storage_size()) > size:
+        raise DataError(
+            f"{name} is damaged: it declares {stored:,} bytes, but the file has {size:,}"
+        )
+    if data.chunks is None:
+        bytes_needed = math.prod(data.shape) * data.dtype.itemsize
         if stored < bytes_needed:
             raise DataError(
-                f"{which} is of {found.shape[0]:,} events, {bytes_needed:,} bytes, of which only {stored:,} were written; "
+                f"{name} has {data.shape[0]:,} events, {bytes_needed:,} bytes, but only {stored:,} were written; "
                 "write or copy it again"
             )
         return
-    if (chunk := math.prod(found.chunks) * found.dtype.itemsize) > LARGEST_CHUNK:
+    if (chunk := math.prod(data.chunks) * data.dtype.itemsize) > LARGEST_CHUNK:
         raise DataError(
-            f"{which} has chunks of {chunk:,} bytes, more than {LARGEST_CHUNK:,}; write smaller ones, with h5repack"
+            f"{name} has chunks of {chunk:,} bytes, more than {LARGEST_CHUNK:,}; write smaller ones with h5repack"
         )
-    needed = math.prod(math.ceil(n / c) for n, c in zip(found.shape, found.chunks, strict=True))
-    if (written := found.id.get_num_chunks()) < needed:
+    needed = math.prod(math.ceil(n / c) for n, c in zip(data.shape, data.chunks, strict=True))
+    if (written := data.id.get_num_chunks()) < needed:
         raise DataError(
-            f"{which} is of {found.shape[0]:,} events in {needed:,} chunks, of which only {written:,} were written; "
+            f"{name} has {data.shape[0]:,} events in {needed:,} chunks, but only {written:,} were written; "
             "write or copy it again"
         )
 
@@ -103,10 +104,10 @@ def _check_storage(found: Any, which: str, size: int) -> None:
 def iterate_rows(
     datasets: Mapping[str, Any], path: Path, *, rows: int = ROWS
 ) -> Iterator[tuple[range, dict[str, np.ndarray[Any, Any]]]]:
-    """Yields pieces of ``rows`` events of datasets of one length, in native byte order, checked for NaN and infinity.
+    """Yields pieces of ``rows`` events from datasets of equal length, in native byte order and checked for NaN and infinity.
 
     Raises:
-        DataError: lengths differ, or a value is not finite or cannot be read.
+        DataError: the lengths differ, or a value is not finite or cannot be read.
     """
     lengths = {name: len(data) for name, data in datasets.items()}
     if len(set(lengths.values())) > 1:
@@ -115,7 +116,7 @@ def iterate_rows(
     events = next(iter(lengths.values()))
     for start in range(0, events, rows):
         stop = min(start + rows, events)
-        with _reading(path):
+        with _data_errors(path):
             piece = {name: _native(data[start:stop]) for name, data in datasets.items()}
         for name, values in piece.items():
             check_values(values, [name], np.arange(start, stop), str(path))
@@ -126,5 +127,5 @@ def _native(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def _reading(path: Path) -> contextlib.AbstractContextManager[None]:
+def _data_errors(path: Path) -> contextlib.AbstractContextManager[None]:
     return data_errors(str(path), library="h5py")

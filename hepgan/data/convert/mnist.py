@@ -12,28 +12,28 @@ from typing import Any
 
 import numpy as np
 
-from hepgan.data.convert.common import Conversion, need_sources
+from hepgan.data.convert.common import Conversion, check_sources
 from hepgan.data.io.chunks import as_events
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 
 LARGEST = 2**30
-"""Bytes of an array; the largest published set of this kind, EMNIST, has 547 million."""
+"""Maximum size of an array [bytes]; the largest published data set of this kind, EMNIST, has 547 million."""
 
 DEFLATE = 1032
-"""A gzip file can stand for so many times its size."""
+"""Maximum compression ratio of gzip."""
 
 MOST_DIMENSIONS = 32
-"""NumPy's own limit, until its version 2."""
+"""Limit of NumPy before version 2."""
 
 TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
 def read_idx(path: str | PathLike[str]) -> np.ndarray[Any, Any]:
-    """The array in an IDX file, raw or gzipped (the format: http://yann.lecun.com/exdb/mnist).
+    """Reads the array of an IDX file, raw or gzipped (format: http://yann.lecun.com/exdb/mnist).
 
     Raises:
-        DataError: it is missing, no IDX file, or its length is not what its header says.
+        DataError: the file is missing, is not an IDX file, or its length differs from its header.
     """
     path = Path(path)
     try:
@@ -64,45 +64,47 @@ def _read(file: BufferedIOBase, path: Path, size: int) -> np.ndarray[Any, Any]:
     rank, dtype = head[3], np.dtype(TYPES[head[2]])
     sizes = file.read(4 * rank)
     if len(sizes) < 4 * rank:
-        raise DataError(f"'{path}' is truncated: its header says {rank} dimensions; copy it again")
+        raise DataError(
+            f"'{path}' is truncated: its header declares {rank} dimensions; copy it again"
+        )
     shape = struct.unpack(f">{rank}I", sizes)
     needed = math.prod(shape) * dtype.itemsize
     if needed > LARGEST:
         raise DataError(
-            f"'{path}' is of {list(shape)}, {needed:,} bytes, and IDX files of more than {LARGEST:,} bytes are not read; split it"
+            f"'{path}' has the shape {list(shape)}, {needed:,} bytes, more than the maximum of {LARGEST:,}; split it"
         )
-    # Of a file that is cut short no more is taken than it can hold.
+    # A truncated file must not allocate more memory than it can fill.
     data = np.empty(min(needed, size * DEFLATE) + 1, np.uint8)
-    held = _filled(file, data)
-    if held != needed:
-        found = f"more than {needed}" if held > needed else held
+    length = _fill(file, data)
+    if length != needed:
+        content = f"more than {needed}" if length > needed else length
         raise DataError(
-            f"'{path}' holds {found} bytes of data, but its header says {list(shape)}, {needed} bytes; copy it again"
+            f"'{path}' has {content} bytes of data, but its header declares {list(shape)}, {needed} bytes; copy it again"
         )
     values = data[:needed].view(dtype).reshape(shape)
     return values.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _filled(file: BufferedIOBase, data: np.ndarray[Any, Any]) -> int:
+def _fill(file: BufferedIOBase, data: np.ndarray[Any, Any]) -> int:
     """Reads into ``data`` until it is full or the file ends; returns the number of bytes."""
-    view, held = data.data, 0
-    while more := file.readinto(view[held:]):
-        held += more
-    return held
+    view, length = data.data, 0
+    while more := file.readinto(view[length:]):
+        length += more
+    return length
 
 
 def digits(sources: Sequence[Path]) -> Conversion:
-    """Images ``[28][28]`` of grey levels and their labels, from an IDX file of images and, where given, one of labels.
+    """Reads images ``[28][28]`` of gray levels from an IDX file, and their labels from a second one if given.
 
     Raises:
-        DataError: as ``read_idx``; also where the files are not of images and labels, or not of one length.
+        DataError: as ``read_idx``; also if the files are not images and labels, or differ in length.
     """
-    need_sources(sources, "an IDX file of images and one of labels")
+    check_sources(sources, "an IDX file of images and one of labels")
     arrays = {array.ndim: array for array in map(read_idx, sources)}
     if set(arrays) not in ({3}, {1, 3}) or len(sources) != len(arrays):
         shapes = ", ".join(f"'{source}' {list(read_idx(source).shape)}" for source in sources)
         raise DataError(
-            f"MNIST is one file of images [n, 28, 28] and one of labels [n], but there are: {shapes}"
+            f"MNIST needs one file of images [n, 28, 28] and one of labels [n], but there are: {shapes}"
         )
     images = arrays[3]
     if len(images) == 0:
@@ -111,7 +113,7 @@ def digits(sources: Sequence[Path]) -> Conversion:
     if 1 in arrays:
         if len(arrays[1]) != len(images):
             raise DataError(
-                f"there are {len(images)} images but {len(arrays[1])} labels; give files that belong together"
+                f"there are {len(images)} images but {len(arrays[1])} labels; give matching files"
             )
         columns["label"], labels = arrays[1], {"label": Field(dtype=arrays[1].dtype.name)}
     shape = images.shape[1:]

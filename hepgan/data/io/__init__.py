@@ -1,1 +1,1 @@
-"""ROOT files to awkward events and back."""
+"""ROOT files to awkward events and back; the only package that imports uproot."""

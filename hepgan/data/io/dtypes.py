@@ -1,4 +1,4 @@
-"""Values as the types that a file holds."""
+"""Conversion of values to the types of a file."""
 
 from typing import Any
 
@@ -10,22 +10,21 @@ Array = np.ndarray[Any, Any]
 
 
 def to_dtype(values: Array, dtype: str, name: str, *, first: int = 0) -> Array:
-    """Returns ``values[E, …]`` as the type called ``dtype``, clipped to what it can hold.
+    """Converts ``values[E, …]`` to ``dtype``, clipped to its range.
 
-    Integers are rounded to the nearest; a boolean is true from 0.5 upwards. NaN and infinity stay what they are in a floating-point
-    type.
+    Values are rounded to the nearest integer; booleans are true from 0.5 upwards. NaN and infinity are kept in a floating-point type.
 
     >>> to_dtype(np.array([-3.0, 1.6, 300.0]), "uint8", "image")
     array([  0,   2, 255], dtype=uint8)
 
     Args:
         values: Numbers or booleans.
-        dtype: NumPy's name of a boolean, integer or floating-point type.
-        name: The field, for the message.
-        first: The number of the first event, for the message.
+        dtype: NumPy name of a boolean, integer or floating-point type.
+        name: Name of the field, for error messages.
+        first: Number of the first event, for error messages.
 
     Raises:
-        DataError: NaN or infinity should become an integer or a boolean; names the field and the first event.
+        DataError: NaN or infinity would be converted to an integer or a boolean.
     """
     kind = np.dtype(dtype)
     if kind == values.dtype:
@@ -35,8 +34,8 @@ def to_dtype(values: Array, dtype: str, name: str, *, first: int = 0) -> Array:
         if bad.any():
             event = first + int(np.argwhere(bad)[0, 0])
             raise DataError(
-                f"field '{name}' is {values[bad][0]} in event {event}, which no {kind} can hold; "
-                "declare the field as float32, or leave such events out"
+                f"field '{name}' is {values[bad][0]} in event {event}, which {kind} cannot represent; "
+                "declare the field as float32, or drop such events"
             )
     if kind.kind == "b":
         return np.asarray(values >= 0.5)
@@ -53,11 +52,11 @@ def to_dtype(values: Array, dtype: str, name: str, *, first: int = 0) -> Array:
 def _to_integer(values: Array, kind: np.dtype[Any]) -> Array:
     limits = np.iinfo(kind)
     if values.dtype.kind in "iu":
-        there = np.iinfo(values.dtype)
-        return np.clip(values, max(there.min, limits.min), min(there.max, limits.max)).astype(kind)
+        own = np.iinfo(values.dtype)
+        return np.clip(values, max(own.min, limits.min), min(own.max, limits.max)).astype(kind)
     whole = np.rint(values.astype(np.float64))
-    # 2^63 - 1 is no float64, but the power of 2 behind each limit is.
+    # 2^63 - 1 is not a float64, but the power of 2 next to each limit is.
     below, above = whole < limits.min, whole >= 2.0 ** (limits.bits - (kind.kind == "i"))
-    found = np.where(below | above, 0, whole).astype(kind)
-    found[below], found[above] = limits.min, limits.max
-    return found
+    integers = np.where(below | above, 0, whole).astype(kind)
+    integers[below], integers[above] = limits.min, limits.max
+    return integers

@@ -1,7 +1,8 @@
-"""Envelopes of RNTuples (header, footer, lists of pages), checked before uproot reads them.
+"""Checks of RNTuple envelopes (header, footer, page lists) before uproot reads them.
 
-uproot looks at an envelope's checksum last, and trusts the number of items of each list: with a wrong one it runs for minutes. Here the
-checksum comes first, and each list has at least as many bytes as its items need. The format: ROOT's BinaryFormatSpecification.md.
+uproot verifies the checksum of an envelope last and trusts the number of items of each list; a wrong number keeps it busy for minutes.
+Here the checksum is verified first, and each list must have at least as many bytes as its items need. Format: ROOT's
+BinaryFormatSpecification.md.
 """
 
 import struct
@@ -12,36 +13,38 @@ from typing import Any
 import xxhash
 
 LARGEST = 2**25
-"""Bytes of all envelopes together: the pages of files of about 100 GB."""
+"""Maximum size of all envelopes together [bytes]: enough for the page lists of files of about 100 GB."""
 
 Bytes = memoryview
 Item = Callable[[Bytes, int, int], int]
-"""Data, first byte, and the end of what surrounds it -> the byte after the item."""
+"""Function of the data, the first byte of an item and the end of the enclosing frame; returns the byte after the item."""
 
 
 def check_envelopes(ntuple: Any) -> None:
-    """Reads the envelopes of an RNTuple of uproot, and raises a ``ValueError`` where one is damaged."""
-    told = ntuple.members
-    _check_header(_envelope(ntuple, told["fSeekHeader"], told["fNBytesHeader"], told["fLenHeader"]))
-    footer = _envelope(ntuple, told["fSeekFooter"], told["fNBytesFooter"], told["fLenFooter"])
-    version = tuple(told[f"fVersion{part}"] for part in ("Epoch", "Major", "Minor", "Patch"))
+    """Raises a ``ValueError`` if an envelope of uproot's ``ntuple`` is damaged."""
+    anchor = ntuple.members
+    _check_header(
+        _envelope(ntuple, anchor["fSeekHeader"], anchor["fNBytesHeader"], anchor["fLenHeader"])
+    )
+    footer = _envelope(ntuple, anchor["fSeekFooter"], anchor["fNBytesFooter"], anchor["fLenFooter"])
+    version = tuple(anchor[f"fVersion{part}"] for part in ("Epoch", "Major", "Minor", "Patch"))
     _check_footer(footer, attributes=version >= (1, 0, 1, 0))
     links = [group.page_list_link for group in ntuple.footer.cluster_group_records]
     if (total := sum(link.env_uncomp_size for link in links)) > LARGEST:
-        raise ValueError(f"lists of pages of {total:,} bytes")
+        raise ValueError(f"page lists of {total:,} bytes exceed the maximum of {LARGEST:,}")
     for link in links:
-        place = link.locator
-        pages = _envelope(ntuple, place.offset, place.num_bytes, link.env_uncomp_size)
+        locator = link.locator
+        pages = _envelope(ntuple, locator.offset, locator.num_bytes, link.env_uncomp_size)
         clusters = _list(pages, 16, len(pages), _record)
         _list(pages, clusters, len(pages), _columns)
 
 
 def _envelope(ntuple: Any, offset: int, packed: int, unpacked: int) -> Bytes:
-    """Returns the content of an envelope whose checksum is right, without the checksum."""
+    """Returns the content of an envelope after verifying its checksum, without the checksum."""
     if not packed <= unpacked <= LARGEST:
         raise ValueError(f"an envelope of {packed:,} bytes, {unpacked:,} unpacked")
-    where = SimpleNamespace(offset=offset, num_bytes=packed)
-    chunk, _ = ntuple.read_locator(where, unpacked)
+    locator = SimpleNamespace(offset=offset, num_bytes=packed)
+    chunk, _ = ntuple.read_locator(locator, unpacked)
     data = memoryview(chunk.raw_data).cast("B")
     (checksum,) = struct.unpack_from("<Q", data, len(data) - 8)
     if checksum != xxhash.xxh3_64_intdigest(data[:-8]):
@@ -72,25 +75,25 @@ def _schema(data: Bytes, at: int) -> int:
 
 
 def _list(data: Bytes, at: int, stop: int, item: Item) -> int:
-    """Returns the byte after a list frame whose items have been looked at."""
+    """Checks the items of a list frame; returns the byte after it."""
     size, number = struct.unpack_from("<qI", data, at)
-    place, end = at + 12, at - int(size)
-    if not place <= end <= stop or number * 8 > end - place:
+    position, end = at + 12, at - int(size)
+    if not position <= end <= stop or number * 8 > end - position:
         raise ValueError(f"a list of {number:,} items in {-size:,} bytes")
     for _ in range(number):
-        place = item(data, place, end)
+        position = item(data, position, end)
     return end
 
 
 def _record(data: Bytes, at: int, stop: int) -> int:
     (size,) = struct.unpack_from("<q", data, at)
     if not 8 <= size <= stop - at:
-        raise ValueError(f"a record of {size:,} bytes, where there are {stop - at:,}")
+        raise ValueError(f"a record of {size:,} bytes in {stop - at:,} bytes")
     return at + int(size)
 
 
 def _columns(data: Bytes, at: int, stop: int) -> int:
-    """A cluster: a list of columns, each a list of pages."""
+    """Checks a cluster, a list of columns that are lists of pages; returns the byte after it."""
     return _list(data, at, stop, _pages)
 
 

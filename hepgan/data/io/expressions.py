@@ -1,8 +1,8 @@
-"""Selections and weights: the values of expressions of branches, one an entry.
+"""Evaluation of cuts and weights: expressions of branches with one value per entry.
 
-Numbers are float64 as in ROOT, whatever the branch's type: nothing wraps around, and what has no value is NaN or infinite. Comparisons,
-``%``, ``//``, ``&`` and ``|`` of integers are exact. An entry without a value that the expression names (``hits[2]`` of two hits,
-``max(hits)`` of none) is not selected, as in ROOT, and its weight is NaN.
+Numbers are float64 as in ROOT, independent of the type of a branch: nothing wraps around, and undefined results are NaN or infinite.
+Comparisons, ``%``, ``//``, ``&`` and ``|`` of integers are exact. An entry that lacks a value of the expression (``hits[2]`` of two hits,
+``max(hits)`` of none) does not pass a cut, as in ROOT, and its weight is NaN.
 """
 
 import operator
@@ -17,11 +17,18 @@ from hepgan.data.io.grammar import BranchName, Call, Chain, Cut, Item, Node, Num
 from hepgan.errors import DataError
 
 Array = Any
-"""``[E, …]`` of NumPy, lists of varying length of awkward, or a number."""
+"""NumPy array ``[E, …]``, awkward array of lists, or a number."""
 
 
 class Expression(NamedTuple):
-    """A parsed expression: ``text`` for messages, ``names`` of the branches that it reads."""
+    """Parsed expression of branches.
+
+    Attributes:
+        text: Its text, for error messages.
+        what: Its role (``cut``, ``weight``), for error messages.
+        names: Names of the branches that it reads.
+        body: Its syntax tree.
+    """
 
     text: str
     what: str
@@ -30,21 +37,21 @@ class Expression(NamedTuple):
 
     @classmethod
     def parse(cls, text: str, what: str) -> "Expression":
-        """The expression ``text``; ``what`` it is for (``selection``, ``weight``), for messages.
+        """Parses ``text``; ``what`` is its role (``cut``, ``weight``).
 
         Raises:
-            DataError: it is no expression of branches, numbers, operators and the functions known; with the place in the text.
+            DataError: it is not an expression of branches, numbers, operators and known functions; shows the position.
         """
         body, names = grammar.parse(text, what)
         if not names:
-            raise DataError(f"the {what} '{text}' names no branch; leave it out")
+            raise DataError(f"the {what} '{text}' contains no branch; leave it out")
         return cls(text, what, names, body)
 
     def __call__(self, arrays: Mapping[str, Any], path: str) -> np.ndarray[Any, Any]:
-        """The value ``[E]`` for each entry of ``arrays``, branch -> ``[E, …]``.
+        """Evaluates the expression on ``arrays`` ``[E, …]`` by branch; returns one value per entry ``[E]``.
 
         Raises:
-            DataError: the operation is not defined for the branches, or it gives more than one value an entry.
+            DataError: an operation is not defined for the branches, or the result has more than one value per entry.
         """
         entries = len(next(iter(arrays.values())))
         evaluation = _Evaluation(self, arrays, path, np.zeros(entries, bool))
@@ -53,7 +60,7 @@ class Expression(NamedTuple):
         if isinstance(value, ak.Array) or np.shape(value) != (entries,):
             shape = "a list of" if isinstance(value, ak.Array) else f"{list(np.shape(value)[1:])}"
             raise DataError(
-                f"the {self.what} '{self.text}' gives {shape} values an entry of '{path}'; "
+                f"the {self.what} '{self.text}' gives {shape} values per entry of '{path}'; "
                 "reduce them with sum(), min(), max(), any() or all()"
             )
         if self.what == "cut":
@@ -66,106 +73,106 @@ class Expression(NamedTuple):
 
 
 class _Evaluation(NamedTuple):
-    """The evaluation of one selection on the branches of one file; ``missing`` marks entries without a value that it names."""
+    """Evaluation of an expression on the branches of one file; ``missing`` marks entries that lack a value of the expression."""
 
-    selection: Expression
+    expression: Expression
     arrays: Mapping[str, Any]
     path: str
     missing: np.ndarray[Any, Any]
     root: bool = False
 
     def of(self, node: Node) -> Array:
-        """The value of ``node``."""
+        """Evaluates ``node``."""
         match node:
             case Number(value=value):
                 return np.asarray(value)
             case BranchName(name=name):
-                found = self.arrays[name]
-                jagged = isinstance(found, ak.Array) or found.dtype == object
-                return ak.Array(found) if jagged else found
+                array = self.arrays[name]
+                jagged = isinstance(array, ak.Array) or array.dtype == object
+                return ak.Array(array) if jagged else array
             case Item(value=inner, index=index):
                 return self.item(node, self.of(inner), index)
             case Call(function=function, arguments=arguments):
                 return self.call(node, function, [self.of(argument) for argument in arguments])
             case Sign(operator=sign, operand=inner):
-                return self.applied(node, _SIGNS[sign], self.of(inner))
+                return self.apply(node, _SIGNS[sign], self.of(inner))
             case Chain():
                 return self.chain(node)
             case Cut(body=body):
                 value = self._replace(root=True).of(body)
-                return ~(_float(value) < 0.5)  # as TMVA does with a cut's value
+                return ~(_float(value) < 0.5)  # as TMVA evaluates a cut
         raise TypeError(node)
 
     def chain(self, node: Chain) -> Array:
-        """The operators from the left to the right; of comparisons all have to hold."""
+        """Applies the operators from left to right; all comparisons must hold."""
         left = self.of(node.operands[0])
-        held: Array | None = None
+        holds: Array | None = None
         for word, operand in zip(node.operators, node.operands[1:], strict=True):
             right = self.of(operand)
             function = (_ROOT_OPERATORS if self.root else _OPERATORS)[word]
-            value = self.applied(node, function, *_aligned(left, right))
+            value = self.apply(node, function, *_aligned(left, right))
             if word in _COMPARISONS:
-                held = value if held is None else self.applied(node, operator.and_, held, value)
+                holds = value if holds is None else self.apply(node, operator.and_, holds, value)
                 left = right
             else:
                 left = value
-        return left if held is None else held
+        return left if holds is None else holds
 
     def call(self, node: Node, name: str, arguments: list[Array]) -> Array:
-        """The value of a function."""
+        """Evaluates the call of a function."""
         if not self.root and name in _REDUCTIONS:
             if arguments[0].ndim == 0 or (name == "len" and arguments[0].ndim == 1):
-                raise self.fault(f"{name}() is for branches of several values an entry", node)
-            return self.reduced(node, _REDUCTIONS[name], arguments[0])
+                raise self.error(f"{name}() needs a branch with several values per entry", node)
+            return self.reduce(node, _REDUCTIONS[name], arguments[0])
         if self.root and name in _ROOT_REDUCTIONS:
-            return self.reduced(node, _ROOT_REDUCTIONS[name], arguments[0])
+            return self.reduce(node, _ROOT_REDUCTIONS[name], arguments[0])
         function = (_ROOT_FUNCTIONS if self.root else _FUNCTIONS)[name]
         if not arguments:
             return function()
         values = [_float(argument) for argument in arguments]
-        return self.applied(node, function, *(_aligned(*values) if len(values) == 2 else values))
+        return self.apply(node, function, *(_aligned(*values) if len(values) == 2 else values))
 
-    def reduced(self, node: Node, function: Callable[[Array], Array], array: Array) -> Array:
-        """One value an entry; entries without any value are marked where that gives none."""
-        found = self.applied(node, function, array)
-        if not isinstance(found, ak.Array):
-            return found
-        self.missing[:] |= ak.to_numpy(ak.is_none(found))
-        return ak.to_numpy(ak.fill_none(found, 0))
+    def reduce(self, node: Node, function: Callable[[Array], Array], array: Array) -> Array:
+        """Reduces the values of each entry to one; marks entries for which the result is undefined."""
+        result = self.apply(node, function, array)
+        if not isinstance(result, ak.Array):
+            return result
+        self.missing[:] |= ak.to_numpy(ak.is_none(result))
+        return ak.to_numpy(ak.fill_none(result, 0))
 
     def item(self, node: Node, array: Array, index: int) -> Array:
-        """``array[:, index]``; entries that have no such value are marked."""
+        """Returns ``array[:, index]``; marks entries that have no such value."""
         if array.ndim < 2:
-            raise self.fault("an index, but there is one number an entry", node)
+            raise self.error("a scalar cannot be indexed", node)
         if isinstance(array, ak.Array):
             counts = ak.to_numpy(ak.num(array, axis=1))
-            there = counts > index if index >= 0 else counts >= -index
-            self.missing[:] |= ~there
-            values = ak.to_numpy(array[there][:, index])
-            found = np.zeros((len(there), *values.shape[1:]), values.dtype)
-            found[there] = values
-            return found
+            exists = counts > index if index >= 0 else counts >= -index
+            self.missing[:] |= ~exists
+            values = ak.to_numpy(array[exists][:, index])
+            result = np.zeros((len(exists), *values.shape[1:]), values.dtype)
+            result[exists] = values
+            return result
         if not -array.shape[1] <= index < array.shape[1]:
-            raise self.fault(f"no value {index}: there are {array.shape[1]} an entry", node)
+            raise self.error(f"there is no value {index}; each entry has {array.shape[1]}", node)
         return array[:, index]
 
-    def applied(self, node: Node, function: Callable[..., Array], *values: Array) -> Array:
-        """``function(*values)``; what NumPy or awkward cannot do is told with its place."""
+    def apply(self, node: Node, function: Callable[..., Array], *values: Array) -> Array:
+        """Returns ``function(*values)``; errors of NumPy and awkward get the position in the expression."""
         try:
             return function(*values)
         except (TypeError, ValueError, IndexError) as error:
             reason = str(error).strip().partition("\n")[0]
-            raise self.fault(reason, node) from error
+            raise self.error(reason, node) from error
 
-    def fault(self, message: str, node: Node) -> DataError:
-        """``message`` with the file and the place in the expression."""
+    def error(self, message: str, node: Node) -> DataError:
+        """Returns an error with ``message``, the file and the position in the expression."""
         return error_in(
-            f"{message} (in '{self.path}')", self.selection.what, self.selection.text, node
+            f"{message} (in '{self.path}')", self.expression.what, self.expression.text, node
         )
 
 
 def _aligned(a: Array, b: Array) -> tuple[Array, Array]:
-    """Both with as many axes, so that entries stay with entries."""
+    """Broadcasts both to the same number of axes, aligned at the first axis."""
     if isinstance(a, ak.Array) or isinstance(b, ak.Array) or not (a.ndim and b.ndim):
         return a, b
     axes = max(a.ndim, b.ndim)
@@ -187,7 +194,7 @@ def _float(value: Array) -> Array:
 
 
 def _kind(value: Array) -> str:
-    """NumPy's letter of the type: ``b``, ``i``, ``u`` or ``f``."""
+    """Returns NumPy's kind of the type: ``b``, ``i``, ``u`` or ``f``."""
     if not isinstance(value, ak.Array):
         return str(value.dtype.kind)
     kind = value.type
@@ -201,7 +208,7 @@ def _of_floats(function: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def _exact(function: Callable[..., Array]) -> Callable[..., Array]:
-    """``function`` of integers as they are, else of float64."""
+    """Applies ``function`` to integers unchanged, and to other values as float64."""
 
     def apply(a: Array, b: Array) -> Array:
         whole = _kind(a) in "iub" and _kind(b) in "iub"
@@ -211,7 +218,7 @@ def _exact(function: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def _dividing(function: Callable[..., Array]) -> Callable[..., Array]:
-    """``function`` of integers as they are where no divisor is 0, else of float64, where it is NaN or infinite."""
+    """Applies ``function`` to integers unchanged if no divisor is 0, otherwise as float64 with NaN or infinite results."""
 
     def apply(a: Array, b: Array) -> Array:
         whole = _kind(a) in "iu" and _kind(b) in "iu"
@@ -224,7 +231,7 @@ def _dividing(function: Callable[..., Array]) -> Callable[..., Array]:
 def _bitwise(function: Callable[..., Array]) -> Callable[..., Array]:
     def apply(a: Array, b: Array) -> Array:
         if "f" in (_kind(a), _kind(b)):
-            raise TypeError("& and | are for integers and comparisons, not for decimal numbers")
+            raise TypeError("& and | need integers or comparisons, not floats")
         return function(a, b)
 
     return apply
@@ -236,9 +243,7 @@ def _truth(value: Array) -> Array:
 
 def _inverted(value: Array) -> Array:
     if _kind(value) == "f":
-        raise TypeError(
-            "~ is for integers and comparisons, not for decimal numbers; write not or !"
-        )
+        raise TypeError("~ needs integers or comparisons, not floats; write not or !")
     return ~value
 
 
@@ -263,7 +268,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Array]] = {
 
 
 def _over_event(plain: Callable[..., Array], lists: Callable[..., Array]) -> Callable[..., Array]:
-    """A reduction of all values of an entry, of arrays and of lists."""
+    """Returns a reduction of all values of an entry, for arrays and lists."""
 
     def reduce(array: Array) -> Array:
         if not isinstance(array, ak.Array):
@@ -287,15 +292,15 @@ _REDUCTIONS: Mapping[str, Callable[..., Array]] = {
 }  # fmt: skip
 
 
-# TTreeFormula's own rules, which were compared with ROOT 6.40.
+# Rules of TTreeFormula, verified against ROOT 6.40.
 
 
 def _root_bits(function: Callable[..., Array]) -> Callable[..., Array]:
-    """Of unsigned integers of 64 bits; decimal numbers, which have none, are refused."""
+    """Applies ``function`` to 64-bit unsigned integers; rejects floats."""
 
     def bits(value: Array) -> Array:
         if _kind(value) == "f":
-            raise TypeError("& and | are for integers and comparisons; write && or ||")
+            raise TypeError("& and | need integers or comparisons; write && or ||")
         return _cast(value if _kind(value) == "u" else _cast(value, np.int64), np.uint64)
 
     return lambda a, b: function(bits(a), bits(b))
@@ -312,7 +317,7 @@ def _divided(a: Array, b: Array) -> Array:
 
 
 def _inside(function: Callable[..., Array], inside: Callable[..., Array]) -> Callable[..., Array]:
-    """``function`` where ``inside`` holds, else 0."""
+    """Returns ``function`` restricted to the domain ``inside``, and 0 elsewhere."""
     return lambda x: _where(inside(x), function(x), np.float64(0))
 
 
@@ -323,8 +328,8 @@ def _truncated(x: Array) -> Array:
 def _remainder(a: Array, b: Array) -> Array:
     divisor = _truncated(_float(b))
     if np.any(ak.flatten(divisor, axis=None) == 0 if divisor.ndim else divisor == 0):
-        raise ValueError("a remainder of a division by 0, which would end ROOT")
-    return np.fmod(_truncated(_float(a)), divisor) + 0.0  # integers have no -0
+        raise ValueError("remainder of a division by 0, which would crash ROOT")
+    return np.fmod(_truncated(_float(a)), divisor) + 0.0  # avoid -0, which integers do not have
 
 
 _ROOT_OPERATORS: Mapping[str, Callable[..., Array]] = {

@@ -1,7 +1,7 @@
-"""Which ROOT files and trees are meant, and opening them with errors that say what is wrong.
+"""Specification and opening of ROOT files and trees, with errors that locate the fault.
 
-A file is named by a path, ``path.root:tree``, ``sample:showers.root`` (shipped with the package), a glob, any URL that uproot
-opens, a list of these, ``{path: tree}`` or a coffea fileset.
+A file is specified by a path, ``path.root:tree``, ``sample:showers.root`` (shipped with the package), a glob, any URL that uproot
+opens, or a list of these, ``{path: tree}`` or a coffea fileset.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ from hepgan.data.io.envelopes import check_envelopes
 from hepgan.errors import BadFileError, DataError, did_you_mean
 
 Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, Any]
-"""What names files: see the head of this module."""
+"""Specification of files; see the top of this module."""
 
 TREES = ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple", "ROOT::Experimental::RNTuple")
 SAMPLES = Path(__file__).parent.parent / "samples"
 
-# What uproot and the decompressors let through when bytes are wrong, found by flipping bits and cutting files.
+# Exceptions of uproot and the decompressors for damaged bytes, collected by flipping bits and truncating files.
 BROKEN = (
     OSError,
     ArithmeticError,
@@ -50,30 +50,30 @@ BROKEN = (
 
 
 class Source(NamedTuple):
-    """One tree in one file; ``tree`` is ``None`` for the only one there."""
+    """Tree in a file; ``tree`` is ``None`` for the only tree of the file."""
 
     path: str
     tree: str | None
 
 
 def sources(files: Files, *, tree: str | None = None) -> list[Source]:
-    """The files that ``files`` names, in order, globs sorted by name.
+    """Returns the files and trees that ``files`` specifies, in order, with the matches of a glob sorted by name.
 
     Args:
-        files: See the head of this module.
-        tree: The tree in the files that do not name one themselves.
+        files: See the top of this module.
+        tree: Tree in the files that do not name one.
 
     Raises:
-        DataError: no file is named, or a glob matches none.
+        DataError: no file is given, or a glob matches none.
     """
-    found = [
+    result = [
         Source(path, own or tree)
-        for spec, given in _specs(files)
-        for path, own in _expanded(spec, given)
+        for spec, declared in _specs(files)
+        for path, own in _expanded(spec, declared)
     ]
-    if not found:
-        raise DataError("no input file is named; give at least one ROOT file")
-    return found
+    if not result:
+        raise DataError("no input file is given; give at least one ROOT file")
+    return result
 
 
 def _specs(files: Files) -> Iterator[tuple[str, str | None]]:
@@ -94,9 +94,9 @@ def _specs(files: Files) -> Iterator[tuple[str, str | None]]:
             yield os.fspath(spec), None
 
 
-def _expanded(spec: str, given: str | None) -> Iterator[tuple[str, str | None]]:
+def _expanded(spec: str, declared: str | None) -> Iterator[tuple[str, str | None]]:
     path, tree = split_tree(spec)
-    tree = given or tree
+    tree = declared or tree
     if path.startswith("sample:"):
         yield str(sample_path(path.removeprefix("sample:"))), tree
     elif is_url(path) or not glob.has_magic(path) or Path(path).exists():
@@ -109,7 +109,7 @@ def _expanded(spec: str, given: str | None) -> Iterator[tuple[str, str | None]]:
 
 
 def split_tree(spec: str) -> tuple[str, str | None]:
-    """The path and the tree of ``path.root:tree``.
+    """Splits ``path.root:tree`` into path and tree.
 
     >>> split_tree("http://localhost:8000/a.root:folder/showers;1")
     ('http://localhost:8000/a.root', 'folder/showers;1')
@@ -125,15 +125,15 @@ def split_tree(spec: str) -> tuple[str, str | None]:
 
 
 def is_url(path: str) -> bool:
-    """Whether ``path`` is remote: ``https://…``, ``root://…``."""
+    """Returns whether ``path`` is remote: ``https://…``, ``root://…``."""
     return "://" in path
 
 
 def sample_path(name: str) -> Path:
-    """The path of a file that the package ships.
+    """Returns the path of a sample file shipped with the package.
 
     Raises:
-        DataError: there is no such sample; names those there.
+        DataError: there is no such sample.
     """
     known = sorted(p.name for p in SAMPLES.glob("*.root"))
     if name not in known:
@@ -143,7 +143,7 @@ def sample_path(name: str) -> Path:
 
 
 def base_name(path: str) -> str:
-    """The file's name without its folder, host or query.
+    """Returns the name of a file without its folder, host or query.
 
     >>> base_name("https://host/a/b.root?download=1")
     'b.root'
@@ -155,18 +155,18 @@ def base_name(path: str) -> str:
 
 @contextlib.contextmanager
 def data_errors(path: str, *, library: str = "uproot") -> Iterator[None]:
-    """Context manager around every call of ``library`` that turns what it raises for wrong bytes into a ``DataError`` about ``path``."""
+    """Context manager that converts exceptions of ``library`` for missing or damaged files into a ``DataError`` about ``path``."""
     try:
         yield
     except FileNotFoundError as error:
         raise DataError(f"'{path}' does not exist; check the path") from error
     except PermissionError as error:
-        raise DataError(f"'{path}' may not be read; check its permissions") from error
+        raise DataError(f"'{path}' is not readable; check its permissions") from error
     except ConnectionError as error:
         raise DataError(f"'{path}' cannot be reached ({_first_line(error)})") from error
     except BROKEN as error:
         raise DataError(
-            f"'{path}' cannot be read, it is damaged or of a kind that {library} does not know "
+            f"'{path}' cannot be read: it is damaged, or {library} does not support it "
             f"({type(error).__name__}: {_first_line(error)}); copy or write it again"
         ) from error
 
@@ -178,13 +178,13 @@ def _first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def open_file(path: str) -> Iterator[Any]:
-    """The open ROOT file at ``path``.
+    """Context manager that opens the ROOT file at ``path``.
 
-    Local files are read through file handles: a memory map would count as resident memory, and would end the process
-    with a bus error when the file is cut while it is read.
+    Local files are read through file handles: a memory map would count as resident memory, and would kill the process with a bus error
+    if the file were truncated while it is read.
 
     Raises:
-        DataError: it is missing, not a ROOT file, truncated or damaged.
+        DataError: the file is missing, not a ROOT file, truncated or damaged.
     """
     options: dict[str, Any] = {"object_cache": None, "array_cache": None}
     if not is_url(path):
@@ -200,7 +200,7 @@ def open_file(path: str) -> Iterator[Any]:
 
 def _check_header(path: str) -> None:
     if Path(path).is_dir():
-        raise DataError(f"'{path}' is a folder; name the ROOT files in it, e.g. '{path}/*.root'")
+        raise DataError(f"'{path}' is a folder; give the ROOT files in it, e.g. '{path}/*.root'")
     with data_errors(path), Path(path).open("rb") as file:
         head = file.read(20)
         size = os.fstat(file.fileno()).st_size
@@ -208,36 +208,38 @@ def _check_header(path: str) -> None:
         raise DataError(f"'{path}' is empty (0 bytes); write or copy it again")
     if head[:4] != b"root":
         raise DataError(f"'{path}' is not a ROOT file: it starts with {head[:4]!r}")
-    # Large files (version 1000000 and above) keep their end in 8 bytes.
+    # Large files (version 1000000 and above) store fEND in 8 bytes.
     wide = len(head) >= 8 and struct.unpack(">i", head[4:8])[0] >= 1_000_000
     if len(head) < 20:
-        raise DataError(f"'{path}' is truncated: {size} bytes are less than a ROOT file's header")
+        raise DataError(
+            f"'{path}' is truncated: {size} bytes are less than the header of a ROOT file"
+        )
     end: int = struct.unpack(">q" if wide else ">i", head[12 : 20 if wide else 16])[0]
     if size < end:
         raise DataError(f"'{path}' is truncated: it has {size} of {end} bytes; copy it again")
 
 
 def tree_classes(file: Any, path: str) -> dict[str, str]:
-    """Name -> class of the trees in an open file, without cycles, in the file's order."""
+    """Returns the class of each tree in an open file by name, without cycles, in the order of the file."""
     with data_errors(path):
         classes: dict[str, str] = file.classnames(recursive=True, cycle=False)
     return {name: kind for name, kind in classes.items() if kind in TREES}
 
 
 def find_tree(file: Any, source: Source) -> Any:
-    """The tree that ``source`` means.
+    """Returns the tree of ``source`` from an open file.
 
     Raises:
-        DataError: it is not there, or none is named and the file has not just one. Names those there.
+        DataError: there is no such tree, or no tree is named and the file does not have exactly one.
     """
     path, name = source
     known = tree_classes(file, path)
     if not known:
-        raise DataError(f"'{path}' holds no tree; name a file with a TTree or an RNTuple")
+        raise DataError(f"'{path}' holds no tree; give a file with a TTree or an RNTuple")
     there = ", ".join(known)
     if name is None:
         if len(known) > 1:
-            raise DataError(f"'{path}' holds several trees, say which: {there}")
+            raise DataError(f"'{path}' holds several trees; name one of them: {there}")
         name = next(iter(known))
     elif name.partition(";")[0].strip("/") not in known:
         raise DataError(
@@ -246,21 +248,21 @@ def find_tree(file: Any, source: Source) -> Any:
     try:
         with data_errors(path):
             folder, _, last = name.rpartition("/")
-            # With a colon behind a folder, uproot would look for a branch of a tree.
-            found = file[folder][last] if folder and ":" in last else file[name]
-            if isinstance(found, uproot.behaviors.RNTuple.HasFields):
-                check_envelopes(found)
-            return found
+            # With a colon after a folder, uproot would look up a branch of a tree.
+            tree = file[folder][last] if folder and ":" in last else file[name]
+            if isinstance(tree, uproot.behaviors.RNTuple.HasFields):
+                check_envelopes(tree)
+            return tree
     except DataError as error:
         if isinstance(error.__cause__, uproot.KeyInFileError):
             raise DataError(
-                f"no cycle '{name}' in '{path}'; leave ';…' away for the newest"
+                f"no cycle '{name}' in '{path}'; omit ';…' for the newest cycle"
             ) from error
         raise
 
 
 class OpenSource(NamedTuple):
-    """A tree of an open file, its name with folders, and its number of entries."""
+    """Tree of an open file, its name with folders, and its number of entries."""
 
     tree: Any
     name: str
@@ -271,11 +273,11 @@ class OpenSource(NamedTuple):
 def open_source(source: Source) -> Iterator[OpenSource]:
     """Context manager that opens the tree of ``source``.
 
-    This decides which files are bad, for every way of reading: what raises here may be left out on request. Damage that is
-    found later, in the events, is always an error, since nobody would see which events are missing.
+    Every function that reads files uses it, so that the same files count as bad: those for which it raises may be left out on request.
+    Damage that shows only in the events is always an error, since nobody would know which events are missing.
 
     Raises:
-        BadFileError: the file is missing, truncated, damaged or no ROOT file, or the tree is not there.
+        BadFileError: the file is missing, truncated, damaged or not a ROOT file, or has no such tree.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -286,7 +288,7 @@ def open_source(source: Source) -> Iterator[OpenSource]:
             )
             with data_errors(source.path):
                 entries = int(tree.num_entries)
-                tree.keys(recursive=False)  # an RNTuple reads its header only now
+                tree.keys(recursive=False)  # uproot reads the header of an RNTuple only now
         except DataError as error:
             raise BadFileError(str(error)) from error
         if entries < 0:

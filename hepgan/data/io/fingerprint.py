@@ -1,4 +1,4 @@
-"""Fingerprints of input files and encodings: whether what a training sees is still what it began with."""
+"""Fingerprints of input files and encodings, to check that a resumed training reads what it started with."""
 
 import hashlib
 import json
@@ -10,15 +10,15 @@ from hepgan.data.io.files import data_errors, is_url, open_file
 
 BLOCK = 2**16
 BLOCKS = 128
-"""Blocks of a large file that are read, evenly spaced, the first and the last included: 8 MB of it."""
+"""Number of evenly spaced blocks that are read from a large file, including the first and the last: 8 MB."""
 
 
 def of_file(path: str) -> str:
-    """Returns a fingerprint of the content of ``path``, whatever its name, folder and times.
+    """Returns a fingerprint of the content of ``path``, independent of its name, folder and times.
 
-    Files up to 8 MB count in full. Of larger ones the size and some blocks do: the first holds a ROOT file's own identifier, the
-    last ones its directory and compressed sizes, so that a file that has been written anew has another fingerprint. Of a
-    remote file the identifier and the size count.
+    Files up to 8 MB are read completely. For larger files it depends on the size and some blocks: the first block holds the UUID of a ROOT
+    file, the last ones its directory and compressed sizes, so that a rewritten file has another fingerprint. For a remote file it
+    depends on the UUID and the size.
 
     Raises:
         DataError: the file cannot be read.
@@ -37,7 +37,7 @@ def of_file(path: str) -> str:
 
 
 def of_encoding(encoding: Encoding) -> str:
-    """Returns a fingerprint of the settings and fitted constants of an encoding, bit for bit."""
+    """Returns a fingerprint of the settings and the exact fitted constants of an encoding."""
     table, tensors = encoding.pack()
     digest = hashlib.blake2b(json.dumps(table, sort_keys=True).encode(), digest_size=16)
     for name, tensor in sorted(tensors.items()):

@@ -1,10 +1,10 @@
-"""The grammar of selections and weights: ``(energy > 10) & (abs(eta) < 2.5)``, or in ROOT's spelling ``energy > 10 && abs(eta) < 2.5``.
+"""Grammar of cuts and weights: ``(energy > 10) & (abs(eta) < 2.5)``, or in ROOT's spelling ``energy > 10 && abs(eta) < 2.5``.
 
-From the loosest to the tightest: ``||`` or ``or``; ``&&`` or ``and``; ``not``; comparisons; ``|``; ``&``; ``+ -``; ``* / // %``; the signs
-``- + ! ~``; ``**``; ``[…]`` and calls. Python's and ROOT's spellings may be mixed. An expression that the two languages would read
-differently is refused with a hint, instead of being given one of the two meanings.
+Operators by increasing precedence: ``||`` or ``or``; ``&&`` or ``and``; ``not``; comparisons; ``|``; ``&``; ``+ -``; ``* / // %``; signs
+``- + ! ~``; ``**``; ``[…]`` and calls. Python's and ROOT's spellings may be mixed. An expression to which the two languages
+give different meanings is an error with a hint.
 
-``TCut("…")`` holds a cut of ROOT, which is evaluated by the rules of TTreeFormula: ``^`` is a power, and a division by zero gives 0.
+``TCut("…")`` contains a ROOT cut, which is evaluated by the rules of TTreeFormula: ``^`` is a power, and a division by zero gives 0.
 """
 
 import dataclasses
@@ -14,12 +14,12 @@ from typing import Any, NoReturn
 from hepgan.errors import DataError, did_you_mean
 from hepgan.layout.spec.diagnostics import clipped, error_at
 
-#: Both bounds keep the time and memory for any text small; no cut that somebody wrote comes near.
+#: Maximum nesting depth and number of characters, to bound time and memory for hostile text.
 DEEPEST, LONGEST = 50, 20_000
 
 _OR, _AND, _NOT, _COMPARE, _BIT_OR, _BIT_AND, _SUM, _PRODUCT, _SIGN, _POWER = range(1, 11)
 
-_STRENGTH = {
+_PRECEDENCE = {
     "||": _OR, "or": _OR, "&&": _AND, "and": _AND,
     **dict.fromkeys(("==", "!=", "<", "<=", ">", ">="), _COMPARE),
     "|": _BIT_OR, "&": _BIT_AND, "+": _SUM, "-": _SUM, **dict.fromkeys(("*", "/", "//", "%"), _PRODUCT), "**": _POWER,
@@ -28,17 +28,17 @@ _PLAIN = {"||": "or", "&&": "and", "!": "not"}
 _RISING, _FALLING = {"<", "<="}, {">", ">="}
 _SIGNS = ("-", "+", "!", "~")
 
-_REFUSED = {
-    "^": "'^' is a power in ROOT but 'exclusive or' in Python; write ** for a power, or != between two comparisons in brackets",
-    "<<": "there are no shifts; multiply by 2**n",
-    ">>": "there are no shifts; divide by 2**n",
-    "@": "there is no '@'; write sum(…) of a product",
-    "=": "'=' compares nothing; write ==",
-    "?": "there is no '?:'; write (condition) * a + (1 - condition) * b",
-    "in": "there is no 'in'; write (x == 1) | (x == 2)",
-    "is": "there is no 'is'; write ==",
-    "if": "there is no 'if'; write (condition) * a + (1 - condition) * b",
-    "lambda": "there is no 'lambda'",
+_UNSUPPORTED = {
+    "^": "'^' is a power in ROOT but 'exclusive or' in Python; write ** for a power, or != between two comparisons in parentheses",
+    "<<": "shifts are not supported; multiply by 2**n",
+    ">>": "shifts are not supported; divide by 2**n",
+    "@": "'@' is not supported; write sum(…) of a product",
+    "=": "'=' is not a comparison; write ==",
+    "?": "'?:' is not supported; write (condition) * a + (1 - condition) * b",
+    "in": "'in' is not supported; write (x == 1) | (x == 2)",
+    "is": "'is' is not supported; write ==",
+    "if": "'if' is not supported; write (condition) * a + (1 - condition) * b",
+    "lambda": "'lambda' is not supported",
 }
 _NOT_IN_ROOT = {"or": "||", "and": "&&", "not": "!", "~": "!(…)", "//": "int(… / …)"}
 
@@ -51,7 +51,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
-#: Functions by the number of their arguments; those of an event reduce all of its values to one.
+#: Number of arguments of each function; the last group reduces all values of an entry to one.
 FUNCTIONS: dict[str, int] = {
     **dict.fromkeys(("abs", "sqrt", "exp", "log", "log10", "floor", "ceil", "trunc", "isfinite"), 1),
     **dict.fromkeys(("sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"), 1),
@@ -59,7 +59,7 @@ FUNCTIONS: dict[str, int] = {
     **dict.fromkeys(("sum", "min", "max", "any", "all", "len"), 1),
 }  # fmt: skip
 
-#: Those of TTreeFormula, which may be said inside of ``TCut("…")``.
+#: Functions of TTreeFormula, for use inside ``TCut("…")``.
 ROOT_FUNCTIONS: dict[str, int] = {
     **dict.fromkeys(("abs", "fabs", "sqrt", "exp", "log", "log10", "floor", "ceil", "int", "sq", "sign"), 1),
     **dict.fromkeys(("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh"), 1),
@@ -72,7 +72,7 @@ ROOT_FUNCTIONS: dict[str, int] = {
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """A piece of an expression, which stands in its text from ``start`` to ``end``; ``bracketed`` where it has brackets around it."""
+    """Node of a syntax tree, at ``start`` to ``end`` in the text; ``bracketed`` if it is in parentheses."""
 
     start: int
     end: int
@@ -81,21 +81,21 @@ class Node:
 
 @dataclasses.dataclass(frozen=True)
 class Number(Node):
-    """A number: an integer below 2^64, a float or a truth value."""
+    """Number: an integer below 2^64, a float or a truth value."""
 
     value: Any
 
 
 @dataclasses.dataclass(frozen=True)
 class BranchName(Node):
-    """A branch by its name."""
+    """Name of a branch."""
 
     name: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Item(Node):
-    """One of the values that an entry has."""
+    """One of several values of an entry, by index."""
 
     value: Node
     index: int
@@ -103,7 +103,7 @@ class Item(Node):
 
 @dataclasses.dataclass(frozen=True)
 class Call(Node):
-    """A function of values."""
+    """Call of a function."""
 
     function: str
     arguments: tuple[Node, ...]
@@ -119,7 +119,7 @@ class Sign(Node):
 
 @dataclasses.dataclass(frozen=True)
 class Chain(Node):
-    """Operators of one strength between values, evaluated from the left; comparisons hold together, as in ``0 < x < 1``."""
+    """Operators of equal precedence, evaluated from the left; all comparisons of a chain must hold, as in ``0 < x < 1``."""
 
     operands: tuple[Node, ...]
     operators: tuple[str, ...]
@@ -127,14 +127,14 @@ class Chain(Node):
 
 @dataclasses.dataclass(frozen=True)
 class Cut(Node):
-    """A cut of ROOT: the node below is evaluated as TTreeFormula does."""
+    """ROOT cut, whose body is evaluated by the rules of TTreeFormula."""
 
     body: Node
 
 
 @dataclasses.dataclass(frozen=True)
 class Token:
-    """A token, the kind that the pattern gives it, and its place."""
+    """Token, its kind (a group of the pattern), and its position in the text."""
 
     text: str
     kind: str
@@ -143,41 +143,43 @@ class Token:
 
 
 def parse(text: str, what: str) -> tuple[Node, tuple[str, ...]]:
-    """The tree of ``text`` and the branches in it; ``what`` it is for (``selection``, ``weight``), for messages.
+    """Parses ``text`` into a syntax tree and the names of its branches; ``what`` (``cut``, ``weight``) is for error messages.
 
     Raises:
-        DataError: with the place in the text.
+        DataError: the text does not parse; shows the position.
     """
     if len(text) > LONGEST:
-        raise DataError(f"a {what} of {len(text):,} characters; {LONGEST:,} are the most")
-    return _Reader(text, what).whole()
+        raise DataError(
+            f"the {what} has {len(text):,} characters, more than the maximum of {LONGEST:,}"
+        )
+    return _Parser(text, what).whole()
 
 
 def error_in(message: str, what: str, text: str, node: Node | Token) -> DataError:
-    """``message`` above the place of ``node`` in ``text``."""
+    """Returns an error with ``message`` and a caret under ``node`` in ``text``."""
     return DataError(str(error_at(f"the {what}: {message}", text, node.start, node.end)))
 
 
 def as_tcut(cut: str) -> str:
-    """``TCut("…")`` around a cut of ROOT.
+    """Returns ``TCut("…")`` around a ROOT cut.
 
-    >>> quoted("pt^2 > 5 && !flag")
+    >>> as_tcut("pt^2 > 5 && !flag")
     'TCut("pt^2 > 5 && !flag")'
 
     Raises:
-        DataError: it is none, with the place in the text.
+        DataError: the cut does not parse; shows the position.
     """
     if '"' in cut:
         at = cut.index('"')
         raise error_in(
-            "a cut compares numbers, not text", "cut", cut, Token('"', "string", at, at + 1)
+            "a cut compares numbers, not strings", "cut", cut, Token('"', "string", at, at + 1)
         )
-    _Reader(cut, "cut", root=True).whole()
+    _Parser(cut, "cut", root=True).whole()
     return f'TCut("{cut}")'
 
 
-class _Reader:
-    """The tokens of ``text`` between two places, and how far they are read; ``root`` for the language of TTreeFormula."""
+class _Parser:
+    """Recursive-descent parser of ``text`` within ``span``; ``root`` selects the language of TTreeFormula."""
 
     def __init__(
         self, text: str, what: str, *, root: bool = False, span: tuple[int, int] | None = None
@@ -189,14 +191,14 @@ class _Reader:
         self.at = self.depth = 0
 
     def whole(self) -> tuple[Node, tuple[str, ...]]:
-        """The one expression that the tokens are."""
+        """Parses all tokens as one expression."""
         node = self.expression(_OR)
         if self.next.kind != "end":
-            self.fail(f"'{clipped(self.next.text)}' is not expected here", self.next)
+            self.fail(f"'{clipped(self.next.text)}' is unexpected here", self.next)
         return node, tuple(self.names)
 
     def _tokens(self, start: int, end: int) -> list[Token]:
-        found: list[Token] = []
+        tokens: list[Token] = []
         at = start
         while at < end:
             if self.text[at].isspace():
@@ -205,10 +207,10 @@ class _Reader:
             match = _TOKEN.match(self.text, at, end)
             if match is None:
                 token = Token(self.text[at], "", at, at + 1)
-                self.fail(f"'{clipped(token.text)}' means nothing here", token)
-            found.append(Token(match[0], str(match.lastgroup), at, match.end()))
+                self.fail(f"'{clipped(token.text)}' is not a valid character here", token)
+            tokens.append(Token(match[0], str(match.lastgroup), at, match.end()))
             at = match.end()
-        return [*found, Token("", "end", end, end + 1)]
+        return [*tokens, Token("", "end", end, end + 1)]
 
     @property
     def next(self) -> Token:
@@ -219,105 +221,109 @@ class _Reader:
         self.at += 1
         return token
 
-    def fail(self, message: str, place: Node | Token) -> NoReturn:
-        raise error_in(message, self.what, self.text, place)
+    def fail(self, message: str, node: Node | Token) -> NoReturn:
+        raise error_in(message, self.what, self.text, node)
 
     def expression(self, least: int) -> Node:
-        """An expression of operators of the strength ``least`` or more."""
+        """Parses an expression of operators with a precedence of at least ``least``."""
         self.depth += 1
         if self.depth > DEEPEST:
-            self.fail(f"brackets and signs nested more than {DEEPEST} deep", self.next)
+            self.fail(f"parentheses and signs are nested more than {DEEPEST} deep", self.next)
         node = self.operand(least)
-        while (strength := self.strength()) >= least:
-            node = self.power(node) if strength == _POWER else self.chain(node, strength)
+        while (precedence := self.precedence()) >= least:
+            node = self.power(node) if precedence == _POWER else self.chain(node, precedence)
         self.depth -= 1
         return node
 
-    def strength(self) -> int:
-        """How tightly the next operator binds; 0 where none follows."""
+    def precedence(self) -> int:
+        """Returns the precedence of the next operator; 0 if none follows."""
         token = self.next
         if token.kind in ("number", "quoted", "string") or token.text in ("(", "[", "~", "!"):
             self.fail(f"an operator is missing before '{clipped(token.text)}'", token)
         if self.root and token.text == "^":
             return _POWER
         self.check(token)
-        if token.kind == "name" and token.text not in _STRENGTH:
+        if token.kind == "name" and token.text not in _PRECEDENCE:
             self.fail(f"an operator is missing before '{clipped(token.text)}'", token)
-        return _STRENGTH.get(token.text, 0)
+        return _PRECEDENCE.get(token.text, 0)
 
     def check(self, token: Token) -> None:
-        """Refuses the words and operators that are in one of the languages but not in this one."""
+        """Rejects words and operators of Python or ROOT that the language at hand does not have."""
         if token.kind not in ("operator", "name"):
             return
-        if token.text in _REFUSED:
-            self.fail(_REFUSED[token.text], token)
+        if token.text in _UNSUPPORTED:
+            self.fail(_UNSUPPORTED[token.text], token)
         if self.root and token.text in _NOT_IN_ROOT:
             self.fail(
-                f"ROOT has no '{token.text}'; write {_NOT_IN_ROOT[token.text]} in a cut", token
+                f"ROOT has no '{token.text}'; write {_NOT_IN_ROOT[token.text]} in a ROOT cut", token
             )
 
-    def chain(self, first: Node, strength: int) -> Node:
-        """Values between operators of one strength."""
+    def chain(self, first: Node, precedence: int) -> Node:
+        """Parses operators of equal precedence and their operands."""
         operands, operators = [first], []
-        places: list[Token] = []
-        while self.strength() == strength:
-            places.append(self.take())
-            operators.append(_PLAIN.get(places[-1].text, places[-1].text))
-            operands.append(self.expression(strength + 1))
-        if strength == _COMPARE:
-            self.check_comparison(operands, operators, places)
-        if self.root and strength == _PRODUCT and "%" in operators and len(operators) > 1:
-            self.fail("'%' beside * or / binds in ROOT's own way; put brackets", places[1])
+        signs: list[Token] = []
+        while self.precedence() == precedence:
+            signs.append(self.take())
+            operators.append(_PLAIN.get(signs[-1].text, signs[-1].text))
+            operands.append(self.expression(precedence + 1))
+        if precedence == _COMPARE:
+            self.check_comparison(operands, operators, signs)
+        if self.root and precedence == _PRODUCT and "%" in operators and len(operators) > 1:
+            self.fail(
+                "'%' next to * or / has another precedence in ROOT; add parentheses", signs[1]
+            )
         return Chain(first.start, operands[-1].end, tuple(operands), tuple(operators))
 
     def check_comparison(
-        self, operands: list[Node], operators: list[str], places: list[Token]
+        self, operands: list[Node], operators: list[str], signs: list[Token]
     ) -> None:
-        """Refuses comparisons that Python and ROOT read differently."""
+        """Rejects comparisons to which Python and ROOT give different meanings."""
         for operand in operands:
             if isinstance(operand, Chain) and not operand.bracketed:
                 bit = next((o for o in operand.operators if o in ("&", "|")), None)
                 if bit:
                     self.fail(
-                        f"'{bit}' beside a comparison is read differently by Python and ROOT; put brackets around "
+                        f"'{bit}' next to a comparison has another precedence in Python than in ROOT; put parentheses around "
                         f"each comparison, or write {bit}{bit}",
                         operand,
                     )
         if len(operators) > 1:
             if self.root:
-                self.fail("ROOT does not chain comparisons; write && between them", places[1])
+                self.fail("ROOT does not chain comparisons; write && between them", signs[1])
             if not (set(operators) <= _RISING or set(operators) <= _FALLING):
                 self.fail(
-                    "only comparisons of one direction are chained; put brackets, or write && between them",
-                    places[1],
+                    "comparisons of different directions cannot be chained; add parentheses, or write && between them",
+                    signs[1],
                 )
 
     def power(self, base: Node) -> Node:
-        """``base ** exponent``, whose exponent may have a sign."""
+        """Parses ``base ** exponent``; the exponent may have a sign."""
         token = self.take()
         exponent = self.expression(_POWER)
         again = isinstance(exponent, Chain) and not exponent.bracketed
         if self.root and again:
-            self.fail("ROOT reads a^b^c as (a^b)^c, others as a^(b^c); put brackets", token)
+            self.fail(
+                "ROOT reads a^b^c as (a^b)^c, other languages as a^(b^c); add parentheses", token
+            )
         for side in (base, exponent):
             if token.text == "^" and isinstance(side, Chain) and _is_truth(side):
                 self.fail("'^' is a power in ROOT; write != for 'exclusive or'", token)
         return Chain(base.start, exponent.end, (base, exponent), ("**",))
 
     def operand(self, least: int) -> Node:
-        """A value with its signs, indices and brackets."""
+        """Parses a value with its signs and indices."""
         token = self.take()
         self.check(token)
         if token.text == "not":
             if least > _NOT:
-                self.fail("put brackets around 'not …'", token)
+                self.fail("put parentheses around 'not …'", token)
             inner = self.expression(_NOT)
             return Sign(token.start, inner.end, "not", inner)
         if token.text in _SIGNS:
             inner = self.expression(_SIGN)
             power = isinstance(inner, Chain) and not inner.bracketed
             if token.text == "!" and power:
-                self.fail("ROOT reads !a^b as (!a)^b; put brackets", token)
+                self.fail("ROOT reads !a^b as (!a)^b; add parentheses", token)
             return Sign(token.start, inner.end, _PLAIN.get(token.text, token.text), inner)
         node = self.value(token)
         while self.next.text == "[":
@@ -325,7 +331,7 @@ class _Reader:
         return node
 
     def value(self, token: Token) -> Node:
-        """A number, branch, call or bracket that begins with ``token``."""
+        """Parses a number, branch, call or parenthesized expression that begins with ``token``."""
         if token.text == "(":
             inner = self.expression(_OR)
             close = self.closing(token, ")")
@@ -334,7 +340,7 @@ class _Reader:
             return Number(token.start, token.end, self.number(token))
         if token.kind == "quoted":
             return self.branch(token, token.text[1:-1])
-        if token.kind == "name" and token.text not in _STRENGTH:
+        if token.kind == "name" and token.text not in _PRECEDENCE:
             if self.next.text == "(":
                 return self.call(token)
             if not self.root and token.text in ("True", "False", "true", "false"):
@@ -343,8 +349,8 @@ class _Reader:
                 self.fail(self.unknown(token.text), token)
             return self.branch(token, token.text)
         what = f"'{clipped(token.text)}'" if token.text else "the end"
-        message = f"a branch or number is expected before {what}"
-        text = "numbers are compared here, not text"
+        message = f"a branch or number is missing before {what}"
+        text = "a cut compares numbers, not strings"
         raise error_in(text if token.kind == "string" else message, self.what, self.text, token)
 
     def branch(self, token: Token, name: str) -> Node:
@@ -352,27 +358,29 @@ class _Reader:
         return BranchName(token.start, token.end, name)
 
     def closing(self, opening: Token, bracket: str) -> Token:
-        """The bracket that closes ``opening``."""
+        """Takes the bracket that closes ``opening``."""
         if self.next.text != bracket:
             if self.next.kind == "end":
                 self.fail(f"'{opening.text}' is not closed by '{bracket}'", opening)
-            self.fail(f"'{bracket}' is expected before '{clipped(self.next.text)}'", self.next)
+            self.fail(f"'{bracket}' is missing before '{clipped(self.next.text)}'", self.next)
         return self.take()
 
     def number(self, token: Token) -> int | float:
-        """The value of a number's text."""
+        """Returns the value of a number token."""
         if self.next.kind == "name" and self.next.start == token.end:
-            place = Token("", "", token.start, self.next.end)
+            joined = Token("", "", token.start, self.next.end)
             self.fail(
-                f"'{clipped(self.text[token.start : self.next.end])}' is no number and no branch",
-                place,
+                f"'{clipped(self.text[token.start : self.next.end])}' is neither a number nor a branch",
+                joined,
             )
         text = token.text.lower()
         if text.startswith("0x"):
             value: int | float = int(text, 16) if 2 < len(text) <= 18 else -1
         elif text.isdecimal():
             if len(text) > 1 and text.startswith("0"):
-                self.fail("a number does not begin with 0 here: ROOT and Python differ", token)
+                self.fail(
+                    "a number must not begin with 0: ROOT and Python read it differently", token
+                )
             value = int(text) if len(text) <= 20 else 2**64
         else:
             value = float(text)
@@ -381,19 +389,19 @@ class _Reader:
         return value
 
     def item(self, node: Node) -> Node:
-        """``node[index]``."""
+        """Parses ``node[index]``."""
         opening = self.take()
         minus = self.next.text == "-" and not self.root
         self.at += minus
         token = self.take()
         if not token.text.isdecimal() or len(token.text) > 9:
-            self.fail("an index is an integer, counted from 0", token)
+            self.fail("an index must be an integer, counted from 0", token)
         close = self.closing(opening, "]")
         index = -int(token.text) if minus else int(token.text)
         return Item(node.start, close.end, node, index)
 
     def call(self, name: Token) -> Node:
-        """``name(arguments)``."""
+        """Parses ``name(arguments)``."""
         opening = self.take()
         if name.text == "TCut" and not self.root:
             return self.cut(name, opening)
@@ -416,25 +424,25 @@ class _Reader:
         return Call(name.start, close.end, function, tuple(arguments))
 
     def cut(self, name: Token, opening: Token) -> Node:
-        """``TCut("…")``."""
+        """Parses ``TCut("…")``."""
         token = self.take()
         if token.kind != "string":
-            self.fail('TCut takes a cut of ROOT in quotes: TCut("pt > 5 && !flag")', name)
+            self.fail('TCut takes a ROOT cut in quotes: TCut("pt > 5 && !flag")', name)
         close = self.closing(opening, ")")
         inside = token.start + 1, token.end - 1
-        reader = _Reader(self.text, self.what, root=True, span=inside)
-        body, names = reader.whole()
+        parser = _Parser(self.text, self.what, root=True, span=inside)
+        body, names = parser.whole()
         self.names |= dict.fromkeys(names)
         return Cut(name.start, close.end, body)
 
     def unknown(self, name: str) -> str:
-        """Which function there is instead of ``name``."""
+        """Returns the message for an unknown function, with the nearest known one."""
         known = ROOT_FUNCTIONS if self.root else FUNCTIONS
         words = {"Max$": "max(…)", "Min$": "min(…)", "Sum$": "sum(…)", "Length$": "len(…)"}
         if name in words:
-            where = " in [data] cut, outside of TCut" if self.root else ""
-            return f"there is no {name} here; write {words[name]}{where}"
-        near = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+            where = " outside of TCut" if self.root else ""
+            return f"{name} is not supported here; write {words[name]}{where}"
+        near = did_you_mean(name, known) or f"; there are: {', '.join(known)}"
         return f"no function '{clipped(name)}'{near}"
 
 

@@ -1,4 +1,4 @@
-"""Histograms to ROOT files: a TH1D for each source and observable."""
+"""Histograms to ROOT files: one TH1D per source and observable."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def write_histograms(path: Path, histograms: "Mapping[str, Hist[Any]]") -> None:
     """Writes ``Hist(source, value)`` by name as ``<source>/<name>``, with weights squared and flow bins.
 
-    Characters of a name that have a meaning in ROOT's paths become ``_``; the histogram's title is the whole name.
+    Characters with a special meaning in ROOT paths are replaced by ``_``; the title of a histogram is the full name.
 
     Args:
-        path: A ROOT file; replaced where it exists.
-        histograms: With ``Weight`` storage. The value axis' label becomes the title of the ROOT axis.
+        path: Path of the ROOT file; an existing file is replaced.
+        histograms: Histograms with ``Weight`` storage. The label of the value axis becomes the title of the ROOT axis.
 
     Raises:
         RunError: the system cannot write the file.

@@ -1,13 +1,13 @@
-"""Names from files, made fit for a terminal, a page, a file system and a ROOT key. Any character may stand in them."""
+"""Conversion of names from files, which may contain any character, for terminals, pages, file systems and ROOT keys."""
 
 from collections.abc import Iterable
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(10))}
-"""Names that Windows keeps for devices."""
+"""Names that Windows reserves for devices."""
 
 
 def printable(text: str, *, longest: int | None = None, keep: str = "") -> str:
-    r"""Returns ``text`` with characters that cannot be shown as escape sequences of TOML, cut to ``longest`` characters.
+    r"""Returns ``text`` with unprintable characters as TOML escape sequences, truncated to ``longest`` characters.
 
     >>> printable("E\x1b[31m")
     'E\\u001b[31m'
@@ -21,17 +21,17 @@ def _escape(code: int) -> str:
 
 
 def is_text(name: str) -> bool:
-    """Whether ``name`` was valid UTF-8 in its file: uproot passes other bytes on as lone surrogates, which no file can hold."""
+    """Returns whether ``name`` was valid UTF-8 in its file; uproot decodes other bytes to lone surrogates, which cannot be written."""
     return not any("\ud800" <= c <= "\udfff" for c in name)
 
 
 def file_names(names: Iterable[str], *, longest: int = 100) -> dict[str, str]:
-    """Returns a file name, without its ending, for each of ``names``: safe everywhere, distinct without regard to case.
+    """Returns a file name without extension for each of ``names``: valid on every system, and distinct ignoring case.
 
     >>> file_names(["pt", "PT", "hits/x[0]"])
     {'pt': 'pt', 'PT': 'PT-2', 'hits/x[0]': 'hits_x_0_'}
     """
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     taken: set[str] = set()
     for name in dict.fromkeys(names):
         stem = _safe(name)[:longest]
@@ -40,8 +40,8 @@ def file_names(names: Iterable[str], *, longest: int = 100) -> dict[str, str]:
             number += 1
             unique = f"{stem}-{number}"
         taken.add(unique.casefold())
-        found[name] = unique
-    return found
+        result[name] = unique
+    return result
 
 
 def _safe(name: str) -> str:

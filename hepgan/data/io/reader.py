@@ -79,7 +79,7 @@ def read(
     >>> schema = Schema.infer("sample:showers.root")
     >>> events = read("sample:showers.root", schema, cut="energy > 50", entry_stop=100)
     >>> len(events), str(events.layer_0.type)
-    (44, '44 * 3 * 96 * float32')
+    (54, '54 * 3 * 96 * float32')
 
     Args:
         files: A path, ``"file.root:tree"``, ``"sample:showers.root"``, a glob, a URL, a list of these, or a fileset.

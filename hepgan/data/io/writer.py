@@ -1,4 +1,4 @@
-"""Events to ROOT files: streamed, atomic, in the branches, shapes and types of the file that they stand beside."""
+"""Awkward events to ROOT files: streamed, atomic, with the branches, shapes and types of the file that was read."""
 
 import itertools
 import os
@@ -17,12 +17,12 @@ from hepgan.data.io.dtypes import to_dtype
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, NoEventsError
 
-CLUSTER = 30e6  # bytes of events between two borders of baskets: ROOT's own habit
+CLUSTER = 30e6  # bytes of events per cluster, as ROOT writes them
 
 NOT_IN_TTREE = r"[\x00-\x1f\x7f\ud800-\udfff\[\]]"
-"""Characters that no branch's name may hold: uproot and ROOT take brackets of a leaf's title for its shape."""
+"""Characters that the name of a TTree branch must not contain: uproot and ROOT read brackets in the title of a leaf as its shape."""
 NOT_IN_RNTUPLE = r"[\x00-\x20\x7f\ud800-\udfff./\\]"
-"""Characters that ROOT refuses in the names of RNTuples' fields."""
+"""Characters that ROOT rejects in the names of RNTuple fields."""
 
 Array = np.ndarray[Any, Any]
 Format = Literal["TTree", "RNTuple"]
@@ -38,30 +38,30 @@ def write(
     overwrite: bool = False,
     compression: uproot.compression.Compression | None = None,
 ) -> None:
-    """Write events, or chunks of them, to a new ROOT file that appears only when it is complete.
+    """Writes events, or chunks of them, to a new ROOT file that appears only when it is complete.
 
     Args:
-        path: The file.
-        events: The events; chunks are written as they come, in memory bounded by one chunk.
-        schema: What is written. ``branches``, ``dtype`` and ``stored`` of a resolved schema give the branches' names, types
-            and shapes; integers are rounded and clipped to their type. A field with ``fill`` is written as lists of the
-            length that its count says. Branches inside of others get ROOT's names, see ``branches.root_name``.
-        tree: The tree's name, with folders where wanted: ``"folder/showers"``.
-        format: TTree, which everything reads, or RNTuple.
+        path: Path of the file; ends with ``.root``.
+        events: Events, or chunks that are written one by one, in memory bounded by one chunk.
+        schema: Fields to write. ``branches``, ``dtype`` and ``stored`` of a resolved schema give the names, types and shapes of the
+            branches; integers are rounded and clipped to their type. A field with ``fill`` is written as lists with the lengths in
+            its count. Subbranches get ROOT's names, see ``branches.root_name``.
+        tree: Name of the tree, optionally with folders: ``"folder/showers"``.
+        format: TTree, which every version of ROOT reads, or RNTuple.
         overwrite: Replace an existing file.
-        compression: uproot's; zstd 5 if ``None``.
+        compression: uproot's compression; zstd 5 if ``None``.
 
     Raises:
-        DataError: the file exists or does not end with ``.root``, or the events do not hold what the schema says.
-        RunError: the system cannot write the file; nothing is left of it.
+        DataError: the file exists or does not end with ``.root``, or the events do not match the schema.
+        RunError: the system cannot write the file; no partial file remains.
     """
     target = Path(path)
     check_names(schema, format)
     _check_tree(tree)
     if target.suffix != ".root":
-        raise DataError(f"'{target}' should end with .root: a ROOT file is written")
+        raise DataError(f"'{target}' does not end with .root; rename the output file")
     if target.exists() and not overwrite:
-        raise DataError(f"'{target}' exists; name another file or remove it")
+        raise DataError(f"'{target}' exists; choose another file or remove it")
     chunks = iter([events]) if isinstance(events, ak.Array) else iter(events)
     with (
         whole(target) as part,
@@ -71,21 +71,21 @@ def write(
 
 
 def check_names(schema: Schema, format: Format = "TTree") -> None:
-    """Checks that each branch of ``schema`` can be written under a name of its own.
+    """Checks that each field of ``schema`` can be written to branches with valid and distinct names.
 
     Raises:
-        DataError: ROOT or uproot takes a character of a branch's name for something else, or two fields share a branch.
+        DataError: the name of a branch contains a character with a special meaning in ROOT or uproot, or two fields share a branch.
     """
     bad = NOT_IN_TTREE if format == "TTree" else NOT_IN_RNTUPLE
     taken: dict[str, str] = {}
     for name, field in schema.all.items():
         for branch in _written(name, field):
-            found = re.search(bad, branch)
-            if found or not branch:
-                what = f"holds {found[0]!a}" if found else "is empty"
+            invalid = re.search(bad, branch)
+            if invalid or not branch:
+                what = f"contains {invalid[0]!a}" if invalid else "is empty"
                 raise DataError(
-                    f"the branch {branch!a} of the field {name!a} {what}, which no name in a {format} may; read it from "
-                    "a branch of another name or leave it out"
+                    f"the branch {branch!a} of the field {name!a} {what}, which a {format} does not allow; read it from a "
+                    "branch with another name or leave it out"
                 )
             if branch in taken:
                 raise DataError(
@@ -97,8 +97,8 @@ def check_names(schema: Schema, format: Format = "TTree") -> None:
 def _check_tree(tree: str) -> None:
     if not all(tree.split("/")) or re.search(r"[\x00-\x1f\x7f\ud800-\udfff;]", tree):
         raise DataError(
-            f"a tree cannot be called {tree!a}: no name between slashes may be empty, and none may hold a semicolon or "
-            "control characters"
+            f"the tree name {tree!a} is invalid: names between slashes must not be empty or contain semicolons or control "
+            "characters"
         )
 
 
@@ -110,7 +110,7 @@ def _fill(file: Any, chunks: Iterator[ak.Array], schema: Schema, tree: str, form
     pieces = itertools.chain.from_iterable(_pieces(chunk, schema) for chunk in chunks)
     first = next(pieces, None)
     if first is None:
-        raise NoEventsError(f"there are no events to write to the tree '{tree}'")
+        raise NoEventsError(f"no events to write to the tree '{tree}'")
     if format == "RNTuple":
         writer = file.mkrntuple(tree, _record(first).layout.form)
         for piece in itertools.chain([first], pieces):
@@ -142,11 +142,11 @@ def _record(piece: dict[str, Any]) -> ak.Array:
 
 
 def _pieces(events: ak.Array, schema: Schema) -> Iterator[dict[str, Any]]:
-    """Branch -> values of ``events``, in pieces of about ``CLUSTER`` bytes."""
+    """Yields the values of ``events`` by branch, in pieces of about ``CLUSTER`` bytes."""
     missing = [name for name in schema.all if name not in events.fields]
     if missing:
         there = ", ".join(events.fields)
-        raise DataError(f"the events to write have no field '{missing[0]}'; they have: {there}")
+        raise DataError(f"the events have no field '{missing[0]}'; they have: {there}")
     if len(events) == 0:
         return
     lengths = {
@@ -175,10 +175,10 @@ def _columns(name: str, field: Field, events: ak.Array) -> dict[str, Any]:
         ) from error
     if values.shape[1:] != field.shape:
         raise DataError(
-            f"field '{name}' of the events has shape {list(values.shape[1:])}, the schema says {list(field.shape)}"
+            f"field '{name}' of the events has the shape {list(values.shape[1:])}, but the schema declares {list(field.shape)}"
         )
     kind = np.dtype(field.dtype or values.dtype)
-    # ROOT has no half.
+    # ROOT has no half precision.
     values = to_dtype(values, "float32" if kind == np.float16 else kind.str, name)
     if field.fill is not None:
         inside = np.arange(field.shape[0]) < ak.to_numpy(events[field.count])[:, None]

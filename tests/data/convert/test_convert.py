@@ -92,10 +92,10 @@ def test_mnist_keeps_images_and_labels(tmp_path, digits, pixels):
     [
         (
             lambda data: data[:-1],
-            r"holds 1279 bytes of data, but its header says \[20, 8, 8\], 1280 bytes",
+            r"has 1279 bytes of data, but its header declares \[20, 8, 8\], 1280 bytes",
         ),
-        (lambda data: data + b"0", "holds more than 1280 bytes"),
-        (lambda data: data[:9], "truncated: its header says 3 dimensions"),
+        (lambda data: data + b"0", "has more than 1280 bytes"),
+        (lambda data: data[:9], "truncated: its header declares 3 dimensions"),
         (lambda data: b"P5 28 28" + data, "is not an IDX file: it starts with b'P5 2'"),
         (lambda data: b"", "is not an IDX file"),
         (lambda data: gzip.compress(data)[:-20], "cannot be read .* copy it again"),
@@ -114,7 +114,7 @@ def test_images_and_labels_must_belong_together(tmp_path, digits):
     with pytest.raises(DataError, match=r"20 images but 19 labels"):
         convert("mnist", [tmp_path / "images.gz", tmp_path / "labels"], tmp_path / "out.root")
     with pytest.raises(
-        DataError, match=r"MNIST is one file of images .* but there are: '.*labels' \[19\]"
+        DataError, match=r"MNIST needs one file of images .* but there are: '.*labels' \[19\]"
     ):
         convert("mnist", [tmp_path / "labels"], tmp_path / "out.root")
 
@@ -219,7 +219,7 @@ def test_par04_cells_are_where_their_indices_say_and_add_up(tmp_path):
         16,
     ]
     assert events["energy"].to_list() == [1e3, 2e3, 3e3]
-    with pytest.raises(DataError, match=r"would be 40501 branches, .* leave --pixel-branches out"):
+    with pytest.raises(DataError, match=r"gives 40501 branches, .* omit --pixel-branches"):
         convert("par04", [tmp_path / "g4.root"], tmp_path / "no.root", pixel_branches=True)
     par04(tmp_path / "large.root", z=(0, 45, 3, 3))
     with pytest.raises(
@@ -290,10 +290,10 @@ def link(file, name, shape):
 @pytest.mark.parametrize(
     ("bomb", "message"),
     [
-        (unwritten, r"is of 1,000,000,000 events, .* of which only 0 were written"),
-        (functools.partial(unwritten, chunks=(100, 3, 96)), r"in 10,000,000 chunks, of which only 0 were written"),
-        (external, "keeps its values in other files"),
-        (virtual, "keeps its values in other files"),
+        (unwritten, r"has 1,000,000,000 events, .* but only 0 were written"),
+        (functools.partial(unwritten, chunks=(100, 3, 96)), r"in 10,000,000 chunks, but only 0 were written"),
+        (external, "stores its values in other files"),
+        (virtual, "stores its values in other files"),
         (large_chunk, r"has chunks of 1,0\d\d,\d+,\d+ bytes, more than"),
         (link, "'layer_0' of '.*' is a link"),
     ],
@@ -347,7 +347,7 @@ def test_idx_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, size):
         return more
 
     monkeypatch.setattr(gzip.GzipFile, "readinto", counted)
-    message = r"IDX files of more than 1,000,000" if size > 10**6 else "holds more than 30 bytes"
+    message = r"maximum of 1,000,000" if size > 10**6 else "has more than 30 bytes"
     with pytest.raises(DataError, match=message):
         read_idx(tmp_path / "bomb.gz")
     assert read <= 31
@@ -357,7 +357,7 @@ def test_header_of_a_short_idx_file_takes_no_memory(tmp_path):
     head = struct.pack(">HBB3I", 0, 8, 3, 10**6, 28, 28)
     (tmp_path / "short").write_bytes(head + b"12")
     tracemalloc.start()
-    with pytest.raises(DataError, match=r"holds 2 bytes of data, but its header says \[1000000"):
+    with pytest.raises(DataError, match=r"has 2 bytes of data, but its header declares \[1000000"):
         read_idx(tmp_path / "short")
     assert tracemalloc.get_traced_memory()[1] < 10**6
     tracemalloc.stop()
@@ -410,8 +410,12 @@ def test_wrong_sources_are_named_and_leave_nothing(tmp_path):
     (tmp_path / "bad.xml").write_text("<Bins><Bin><Layer id='0'/></Bin></Bins>")
     before = sorted(tmp_path.iterdir())
     cases = [
-        ("calogn", ["good.hdf5"], "cannot convert 'calogn'; known are: .*; did you mean 'calogan'"),
-        ("calogan", [], "no source is named"),
+        (
+            "calogn",
+            ["good.hdf5"],
+            "cannot convert 'calogn'; the known formats are: .*; did you mean 'calogan'",
+        ),
+        ("calogan", [], "no source is given"),
         ("calogan", ["."], "is a folder; name the files in it"),
         ("calogan", ["none.hdf5"], "'.*none.hdf5' does not exist"),
         ("calogan", ["text.hdf5"], "is not an HDF5 file or is truncated"),
@@ -461,7 +465,8 @@ def test_fetching_offline_says_what_to_do(tmp_path, monkeypatch):
     ):
         fetch("mnist", tmp_path, mirrors=["http://127.0.0.1:9/"])
     with pytest.raises(
-        DataError, match=r"cannot fetch 'mnits'; known are: mnist; did you mean 'mnist'"
+        DataError,
+        match=r"cannot fetch 'mnits'; the known data sets are: mnist; did you mean 'mnist'",
     ):
         fetch("mnits", tmp_path)
 
@@ -510,7 +515,7 @@ def test_an_empty_source_among_full_ones_contributes_no_events(tmp_path):
     sources = [tmp_path / name for name in ("none.hdf5", "none.root", "full.hdf5")]
     convert("calogan", sources, tmp_path / "out.root")
     assert sum(reader.num_entries(tmp_path / "out.root").values()) == 30
-    with pytest.raises(DataError, match="there are no events to write"):
+    with pytest.raises(DataError, match="no events to write"):
         convert("calogan", sources[:2], tmp_path / "no.root")
     with processors.open_mapper() as spread:
         assert processors.convert("calogan", sources, tmp_path / "one.root", spread) == 1

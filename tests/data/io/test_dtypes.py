@@ -64,7 +64,7 @@ def test_large_numbers_stay_finite_in_a_smaller_type() -> None:
 @pytest.mark.parametrize("dtype", ["bool", "int32", "uint64"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_no_integer(dtype: str, bad: float) -> None:
-    message = f"field 'hits' is {bad} in event 11, which no {dtype} can hold"
+    message = f"field 'hits' is {bad} in event 11, which {dtype} cannot represent"
     with pytest.raises(DataError, match=message):
         to_dtype(np.array([[0.0, 1.0], [0.0, bad]]), dtype, "hits", first=10)
 

@@ -68,7 +68,7 @@ def test_counts_that_the_bytes_cannot_hold_are_damage_within_a_second(
 ) -> None:
     forge(written, which, at, content)
     started = time.process_time()
-    with pytest.raises(DataError, match=r"a.root' cannot be read, it is damaged"):
+    with pytest.raises(DataError, match=r"a.root' cannot be read: it is damaged"):
         reader.read(written, SCHEMA)
     assert time.process_time() - started < 1
 

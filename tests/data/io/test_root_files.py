@@ -103,7 +103,7 @@ def test_older_cycles_are_there_on_request() -> None:
         (
             "arrayed",
             "ana/types",
-            "array of Float16_t or Double32_t with a range, .* write it as float",
+            "array of Float16_t or Double32_t with a range, .* store it as float",
         ),
         ("nested", "ana/types", "neither a number nor an array of numbers"),
         ("text", "ana/types", "neither a number nor an array of numbers"),

@@ -404,7 +404,7 @@ def test_a_file_that_is_damaged_half_way_is_an_error_in_every_way_of_reading(
     with Path(files[1]).open("r+b") as file:
         file.seek(place + 100)
         file.write(b"\xff" * 60)
-    with pytest.raises(DataError, match="b.root' cannot be read, it is damaged"):
+    with pytest.raises(DataError, match="b.root' cannot be read: it is damaged"):
         every_way(files, on_bad_file)[way]()
 
 
