@@ -58,7 +58,7 @@ def measure(chosen: argparse.Namespace, seed: int) -> dict[str, Any]:
         row[f"Fréchet, {name}"], row[f"error, {name}"] = estimate.value, estimate.error
         row[f"Fréchet at this n, {name}"] = frechet_distance(*pair)
     row["confidence"], row["of test digits"] = found["made"].confidence, found["test"].confidence
-    shares_made = found["even"].shares
+    shares_made = found["even"].fractions
     return row | {"rarest": float(shares_made.min()), "commonest": float(shares_made.max())}
 
 

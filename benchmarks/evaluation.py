@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from hepgan.data.io import reader
-from hepgan.evaluation.histograms import fields_of
+from hepgan.evaluation.histograms import to_arrays
 from hepgan.evaluation.metrics import classifier, fpd, kpd, per_observable, prdc, statistics
 from hepgan.evaluation.metrics.statistics import Counts, Estimate, Floats
 from hepgan.evaluation.observables.standard import evaluate_observables, observables_for
@@ -55,7 +55,7 @@ def speed() -> Iterator[dict[str, Any]]:
     yield timed("KPD of 50,000 × 362", lambda: kpd.kpd(x, y, seed=1))
     preset = load("showers")
     schema = reader.resolve(preset.data.files, preset.schema)
-    sample = fields_of(reader.read(preset.data.files, schema))
+    sample = to_arrays(reader.read(preset.data.files, schema))
     showers = {name: np.concatenate([cells] * 10) for name, cells in sample.items()}
     observables = observables_for(schema, preset.geometry)
     yield timed(
@@ -111,7 +111,7 @@ def estimates(x: Floats, y: Floats, seed: int) -> dict[str, Estimate]:
     return {
         "FPD": fpd.fpd(x, y, seed=seed),
         "KPD": kpd.kpd(x, y, seed=seed),
-        **prdc.neighbour_scores(x, y, seed=seed),
+        **prdc.prdc_scores(x, y, seed=seed),
         "correlations": per_observable.correlation_distance(x, y, seed=seed),
         "separation": statistics.separation(Counts(p, p), Counts(q, q), seed=seed),
         "χ²/ndf": statistics.chi_square(Counts(p, p), Counts(q, q)),

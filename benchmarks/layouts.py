@@ -90,7 +90,7 @@ def measure(name: str, run: RunConfig, folder: Path) -> tuple[dict[str, Any], np
         "layout": name, "steps": run.train.steps, "seconds": round(history.read(place)[-1]["seconds"]), "n": len(real),
         "frechet": distance["made"], "baseline (half of n)": baseline, "shuffled pixels": distance["noise"],
         "confidence": seen["made"].confidence, "confidence of real digits": seen["real"].confidence,
-        "rarest digit": min(seen["made"].shares), "commonest digit": max(seen["made"].shares),
+        "rarest digit": min(seen["made"].fractions), "commonest digit": max(seen["made"].fractions),
         "cores": os.cpu_count(), "torch": torch.__version__,
     }  # fmt: skip
     return row, made[:20]

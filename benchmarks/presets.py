@@ -113,7 +113,7 @@ def shower_figures(gan: hepgan.GAN, settings: RunConfig, unseen: str) -> dict[st
     low_level = features.low_level(*cells, observables, network="quick")
     for name, pair in {
         "cells": low_level,
-        "observables": features.standardised(*high),
+        "observables": features.standardize(*high),
     }.items():
         auc = separability(*(part.astype("f4") for part in pair), seed=1)
         row[f"unseen auc of {name}"], row[f"unseen auc of {name} error"] = auc.auc, auc.error
@@ -130,8 +130,8 @@ def digit_figures(gan: hepgan.GAN) -> dict[str, float]:
     found = digit_scores(ak.to_numpy(gan.sample(n=5000, seed=99)["image"]))
     return {
         "confidence": found.confidence,
-        "rarest": float(found.shares.min()),
-        "commonest": float(found.shares.max()),
+        "rarest": float(found.fractions.min()),
+        "commonest": float(found.fractions.max()),
     }
 
 

@@ -20,7 +20,7 @@ import torch
 import uproot
 
 import hepgan
-from hepgan.evaluation.histograms import axes_for, fields_of
+from hepgan.evaluation.histograms import axes_for, to_arrays
 from hepgan.processors import Collect, FillHistograms, ReturnFields, Simulate, open_runner
 
 
@@ -89,7 +89,7 @@ def whole(folder: str, scratch: Path, particles: int, workers: int) -> None:
     """A job of its own: wall time and the largest process's memory."""
     schema = hepgan.load_gan(folder)[0].encoding.schema
     observables = hepgan.observables_for(schema)
-    reference = fields_of(hepgan.read("sample:showers.root", schema, entry_stop=2000))
+    reference = to_arrays(hepgan.read("sample:showers.root", schema, entry_stop=2000))
     fills = FillHistograms(observables, axes_for(reference, observables), schema)
     files = photons(scratch / "photons.root", particles)
     start = time.perf_counter()

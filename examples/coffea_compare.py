@@ -8,7 +8,7 @@
 import sys
 
 import hepgan
-from hepgan.evaluation.histograms import axes_for, fields_of
+from hepgan.evaluation.histograms import axes_for, to_arrays
 from hepgan.evaluation.metrics.statistics import counts_of, separation
 from hepgan.processors import Compare, embed, fileset_of, open_runner
 
@@ -17,7 +17,7 @@ def main(gan: str, reference: str) -> None:
     schema = hepgan.load_gan(gan)[0].encoding.schema
     geometry = hepgan.load_run("showers").geometry  # where the cells are
     observables = hepgan.observables_for(schema, geometry)
-    axes = axes_for(fields_of(hepgan.read(reference, schema, entry_stop=10_000)), observables)
+    axes = axes_for(to_arrays(hepgan.read(reference, schema, entry_stop=10_000)), observables)
 
     # Any of coffea's Runners does; this one has an executor by its name.
     with open_runner("iterative", step_size=5_000) as run:

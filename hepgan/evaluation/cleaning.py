@@ -22,18 +22,18 @@ from hepgan.evaluation.observables.standard import arrays
 WEIGHT = "weight"
 """The events' field that holds their weights, where the schema does not name it."""
 
-UNIT = 0.3
+UNIT_TOLERANCE = 0.3
 """Decades about a power of 1000 within which two means look like one quantity in two units."""
 
 
-class Arrays(NamedTuple):
+class SampleArrays(NamedTuple):
     """The fields ``[E, …]`` of a sample, and the events' weights ``[E]`` where they have some."""
 
     fields: dict[str, Array]
     weights: Floats | None
 
 
-def unreadable(branches: Mapping[str, str]) -> list[SkippedMetric]:
+def skipped_branches(branches: Mapping[str, str]) -> list[SkippedMetric]:
     """Gaps for branches of the reference that cannot be read; ``branches`` has the reasons by name."""
     return [
         SkippedMetric(OVERALL, name, f"left out: {reason}", REFERENCE)
@@ -124,7 +124,9 @@ def common_schema(
     return drop_fields(schema, lost, skipped)
 
 
-def clean(events: ak.Array, schema: Schema, source: str, skipped: list[SkippedMetric]) -> Arrays:
+def drop_non_finite(
+    events: ak.Array, schema: Schema, source: str, skipped: list[SkippedMetric]
+) -> SampleArrays:
     """The arrays of a sample without events that hold a NaN or an infinity, which are named among the skipped.
 
     Raises:
@@ -147,10 +149,10 @@ def clean(events: ak.Array, schema: Schema, source: str, skipped: list[SkippedMe
     if not good.all():
         columns = {name: values[good] for name, values in columns.items()}
     weights = columns.pop(WEIGHT) if WEIGHT not in schema.all and WEIGHT in columns else None
-    return Arrays(columns, weights)
+    return SampleArrays(columns, weights)
 
 
-def unit_mismatches(samples: Mapping[str, Arrays], schema: Schema) -> list[SkippedMetric]:
+def unit_mismatches(samples: Mapping[str, SampleArrays], schema: Schema) -> list[SkippedMetric]:
     """A skip for each field whose mean magnitude in a sample is about 1000, 1000², … times the reference's or less."""
     means = {
         source: {
@@ -163,7 +165,7 @@ def unit_mismatches(samples: Mapping[str, Arrays], schema: Schema) -> list[Skipp
         for name, mean in found.items():
             expected = means[REFERENCE][name]
             steps = math.log10(mean / expected) / 3 if mean > 0 and expected > 0 else 0.0
-            if round(steps) and abs(steps - round(steps)) < UNIT / 3:
+            if round(steps) and abs(steps - round(steps)) < UNIT_TOLERANCE / 3:
                 reason = _suspicion(mean / expected, round(steps), schema.all[name].unit)
                 skipped.append(SkippedMetric(OVERALL, name, reason, source))
     return skipped

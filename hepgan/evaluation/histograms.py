@@ -1,7 +1,7 @@
 """Two or more samples -> ``dict[str, Hist]``, one ``Hist(source, value)`` an observable.
 
 Axes come from the reference alone, so that what is generated never moves them. Nothing is dropped: what lies outside is in
-the flow bins, what is missing (an empty layer's centre) in the overflow. A spectrum is filled once per event and bin,
+the flow bins, what is missing (an empty layer's center) in the overflow. A spectrum is filled once per event and bin,
 with the number of the event's cells there as the weight, so that its variances know that cells of one event go together.
 """
 
@@ -55,10 +55,10 @@ def compare(
     """
     if not observables:
         raise DataError("there is no observable to compare; observables_for(schema) gives some")
-    others = samples_of(generated)
+    others = named_samples(generated)
     if REFERENCE in others:
         raise DataError(f"a generated sample is called '{REFERENCE}'; give it another name")
-    samples = {REFERENCE: fields_of(reference), **others}
+    samples = {REFERENCE: to_arrays(reference), **others}
     for name, fields in samples.items():
         if not fields or len(next(iter(fields.values()))) == 0:
             raise DataError(f"{name} has no events to compare")
@@ -79,16 +79,16 @@ def compare(
     return {name: sum((part[name] for part in found[1:]), found[0][name]) for name in observables}
 
 
-def samples_of(generated: Events | Mapping[str, Events]) -> dict[str, dict[str, Array]]:
+def named_samples(generated: Events | Mapping[str, Events]) -> dict[str, dict[str, Array]]:
     """Generated samples by name: events alone are the sample ``generated``."""
     if isinstance(generated, Mapping):
         first = next(iter(generated.values()), None)
         if isinstance(first, (Mapping, ak.Array)):
-            return {name: fields_of(events) for name, events in generated.items()}
-    return {"generated": fields_of(generated)}
+            return {name: to_arrays(events) for name, events in generated.items()}
+    return {"generated": to_arrays(generated)}
 
 
-def fields_of(events: Events) -> dict[str, Array]:
+def to_arrays(events: Events) -> dict[str, Array]:
     """Returns the numpy arrays of all of the events' fields.
 
     Raises:
@@ -131,7 +131,7 @@ def fill(
             values = observable.function(chunk)
             each = weights[start : start + len(values)]
             if observable.spectrum:
-                counts = occupations(values, axes[name]) * each[:, None]
+                counts = bin_occupancies(values, axes[name]) * each[:, None]
                 view = found[name].view(flow=True)[list(sources).index(source)]
                 view["value"] += counts.sum(axis=0)
                 view["variance"] += (counts**2).sum(axis=0)
@@ -141,7 +141,7 @@ def fill(
     return found
 
 
-def occupations(values: npt.NDArray[np.float64], axis: Axis) -> npt.NDArray[np.float64]:
+def bin_occupancies(values: npt.NDArray[np.float64], axis: Axis) -> npt.NDArray[np.float64]:
     """How many of ``values[E, K]`` of each event lie in each bin, flow bins first and last: ``[E, bins + 2]``."""
     events, bins = len(values), axis.size + 2
     places = (

@@ -36,7 +36,7 @@ class Sample(NamedTuple):
         return bool(np.any(self.weights != self.weights[0]))
 
 
-def sample_of(
+def build_sample(
     events: Mapping[str, Array],
     observables: Mapping[str, Observable],
     weights: Floats | None = None,
@@ -55,7 +55,7 @@ def sample_of(
     return Sample(events, found, evaluate_observables(events, observables))
 
 
-def unweighted(sample: Sample, *, seed: int) -> Sample:
+def unweight(sample: Sample, *, seed: int) -> Sample:
     """Events without weights that are distributed as the weighted ones: each is kept with a chance in proportion to its weight.
 
     Raises:

@@ -70,7 +70,7 @@ def evaluate(
     schema = chosen.schema
     files = {"reference": reference, **generated}
     samples: dict[str, ak.Array] = {}
-    skipped: list[SkippedMetric] = cleaning.unreadable(chosen.unreadable)
+    skipped: list[SkippedMetric] = cleaning.skipped_branches(chosen.unreadable)
     if any(weights):
         schema = cleaning.without_weight(schema, skipped)
     progress("reading", 0.0, "")

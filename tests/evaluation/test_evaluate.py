@@ -17,7 +17,7 @@ from hepgan.evaluation import histograms, observables_for
 from hepgan.evaluation.metrics import compute
 from hepgan.evaluation.metrics.scores import MetricResults
 from hepgan.evaluation.report.evaluation import Evaluation, SampleEvaluation, evaluate_sample
-from hepgan.evaluation.sample import sample_of
+from hepgan.evaluation.sample import build_sample
 
 Columns = dict[str, np.ndarray]
 
@@ -225,14 +225,14 @@ def dead(layer: str, row: int, sample: Columns) -> Columns:
 def test_faults_of_real_showers_are_named_and_real_ones_are_indistinguishable(seed: int) -> None:
     preset = library.load("showers")
     files = preset.data.files
-    sample = histograms.fields_of(reader.read(files, reader.resolve(files, preset.schema)))
+    sample = histograms.to_arrays(reader.read(files, reader.resolve(files, preset.schema)))
     order = np.random.default_rng(seed).permutation(len(sample["energy"]))
     reference, other = ({n: c[rows] for n, c in sample.items()} for rows in np.split(order, 2))
     observables = observables_for(preset.schema, preset.geometry)
 
     def judge(generated: Columns) -> SampleEvaluation:
         filled = histograms.compare(reference, generated, observables)
-        first, second = (sample_of(events, observables) for events in (reference, generated))
+        first, second = (build_sample(events, observables) for events in (reference, generated))
         plan = compute.MetricContext(first, second, observables, filled, "generated", seed, True)
         return evaluate_sample(compute.compute_metrics(plan), "generated")
 

@@ -14,10 +14,10 @@ from hepgan.data.schema import Field, Schema
 from hepgan.evaluation.histograms import (
     axes_for,
     axis_for,
+    bin_occupancies,
     compare,
     fill,
     load_histograms,
-    occupations,
     save_histograms,
 )
 from hepgan.evaluation.observables.standard import Observable, observables_for
@@ -55,7 +55,7 @@ def test_a_spectrum_is_filled_once_per_event_and_bin() -> None:
     first = found.view(flow=True)[0]
     np.testing.assert_array_equal(first["value"], [0, 3, 1, 2])
     np.testing.assert_array_equal(first["variance"], [0, 2**2 + 1, 1, 2**2])
-    np.testing.assert_array_equal(occupations(cells, axis), [[0, 2, 1, 0], [0, 1, 0, 2]])
+    np.testing.assert_array_equal(bin_occupancies(cells, axis), [[0, 2, 1, 0], [0, 1, 0, 2]])
 
 
 @settings(max_examples=20, deadline=None)

@@ -26,7 +26,7 @@ from hepgan.evaluation.metrics import (
 from hepgan.evaluation.metrics.scores import Score
 from hepgan.evaluation.metrics.statistics import Counts
 from hepgan.evaluation.observables.standard import observables_for
-from hepgan.evaluation.sample import sample_of
+from hepgan.evaluation.sample import build_sample
 
 TOYS = 100
 
@@ -126,8 +126,8 @@ def test_analytic_distances_of_shifted_gaussians() -> None:
     assert ks.value == pytest.approx(2 * scipy.stats.norm.cdf(0.25) - 1, abs=4 * ks.error)
     assert w1.value == pytest.approx(0.5, abs=4 * w1.error)
     edges = np.linspace(-5, 5.5, 400)
-    centres = (edges[1:] + edges[:-1]) / 2
-    p, q = scipy.stats.norm.pdf(centres), scipy.stats.norm.pdf(centres, 0.5)
+    centers = (edges[1:] + edges[:-1]) / 2
+    p, q = scipy.stats.norm.pdf(centers), scipy.stats.norm.pdf(centers, 0.5)
     expected = 0.5 * np.sum((p - q) ** 2 / (p + q)) * np.diff(edges)[0]
     found = statistics.separation(counts(x, edges), counts(y, edges), seed=1)
     assert found.value - found.baseline == pytest.approx(expected, rel=0.05)
@@ -173,8 +173,8 @@ def test_chi_square_of_spectra_is_uniform_although_cells_go_together() -> None:
 def test_merging_leaves_enough_in_every_bin() -> None:
     rng = np.random.default_rng(7)
     p, q = rng.poisson(3, (2, 30)).astype(float)
-    groups = statistics.merged([p, q], [p, q])
-    assert min(np.bincount(groups, w).min() for w in (p, q)) >= statistics.FEWEST
+    groups = statistics.merge_sparse_bins([p, q], [p, q])
+    assert min(np.bincount(groups, w).min() for w in (p, q)) >= statistics.MIN_ENTRIES
     assert set(np.diff(groups)) <= {0, 1}
 
 
@@ -266,7 +266,7 @@ def test_errors_of_joint_scores_cover(name: str) -> None:
             edges = np.linspace(-2, 2, 21)
             estimate = statistics.chi_square(counts(x[:, 0], edges), counts(y[:, 0], edges))
         else:
-            estimate = prdc.neighbour_scores(x, y, seed=seed)[name]
+            estimate = prdc.prdc_scores(x, y, seed=seed)[name]
         found.append((estimate.value, estimate.error))
     values, errors = np.array(found).T
     pulls = (values - values.mean()) / errors
@@ -367,11 +367,11 @@ def test_trainings_test_different_events_and_their_mean_has_a_smaller_error() ->
 def test_neighbours_of_alike_samples_stand_at_their_baseline_and_lost_kinds_are_seen() -> None:
     rng = np.random.default_rng(15)
     x, y = rng.normal(size=(2, 4000, 2))
-    alike = prdc.neighbour_scores(x, y, seed=1)
+    alike = prdc.prdc_scores(x, y, seed=1)
     for name, estimate in alike.items():
         spread = math.hypot(estimate.error, estimate.baseline_error)
         assert abs(estimate.value - estimate.baseline) < 5 * spread, name
-    half = prdc.neighbour_scores(x, y[y[:, 0] > 0], seed=1)
+    half = prdc.prdc_scores(x, y[y[:, 0] > 0], seed=1)
     assert half["coverage"].value < 0.7 * half["coverage"].baseline
     assert half["recall"].value < 0.7 * half["recall"].baseline
     assert half["precision"].value > 0.95 * half["precision"].baseline
@@ -379,7 +379,7 @@ def test_neighbours_of_alike_samples_stand_at_their_baseline_and_lost_kinds_are_
 
 def test_a_share_of_all_events_has_an_error_too() -> None:
     rng = np.random.default_rng(28)
-    narrow = prdc.neighbour_scores(rng.normal(size=(2000, 2)), np.zeros((1000, 2)), seed=1)
+    narrow = prdc.prdc_scores(rng.normal(size=(2000, 2)), np.zeros((1000, 2)), seed=1)
     assert narrow["precision"].value == 1
     assert 0 < narrow["precision"].error < 0.01
 
@@ -420,7 +420,7 @@ def test_too_few_events_and_constants_are_gaps_with_their_reason() -> None:
     schema = Schema({"x": Field(), "y": Field()})
     events = {"x": np.ones(60), "y": np.random.default_rng(18).normal(size=60)}
     observables = observables_for(schema)
-    sample = sample_of(events, observables)
+    sample = build_sample(events, observables)
     filled = histograms.compare(events, events, observables)
     plan = compute.MetricContext(sample, sample, observables, filled, "generated", 1, True)
     found = compute.compute_metrics(plan)

@@ -13,7 +13,7 @@ from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, RunError
 from hepgan.evaluation.metrics import features
 from hepgan.evaluation.observables import shower_shapes
-from hepgan.evaluation.observables.geometry import LayerGeometry, layers_of
+from hepgan.evaluation.observables.geometry import LayerGeometry, shower_layers
 from hepgan.evaluation.observables.standard import (
     Observable,
     arrays,
@@ -69,7 +69,7 @@ def test_observables_are_their_published_formulas(seed: int) -> None:
                 at = (np.arange(n) - (n - 1) / 2) * pitch[axis]
                 weights = cells.sum(axis=1 - axis)
                 mean = np.average(at, weights=weights)
-                expected[f"{name}.centre_{letter}"] = mean
+                expected[f"{name}.center_{letter}"] = mean
                 expected[f"{name}.width_{letter}"] = math.sqrt(
                     max(np.average(at**2, weights=weights) - mean**2, 0)
                 )
@@ -107,10 +107,10 @@ def test_gradients_are_right_and_finite_even_for_empty_layers() -> None:
     assert torch.autograd.gradcheck(shower_shapes.hottest_ratio, cells)
 
 
-def test_an_empty_layer_has_no_centre() -> None:
+def test_an_empty_layer_has_no_center() -> None:
     events = {name: np.zeros_like(values) for name, values in showers(3).items()}
     found = evaluate_observables(events, observables_for(SCHEMA, GEOMETRY))
-    assert np.isnan(found["layer_0.centre_x"]).all()
+    assert np.isnan(found["layer_0.center_x"]).all()
     assert np.isnan(found["layer_0.E_ratio"]).all()
     assert (found["layer_0.energy"] == 0).all()
 
@@ -203,12 +203,12 @@ def test_calogans_observables_are_there_by_their_names() -> None:
     shapes = dict(zip(layers, ((3, 96), (12, 12), (12, 6)), strict=True))
     schema = Schema({n: Field(s, "MeV") for n, s in shapes.items()}, {"energy": Field((), "GeV")})
     found = set(observables_for(schema, {}))
-    of_layers = ("energy", "fraction", "occupancy", "E_ratio", "centre_x", "width_x", "spectrum")
+    of_layers = ("energy", "fraction", "occupancy", "E_ratio", "center_x", "width_x", "spectrum")
     assert {f"{layer}.{name}" for layer in layers for name in of_layers} <= found
     assert {"E_tot", "E_tot_over_E_inc", "E_inc", "depth", "l_d", "s_d", "sigma_sd"} <= found
 
 
-def test_polar_voxels_have_the_challenges_centres_and_widths() -> None:
+def test_polar_voxels_have_the_challenges_centers_and_widths() -> None:
     edges = (0.0, 5.0, 10.0, 30.0)
     schema = Schema({"voxels": Field((6, 3), "MeV")})
     events = {"voxels": np.random.default_rng(4).exponential(1.0, (10, 6, 3))}
@@ -227,14 +227,14 @@ def test_polar_voxels_have_the_challenges_centres_and_widths() -> None:
         energy = events["voxels"].sum(axis=(1, 2))
         mean = (events["voxels"] * at).sum(axis=(1, 2)) / energy
         square = (events["voxels"] * at**2).sum(axis=(1, 2)) / energy
-        np.testing.assert_allclose(found[f"voxels.centre_{axis}"], mean, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(found[f"voxels.center_{axis}"], mean, rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(
             found[f"voxels.width_{axis}"], np.sqrt(square - mean**2), rtol=1e-6
         )
 
 
 def test_a_field_of_three_axes_is_a_stack_of_layers() -> None:
-    layers = layers_of({"showers": (5, 4, 3)}, {})
+    layers = shower_layers({"showers": (5, 4, 3)}, {})
     assert [layer.name for layer in layers] == [f"showers_{i}" for i in range(5)]
     cells = np.random.default_rng(5).random((7, 5, 4, 3))
     np.testing.assert_array_equal(layers[2].cells({"showers": cells}), cells[:, 2].reshape(7, 12))
@@ -248,7 +248,7 @@ def test_image_observables_are_plain_moments() -> None:
     columns = images.sum(axis=1)
     np.testing.assert_allclose(found["image.mean"], images.mean(axis=(1, 2)))
     np.testing.assert_allclose(
-        found["image.centre_x"], (columns * np.arange(28)).sum(axis=1) / columns.sum(axis=1)
+        found["image.center_x"], (columns * np.arange(28)).sum(axis=1) / columns.sum(axis=1)
     )
 
 

@@ -169,7 +169,7 @@ def test_an_empty_layer_and_few_events_are_skipped(tmp_path: Path) -> None:
     sample["layer_1"] = np.zeros_like(sample["layer_1"])
     found = verdict(sample, tmp_path)
     missing = {(skip.metric, skip.observable) for skip in found.skipped}
-    assert ("distribution", "layer_1.centre_x") in missing
+    assert ("distribution", "layer_1.center_x") in missing
     assert ("auc_low", "all") in missing
     assert found.distinguishable
 

@@ -16,7 +16,7 @@ from hepgan.evaluation import evaluate, histograms
 from hepgan.evaluation.metrics import per_observable, statistics
 from hepgan.evaluation.metrics.statistics import Counts
 from hepgan.evaluation.observables.standard import Observable
-from hepgan.evaluation.sample import sample_of, unweighted
+from hepgan.evaluation.sample import build_sample, unweight
 
 X = Observable("x", lambda e: e["x"], "x", "mm")
 EDGES = np.concatenate([[-np.inf], np.linspace(-2, 3, 16), [np.inf]])
@@ -105,13 +105,13 @@ def test_baselines_with_negative_weights_are_what_toys_under_the_null_give() -> 
 def test_unweighting_gives_what_the_weights_stand_for() -> None:
     rng = np.random.default_rng(6)
     x = rng.normal(size=200_000)
-    found = unweighted(sample_of({"x": x}, {"x": X}, np.exp(0.5 * x)), seed=1)
+    found = unweight(build_sample({"x": x}, {"x": X}, np.exp(0.5 * x)), seed=1)
     assert not found.weighted
     kept = found.values["x"]
     assert kept.mean() == pytest.approx(0.5, abs=4 / math.sqrt(len(kept)))
     assert kept.std() == pytest.approx(1.0, abs=4 / math.sqrt(2 * len(kept)))
     with pytest.raises(DataError, match="negative weights"):
-        unweighted(sample_of({"x": x[:3]}, {"x": X}, np.array([1.0, 1.0, -0.5])), seed=1)
+        unweight(build_sample({"x": x[:3]}, {"x": X}, np.array([1.0, 1.0, -0.5])), seed=1)
 
 
 def test_correlations_are_numpys_weighted_ones() -> None:

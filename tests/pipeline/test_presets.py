@@ -51,7 +51,7 @@ def test_digits_are_digits(tmp_path: Path) -> None:
     images = ak.to_numpy(made["image"])
     found = digit_scores(images)
     assert found.confidence > 0.85
-    assert ((found.shares > 0.04) & (found.shares < 0.20)).all()
+    assert ((found.fractions > 0.04) & (found.fractions < 0.20)).all()
     assert (images[:, :3, :3] < 40).mean() > 0.98
     # Asked for a digit, it makes that digit.
     assert (found.classes == ak.to_numpy(made["label"])).mean() > 0.85

@@ -27,7 +27,7 @@ from hepgan import atomic, processors
 from hepgan.cli import main
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import HepganError
-from hepgan.evaluation.histograms import axes_for, fields_of
+from hepgan.evaluation.histograms import axes_for, to_arrays
 from hepgan.processors import executors, model_cache
 from hepgan.processors.simulate_files import parts_for
 from hepgan.processors.workers import pool
@@ -61,7 +61,7 @@ def everything(folder: Path) -> Together:
     """``Simulate`` in its three ways, ``Collect`` and ``Compare``."""
     schema = hepgan.load_gan(folder)[0].encoding.schema
     observables = hepgan.observables_for(schema)
-    axes = axes_for(fields_of(hepgan.read(folder.parent / "tiny.root", schema)), observables)
+    axes = axes_for(to_arrays(hepgan.read(folder.parent / "tiny.root", schema)), observables)
     simulate = functools.partial(processors.Simulate, processors.embed(folder), energy="GenPart_energy", seed=5)  # fmt: skip
     return Together(
         {

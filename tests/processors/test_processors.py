@@ -20,7 +20,7 @@ from hepgan import processors
 from hepgan.data.io.chunks import as_events
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, HepganError
-from hepgan.evaluation.histograms import axes_for, compare, fields_of
+from hepgan.evaluation.histograms import axes_for, compare, to_arrays
 from hepgan.gan.noise import BLOCK, keyed_normals
 from hepgan.pipeline import load
 from hepgan.processors import model_cache
@@ -205,7 +205,7 @@ def test_compare_equals_hepgan_compare(gan_folder: Path) -> None:
     schema = hepgan.load_gan(gan_folder)[0].encoding.schema
     observables = hepgan.observables_for(schema)
     reference = hepgan.read(gan_folder.parent / "tiny.root", schema)
-    axes = axes_for(fields_of(reference[:1000]), observables)
+    axes = axes_for(to_arrays(reference[:1000]), observables)
     processor = processors.Compare(schema, observables, axes=axes, gan=gan_folder, seed=3)
     found = [runner(size)(tiny_fileset(gan_folder), processor) for size in (400, 3000)]
     assert found[0] == found[1]
@@ -323,7 +323,7 @@ def test_no_events_are_collected_and_compared_with_the_right_types(
         parts = processors.WriteFiles(str(tmp_path / "parts"), schema, "events")
         assert runner(700)(files, processors.Collect(schema, to=parts, **options)) == {}
         observables = hepgan.observables_for(schema)
-        axes = axes_for(fields_of(found), observables)
+        axes = axes_for(to_arrays(found), observables)
         compare = processors.Compare(
             schema, observables, axes=axes, gan=gan_folder, seed=1, **options
         )
@@ -498,7 +498,7 @@ def test_an_empty_tree_among_full_ones_contributes_nothing(
     found = processors.collect(fileset([empty, *particles]), runner(), schema)
     same(found, processors.collect(fileset(particles), runner(), schema))
     observables = hepgan.observables_for(schema)
-    axes = axes_for(fields_of(found), observables)
+    axes = axes_for(to_arrays(found), observables)
     compared = processors.Compare(schema, observables, axes=axes, sources=["photons"])
     histograms = runner()(fileset([empty, *particles]), compared)
     assert histograms["weight"].sum(flow=True).value == 7500

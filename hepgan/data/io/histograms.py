@@ -40,7 +40,7 @@ def _th1(histogram: "Hist[Any]", source: str, title: str) -> Any:
     axis = histogram.axes["value"]
     view: Any = histogram.view(flow=True)[histogram.axes["source"].index(source)]
     values, variances = view["value"], view["variance"]
-    inside, centres = values[1:-1], axis.centers
+    inside, centers = values[1:-1], axis.centers
     return uproot.writing.identify.to_TH1x(
         fName=None,
         fTitle=title,
@@ -48,8 +48,8 @@ def _th1(histogram: "Hist[Any]", source: str, title: str) -> Any:
         fEntries=float(values.sum()),
         fTsumw=float(inside.sum()),
         fTsumw2=float(variances[1:-1].sum()),
-        fTsumwx=float(inside @ centres),
-        fTsumwx2=float(inside @ centres**2),
+        fTsumwx=float(inside @ centers),
+        fTsumwx2=float(inside @ centers**2),
         fSumw2=variances,
         fXaxis=uproot.writing.identify.to_TAxis(
             fName="xaxis",

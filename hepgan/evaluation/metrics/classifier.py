@@ -22,8 +22,8 @@ from hepgan.evaluation.metrics.statistics import Floats
 from hepgan.progress import ProgressCallback, no_progress
 from hepgan.random_streams import numpy_generator, torch_generator
 
-SMALLEST = 200
-PARTS = 5
+MIN_EVENTS = 200
+FOLDS = 5
 """Each training tests one part of the events and chooses its epoch on another; the rest it learns from."""
 
 
@@ -88,9 +88,9 @@ def separability(
         DataError: fewer than 200 events in a sample.
     """
     number = min(len(reference), len(generated))
-    if number < SMALLEST:
+    if number < MIN_EVENTS:
         raise DataError(
-            f"a classifier needs {SMALLEST} events in each sample, but there are only {number}"
+            f"a classifier needs {MIN_EVENTS} events in each sample, but there are only {number}"
         )
 
     def report(training: int, text: str, fraction: float, remark: str) -> None:
@@ -138,7 +138,7 @@ def _three_parts(
     """Events and labels to learn from, to choose the epoch with, and to test, in the ``turn``-th of five arrangements."""
     rng = numpy_generator(seed, "evaluation", "splits of the classifier")
     samples = [
-        np.array_split(rng.permutation(len(s))[:number], PARTS) for s in (reference, generated)
+        np.array_split(rng.permutation(len(s))[:number], FOLDS) for s in (reference, generated)
     ]
     turned = [fifths[turn:] + fifths[:turn] for fifths in samples]
     parts = []

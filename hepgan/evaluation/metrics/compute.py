@@ -31,11 +31,11 @@ from hepgan.evaluation import histograms
 from hepgan.evaluation.histograms import Events
 from hepgan.evaluation.metrics import classifier, features, fpd, kpd, per_observable, prdc
 from hepgan.evaluation.metrics.classifier import Network
-from hepgan.evaluation.metrics.features import Singles
+from hepgan.evaluation.metrics.features import Float32s
 from hepgan.evaluation.metrics.scores import OVERALL, MetricResults, Score, SkippedMetric
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
 from hepgan.evaluation.observables.standard import Observable
-from hepgan.evaluation.sample import Sample, sample_of, unweighted
+from hepgan.evaluation.sample import Sample, build_sample, unweight
 from hepgan.progress import ProgressCallback, no_progress
 from hepgan.random_streams import child_seed, numpy_generator
 
@@ -44,7 +44,7 @@ Task = tuple[str, str, Callable[[], Estimates]]
 """What is measured, of which observable, and how."""
 
 
-WIDEST = 500
+MAX_FEATURES = 500
 """Observables of which correlations and Fréchet distances are computed: their time grows with the square and the cube."""
 
 
@@ -100,13 +100,13 @@ def score(
     """
     source, weights = "generated", weights or {}
     samples = {
-        name: histograms.fields_of(events)
+        name: histograms.to_arrays(events)
         for name, events in ((histograms.REFERENCE, reference), (source, generated))
     }
     filled = histograms.compare(
         samples[histograms.REFERENCE], samples[source], observables, weights=weights
     )
-    first, second = (sample_of(e, observables, weights.get(n)) for n, e in samples.items())
+    first, second = (build_sample(e, observables, weights.get(n)) for n, e in samples.items())
     plan = MetricContext(first, second, observables, filled, source, seed, quick, digits=digits)
     return compute_metrics(plan).scores
 
@@ -125,14 +125,14 @@ def validation_distance(reference: Mapping[str, Floats], generated: Mapping[str,
     y: list[Floats] = []
     for name, values in reference.items():
         there = np.isfinite(values)
-        centre, unit = (
+        center, unit = (
             (values[there].mean(), per_observable.std_or_one(values[there]))
             if there.any()
             else (0.0, 1.0)
         )
         complete = there.all() and np.isfinite(generated[name]).all()
         for sample, columns in ((values, x), (generated[name], y)):
-            distance = np.where(np.isfinite(sample), (sample - centre) / unit, 0.0)
+            distance = np.where(np.isfinite(sample), (sample - center) / unit, 0.0)
             columns.append(distance.clip(-6, 6))
             if not complete:
                 columns.append(~np.isfinite(sample) * 1.0)
@@ -211,7 +211,7 @@ def _joint_tasks(
         )
     try:
         first, second = (
-            unweighted(sample, seed=child_seed(plan.seed, "evaluation", name))
+            unweight(sample, seed=child_seed(plan.seed, "evaluation", name))
             for name, sample in (("reference", plan.reference), ("generated", plan.generated))
         )
     except DataError as error:
@@ -232,16 +232,16 @@ def _not_too_wide(high: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
     Raises:
         DataError: there are more than ``WIDEST``.
     """
-    if high[0].shape[1] > WIDEST:
+    if high[0].shape[1] > MAX_FEATURES:
         raise DataError(
-            f"{high[0].shape[1]:,} observables together take too long, {WIDEST} are the most; choose some in the [schema] of a "
+            f"{high[0].shape[1]:,} observables together take too long, {MAX_FEATURES} are the most; choose some in the [schema] of a "
             "run file and give it as --config"
         )
     return high
 
 
 def _correlation(plan: MetricContext) -> Estimates:
-    scaled = features.standardised(*_not_too_wide(_high(plan)))
+    scaled = features.standardize(*_not_too_wide(_high(plan)))
     weights = plan.reference.weights, plan.generated.weights
     return {"correlation": per_observable.correlation_distance(*scaled, weights, seed=plan.seed)}
 
@@ -250,12 +250,12 @@ def _high_level_tasks(
     plan: MetricContext, curves: dict[str, Floats], progress: ProgressCallback
 ) -> Iterator[Task]:
     high = _high(plan)
-    scaled = features.standardised(*high)
+    scaled = features.standardize(*high)
     x, y = (values.astype(np.float32) for values in scaled)
     seed = plan.seed
     yield "fpd", OVERALL, lambda: {"fpd": fpd.fpd(*_not_too_wide(high), seed=seed)}
     yield "kpd", OVERALL, lambda: {"kpd": kpd.kpd(*high, seed=seed)}
-    yield "precision", OVERALL, lambda: prdc.neighbour_scores(*scaled, seed=seed)
+    yield "precision", OVERALL, lambda: prdc.prdc_scores(*scaled, seed=seed)
     network: Network = "quick" if plan.quick else "challenge"
     yield (
         "auc_high",
@@ -298,8 +298,8 @@ def _low(
 def _classified(
     metric: str,
     network: Network,
-    x: Singles,
-    y: Singles,
+    x: Float32s,
+    y: Float32s,
     plan: MetricContext,
     curves: dict[str, Floats],
     progress: ProgressCallback,
@@ -310,7 +310,7 @@ def _classified(
         DataError: too few events.
     """
 
-    def separability(x: Singles, y: Singles, name: str) -> classifier.Separability:
+    def separability(x: Float32s, y: Float32s, name: str) -> classifier.Separability:
         return classifier.separability(
             x,
             y,
@@ -321,9 +321,9 @@ def _classified(
             progress=lambda _, fraction, remark: progress(f"training: {name}", fraction, remark),
         )
 
-    if len(x) < 2 * classifier.SMALLEST:
+    if len(x) < 2 * classifier.MIN_EVENTS:
         raise DataError(
-            f"a classifier and its baseline need {2 * classifier.SMALLEST} reference events, but there are {len(x)}"
+            f"a classifier and its baseline need {2 * classifier.MIN_EVENTS} reference events, but there are {len(x)}"
         )
     found = separability(x, y, metric)
     order = numpy_generator(plan.seed, "evaluation", "halves").permutation(len(x))

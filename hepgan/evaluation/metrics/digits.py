@@ -76,14 +76,14 @@ class DigitScores(NamedTuple):
 
     Attributes:
         confidence: Mean over images of the largest class probability.
-        shares: ``[10]`` share of the images in each class.
+        fractions: ``[10]`` share of the images in each class.
         features: ``[E, 64]`` activations before the last layer, for a Fréchet distance.
         confidences: ``[E]`` the largest class probability of each image.
         classes: ``[E]`` the class of each image.
     """
 
     confidence: float
-    shares: npt.NDArray[np.float64]
+    fractions: npt.NDArray[np.float64]
     features: npt.NDArray[np.float64]
     confidences: npt.NDArray[np.float64]
     classes: npt.NDArray[np.int64]
@@ -125,7 +125,7 @@ def digit_scores(images: npt.ArrayLike, *, batch_size: int = 1000) -> DigitScore
     classes = likeliest.indices.numpy()
     return DigitScores(
         confidence=float(likeliest.values.mean()),
-        shares=np.bincount(classes, minlength=10) / len(classes),
+        fractions=np.bincount(classes, minlength=10) / len(classes),
         features=torch.cat(features).numpy(),
         confidences=likeliest.values.numpy(),
         classes=classes,

@@ -1,7 +1,7 @@
 """Events as rows of numbers for distances and classifiers: the low-level and the high-level vector.
 
 For showers both are the CaloChallenge's (arXiv:2410.21611): low-level log10 of the incident energy and each cell over it;
-high-level log10 of the incident, layers' and total energies, centres and widths over 100, sparsities. For other events
+high-level log10 of the incident, layers' and total energies, centers and widths over 100, sparsities. For other events
 the low level is every pixel, the high level every observable.
 """
 
@@ -16,9 +16,9 @@ from hepgan.evaluation.observables.shower_shapes import Array
 from hepgan.evaluation.observables.standard import Observable, Values, chunks
 
 Pair = tuple[Floats, Floats]
-Singles = npt.NDArray[np.float32]
+Float32s = npt.NDArray[np.float32]
 
-SMALLEST_SHARE = 1e-6
+MIN_FRACTION = 1e-6
 """A cell's share of the incident energy below which the quick classifier need not tell cells apart."""
 
 FEATURES = {
@@ -50,7 +50,7 @@ def high_level(reference: Values, generated: Values, observables: Mapping[str, O
     return np.stack(first, axis=1), np.stack(second, axis=1)
 
 
-def standardised(reference: Floats, generated: Floats) -> Pair:
+def standardize(reference: Floats, generated: Floats) -> Pair:
     """Both samples with the reference's mean taken off, over its standard deviation; constant columns stay unscaled."""
     mean, spread = reference.mean(axis=0), reference.std(axis=0)
     spread[spread <= 1e-12 * np.maximum(np.abs(mean), 1e-300)] = 1.0
@@ -63,14 +63,14 @@ def low_level(
     observables: Mapping[str, Observable],
     *,
     network: Literal["quick", "challenge"],
-) -> tuple[Singles, Singles]:
+) -> tuple[Float32s, Float32s]:
     """``[E, 1 + cells]`` of both samples. For the quick network cells are logarithms and all is standardised."""
     x, y = (
         np.concatenate([_rows(c, observables, network) for c in chunks(e)])
         for e in (reference, generated)
     )
     if network == "quick" or "E_inc" not in observables:
-        x, y = standardised(x, y)
+        x, y = standardize(x, y)
     return x.astype(np.float32), y.astype(np.float32)
 
 
@@ -92,5 +92,5 @@ def _rows(
         )
         cells = cells / (factor * incident)[:, None]
     if network == "quick":
-        cells = np.log10(np.clip(cells, 0, None) + SMALLEST_SHARE)
+        cells = np.log10(np.clip(cells, 0, None) + MIN_FRACTION)
     return np.concatenate([np.log10(incident)[:, None], cells], axis=1)

@@ -50,7 +50,7 @@ def fpd(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
     Raises:
         DataError: too few events for so many features.
     """
-    return extrapolated_frechet(*normalised(reference, generated), seed=seed)
+    return extrapolated_frechet(*normalize(reference, generated), seed=seed)
 
 
 def extrapolated_frechet(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
@@ -83,7 +83,7 @@ def extrapolated_frechet(reference: Floats, generated: Floats, *, seed: int) -> 
     )
 
 
-def normalised(reference: Floats, generated: Floats) -> tuple[Floats, Floats]:
+def normalize(reference: Floats, generated: Floats) -> tuple[Floats, Floats]:
     """Both samples over the largest magnitude of each feature in the reference."""
     largest = np.abs(reference).max(axis=0)
     largest[largest == 0] = 1.0

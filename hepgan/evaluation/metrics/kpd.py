@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from hepgan.errors import DataError
 from hepgan.evaluation.metrics import statistics
-from hepgan.evaluation.metrics.fpd import normalised
+from hepgan.evaluation.metrics.fpd import normalize
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
 from hepgan.random_streams import numpy_generator
 
-FEWEST = 100
+MIN_EVENTS = 100
 GROUPS = 20
 GROUP = 1000
 """The largest group: of more events than 20,000, so many are used."""
@@ -24,7 +24,7 @@ BATCH = 5
 """Groups in a batch."""
 BATCHES = 100
 
-Singles = npt.NDArray[np.float32]
+Float32s = npt.NDArray[np.float32]
 Groups = npt.NDArray[np.int64]
 
 
@@ -52,12 +52,12 @@ def kpd(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
     Raises:
         DataError: fewer than 100 events in a sample.
     """
-    if min(len(reference), len(generated)) < FEWEST:
+    if min(len(reference), len(generated)) < MIN_EVENTS:
         raise DataError(
-            f"KPD needs {FEWEST} events in each sample, but there are {len(reference)} and {len(generated)}"
+            f"KPD needs {MIN_EVENTS} events in each sample, but there are {len(reference)} and {len(generated)}"
         )
     rng = numpy_generator(seed, "evaluation", "kernel distance")
-    sums = kernel_sums(*(_grouped(values, rng) for values in normalised(reference, generated)))
+    sums = kernel_sums(*(_grouped(values, rng) for values in normalize(reference, generated)))
     every = np.arange(GROUPS)
     draws = [rng.permutation(GROUPS) for _ in range(BATCHES)]
     # smaller samples have larger batches, which their few events can bear
@@ -76,12 +76,12 @@ def kpd(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
     )
 
 
-def kernel_sums(x: list[Singles], y: list[Singles]) -> KernelSums:
+def kernel_sums(x: list[Float32s], y: list[Float32s]) -> KernelSums:
     """The sums over all pairs of events of the groups ``x`` and ``y`` of ``[E, d]`` features."""
     return KernelSums(_within(x), _within(y), _between(x, y), len(x[0]), len(y[0]))
 
 
-def _grouped(features: Floats, rng: np.random.Generator) -> list[Singles]:
+def _grouped(features: Floats, rng: np.random.Generator) -> list[Float32s]:
     size = min(GROUP, len(features) // GROUPS)
     rows = rng.permutation(len(features))[: GROUPS * size].reshape(GROUPS, size)
     return [features[group].astype(np.float32) for group in rows]
@@ -95,11 +95,11 @@ def distance(sums: KernelSums, one: Groups, other: Groups) -> float:
     return float(xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * between)
 
 
-def _between(x: list[Singles], y: list[Singles]) -> Floats:
+def _between(x: list[Float32s], y: list[Float32s]) -> Floats:
     return np.array([[_kernel(a, b).sum(dtype=np.float64) for b in y] for a in x])
 
 
-def _within(x: list[Singles]) -> Floats:
+def _within(x: list[Float32s]) -> Floats:
     found = np.zeros((len(x), len(x)))
     for i, a in enumerate(x):
         for j in range(i):
@@ -109,7 +109,7 @@ def _within(x: list[Singles]) -> Floats:
     return found
 
 
-def _kernel(a: Singles, b: Singles) -> Singles:
+def _kernel(a: Float32s, b: Float32s) -> Float32s:
     kernel = a @ b.T
     kernel *= 1 / a.shape[1]
     kernel += 1

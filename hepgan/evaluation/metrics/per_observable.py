@@ -16,7 +16,7 @@ from hepgan.random_streams import numpy_generator
 
 Estimates = dict[str, Estimate]
 
-FEWEST = 50
+MIN_VALUES = 50
 """Values that a distribution needs in each sample."""
 
 
@@ -43,9 +43,9 @@ def of_values(
         DataError: too few values, or one and the same value everywhere.
     """
     x, y = reference.values, generated.values
-    if min(len(x), len(y)) < FEWEST:
+    if min(len(x), len(y)) < MIN_VALUES:
         raise DataError(
-            f"needs {FEWEST} values in each sample, but there are {len(x)} and {len(y)}"
+            f"needs {MIN_VALUES} values in each sample, but there are {len(x)} and {len(y)}"
         )
     if x.min() == x.max() == y.min() == y.max():
         raise DataError(f"is {x[0]:g} in every event of both samples")
@@ -85,13 +85,15 @@ def of_spectrum(
     Raises:
         DataError: too few events, or cells that are all empty.
     """
-    if min(len(reference), len(generated)) < FEWEST:
+    if min(len(reference), len(generated)) < MIN_VALUES:
         raise DataError(
-            f"needs {FEWEST} events in each sample, but there are {len(reference)} and {len(generated)}"
+            f"needs {MIN_VALUES} events in each sample, but there are {len(reference)} and {len(generated)}"
         )
     if not reference.any() and not generated.any():
         raise DataError("has no lit cell in either sample")
-    x, y = (histograms.occupations(cells, histogram.axes[1]) for cells in (reference, generated))
+    x, y = (
+        histograms.bin_occupancies(cells, histogram.axes[1]) for cells in (reference, generated)
+    )
     return {
         "separation": statistics.clustered_separation(x, y, weights, seed=seed),
         "chi_square": statistics.clustered_chi_square(x, y, weights),
@@ -107,7 +109,7 @@ def mean_image(
     Roots, because the mean of a cell's energy hangs on few events; cells that hardly ever light up are left out.
     """
     x, y = np.sqrt(np.abs(reference)), np.sqrt(np.abs(generated))
-    used = (x > 0).sum(axis=0) + (y > 0).sum(axis=0) >= FEWEST
+    used = (x > 0).sum(axis=0) + (y > 0).sum(axis=0) >= MIN_VALUES
     number = int(used.sum())
     if number == 0:
         return {}
@@ -138,14 +140,14 @@ def correlation_distance(
         DataError: fewer than two features that vary, or too few events.
     """
     varies = (np.ptp(reference, axis=0) > 0) & (np.ptp(generated, axis=0) > 0)
-    if varies.sum() < 2 or min(len(reference), len(generated)) < FEWEST:
+    if varies.sum() < 2 or min(len(reference), len(generated)) < MIN_VALUES:
         raise DataError(
             "correlations need two observables that vary and fifty events in each sample"
         )
     x, y = reference[:, varies], generated[:, varies]
     w, v = weights or (np.ones(len(x)), np.ones(len(y)))
     rng = numpy_generator(seed, "evaluation", "correlation")
-    size = statistics.same_precision(w, v)
+    size = statistics.equivalent_size(w, v)
 
     def resampled(values: Floats, each: Floats, size: int) -> Floats:
         rows = rng.integers(0, len(values), size)
@@ -186,8 +188,8 @@ def of_digits(reference: Floats, generated: Floats, *, seed: int) -> Estimates:
         )
         return np.asarray(np.abs(draws[0] - draws[1]).sum(axis=1) / 2)
 
-    null = toys(x.shares, x.shares)
-    balance = float(np.abs(x.shares - y.shares).sum() / 2)
+    null = toys(x.fractions, x.fractions)
+    balance = float(np.abs(x.fractions - y.fractions).sum() / 2)
     return {
         "digit_confidence": Estimate(
             y.confidence,
@@ -196,7 +198,10 @@ def of_digits(reference: Floats, generated: Floats, *, seed: int) -> Estimates:
             float(x.confidences.std() / np.sqrt(n)),
         ),
         "digit_balance": Estimate(
-            balance, float(toys(x.shares, y.shares).std()), float(null.mean()), float(null.std())
+            balance,
+            float(toys(x.fractions, y.fractions).std()),
+            float(null.mean()),
+            float(null.std()),
         ),
         "digit_frechet": fpd.extrapolated_frechet(x.features, y.features, seed=seed),
     }

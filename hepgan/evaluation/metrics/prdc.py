@@ -18,11 +18,11 @@ from hepgan.random_streams import numpy_generator
 K = 5
 BATCHES = 20
 """Fewer would leave the error of their mean too uncertain."""
-FEWEST = 30
-LARGEST = 1000
+MIN_EVENTS = 30
+MAX_BATCH = 1000
 
 
-class Neighbours(NamedTuple):
+class PRDC(NamedTuple):
     """The four numbers of one batch."""
 
     precision: float
@@ -31,13 +31,13 @@ class Neighbours(NamedTuple):
     coverage: float
 
 
-def neighbours(reference: Floats, generated: Floats, *, k: int = K) -> Neighbours:
+def prdc(reference: Floats, generated: Floats, *, k: int = K) -> PRDC:
     """The four numbers for ``reference[E, d]`` and ``generated[G, d]``, which should be standardised."""
-    reach_reference = _reach(reference, k)
-    reach_generated = _reach(generated, k)
+    reach_reference = _kth_neighbor_distances(reference, k)
+    reach_generated = _kth_neighbor_distances(generated, k)
     distance = _distances(reference, generated)
     within = distance <= reach_reference[:, None]
-    return Neighbours(
+    return PRDC(
         precision=float(within.any(axis=0).mean()),
         recall=float((distance <= reach_generated[None, :]).any(axis=1).mean()),
         density=float(within.sum() / (k * len(generated))),
@@ -45,16 +45,16 @@ def neighbours(reference: Floats, generated: Floats, *, k: int = K) -> Neighbour
     )
 
 
-def neighbour_scores(reference: Floats, generated: Floats, *, seed: int) -> dict[str, Estimate]:
+def prdc_scores(reference: Floats, generated: Floats, *, seed: int) -> dict[str, Estimate]:
     """Means over batches with the error of the mean; the baseline is reference against reference, batch for batch.
 
     Raises:
         DataError: fewer than 30 events a batch.
     """
     rng = numpy_generator(seed, "evaluation", "neighbors")
-    size = min(LARGEST, len(reference) // (2 * BATCHES), len(generated) // BATCHES)
-    if size < FEWEST:
-        needed = FEWEST * BATCHES
+    size = min(MAX_BATCH, len(reference) // (2 * BATCHES), len(generated) // BATCHES)
+    if size < MIN_EVENTS:
+        needed = MIN_EVENTS * BATCHES
         raise DataError(
             f"precision and recall need {2 * needed} reference and {needed} generated events, but there are"
             f" {len(reference)} and {len(generated)}"
@@ -62,12 +62,12 @@ def neighbour_scores(reference: Floats, generated: Floats, *, seed: int) -> dict
     first = rng.permutation(len(reference))[: 2 * BATCHES * size].reshape(2, BATCHES, size)
     second = rng.permutation(len(generated))[: BATCHES * size].reshape(BATCHES, size)
     found = np.array(
-        [neighbours(reference[a], generated[b]) for a, b in zip(first[0], second, strict=True)]
+        [prdc(reference[a], generated[b]) for a, b in zip(first[0], second, strict=True)]
     )
-    null = np.array([neighbours(reference[a], reference[b]) for a, b in zip(*first, strict=True)])
+    null = np.array([prdc(reference[a], reference[b]) for a, b in zip(*first, strict=True)])
     return {
         name: Estimate(*_mean(name, found[:, i], size), *_mean(name, null[:, i], size))
-        for i, name in enumerate(Neighbours._fields)
+        for i, name in enumerate(PRDC._fields)
     }
 
 
@@ -88,7 +88,7 @@ def _distances(x: Floats, y: Floats) -> Floats:
     return distances
 
 
-def _reach(x: Floats, k: int) -> Floats:
+def _kth_neighbor_distances(x: Floats, k: int) -> Floats:
     own = _distances(x, x)
     np.fill_diagonal(own, 0.0)
     # the event itself is the nearest

@@ -11,10 +11,10 @@ from hepgan.evaluation.metrics.statistics import Floats
 OVERALL = "all"
 """What stands for an observable's name where a score is about all of them."""
 
-CLASSIFIED = {"auc_low": "cells", "auc_log": "log cells", "auc_high": "observables"}
+CLASSIFIER_INPUTS = {"auc_low": "cells", "auc_log": "log cells", "auc_high": "observables"}
 """What a classifier sees, by its metric."""
 
-SMALL_IS_BAD = {"precision", "recall", "density", "coverage", "digit_confidence"}
+HIGHER_IS_BETTER = {"precision", "recall", "density", "coverage", "digit_confidence"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Score:
         difference = self.value - self.baseline
         spread = float(np.hypot(self.error, self.baseline_error))
         n_sigma = difference / spread if spread > 0 else 0.0 if difference == 0 else np.inf
-        return -n_sigma if self.metric in SMALL_IS_BAD else n_sigma
+        return -n_sigma if self.metric in HIGHER_IS_BETTER else n_sigma
 
 
 def with_error(value: float, error: float) -> str:

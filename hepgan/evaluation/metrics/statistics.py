@@ -26,13 +26,13 @@ from hepgan.random_streams import numpy_generator
 Floats = npt.NDArray[np.float64]
 
 TOYS = 100
-FEWEST = 10.0
+MIN_ENTRIES = 10.0
 """χ² merges bins until each has at least so many effective entries in both samples."""
 
 
 # moments of the limiting Kolmogorov distribution
 KOLMOGOROV_MEAN = math.sqrt(math.pi / 2) * math.log(2)
-KOLMOGOROV_SPREAD = math.sqrt(math.pi**2 / 12 - KOLMOGOROV_MEAN**2)
+KOLMOGOROV_STD = math.sqrt(math.pi**2 / 12 - KOLMOGOROV_MEAN**2)
 
 
 class Estimate(NamedTuple):
@@ -64,7 +64,7 @@ def counts_of(histogram: "Hist[Any]", source: str) -> Counts:
     return Counts(np.asarray(view["value"], float), np.asarray(view["variance"], float))
 
 
-def effective_number(weights: Floats) -> float:
+def effective_sample_size(weights: Floats) -> float:
     """How many events of weight 1 would know as much as these: (Σ w)² / Σ w²."""
     return float(weights.sum() ** 2 / np.sum(weights**2))
 
@@ -131,13 +131,13 @@ def clustered_separation(
 
     p_toys = toys(p, len(p))
     spread = separation_power(p_toys, toys(q, len(q)))
-    null = separation_power(p_toys, toys(p, same_precision(*weights)))
+    null = separation_power(p_toys, toys(p, equivalent_size(*weights)))
     return _resampled(float(separation_power(p.sum(axis=0), q.sum(axis=0))), spread, null)
 
 
-def same_precision(reference: Floats, generated: Floats) -> int:
+def equivalent_size(reference: Floats, generated: Floats) -> int:
     """How many events of the reference know as much as all generated ones."""
-    ratio = effective_number(generated) / effective_number(reference)
+    ratio = effective_sample_size(generated) / effective_sample_size(reference)
     return max(1, round(len(reference) * ratio))
 
 
@@ -146,7 +146,7 @@ def chi_square(reference: Counts, generated: Counts) -> Estimate:
 
     Σ (W1 w2 − W2 w1)² / (W1² v2 + W2² v1) with ndf = bins − 1 (arXiv:physics/0605123).
     """
-    groups = merged(
+    groups = merge_sparse_bins(
         [reference.values, generated.values], [reference.variances, generated.variances]
     )
     (w1, v1), (w2, v2) = (
@@ -170,7 +170,9 @@ def clustered_chi_square(
     Hotelling's two-sample statistic. Directions without variance (such as a fixed number of cells) are left out.
     """
     samples = [s * w[:, None] for s, w in zip((reference, generated), weights, strict=True)]
-    groups = merged([s.sum(axis=0) for s in samples], [(s**2).sum(axis=0) for s in samples])
+    groups = merge_sparse_bins(
+        [s.sum(axis=0) for s in samples], [(s**2).sum(axis=0) for s in samples]
+    )
     onto = np.eye(groups.max() + 1)[groups]
     first, second = (
         _mean_covariance(s @ onto, w) for s, w in zip((reference, generated), weights, strict=True)
@@ -193,14 +195,14 @@ def _mean_covariance(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
     return mean, rest.T @ rest * (n / (n - 1))
 
 
-def merged(values: list[Floats], variances: list[Floats]) -> npt.NDArray[np.int64]:
+def merge_sparse_bins(values: list[Floats], variances: list[Floats]) -> npt.NDArray[np.int64]:
     """The group of each bin: neighbours together until each group has enough effective entries in every sample."""
     groups = np.zeros(len(values[0]), dtype=np.int64)
     group, sums = 0, np.zeros((len(values), 2))
     for i in range(len(groups)):
         groups[i] = group
         sums += [[w[i], v[i]] for w, v in zip(values, variances, strict=True)]
-        if np.all(sums[:, 0] ** 2 >= FEWEST * sums[:, 1]) and np.all(sums > 0):
+        if np.all(sums[:, 0] ** 2 >= MIN_ENTRIES * sums[:, 1]) and np.all(sums > 0):
             group, sums = group + 1, np.zeros_like(sums)
     return np.minimum(groups, max(group - 1, 0))
 
@@ -216,14 +218,14 @@ def kolmogorov(
         weighted_mean(1.0 * (sample <= x[at]), each)[1]
         for sample, each in ((reference, w), (generated, v))
     )
-    n, m = effective_number(w), effective_number(v)
+    n, m = effective_sample_size(w), effective_sample_size(v)
     effective = math.sqrt(n * m / (n + m))
     value = float(abs(f[at] - g[at]))
     return Estimate(
         value,
         math.sqrt(variance),
         KOLMOGOROV_MEAN / effective,
-        KOLMOGOROV_SPREAD / effective,
+        KOLMOGOROV_STD / effective,
         None if weights else float(scipy.stats.kstwobign.sf(effective * value)),
     )
 
@@ -247,7 +249,7 @@ def wasserstein(
         for sample, each in ((reference, w), (generated, v))
     )
     baselines = _resampled_baseline(
-        reference, w, same_precision(w, v), numpy_generator(seed, "evaluation", "wasserstein")
+        reference, w, equivalent_size(w, v), numpy_generator(seed, "evaluation", "wasserstein")
     )
     return Estimate(
         _area(x, f - g), math.sqrt(variance), float(baselines.mean()), float(baselines.std())

@@ -25,7 +25,7 @@ class LayerGeometry:
     """One ``[geometry.<field>]`` table. Without ``cell`` and ``r_edges`` lengths are counted in cells.
 
     Attributes:
-        cell: Pitch of the cells along each axis of the field [mm]; the grid is centred on 0.
+        cell: Pitch of the cells along each axis of the field [mm]; the grid is centered on 0.
         r_edges: Edges of the radial bins [mm]; the field's last axis is r and the one before it α, which runs from −π to π.
         axes: Names of the grid's axes in the field's order; x, y, z where there are none.
         threshold: Cells at or below it count as not lit [the field's unit].
@@ -72,7 +72,7 @@ class Layer:
         return values.reshape(values.shape[0], -1)
 
 
-def layers_of(
+def shower_layers(
     shapes: Mapping[str, tuple[int, ...]], geometry: Mapping[str, LayerGeometry]
 ) -> list[Layer]:
     """The layers in fields of ``shapes``, in order; a field of three axes has one layer for each entry of its first.
@@ -120,7 +120,7 @@ def _positions(
         )
     lines = [(np.arange(n) - (n - 1) / 2) * pitch for n, pitch in zip(shape, pitches, strict=True)]
     grids = np.meshgrid(*lines, indexing="ij")
-    # one cell alone on an axis has neither a centre nor a width along it
+    # one cell alone on an axis has neither a center nor a width along it
     return {
         name: tuple(grid.ravel().tolist())
         for name, grid, n in zip(names, grids, shape, strict=False)

@@ -4,7 +4,7 @@ Each takes ``cells[E, K]``, the values of ``K`` cells in ``E`` events, and gives
 is differentiable wherever its quantity is, and its gradient is finite elsewhere, so that a discriminator can be
 shown just what a histogram shows. Definitions: CaloGAN (arXiv:1705.02355) and the CaloChallenge (arXiv:2410.21611).
 
-The shower depth s_d is the ``centre`` of the layers' energies, σ_sd their ``width``. An event without energy has no centre, width or ratio: ``missing`` (NaN unless told) stands there.
+The shower depth s_d is the ``center`` of the layers' energies, σ_sd their ``width``. An event without energy has no center, width or ratio: ``missing`` (NaN unless told) stands there.
 """
 
 import functools
@@ -47,7 +47,7 @@ def hottest_ratio(cells: Array, *, missing: float = math.nan) -> Array:
     return ratio(first - second, first + second, missing=missing)
 
 
-def centre(cells: Array, positions: Sequence[float], *, missing: float = math.nan) -> Array:
+def center(cells: Array, positions: Sequence[float], *, missing: float = math.nan) -> Array:
     """Mean of ``positions[K]`` weighted with the cells, in the positions' unit."""
     return ratio(cells @ _like(positions, cells), total(cells), missing=missing)
 
@@ -57,10 +57,10 @@ def width(cells: Array, positions: Sequence[float], *, missing: float = math.nan
     xp = array_namespace(cells)
     energy, at = total(cells), _like(positions, cells)
     mean = ratio(cells @ at, energy, missing=missing)
-    return root(ratio(cells @ xp.square(at), energy, missing=missing) - xp.square(mean))
+    return safe_sqrt(ratio(cells @ xp.square(at), energy, missing=missing) - xp.square(mean))
 
 
-def weighted(cells: Array, numbers: Sequence[float]) -> Array:
+def weighted_sum(cells: Array, numbers: Sequence[float]) -> Array:
     """``Σ numbers[K] · cells[E, K]``: CaloGAN's lateral depth l_d, from layers' energies and their numbers."""
     return cells @ _like(numbers, cells)
 
@@ -72,7 +72,7 @@ def deepest(energies: Array, numbers: Sequence[float]) -> Array:
     return xp.max(xp.where(energies > 0, number, -xp.ones_like(energies)), axis=1)
 
 
-def root(square: Array) -> Array:
+def safe_sqrt(square: Array) -> Array:
     """Square root that is 0, with gradient 0, where rounding made a square negative; NaN stays NaN."""
     xp = array_namespace(square)
     inside = ~(square <= 0)

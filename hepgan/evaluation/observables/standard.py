@@ -5,10 +5,10 @@ Which observable for which question:
 | question | observable |
 |---|---|
 | is the energy right? | ``E_tot``, ``E_tot_over_E_inc``, ``<layer>.energy``, ``<layer>.fraction`` |
-| is the shower's shape right? | ``<layer>.centre_<axis>``, ``<layer>.width_<axis>``, ``<layer>.E_ratio`` |
+| is the shower's shape right? | ``<layer>.center_<axis>``, ``<layer>.width_<axis>``, ``<layer>.E_ratio`` |
 | is its depth right? | ``depth``, ``l_d``, ``s_d``, ``sigma_sd`` (CaloGAN's names) |
 | are the cells right? | ``<layer>.occupancy``, ``<layer>.spectrum`` |
-| are images right? | ``<field>.mean``, ``.lit``, ``.centre_<axis>``, ``.width_<axis>``, ``.spectrum`` |
+| are images right? | ``<field>.mean``, ``.lit``, ``.center_<axis>``, ``.width_<axis>``, ``.spectrum`` |
 
 A user's own observable is an ``Observable`` with a function of events, added to the ``dict``. Names are distinct: where a
 field is called as an observable is, the observable of lower rank (a shower's, a field itself, made of a field) is called by
@@ -32,7 +32,7 @@ from hepgan.evaluation.observables.base import (
     chunks,
     evaluate_observables,
 )
-from hepgan.evaluation.observables.geometry import Layer, LayerGeometry, layers_of
+from hepgan.evaluation.observables.geometry import Layer, LayerGeometry, shower_layers
 from hepgan.evaluation.observables.shower_shapes import Array
 
 __all__ = [
@@ -51,7 +51,7 @@ INCIDENT = "energy"
 RESERVED = frozenset({"E_inc", "E_tot_over_E_inc"})
 """Names by which metrics and pictures know a shower's incident energy and response; a field called so gets another one."""
 
-LONGEST_VECTOR = 16
+MAX_VECTOR_LENGTH = 16
 """A field with one axis and at most so many values is shown value by value."""
 
 
@@ -73,7 +73,7 @@ def observables_for(
     showers = {name: f for name, f in schema.fields.items() if _is_layer(name, f, geometry)}
     of_showers: list[Observable] = []
     if showers:
-        layers = layers_of({name: f.shape for name, f in showers.items()}, geometry)
+        layers = shower_layers({name: f.shape for name, f in showers.items()}, geometry)
         of_showers = _of_showers(layers, _one_unit(showers), schema.all.get(INCIDENT), missing)
     of_fields = [
         observable
@@ -163,10 +163,10 @@ def _of_depth(
     missing: float,
 ) -> list[Observable]:
     def weighted(events: Mapping[str, Array]) -> Array:
-        return shower_shapes.weighted(energies(events), numbers)
+        return shower_shapes.weighted_sum(energies(events), numbers)
 
     def mean(events: Mapping[str, Array]) -> Array:
-        return shower_shapes.centre(energies(events), numbers, missing=missing)
+        return shower_shapes.center(energies(events), numbers, missing=missing)
 
     def spread(events: Mapping[str, Array]) -> Array:
         return shower_shapes.width(energies(events), numbers, missing=missing)
@@ -230,11 +230,11 @@ def _moments(
 ) -> list[Observable]:
     found = []
     for axis, at in positions.items():
-        centre = functools.partial(_moment, shower_shapes.centre, cells, at, missing)
+        center = functools.partial(_moment, shower_shapes.center, cells, at, missing)
         width = functools.partial(_moment, shower_shapes.width, cells, at, missing)
         found += [
             Observable(
-                f"{name}.centre_{axis}", centre, f"{name}: centre in {axis}", length, "length"
+                f"{name}.center_{axis}", center, f"{name}: center in {axis}", length, "length"
             ),
             Observable(f"{name}.width_{axis}", width, f"{name}: width in {axis}", length, "length"),
         ]
@@ -256,7 +256,7 @@ def _of_field(name: str, field: Field, missing: float) -> list[Observable]:
         return _of_image(name, field, missing)
     if field.shape == ():
         return [Observable(name, lambda e: e[name], name, field.unit)]
-    if len(field.shape) == 1 and field.size <= LONGEST_VECTOR:
+    if len(field.shape) == 1 and field.size <= MAX_VECTOR_LENGTH:
         return [
             Observable(
                 f"{name}_{i}", functools.partial(_column, name, i), f"{name}[{i}]", field.unit

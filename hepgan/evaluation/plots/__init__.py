@@ -1,14 +1,15 @@
 """Figures of two or more samples. The only room that imports matplotlib and mplhep; no global state is touched.
 
 Every function returns a ``Figure`` of its own, without pyplot. ``svg`` turns one into text whose ink follows the
-page's colour, so that one picture serves light and dark pages; ``png`` is for slides and papers.
+page's color, so that one picture serves light and dark pages; ``png`` is for slides and papers.
 """
 
-from hepgan.evaluation.plots.curves import losses, observable, response, roc, shares
+from hepgan.evaluation.plots.curves import class_fractions, losses, observable, response, roc
 from hepgan.evaluation.plots.images import correlations, mean_images, sample_grid
 from hepgan.evaluation.plots.style import png, svg
 
 __all__ = [
+    "class_fractions",
     "correlations",
     "losses",
     "mean_images",
@@ -17,6 +18,5 @@ __all__ = [
     "response",
     "roc",
     "sample_grid",
-    "shares",
     "svg",
 ]

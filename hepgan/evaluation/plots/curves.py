@@ -42,18 +42,18 @@ def observable(histogram: "Hist[Any]", *, per_event: Mapping[str, float] | None 
     mplhep.histplot(
         reference, ax=top, histtype="step", flow="none", color=style.GREY, lw=1.2, yerr=True
     )
-    for colour, (name, shape) in zip(style.colours(len(shapes)), shapes.items(), strict=True):
+    for color, (name, shape) in zip(style.colors(len(shapes)), shapes.items(), strict=True):
         mplhep.histplot(
             shape,
             ax=top,
             histtype="step",
             flow="none",
-            color=colour,
+            color=color,
             lw=1.2,
             yerr=True,
             label=style.name(name),
         )
-        _ratio(bottom, shape, reference, colour)
+        _ratio(bottom, shape, reference, color)
     if _is_log(axis.edges):
         top.set_xscale("log")
     if _spans_decades(np.asarray(reference.values(), float)):
@@ -87,7 +87,7 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> Figure:
     for axes, panel in zip(
         np.atleast_1d(figure.subplots(max(len(panels), 1), 1, sharex=True)), panels, strict=False
     ):
-        for colour, key in zip(style.colours(len(panel)), panel, strict=True):
+        for color, key in zip(style.colors(len(panel)), panel, strict=True):
             points = [
                 (row.get("step", i), row[key])
                 for i, row in enumerate(rows)
@@ -95,7 +95,7 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> Figure:
             ]
             axes.plot(
                 *zip(*points, strict=True),
-                color=colour,
+                color=color,
                 lw=1.0,
                 label=style.name(key),
                 marker="." if len(points) < 30 else "",
@@ -121,14 +121,14 @@ def response(
     low, high = float(energies.min()), float(energies.max())
     logarithmic = low > 0 and high > 10 * low
     edges = np.geomspace(low, high, bins + 1) if logarithmic else np.linspace(low, high, bins + 1)
-    for colour, (name, profiled) in zip(
-        (style.GREY, *style.colours(len(samples) - 1)), samples.items(), strict=True
+    for color, (name, profiled) in zip(
+        (style.GREY, *style.colors(len(samples) - 1)), samples.items(), strict=True
     ):
-        centre, mean, error, spread, doubt = _profile(*profiled, edges)
-        options = {"fmt": "o-", "ms": 3, "lw": 1, "color": colour, "label": style.name(name)}
-        top.errorbar(centre, mean, error, **options)
+        center, mean, error, spread, doubt = _profile(*profiled, edges)
+        options = {"fmt": "o-", "ms": 3, "lw": 1, "color": color, "label": style.name(name)}
+        top.errorbar(center, mean, error, **options)
         scale = np.where(mean != 0, np.abs(mean), 1.0)
-        bottom.errorbar(centre, spread / scale, doubt / scale, **options)
+        bottom.errorbar(center, spread / scale, doubt / scale, **options)
     if logarithmic:
         bottom.set_xscale("log")
     top.set_ylabel("mean response")
@@ -143,8 +143,8 @@ def roc(curves: Mapping[str, Floats]) -> Figure:
     figure = style.figure(3.6, 3.4)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=style.GREY, lw=1, ls="--", label="indistinguishable")
-    for colour, (name, curve) in zip(style.colours(len(curves)), curves.items(), strict=True):
-        axes.plot(*curve, color=colour, lw=1.4, label=style.name(name))
+    for color, (name, curve) in zip(style.colors(len(curves)), curves.items(), strict=True):
+        axes.plot(*curve, color=color, lw=1.4, label=style.name(name))
     axes.set(
         xlim=(0, 1),
         ylim=(0, 1),
@@ -156,20 +156,20 @@ def roc(curves: Mapping[str, Floats]) -> Figure:
     return style.styled(figure)
 
 
-def shares(classes: Mapping[str, Floats], *, labels: Iterable[str]) -> Figure:
+def class_fractions(classes: Mapping[str, Floats], *, labels: Iterable[str]) -> Figure:
     """Shares of classes as bars side by side."""
     figure = style.figure(4.2, 2.6)
     axes = figure.subplots()
     at = np.arange(len(next(iter(classes.values()))))
     width = 0.8 / len(classes)
-    for i, (colour, (name, values)) in enumerate(
-        zip((style.GREY, *style.colours(len(classes) - 1)), classes.items(), strict=True)
+    for i, (color, (name, values)) in enumerate(
+        zip((style.GREY, *style.colors(len(classes) - 1)), classes.items(), strict=True)
     ):
         axes.bar(
             at + (i - (len(classes) - 1) / 2) * width,
             values,
             width,
-            color=colour,
+            color=color,
             label=style.name(name),
         )
     axes.set_xticks(at, list(labels))
@@ -188,13 +188,13 @@ def _scaled(
     return scaled
 
 
-def _ratio(axes: Axes, shape: "Hist[Any]", reference: "Hist[Any]", colour: str) -> None:
+def _ratio(axes: Axes, shape: "Hist[Any]", reference: "Hist[Any]", color: str) -> None:
     bottom, top = reference.values(), shape.values()
     there = (bottom > 0) & (top > 0)
-    centres = reference.axes[0].centers
+    centers = reference.axes[0].centers
     ratio = top[there] / bottom[there]
     errors = ratio * np.sqrt(np.asarray(shape.variances())[there]) / top[there]
-    axes.errorbar(centres[there], ratio, errors, fmt=".", ms=3, lw=0.8, color=colour)
+    axes.errorbar(centers[there], ratio, errors, fmt=".", ms=3, lw=0.8, color=color)
 
 
 def _reference_band(axes: Axes, reference: "Hist[Any]") -> None:
@@ -225,7 +225,7 @@ def _spans_decades(values: Floats) -> bool:
 
 
 def _profile(energy: Floats, values: Floats, weights: Floats, edges: Floats) -> Floats:
-    """Rows of centre, mean with its error and standard deviation with its error, for each bin of ``energy`` with entries."""
+    """Rows of center, mean with its error and standard deviation with its error, for each bin of ``energy`` with entries."""
     there = np.isfinite(values) & (energy >= edges[0]) & (energy <= edges[-1])
     place = np.clip(np.searchsorted(edges, energy, side="right") - 1, 0, len(edges) - 2)
     columns = []
@@ -239,6 +239,6 @@ def _profile(energy: Floats, values: Floats, weights: Floats, edges: Floats) -> 
         if variance > 0:
             # tails make the spread far more uncertain than spread / sqrt(2 n)
             spread = np.sqrt(variance)
-            centre = statistics.weighted_mean(energy[inside], each)[0]
-            columns.append((centre, mean, np.sqrt(error), spread, np.sqrt(doubt) / (2 * spread)))
+            center = statistics.weighted_mean(energy[inside], each)[0]
+            columns.append((center, mean, np.sqrt(error), spread, np.sqrt(doubt) / (2 * spread)))
     return np.array(columns, dtype=float).reshape(-1, 5).T

@@ -127,10 +127,10 @@ def _image(
     unit: str,
     location: str,
 ) -> None:
-    colours = colormaps[cmap]
+    colors = colormaps[cmap]
     # an empty cell has no logarithm: it is as dark as the scale goes
-    colours = colours.with_extremes(bad=colours(0.0)) if isinstance(norm, LogNorm) else colours
-    shown = axes.imshow(image, norm=norm, aspect="auto", interpolation="nearest", cmap=colours)
+    colors = colors.with_extremes(bad=colors(0.0)) if isinstance(norm, LogNorm) else colors
+    shown = axes.imshow(image, norm=norm, aspect="auto", interpolation="nearest", cmap=colors)
     axes.set_title(title)
     first = axes.get_subplotspec()
     if location == "bottom" or (first is not None and first.is_last_row()):

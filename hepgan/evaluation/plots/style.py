@@ -1,4 +1,4 @@
-"""What all figures share: size, ink, colours, and how they become SVG or PNG."""
+"""What all figures share: size, ink, colors, and how they become SVG or PNG."""
 
 import io
 import re
@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from hepgan.data.io.names import printable
 
 INK = "#0a0b0c"
-"""Text and axes; ``svg`` writes it as the page's own colour."""
-COLOURS = ("#3f90da", "#e76300", "#bd1f01", "#832db6", "#2a9d5c", "#b9ac70")
-"""Of the generated samples; colours that the colour-blind can tell apart (arXiv:2107.02270)."""
+"""Text and axes; ``svg`` writes it as the page's own color."""
+COLORS = ("#3f90da", "#e76300", "#bd1f01", "#832db6", "#2a9d5c", "#b9ac70")
+"""Of the generated samples; colors that the color-blind can tell apart (arXiv:2107.02270)."""
 GREY = "#8a8f98"
 SIZE = 8.0
 
@@ -53,9 +53,9 @@ def styled(figure: Figure) -> Figure:
     return figure
 
 
-def colours(number: int) -> list[str]:
-    """A colour for each of ``number`` generated samples."""
-    return [COLOURS[i % len(COLOURS)] for i in range(number)]
+def colors(number: int) -> list[str]:
+    """A color for each of ``number`` generated samples."""
+    return [COLORS[i % len(COLORS)] for i in range(number)]
 
 
 def legend(axes: Axes) -> None:
@@ -68,7 +68,7 @@ def legend(axes: Axes) -> None:
 
 
 def bar(axes: Axes, shown: Any, unit: str, location: str) -> Any:
-    """A colour bar beside or below ``axes``."""
+    """A color bar beside or below ``axes``."""
     found = axes.figure.colorbar(
         shown, ax=axes, location=location, fraction=0.06, pad=0.03, aspect=15
     )

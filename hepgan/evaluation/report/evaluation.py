@@ -21,7 +21,7 @@ from hepgan.evaluation import cleaning, histograms
 from hepgan.evaluation.metrics import compute
 from hepgan.evaluation.metrics.compute import MetricContext
 from hepgan.evaluation.metrics.scores import (
-    CLASSIFIED,
+    CLASSIFIER_INPUTS,
     MetricResults,
     Score,
     SkippedMetric,
@@ -30,12 +30,12 @@ from hepgan.evaluation.metrics.scores import (
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.observables.standard import Observable, observables_for
 from hepgan.evaluation.report import figures, page
-from hepgan.evaluation.sample import sample_of
+from hepgan.evaluation.sample import build_sample
 from hepgan.progress import ProgressCallback, no_progress
 
-LEVEL = 0.01
-ERRORS = 3.0
-NAMED = 3
+SIGNIFICANCE_LEVEL = 0.01
+AUC_SIGMAS = 3.0
+MAX_NAMED = 3
 """How many observables a verdict names."""
 
 
@@ -138,7 +138,7 @@ def evaluate(
         observables,
         weights={name: s.weights for name, s in samples.items() if s.weights is not None},
     )
-    ready = {name: sample_of(s.fields, observables, s.weights) for name, s in samples.items()}
+    ready = {name: build_sample(s.fields, observables, s.weights) for name, s in samples.items()}
     measured = {}
     for name in generated:
         plan = MetricContext(
@@ -173,10 +173,13 @@ def evaluate(
 
 def _samples(
     events: Mapping[str, ak.Array], schema: Schema, skipped: list[SkippedMetric]
-) -> tuple[dict[str, cleaning.Arrays], Schema]:
+) -> tuple[dict[str, cleaning.SampleArrays], Schema]:
     """What can be compared, and the schema of it; the rest is added to the skipped."""
     shared = cleaning.common_schema(events, schema, skipped)
-    found = {name: cleaning.clean(sample, shared, name, skipped) for name, sample in events.items()}
+    found = {
+        name: cleaning.drop_non_finite(sample, shared, name, skipped)
+        for name, sample in events.items()
+    }
     skipped += cleaning.unit_mismatches(found, shared)
     return found, shared
 
@@ -219,7 +222,9 @@ def _written(
 def evaluate_sample(measured: MetricResults, name: str) -> SampleEvaluation:
     """The verdict on one sample from its scores."""
     tested = [score for score in measured.scores if score.p_value is not None]
-    told = [s for s in tested if s.p_value is not None and s.p_value * len(tested) < LEVEL]
+    told = [
+        s for s in tested if s.p_value is not None and s.p_value * len(tested) < SIGNIFICANCE_LEVEL
+    ]
     strength: dict[str, float] = {}
     for score in told:
         strength[score.observable] = max(strength.get(score.observable, 0.0), score.n_sigma)
@@ -227,7 +232,7 @@ def evaluate_sample(measured: MetricResults, name: str) -> SampleEvaluation:
     classified = [
         s
         for s in measured.scores
-        if s.metric in CLASSIFIED and s.value - 0.5 > ERRORS * max(s.error, 1e-9)
+        if s.metric in CLASSIFIER_INPUTS and s.value - 0.5 > AUC_SIGMAS * max(s.error, 1e-9)
     ]
     if not tested:
         return SampleEvaluation(True, f"{name} could not be compared with the reference.", ())
@@ -239,12 +244,12 @@ def evaluate_sample(measured: MetricResults, name: str) -> SampleEvaluation:
         )
     reasons = []
     if shown_by:
-        more = f" and {len(shown_by) - NAMED} more" if len(shown_by) > NAMED else ""
-        reasons.append(f"most clearly by {', '.join(shown_by[:NAMED])}{more}")
+        more = f" and {len(shown_by) - MAX_NAMED} more" if len(shown_by) > MAX_NAMED else ""
+        reasons.append(f"most clearly by {', '.join(shown_by[:MAX_NAMED])}{more}")
     if classified:
         best = max(classified, key=lambda s: s.value)
         reasons.append(
-            f"by a classifier of {CLASSIFIED[best.metric]} with an AUC of {with_error(best.value, best.error)}"
+            f"by a classifier of {CLASSIFIER_INPUTS[best.metric]} with an AUC of {with_error(best.value, best.error)}"
         )
     sentence = f"{name} is distinguishable from the reference {among}: {'; '.join(reasons)}."
     return SampleEvaluation(True, sentence, shown_by)

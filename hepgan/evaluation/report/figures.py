@@ -9,18 +9,18 @@ from hist import Hist
 from hepgan.data.schema import ENERGY_UNITS, Field, Schema
 from hepgan.evaluation.metrics import per_observable, statistics
 from hepgan.evaluation.metrics.digits import digit_scores
-from hepgan.evaluation.metrics.scores import CLASSIFIED, OVERALL, MetricResults
+from hepgan.evaluation.metrics.scores import CLASSIFIER_INPUTS, OVERALL, MetricResults
 from hepgan.evaluation.metrics.statistics import Floats
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.observables.standard import INCIDENT, Observable
 from hepgan.evaluation.sample import Sample
 from hepgan.progress import ProgressCallback, no_progress
 
-MOST = 60
+MAX_OBSERVABLES = 60
 """Observables that are drawn; of more, those that differ most."""
 
 SINGLE_EVENTS = "Single events"
-GRID = 50
+GRID_EVENTS = 50
 """Events in a grid of samples."""
 
 
@@ -101,7 +101,7 @@ def _overview(
         unit = observables["E_inc"].unit
         yield "response", "Together", caption, False, lambda: plots.response(profiles, unit=unit)
     curves = {
-        f"{source}: {CLASSIFIED[metric]}": curve
+        f"{source}: {CLASSIFIER_INPUTS[metric]}": curve
         for source, found in measured.items()
         for metric, curve in found.curves.items()
     }
@@ -125,7 +125,9 @@ def _correlations(samples: Samples, observables: Mapping[str, Observable]) -> It
         for o in observables.values()
         if not o.spectrum
     }
-    names = [n for n, f in filled.items() if all(np.ptp(v) > 0 for v in f.values())][:MOST]
+    names = [n for n, f in filled.items() if all(np.ptp(v) > 0 for v in f.values())][
+        :MAX_OBSERVABLES
+    ]
     if len(names) < 2:
         return
     matrices = {
@@ -183,7 +185,7 @@ def _grids(name: str, field: Field, samples: Samples, *, log: bool) -> Iterator[
 
     columns = 10 if field.shape[1] <= 2 * field.shape[0] else 2
     for source, events in ((source, sample.events) for source, sample in samples.items()):
-        shown = np.asarray(events[name][: GRID if columns > 2 else 20], dtype=float)
+        shown = np.asarray(events[name][: GRID_EVENTS if columns > 2 else 20], dtype=float)
         order = (
             np.argsort(events[INCIDENT][: len(shown)])
             if log and INCIDENT in events
@@ -201,8 +203,8 @@ def _grids(name: str, field: Field, samples: Samples, *, log: bool) -> Iterator[
 def _classes(name: str, samples: Samples) -> Drawing:
     from hepgan.evaluation import plots
 
-    shares = {
-        source: digit_scores(sample.events[name].reshape(-1, 28, 28)).shares
+    fractions = {
+        source: digit_scores(sample.events[name].reshape(-1, 28, 28)).fractions
         for source, sample in samples.items()
     }
     caption = f"{name}: which digits a classifier sees"
@@ -211,7 +213,7 @@ def _classes(name: str, samples: Samples) -> Drawing:
         "Together",
         caption,
         False,
-        lambda: plots.shares(shares, labels="0123456789"),
+        lambda: plots.class_fractions(fractions, labels="0123456789"),
     )
 
 
@@ -231,7 +233,7 @@ def _distributions(
                     worst.get(score.observable, 0.0), score.value - score.baseline
                 )
     numbers = {source: float(sample.weights.sum()) for source, sample in samples.items()}
-    for name in sorted(observables, key=lambda name: -worst.get(name, -1.0))[:MOST]:
+    for name in sorted(observables, key=lambda name: -worst.get(name, -1.0))[:MAX_OBSERVABLES]:
         spectrum = observables[name].spectrum
         yield (
             name,

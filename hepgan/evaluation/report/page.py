@@ -13,10 +13,10 @@ from hepgan.data.io.names import file_names, printable
 from hepgan.evaluation.metrics.scores import OVERALL, Score, SkippedMetric, with_error
 from hepgan.evaluation.report.figures import SINGLE_EVENTS, Picture
 
-LARGEST = 4_500_000
+MAX_FIGURE_BYTES = 4_500_000
 """Bytes of pictures in a page; what is beyond is in ``plots/`` alone."""
 
-HEADLINES = 8
+HEADLINE_ROWS = 8
 """Rows of single observables in the first table."""
 
 METRICS = {
@@ -142,7 +142,9 @@ def _verdicts(verdicts: Sequence[tuple[bool, str]]) -> str:
 def _headline(scores: Sequence[Score]) -> str:
     if not scores:
         return ""
-    overall = [s for s in scores if s.metric not in SINGLE and not s.metric.startswith("accuracy")]
+    overall = [
+        s for s in scores if s.metric not in PER_OBSERVABLE and not s.metric.startswith("accuracy")
+    ]
     order = list(METRICS)
     overall.sort(key=lambda score: order.index(score.metric))
     return (
@@ -161,14 +163,14 @@ def _most_different(scores: Sequence[Score]) -> list[Score]:
     for score in single:
         name = score.observable
         farthest[name] = max(farthest.get(name, -math.inf), _capped(score))
-    number = max(2, HEADLINES // len({s.source for s in single} or {""}))
+    number = max(2, HEADLINE_ROWS // len({s.source for s in single} or {""}))
     first = sorted(farthest, key=lambda name: -farthest[name])[:number]
     return sorted(
         (s for s in single if s.observable in first), key=lambda s: first.index(s.observable)
     )
 
 
-SINGLE = {"separation", "chi_square", "kolmogorov", "wasserstein", "mean_image"}
+PER_OBSERVABLE = {"separation", "chi_square", "kolmogorov", "wasserstein", "mean_image"}
 
 
 def _table(scores: Sequence[Score], *, several: bool) -> str:
@@ -220,7 +222,7 @@ def _pictures(pictures: Sequence[Picture]) -> str:
     left, size = 0, 0
     for picture in pictures:
         size += len(picture.svg.encode())
-        if size > LARGEST:
+        if size > MAX_FIGURE_BYTES:
             left += 1
             continue
         groups.setdefault(picture.group, []).append(_figure(picture))

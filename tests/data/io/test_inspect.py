@@ -24,7 +24,7 @@ from hepgan.errors import DataError, RunError
 from hepgan.evaluation import cleaning
 from hepgan.evaluation.metrics import compute
 from hepgan.evaluation.observables.standard import observables_for
-from hepgan.evaluation.sample import sample_of
+from hepgan.evaluation.sample import build_sample
 from hepgan.pipeline import evaluate
 
 FLOAT = BranchType(np.dtype("float32"), (), jagged=False)
@@ -225,9 +225,11 @@ def test_distances_whose_time_grows_faster_than_the_number_of_observables_are_le
     None
 ):
     rng = np.random.default_rng(1)
-    observables = observables_for(Schema({f"v{i}": Field() for i in range(compute.WIDEST + 1)}))
+    observables = observables_for(
+        Schema({f"v{i}": Field() for i in range(compute.MAX_FEATURES + 1)})
+    )
     first, second = (
-        sample_of({name: rng.normal(size=60) for name in observables}, observables) for _ in "ab"
+        build_sample({name: rng.normal(size=60) for name in observables}, observables) for _ in "ab"
     )
     plan = compute.MetricContext(first, second, observables, {}, "generated", 1, quick=True)
     with pytest.raises(DataError, match="501 observables together take too long, 500 are the most"):
