@@ -4,51 +4,81 @@
 |---|---|
 | train from a run file, end to end | ``load_run``, ``hepgan.pipeline.run`` |
 | generate events with a trained GAN | ``load_gan``, ``GAN.sample`` |
-| read and write ROOT | ``read``, ``write``, ``Schema`` |
-| feed any network from ROOT | ``Encoding``, ``UnsupervisedLoader``, ``StreamingLoader`` |
-| write networks as layouts | ``parse``, ``parse_gan``, ``build`` |
-| compare samples | ``compare``, ``score``, ``evaluate`` |
+| read and write ROOT files | ``read``, ``write``, ``Schema``, ``Field`` |
+| feed any network from ROOT files | ``Encoding``, ``UnsupervisedLoader``, ``StreamingLoader`` |
+| describe networks by layouts | ``Layout``, ``parse_gan``, ``hepgan.layout`` |
+| compare samples | ``compare``, ``score``, ``evaluate``, ``Observable``, ``LayerGeometry`` |
+| import your own steps, layers, observables, metrics or objectives | ``import_plugins`` |
+
+Names are imported on first use. More: ``hepgan.pipeline`` (run files), ``hepgan.processors`` (coffea), ``hepgan.tmva`` and the command
+``hepgan --help``.
 """
 
 import importlib
 from typing import Any
 
-_PLACES = {
-    "Encoding": ("hepgan.data.encoding.encoding", "Encoding"),
-    "EncodingSettings": ("hepgan.data.encoding.encoding", "EncodingSettings"),
-    "GAN": ("hepgan.gan.model", "GAN"),
-    "GANSettings": ("hepgan.gan.networks", "GANSettings"),
-    "HepganError": ("hepgan.errors", "HepganError"),
-    "Layout": ("hepgan.layout", "Layout"),
-    "RunConfig": ("hepgan.pipeline", "RunConfig"),
-    "Schema": ("hepgan.data.schema", "Schema"),
-    "Score": ("hepgan.evaluation", "Score"),
-    "StreamingLoader": ("hepgan.data.loaders.in_memory", "StreamingLoader"),
-    "TrainSettings": ("hepgan.gan.training.settings", "TrainSettings"),
-    "UnsupervisedLoader": ("hepgan.data.loaders.in_memory", "UnsupervisedLoader"),
-    "build": ("hepgan.layout.nn.network", "build"),
-    "compare": ("hepgan.evaluation.histograms", "compare"),
-    "evaluate": ("hepgan.evaluation", "evaluate"),
-    "load_gan": ("hepgan.gan.serialization", "load_gan"),
-    "load_run": ("hepgan.pipeline", "load"),
-    "observables_for": ("hepgan.evaluation", "observables_for"),
-    "parse": ("hepgan.layout", "parse"),
-    "parse_gan": ("hepgan.layout", "parse_gan"),
-    "read": ("hepgan.data.io.reader", "read"),
-    "score": ("hepgan.evaluation", "score"),
-    "write": ("hepgan.data.io.writer", "write"),
+_MODULES = {
+    "ConditionScale": "hepgan.data.encoding.base",
+    "DataError": "hepgan.errors",
+    "DataSettings": "hepgan.pipeline.config",
+    "Encoding": "hepgan.data.encoding.encoding",
+    "EncodingSettings": "hepgan.data.encoding.encoding",
+    "EvaluateSettings": "hepgan.pipeline.config",
+    "Evaluation": "hepgan.evaluation.report.evaluation",
+    "Field": "hepgan.data.schema",
+    "GAN": "hepgan.gan.model",
+    "GANSettings": "hepgan.gan.networks",
+    "HepganError": "hepgan.errors",
+    "LayerGeometry": "hepgan.evaluation.observables.geometry",
+    "Layout": "hepgan.layout.spec.base",
+    "NetworkSettings": "hepgan.gan.training.settings",
+    "Objective": "hepgan.gan.training.objectives",
+    "Observable": "hepgan.evaluation.observables.base",
+    "ProgressCallback": "hepgan.progress",
+    "ReadOptions": "hepgan.data.io.reader",
+    "RunConfig": "hepgan.pipeline.config",
+    "Schema": "hepgan.data.schema",
+    "Score": "hepgan.evaluation.metrics.scores",
+    "StreamingLoader": "hepgan.data.loaders.streaming",
+    "TrainSettings": "hepgan.gan.training.settings",
+    "UnsupervisedLoader": "hepgan.data.loaders.in_memory",
+    "compare": "hepgan.evaluation.histograms",
+    "evaluate": "hepgan.evaluation.report.evaluation",
+    "import_plugins": "hepgan.plugins",
+    "load_gan": "hepgan.gan.serialization",
+    "load_run": "hepgan.pipeline.config",
+    "observables_for": "hepgan.evaluation.observables.standard",
+    "parse_gan": "hepgan.layout.parser",
+    "read": "hepgan.data.io.reader",
+    "score": "hepgan.evaluation.metrics.compute",
+    "write": "hepgan.data.io.writer",
 }
+"""Public name -> its module; ``__init__.pyi`` has the same names for type checkers and editors."""
 
-__all__ = list(_PLACES)
+_ATTRIBUTES = {"load_run": "load"}
+"""Name within its module, where it differs from the public one."""
+
+_SUBPACKAGES = ("data", "evaluation", "gan", "layout", "pipeline", "processors", "tmva")
+
+__all__ = sorted(_MODULES)
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module 'hepgan' has no attribute '{name}'")
-    module, attribute = _PLACES[name]
-    return getattr(importlib.import_module(module), attribute)
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"hepgan.{name}")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'hepgan' has no attribute '{name}'{_hint(name)}")
+    value = getattr(importlib.import_module(_MODULES[name]), _ATTRIBUTES.get(name, name))
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return sorted([*__all__, *_SUBPACKAGES, "__version__"])
+
+
+def _hint(name: str) -> str:
+    from hepgan.errors import did_you_mean
+
+    return did_you_mean(name, [*_MODULES, *_SUBPACKAGES])

@@ -1,0 +1,81 @@
+"""Types of the public names, which ``__init__.py`` imports on first use."""
+
+from hepgan import data as data
+from hepgan import evaluation as evaluation
+from hepgan import gan as gan
+from hepgan import layout as layout
+from hepgan import pipeline as pipeline
+from hepgan import processors as processors
+from hepgan import tmva as tmva
+from hepgan.data.encoding.base import ConditionScale as ConditionScale
+from hepgan.data.encoding.encoding import Encoding as Encoding
+from hepgan.data.encoding.encoding import EncodingSettings as EncodingSettings
+from hepgan.data.io.reader import ReadOptions as ReadOptions
+from hepgan.data.io.reader import read as read
+from hepgan.data.io.writer import write as write
+from hepgan.data.loaders.in_memory import UnsupervisedLoader as UnsupervisedLoader
+from hepgan.data.loaders.streaming import StreamingLoader as StreamingLoader
+from hepgan.data.schema import Field as Field
+from hepgan.data.schema import Schema as Schema
+from hepgan.errors import DataError as DataError
+from hepgan.errors import HepganError as HepganError
+from hepgan.evaluation.histograms import compare as compare
+from hepgan.evaluation.metrics.compute import score as score
+from hepgan.evaluation.metrics.scores import Score as Score
+from hepgan.evaluation.observables.base import Observable as Observable
+from hepgan.evaluation.observables.geometry import LayerGeometry as LayerGeometry
+from hepgan.evaluation.observables.standard import observables_for as observables_for
+from hepgan.evaluation.report.evaluation import Evaluation as Evaluation
+from hepgan.evaluation.report.evaluation import evaluate as evaluate
+from hepgan.gan.model import GAN as GAN
+from hepgan.gan.networks import GANSettings as GANSettings
+from hepgan.gan.serialization import load_gan as load_gan
+from hepgan.gan.training.objectives import Objective as Objective
+from hepgan.gan.training.settings import NetworkSettings as NetworkSettings
+from hepgan.gan.training.settings import TrainSettings as TrainSettings
+from hepgan.layout.parser import parse_gan as parse_gan
+from hepgan.layout.spec.base import Layout as Layout
+from hepgan.pipeline.config import DataSettings as DataSettings
+from hepgan.pipeline.config import EvaluateSettings as EvaluateSettings
+from hepgan.pipeline.config import RunConfig as RunConfig
+from hepgan.pipeline.config import load as load_run
+from hepgan.plugins import import_plugins as import_plugins
+from hepgan.progress import ProgressCallback as ProgressCallback
+
+__version__: str
+__all__ = [
+    "GAN",
+    "ConditionScale",
+    "DataError",
+    "DataSettings",
+    "Encoding",
+    "EncodingSettings",
+    "EvaluateSettings",
+    "Evaluation",
+    "Field",
+    "GANSettings",
+    "HepganError",
+    "LayerGeometry",
+    "Layout",
+    "NetworkSettings",
+    "Objective",
+    "Observable",
+    "ProgressCallback",
+    "ReadOptions",
+    "RunConfig",
+    "Schema",
+    "Score",
+    "StreamingLoader",
+    "TrainSettings",
+    "UnsupervisedLoader",
+    "compare",
+    "evaluate",
+    "import_plugins",
+    "load_gan",
+    "load_run",
+    "observables_for",
+    "parse_gan",
+    "read",
+    "score",
+    "write",
+]
