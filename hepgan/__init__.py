@@ -60,7 +60,7 @@ _ATTRIBUTES = {"load_run": "load"}
 
 _SUBPACKAGES = ("data", "evaluation", "gan", "layout", "pipeline", "processors", "tmva")
 
-__all__ = sorted(_MODULES)
+__all__ = list(_MODULES)
 __version__ = "0.1.0"
 
 
