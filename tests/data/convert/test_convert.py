@@ -1,4 +1,4 @@
-"""Other formats to ROOT: what was in the source is in the tree, and bad sources leave nothing."""
+"""Conversion to ROOT keeps the values of the sources, and bad sources leave no file."""
 
 import functools
 import gzip
@@ -101,7 +101,7 @@ def test_mnist_keeps_images_and_labels(tmp_path, digits, pixels):
         (lambda data: gzip.compress(data)[:-20], "cannot be read .* copy it again"),
     ],
 )
-def test_idx_files_of_false_length_are_named(tmp_path, digits, change, message):
+def test_idx_files_of_wrong_length_raise(tmp_path, digits, change, message):
     (tmp_path / "images.gz").write_bytes(change(idx(digits[0])))
     before = sorted(tmp_path.iterdir())
     with pytest.raises(DataError, match=message):
@@ -109,7 +109,7 @@ def test_idx_files_of_false_length_are_named(tmp_path, digits, change, message):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_images_and_labels_must_belong_together(tmp_path, digits):
+def test_images_and_labels_must_match(tmp_path, digits):
     (tmp_path / "labels").write_bytes(idx(digits[1][:-1]))
     with pytest.raises(DataError, match=r"20 images but 19 labels"):
         convert("mnist", [tmp_path / "images.gz", tmp_path / "labels"], tmp_path / "out.root")
@@ -142,7 +142,7 @@ def test_calogan_hdf5_and_its_root_tree_give_the_same_showers(tmp_path):
 
 
 def calochallenge(folder, name="photon"):
-    """A small set with layers 0 (one angle), 2 (three angles) and an empty layer 1."""
+    """Writes a small data set with layers 0 (one angle), 2 (three angles) and an empty layer 1."""
     (folder / "binning.xml").write_text(
         f'<Bins><Bin pid="22" name="{name}"><Layer id="0" r_edges="0,5,10" n_bin_alpha="1" />'
         '<Layer id="1" r_edges="0" n_bin_alpha="1" /><Layer id="2" r_edges="0,1,2,4,8" n_bin_alpha="3"/></Bin>'
@@ -154,7 +154,7 @@ def calochallenge(folder, name="photon"):
     return showers, energy
 
 
-def test_calochallenge_voxels_are_laid_out_layer_angle_radius(tmp_path):
+def test_calochallenge_voxels_are_ordered_by_layer_angle_radius(tmp_path):
     showers, energy = calochallenge(tmp_path)
     schema = convert(
         "calochallenge", [tmp_path / "set.hdf5", tmp_path / "binning.xml"], tmp_path / "out.root"
@@ -205,7 +205,7 @@ def par04(path, z=(0, 44, 3, 3), energies=(1.0, 2.0, 4.0, 8.0)):
         file.mktree("virtualReadout", types).extend(lists)
 
 
-def test_par04_cells_are_where_their_indices_say_and_add_up(tmp_path):
+def test_par04_cells_are_at_their_indices_and_add_up(tmp_path):
     par04(tmp_path / "g4.root")
     schema = convert("par04", [tmp_path / "g4.root"], tmp_path / "out.root")
     events = reader.read(tmp_path / "out.root", schema)
@@ -231,7 +231,7 @@ def test_par04_cells_are_where_their_indices_say_and_add_up(tmp_path):
 
 
 def test_par04_lists_of_different_length_and_cells_that_are_nan_name_the_entry(tmp_path):
-    """The lists of all events together may have equal length all the same: cells would move to other events."""
+    """Even if the total lengths agree, in which case cells would move to other events."""
     with uproot.recreate(tmp_path / "moved.root") as file:
         lists = {
             "EnergyCell": ak.Array([[1.0, 2.0], [3.0], [4.0]]),
@@ -251,7 +251,7 @@ def test_par04_lists_of_different_length_and_cells_that_are_nan_name_the_entry(t
             convert("par04", [tmp_path / f"{name}.root"], tmp_path / "out.root")
 
 
-def test_big_endian_datasets_are_read_right(tmp_path):
+def test_big_endian_datasets_are_read(tmp_path):
     data = calogan_hdf5(tmp_path / "little.hdf5")
     with h5py.File(tmp_path / "big.hdf5", "w") as file:
         for name, values in data.items():
@@ -298,7 +298,7 @@ def link(file, name, shape):
         (link, "'layer_0' of '.*' is a link"),
     ],
 )  # fmt: skip
-def test_hdf5_files_that_say_more_than_they_hold_are_refused_at_once(tmp_path, bomb, message):
+def test_hdf5_files_that_declare_more_than_they_store_raise(tmp_path, bomb, message):
     calogan_hdf5(tmp_path / "bomb.hdf5")
     with h5py.File(tmp_path / "bomb.hdf5", "a") as file:
         del file["layer_0"]
@@ -308,14 +308,14 @@ def test_hdf5_files_that_say_more_than_they_hold_are_refused_at_once(tmp_path, b
         convert("calogan", [tmp_path / "bomb.hdf5"], tmp_path / "out.root")
 
 
-def test_names_that_are_no_text_are_listed_all_the_same(tmp_path):
+def test_names_that_are_not_utf_8_are_listed(tmp_path):
     with h5py.File(tmp_path / "a.hdf5", "w") as file:
         file[b"\xff"] = [1]
     with pytest.raises(DataError, match=r"no dataset 'layer_0' in '.*'; there are: b'.xff'"):
         convert("calogan", [tmp_path / "a.hdf5"], tmp_path / "out.root")
 
 
-def test_flipped_bits_of_an_hdf5_file_are_damage(tmp_path):
+def test_flipped_bits_of_an_hdf5_file_raise(tmp_path):
     calogan_hdf5(tmp_path / "good.hdf5", events=2)
     good = (tmp_path / "good.hdf5").read_bytes()
     rng = np.random.default_rng(3)
@@ -333,8 +333,8 @@ def test_flipped_bits_of_an_hdf5_file_are_damage(tmp_path):
 
 
 @pytest.mark.parametrize("size", [2 * 10**6, 30])
-def test_idx_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, size):
-    """Its header is right, or says less than is packed: no more is unpacked than the header says."""
+def test_an_idx_bomb_raises_before_it_is_unpacked(tmp_path, monkeypatch, size):
+    """With a correct header, or one that declares less than is packed: no more is unpacked than declared."""
     monkeypatch.setattr(mnist, "LARGEST", 10**6)
     head = struct.pack(">HBB3I", 0, 8, 3, size // 2, 1, 2)
     (tmp_path / "bomb.gz").write_bytes(gzip.compress(head + bytes(5 * 10**6)))
@@ -353,7 +353,7 @@ def test_idx_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, size):
     assert read <= 31
 
 
-def test_header_of_a_short_idx_file_takes_no_memory(tmp_path):
+def test_the_header_of_a_short_idx_file_allocates_no_memory(tmp_path):
     head = struct.pack(">HBB3I", 0, 8, 3, 10**6, 28, 28)
     (tmp_path / "short").write_bytes(head + b"12")
     tracemalloc.start()
@@ -379,9 +379,7 @@ LAYER = '<Layer id="{}" r_edges="0,1" n_bin_alpha="{}"/>'
         ("<a>" * 10**5, "is not a binning XML"),
     ],
 )  # fmt: skip
-def test_binnings_that_lose_voxels_or_stand_for_more_than_they_are_are_refused(
-    tmp_path, text, message
-):
+def test_ambiguous_or_hostile_binnings_raise(tmp_path, text, message):
     (tmp_path / "b.xml").write_text(text)
     with pytest.raises(DataError, match=message):
         read_binning(tmp_path / "b.xml")
@@ -416,7 +414,7 @@ def test_wrong_sources_are_named_and_leave_nothing(tmp_path):
             "cannot convert 'calogn'; the known formats are: .*; did you mean 'calogan'",
         ),
         ("calogan", [], "no source is given"),
-        ("calogan", ["."], "is a folder; name the files in it"),
+        ("calogan", ["."], "is a folder; give the files in it"),
         ("calogan", ["none.hdf5"], "'.*none.hdf5' does not exist"),
         ("calogan", ["text.hdf5"], "is not an HDF5 file or is truncated"),
         ("calogan", ["good.hdf5", "cut.hdf5"], "cut.hdf5' is not an HDF5 file or is truncated"),
@@ -441,7 +439,7 @@ def test_wrong_sources_are_named_and_leave_nothing(tmp_path):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_voxels_that_do_not_fit_the_binning_name_both(tmp_path):
+def test_voxels_that_do_not_match_the_binning_raise_with_both_numbers(tmp_path):
     calochallenge(tmp_path)
     with h5py.File(tmp_path / "set.hdf5", "a") as file:
         del file["showers"]
@@ -456,7 +454,7 @@ def test_voxels_that_do_not_fit_the_binning_name_both(tmp_path):
         )
 
 
-def test_fetching_offline_says_what_to_do(tmp_path, monkeypatch):
+def test_fetching_offline_raises_with_instructions(tmp_path, monkeypatch):
     pytest.importorskip("pooch")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(
@@ -499,7 +497,7 @@ def test_fetched_files_are_checked_kept_and_converted(tmp_path, monkeypatch, dig
             server.shutdown()
     events = reader.read(out, Schema({"image": Field((8, 8))}, {"label": Field()}))
     np.testing.assert_array_equal(events["image"], digits[0])
-    # What is in the cache needs no server.
+    # Cached files need no server.
     assert fetch("mnist", tmp_path, mirrors=["http://127.0.0.1:9/"], overwrite=True) == [out]
 
 

@@ -1,4 +1,4 @@
-"""Values come back as the types that a file holds, within their limits."""
+"""Values are converted to the types of a file, within their limits."""
 
 import awkward as ak
 import numpy as np
@@ -18,7 +18,7 @@ FLOATS = ["float16", "float32", "float64"]
 
 @pytest.mark.parametrize("dtype", INTEGERS)
 @given(value=st.floats(allow_nan=False, allow_infinity=False), width=st.sampled_from(FLOATS[1:]))
-def test_numbers_become_the_nearest_integer_that_the_type_holds(
+def test_numbers_are_rounded_to_the_nearest_representable_integer(
     dtype: str, value: float, width: str
 ) -> None:
     with np.errstate(over="ignore"):
@@ -63,7 +63,7 @@ def test_large_numbers_stay_finite_in_a_smaller_type() -> None:
 
 @pytest.mark.parametrize("dtype", ["bool", "int32", "uint64"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_no_integer(dtype: str, bad: float) -> None:
+def test_nan_and_infinity_cannot_become_an_integer(dtype: str, bad: float) -> None:
     message = f"field 'hits' is {bad} in event 11, which {dtype} cannot represent"
     with pytest.raises(DataError, match=message):
         to_dtype(np.array([[0.0, 1.0], [0.0, bad]]), dtype, "hits", first=10)
@@ -86,6 +86,6 @@ def test_generated_booleans_and_integers_are_those_of_the_file() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["U5", "complex128", "datetime64[s]", "object"])
-def test_a_type_without_numbers_is_refused(dtype: str) -> None:
+def test_a_dtype_that_is_not_numeric_raises(dtype: str) -> None:
     with pytest.raises(RunError, match="not numeric"):
         Schema.from_table({"fields": {"b": {"dtype": dtype}}})

@@ -1,4 +1,4 @@
-"""Damaged and forged RNTuples are refused before uproot loops over what they say."""
+"""Damaged and forged RNTuples are rejected before uproot loops over their item counts."""
 
 import struct
 import time
@@ -28,8 +28,8 @@ def written(tmp_path: Path) -> Path:
     return path
 
 
-def places(path: Path) -> dict[str, tuple[int, int]]:
-    """First byte and length of each envelope."""
+def locations(path: Path) -> dict[str, tuple[int, int]]:
+    """Returns the first byte and the length of each envelope."""
     with uproot.open(path) as file:
         tree = file["t"]
         found = {
@@ -41,8 +41,8 @@ def places(path: Path) -> dict[str, tuple[int, int]]:
 
 
 def forge(path: Path, which: str, at: int, content: bytes) -> None:
-    """Overwrites bytes of an envelope and puts its checksum right."""
-    start, length = places(path)[which]
+    """Overwrites bytes of an envelope and updates its checksum."""
+    start, length = locations(path)[which]
     data = bytearray(path.read_bytes())
     data[start + at : start + at + len(content)] = content
     checksum = xxhash.xxh3_64_intdigest(bytes(data[start : start + length - 8]))
@@ -63,7 +63,7 @@ def test_envelopes_of_a_good_file_pass(written: Path) -> None:
         pytest.param("Header", 16, struct.pack("<I", 2**31), id="a name beyond the file"),
     ],
 )  # fmt: skip
-def test_counts_that_the_bytes_cannot_hold_are_damage_within_a_second(
+def test_counts_larger_than_the_file_raise_within_a_second(
     written: Path, which: str, at: int, content: bytes
 ) -> None:
     forge(written, which, at, content)
@@ -74,8 +74,8 @@ def test_counts_that_the_bytes_cannot_hold_are_damage_within_a_second(
 
 
 @pytest.mark.parametrize("which", ["Header", "Footer", "Pages"])
-def test_flipped_bit_of_an_envelope_is_found_by_its_checksum(written: Path, which: str) -> None:
-    start, length = places(written)[which]
+def test_the_checksum_detects_a_flipped_bit_of_an_envelope(written: Path, which: str) -> None:
+    start, length = locations(written)[which]
     good = written.read_bytes()
     for at in range(0, length, 7):
         bad = bytearray(good)

@@ -1,4 +1,4 @@
-"""Selections and weights: NumPy's and ROOT's values, or one sentence with a caret; nothing else for any text."""
+"""Cuts and weights have the values of NumPy and ROOT; any other text gives an error with a caret."""
 
 import time
 from pathlib import Path
@@ -30,7 +30,7 @@ COLUMNS: dict[str, Any] = {
     "a b/c": X,
 }
 I, Y, V, F = (COLUMNS[name] for name in ("i", "y", "v", "f"))
-N = K % 3  # how many hits
+N = K % 3  # number of hits
 
 
 def value(text: str, what: str = "weight") -> np.ndarray[Any, Any]:
@@ -85,7 +85,7 @@ with np.errstate(all="ignore"):
 
 
 @pytest.mark.parametrize("text", EXPECTED)
-def test_an_expression_has_numpy_s_value(text: str) -> None:
+def test_an_expression_has_the_value_of_numpy(text: str) -> None:
     np.testing.assert_allclose(value(text), EXPECTED[text])
 
 
@@ -143,7 +143,7 @@ NOT_READ = {
 
 
 @pytest.mark.parametrize("text", NOT_READ)
-def test_what_is_not_evaluated_is_told_with_a_caret(text: str) -> None:
+def test_an_invalid_expression_raises_with_a_caret(text: str) -> None:
     message, marked = NOT_READ[text]
     found = fault(text)
     line, caret = found.splitlines()[-2:]
@@ -152,7 +152,7 @@ def test_what_is_not_evaluated_is_told_with_a_caret(text: str) -> None:
     assert shown == marked
 
 
-def test_a_long_expression_is_read_and_a_longer_one_refused() -> None:
+def test_the_length_of_an_expression_is_limited() -> None:
     start = time.process_time()
     runs = " || ".join(f"i == {n}" for n in range(1200))
     np.testing.assert_array_equal(value(runs, "cut"), I >= 0)
@@ -160,7 +160,7 @@ def test_a_long_expression_is_read_and_a_longer_one_refused() -> None:
     assert f"maximum of {LONGEST:,}" in fault("x+" * LONGEST + "x")
 
 
-def test_entries_without_a_value_that_is_named_are_not_selected() -> None:
+def test_entries_that_lack_a_value_do_not_pass() -> None:
     there = N > 1
     hits = K + 1
     for text, expected in {
@@ -207,7 +207,7 @@ with np.errstate(all="ignore"):
         "TMath::Abs(x) < 1": np.abs(X) < 1,
         "TMath::Pi() > 3 && x > 0": X > 0,
         "f > 0.3": F.astype(float) > 0.3,
-        "x": ~(X < 0.5),  # as TMVA takes a cut's value
+        "x": ~(X < 0.5),  # as TMVA evaluates a cut
         "v[1] > 2": V[:, 1] > 2,
         "hits[1] != 4": (N > 1) & (K + 1 != 4),
         "Length$(hits) == 2": N == 2,
@@ -220,11 +220,11 @@ def kept(cut: str) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_a_cut_of_root_selects_what_root_selects(cut: str) -> None:
+def test_a_root_cut_keeps_the_entries_that_root_keeps(cut: str) -> None:
     np.testing.assert_array_equal(kept(cut), CUTS[cut])
 
 
-def test_root_agrees_where_it_is_installed(tmp_path: Path) -> None:
+def test_root_agrees_if_it_is_installed(tmp_path: Path) -> None:
     ROOT = pytest.importorskip("ROOT", reason="ROOT is the oracle of its own cuts")
     names = ("x", "y", "i", "f")
     frame = ROOT.RDF.FromNumpy({name: np.ascontiguousarray(COLUMNS[name]) for name in names})
@@ -256,7 +256,7 @@ PIECES = [
 @example("not " * 5000 + "x")
 @example("x if x else x")
 @example("hits[999999999] > 0")
-def test_any_text_gives_values_or_an_error_of_ours(text: str) -> None:
+def test_any_text_gives_values_or_a_data_error(text: str) -> None:
     try:
         parsed = Expression.parse(text, "cut")
         if not set(parsed.names) <= set(COLUMNS):

@@ -1,4 +1,4 @@
-"""Summaries of files: bad branches are named, what is proposed can be read, and wide trees take linear time."""
+"""Summaries of files name bad branches, proposed schemas can be read, and wide trees take linear time."""
 
 import sys
 import tomllib
@@ -30,10 +30,10 @@ from hepgan.pipeline import evaluate
 FLOAT = BranchType(np.dtype("float32"), (), jagged=False)
 
 
-def write(path: Path, columns: dict[str, Any], form: str = "TTree") -> Path:
+def write(path: Path, columns: dict[str, Any], format: str = "TTree") -> Path:
     arrays = {n: v if isinstance(v, ak.Array) else ak.from_numpy(v) for n, v in columns.items()}
     with uproot.recreate(path) as file:
-        if form == "RNTuple":
+        if format == "RNTuple":
             record = ak.zip(arrays, depth_limit=1)
             file.mkrntuple("t", record.layout.form).extend(record)
         else:
@@ -49,9 +49,9 @@ def proposed(text: str) -> Schema:
     return Schema.from_table(tomllib.loads(text)["schema"])
 
 
-@pytest.mark.parametrize("form", ["TTree", "RNTuple"])
-def test_what_is_proposed_can_be_read_and_the_rest_is_commented_out_with_the_reason(
-    tmp_path: Path, form: str
+@pytest.mark.parametrize("format", ["TTree", "RNTuple"])
+def test_proposed_fields_can_be_read_and_others_are_commented_out_with_the_reason(
+    tmp_path: Path, format: str
 ) -> None:
     n = 50
     lists = ak.unflatten(
@@ -67,7 +67,7 @@ def test_what_is_proposed_can_be_read_and_the_rest_is_commented_out_with_the_rea
         "n_hits": np.arange(n, dtype="f4"),
         "image": np.arange(4.0 * n).reshape(n, 2, 2),
     }
-    path = write(tmp_path / "a.root", columns, form)
+    path = write(tmp_path / "a.root", columns, format)
     text = inspection.schema_toml(inspection.inspect(path)[0])
     schema = proposed(text)
     assert {"pt", "flag", "hits", "n_hits", "image"} <= set(schema.fields)
@@ -98,7 +98,7 @@ def test_what_is_proposed_can_be_read_and_the_rest_is_commented_out_with_the_rea
         max_size=6,
     )
 )
-def test_no_name_of_a_branch_writes_tables_of_its_own(rows: list[tuple[str, int, str]]) -> None:
+def test_no_branch_name_can_inject_toml(rows: list[tuple[str, int, str]]) -> None:
     branches = [BranchSummary(n, FLOAT, 0, 1, not_float32=bad, fault=f) for n, bad, f in rows]
     tree = tree_of(*branches)
     found = tomllib.loads(inspection.schema_toml(tree)).get("schema", {})
@@ -141,16 +141,18 @@ def test_long_runs_of_numbered_branches_from_0_or_1_are_one_field() -> None:
     assert fields("x", 5, 20) == [f"x{i}" for i in range(5, 25)]
 
 
-@pytest.mark.parametrize("form", ["TTree", "RNTuple"])
-def test_an_unreadable_branch_is_named_and_the_rest_is_shown(tmp_path: Path, form: str) -> None:
+@pytest.mark.parametrize("format", ["TTree", "RNTuple"])
+def test_an_unreadable_branch_is_reported_and_the_others_are_summarized(
+    tmp_path: Path, format: str
+) -> None:
     n = 2000
     rng = np.random.default_rng(1)
     columns = {name: rng.random(n).astype("f4") for name in ("a", "bad", "z")}
-    path = write(tmp_path / "a.root", columns, form)
+    path = write(tmp_path / "a.root", columns, format)
     raw = bytearray(path.read_bytes())
     with uproot.open(path) as file:
         tree = file["t"]
-        if form == "TTree":
+        if format == "TTree":
             place = int(tree["bad"].member("fBasketSeek")[0]) + 100
         else:
             place = int(tree.page_link_list[0][1].pages[0].locator.offset)
@@ -170,7 +172,7 @@ def test_an_unreadable_branch_is_named_and_the_rest_is_shown(tmp_path: Path, for
 def test_a_branch_with_fewer_entries_than_its_tree_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jagged: bool
 ) -> None:
-    """As a jagged branch without baskets."""
+    """Such as a jagged branch without baskets."""
     values = ak.Array([[1.0], [2.0]]) if jagged else np.zeros(2)
     path = write(tmp_path / "a.root", {"a": values})
     read_branch = inspection.read_branch
@@ -180,17 +182,17 @@ def test_a_branch_with_fewer_entries_than_its_tree_is_named(
     assert "# left out, unreadable: a: gives 0 of 2 entries" in inspection.schema_toml(summary)
 
 
-def test_a_tree_without_numbers_is_told_by_evaluate(tmp_path: Path) -> None:
+def test_evaluate_raises_for_a_tree_without_numbers(tmp_path: Path) -> None:
     with uproot.recreate(tmp_path / "a.root") as file:
         file.mktree("t", {"s": "string"}).extend({"s": ak.Array(["a", "b"])})
     path = str(tmp_path / "a.root")
-    with pytest.raises(DataError, match="no branch of tree 't' of '.*a.root' holds numbers"):
+    with pytest.raises(DataError, match="no branch of the tree 't' of '.*a.root' holds numbers"):
         evaluate(path, {"generated": path}, tmp_path / "out", seed=1)
     assert not (tmp_path / "out").exists()
 
 
 def calls(work: Callable[[], object]) -> int:
-    """The number of function calls of this thread."""
+    """Returns the number of function calls of this thread."""
     found = 0
 
     def count(*_: object) -> None:
@@ -205,11 +207,11 @@ def calls(work: Callable[[], object]) -> int:
     return found
 
 
-@pytest.mark.parametrize("form", ["TTree", "RNTuple"])
-def test_wide_trees_take_work_in_proportion_to_their_branches(tmp_path: Path, form: str) -> None:
+@pytest.mark.parametrize("format", ["TTree", "RNTuple"])
+def test_work_is_linear_in_the_number_of_branches(tmp_path: Path, format: str) -> None:
     def work(number: int) -> Iterator[int]:
         columns = {f"v{i}x": np.zeros(3, "f4") for i in range(number)}
-        path = write(tmp_path / f"{number}.root", columns, form)
+        path = write(tmp_path / f"{number}.root", columns, format)
         schema = Schema.from_table({"fields": {name: {} for name in columns}})
         yield calls(lambda: inspection.schema_toml(inspection.inspect(path)[0]))
         yield calls(lambda: reader.resolve(path, schema))
@@ -236,7 +238,7 @@ def test_distances_whose_time_grows_faster_than_the_number_of_observables_are_le
         compute._correlation(plan)
 
 
-def test_no_name_of_a_tree_writes_tables_of_its_own(tmp_path: Path) -> None:
+def test_no_tree_name_can_inject_toml(tmp_path: Path) -> None:
     with uproot.recreate(tmp_path / "a.root") as file:
         file.mktree("t\n[data]", {"x": "f4"}).extend({"x": np.zeros(2, "f4")})
     done = CliRunner().invoke(main, ["inspect", str(tmp_path / "a.root")])

@@ -1,4 +1,4 @@
-"""Any name that ROOT allows, and names of hepgan's own, through schemas, files, observables, plots and reports."""
+"""Schemas, files, observables, plots and reports accept any name that ROOT allows, and names that hepgan uses itself."""
 
 import html.parser
 import tomllib
@@ -78,18 +78,18 @@ def test_every_value_has_an_observable_of_its_own(
     rng = np.random.default_rng(1)
     events = {name: rng.uniform(1, 2, (3, *shape)) for name, shape in shapes.items()}
     values = [o.function(events) for o in found.values()]
-    for name in schema.fields:  # each value is in some observable as it is
+    for name in schema.fields:  # every value is in some observable
         columns = events[name].reshape(3, -1).T
         singles = [v.reshape(3, -1).T for v in values]
         assert all(any((c == s).all(1).any() for s in singles) for c in columns), name
 
 
-def test_a_vector_beside_a_field_of_its_columns_name_loses_no_value() -> None:
+def test_a_vector_next_to_a_field_with_the_name_of_its_column_loses_no_value() -> None:
     schema = Schema({"x": Field((4,)), "x_0": Field()})
     assert list(observables_for(schema)) == ["x_0 (x[0])", "x_1", "x_2", "x_3", "x_0"]
 
 
-def test_a_field_called_as_a_showers_observable_is_beside_it() -> None:
+def test_a_field_with_the_name_of_a_shower_observable_gets_another_name() -> None:
     schema = Schema({"layer": Field((3, 3), "GeV"), "E_tot": Field(), "E_inc": Field()})
     found = observables_for(schema, {"layer": LayerGeometry()})
     assert found["E_tot"].label == "total energy"
@@ -109,7 +109,7 @@ HOSTILE = [
 ]
 
 
-def test_any_name_can_stand_in_every_figure() -> None:
+def test_every_figure_accepts_any_name() -> None:
     rng = np.random.default_rng(1)
     samples = {name: rng.normal(size=90) for name in ["reference", *HOSTILE]}
     unit = HOSTILE[1]
@@ -135,7 +135,7 @@ def test_any_name_can_stand_in_every_figure() -> None:
     assert len(figures[0].axes[0].get_legend().get_texts()) == len(HOSTILE)
 
 
-def test_a_report_holds_any_name_escaped(tmp_path: Path) -> None:
+def test_a_report_escapes_any_name(tmp_path: Path) -> None:
     pictures = [Picture(n, "group", n, False, "<svg></svg>", b"png") for n in [*HOSTILE, "A", "a"]]
     skipped = [SkippedMetric("overall", name, name, name) for name in HOSTILE]
     page = write_report(
@@ -155,9 +155,7 @@ def test_a_report_holds_any_name_escaped(tmp_path: Path) -> None:
 
 @settings(deadline=None)
 @given(st.lists(NAMES, unique=True, min_size=2, max_size=6), st.data())
-def test_a_schema_with_any_names_is_the_same_after_toml(
-    names: list[str], data: st.DataObject
-) -> None:
+def test_a_schema_with_any_names_survives_toml(names: list[str], data: st.DataObject) -> None:
     kinds = st.sampled_from([Field(), Field((2,), fill=0.0), Field((2,), fill=0.0, count=names[0])])
     fields = {name: data.draw(kinds) if name != names[0] else Field() for name in names}
     fields[names[1]] = Field(branches=tuple(names))
@@ -173,7 +171,7 @@ def test_a_schema_with_any_names_is_the_same_after_toml(
 @pytest.mark.parametrize(
     "tree", ["a;1", ";", "", "/a", "a/", "a//b", "a\x00", "\udcff", "d/a b:c*[0]"]
 )
-def test_any_tree_is_read_as_written_or_refused(tmp_path: Path, format: str, tree: str) -> None:
+def test_any_tree_name_is_read_back_or_rejected(tmp_path: Path, format: str, tree: str) -> None:
     events, schema = as_events({"x": np.ones(2)}), Schema({"x": Field()})
     if tree.startswith("d"):
         writer.write(tmp_path / "a.root", events, schema, tree=tree, format=format)
@@ -188,7 +186,7 @@ def test_any_tree_is_read_as_written_or_refused(tmp_path: Path, format: str, tre
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(NAMES, unique=True, min_size=1, max_size=4))
-def test_any_names_are_read_as_written_or_refused(
+def test_any_branch_names_are_read_back_or_rejected(
     tmp_path: Path, format: str, names: list[str]
 ) -> None:
     schema = Schema({name: Field() for name in names})
@@ -239,7 +237,7 @@ def test_a_weight_never_overwrites_a_field_of_that_name(tmp_path: Path) -> None:
     assert (events["mass"].tolist(), events["weight"].tolist()) == ([0, 1, 2], [0, 2, 4])
 
 
-def test_a_field_called_weight_is_told_where_weights_take_its_name() -> None:
+def test_a_field_named_weight_raises_with_weights() -> None:
     skipped: list[SkippedMetric] = []
     left = without_weight(Schema({"weight": Field(), "x": Field()}), skipped)
     assert list(left.all) == ["x"]
@@ -289,7 +287,7 @@ def test_lists_of_different_lengths_cannot_share_a_count(tmp_path: Path) -> None
         Schema({**lists, "b": Field((2,), fill=0.0, count="n")})
 
 
-def test_a_counter_that_is_a_field_of_its_own_stays_apart(tmp_path: Path) -> None:
+def test_a_counter_that_is_a_separate_field_is_not_the_count(tmp_path: Path) -> None:
     with uproot.recreate(tmp_path / "a.root") as file:
         file.mktree("t", {"hits": "var * float32"}).extend({"hits": ak.Array([[1.0, 2.0], []])})
     schema = Schema({"hits": Field((1,), fill=0.0), "nhits": Field()})
@@ -300,13 +298,13 @@ def test_a_counter_that_is_a_field_of_its_own_stays_apart(tmp_path: Path) -> Non
     assert reader.read(tmp_path / "b.root", schema).tolist() == events.tolist()
 
 
-def test_names_that_are_no_text_are_refused() -> None:
+def test_names_that_are_not_utf_8_are_rejected() -> None:
     with pytest.raises(RunError, match=r"the name '\\udcff', which a TOML file cannot hold"):
         Schema({"\udcff": Field()})
     Schema({"x": Field(branches=("\udcff",))})
 
 
-def test_a_name_in_an_error_never_reaches_the_terminal_as_it_is(tmp_path: Path) -> None:
+def test_names_in_errors_are_escaped_on_the_terminal(tmp_path: Path) -> None:
     writer.write(
         tmp_path / "a.root", as_events({"x": np.ones(1)}), Schema({"x": Field()}), tree="t"
     )
@@ -315,7 +313,7 @@ def test_a_name_in_an_error_never_reaches_the_terminal_as_it_is(tmp_path: Path) 
     assert "no tree '\\u001b[31m\\udcff'" in found.output
 
 
-def test_a_proposal_shows_any_name_and_is_read_as_it_was_meant(tmp_path: Path) -> None:
+def test_a_proposed_schema_escapes_any_name_and_can_be_read(tmp_path: Path) -> None:
     names = ["\x1b[31m", "\x9b", "\udcff", "a]\n[x", "$"]
     with uproot.recreate(tmp_path / "a.root") as file:
         file.mktree("t", dict.fromkeys(names, "f4")).extend(dict.fromkeys(names, np.ones(2, "f4")))
@@ -341,13 +339,13 @@ def test_parts_of_two_files_never_have_one_name() -> None:
     assert len(part_name(ChunkId("events", "x" * 250, "t", "", 0))) < 200
 
 
-def test_what_is_written_beside_showers_never_overwrites_a_field() -> None:
+def test_particle_columns_never_overwrite_a_field() -> None:
     for name in ("entry", "particle", "inside"):
         with pytest.raises(DataError, match=f"the GAN has a field '{name}'"):
             particle_schema(Schema({name: Field()}), flagged=True)
 
 
-def test_generated_lists_end_where_their_generated_length_says(tmp_path: Path) -> None:
+def test_generated_lists_have_their_generated_lengths(tmp_path: Path) -> None:
     lists = ak.values_astype(ak.Array([[1, 2, 3], [], [4], [5, 6]] * 10), "float32")
     with uproot.recreate(tmp_path / "a.root") as file:
         file.mktree("t", {"hits": "var * float32"}).extend({"hits": lists})
@@ -370,9 +368,7 @@ def test_generated_lists_end_where_their_generated_length_says(tmp_path: Path) -
 
 @pytest.mark.parametrize("format", ["TTree", "RNTuple"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_lists_of_every_type_come_back_as_that_type_within_its_limits(
-    tmp_path: Path, format: str, dtype: str
-) -> None:
+def test_lists_keep_their_type_within_its_limits(tmp_path: Path, format: str, dtype: str) -> None:
     kind = np.dtype(dtype)
     limits = np.iinfo(kind) if kind.kind in "iu" else np.finfo(kind) if kind.kind == "f" else None
     ends = [limits.min, limits.max] if limits else [False, True]

@@ -1,4 +1,4 @@
-"""ROOT <-> events: round trips against what was written, and errors by their text."""
+"""ROOT files and events: round trips, and the text of errors."""
 
 import http.server
 import os
@@ -57,7 +57,7 @@ def file(tmp_path):
 
 
 def write_tree(path, branches, *, tree="t", pieces=1, types=None):
-    """A tree straight from uproot, as the independent writer."""
+    """Writes a tree with plain uproot, as an independent writer."""
     with uproot.recreate(path) as out:
         types = types or {k: np.dtype((v.dtype, v.shape[1:])) for k, v in branches.items()}
         writer = out.mktree(tree, types)
@@ -71,7 +71,7 @@ def write_tree(path, branches, *, tree="t", pieces=1, types=None):
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_what_is_written_is_what_is_read(tmp_path, format, data):
+def test_written_events_are_read_back(tmp_path, format, data):
     dtype = data.draw(st.sampled_from(DTYPES))
     shape = data.draw(st.sampled_from([(), (1,), (5,), (2, 3), (2, 3, 4)]))
     elements = {"min_value": -1000, "max_value": 1000} if dtype.startswith("f") else None
@@ -110,7 +110,7 @@ def test_resolved_schema_writes_the_same_branches_shapes_and_types(tmp_path, for
         assert a["t"].classname == b["t"].classname
 
 
-def test_a_branch_a_pixel_and_one_array_branch_are_the_same_field(tmp_path):
+def test_scalar_branches_and_an_array_branch_are_the_same_field(tmp_path):
     image = np.random.default_rng(1).integers(0, 256, (50, 4, 5), dtype="uint8")
     many = Schema({"image": Field((4, 5), branches=("pixel{0..19}",))})
     one = Schema({"image": Field((4, 5))})
@@ -124,13 +124,13 @@ def test_a_branch_a_pixel_and_one_array_branch_are_the_same_field(tmp_path):
     assert a.dtype == b.dtype == np.uint8
 
 
-def test_patterns_run_with_the_last_number_fastest():
+def test_the_last_range_of_a_pattern_varies_fastest():
     assert expand_ranges(["p{0..1}_{8..10}"]) == ("p0_8", "p0_9", "p0_10", "p1_8", "p1_9", "p1_10")
 
 
 @given(st.integers(1, 40), st.integers(1, 300))
 @settings(max_examples=20, deadline=None)
-def test_stacking_in_blocks_is_stacking(columns, rows):
+def test_stacking_in_blocks_equals_stacking(columns, rows):
     data = [np.random.default_rng(i).normal(size=rows).astype("f4") for i in range(columns)]
     np.testing.assert_array_equal(stack_columns(data, np.dtype("f4")), np.stack(data, axis=1))
 
@@ -188,7 +188,7 @@ def test_the_newest_cycle_is_read_and_older_ones_on_request(tmp_path):
 
 
 class _Ranges(http.server.SimpleHTTPRequestHandler):
-    """Serves byte ranges, as file servers do and Python's own does not; counts the bytes."""
+    """Server of byte ranges, which Python's own server does not support; counts the bytes."""
 
     sent = 0
 
@@ -255,12 +255,12 @@ def test_chunks_together_are_the_file(tmp_path, format, step):
 
 
 @pytest.mark.parametrize("step", [0, -1, "0 MB", ". MB", "1 XB", "MB"])
-def test_a_step_that_is_no_size_is_told(file, step):
+def test_an_invalid_step_size_raises(file, step):
     with pytest.raises(DataError, match="is not a (size|number of entries)"):
         next(reader.iterate(file, LAYERS, step_size=step))
 
 
-def test_stop_reads_no_more_events_than_asked(tmp_path, file):
+def test_entry_stop_limits_the_number_of_entries(tmp_path, file):
     other = tmp_path / "b.root"
     writer.write(other, layers(), LAYERS, tree="showers")
     for stop in (1, 100, 130, 900):
@@ -282,7 +282,7 @@ def test_entry_stop_counts_entries_before_the_cut(tmp_path, file):
     np.testing.assert_array_equal(events["energy"], energy[:stop][energy[:stop] > cut])
 
 
-def test_selection_and_weights_are_those_of_numpy(tmp_path):
+def test_cuts_and_weights_equal_those_of_numpy(tmp_path):
     rng = np.random.default_rng(3)
     x, y, v = rng.normal(size=200), rng.normal(size=200).astype("f4"), rng.normal(size=(200, 3))
     path = write_tree(tmp_path / "s.root", {"x": x, "y": y, "v": v, "a.b": x})
@@ -313,14 +313,14 @@ def test_selection_and_weights_are_those_of_numpy(tmp_path):
         ("1", "the cut '1' contains no branch; leave it out"),
     ],
 )
-def test_wrong_cuts_say_what_is_wrong(tmp_path, cut, message):
+def test_an_invalid_cut_raises(tmp_path, cut, message):
     path = write_tree(tmp_path / "s.root", {"x": np.ones(5), "y": np.ones(5), "v": np.ones((5, 3))})
     with pytest.raises(DataError, match=message):
         reader.read(path, Schema({"x": Field()}), cut=cut)
 
 
 @pytest.mark.parametrize("format", ["TTree", "RNTuple"])
-def test_jagged_branches_are_padded_and_cut_on_request_with_counts(tmp_path, format):
+def test_jagged_branches_are_padded_and_truncated_to_their_shape_with_counts(tmp_path, format):
     path = tmp_path / "jagged.root"
     lists = ak.values_astype(ak.Array([[1, 2, 3], [], [4], [5, 6, 7, 8, 9]]), "float32")
     with uproot.recreate(path) as out:
@@ -370,7 +370,7 @@ def test_a_file_that_is_not_root_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.001, 0.01, 0.3, 0.6, 0.99])
-def test_a_truncated_file_says_how_much_is_there(file, share):
+def test_a_truncated_file_raises_with_its_size(file, share):
     data = file.read_bytes()
     file.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(DataError, match=r"a.root' is truncated"):
@@ -398,7 +398,7 @@ def test_flipped_bits_give_a_data_error_or_plain_numbers(tmp_path, format):
     assert failed > 0
 
 
-def test_wrong_trees_name_those_there(tmp_path, file):
+def test_a_missing_tree_raises_with_the_existing_ones(tmp_path, file):
     with pytest.raises(
         DataError,
         match=r"no tree 'shower' in '.*a.root'; there are: showers; did you mean 'showers'",
@@ -431,7 +431,7 @@ def test_missing_branch_raises_with_the_nearest_name(tmp_path, format):
         reader.read(path, Schema({"layer": Field((3, 4), branches=("cell_{0..11}",))}))
 
 
-def test_a_shape_that_does_not_fit_says_both(file):
+def test_a_shape_mismatch_raises_with_both_shapes(file):
     with pytest.raises(
         DataError,
         match=r"holds 12 values per entry \(\[3, 4\]\), but field 'layer' of shape \[3, 5\] needs 15",
@@ -447,7 +447,7 @@ def test_a_shape_that_does_not_fit_says_both(file):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-def test_not_finite_values_name_branch_first_entry_and_count(tmp_path, bad, dtype):
+def test_nan_and_infinity_raise_with_branch_entry_and_count(tmp_path, bad, dtype):
     values = np.ones((50, 2, 3), dtype)
     values[17, 1, 2] = values[20] = bad
     path = write_tree(tmp_path / "nan.root", {"v": values, "good": np.ones(50)})
@@ -461,12 +461,12 @@ def test_not_finite_values_name_branch_first_entry_and_count(tmp_path, bad, dtyp
     assert len(reader.read(path, Schema({"v": Field((2, 3))}), entry_stop=17)) == 17
 
 
-def test_large_finite_values_are_no_error(tmp_path):
+def test_large_finite_values_are_read(tmp_path):
     path = write_tree(tmp_path / "large.root", {"v": np.full(100, 3e38, "f4")})
     assert len(reader.read(path, Schema({"v": Field()}))) == 100
 
 
-def test_numbers_that_float32_cannot_hold_are_named(tmp_path):
+def test_integers_above_2_24_raise_with_their_branch(tmp_path):
     numbers = np.array([1, 2**24, 2**24 + 2, 2**24 + 1, 2**40 + 1])
     path = write_tree(tmp_path / "event.root", {"event": numbers, "huge": np.full(5, 1e39)})
     with pytest.raises(
@@ -479,7 +479,7 @@ def test_numbers_that_float32_cannot_hold_are_named(tmp_path):
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 62))
-def test_integers_are_told_where_float32_changes_them(number, zeros):
+def test_exactly_the_integers_that_float32_changes_raise(number, zeros):
     value = np.array([number >> zeros << zeros])
     exact = int(np.float32(value[0])) == int(value[0])
     if exact:
@@ -489,24 +489,24 @@ def test_integers_are_told_where_float32_changes_them(number, zeros):
             check_values(value, ["n"], np.arange(1), "a.root")
 
 
-def test_large_unsigned_numbers_are_told_too():
+def test_large_unsigned_integers_raise():
     check_values(np.array([2**63, 2**64 - 2**40], "u8"), ["n"], np.arange(2), "a.root")
     with pytest.raises(DataError, match="is 9223372036854775809 in entry 1"):
         check_values(np.array([5, 2**63 + 1], "u8"), ["n"], np.arange(2), "a.root")
 
 
 @pytest.mark.parametrize("stop", [0, -1])
-def test_stop_is_a_number_of_events(file, stop):
+def test_an_entry_stop_below_1_raises(file, stop):
     with pytest.raises(DataError, match=f"entry_stop = {stop} is not a number of entries"):
         reader.read(file, LAYERS, entry_stop=stop)
 
 
-def test_fill_is_for_lists(file):
+def test_fill_of_a_scalar_raises(file):
     with pytest.raises(DataError, match="'energy' has a 'fill', .* is a scalar"):
         reader.read(file, Schema({"energy": Field(fill=0.0)}))
 
 
-def test_files_of_unequal_types_or_lengths_are_named(tmp_path):
+def test_files_with_different_types_or_shapes_raise(tmp_path):
     a = write_tree(tmp_path / "a.root", {"v": np.ones((3, 4), "f4")})
     b = write_tree(tmp_path / "b.root", {"v": np.ones((3, 4), "f8")})
     c = write_tree(tmp_path / "c.root", {"v": np.ones((3, 5), "f4")})
@@ -519,7 +519,7 @@ def test_files_of_unequal_types_or_lengths_are_named(tmp_path):
         list(reader.iterate([a, c], schema))
 
 
-def test_bad_files_are_skipped_named_and_counted_on_request(tmp_path, file):
+def test_bad_files_are_skipped_with_a_warning_and_reported(tmp_path, file):
     (tmp_path / "bad.root").write_bytes(file.read_bytes()[:-100])
     files = [tmp_path / "bad.root", file]
     with pytest.warns(UserWarning, match=r"file left out: '.*bad.root' is truncated"):
@@ -538,7 +538,7 @@ def test_bad_files_are_skipped_named_and_counted_on_request(tmp_path, file):
         reader.read(files[0], LAYERS, on_bad_file="skip")
 
 
-def test_a_file_that_changes_while_it_is_read_is_named(file):
+def test_a_file_that_changes_while_it_is_read_raises(file):
     chunks = reader.iterate(file, LAYERS, step_size=10)
     next(chunks)
     os.utime(file, (1, 1))
@@ -546,7 +546,7 @@ def test_a_file_that_changes_while_it_is_read_is_named(file):
         list(chunks)
 
 
-def test_strings_are_no_numbers(tmp_path):
+def test_strings_raise(tmp_path):
     with uproot.recreate(tmp_path / "s.root") as out:
         out.mktree("t", {"s": "string", "x": "f4"}).extend(
             {"s": ak.Array(["a", "b"]), "x": np.ones(2, "f4")}
@@ -564,7 +564,7 @@ def test_an_existing_file_is_not_overwritten(file):
     assert len(reader.read(file, LAYERS)) == 3
 
 
-def test_a_writing_that_fails_leaves_nothing_and_keeps_the_old(tmp_path, file):
+def test_a_failed_write_leaves_no_file_and_keeps_the_old_one(tmp_path, file):
     def chunks():
         yield layers()
         raise KeyboardInterrupt
@@ -601,7 +601,7 @@ def test_nan_in_an_integer_branch_is_not_written(tmp_path):
 # Samples
 
 
-def test_samples_are_as_their_card_says():
+def test_samples_match_their_card():
     digits = reader.read(
         "sample:mnist.root", Schema({"image": Field((28, 28))}, {"label": Field()})
     )
@@ -657,14 +657,16 @@ def test_the_proposed_schema_reads_the_file(tmp_path, format):
     writer.write(path, events, schema, tree="t", format=format)
     text = inspection.schema_toml(inspection.inspect(path)[0])
     assert "# [schema.conditions.TotalEnergy]" in text
-    text = text.replace("# [schema", "[schema")  # the incident particle's are offered as comments
+    text = text.replace(
+        "# [schema", "[schema"
+    )  # quantities of the incident particle are commented out
     proposed = Schema.from_table(tomllib.loads(text)["schema"])
     assert proposed == schema
     back = reader.read(path, proposed)
     assert all(ak.all(back[name] == events[name]) for name in schema.all)
 
 
-def test_inspect_finds_what_a_network_cannot_take(tmp_path):
+def test_inspect_reports_values_that_a_network_cannot_take(tmp_path):
     values = {
         "v": np.array([[1, np.nan], [np.inf, 0]]),
         "same": np.full(2, 7.0),
@@ -684,7 +686,7 @@ def test_inspect_finds_what_a_network_cannot_take(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a", "a.root.bak"])
-def test_only_names_that_end_with_root_are_written(tmp_path, name):
+def test_an_output_that_does_not_end_with_root_raises(tmp_path, name):
     with pytest.raises(DataError, match=r"does not end with \.root"):
         writer.write(tmp_path / name, layers(), LAYERS, tree="t")
     assert not list(tmp_path.iterdir())

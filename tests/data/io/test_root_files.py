@@ -1,4 +1,4 @@
-"""A file that ROOT itself has written (``files/root_types.C``), against the formulas that it was written from."""
+"""A file written by ROOT itself (``files/root_types.C``) is read with the values of its formulas."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,7 +53,7 @@ def test_fields_of_an_ntuple_are_read(name: str) -> None:
     np.testing.assert_array_equal(values, EXPECTED[name])
 
 
-def test_all_of_them_are_read_together_in_any_chunks() -> None:
+def test_all_branches_are_read_together_in_any_chunks() -> None:
     schema = Schema(
         {n: Field(EXPECTED[n].shape[1:]) for n in ("layer", "pixel")},
         {"x": Field(branches=("point.x",)), "f": Field()},
@@ -85,14 +85,14 @@ def test_jagged_branches_are_read(name: str, tree: str, sign: int) -> None:
     np.testing.assert_array_equal(events["x"], expected)
 
 
-def test_selections_see_jagged_branches_and_leaves() -> None:
+def test_cuts_can_use_jagged_branches_and_leaves() -> None:
     found = reader.read(
         FILE, field("f"), tree="ana/types", cut="(len(hits) > 3) & (point.charge == 1)"
     )
     np.testing.assert_array_equal(ak.to_numpy(found["x"]), K[(K % 8 > 3) & (K % 2 == 1)] / 8)
 
 
-def test_older_cycles_are_there_on_request() -> None:
+def test_older_cycles_can_be_read() -> None:
     assert len(reader.read(FILE, field("f"), tree="ana/types")) == 60
     assert len(reader.read(FILE, field("f"), tree="ana/types;1")) == 30
 
@@ -114,12 +114,12 @@ def test_older_cycles_are_there_on_request() -> None:
         ("f", "empty", "tree 'empty' of .* has no entries; give files with entries"),
     ],
 )
-def test_what_is_no_number_is_told(name: str, tree: str, message: str) -> None:
+def test_branches_that_cannot_be_read_raise(name: str, tree: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         reader.read(FILE, Schema({"x": Field(branches=(name,))}), tree=tree)
 
 
-def test_inspect_shows_leaves_and_passes_over_text() -> None:
+def test_inspect_lists_leaves_and_skips_text() -> None:
     types, empty, ntuple = inspection.inspect(FILE)
     assert (types.name, types.format, types.entries) == ("ana/types", "TTree", 60)
     names = {branch.name: branch.type for branch in types.branches}
@@ -129,7 +129,7 @@ def test_inspect_shows_leaves_and_passes_over_text() -> None:
     assert (empty.entries, ntuple.format) == (0, "RNTuple")
 
 
-def test_lists_that_reach_beyond_their_values_are_damage(tmp_path: Path) -> None:
+def test_lists_that_exceed_their_values_raise(tmp_path: Path) -> None:
     path = tmp_path / "a.root"
     with uproot.recreate(path, compression=None) as file:
         lists = ak.Array([[1, 2], [3], [], [4]])
@@ -147,7 +147,7 @@ def test_lists_that_reach_beyond_their_values_are_damage(tmp_path: Path) -> None
 
 
 def as_float16(values: np.ndarray, bits: int) -> np.ndarray:
-    """The bytes ``[E, 3]`` that ROOT writes for Float16_t without a range: an exponent, and a mantissa of ``bits`` with the sign."""
+    """Returns the bytes ``[E, 3]`` that ROOT writes for Float16_t without a range: exponent, and mantissa of ``bits`` with sign."""
     plain = np.abs(values.astype(np.float32)).view(np.uint32)
     mantissa = (((plain >> (23 - bits - 1)) & ((1 << (bits + 1)) - 1)) + 1) >> 1
     mantissa = np.minimum(mantissa, (1 << bits) - 1) | (
@@ -157,7 +157,7 @@ def as_float16(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("asked", "kept"), [(8, 8), (12, 12), (14, 14), (16, 12), (32, 12)])
-def test_truncated_numbers_keep_as_many_bits_as_roots_rule_says(
+def test_truncated_numbers_keep_the_number_of_bits_of_root(
     tmp_path: Path, asked: int, kept: int
 ) -> None:
     values = np.random.default_rng(1).normal(size=500) * 10.0 ** np.arange(-10, 15).repeat(20)
@@ -219,7 +219,7 @@ def test_leaves_of_a_branch_with_a_dot_in_its_name_are_read() -> None:
     with uproot.open(FILE) as file:
         tree = file["ana/types"]
         named = tree["point"].bases[0]
-        named._members["fName"] = "po.nt"  # ROOT is not needed to write such a file
+        named._members["fName"] = "po.nt"  # such a file can be tested without ROOT
         places = index_branches(tree)
         assert branch_type(places["po.nt.x"], "po.nt.x", "x.root").dtype == np.float32
         values = read_branch(places["po.nt.x"], start=0, stop=60, jagged=False)
