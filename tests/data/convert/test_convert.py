@@ -421,7 +421,7 @@ def test_wrong_sources_are_named_and_leave_nothing(tmp_path):
         (
             "calogan",
             ["shape.hdf5"],
-            r"'layer_0' of '.*' is of float32 \[30, 288\], but should be numbers \[events, 3, 96\]",
+            r"'layer_0' of '.*' is of float32 \[30, 288\], but must be numbers \[events, 3, 96\]",
         ),
         ("calogan", ["long.hdf5"], "different numbers of events: .*'energy' 60"),
         ("calogan", ["nan.hdf5"], "'layer_1' of '.*nan.hdf5' is nan in entry 7"),
