@@ -376,7 +376,7 @@ def test_a_macro_s_faults_are_told(columns: str, tmp_path: Path) -> None:
         ),
         (lambda: loader.AddCut("a>1", "Signal"), "for the class 'Signal' only"),
         (lambda: loader.AddCut("0<a<1"), r"write && between them\n  0<a<1\n     \^"),
-        (lambda: loader.AddCut('strstr(a,"b")'), "numbers, not text"),
+        (lambda: loader.AddCut('strstr(a,"b")'), "numbers, not strings"),
         (lambda: loader.AddTree(columns, treetype="Test"), "a tree for 'Test' only"),
         (lambda: loader.SetInputTrees(columns, "a>1", "a<1"), "use AddTree and AddCut"),
         (lambda: loader.SetSignalWeightExpression("w"), "training does not use event weights"),
