@@ -43,7 +43,7 @@ def measure(folder: Path, unseen: str, events: int, steps: int) -> dict[str, Any
         changes["data.files"] = [str(part_of_sample(folder, events))]
     if not (place / "gan.json").is_file():
         train(load("showers", changes), place, device="cpu", resume=place.exists())
-    gan, _ = hepgan.load_gan(place)
+    gan = hepgan.GAN.load(place)
     settings: RunConfig = load(place / "run.toml")
     figures = shower_figures(gan, settings, unseen)
     train_share = settings.data.fractions["train"]

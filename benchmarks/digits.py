@@ -41,14 +41,14 @@ def measure(chosen: argparse.Namespace, seed: int) -> dict[str, Any]:
     run = load("mnist", {**changes, **shares})
     if not (place / "gan.json").is_file():
         train(run, place, device="cpu", resume=place.exists())
-    gan, _ = hepgan.load_gan(place)
+    gan = hepgan.GAN.load(place)
     test, seen = (hepgan.read(path, run.schema) for path in (chosen.test, chosen.train))
     some = np.random.default_rng(seed).choice(len(seen), len(test), replace=False)
     images = {
         "test": ak.to_numpy(test["image"]),
         "train": ak.to_numpy(seen["image"])[some],
-        "made": ak.to_numpy(gan.sample({"label": ak.to_numpy(test["label"])}, seed=99)["image"]),
-        "even": ak.to_numpy(gan.sample(n=10_000, seed=98)["image"]),
+        "made": ak.to_numpy(gan.sample(label=ak.to_numpy(test["label"]), seed=99)["image"]),
+        "even": ak.to_numpy(gan.sample(10_000, seed=98)["image"]),
     }
     found = {name: digit_scores(part) for name, part in images.items()}
     row: dict[str, Any] = {"preset": "mnist", "seed": seed, "steps": chosen.steps, "n": len(test)}

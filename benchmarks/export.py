@@ -8,12 +8,12 @@ import numpy as np
 import onnxruntime
 import torch
 
-from hepgan import load_gan
+from hepgan import GAN
 from hepgan.gan.export import DecodedGenerator, export
 
 
 def main(number: int) -> None:
-    gan, _ = load_gan("showers")
+    gan = GAN.load("showers", device="cpu")
     draw = torch.Generator().manual_seed(1)
     noise = torch.randn(number, *gan.latent, generator=draw)
     energy = 1 + 99 * torch.rand(number, generator=draw)

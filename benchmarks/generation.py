@@ -37,7 +37,7 @@ def main() -> None:
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
     device = library.device_of(chosen.device)
-    gans = {"showers (trained)": hepgan.load_gan("showers", device=device)[0]}
+    gans = {"showers (trained)": hepgan.GAN.load("showers", device=device)}
     gans |= {f"{name} (untrained)": untrained(name, device) for name in ("calogan", "bologan")}
     rows = [row for name, gan in gans.items() for row in measure(name, gan, chosen.seconds, device)]
     tables = {"Showers of CaloGAN's calorimeter, 504 cells": rows, "Published": published()}
@@ -49,7 +49,7 @@ def measure(name: str, gan: hepgan.GAN, seconds: float, device: torch.device) ->
     weights = sum(weight.numel() for weight in gan.generator.parameters())
     rows = []
     for batch in BATCHES:
-        call = lambda batch=batch: gan.sample({"energy": (1.0, 100.0)}, n=batch, seed=1)
+        call = lambda batch=batch: gan.sample(batch, energy=hepgan.Range(1.0, 100.0), seed=1)
         times = 1000 * turns({"": call}, seconds, device)[""]
         middle = float(torch.tensor(times).median())
         rows.append(

@@ -16,7 +16,7 @@ import torch
 from matplotlib import pyplot as plt
 
 from hepgan.evaluation.metrics import digits, fpd
-from hepgan.gan.serialization import load_gan
+from hepgan.gan.model import GAN
 from hepgan.gan.training import history
 from hepgan.layout.zoo import networks
 from hepgan.pipeline import RunConfig, load, train
@@ -78,9 +78,9 @@ def measure(name: str, run: RunConfig, folder: Path) -> tuple[dict[str, Any], np
     place = folder / name.split(" (")[0].replace(" ", "-")
     if not (place / "gan.json").is_file():
         train(run, place, device="cpu", resume=place.exists())
-    gan, _ = load_gan(place)
+    gan = GAN.load(place)
     real = np.asarray(read_events(run)["test"]["image"])
-    made = np.asarray(gan.sample(n=len(real), seed=5)["image"])
+    made = np.asarray(gan.sample(len(real), seed=5)["image"])
     noise = np.random.default_rng(5).permuted(real.reshape(len(real), -1), axis=1)
     half = len(real) // 2
     seen = {k: digits.digit_scores(v.reshape(-1, 28, 28)) for k, v in {"real": real, "made": made, "noise": noise}.items()}  # fmt: skip

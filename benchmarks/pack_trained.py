@@ -14,9 +14,9 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from hepgan.gan.model import GAN
 from hepgan.gan.networks import count_parameters
 from hepgan.gan.pretrained import FOLDER
-from hepgan.gan.serialization import load_gan
 
 BITS = 12
 
@@ -39,11 +39,15 @@ def main() -> None:
 
 def scores(folder: Path) -> dict[str, Any]:
     """The scores over all observables and the digits', and the sizes of the networks."""
-    gan, _ = load_gan(folder)
+    gan = GAN.load(folder, device="cpu")
     found = json.loads((folder / "scores.json").read_text())
     kept = ("auc_low", "auc_high", "fpd", "digit_frechet", "digit_confidence", "digit_balance")
     found["scores"] = [score for score in found["scores"] if score["metric"] in kept]
-    return found | {"parameters": count_parameters(gan.settings, gan.encoding, seen=gan.seen)}
+    return found | {
+        "parameters": count_parameters(
+            gan.settings, gan.encoding, discriminator_features=gan.discriminator_features
+        )
+    }
 
 
 def shortened(tensor: torch.Tensor) -> torch.Tensor:

@@ -78,8 +78,10 @@ def measure(preset: str, seed: int, folder: Path, unseen: str | None) -> dict[st
         if score["metric"] in (SHOWERS if settings.geometry else DIGITS):
             row[score["metric"]] = score["value"]
             row[score["metric"] + " baseline"] = score["baseline"]
-    gan, _ = hepgan.load_gan(place)
-    row["parameters"] = count_parameters(gan.settings, gan.encoding, seen=gan.seen)["generator"]
+    gan = hepgan.GAN.load(place)
+    row["parameters"] = count_parameters(
+        gan.settings, gan.encoding, discriminator_features=gan.discriminator_features
+    )["generator"]
     if not settings.geometry:
         return row | digit_figures(gan)
     return row | (shower_figures(gan, settings, unseen) if unseen else {})
@@ -89,7 +91,7 @@ def shower_figures(gan: hepgan.GAN, settings: RunConfig, unseen: str) -> dict[st
     """Of showers of the same energies as those in ``unseen``, against Geant4's."""
     reference = hepgan.read(unseen, settings.schema)
     energy = ak.to_numpy(reference["energy"])
-    made = gan.sample({"energy": energy}, seed=99)
+    made = gan.sample(energy=energy, seed=99)
     observables = observables_for(settings.schema, settings.geometry)
     cells = [arrays(events, settings.schema.all) for events in (reference, made)]
     true, found = (evaluate_observables(events, observables) for events in cells)
@@ -127,7 +129,7 @@ def width(values: Any) -> float:
 
 def digit_figures(gan: hepgan.GAN) -> dict[str, float]:
     """Confidence and rarest and commonest class of 5,000 digits."""
-    found = digit_scores(ak.to_numpy(gan.sample(n=5000, seed=99)["image"]))
+    found = digit_scores(ak.to_numpy(gan.sample(5000, seed=99)["image"]))
     return {
         "confidence": found.confidence,
         "rarest": float(found.fractions.min()),

@@ -47,15 +47,13 @@ def photons(path: Path, particles: int) -> dict[str, object]:
 def ratios(folder: str, scratch: Path, particles: int = 16_384) -> None:
     """Simulate beside GAN.sample, Collect beside uproot."""
     torch.set_num_threads(1)
-    gan, _ = hepgan.load_gan(folder)
+    gan = hepgan.GAN.load(folder)
     files = photons(scratch / "photons.root", particles)
     energy = np.random.default_rng(1).uniform(1, 100, particles)
     with open_runner() as job:
         made = Simulate(folder, energy="GenPart_energy", output=ReturnFields("showers"), seed=1)
         job(files, made)
-        plain, ours = seconds(
-            lambda: gan.sample({"energy": energy}, seed=1), lambda: job(files, made)
-        )
+        plain, ours = seconds(lambda: gan.sample(energy=energy, seed=1), lambda: job(files, made))
         print(
             f"GAN.sample {plain / particles * 1e6:.0f} us, Simulate {ours / particles * 1e6:.0f} us a shower: {plain / ours:.2f}"
         )
@@ -87,7 +85,7 @@ def ratios(folder: str, scratch: Path, particles: int = 16_384) -> None:
 
 def whole(folder: str, scratch: Path, particles: int, workers: int) -> None:
     """A job of its own: wall time and the largest process's memory."""
-    schema = hepgan.load_gan(folder)[0].encoding.schema
+    schema = hepgan.GAN.load(folder).schema
     observables = hepgan.observables_for(schema)
     reference = to_arrays(hepgan.read("sample:showers.root", schema, entry_stop=2000))
     fills = FillHistograms(observables, axes_for(reference, observables), schema)

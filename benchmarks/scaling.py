@@ -69,7 +69,7 @@ def step(
 ) -> tuple[Call, int]:
     """A training step, of so many events that are used over and over, and its batch size."""
     ready = prepared(preset, device, changes)
-    state, view, settings = ready.state, ready.view, ready.state.settings
+    state, view, settings = ready.state, ready.discriminator_input, ready.state.settings
     if events:
         x, c = state.loader.tensors
         wanted = torch.arange(events, device=device) % len(x)
@@ -135,9 +135,11 @@ def row_cost(preset: str, device: torch.device, seconds: float) -> dict[str, Any
         folder = Path(name)
 
         def row() -> None:
-            history.append(folder, training.history_row(state, ready.view, sums, None, folder))
+            history.append(
+                folder, training.history_row(state, ready.discriminator_input, sums, None, folder)
+            )
 
-        one = lambda: training.train_step(state, ready.view, batches)
+        one = lambda: training.train_step(state, ready.discriminator_input, batches)
         times = turns({"row": row, "step": one}, seconds, device)
     row_, step_ = (float(np.median(times[part])) for part in ("row", "step"))
     every = state.settings.log_every

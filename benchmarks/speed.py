@@ -23,7 +23,7 @@ from hepgan.gan.training.loop import train_step
 from hepgan.gan.training.optim import autocast
 
 SIMPLE = {"train.objective": "non-saturating", "train.r1": 0.0, "train.r2": 0.0}
-SIMPLE |= {"gan.discriminator_sees": "event"}
+SIMPLE |= {"gan.discriminator_input": "event"}
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def training(preset: str, device: torch.device, seconds: float) -> dict[str, Any
 def step_of(preset: str, changes: dict[str, Any], device: torch.device) -> Callable[[], object]:
     """A training step of hepgan."""
     ready = library.prepare(library.load(preset, changes), device=device)
-    state, view = ready.state, ready.view
+    state, view = ready.state, ready.discriminator_input
     batches = itertools.chain.from_iterable(itertools.repeat(state.loader))
 
     def step() -> None:

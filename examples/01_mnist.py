@@ -21,9 +21,9 @@ def main(folder: Path, overrides: dict[str, int]) -> None:
     print(verdict.sentence)
 
     # The trained generator by itself: awkward events with a field "image"[28, 28], 0 … 255.
-    gan, tree = hepgan.load_gan(folder)
-    digits = gan.sample(n=100, seed=1)
-    hepgan.write(folder / "hundred.root", digits, gan.encoding.schema, tree=tree)
+    gan = hepgan.GAN.load(folder)
+    digits = gan.sample(100, seed=1)
+    hepgan.write(folder / "hundred.root", digits, gan)
     print(f"mean pixel {digits.image.to_numpy().mean():.1f}; report: {folder / 'report.html'}")
 
 

@@ -21,8 +21,8 @@ def main(folder: Path, overrides: dict[str, int]) -> None:
     # Showers of the energies of events that training has not seen, as an analysis would ask for them.
     unseen = prepared.splits["test"]
     energy = unseen.energy.to_numpy()
-    made = gan.sample({"energy": energy}, seed=1)
-    hepgan.write(folder / "made.root", made, gan.encoding.schema, tree=prepared.tree)
+    made = gan.sample(energy=energy, seed=1)
+    hepgan.write(folder / "made.root", made, gan)
 
     print("energy [GeV]   Geant4 E_tot/E   generated E_tot/E")
     for low, high in ((1, 10), (10, 30), (30, 100)):

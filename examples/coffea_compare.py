@@ -14,7 +14,7 @@ from hepgan.processors import Compare, embed, fileset_of, open_runner
 
 
 def main(gan: str, reference: str) -> None:
-    schema = hepgan.load_gan(gan)[0].encoding.schema
+    schema = hepgan.GAN.load(gan).schema
     geometry = hepgan.load_run("showers").geometry  # where the cells are
     observables = hepgan.observables_for(schema, geometry)
     axes = axes_for(to_arrays(hepgan.read(reference, schema, entry_stop=10_000)), observables)

@@ -3,7 +3,7 @@
 | to | use |
 |---|---|
 | train from a run file, end to end | ``load_run``, ``hepgan.pipeline.run`` |
-| generate events with a trained GAN | ``load_gan``, ``GAN.sample`` |
+| generate events with a trained GAN | ``GAN.load``, ``GAN.sample``, ``Range`` |
 | read and write ROOT files | ``read``, ``write``, ``Schema``, ``Field`` |
 | feed any network from ROOT files | ``Encoding``, ``UnsupervisedLoader``, ``StreamingLoader`` |
 | describe networks by layouts | ``Layout``, ``parse_gan``, ``hepgan.layout`` |
@@ -18,6 +18,7 @@ import importlib
 from typing import Any
 
 _MODULES = {
+    "Batch": "hepgan.gan.training.objectives",
     "ConditionScale": "hepgan.data.encoding.base",
     "DataError": "hepgan.errors",
     "DataSettings": "hepgan.pipeline.config",
@@ -35,6 +36,7 @@ _MODULES = {
     "Objective": "hepgan.gan.training.objectives",
     "Observable": "hepgan.evaluation.observables.base",
     "ProgressCallback": "hepgan.progress",
+    "Range": "hepgan.gan.conditions",
     "ReadOptions": "hepgan.data.io.reader",
     "RunConfig": "hepgan.pipeline.config",
     "Schema": "hepgan.data.schema",
@@ -45,11 +47,11 @@ _MODULES = {
     "compare": "hepgan.evaluation.histograms",
     "evaluate": "hepgan.evaluation.report.evaluation",
     "import_plugins": "hepgan.plugins",
-    "load_gan": "hepgan.gan.serialization",
     "load_run": "hepgan.pipeline.config",
     "observables_for": "hepgan.evaluation.observables.standard",
     "parse_gan": "hepgan.layout.parser",
     "read": "hepgan.data.io.reader",
+    "register_objective": "hepgan.gan.training.objectives",
     "score": "hepgan.evaluation.metrics.compute",
     "write": "hepgan.data.io.writer",
 }

@@ -27,10 +27,12 @@ from hepgan.evaluation.observables.geometry import LayerGeometry as LayerGeometr
 from hepgan.evaluation.observables.standard import observables_for as observables_for
 from hepgan.evaluation.report.evaluation import Evaluation as Evaluation
 from hepgan.evaluation.report.evaluation import evaluate as evaluate
+from hepgan.gan.conditions import Range as Range
 from hepgan.gan.model import GAN as GAN
 from hepgan.gan.networks import GANSettings as GANSettings
-from hepgan.gan.serialization import load_gan as load_gan
+from hepgan.gan.training.objectives import Batch as Batch
 from hepgan.gan.training.objectives import Objective as Objective
+from hepgan.gan.training.objectives import register_objective as register_objective
 from hepgan.gan.training.settings import NetworkSettings as NetworkSettings
 from hepgan.gan.training.settings import TrainSettings as TrainSettings
 from hepgan.layout.parser import parse_gan as parse_gan
@@ -45,6 +47,7 @@ from hepgan.progress import ProgressCallback as ProgressCallback
 __version__: str
 __all__ = [
     "GAN",
+    "Batch",
     "ConditionScale",
     "DataError",
     "DataSettings",
@@ -61,6 +64,7 @@ __all__ = [
     "Objective",
     "Observable",
     "ProgressCallback",
+    "Range",
     "ReadOptions",
     "RunConfig",
     "Schema",
@@ -71,11 +75,11 @@ __all__ = [
     "compare",
     "evaluate",
     "import_plugins",
-    "load_gan",
     "load_run",
     "observables_for",
     "parse_gan",
     "read",
+    "register_objective",
     "score",
     "write",
 ]

@@ -24,10 +24,11 @@ from hepgan.data.loaders.in_memory import StreamingLoader, UnsupervisedLoader
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, HepganError
 from hepgan.evaluation.metrics.statistics import wasserstein
-from hepgan.gan import serialization
+from hepgan.gan.conditions import Range
 from hepgan.gan.discriminator_input import DiscriminatorInput
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import GANSettings
+from hepgan.gan.training import checkpoint
 from hepgan.gan.training import loop as training
 from hepgan.gan.training.settings import NetworkSettings, TrainSettings
 from hepgan.gan.training.state import TrainingState, reseed_step
@@ -145,7 +146,7 @@ def test_a_seed_that_is_none_is_told_in_a_sentence(seed: Any) -> None:
     x = torch.zeros(10, 2)
     for call in (
         lambda: check_seed(seed),
-        lambda: gan.sample(n=2, seed=seed),
+        lambda: gan.sample(2, seed=seed),
         lambda: GAN.build(WIDE, gan.encoding, seed=seed),
         lambda: gan.encoding.encode(counts(3), seed=seed),
         lambda: UnsupervisedLoader(x, batch_size=2, seed=seed),
@@ -158,8 +159,8 @@ def test_a_seed_that_is_none_is_told_in_a_sentence(seed: Any) -> None:
 
 def test_the_largest_seed_and_numpys_integers_are_seeds() -> None:
     gan = GAN.build(WIDE, encoding(), seed=np.int64(1))
-    assert len(gan.sample(n=2, seed=2**64 - 1)) == 2
-    assert ak.array_equal(gan.sample(n=2, seed=np.uint8(7)), gan.sample(n=2, seed=7))
+    assert len(gan.sample(2, seed=2**64 - 1)) == 2
+    assert ak.array_equal(gan.sample(2, seed=np.uint8(7)), gan.sample(2, seed=7))
 
 
 def test_the_command_line_names_the_seeds_that_there_are() -> None:
@@ -203,16 +204,16 @@ def test_keyed_uniforms_are_uniform_and_independent() -> None:
 def test_first_latent_batch_has_nothing_of_the_first_weights() -> None:
     """With HE it was those weights, correlation 1."""
     state, _ = started(WIDE)
-    noise = torch.randn(32, 64, generator=state.noise)
+    noise = torch.randn(32, 64, generator=state.noise_generator)
     assert abs(correlation(noise, first_dense(state.gan.generator))) < 0.07
     reseed_step(state)
-    assert torch.equal(torch.randn(32, 64, generator=state.noise), noise)
+    assert torch.equal(torch.randn(32, 64, generator=state.noise_generator), noise)
 
 
 def test_noise_of_encoding_fitting_and_validation_has_nothing_of_the_latent() -> None:
     state, _ = started(WIDE)
     x = encoding({"step": "dequantise"}).encode(counts(500), seed=1)[0]
-    noise = torch.rand(500, 5, generator=state.noise)
+    noise = torch.rand(500, 5, generator=state.noise_generator)
     assert abs(correlation(x - x.floor(), noise)) < 0.07
 
 
@@ -241,7 +242,7 @@ def test_conditions_that_are_drawn_do_not_depend_on_how_many_events_are_made() -
         Encoding.fit(events, schema, settings, seed=1),
         seed=1,
     )
-    few, many = (gan.sample({"e": (0.0, 1.0)}, n=n, seed=4) for n in (3, 1500))
+    few, many = (gan.sample(n, e=Range(0.0, 1.0), seed=4) for n in (3, 1500))
     assert few["e"].tolist() == many["e"][:3].tolist()
     assert few["k"].tolist() == many["k"][:3].tolist()
     assert abs(np.corrcoef(many["e"][:-1024], many["e"][1024:])[0, 1]) < 0.2
@@ -352,7 +353,7 @@ def trained(settings: GANSettings, how: TrainSettings = QUICK) -> TrainingState:
 
 
 def weights(state: TrainingState) -> dict[str, torch.Tensor]:
-    parts = {"g": state.gan.generator, "d": state.gan.discriminator, "a": state.average}
+    parts = {"g": state.gan.generator, "d": state.gan.discriminator, "a": state.ema}
     return {f"{k}.{n}": t.clone() for k, m in parts.items() for n, t in m.state_dict().items()}
 
 
@@ -372,10 +373,10 @@ def test_training_stopped_at_any_step_goes_on_as_uninterrupted(
     whole = trained(settings, how)
     half, view = started(settings, dataclasses.replace(how, steps=3))
     training.train(half, view, folder=tmp_path)
-    last = serialization.newest_checkpoint(tmp_path)
+    last = checkpoint.newest_checkpoint(tmp_path)
     assert last is not None
     again, view = started(settings, how)
-    serialization.load_checkpoint(again, last)
+    checkpoint.load_checkpoint(again, last)
     training.train(again, view)
     expected, found = weights(whole), weights(again)
     assert expected.keys() == found.keys()
@@ -401,10 +402,10 @@ def test_a_training_step_seeds_no_other_generator(monkeypatch: pytest.MonkeyPatc
 def test_events_of_a_remembering_generator_do_not_depend_on_those_before(word: str) -> None:
     settings = dataclasses.replace(REMEMBERING, generator=f"{word}|6|3|4|1, DENSE|N|LINEAR")
     gan = trained(settings).gan
-    first = gan.sample(n=50, seed=3)
-    gan.sample(n=50, seed=4)
-    assert ak.array_equal(gan.sample(n=50, seed=3), first)
-    many = gan.sample(n=1100, seed=3)
+    first = gan.sample(50, seed=3)
+    gan.sample(50, seed=4)
+    assert ak.array_equal(gan.sample(50, seed=3), first)
+    many = gan.sample(1100, seed=3)
     np.testing.assert_allclose(
         gan.encoding.encode(many[:50], seed=1)[0], gan.encoding.encode(first, seed=1)[0], atol=1e-5
     )
@@ -416,7 +417,7 @@ def test_sampling_leaves_the_remembered_states_of_training() -> None:
     before = [layer.last for layer in layers]
     assert before[0]
     assert before[0][0].abs().sum() > 0
-    state.gan.sample(n=32, seed=1)
+    state.gan.sample(32, seed=1)
     assert all(layer.last is last for layer, last in zip(layers, before, strict=True))
 
 
@@ -426,7 +427,7 @@ def test_a_generator_without_remembered_states_still_loads() -> None:
     plain = {k: v for k, v in trained_.generator.state_dict().items() if not k.endswith(".last")}
     assert len(plain) < len(trained_.generator.state_dict())
     fresh.generator.load_state_dict(plain)
-    assert ak.array_equal(fresh.sample(n=9, seed=1), trained_.sample(n=9, seed=1))
+    assert ak.array_equal(fresh.sample(9, seed=1), trained_.sample(9, seed=1))
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def watch(validate: Callable[[GAN], float]) -> Validation:
 
 
 def weights(state: TrainingState) -> dict[str, torch.Tensor]:
-    parts = {"g": state.gan.generator, "d": state.gan.discriminator, "a": state.average}
+    parts = {"g": state.gan.generator, "d": state.gan.discriminator, "a": state.ema}
     return {f"{k}.{n}": t.clone() for k, m in parts.items() for n, t in m.state_dict().items()}
 
 

@@ -17,9 +17,9 @@ SHOWN = 10
 
 
 def main(folder: Path, energy: float) -> None:
-    gan, _ = hepgan.load_gan(folder)
+    gan = hepgan.GAN.load(folder)
     schema, geometry = gan.encoding.schema, hepgan.load_run(folder / "run.toml").geometry
-    made = gan.sample({"energy": energy}, n=1000, seed=1)
+    made = gan.sample(1000, energy=energy, seed=1)
     unseen = hepgan.read(folder / "unseen.root", schema)
     nearest = unseen[np.argsort(np.abs(unseen.energy - energy))[:100]]
 

@@ -19,9 +19,9 @@ def main(folder: Path, files: list[str], overrides: dict[str, object]) -> None:
     gan, prepared = train(settings, folder, device=device_of("auto"))
 
     unseen = prepared.splits["test"]
-    made = gan.sample({"energy": unseen.energy.to_numpy()}, seed=1)
+    made = gan.sample(energy=unseen.energy.to_numpy(), seed=1)
     for name, events in (("unseen", unseen), ("made", made)):
-        hepgan.write(folder / f"{name}.root", events, gan.encoding.schema, tree=prepared.tree)
+        hepgan.write(folder / f"{name}.root", events, gan)
     print(f"{len(made)} unseen and as many generated showers in {folder}")
 
 

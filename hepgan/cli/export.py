@@ -21,9 +21,9 @@ def export(folder: Path, output: Path) -> None:
     """
     from hepgan.gan.export import export as library
     from hepgan.gan.export import metadata
-    from hepgan.gan.serialization import load_gan
+    from hepgan.gan.model import GAN
 
-    gan, _ = load_gan(folder)
+    gan = GAN.load(folder, device="cpu")
     library(gan, output)
     for kind, entries in metadata(gan).items():
         for name, entry in entries.items():

@@ -1,12 +1,16 @@
 """``hepgan generate``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hepgan.cli.options import DEVICE, PLUGIN, SEED
 from hepgan.cli.progress import progress_bar
 from hepgan.errors import RunError
+
+if TYPE_CHECKING:
+    from hepgan.gan.conditions import Range
 
 
 @click.command()
@@ -48,7 +52,7 @@ def generate(
     click.echo(f"{count:,} events: {output}")
 
 
-def _conditions(texts: tuple[str, ...]) -> dict[str, float | tuple[float, float]]:
+def _conditions(texts: tuple[str, ...]) -> dict[str, "float | Range"]:
     conditions = [_condition(text) for text in texts]
     names = [name for name, _ in conditions]
     if duplicates := {name for name in names if names.count(name) > 1}:
@@ -56,7 +60,9 @@ def _conditions(texts: tuple[str, ...]) -> dict[str, float | tuple[float, float]
     return dict(conditions)
 
 
-def _condition(text: str) -> tuple[str, float | tuple[float, float]]:
+def _condition(text: str) -> tuple[str, "float | Range"]:
+    from hepgan.gan.conditions import Range
+
     name, _, value = text.rpartition("=")  # a name may contain "="
     try:
         numbers = [float(part) for part in value.split(":")]
@@ -65,5 +71,5 @@ def _condition(text: str) -> tuple[str, float | tuple[float, float]]:
     if len(numbers) == 1:
         return name, numbers[0]
     if len(numbers) == 2:
-        return name, (numbers[0], numbers[1])
+        return name, Range(numbers[0], numbers[1])
     raise RunError(f"--condition {text}: write NAME=VALUE or NAME=LOW:HIGH, such as energy=1:100")

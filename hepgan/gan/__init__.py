@@ -1,1 +1,1 @@
-"""The adversarial pair: the GAN itself, what it minimises, how it is trained, how it is kept."""
+"""Generative adversarial networks: model, training, serialization and export."""

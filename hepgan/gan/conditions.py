@@ -1,4 +1,4 @@
-"""Conditions of the events to generate: numbers, ranges to draw from, or one value for each event."""
+"""Conditions of the events to generate: a number, a range to draw from, or one value per event."""
 
 import dataclasses
 import numbers
@@ -16,7 +16,21 @@ from hepgan.errors import DataError
 from hepgan.gan.noise import BLOCK
 from hepgan.random_streams import numpy_generator
 
-Condition = float | tuple[float, float] | npt.ArrayLike
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Range of a condition from which each event's value is drawn uniformly; of a class, both ends included.
+
+    >>> Range(1, 100)
+    Range(low=1, high=100)
+    """
+
+    low: float
+    high: float
+
+
+Condition = float | Range | npt.ArrayLike
+"""A number, a ``Range``, or an array with one value per event."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +38,12 @@ class Conditions:
     """Conditions of ``n`` events, drawn block by block, so that memory does not grow with ``n``.
 
     Attributes:
-        values: For each condition a number, a range ``(low, high)``, or an array ``[n]``, all checked.
-        n: How many events.
-        encoding: Gives the conditions' ranges and types.
+        values: Checked value of each condition: a number, a range, or an array ``[n]``.
+        n: Number of events.
+        encoding: Encoding that holds the ranges and types of the conditions.
     """
 
-    values: Mapping[str, float | tuple[float, float] | npt.NDArray[np.float64]]
+    values: Mapping[str, float | Range | npt.NDArray[np.float64]]
     n: int
     encoding: Encoding
 
@@ -37,11 +51,11 @@ class Conditions:
     def of(
         cls, conditions: Mapping[str, Condition], n: int | None, encoding: Encoding
     ) -> "Conditions":
-        """Checks what a user asks for.
+        """Returns the checked conditions of a request.
 
         Raises:
-            DataError: a condition is missing, unknown, not a number, of more than one dimension or outside the range that
-                was trained, or the number of events is not clear.
+            DataError: a condition is missing, unknown, not a number, a tuple, of more than one dimension or outside the
+                trained range, or the number of events is not defined.
         """
         for name in conditions:
             if name not in encoding.scales:
@@ -51,82 +65,88 @@ class Conditions:
             name: _checked(name, conditions.get(name), scale, encoding.schema.conditions[name].unit)
             for name, scale in encoding.scales.items()
         }
-        return cls(values, _number(values, n), encoding)
+        return cls(values, _number_of_events(values, n), encoding)
 
     def block(self, number: int, *, seed: int) -> dict[str, npt.NDArray[Any]]:
-        """Returns each condition's values ``[<= BLOCK]`` of a block of events, in the type of its branch."""
+        """Returns the values ``[<= BLOCK]`` of each condition in a block of events, in the type of its branch."""
         start = number * BLOCK
         size = min(BLOCK, self.n - start)
-        found = {}
+        block = {}
         for name, value in self.values.items():
-            if isinstance(value, tuple):
+            if isinstance(value, Range):
                 rng = numpy_generator(seed, "sample", "condition", name, number)
-                drawn = _drawn(value, self.encoding.scales[name], rng, size)
+                column = _drawn(value, self.encoding.scales[name], rng, size)
             elif isinstance(value, np.ndarray):
-                drawn = value[start : start + size]
+                column = value[start : start + size]
             else:
-                drawn = np.full(size, value)
-            # As the file will hold them, so that the GAN is asked for exactly what is written.
-            found[name] = to_dtype(
-                drawn, self.encoding.schema.conditions[name].dtype or "float32", name
-            )
-        return found
+                column = np.full(size, value)
+            # Rounded to the branch's type first, so that the GAN gets exactly the value that is written to the file.
+            dtype = self.encoding.schema.conditions[name].dtype or "float32"
+            block[name] = to_dtype(column, dtype, name)
+        return block
 
 
 def _checked(
     name: str, value: Condition | None, scale: ConditionScale, unit: str
-) -> float | tuple[float, float] | npt.NDArray[np.float64]:
+) -> float | Range | npt.NDArray[np.float64]:
     if value is None:
         if scale.scale == "onehot":
-            return scale.range  # drawn evenly from all classes
+            return Range(*scale.range)  # all classes with equal probability
         low, high = scale.range
         raise DataError(
             f"the condition '{name}' is missing; it may be {low:g} to {high:g} {unit}".rstrip()
+        )
+    if isinstance(value, Range):
+        return _checked_range(name, value, scale)
+    if isinstance(value, tuple):
+        text = ", ".join(f"{part:g}" if isinstance(part, float) else repr(part) for part in value)
+        raise DataError(
+            f"the condition {name} = ({text}) is ambiguous; write hepgan.Range({text}) for a range, or a list or an array"
+            " for one value per event"
         )
     try:
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"the condition {name} = {value!r} is not a number") from error
-    if isinstance(value, tuple):
-        return _checked_range(name, array, scale)
     if array.ndim > 1:
         raise DataError(
-            f"the condition '{name}' has shape {list(array.shape)}; give a number, a range (low, high) or one value an event"
+            f"the condition '{name}' has shape {list(array.shape)}; give a number, a hepgan.Range(low, high) or one value"
+            " per event"
         )
     check_condition(name, torch.from_numpy(np.atleast_1d(array).copy()), scale)
     return array if array.ndim else float(array)
 
 
-def _checked_range(
-    name: str, values: npt.NDArray[np.float64], scale: ConditionScale
-) -> tuple[float, float]:
-    if values.shape != (2,):
-        raise DataError(f"the range of {name} has {values.size} numbers; write (low, high)")
-    low, high = values.tolist()
+def _checked_range(name: str, value: Range, scale: ConditionScale) -> Range:
+    try:
+        low, high = float(value.low), float(value.high)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the condition {name} = {value!r} is not a range of numbers") from error
     if not low <= high:
-        raise DataError(f"the range {name} = {low:g}:{high:g} should rise")
-    if not scale.allows(torch.from_numpy(values)).all():
-        whole = f"{scale.range[0]:g}:{scale.range[1]:g}"
+        raise DataError(f"the range {name} = {low:g}:{high:g} should be in increasing order")
+    if not scale.allows(torch.tensor([low, high], dtype=torch.float64)).all():
+        trained = f"{scale.range[0]:g}:{scale.range[1]:g}"
         raise DataError(
-            f"the range {name} = {low:g}:{high:g} is not in {whole}, what this GAN is made for"
+            f"the range {name} = {low:g}:{high:g} is not inside {trained}, the range that this GAN was trained on"
         )
-    return low, high
+    return Range(low, high)
 
 
-def _number(values: Mapping[str, object], n: object) -> int:
-    """Returns how many events are asked for."""
+def _number_of_events(values: Mapping[str, object], n: object) -> int:
     if not isinstance(n, numbers.Integral | type(None)) or isinstance(n, bool):
         raise DataError(f"n = {n!r} should be an integer, such as 1000")
     lengths = {len(value) for value in values.values() if isinstance(value, np.ndarray)}
     if n is not None:
         lengths.add(int(n))
     if not lengths:
-        raise DataError("how many events should be made? give n")
-    if len(lengths) > 1:
-        given = ", ".join(f"{k} {len(v)}" for k, v in values.items() if isinstance(v, np.ndarray))
-        asked = f", but n = {n}" if n is not None else ""
         raise DataError(
-            f"how many events should be made? the conditions have lengths {given}{asked}"
+            "the number of events is not defined: pass n, or an array for one condition"
+        )
+    if len(lengths) > 1:
+        arrays = ", ".join(f"{k} {len(v)}" for k, v in values.items() if isinstance(v, np.ndarray))
+        requested = f", but n = {n}" if n is not None else ""
+        raise DataError(
+            f"the number of events is not defined: the conditions have lengths {arrays}{requested}"
         )
     count = lengths.pop()
     if count < 1:
@@ -135,9 +155,8 @@ def _number(values: Mapping[str, object], n: object) -> int:
 
 
 def _drawn(
-    limits: tuple[float, float], scale: ConditionScale, rng: np.random.Generator, size: int
+    value: Range, scale: ConditionScale, rng: np.random.Generator, size: int
 ) -> npt.NDArray[np.float64]:
-    low, high = limits
     if scale.scale == "onehot":
-        return rng.integers(int(low), int(high), size, endpoint=True).astype(np.float64)
-    return rng.uniform(low, high, size)
+        return rng.integers(int(value.low), int(value.high), size, endpoint=True).astype(np.float64)
+    return rng.uniform(value.low, value.high, size)

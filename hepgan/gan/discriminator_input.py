@@ -1,4 +1,4 @@
-"""What the discriminator looks at: encoded events, and beside them the observables that physicists look at."""
+"""Input of the discriminator: encoded events, observables, or both."""
 
 from collections.abc import Mapping
 
@@ -12,20 +12,21 @@ from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.observables.standard import Observable, observables_for
 
 _LIMIT = 6.0
-"""Where standardised observables are cut off, in widths: a discriminator needs no larger number to see an outlier."""
+"""Limit to which standardized observables are clipped, in widths; larger values would not help to recognize an outlier."""
 
 
 class DiscriminatorInput(nn.Module):
-    """``x[B, F], c[B, C]`` -> what the discriminator takes, ``[B, S]``: x, K standardised observables, or x and them behind it.
+    """Input of the discriminator, ``x[B, F], c[B, C] -> [B, S]``: x, K standardized observables, or x followed by them.
 
-    The observables are those of the decoded events, so gradients flow through the decoding. Each is standardised given the conditions: mean and log width are cubic polynomials in ``c``.
+    Observables are computed from the decoded events; gradients flow through the decoding. Each is standardized conditionally: its
+    mean and its log width are cubic polynomials in ``c``.
 
     Args:
-        encoding: Decodes x.
-        observables: By name; an empty mapping shows x alone.
-        x: Encoded reference events ``[E, F]`` to standardise with.
+        encoding: Encoding that decodes x.
+        observables: Observables by name; if there are none, the input is x alone.
+        x: Encoded reference events ``[E, F]`` from which the polynomials are fitted.
         c: Their conditions ``[E, C]``.
-        event: Whether x is shown beside the observables.
+        event: Whether the input contains x besides the observables.
     """
 
     def __init__(
@@ -49,18 +50,18 @@ class DiscriminatorInput(nn.Module):
 
     @property
     def size(self) -> int:
-        """S, how many numbers of an event the discriminator is shown."""
+        """Number S of values per event."""
         return len(self.functions) + (self.decoding.encoding.features if self.event else 0)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        """``[B, S]``."""
+        """Returns the discriminator's input ``[B, S]``."""
         if not self.functions:
             return x
         powers = _powers(c)
-        distance = self._observed(x, c) - powers @ self.mean
-        standardised = distance * torch.exp(-(powers @ self.log_width))
-        standardised = standardised.clamp(-_LIMIT, _LIMIT)
-        return torch.cat([x, standardised], 1) if self.event else standardised
+        residual = self._observed(x, c) - powers @ self.mean
+        standardized = residual * torch.exp(-(powers @ self.log_width))
+        standardized = standardized.clamp(-_LIMIT, _LIMIT)
+        return torch.cat([x, standardized], 1) if self.event else standardized
 
     def _observed(self, x: Tensor, c: Tensor) -> Tensor:
         if not self.functions:
@@ -73,19 +74,19 @@ class DiscriminatorInput(nn.Module):
 def discriminator_observables(
     schema: Schema, geometry: Mapping[str, LayerGeometry]
 ) -> dict[str, Observable]:
-    """The observables of ``schema`` that a discriminator can be shown: one value an event, and not a condition itself."""
-    found = observables_for(schema, geometry, missing=0.0)
-    given = {"E_inc", *schema.conditions, *(f"{name} (field)" for name in schema.conditions)}
-    return {name: o for name, o in found.items() if not o.spectrum and name not in given}
+    """Returns the observables that can be part of the discriminator's input: one value per event, and not a condition."""
+    observables = observables_for(schema, geometry, missing=0.0)
+    conditions = {"E_inc", *schema.conditions, *(f"{name} (field)" for name in schema.conditions)}
+    return {name: o for name, o in observables.items() if not o.spectrum and name not in conditions}
 
 
 def _powers(c: Tensor) -> Tensor:
-    """``[B, 1 + 3C]``: 1, c, c², c³."""
+    """Returns 1, c, c², c³ as ``[B, 1 + 3C]``."""
     return torch.cat([c.new_ones(len(c), 1), c, c**2, c**3], 1)
 
 
 def _polynomials(values: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """Coefficients ``[1 + 3C, K]`` of each value's mean and log width."""
+    """Returns the coefficients ``[1 + 3C, K]`` of the mean and of the log width of ``values[E, K]``."""
     if not values.shape[1]:
         empty = values.new_empty(1 + 3 * c.shape[1], 0)
         return empty, empty

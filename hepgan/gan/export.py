@@ -1,12 +1,12 @@
-"""A trained GAN for programs without Python: ONNX, or torch's exported program. Energies come out decoded, in the schema's units.
+"""Export of trained GANs for programs without Python: ONNX, or an exported program of torch. The decoding is included.
 
 | input | |
 |---|---|
 | ``noise`` | ``float32[batch, *latent]``, standard normal numbers |
 | each condition, by its name | ``float32[batch]``, in the schema's unit; inside the trained range |
 
-The outputs are the event's fields by name, ``float32[batch, *shape]``, in the schema's units. The file's metadata hold units, shapes and
-ranges as JSON under the key ``hepgan``.
+The outputs are the event's fields by name, ``float32[batch, *shape]``, in the schema's units. The metadata of the file contain units,
+shapes and ranges as JSON under the key ``hepgan``.
 """
 
 import copy
@@ -29,24 +29,24 @@ from hepgan.errors import RunError
 from hepgan.gan.model import GAN
 
 SIZES = 1, 2, 7
-"""Events in the batches that an exported model is compared with torch in."""
+"""Batch sizes in which an exported model is compared with torch."""
 
-_NEAR = 1e-2
-"""How far they may be apart, as a fraction of the sum of all values."""
+_TOLERANCE = 1e-2
+"""Largest difference, as a fraction of the sum of all values."""
 
 OPSET = 18
-"""Of ONNX; what ONNX Runtime 1.14 and later read."""
+"""Operator set of ONNX, supported by ONNX Runtime 1.14 and later."""
 
 
 class DecodedGenerator(nn.Module):
-    """``noise, condition, …`` -> the event's fields, in order: generator and decoding in one, in double precision.
+    """Generator and decoding in one module, ``noise, condition, … -> field, …``, in double precision.
 
-    What libraries differ in is the order of their sums, 1e-7 in single precision. Decoding makes it grow: the tables of rarely lit
-    cells are steep, a score's last digit is a hundred times as much of such a cell's energy.
+    Libraries differ in the order of their sums, 1e-7 in single precision. The decoding amplifies this: the tables of rarely hit
+    cells are steep, so that a relative change in a normal score is a hundred times larger in the energy of the cell.
 
     Args:
-        gan: The GAN, which stays as it is.
-        single: Whether the generator stays in single precision; decoding does not.
+        gan: GAN, which is copied.
+        single: Whether the generator stays in single precision; the decoding is always in double precision.
     """
 
     def __init__(self, gan: GAN, *, single: bool = False) -> None:
@@ -56,7 +56,7 @@ class DecodedGenerator(nn.Module):
         self.generator = copy.deepcopy(gan.generator).to(self.precision)
 
     def forward(self, noise: Tensor, *conditions: Tensor) -> tuple[Tensor, ...]:
-        """Each field ``[B, *shape]``, float32."""
+        """Returns each field as ``float32[B, *shape]``."""
         encoding = self.decoding.encoding
         columns = [
             scale.encode(values.double())
@@ -64,44 +64,44 @@ class DecodedGenerator(nn.Module):
         ]
         c = torch.cat(columns, 1) if columns else noise.new_empty(noise.shape[0], 0).double()
         x = self.generator(noise.to(self.precision), c.to(self.precision)).flatten(1).double()
-        found = encoding.decode_tensors(x, c)
-        return tuple(found[name].float() for name in encoding.schema.fields)
+        fields = encoding.decode_tensors(x, c)
+        return tuple(fields[name].float() for name in encoding.schema.fields)
 
 
 def export(gan: GAN, path: str | os.PathLike[str]) -> None:
-    """Writes ``gan`` to ``path``, whose ending says how: ``.onnx`` or ``.pt2``.
+    """Exports ``gan`` to an ``.onnx`` or ``.pt2`` file.
 
-    The model takes batches of any size: it is compared with torch in batches of several sizes before it is written.
+    The model takes batches of any size; it is compared with torch in batches of several sizes before it is written.
 
     Raises:
-        RunError: another ending, a field that is called ``noise``, the file exists or cannot be written, the extra ``onnx`` is not installed,
-            or the exporter fails.
+        RunError: the suffix is another one, a field is called ``noise``, the file exists or cannot be written, the extra ``onnx`` is
+            not installed, or the exporter fails.
     """
     target = Path(path)
     if target.suffix not in (".onnx", ".pt2"):
         raise RunError(f"'{target}' should end with .onnx or .pt2")
     if target.exists():
-        raise RunError(f"'{target}' exists; name another file or remove it")
+        raise RunError(f"'{target}' exists; choose another file or remove it")
     if "noise" in gan.encoding.schema.all:
         raise RunError(
-            "the GAN has a field 'noise', which is the name of the exported model's first input; train it on a schema "
-            "with another name for this field"
+            "the GAN has a field 'noise', but this is the name of the exported model's first input; rename the field in the schema"
+            " and train again"
         )
-    packed = _onnx if target.suffix == ".onnx" else _pt2
+    exporter = _onnx if target.suffix == ".onnx" else _pt2
     with _quiet():
-        content = packed(gan)
+        content = exporter(gan)
     write_bytes(target, content)
 
 
 def metadata(gan: GAN) -> dict[str, Any]:
-    """What the metadata of an exported file say: inputs and outputs with shapes, units and ranges."""
+    """Returns the metadata of an exported file: inputs and outputs with shapes, units and ranges."""
     encoding = gan.encoding
-    given = encoding.schema.conditions
+    conditions = encoding.schema.conditions
     return {
         "inputs": {
             "noise": {"shape": list(gan.latent), "distribution": "standard normal"},
             **{
-                name: {"shape": [], "unit": given[name].unit, "range": list(scale.range)}
+                name: {"shape": [], "unit": conditions[name].unit, "range": list(scale.range)}
                 for name, scale in encoding.scales.items()
             },
         },
@@ -116,16 +116,18 @@ def _onnx(gan: GAN) -> bytes:
     try:
         import onnx
         import onnxruntime
-        import onnxscript  # noqa: F401  torch's exporter wants it
+        import onnxscript  # noqa: F401  used by torch's exporter
     except ImportError as error:
-        raise RunError("ONNX needs its packages: pip install 'hepgan[onnx]'") from error
+        raise RunError(
+            "the export to ONNX needs additional packages: pip install 'hepgan[onnx]'"
+        ) from error
     failures = onnxruntime.capi.onnxruntime_pybind11_state
     decoded = DecodedGenerator(gan).cpu().eval()
     model = _onnx_model(gan, decoded)
     try:
         onnxruntime.InferenceSession(model.SerializeToString())
     except failures.NotImplemented:
-        # ONNX Runtime has no convolutions in double precision.
+        # ONNX Runtime does not implement convolutions in double precision.
         decoded = DecodedGenerator(gan, single=True).cpu().eval()
         model = _onnx_model(gan, decoded)
     onnx.helper.set_model_props(model, {"hepgan": json.dumps(metadata(gan))})
@@ -135,9 +137,9 @@ def _onnx(gan: GAN) -> bytes:
     names = ["noise", *gan.encoding.scales]
 
     def run(inputs: tuple[Tensor, ...]) -> list[Tensor]:
-        given = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
+        feed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
         try:
-            return [torch.from_numpy(found) for found in session.run(None, given)]
+            return [torch.from_numpy(output) for output in session.run(None, feed)]
         except (failures.Fail, failures.RuntimeException, failures.InvalidArgument) as error:
             raise RunError(
                 f"ONNX Runtime cannot run the exported model in a batch of {len(inputs[0])}: {str(error).splitlines()[0]}"
@@ -149,7 +151,7 @@ def _onnx(gan: GAN) -> bytes:
 
 def _onnx_model(gan: GAN, decoded: DecodedGenerator) -> Any:
     example, batch = _example(gan)
-    with _telling("ONNX"):
+    with _exporter_errors_as_run_error("ONNX"):
         program = torch.onnx.export(
             decoded, example, dynamo=True, dynamic_shapes=batch, opset_version=OPSET,
             input_names=["noise", *gan.encoding.scales], output_names=list(gan.encoding.schema.fields), verbose=False,
@@ -160,12 +162,12 @@ def _onnx_model(gan: GAN, decoded: DecodedGenerator) -> Any:
             },
         )  # fmt: skip
     if program is None:
-        raise RunError("torch made no ONNX program")
+        raise RunError("torch did not return an ONNX program; please report this")
     return program.model_proto
 
 
 def _searchsorted(sorted_sequence: Any, self: Any, **options: Any) -> Any:
-    """``torch.searchsorted``, which torch's exporter does not know: how many values are smaller."""
+    """Translates ``torch.searchsorted``, which torch's exporter does not support: the number of smaller values."""
     from onnxscript import opset18
 
     op: Any = opset18
@@ -175,7 +177,7 @@ def _searchsorted(sorted_sequence: Any, self: Any, **options: Any) -> Any:
 
 
 def _scalar_tensor(s: Any, dtype: int = 1, **options: Any) -> Any:
-    """A number in the type that it has in torch, single where it has none (−1); torch's exporter rounds all of them to single."""
+    """Translates a number in its torch type (single if it has none, −1); torch's exporter rounds all numbers to single."""
     import onnx
     from onnxscript import opset18
 
@@ -186,7 +188,7 @@ def _scalar_tensor(s: Any, dtype: int = 1, **options: Any) -> Any:
 
 
 def _leaky_relu(self: Any, negative_slope: float = 0.01) -> Any:
-    """``torch.leaky_relu`` with a slope in the type of its input; ONNX's own LeakyRelu has it in single precision."""
+    """Translates ``torch.leaky_relu`` with a slope in the type of its input; ONNX's own LeakyRelu has a single-precision slope."""
     from onnxscript import opset18
 
     op: Any = opset18
@@ -197,7 +199,7 @@ def _leaky_relu(self: Any, negative_slope: float = 0.01) -> Any:
 def _pt2(gan: GAN) -> bytes:
     example, batch = _example(gan)
     decoded = DecodedGenerator(gan).cpu().eval()
-    with _telling("an exported program"):
+    with _exporter_errors_as_run_error("an exported program"):
         program = torch.export.export(decoded, example, dynamic_shapes=batch)
     run = program.module()
     _check(gan, decoded, lambda inputs: run(*inputs))
@@ -207,20 +209,20 @@ def _pt2(gan: GAN) -> bytes:
 
 
 def _example(gan: GAN) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
-    """Inputs for tracing, and which of their axes vary."""
+    """Returns inputs for tracing, and their dynamic axes."""
     noise, *conditions = _inputs(gan, 3)
     axes = {0: torch.export.Dim("batch", min=1)}
-    # The conditions are one argument, *conditions; without any it is not there.
+    # All conditions are one argument, *conditions, which is missing without conditions.
     batch = (axes, tuple(axes for _ in conditions)) if conditions else (axes,)
     return (noise, *conditions), batch
 
 
 def _inputs(gan: GAN, size: int) -> tuple[Tensor, ...]:
-    """Returns noise ``[size, *latent]`` and each condition ``[size]``, spread over its range."""
+    """Returns noise ``[size, *latent]`` and each condition ``[size]``, evenly spaced over its range."""
     noise = torch.randn(size, *gan.latent, generator=torch.Generator().manual_seed(size))
     values = (torch.linspace(*scale.range, size) for scale in gan.encoding.scales.values())
-    whole = (scale.scale == "onehot" for scale in gan.encoding.scales.values())
-    return (noise, *(v.round() if w else v for v, w in zip(values, whole, strict=True)))
+    classes = (scale.scale == "onehot" for scale in gan.encoding.scales.values())
+    return (noise, *(v.round() if c else v for v, c in zip(values, classes, strict=True)))
 
 
 @torch.no_grad()
@@ -230,28 +232,29 @@ def _check(
     """Compares an exported model with torch in batches of several sizes.
 
     Raises:
-        RunError: they differ.
+        RunError: the results differ.
     """
     for size in SIZES:
         inputs = _inputs(gan, size)
-        found, expected = run(inputs), decoded(*inputs)
-        for name, one, other in zip(gan.encoding.schema.fields, found, expected, strict=True):
-            # A cell at a threshold may fall to either side of it.
-            near = one.shape == other.shape and (one - other).abs().sum() <= (
-                _NEAR * other.abs().sum() + 1e-6
+        outputs, expected = run(inputs), decoded(*inputs)
+        for name, one, other in zip(gan.encoding.schema.fields, outputs, expected, strict=True):
+            # Single cells at a threshold may end up on either side of it.
+            close = one.shape == other.shape and (one - other).abs().sum() <= (
+                _TOLERANCE * other.abs().sum() + 1e-6
             )
-            if not near:
+            if not close:
                 raise RunError(
-                    f"the exported model makes another '{name}' than torch in a batch of {size}; no file was written, please report this"
+                    f"the exported model and torch disagree on '{name}' in a batch of {size}; no file was written, please report"
+                    " this"
                 )
 
 
 @contextmanager
-def _telling(form: str) -> Iterator[None]:
-    """Context manager that tells in a sentence why torch's exporter fails.
+def _exporter_errors_as_run_error(target: str) -> Iterator[None]:
+    """Context manager that shortens the errors of torch's exporter to one line.
 
     Raises:
-        RunError: it does.
+        RunError: the exporter fails.
     """
     try:
         yield
@@ -260,12 +263,12 @@ def _telling(form: str) -> Iterator[None]:
         while cause.__cause__ is not None:
             cause = cause.__cause__
         lines = str(cause).strip().splitlines() or [type(cause).__name__]
-        raise RunError(f"torch cannot export this GAN to {form}: {lines[0]}") from error
+        raise RunError(f"torch cannot export this GAN to {target}: {lines[0]}") from error
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch's exporters say about themselves."""
+    """Context manager that silences the warnings and logs of torch's exporters."""
     with warnings.catch_warnings():
         for category in (FutureWarning, DeprecationWarning, UserWarning):
             warnings.simplefilter("ignore", category)

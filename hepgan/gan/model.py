@@ -1,7 +1,9 @@
-"""The adversarial pair: a generator, a discriminator, and the encoding between them and events."""
+"""Generative adversarial network: a generator, a discriminator, and the encoding between them and events."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import html
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import awkward as ak
@@ -10,6 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.data.encoding.encoding import Encoding
+from hepgan.data.schema import Schema
+from hepgan.errors import DataError
+from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.gan.conditions import Condition, Conditions
 from hepgan.gan.networks import GANSettings, build_networks, stage_shapes
 from hepgan.gan.noise import normal_blocks
@@ -18,12 +23,12 @@ from hepgan.random_streams import check_seed
 
 @dataclasses.dataclass(frozen=True)
 class KeptStep:
-    """Training step of the generator that was kept.
+    """Training step whose generator was kept.
 
     Attributes:
-        step: Its step; 0 is the untrained generator.
-        steps: Steps that were trained in all.
-        score: Its validation score, the smaller the better; ``None`` without validation.
+        step: The step; 0 is the untrained generator.
+        steps: Number of steps of the whole training.
+        score: Validation score of this step, the smaller the better; ``None`` without validation.
     """
 
     step: int
@@ -32,15 +37,15 @@ class KeptStep:
 
     @property
     def untrained(self) -> bool:
-        """Whether training never beat the generator that it began with."""
+        """Whether no training step was better than the untrained generator."""
         return self.step == 0 and self.steps > 0
 
     def __str__(self) -> str:
-        """In a sentence."""
+        """Returns a sentence for reports and logs."""
         if self.untrained:
             return (
                 f"no step of the training beat the untrained generator (validation score {self.score:.4g}),"
-                f" so step 0 of {self.steps:,} was kept; train longer, or with other settings"
+                f" so step 0 of {self.steps:,} was kept; train longer, or change the settings"
             )
         if self.score is None:
             return f"kept the generator of the last step, {self.step:,}, without validation"
@@ -50,24 +55,32 @@ class KeptStep:
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class GAN:
-    """Generator, discriminator and encoding. ``sample`` makes events.
+    """Generator, discriminator and encoding of one kind of events.
+
+    >>> gan = GAN.load("showers", device="cpu")
+    >>> gan.sample(2, energy=50.0, seed=1).fields
+    ['energy', 'layer_0', 'layer_1', 'layer_2']
 
     Attributes:
         settings: Layouts and sizes.
-        encoding: Between events and ``x[B, F]``, ``c[B, C]``.
-        generator: ``noise[B, *latent], c`` -> ``x``.
-        discriminator: ``x`` and what else it is shown, ``c`` -> logits. Untrained in a GAN that comes from a file.
-        seen: How many numbers of an event the discriminator is shown.
-        kept: Which step of the training the generator comes from; ``None`` where it is not known.
+        encoding: Encoding between events and ``x[B, F]``, ``c[B, C]``.
+        generator: Module ``noise[B, *latent], c -> x``.
+        discriminator: Module ``discriminator input, c -> logits``; untrained if the GAN was loaded from a file.
+        discriminator_features: Number of values of an event in the discriminator's input.
+        geometry: Geometry of each field, used by observables.
+        tree: Name of the trees that generated events are written to.
+        kept: Training step whose generator this is; ``None`` if it is not known.
     """
 
     settings: GANSettings
     encoding: Encoding
     generator: nn.Module
     discriminator: nn.Module
-    seen: int
+    discriminator_features: int
+    geometry: Mapping[str, LayerGeometry] = dataclasses.field(default_factory=dict)
+    tree: str = "events"
     kept: KeptStep | None = None
 
     @classmethod
@@ -78,30 +91,77 @@ class GAN:
         *,
         seed: int,
         device: torch.device | str = "cpu",
-        seen: int = 0,
+        discriminator_features: int = 0,
+        geometry: Mapping[str, LayerGeometry] | None = None,
+        tree: str = "events",
     ) -> "GAN":
-        """Untrained networks from ``seed``.
+        """Returns a GAN with untrained networks, initialized from ``seed``.
 
-        ``seen`` is how many numbers of an event the discriminator is shown (``View.size``); F where it is 0.
+        ``discriminator_features`` is ``DiscriminatorInput.size``; 0 stands for F.
 
         Raises:
-            LayoutError: a layout that does not parse, or whose shapes do not fit the events.
-            RunError: an input shape of another size than the event.
+            LayoutError: a layout cannot be parsed, or its shapes do not fit the events.
+            RunError: the size of ``settings.input`` is not that of the discriminator's input.
         """
-        seen = seen or encoding.features
-        networks = build_networks(settings, encoding, seen, seed=seed)
-        placed = {name: network.to(device) for name, network in networks.items()}
+        discriminator_features = discriminator_features or encoding.features
+        networks = build_networks(settings, encoding, discriminator_features, seed=seed)
         return cls(
-            settings, encoding.to(device), placed["generator"], placed["discriminator"], seen
+            settings,
+            encoding.to(device),
+            networks["generator"].to(device),
+            networks["discriminator"].to(device),
+            discriminator_features,
+            geometry or {},
+            tree,
         )
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        device: torch.device | str = "auto",
+        plugins: Sequence[str] = (),
+    ) -> "GAN":
+        """Reads a GAN from a run folder; its discriminator is untrained.
+
+        Args:
+            path: Run folder or other folder written by ``save``; or the name of a pretrained GAN, ``showers`` or ``mnist``,
+                if there is no such folder.
+            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; ``auto`` is a GPU if there is one.
+            plugins: Modules to import first. A file never imports the plugins that it names.
+
+        Raises:
+            CheckpointError: a file is missing, damaged or of another version.
+            RunError: a plugin is missing, or the device is missing or its memory is too small.
+        """
+        from hepgan.gan import serialization
+
+        return serialization.load(path, device=device, plugins=plugins)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes ``gan.json`` and ``generator.safetensors`` into the folder ``path``, which is created if it is missing.
+
+        The discriminator is kept in training checkpoints only.
+
+        Raises:
+            RunError: a file cannot be written.
+        """
+        from hepgan.gan import serialization
+
+        serialization.save(self, path)
+
+    @property
+    def schema(self) -> Schema:
+        """Fields and conditions of the events."""
+        return self.encoding.schema
 
     @property
     def device(self) -> torch.device:
-        """Where it is."""
+        """Device of the networks and the encoding."""
         return self.encoding.device
 
     def to(self, device: torch.device | str) -> "GAN":
-        """Returns the same GAN on ``device``; its networks, unlike its encoding, are moved."""
+        """Returns this GAN on ``device``. Its networks are moved in place, its encoding is copied."""
         return dataclasses.replace(
             self,
             encoding=self.encoding.to(device),
@@ -111,62 +171,120 @@ class GAN:
 
     @property
     def latent(self) -> tuple[int, ...]:
-        """The shape of one event's noise."""
+        """Shape of the noise of one event."""
         return stage_shapes(self.settings, self.encoding).latent
 
     def generate(self, noise: Tensor, c: Tensor) -> Tensor:
-        """``x[B, F]`` of ``noise[B, *latent]`` and ``c[B, C]``."""
+        """Returns encoded events ``x[B, F]`` for ``noise[B, *latent]`` and conditions ``c[B, C]``."""
         x: Tensor = self.generator(noise, c)
         return x.flatten(1)
 
-    def judge(self, seen: Tensor, c: Tensor) -> Tensor:
-        """Logits ``[B, K]`` of K discriminators, for what they see, ``[B, S]`` (see ``View``); K is 1, or 2 with two stages."""
-        logits: Tensor = self.discriminator(seen, c)
+    def discriminate(self, features: Tensor, c: Tensor) -> Tensor:
+        """Returns the logits ``[B, K]`` of the K discriminators (2 with two stages, otherwise 1).
+
+        Args:
+            features: Discriminator input ``[B, S]``, see ``DiscriminatorInput``.
+            c: Encoded conditions ``[B, C]``.
+        """
+        logits: Tensor = self.discriminator(features, c)
         return logits.flatten(1)
 
     def sample(
         self,
-        conditions: Mapping[str, Condition] | None = None,
-        *,
         n: int | None = None,
+        *,
         seed: int,
+        conditions: Mapping[str, Condition] | None = None,
+        **values: Condition,
     ) -> ak.Array:
-        """Generated events, with their conditions as fields.
+        """Returns generated events, with their conditions as fields.
+
+        >>> from hepgan import Range
+        >>> gan = GAN.load("showers", device="cpu")
+        >>> len(gan.sample(3, energy=Range(1, 100), seed=1)), len(gan.sample(energy=[5.0, 50.0], seed=1))
+        (3, 2)
 
         Args:
-            conditions: For each condition a number, a range ``(low, high)`` to draw from uniformly, or an array ``[n]``; in
-                the schema's units. A class that is not given is drawn evenly from all classes.
-            n: How many events; not needed where a condition is an array.
-            seed: The same seed gives the same events on the same device.
+            n: Number of events; may be left out if a condition is an array.
+            seed: Seed; events depend only on the seed, their number and the device.
+            conditions: Conditions by name, for names that cannot be keywords.
+            **values: Each condition as a number, a ``hepgan.Range(low, high)`` to draw from uniformly, or an array ``[n]``, in
+                the schema's unit. A class that is left out is drawn uniformly from all classes.
 
         Raises:
-            DataError: a condition is missing, unknown or outside the range that was trained, or ``n`` is not clear.
-            RunError: the seed is no integer from 0 to 2^64 − 1.
+            DataError: a condition is missing, unknown, given twice or outside the trained range, or the number of events is not
+                defined.
+            RunError: the seed is not an integer from 0 to 2^64 − 1.
         """
-        blocks = list(self.sample_blocks(conditions, n=n, seed=seed))
+        blocks = list(self.sample_blocks(n, seed=seed, conditions=conditions, **values))
         return ak.concatenate(blocks) if len(blocks) > 1 else blocks[0]
 
     def sample_blocks(
         self,
-        conditions: Mapping[str, Condition] | None = None,
-        *,
         n: int | None = None,
+        *,
         seed: int,
+        conditions: Mapping[str, Condition] | None = None,
+        **values: Condition,
     ) -> Iterator[ak.Array]:
-        """As ``sample``, in parts of bounded size; together they are the same events."""
-        asked = Conditions.of(conditions or {}, n, self.encoding)
+        """Yields the events of ``sample`` in blocks of bounded size."""
+        if twice := values.keys() & (conditions or {}).keys():
+            raise DataError(
+                f"the condition '{min(twice)}' is given twice: as a keyword and in conditions"
+            )
+        request = Conditions.of({**(conditions or {}), **values}, n, self.encoding)
         check_seed(seed)
         was_training = self.generator.training
         self.generator.eval()
         try:
-            for number, (_, noise) in enumerate(normal_blocks(asked.n, self.latent, seed=seed)):
-                yield self._sample_block(noise, asked.block(number, seed=seed))
+            for number, (_, noise) in enumerate(normal_blocks(request.n, self.latent, seed=seed)):
+                yield self._sample_block(noise, request.block(number, seed=seed))
         finally:
             self.generator.train(was_training)
 
     @torch.no_grad()
-    def _sample_block(self, noise: Tensor, asked: Mapping[str, npt.NDArray[Any]]) -> ak.Array:
+    def _sample_block(self, noise: Tensor, conditions: Mapping[str, npt.NDArray[Any]]) -> ak.Array:
         none = torch.empty(len(noise), 0, device=self.device)
-        c = self.encoding.encode_conditions(asked) if asked else none
-        # Conditions exactly as they were asked for, not as they come back from the encoding.
-        return self.encoding.decode(self.generate(noise.to(self.device), c), c, given=asked)
+        c = self.encoding.encode_conditions(conditions) if conditions else none
+        # The requested conditions themselves: a round trip through the encoding would round them.
+        return self.encoding.decode(self.generate(noise.to(self.device), c), c, given=conditions)
+
+    def _summary(self) -> dict[str, str]:
+        fields, scales = self.schema.fields, self.encoding.scales
+        units = {name: self.schema.conditions[name].unit for name in scales}
+        parts = {"generator": self.generator, "discriminator": self.discriminator}
+        return {
+            "tree": self.tree,
+            "fields": ", ".join(
+                f"{name}{list(field.shape) if field.shape else ''} {field.unit}".strip()
+                for name, field in fields.items()
+            ),
+            "conditions": ", ".join(
+                f"{name} {scale.range[0]:g} to {scale.range[1]:g} {units[name]}".strip()
+                for name, scale in scales.items()
+            ),
+            "parameters": ", ".join(
+                f"{name} {sum(weights.numel() for weights in part.parameters()):,}"
+                for name, part in parts.items()
+            ),
+            "device": str(self.device),
+            "training": str(self.kept or ""),
+        }
+
+    def __repr__(self) -> str:
+        """Returns a few lines: fields, conditions with their ranges, parameters, and the kept training step."""
+        lines = (f"  {name}: {_shortened(text)}" for name, text in self._summary().items() if text)
+        return "\n".join(["GAN", *lines])
+
+    def _repr_html_(self) -> str:
+        rows = (
+            f"<tr><th style='text-align:left'>{name}</th>"
+            f"<td style='text-align:left'>{html.escape(_shortened(text))}</td></tr>"
+            for name, text in self._summary().items()
+            if text
+        )
+        return f"<table><caption>GAN</caption>{''.join(rows)}</table>"
+
+
+def _shortened(text: str, length: int = 400) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"

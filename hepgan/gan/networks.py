@@ -1,4 +1,4 @@
-"""From the table ``[gan]`` to built networks: layouts, and what they find around them."""
+"""Settings of the table ``[gan]``, and the networks built from them."""
 
 import dataclasses
 import math
@@ -19,16 +19,16 @@ from hepgan.random_streams import child_seed
 
 @dataclasses.dataclass(frozen=True)
 class EnergySettings:
-    """The table ``[gan.energies]``: a first stage, which makes the energies of layers that the encoding appends.
+    """Settings of a first stage that generates the layer energies appended by the encoding, ``[gan.energies]``.
 
-    The generator of ``[gan]`` then makes the cells alone, given the conditions and, behind them, these energies (``COND`` gives
-    both); its ``N`` and its ``latent`` are those of the cells. The encoding's sum rules hold whatever it makes. Where the
-    encoding whitens (``whiten``, ``copula``), give it ``first = ["appended"]``: otherwise it mixes the energies with the cells.
+    The generator of ``[gan]`` then generates the cells only, conditioned on the conditions followed by these energies (``COND``
+    inserts both); its ``N`` and its ``latent`` count the cells. The encoding enforces its sum rules on any output. An encoding that
+    whitens (``whiten``, ``copula``) needs ``first = ["appended"]``: otherwise it mixes the energies with the cells.
 
     Attributes:
-        generator: The first stage's layout, given the conditions; where it is empty the noise is the encoded energies,
-            as a whitening encoding wants them.
-        discriminator: The layout of one that sees the energies alone, beside the other, which sees all; none where empty.
+        generator: Layout of the first stage. If empty, the noise itself is the encoded energies, which suits an encoding that
+            whitens.
+        discriminator: Layout of an additional discriminator of the energies alone; none if empty.
         latent: Shape of the first stage's noise; ``0`` stands for the number of energies.
     """
 
@@ -38,7 +38,7 @@ class EnergySettings:
 
     def __post_init__(self) -> None:
         for text in filter(None, (self.generator, self.discriminator)):
-            parse(text)  # a typing error is told before data are read
+            parse(text)  # a typo is an error before data are read
         if not self.latent or min(self.latent) < 0:
             raise RunError(
                 f"[gan.energies] latent = {list(self.latent)} should be a shape, such as [16]"
@@ -51,18 +51,19 @@ class EnergySettings:
 
 @dataclasses.dataclass(frozen=True)
 class GANSettings:
-    """The table ``[gan]`` of a run file.
+    """Settings of the networks: the table ``[gan]`` of a run file.
 
     Attributes:
-        layout: ``generator ## discriminator``, or the name of a published pair (``hepgan layout --list``); or give the two
-            apart.
-        generator: The generator's layout.
-        discriminator: The discriminator's layout.
+        layout: ``generator ## discriminator``, or the name of a published pair (``hepgan layout --list``). Alternatively set
+            ``generator`` and ``discriminator``.
+        generator: Layout of the generator.
+        discriminator: Layout of the discriminator.
         latent: Shape of the generator's noise; ``0`` stands for N, the number of the event's features.
-        input: Shape that the discriminator's input is given; flat where empty.
-        discriminator_sees: The encoded event, its observables, or the one and behind it the others.
-        initialization: TMVA's or torch's name of how weights start.
-        energies: Makes the generator one of two stages; see there.
+        input: Shape of the discriminator's input; flat if empty.
+        discriminator_input: Content of the discriminator's input: the encoded event, its observables, or the event followed by the
+            observables.
+        initialization: Weight initialization by TMVA's or torch's name.
+        energies: First stage of a generator in two stages, see ``EnergySettings``.
     """
 
     latent: tuple[int, ...]
@@ -70,23 +71,23 @@ class GANSettings:
     generator: str = ""
     discriminator: str = ""
     input: tuple[int, ...] = ()
-    discriminator_sees: Literal["event", "observables", "event and observables"] = "event"
+    discriminator_input: Literal["event", "observables", "event and observables"] = "event"
     initialization: str = "XAVIERUNIFORM"
     energies: EnergySettings | None = None
 
     def __post_init__(self) -> None:
-        apart = bool(self.generator), bool(self.discriminator)
-        if any(apart) == bool(self.layout) or any(apart) != all(apart):
+        separate = bool(self.generator), bool(self.discriminator)
+        if any(separate) == bool(self.layout) or any(separate) != all(separate):
             raise RunError("[gan] takes either 'layout' or both 'generator' and 'discriminator'")
         if not self.latent or min(self.latent) < 0:
             raise RunError(f"[gan] latent = {list(self.latent)} should be a shape, such as [64]")
 
     @property
     def layouts(self) -> tuple[Layout, Layout]:
-        """Generator and discriminator, parsed.
+        """Parsed layouts of generator and discriminator.
 
         Raises:
-            LayoutError: with the place in the string.
+            LayoutError: a layout cannot be parsed; points to the position in its text.
         """
         if self.layout:
             return parse_gan(
@@ -96,42 +97,42 @@ class GANSettings:
 
 
 class StageShapes(NamedTuple):
-    """Of the generator's stages.
+    """Shapes of the generator's stages.
 
     Attributes:
-        cells: Shape of the noise of the last stage.
-        energies: The same of the first stage; ``None`` where there is but one.
-        made: How many energies the first stage makes.
+        cells: Shape of the noise of the last (or only) stage.
+        energies: Shape of the noise of the first of two stages; ``None`` if there is only one.
+        n_energies: Number of energies that the first stage generates.
     """
 
     cells: tuple[int, ...]
     energies: tuple[int, ...] | None = None
-    made: int = 0
+    n_energies: int = 0
 
     @property
     def latent(self) -> tuple[int, ...]:
-        """The shape of one event's noise, the first stage's first."""
+        """Shape of the noise of one event; the noise of the first stage comes first."""
         if self.energies is None:
             return self.cells
         return (math.prod(self.energies) + math.prod(self.cells),)
 
 
 def stage_shapes(settings: GANSettings, encoding: Encoding) -> StageShapes:
-    """The sizes that ``settings`` come to for encoded events.
+    """Returns the shapes of the generator's stages for encoded events.
 
     Raises:
-        RunError: two stages, but an encoding that appends no energies.
+        RunError: there are two stages, but the encoding appends no energies.
     """
     if settings.energies is None:
         return StageShapes(_filled(settings.latent, encoding.features))
-    made = encoding.features - encoding.schema.features
-    if made < 1:
+    n_energies = encoding.features - encoding.schema.features
+    if n_energies < 1:
         raise RunError(
-            "[gan.energies] makes the energies that an encoding appends to the cells, but this one appends none; add the step"
-            " layer_sums, or layer_fractions"
+            "[gan.energies] generates the energies that an encoding appends to the cells, but this encoding appends none; add the"
+            " step layer_sums or layer_fractions"
         )
     cells = _filled(settings.latent, encoding.schema.features)
-    return StageShapes(cells, _filled(settings.energies.latent, made), made)
+    return StageShapes(cells, _filled(settings.energies.latent, n_energies), n_energies)
 
 
 def _filled(latent: tuple[int, ...], features: int) -> tuple[int, ...]:
@@ -139,7 +140,7 @@ def _filled(latent: tuple[int, ...], features: int) -> tuple[int, ...]:
 
 
 class _NetworkKwargs(TypedDict):
-    """The arguments that ``trace`` and ``build`` share: what a network finds around it."""
+    """Arguments that ``trace`` and ``build`` share: input, output and context of a network."""
 
     input: tuple[int, ...]
     features: int
@@ -149,95 +150,101 @@ class _NetworkKwargs(TypedDict):
     role: Literal["generator", "discriminator"]
 
 
-_Plan = dict[str, tuple[Layout, _NetworkKwargs]]
+_Networks = dict[str, tuple[Layout, _NetworkKwargs]]
 ENERGIES = "energies'"
-"""What the first stage's networks are called in errors, before their role."""
+"""Prefix of the first stage's networks in error messages, followed by their role."""
 
 
 def build_networks(
-    settings: GANSettings, encoding: Encoding, seen: int, *, seed: int
+    settings: GANSettings, encoding: Encoding, discriminator_features: int, *, seed: int
 ) -> dict[str, nn.Module]:
-    """Untrained ``generator`` and ``discriminator``, on the CPU.
+    """Returns untrained networks ``generator`` and ``discriminator`` on the CPU.
 
     Raises:
-        LayoutError: a layout that does not parse, or whose shapes do not fit the events.
-        RunError: an input shape of another size than the event.
+        LayoutError: a layout cannot be parsed, or its shapes do not fit the events.
+        RunError: the size of ``settings.input`` is not that of the discriminator's input.
     """
-    found: dict[str, nn.Module] = {}
-    for name, (layout, where) in _plan(settings, encoding, seen).items():
-        _check_output(layout, where, name)
-        own = child_seed(seed, INIT[where["role"]], name)
-        found[name] = build(layout, **where, seed=own, initialization=settings.initialization)
-    generator, discriminator = found["generator"], found["discriminator"]
-    sizes = stage_shapes(settings, encoding)
-    if sizes.energies is not None:
-        first = found.get(f"{ENERGIES} generator")
-        generator = TwoStages(first, generator, first=math.prod(sizes.energies))
-    if judge := found.get(f"{ENERGIES} discriminator"):
-        place = slice(encoding.features - sizes.made, encoding.features)
-        discriminator = TwoDiscriminators(discriminator, judge, place=place)
+    built: dict[str, nn.Module] = {}
+    for name, (layout, kwargs) in _networks(settings, encoding, discriminator_features).items():
+        _check_output(layout, kwargs, name)
+        network_seed = child_seed(seed, INIT[kwargs["role"]], name)
+        built[name] = build(
+            layout, **kwargs, seed=network_seed, initialization=settings.initialization
+        )
+    generator, discriminator = built["generator"], built["discriminator"]
+    shapes = stage_shapes(settings, encoding)
+    if shapes.energies is not None:
+        first = built.get(f"{ENERGIES} generator")
+        generator = TwoStages(first, generator, energy_noise=math.prod(shapes.energies))
+    if of_energies := built.get(f"{ENERGIES} discriminator"):
+        columns = slice(encoding.features - shapes.n_energies, encoding.features)
+        discriminator = TwoDiscriminators(discriminator, of_energies, energy_columns=columns)
     return {"generator": generator, "discriminator": discriminator}
 
 
-def count_parameters(settings: GANSettings, encoding: Encoding, *, seen: int = 0) -> dict[str, int]:
-    """How many parameters generator and discriminator have, all stages together; ``seen`` as in ``GAN.build``."""
+def count_parameters(
+    settings: GANSettings, encoding: Encoding, *, discriminator_features: int = 0
+) -> dict[str, int]:
+    """Returns the number of parameters of generator and discriminator, all stages included, without building them.
+
+    ``discriminator_features`` as in ``GAN.build``.
+    """
     counts = {"generator": 0, "discriminator": 0}
-    for layout, where in _plan(settings, encoding, seen or encoding.features).values():
-        counts[where["role"]] += sum(layer.parameters for layer in trace(layout, **where))
+    networks = _networks(settings, encoding, discriminator_features or encoding.features)
+    for layout, kwargs in networks.values():
+        counts[kwargs["role"]] += sum(layer.parameters for layer in trace(layout, **kwargs))
     return counts
 
 
 def network_layers(network: nn.Module) -> list[list[nn.Module]]:
-    """The layers of each layout in ``network``, that of ``[gan]`` first."""
+    """Returns the layers of each layout in ``network``, starting with that of ``[gan]``."""
     layouts = [part for part in network.modules() if isinstance(part, Network)]
     layouts.sort(key=lambda part: part is getattr(network, "energies", None))
     return [list(layout.layers.layers) for layout in layouts]
 
 
-def _plan(settings: GANSettings, encoding: Encoding, seen: int) -> _Plan:
-    """All layouts with their surroundings, by name.
+def _networks(settings: GANSettings, encoding: Encoding, discriminator_features: int) -> _Networks:
+    """Returns all layouts with their context, by name.
 
     Raises:
-        RunError: the discriminator's input has another size than what it sees.
+        RunError: the size of ``settings.input`` is not that of the discriminator's input.
     """
-    sizes = stage_shapes(settings, encoding)
-    shape = settings.input or (seen,)
-    if math.prod(shape) != seen:
+    shapes = stage_shapes(settings, encoding)
+    shape = settings.input or (discriminator_features,)
+    if math.prod(shape) != discriminator_features:
         raise RunError(
-            f"[gan] input = {list(shape)} should hold the {seen} numbers that the discriminator sees"
+            f"[gan] input = {list(shape)} should hold the {discriminator_features} values of the discriminator's input"
         )
     generator, discriminator = settings.layouts
-    cells, given = encoding.features - sizes.made, encoding.conditions
-    plan = {
+    cells, conditions = encoding.features - shapes.n_energies, encoding.conditions
+    networks: _Networks = {
         "generator": (
             generator,
-            _network_kwargs(encoding, sizes.cells, cells, cells, given + sizes.made, "generator"),
+            _network_kwargs(
+                encoding, shapes.cells, cells, cells, conditions + shapes.n_energies, "generator"
+            ),
         ),
         "discriminator": (
             _to_logits(discriminator),
-            _network_kwargs(encoding, shape, encoding.features, 1, given, "discriminator"),
+            _network_kwargs(encoding, shape, encoding.features, 1, conditions, "discriminator"),
         ),
     }
-    return plan | _plan_energies(settings, encoding, sizes)
-
-
-def _plan_energies(settings: GANSettings, encoding: Encoding, sizes: StageShapes) -> _Plan:
-    """The first stage's layouts, those that there are."""
-    stage, given, made = settings.energies, encoding.conditions, sizes.made
-    plan: _Plan = {}
-    if stage and sizes.energies and stage.generator:
-        where = _network_kwargs(
-            encoding, sizes.energies, made, made, given, "generator", cells=False
+    stage, n_energies = settings.energies, shapes.n_energies
+    if stage and shapes.energies and stage.generator:
+        kwargs = _network_kwargs(
+            encoding, shapes.energies, n_energies, n_energies, conditions, "generator", cells=False
         )
-        plan[f"{ENERGIES} generator"] = parse(stage.generator), where
+        networks[f"{ENERGIES} generator"] = parse(stage.generator), kwargs
     if stage and stage.discriminator:
-        if settings.discriminator_sees == "observables":
+        if settings.discriminator_input == "observables":
             raise RunError(
-                "[gan.energies] has a discriminator, but [gan] discriminator_sees leaves the event out"
+                "[gan.energies] has a discriminator, but [gan] discriminator_input does not contain the event"
             )
-        where = _network_kwargs(encoding, (made,), made, 1, given, "discriminator", cells=False)
-        plan[f"{ENERGIES} discriminator"] = _to_logits(parse(stage.discriminator)), where
-    return plan
+        kwargs = _network_kwargs(
+            encoding, (n_energies,), n_energies, 1, conditions, "discriminator", cells=False
+        )
+        networks[f"{ENERGIES} discriminator"] = _to_logits(parse(stage.discriminator)), kwargs
+    return networks
 
 
 def _network_kwargs(
@@ -251,19 +258,19 @@ def _network_kwargs(
     cells: bool = True,
 ) -> _NetworkKwargs:
     schema = encoding.schema
-    whole = cells and features == schema.features
+    has_fields = cells and features == schema.features
     return _NetworkKwargs(
         input=input,
         features=features,
         conditions=conditions,
-        fields={name: field.shape for name, field in schema.fields.items()} if whole else {},
+        fields={name: field.shape for name, field in schema.fields.items()} if has_fields else {},
         outputs=outputs,
         role=role,
     )
 
 
 def _to_logits(layout: Layout) -> Layout:
-    """``layout`` without a last SIGMOID, which the objectives apply themselves: they work on logits."""
+    """Returns ``layout`` without a final SIGMOID: the objectives work on logits."""
     last = layout.words[-1]
     if getattr(last, "activation", None) != Activation("SIGMOID"):
         return layout
@@ -271,12 +278,12 @@ def _to_logits(layout: Layout) -> Layout:
     return Layout((*layout.words[:-1], linear), layout.text)
 
 
-def _check_output(layout: Layout, where: _NetworkKwargs, name: str) -> None:
-    shape = trace(layout, **where)[-1].output
-    found, wanted = math.prod(shape), where["outputs"]
-    if found != wanted:
-        made = "×".join(map(str, shape)) + (f" = {found}" if len(shape) > 1 else "")
-        whole = ", as many as the event has" if name == "generator" else ""
+def _check_output(layout: Layout, kwargs: _NetworkKwargs, name: str) -> None:
+    shape = trace(layout, **kwargs)[-1].output
+    size, expected = math.prod(shape), kwargs["outputs"]
+    if size != expected:
+        text = "×".join(map(str, shape)) + (f" = {size}" if len(shape) > 1 else "")
+        reason = ", the number of values of an event" if name == "generator" else ""
         raise LayoutError(
-            f"the {name} ends with {made} values, but it should give {wanted}{whole}; mend its last layer\n  {layout}"
+            f"the {name} has {text} outputs, but it should have {expected}{reason}; change its last layer\n  {layout}"
         )

@@ -1,7 +1,7 @@
-"""Noise that depends on the seed and the event's number alone, not on how many events are made at once.
+"""Noise that is a function of the seed and the number of the event, independent of the batch size.
 
-``normal_blocks`` for events numbered from 0; ``keyed_normals`` for particles of events in files, wherever and in whichever
-order they are met. Both draw from Philox, a counter-based generator (SC'11).
+``normal_blocks`` is for events numbered from 0, ``keyed_normals`` for the particles of events in files, in any order and on any
+worker. Both use Philox, a counter-based generator (Salmon et al., SC'11).
 """
 
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from torch import Tensor
 from hepgan.random_streams import numpy_generator, stream_key
 
 BLOCK = 1024
-"""Events that share one counter-based generator, and the size of the batches that are sampled."""
+"""Number of events that share a generator, and the batch size of sampling."""
 
 
 def normal_blocks(n: int, shape: tuple[int, ...], *, seed: int) -> Iterator[tuple[int, Tensor]]:
-    """``(start, noise[<= BLOCK, *shape])``, standard normal, for events 0 … n−1.
+    """Yields ``(start, noise[<= BLOCK, *shape])``, standard normal, for events 0 … n−1.
 
-    Event i's noise is row ``i % BLOCK`` of the block ``i // BLOCK``, whose generator is keyed by (seed, block).
+    The noise of event i is row ``i % BLOCK`` of the block ``i // BLOCK``, whose generator is keyed by (seed, block).
     """
     for number, start in enumerate(range(0, n, BLOCK)):
         rng = numpy_generator(seed, "sample", "latent", number)
@@ -37,24 +37,24 @@ def keyed_normals(
     file: str,
     tree: str,
 ) -> Tensor:
-    """``noise[P, *shape]``, standard normal: row i is a function of (seed, file, tree, entries[i], numbers[i]).
+    """Returns ``noise[P, *shape]``, standard normal; row i is a function of (seed, file, tree, entries[i], numbers[i]).
 
     Args:
-        entries: ``[P]`` the entry of each particle's event.
-        numbers: ``[P]`` each particle's number in its event.
-        shape: Of one particle's noise.
-        seed: The seed.
-        file: The file's UUID.
-        tree: The tree's name.
+        entries: Entry of each particle's event, ``[P]``.
+        numbers: Number of each particle in its event, ``[P]``.
+        shape: Shape of the noise of one particle.
+        seed: Seed.
+        file: UUID of the file.
+        tree: Name of the tree.
     """
     noise = np.empty((len(entries), *shape), dtype=np.float32)
     bits = np.random.Philox(key=stream_key(seed, "sample", "particle", file, tree))
     rng = np.random.Generator(bits)
-    # The generator of every row is this one with another counter: a third of the time that making each anew would take.
+    # One generator whose counter is set for each row takes a third of the time of a new generator per row.
     state = bits.state
     counter = state["state"]["counter"]
     for row, entry, number in zip(noise, entries.tolist(), numbers.tolist(), strict=True):
-        # The first word is what the generator itself counts up.
+        # The generator itself increments the first word.
         counter[:] = (0, number, entry, 0)
         bits.state = state
         rng.standard_normal(dtype=np.float32, out=row)

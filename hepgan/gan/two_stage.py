@@ -1,25 +1,25 @@
-"""Two networks as one: a generator in two stages, and two discriminators side by side."""
+"""Combinations of two networks: a generator in two stages, and two discriminators of the same events."""
 
 import torch
 from torch import Tensor, nn
 
 
 class TwoStages(nn.Module):
-    """A generator of energies, and one of cells that is given them; ``forward(noise, c)`` gives cells and energies behind them.
+    """Generator of energies followed by a generator of cells, which is conditioned on the energies.
 
     Args:
-        energies: ``noise[B, …], c[B, C]`` -> ``[B, A]``; ``None`` takes the noise as it is.
-        cells: ``noise[B, …], c[B, C + A]`` -> ``[B, F - A]``.
-        first: How many numbers of the noise are the first stage's.
+        energies: First stage, ``noise[B, …], c[B, C] -> [B, A]``; with ``None`` the noise itself is the energies.
+        cells: Second stage, ``noise[B, …], c[B, C + A] -> [B, F - A]``.
+        energy_noise: Number of noise values of the first stage; they come first.
     """
 
-    def __init__(self, energies: nn.Module | None, cells: nn.Module, *, first: int) -> None:
+    def __init__(self, energies: nn.Module | None, cells: nn.Module, *, energy_noise: int) -> None:
         super().__init__()
-        self.energies, self.cells, self.first = energies, cells, first
+        self.energies, self.cells, self.energy_noise = energies, cells, energy_noise
 
     def forward(self, noise: Tensor, c: Tensor) -> Tensor:
-        """``x[B, F]``."""
-        energies, rest = noise[:, : self.first], noise[:, self.first :]
+        """Returns ``x[B, F]``: the cells, followed by the energies."""
+        energies, rest = noise[:, : self.energy_noise], noise[:, self.energy_noise :]
         if self.energies is not None:
             energies = self.energies(energies, c).flatten(1)
         cells = self.cells(rest, torch.cat([c, energies], 1))
@@ -27,19 +27,19 @@ class TwoStages(nn.Module):
 
 
 class TwoDiscriminators(nn.Module):
-    """One discriminator of all and one of the energies; ``forward(seen, c)`` gives the logits of both, ``[B, 2]``.
+    """Discriminator of the whole event and discriminator of its energies, side by side.
 
     Args:
-        whole: ``seen[B, S], c[B, C]`` -> ``[B, 1]``.
-        energies: ``[B, A], c[B, C]`` -> ``[B, 1]``.
-        place: The columns of ``seen`` that are the energies.
+        whole: Discriminator of the whole input, ``[B, S], c[B, C] -> [B, 1]``.
+        energies: Discriminator of the energies, ``[B, A], c[B, C] -> [B, 1]``.
+        energy_columns: Columns of the input that are the energies.
     """
 
-    def __init__(self, whole: nn.Module, energies: nn.Module, *, place: slice) -> None:
+    def __init__(self, whole: nn.Module, energies: nn.Module, *, energy_columns: slice) -> None:
         super().__init__()
-        self.whole, self.energies, self.place = whole, energies, place
+        self.whole, self.energies, self.energy_columns = whole, energies, energy_columns
 
-    def forward(self, seen: Tensor, c: Tensor) -> Tensor:
-        """Logits ``[B, 2]``."""
-        parts = self.whole(seen, c), self.energies(seen[:, self.place], c)
-        return torch.cat([part.flatten(1) for part in parts], 1)
+    def forward(self, features: Tensor, c: Tensor) -> Tensor:
+        """Returns the logits ``[B, 2]`` of both."""
+        logits = self.whole(features, c), self.energies(features[:, self.energy_columns], c)
+        return torch.cat([column.flatten(1) for column in logits], 1)

@@ -50,11 +50,9 @@ def run(
         )
         reference, schema = prepared.splits["test"], gan.encoding.schema
         conditions = {name: ak.to_numpy(reference[name]) for name in schema.conditions}
-        parts = gan.sample_blocks(conditions, n=len(reference), seed=run.seed)
+        parts = gan.sample_blocks(len(reference), conditions=conditions, seed=run.seed)
         blocks = list(with_progress(parts, len(reference), progress))
-        writer.write(
-            folder / "generated.root", blocks, schema, tree=prepared.tree, overwrite=resume
-        )
+        writer.write(folder / "generated.root", blocks, schema, tree=gan.tree, overwrite=resume)
         return evaluate_samples(
             reference, {"generated": ak.concatenate(blocks)}, schema, run.geometry, folder,
             run.evaluate, run.seed, provenance(run.seed, device) | about_gan(run, gan), device, progress,
@@ -64,7 +62,9 @@ def run(
 
 def about_gan(run: RunConfig, gan: GAN) -> dict[str, str]:
     """Returns a summary of the GAN and its training for the report."""
-    counts = count_parameters(run.gan, gan.encoding, seen=gan.seen)
+    counts = count_parameters(
+        run.gan, gan.encoding, discriminator_features=gan.discriminator_features
+    )
     generator, discriminator = run.gan.layouts
     return {
         "data": ", ".join(run.data.files),

@@ -13,9 +13,9 @@ import torch
 from hepgan.data.io import reader, writer
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError, RunError
-from hepgan.gan import serialization
 from hepgan.gan.conditions import Condition
 from hepgan.gan.devices import device_of
+from hepgan.gan.model import GAN
 from hepgan.progress import ProgressCallback, no_progress
 
 COMPRESSION = 50
@@ -51,7 +51,7 @@ def generate(
     Raises:
         HepganError: there is no GAN, the file exists, or the conditions do not fit.
     """
-    gan, tree = serialization.load_gan(folder, device=device_of(str(device)))
+    gan = GAN.load(folder, device=device_of(str(device)))
     values: dict[str, Condition] = dict(conditions or {})
     if conditions_from:
         read = _read_conditions(conditions_from, gan.encoding.schema, n)
@@ -64,9 +64,9 @@ def generate(
     _check_space(Path(output), total, gan.encoding.schema)
     writer.write(
         output,
-        with_progress(gan.sample_blocks(values, n=n, seed=seed), total, progress),
+        with_progress(gan.sample_blocks(n, conditions=values, seed=seed), total, progress),
         gan.encoding.schema,
-        tree=tree,
+        tree=gan.tree,
     )
     return total
 

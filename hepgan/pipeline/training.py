@@ -17,11 +17,10 @@ from hepgan.data.io.reader import ReadOptions
 from hepgan.data.io.splits import read_splits
 from hepgan.data.loaders.augment import with_reflections
 from hepgan.errors import DataError, RunError
-from hepgan.gan import serialization
 from hepgan.gan.devices import device_of
 from hepgan.gan.discriminator_input import DiscriminatorInput, discriminator_observables
 from hepgan.gan.model import GAN
-from hepgan.gan.training import distributed, history
+from hepgan.gan.training import checkpoint, distributed, history
 from hepgan.gan.training import loop as training
 from hepgan.gan.training.history import Row
 from hepgan.gan.training.state import Origin, TrainingState
@@ -36,15 +35,13 @@ class Prepared(NamedTuple):
 
     Attributes:
         splits: Events of ``train``, ``validation`` and ``test``.
-        view: Input of the discriminator.
+        discriminator_input: Input of the discriminator.
         state: State at the start of the training.
-        tree: Name of the generated trees.
     """
 
     splits: dict[str, ak.Array]
-    view: DiscriminatorInput
+    discriminator_input: DiscriminatorInput
     state: TrainingState
-    tree: str
 
 
 def prepare(run: RunConfig, *, device: torch.device, last: Path | None = None) -> Prepared:
@@ -61,21 +58,29 @@ def prepare(run: RunConfig, *, device: torch.device, last: Path | None = None) -
     paths = [source.path for source in sources(list(run.data.files), tree=run.data.tree)]
     files = {path: fingerprint.of_file(path) for path in paths}
     if last:
-        serialization.check_files(files, last)
+        checkpoint.check_files(files, last)
     splits = read_events(run)
     _check_validation(run, len(splits["validation"]))
     events = with_reflections(splits["train"], run.reflections)
-    encoding = serialization.load_encoding(last.parent.parent, schema) if last else None
+    encoding = checkpoint.load_encoding(last.parent.parent, schema) if last else None
     encoding = encoding or Encoding.fit(events, schema, run.encoding, seed=run.seed)
     origin = Origin(files, fingerprint.of_encoding(encoding))
     encoding = encoding.to(device)
     x, c = encoding.encode(events, seed=run.seed)
-    sees = run.gan.discriminator_sees
-    observables = discriminator_observables(schema, run.geometry) if "observables" in sees else {}
-    view = DiscriminatorInput(encoding, observables, x, c, event="event" in sees)
-    gan = GAN.build(run.gan, encoding, seed=run.seed, device=device, seen=view.size)
-    state = training.initial_state(gan, view, x, c, run.training, seed=run.seed, origin=origin)
-    return Prepared(splits, view, state, tree_name(run.data))
+    contents = run.gan.discriminator_input
+    observables = (
+        discriminator_observables(schema, run.geometry) if "observables" in contents else {}
+    )
+    discriminator_input = DiscriminatorInput(encoding, observables, x, c, event="event" in contents)
+    gan = GAN.build(
+        run.gan, encoding,
+        seed=run.seed, device=device, discriminator_features=discriminator_input.size,
+        geometry=run.geometry, tree=tree_name(run.data),
+    )  # fmt: skip
+    state = training.initial_state(
+        gan, discriminator_input, x, c, run.training, seed=run.seed, origin=origin
+    )
+    return Prepared(splits, discriminator_input, state)
 
 
 def _check_validation(run: RunConfig, events: int) -> None:
@@ -152,9 +157,11 @@ def train_locked(
         if exists := resume and folder.is_dir():
             _claim(folder, same, stack, device)
         progress("reading and encoding", 0.0, "")
-        last = distributed.broadcast(serialization.newest_checkpoint(folder), device)
+        last = distributed.broadcast(checkpoint.newest_checkpoint(folder), device)
         prepared = prepare(run, device=device, last=last)
-        watch = make_validation(run, prepared.splits["validation"], prepared.state.gan.encoding)
+        validation = make_validation(
+            run, prepared.splits["validation"], prepared.state.gan.encoding
+        )
         distributed.barrier()  # all ranks check the folder before the first one writes to it
         if not exists:
             _claim(folder, same, stack, device)
@@ -162,20 +169,20 @@ def train_locked(
             # First of all, so that a run that is killed here can be resumed.
             atomic.write_text(folder / "run.toml", as_toml(run))
             if not last:
-                serialization.save_encoding(prepared.state.gan.encoding, folder)
+                checkpoint.save_encoding(prepared.state.gan.encoding, folder)
         _resume(prepared.state, folder, last, write=first)
         progress("training", prepared.state.step / max(run.steps, 1), "")
         gan, _ = training.train(
             prepared.state,
-            prepared.view,
-            watch=watch,
+            prepared.discriminator_input,
+            validation=validation,
             folder=folder if first else None,
             on_row=lambda row: progress(
                 "training", row["step"] / max(run.steps, 1), remark(row, run.steps)
             ),
         )
         if first:
-            serialization.save_gan(gan, folder, tree=prepared.tree)
+            gan.save(folder)
     return gan, prepared
 
 
@@ -197,7 +204,7 @@ def _claim(folder: Path, run: RunConfig | None, stack: ExitStack, device: torch.
 def _resume(state: TrainingState, folder: Path, last: Path | None, *, write: bool) -> None:
     """Continues from the checkpoint ``last`` of ``folder``, or starts anew if there is none."""
     if last:
-        serialization.load_checkpoint(state, last)
+        checkpoint.load_checkpoint(state, last)
     if write:
         for path in (folder, atomic.subfolder(folder / "checkpoints")):
             atomic.remove_stale_parts(path)

@@ -38,7 +38,7 @@ def make_validation(run: RunConfig, reference: ak.Array, encoding: Encoding) -> 
     seed = child_seed(run.seed, "validation")
 
     def score(gan: GAN) -> float:
-        return distance(gan.sample(conditions, n=copies * len(reference), seed=seed))
+        return distance(gan.sample(copies * len(reference), conditions=conditions, seed=seed))
 
     return Validation(score, encoding.encode(reference, seed=seed))
 

@@ -106,19 +106,19 @@ def _gan_files(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
 
 @functools.lru_cache(maxsize=CACHE_SIZE)
 def _loaded(folder: str, stamp: tuple[int, ...], device: str) -> "GAN":
-    from hepgan.gan.serialization import load_gan
+    from hepgan.gan.model import GAN
 
-    return load_gan(folder, device=device)[0]
+    return GAN.load(folder, device=device)
 
 
 @functools.lru_cache(maxsize=CACHE_SIZE)
 def _unpacked(model: EmbeddedModel, device: str) -> "GAN":
-    from hepgan.gan.serialization import load_gan
+    from hepgan.gan.model import GAN
 
     with tempfile.TemporaryDirectory() as folder:
         for name, content in model.files.items():
             write_bytes(Path(folder, name), content)
-        return load_gan(folder, device=device)[0]
+        return GAN.load(folder, device=device)
 
 
 def _device(name: str) -> str:

@@ -16,7 +16,7 @@ from hepgan.tmva.facade import DataLoader, Factory, Tools, Types
 __all__ = ["Booking", "DataLoader", "Factory", "Tools", "Types", "book", "help_text"]
 
 _REPLACEMENTS = {
-    "Reader": "hepgan.load_gan(RUN_FOLDER).sample(n=…) generates events, and hepgan.evaluation compares samples",
+    "Reader": "hepgan.GAN.load(RUN_FOLDER).sample(…) generates events, and hepgan.evaluation compares samples",
     "TMVAGui": "EvaluateAllMethods writes report.html, which a browser shows",
     "CrossValidation": "there is no cross validation; EvaluateAllMethods gives errors and a baseline",
     "PyMethodBase": "no interpreter has to be started; remove the line",

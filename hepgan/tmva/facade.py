@@ -420,7 +420,7 @@ class Factory(_Macro):
         "EvaluateAllVariables": "EvaluateAllMethods compares every variable and writes report.html",
         "EvaluateImportance": "a GAN ranks no variables; EvaluateAllMethods compares each of them",
         "MakeClass": "`hepgan export RUN_FOLDER` writes ONNX, which C++ reads",
-        "GetMethod": "hepgan.load_gan(run folder) gives the trained GAN",
+        "GetMethod": "hepgan.GAN.load(run folder) gives the trained GAN",
         "OptimizeAllMethods": "no parameters are tuned here; book several methods and compare their scores",
         "CrossValidate": "there is no cross validation; EvaluateAllMethods gives errors and a baseline",
     }  # fmt: skip

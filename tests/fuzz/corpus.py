@@ -17,8 +17,9 @@ from hepgan import pipeline as library
 from hepgan.data.convert import convert
 from hepgan.data.io import inspection, reader
 from hepgan.data.schema import Field, Schema
-from hepgan.gan import pretrained, serialization
-from hepgan.gan.training import history
+from hepgan.gan import pretrained
+from hepgan.gan.model import GAN
+from hepgan.gan.training import checkpoint, history
 
 CPU = torch.device("cpu")
 SCHEMA = Schema(
@@ -226,12 +227,12 @@ def _write_pretrained(folder: Path) -> None:
 
 
 def _load(folder: Path) -> None:
-    serialization.load_gan(folder)
+    GAN.load(folder)
 
 
 def _sample(folder: Path) -> None:
-    gan, _ = serialization.load_gan(folder)
-    gan.sample({"energy": 50.0}, n=2, seed=1)
+    gan = GAN.load(folder)
+    gan.sample(2, energy=50.0, seed=1)
 
 
 class _Resume:
@@ -244,6 +245,4 @@ class _Resume:
         if self.state is None:
             run = library.load(folder.parent / "trained.toml")
             self.state = library.prepare(run, device=CPU).state
-        serialization.load_checkpoint(
-            self.state, folder / "checkpoints" / "step-00000003.safetensors"
-        )
+        checkpoint.load_checkpoint(self.state, folder / "checkpoints" / "step-00000003.safetensors")

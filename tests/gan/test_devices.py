@@ -24,12 +24,12 @@ from hepgan.data.encoding.registry import STEPS
 from hepgan.data.schema import Schema
 from hepgan.errors import RunError
 from hepgan.evaluation.observables.standard import Observable
-from hepgan.gan import devices, serialization
+from hepgan.gan import devices
 from hepgan.gan.discriminator_input import DiscriminatorInput
 from hepgan.gan.export import DecodedGenerator
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import GANSettings
-from hepgan.gan.serialization import load_gan
+from hepgan.gan.training import checkpoint
 from hepgan.gan.training import loop as training
 from hepgan.gan.training.settings import NetworkSettings, TrainSettings
 from hepgan.gan.training.state import TrainingState
@@ -85,8 +85,8 @@ def test_presets_train_validate_and_sample_on_one_device_without_waiting_for_it(
     monkeypatch.setattr(training, "history_row", noted)
     gan, rows = training.train(
         prepared.state,
-        prepared.view,
-        watch=watch,
+        prepared.discriminator_input,
+        validation=watch,
         on_row=lambda row: accelerator.waits.clear(),
     )
     assert waited == [[]]
@@ -99,7 +99,7 @@ def test_presets_train_validate_and_sample_on_one_device_without_waiting_for_it(
 
 def tensors_of(prepared: Any) -> list[Tensor]:
     gan, state = prepared.state.gan, prepared.state
-    modules = (gan.generator, gan.discriminator, state.average, prepared.view)
+    modules = (gan.generator, gan.discriminator, state.ema, prepared.discriminator_input)
     held = [t for module in modules for t in (*module.parameters(), *module.buffers())]
     return [*held, *state.loader.tensors, *gan.encoding.pack()[1].values()]
 
@@ -164,7 +164,7 @@ SEES = {"sum": Observable("sum", lambda e: e["cells"].sum(1) / e["energy"], "sum
 COPULA = {"step": "copula", **STEP_SETTINGS["copula"], "zeros": False}
 
 
-def test_what_a_discriminator_sees_moves_as_a_whole(accelerator: Accelerator) -> None:
+def test_what_a_discriminator_input_moves_as_a_whole(accelerator: Accelerator) -> None:
     encoding = fitted(COPULA)
     x, c = encoding.encode(events(), seed=1)
     view = DiscriminatorInput(encoding, SEES, x, c)
@@ -221,7 +221,7 @@ def test_checkpoints_are_resumed_on_another_type_of_device(
     whole, view = started(first)
     training.train(whole, view, folder=tmp_path)
     again, view = started(then)
-    serialization.load_checkpoint(again, tmp_path / "checkpoints" / "step-00000002.safetensors")
+    checkpoint.load_checkpoint(again, tmp_path / "checkpoints" / "step-00000002.safetensors")
     training.train(again, view)
     assert again.gan.device.type == torch.device(then).type
     for one, other in zip(
@@ -250,16 +250,16 @@ def test_full_memory_is_no_damage(
 ) -> None:
     state, view = started("cpu")
     training.train(state, view, folder=tmp_path)
-    path = serialization.newest_checkpoint(tmp_path)
+    path = checkpoint.newest_checkpoint(tmp_path)
     assert path is not None
     with monkeypatch.context() as patch:
-        patch.setattr(serialization, "_load_optimizer", failing(error))
+        patch.setattr(checkpoint, "_restore_optimizer", failing(error))
         with pytest.raises(RunError, match=r"does not fit into the memory of 'cpu'"):
-            serialization.load_checkpoint(started("cpu")[0], path)
+            checkpoint.load_checkpoint(started("cpu")[0], path)
     with monkeypatch.context() as patch:
         patch.setattr(GAN, "to", failing(error))
         with pytest.raises(RunError, match=r"does not fit into the memory of 'cpu'"):
-            load_gan("mnist")
+            GAN.load("mnist")
     with monkeypatch.context() as patch:
         patch.setattr(training, "train_step", failing(error))
         with pytest.raises(RunError, match=r"training does not fit .* smaller batch_size"):
@@ -267,10 +267,10 @@ def test_full_memory_is_no_damage(
 
 
 def test_gans_are_loaded_where_auto_is() -> None:
-    gan, _ = load_gan("mnist", device="auto")
+    gan = GAN.load("mnist", device="auto")
     assert gan.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(RunError, match="the device 'cuda:99' is not there"):
-        load_gan("mnist", device="cuda:99")
+    with pytest.raises(RunError, match="the device 'cuda:99' does not exist"):
+        GAN.load("mnist", device="cuda:99")
 
 
 def test_looking_for_a_gpu_does_not_start_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,15 +295,15 @@ def test_presets_train_validate_and_sample_on_a_gpu(
     prepared = prepare(run, device=torch.device("cuda"))
     gan, rows = training.train(
         prepared.state,
-        prepared.view,
-        watch=make_validation(run, prepared.splits["validation"], prepared.state.gan.encoding),
+        prepared.discriminator_input,
+        validation=make_validation(run, prepared.splits["validation"], prepared.state.gan.encoding),
         folder=tmp_path,
     )
     assert np.isfinite(rows[-1]["validation"])
     given = {name: prepared.splits["test"][name] for name in run.schema.conditions}
-    assert len(gan.sample(given, n=len(prepared.splits["test"]), seed=1)) == 200
+    assert len(gan.sample(len(prepared.splits["test"]), conditions=given, seed=1)) == 200
     state = prepare(run, device=torch.device("cpu")).state
-    newest = serialization.newest_checkpoint(tmp_path)
+    newest = checkpoint.newest_checkpoint(tmp_path)
     assert newest is not None
-    serialization.load_checkpoint(state, newest)
+    checkpoint.load_checkpoint(state, newest)
     assert state.step == 3

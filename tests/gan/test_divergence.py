@@ -30,6 +30,7 @@ from hepgan.evaluation.metrics import fpd
 from hepgan.gan import serialization
 from hepgan.gan.discriminator_input import DiscriminatorInput, discriminator_observables
 from hepgan.gan.model import GAN
+from hepgan.gan.training import checkpoint
 from hepgan.gan.training import loop as training
 from hepgan.gan.training.settings import NetworkSettings
 from hepgan.gan.training.validation import Validation
@@ -91,16 +92,16 @@ def test_a_diverging_generator_is_told_with_its_step(event: bool, every: int) ->
     view = DiscriminatorInput(
         encoding, discriminator_observables(encoding.schema, {}), x, c, event=event
     )
-    gan = GAN.build(DENSE, encoding, seed=1, seen=view.size)
+    gan = GAN.build(DENSE, encoding, seed=1, discriminator_features=view.size)
     state = training.initial_state(gan, view, x, c, [how], seed=1)
 
     def validate(gan: GAN) -> float:
-        gan.sample(n=100, seed=1)
+        gan.sample(100, seed=1)
         return 1.0
 
     watch = Validation(validate, (x, c))
     with pytest.raises(HepganError, match=r"(nan|inf|finite).* at step [1234];"):
-        training.train(state, view, watch=watch)
+        training.train(state, view, validation=watch)
 
 
 def test_events_that_are_not_finite_are_told_with_the_step_of_their_validation() -> None:
@@ -112,12 +113,12 @@ def test_events_that_are_not_finite_are_told_with_the_step_of_their_validation()
             with torch.no_grad():
                 for weights in gan.generator.parameters():
                     weights.fill_(1e30)
-        gan.sample(n=10, seed=1)
+        gan.sample(10, seed=1)
         return 1.0
 
     with pytest.raises(HepganError, match=r"event is (inf|nan) in generated event 0.* at step 10;"):
         training.train(
-            state, view, watch=Validation(validate, (torch.zeros(9, 2), torch.empty(9, 0)))
+            state, view, validation=Validation(validate, (torch.zeros(9, 2), torch.empty(9, 0)))
         )
 
 
@@ -127,37 +128,41 @@ def test_saved_numbers_that_are_not_finite_are_refused_with_the_tensor(
     tmp_path: Path, part: str, value: float
 ) -> None:
     state, _ = started(DENSE, QUICK, {"step": "standardise"})
-    serialization.save_gan(state.gan, tmp_path, tree="events")
+    state.gan.save(tmp_path)
     tensors = load_file(tmp_path / "generator.safetensors")
     name = next(name for name in tensors if name.startswith(part))
     tensors[name].view(-1)[-1] = value
     save_file(tensors, tmp_path / "generator.safetensors")
     with pytest.raises(CheckpointError, match=rf"its tensor '{name}' is not finite"):
-        serialization.load_gan(tmp_path)
+        GAN.load(tmp_path)
 
 
 @pytest.mark.parametrize("number", ["NaN", "-Infinity"])
 def test_numbers_of_gan_json_that_are_not_finite_are_refused(tmp_path: Path, number: str) -> None:
     state, _ = started()
-    serialization.save_gan(state.gan, tmp_path, tree="events")
+    state.gan.save(tmp_path)
     about = tmp_path / "gan.json"
-    about.write_text(about.read_text().replace('"seen": 2', f'"seen": {number}'))
-    with pytest.raises(CheckpointError, match=f"{number} is no number of a GAN"):
-        serialization.load_gan(tmp_path)
+    about.write_text(
+        about.read_text().replace(
+            '"discriminator_features": 2', f'"discriminator_features": {number}'
+        )
+    )
+    with pytest.raises(CheckpointError, match=f"{number} is not a finite number"):
+        GAN.load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["generator", "discriminator", "average"])
+@pytest.mark.parametrize("name", ["generator", "discriminator", "ema"])
 def test_checkpoint_that_is_not_finite_is_refused_with_the_tensor(
     tmp_path: Path, name: str
 ) -> None:
     state, _ = started()
-    path = serialization.save_checkpoint(state, tmp_path, keep=1)
-    tensors, about = load_file(path), serialization._metadata(path)
+    path = checkpoint.save_checkpoint(state, tmp_path, keep=1)
+    tensors, about = load_file(path), serialization.read_metadata(path)
     key = next(key for key in tensors if key.startswith(name))
     tensors[key].view(-1)[0] = NAN
     serialization.write_tensors(path, tensors, {"state": serialization.json.dumps(about)})
     with pytest.raises(CheckpointError, match=rf"its tensor '{key}' is not finite"):
-        serialization.load_checkpoint(started()[0], path)
+        checkpoint.load_checkpoint(started()[0], path)
 
 
 def test_running_statistics_that_are_not_finite_reach_no_checkpoint(tmp_path: Path) -> None:
@@ -171,7 +176,7 @@ def test_running_statistics_that_are_not_finite_reach_no_checkpoint(tmp_path: Pa
         HepganError, match=r"weight of the generator is not finite \('.*running_var'\) at step 10"
     ):
         training.train(state, view, folder=tmp_path, on_row=poison)
-    assert serialization.newest_checkpoint(tmp_path) is None
+    assert checkpoint.newest_checkpoint(tmp_path) is None
 
 
 def test_generator_that_makes_nan_writes_no_file(gan_folder: Path, tmp_path: Path) -> None:

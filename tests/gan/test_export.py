@@ -18,13 +18,12 @@ from hepgan.gan import export as exporting
 from hepgan.gan.export import DecodedGenerator, export
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import GANSettings
-from hepgan.gan.serialization import load_gan
 from hepgan.pipeline import load, prepare
 
 
 @pytest.fixture(scope="module")
 def gan() -> GAN:
-    return load_gan("showers")[0]
+    return GAN.load("showers", device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 import uproot
 from click.testing import CliRunner
 
-from hepgan import load_gan, load_run, read
+from hepgan import GAN, load_run, read
 from hepgan.cli import main
 from hepgan.evaluation.metrics import digits, fpd
 from hepgan.gan.pretrained import FOLDER, folders, scores
@@ -42,10 +42,10 @@ def test_showers_of_one_energy_come_right_after_installing(tmp_path: Path) -> No
 
 
 def test_the_digits_are_as_good_as_their_scores_say() -> None:
-    gan, tree = load_gan("mnist")
-    assert tree == "mnist"
+    gan = GAN.load("mnist")
+    assert gan.tree == "mnist"
     events = read_events(load_run("mnist"))
-    images = [events["train"]["image"][:1965], events["test"]["image"], gan.sample(n=1965, seed=9)["image"]]  # fmt: skip
+    images = [events["train"]["image"][:1965], events["test"]["image"], gan.sample(1965, seed=9)["image"]]  # fmt: skip
     other, real, made = (digits.digit_scores(np.asarray(found)) for found in images)
     told = {score["metric"]: score["value"] for score in scores("mnist")["scores"]}
     assert made.confidence == pytest.approx(told["digit_confidence"], abs=0.01)
@@ -64,7 +64,7 @@ def test_presets_are_listed_with_their_scores() -> None:
 def test_processors_take_them_by_name() -> None:
     carried = embed("mnist")
     assert set(carried.files) == {"gan.json", "generator.safetensors"}
-    made = [loaded(model, "cpu").sample(n=3, seed=1)["image"] for model in ("mnist", carried)]
+    made = [loaded(model, "cpu").sample(3, seed=1)["image"] for model in ("mnist", carried)]
     np.testing.assert_array_equal(*made)
 
 

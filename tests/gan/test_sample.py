@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from hepgan import load_gan
 from hepgan.cli import main
 from hepgan.errors import DataError, RunError
+from hepgan.gan.conditions import Range
 from hepgan.gan.model import GAN
 from hepgan.pipeline import load, prepare, train
 
 
 @pytest.fixture(scope="module")
 def gan(gan_folder: Path) -> GAN:
-    return load_gan(gan_folder)[0]
+    return GAN.load(gan_folder)
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,19 @@ def gan(gan_folder: Path) -> GAN:
         ({"energy": 5.0}, 2.5, r"n = 2.5 should be an integer"),
         ({"energy": 5.0}, True, r"n = True should be an integer"),
         ({"energy": 5.0}, 0, r"n = 0 should be 1 or more"),
-        ({"energy": 5.0}, None, r"how many events .* give n"),
+        ({"energy": 5.0}, None, r"number of events is not defined: pass n"),
         ({"energy": np.full((3, 2), 5.0)}, None, r"'energy' has shape \[3, 2\]; give a number"),
         ({"energy": [2.0, 3.0]}, 5, r"have lengths energy 2, but n = 5"),
         ({"energy": "five"}, 5, r"energy = 'five' is not a number"),
-        ({"energy": (1.0, 2.0, 3.0)}, 5, r"has 3 numbers; write \(low, high\)"),
-        ({"energy": (3.0, 2.0)}, 5, r"energy = 3:2 should rise"),
+        ({"energy": (2.0, 9.0)}, 5, r"is ambiguous; write hepgan.Range\(2, 9\) for a range"),
+        ({"energy": (2.0, 9.0)}, 2, r"is ambiguous; write hepgan.Range\(2, 9\) for a range"),
+        ({"energy": Range("a", 2.0)}, 5, r"is not a range of numbers"),
+        (
+            {"energy": Range(2.0, 20.0)},
+            5,
+            r"2:20 is not inside 1:10, the range that this GAN was trained on",
+        ),
+        ({"energy": Range(3.0, 2.0)}, 5, r"energy = 3:2 should be in increasing order"),
         ({"energy": np.nan}, 5, r"energy = nan lies outside"),
         ({}, 5, r"'energy' is missing; it may be 1 to 10 GeV"),
         ({"energy": 5.0, "theta": 1.0}, 5, r"no condition 'theta' \(it has: energy\)"),
@@ -38,16 +45,16 @@ def gan(gan_folder: Path) -> GAN:
 )
 def test_unclear_requests_are_refused(gan: GAN, conditions, n, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        gan.sample(conditions, n=n, seed=1)
+        gan.sample(n, conditions=conditions, seed=1)
 
 
 def test_numpy_integers_count_events(gan: GAN) -> None:
-    assert len(gan.sample({"energy": 5.0}, n=np.int32(3), seed=1)) == 3
+    assert len(gan.sample(np.int32(3), energy=5.0, seed=1)) == 3
 
 
 def test_the_first_events_of_a_trillion_come_at_once_and_are_those_of_a_thousand(gan: GAN) -> None:
-    first = next(gan.sample_blocks({"energy": (2.0, 9.0)}, n=10**12, seed=1))
-    few = gan.sample({"energy": (2.0, 9.0)}, n=1000, seed=1)
+    first = next(gan.sample_blocks(10**12, energy=Range(2.0, 9.0), seed=1))
+    few = gan.sample(1000, energy=Range(2.0, 9.0), seed=1)
     for name in few.fields:
         np.testing.assert_allclose(
             ak.to_numpy(first[name])[:1000], ak.to_numpy(few[name]), rtol=1e-5
@@ -68,7 +75,7 @@ def test_a_generator_without_weights_samples_and_is_not_trained(
     settings = {"gan.generator": "PASS", "train.steps": 0, "encoding.steps": []}
     settings |= {"schema.conditions": {}, "encoding.conditions": {}}
     gan, _ = train(load(tiny_run, settings), tmp_path / "out", device="cpu")
-    assert len(gan.sample(n=7, seed=1)) == 7
-    assert len(load_gan(tmp_path / "out")[0].sample(n=7, seed=1)) == 7
+    assert len(gan.sample(7, seed=1)) == 7
+    assert len(GAN.load(tmp_path / "out").sample(7, seed=1)) == 7
     with pytest.raises(RunError, match=r"no weights to train; .* train.steps = 0"):
         prepare(load(tiny_run, settings | {"train.steps": 5}), device="cpu")

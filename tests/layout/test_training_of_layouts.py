@@ -22,7 +22,7 @@ IMAGE = {
     "schema.conditions": {},
     "encoding.conditions": {},
     "train.ema": 0.99,
-    "train.decay": 1.0,
+    "train.final_lr_fraction": 1.0,
 }
 CONVOLUTIONS = (
     "DENSE|16*7*7|RELU, RESHAPE|16|7|7, TCONV|8|4|4|2|2|1|1|RELU, TCONV|1|4|4|2|2|1|1|TANH"
@@ -58,7 +58,7 @@ def assert_learns(run: library.RunConfig, folder: Path) -> None:
     def distance(images: np.ndarray[Any, Any]) -> float:
         return fpd.frechet_distance(expected, digits.digit_scores(images).features)
 
-    made = np.asarray(gan.sample(n=2000, seed=5)["image"])
+    made = np.asarray(gan.sample(2000, seed=5)["image"])
     noise = np.random.default_rng(5).permuted(real, axis=1)
     assert distance(made) < 0.5 * distance(noise)
 
@@ -95,7 +95,7 @@ def test_calogan_s_published_networks_train_on_showers() -> None:
     """All layers of the paper's two networks, 32 million weights, move on real showers."""
     run = calorimeter_run("calogan", batch=4)
     prepared = library.prepare(run, device=torch.device("cpu"))
-    state, view = prepared.state, prepared.view
+    state, view = prepared.state, prepared.discriminator_input
     counts = [
         sum(p.numel() for p in network.parameters()) + statistics(network)
         for network in (state.gan.generator, state.gan.discriminator)
@@ -126,6 +126,8 @@ def test_named_image_pairs_take_steps_on_digits(name: str) -> None:
     prepared = library.prepare(run, device=torch.device("cpu"))
     batches = iter(prepared.state.loader)
     losses = [
-        loss.item() for _ in range(2) for loss in train_step(prepared.state, prepared.view, batches)
+        loss.item()
+        for _ in range(2)
+        for loss in train_step(prepared.state, prepared.discriminator_input, batches)
     ]
     assert all(map(math.isfinite, losses))

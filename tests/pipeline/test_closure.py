@@ -83,7 +83,7 @@ def distances(response: Callable[[np.ndarray], np.ndarray]) -> list[float]:
 
 
 def generated(gan: GAN) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda energy: ak.to_numpy(gan.sample({"energy": energy}, seed=3)["v"]) / energy
+    return lambda energy: ak.to_numpy(gan.sample(energy=energy, seed=3)["v"]) / energy
 
 
 def test_encoding_alone_misses_the_target_by_the_expected_distance(

@@ -22,6 +22,7 @@ from hepgan.config import from_table
 from hepgan.data.loaders.augment import with_reflections
 from hepgan.errors import DataError, HepganError, RunError
 from hepgan.gan import serialization
+from hepgan.gan.conditions import Range
 from hepgan.pipeline import training
 
 CPU = torch.device("cpu")
@@ -69,7 +70,7 @@ def test_closure_on_known_distributions(folder: Path, tmp_path: Path) -> None:
     """Given the energy, a/energy is normal of mean 1 and width 0.1; b has correlation 0.8."""
     path = tmp_path / "made.root"
     made = library.generate(
-        folder, path, n=20_000, seed=3, conditions={"energy": (1.0, 10.0)}, device=CPU
+        folder, path, n=20_000, seed=3, conditions={"energy": Range(1.0, 10.0)}, device=CPU
     )
     assert made == 20_000
     with uproot.open(path) as file:
@@ -179,7 +180,7 @@ def test_preset_is_a_valid_run_with_a_description(name: str) -> None:
     [
         ({"train.stepz": 5}, r"unknown key 'stepz' in \[train\]; did you mean 'steps'\?"),
         ({"train.steps": "many"}, r"train.steps = 'many' should be int"),
-        ({"train.objective": "wassrstein"}, "is not one of non-saturating"),
+        ({"train.objective": "wassrstein"}, "did you mean 'wasserstein'"),
         ({"nonsense": 1}, r"unknown key 'nonsense'"),
         ({"seed.x": 1}, "'seed' is a value, not a table"),
         ({"data.test": 0.95}, "leave some events for training"),
@@ -247,9 +248,9 @@ def test_missing_device_is_told(name: str) -> None:
         ({}, "the condition 'energy' is missing; it may be 1 to 10 GeV"),
         ({"energy": 11.0}, "energy = 11 lies outside of 1 to 10"),
         ({"energi": 5.0}, "has no condition 'energi'"),
-        ({"energy": (5.0, 2.0)}, "should rise"),
-        ({"energy": (0.0, 20.0)}, "the range energy = 0:20 is not in 1:10"),
-        ({"energy": (-math.inf, math.inf)}, "is not in 1:10"),
+        ({"energy": Range(5.0, 2.0)}, "should be in increasing order"),
+        ({"energy": Range(0.0, 20.0)}, "the range energy = 0:20 is not inside 1:10"),
+        ({"energy": Range(-math.inf, math.inf)}, "is not inside 1:10"),
     ],
 )
 def test_wrong_conditions_write_nothing(

@@ -18,7 +18,8 @@ from trainings import KilledError
 from hepgan import pipeline as library
 from hepgan.data.io import fingerprint
 from hepgan.errors import CheckpointError, RunError
-from hepgan.gan import serialization
+from hepgan.gan.model import GAN
+from hepgan.gan.training import checkpoint
 from hepgan.pipeline import run_folder, training
 from hepgan.pipeline.run_folder import NAME, locked
 
@@ -149,8 +150,7 @@ def begun(run_file: Path, folder: Path) -> None:
     with pytest.raises(KilledError):
         library.train(library.load(run_file), folder, device=CPU, progress=stop)
     assert (
-        serialization.newest_checkpoint(folder)
-        == folder / "checkpoints" / "step-00000010.safetensors"
+        checkpoint.newest_checkpoint(folder) == folder / "checkpoints" / "step-00000010.safetensors"
     )
 
 
@@ -206,7 +206,7 @@ def test_resumed_training_keeps_the_encoding_that_it_began_with(
     """Another machine fits with other rounding; without the file the difference is told."""
     begun(run_file, tmp_path / "out")
     shutil.copytree(tmp_path / "out", tmp_path / "bare")
-    (tmp_path / "bare" / "checkpoints" / serialization.ENCODING).unlink()
+    (tmp_path / "bare" / "checkpoints" / checkpoint.ENCODING).unlink()
     fit = training.Encoding.fit
 
     def elsewhere(events: Any, *more: Any, **options: Any) -> Any:
@@ -219,7 +219,7 @@ def test_resumed_training_keeps_the_encoding_that_it_began_with(
     gan, _ = library.train(run, tmp_path / "out", device=CPU, resume=True)
     monkeypatch.undo()
     library.train(run, tmp_path / "whole", device=CPU)
-    expected, _ = serialization.load_gan(tmp_path / "whole")
+    expected = GAN.load(tmp_path / "whole")
     assert fingerprint.of_encoding(gan.encoding) == fingerprint.of_encoding(expected.encoding)
 
 

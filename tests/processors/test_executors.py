@@ -59,7 +59,7 @@ def dask() -> Iterator[Any]:
 
 def everything(folder: Path) -> Together:
     """``Simulate`` in its three ways, ``Collect`` and ``Compare``."""
-    schema = hepgan.load_gan(folder)[0].encoding.schema
+    schema = hepgan.GAN.load(folder).schema
     observables = hepgan.observables_for(schema)
     axes = axes_for(to_arrays(hepgan.read(folder.parent / "tiny.root", schema)), observables)
     simulate = functools.partial(processors.Simulate, processors.embed(folder), energy="GenPart_energy", seed=5)  # fmt: skip
@@ -111,7 +111,7 @@ def test_a_dying_dask_worker_loses_and_doubles_nothing(
     gan_folder: Path, files: list[Path], dask: Any, tmp_path: Path
 ) -> None:
     expected = runner()(fileset(files), everything(gan_folder))
-    schema = hepgan.load_gan(gan_folder)[0].encoding.schema
+    schema = hepgan.GAN.load(gan_folder).schema
     parts = processors.WriteFiles(str(tmp_path / "parts"), schema, "events", showers=True)
     whole = everything(gan_folder)
     whole.several["parts"] = simulation(processors.embed(gan_folder), output=parts)

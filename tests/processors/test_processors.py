@@ -87,7 +87,9 @@ def test_a_row_does_not_depend_on_the_others_of_a_full_batch(preset: str) -> Non
         settings.encoding.conditions,
     )  # fmt: skip
     encoding = hepgan.Encoding.fit(events, settings.schema, steps, seed=1)
-    gan = hepgan.GAN.build(settings.gan, encoding, seed=1, seen=0 if preset == "mnist" else 550)
+    gan = hepgan.GAN.build(
+        settings.gan, encoding, seed=1, discriminator_features=0 if preset == "mnist" else 550
+    )
     gan.generator.eval()
     for parameter in gan.generator.parameters():  # a residual generator starts with zeros
         torch.nn.init.normal_(parameter, std=0.05, generator=torch.Generator().manual_seed(1))
@@ -176,7 +178,7 @@ def tiny_fileset(gan_folder: Path) -> dict[str, object]:
 
 
 def test_collect_is_what_read_gives(gan_folder: Path) -> None:
-    schema = hepgan.load_gan(gan_folder)[0].encoding.schema
+    schema = hepgan.GAN.load(gan_folder).schema
     options = {"weight": "1 / energy"}
     expected = hepgan.read(gan_folder.parent / "tiny.root", schema, cut="a > 3", **options)
     for size in (400, 100_000):
@@ -188,7 +190,7 @@ def test_collect_is_what_read_gives(gan_folder: Path) -> None:
 
 @pytest.mark.parametrize("format", ["root", "parquet"])
 def test_collect_writes_parts(gan_folder: Path, tmp_path: Path, format: str) -> None:
-    schema = hepgan.load_gan(gan_folder)[0].encoding.schema
+    schema = hepgan.GAN.load(gan_folder).schema
     parts = processors.WriteFiles(str(tmp_path / "out"), schema, "events", format=format)  # type: ignore[arg-type]
     found = runner(700)(tiny_fileset(gan_folder), processors.Collect(schema, to=parts))
     assert sum(found.values()) == 3000
@@ -202,7 +204,7 @@ def test_collect_writes_parts(gan_folder: Path, tmp_path: Path, format: str) -> 
 
 
 def test_compare_equals_hepgan_compare(gan_folder: Path) -> None:
-    schema = hepgan.load_gan(gan_folder)[0].encoding.schema
+    schema = hepgan.GAN.load(gan_folder).schema
     observables = hepgan.observables_for(schema)
     reference = hepgan.read(gan_folder.parent / "tiny.root", schema)
     axes = axes_for(to_arrays(reference[:1000]), observables)
@@ -311,7 +313,7 @@ def test_no_events_and_no_particles_give_empty_results_of_the_right_types(
 def test_no_events_are_collected_and_compared_with_the_right_types(
     gan_folder: Path, tmp_path: Path
 ) -> None:
-    schema = hepgan.load_gan(gan_folder)[0].encoding.schema
+    schema = hepgan.GAN.load(gan_folder).schema
     with uproot.recreate(tmp_path / "none.root") as file:
         file.mktree("events", {"a": "f4", "b": np.dtype(("f8", 2)), "energy": "f4"})
     empty = {"reference": {"files": {str(tmp_path / "none.root"): "events"}}}
@@ -335,7 +337,7 @@ def test_no_events_are_collected_and_compared_with_the_right_types(
 def test_conditions_that_the_gan_is_not_made_for_are_not_compared(
     gan_folder: Path, tmp_path: Path
 ) -> None:
-    schema = hepgan.load_gan(gan_folder)[0].encoding.schema
+    schema = hepgan.GAN.load(gan_folder).schema
     write_tiny(tmp_path / "wide.root", ak.with_field(tiny_events(5, 1), np.full(5, 11.0), "energy"))
     compare = processors.Compare(schema, {}, axes={}, gan=gan_folder, seed=1)
     files = {"reference": {"files": {str(tmp_path / "wide.root"): "events"}}}
@@ -363,7 +365,7 @@ def test_metrics_tell_what_was_read_and_nothing_else_changes(
     assert {name.partition("-")[0] for name in metrics["columns"]} == {"GenPart_energy"}
     assert metrics["bytesread"] > 0
     assert metrics["processtime"] > 0
-    schema = hepgan.load_gan(gan_folder)[0].encoding.schema
+    schema = hepgan.GAN.load(gan_folder).schema
     events, metrics = runner(400, savemetrics=True)(tiny_fileset(gan_folder), processors.Collect(Schema({"a": schema.fields["a"]})))  # fmt: skip
     assert metrics["entries"] == len(events) == 3000
     assert {name.partition("-")[0] for name in metrics["columns"]} == {"a"}
@@ -386,7 +388,7 @@ def test_bad_input_raises_with_its_name(
     )
     columns = processors.ReturnFields("showers", "weigth")
     refused("no branch 'weigth' for ReturnFields.*did you mean 'weight'", files, simulation(gan_folder, output=columns))  # fmt: skip
-    schema = hepgan.load_gan(gan_folder)[0].encoding.schema
+    schema = hepgan.GAN.load(gan_folder).schema
     refused("no branch 'a'", files, processors.Collect(schema))
     longer = Schema({"b": Field((3,))})
     refused("b.*3", tiny_fileset(gan_folder), processors.Collect(longer))

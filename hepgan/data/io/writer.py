@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import awkward as ak
 import numpy as np
@@ -28,12 +28,24 @@ Array = np.ndarray[Any, Any]
 Format = Literal["TTree", "RNTuple"]
 
 
+class WithSchema(Protocol):
+    """Object with a schema and the name of its trees, such as a GAN."""
+
+    @property
+    def schema(self) -> Schema:
+        """Fields and conditions of the events."""
+
+    @property
+    def tree(self) -> str:
+        """Name of the tree."""
+
+
 def write(
     path: str | os.PathLike[str],
     events: ak.Array | Iterable[ak.Array],
-    schema: Schema,
+    schema: Schema | WithSchema,
     *,
-    tree: str,
+    tree: str | None = None,
     format: Format = "TTree",
     overwrite: bool = False,
     compression: uproot.compression.Compression | None = None,
@@ -55,6 +67,13 @@ def write(
         DataError: the file exists or does not end with ``.root``, or the events do not match the schema.
         RunError: the system cannot write the file; no partial file remains.
     """
+    if not isinstance(schema, Schema):
+        tree = tree or schema.tree
+        schema = schema.schema
+    if tree is None:
+        raise DataError(
+            "the name of the tree is missing; pass tree=…, or a GAN instead of its schema"
+        )
     target = Path(path)
     check_names(schema, format)
     _check_tree(tree)

@@ -1,1 +1,1 @@
-"""Adversarial training."""
+"""Adversarial training: loop, losses, optimizers, validation and checkpoints."""

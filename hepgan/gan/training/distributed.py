@@ -1,10 +1,11 @@
-"""Training in several processes, as ``torchrun`` starts them: each sees its part of every batch, gradients are averaged.
+"""Data-parallel training in the processes that ``torchrun`` launches: each gets its shard of every batch, gradients are averaged.
 
-All else (weights, noise of the whole batch) is computed alike in each process, so that training gives what one process with
-the whole batch gives, to rounding. Process 0 validates, finds the checkpoint to resume from and tells the others. torch's ``DistributedDataParallel`` is not used: gradient penalties call a
-network several times before one backward pass, which it does not allow; one ``all_reduce`` a step does what it does.
+Everything else (weights, noise of the whole batch) is computed identically in each process, so that the result is that of one
+process with the whole batch, up to rounding. Rank 0 validates, chooses the checkpoint to resume from, and broadcasts the results.
+torch's ``DistributedDataParallel`` is not used: gradient penalties call a network several times before one backward pass, which it
+does not support; one ``all_reduce`` per step replaces it.
 
-Batch normalisation is by each process's own part of the batch; its running statistics are averaged before they are used.
+Batch normalization uses the local shard of the batch; its running statistics are averaged before they are used.
 """
 
 import os
@@ -21,13 +22,13 @@ T = TypeVar("T")
 
 
 def launched_processes() -> int:
-    """How many processes ``torchrun`` started; 1 without it."""
+    """Returns the number of processes that ``torchrun`` launched; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """While it lasts, the processes that ``torchrun`` started know each other; nothing for a lone process."""
+    """Context manager that initializes the process group when launched by ``torchrun``; a no-op otherwise."""
     if launched_processes() < 2 or distributed.is_initialized():
         yield
         return
@@ -36,51 +37,51 @@ def process_group(device: torch.device) -> Iterator[None]:
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
-        # gloo sometimes aborts where one process leaves while another still talks.
+        # gloo sometimes aborts if one process leaves while another still communicates.
         distributed.barrier()
     finally:
         distributed.destroy_process_group()
 
 
 def local_device(device: torch.device) -> torch.device:
-    """The GPU of this process where ``device`` is any GPU and ``torchrun`` started several processes."""
+    """Returns this process's GPU if ``device`` is ``cuda`` and ``torchrun`` launched the process; ``device`` otherwise."""
     if str(device) == "cuda" and "LOCAL_RANK" in os.environ:
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return device
 
 
 def rank() -> int:
-    """The number of this process, 0 for the first or a lone one."""
+    """Returns the rank of this process; 0 without a process group."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Returns the number of processes; 1 without a process group."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def local_batch_size(batch_size: int) -> int:
-    """This process's part of a batch.
+    """Returns the batch size of each process.
 
     Raises:
-        RunError: a batch cannot be shared evenly.
+        RunError: the batch size is not a multiple of the number of processes.
     """
     if batch_size % world_size():
         raise RunError(
-            f"batches of {batch_size} cannot be shared evenly by {world_size()} processes"
+            f"batches of {batch_size} events cannot be split evenly over {world_size()} processes; change [train] batch_size"
         )
     return batch_size // world_size()
 
 
 def local_shard(whole: Tensor) -> Tensor:
-    """This process's part of what was drawn for the whole batch."""
-    part = len(whole) // world_size()
-    return whole[rank() * part : (rank() + 1) * part]
+    """Returns this process's shard of a tensor that was drawn for the whole batch."""
+    size = len(whole) // world_size()
+    return whole[rank() * size : (rank() + 1) * size]
 
 
 @torch.no_grad()
 def average_gradients(network: nn.Module) -> None:
-    """The mean of each gradient over all processes."""
+    """Replaces each gradient by its mean over all processes."""
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     if world_size() == 1 or not gradients:
         return
@@ -103,15 +104,18 @@ def average_buffers(*networks: nn.Module) -> None:
 
 
 def broadcast(value: T, device: torch.device) -> T:
-    """Returns the ``value`` of process 0 in every process."""
-    found = [value]
+    """Returns the ``value`` of rank 0 in every process."""
+    values = [value]
     if world_size() > 1:
-        distributed.broadcast_object_list(found, 0, device=device)
-    return found[0]
+        distributed.broadcast_object_list(values, 0, device=device)
+    return values[0]
 
 
 def batch_mean(values: Tensor) -> Tensor:
-    """The mean of ``values[B, …]`` over the whole batch; averaged over processes, its gradient is that of one process with all."""
+    """Returns the mean of ``values[B, …]`` over the whole batch.
+
+    Its gradients, averaged over the processes, are those of one process with the whole batch.
+    """
     mean = values.mean(0)
     if world_size() == 1:
         return mean
@@ -119,7 +123,7 @@ def batch_mean(values: Tensor) -> Tensor:
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """The sum over all processes."""
+    """Returns the sum of ``values`` over all processes."""
     if world_size() > 1:
         values = values.clone()
         distributed.all_reduce(values)
@@ -130,12 +134,12 @@ def all_reduce_max(number: int, device: torch.device) -> int:
     """Returns the largest ``number`` of all processes."""
     if world_size() == 1:
         return number
-    found = torch.tensor(number, device=device)
-    distributed.all_reduce(found, distributed.ReduceOp.MAX)
-    return int(found.item())
+    maximum = torch.tensor(number, device=device)
+    distributed.all_reduce(maximum, distributed.ReduceOp.MAX)
+    return int(maximum.item())
 
 
 def barrier() -> None:
-    """Until every process is here."""
+    """Waits for all processes."""
     if world_size() > 1:
         distributed.barrier()

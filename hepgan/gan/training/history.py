@@ -1,4 +1,4 @@
-"""``history.jsonl``: how a training went, a line now and then."""
+"""Training history: losses and validation scores in ``history.jsonl``, one JSON object per line."""
 
 import json
 from pathlib import Path
@@ -8,22 +8,22 @@ from hepgan.atomic import append_line, write_text
 from hepgan.errors import CheckpointError
 
 Row = dict[str, float]
-"""A line of the history: step, seconds, losses, and the validation score where there is one."""
+"""Row of the history: step, seconds, losses, and the validation score if there is one."""
 
 
 def append(folder: Path | None, row: Row) -> None:
-    """Adds a line; nothing without a folder."""
+    """Appends a row to ``history.jsonl``; does nothing without a folder."""
     if folder:
         append_line(folder / "history.jsonl", json.dumps(row))
 
 
 def read(folder: Path) -> list[Row]:
-    """Returns the rows of ``history.jsonl``; none if there is no such file.
+    """Reads the rows of ``history.jsonl``; returns none if there is no such file.
 
-    A last line that a crash cut short is left out.
+    An incomplete last line, left by a crash, is ignored.
 
     Raises:
-        CheckpointError: another line cannot be read.
+        CheckpointError: any other line is damaged.
     """
     path = folder / "history.jsonl"
     lines = path.read_bytes().splitlines() if path.is_file() else []
@@ -46,6 +46,6 @@ def _parse_row(line: bytes) -> Row:
 
 
 def cut(folder: Path, step: int) -> None:
-    """Leaves out what ``history.jsonl`` says of steps after ``step``, which are about to be done again."""
+    """Removes the rows after ``step``, which will be trained again, from ``history.jsonl``."""
     kept = [row for row in read(folder) if row["step"] <= step] if step else []
     write_text(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in kept))

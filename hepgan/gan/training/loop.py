@@ -1,7 +1,8 @@
-"""Adversarial training: one step, and the loop around it.
+"""Adversarial training: the training loop and its step.
 
-``train_step`` is the whole of the algorithm. ``train`` repeats it, phase after phase, keeps a moving average of the generator,
-chooses the average by a validation score, writes checkpoints and history, and stops cleanly when it is told to.
+``train`` runs the phases. Each step draws its random numbers from (seed, step), updates the discriminator and the generator
+(``train_step``) and the generator's moving average. Some steps also append to the history, validate, or write a checkpoint. The
+weights of the moving average with the best validation score are returned.
 """
 
 import copy
@@ -17,21 +18,19 @@ from torch import Tensor, nn
 
 from hepgan.data.loaders.in_memory import UnsupervisedLoader
 from hepgan.errors import RunError
-from hepgan.gan import serialization
 from hepgan.gan.devices import out_of_memory_as_run_error
 from hepgan.gan.discriminator_input import DiscriminatorInput
 from hepgan.gan.model import GAN, KeptStep
-from hepgan.gan.training import distributed, history
+from hepgan.gan.training import checkpoint, distributed, history
 from hepgan.gan.training.history import Row
 from hepgan.gan.training.losses import check_incident, discriminator_loss, generator_loss
-from hepgan.gan.training.optim import autocast, input_dropout, optimizer_step
+from hepgan.gan.training.optim import autocast, input_dropout, make_optimizers, optimizer_step
 from hepgan.gan.training.settings import TrainSettings
 from hepgan.gan.training.signals import Stop, TrainingStopped, stop_flag
 from hepgan.gan.training.state import (
     Origin,
     TrainingState,
     make_loader,
-    make_optimizers,
     reseed_step,
     start_phase,
 )
@@ -49,7 +48,7 @@ from hepgan.random_streams import torch_generator
 
 def initial_state(
     gan: GAN,
-    view: DiscriminatorInput,
+    discriminator_input: DiscriminatorInput,
     x: Tensor,
     c: Tensor,
     phases: Sequence[TrainSettings],
@@ -57,60 +56,71 @@ def initial_state(
     seed: int,
     origin: Origin = Origin(),  # noqa: B008  frozen
 ) -> TrainingState:
-    """The state before the first step of the first phase, for events ``x[E, F]``, ``c[E, C]`` on the GAN's device.
+    """Returns the state before the first step, for encoded events ``x[E, F]``, ``c[E, C]`` on the GAN's device.
 
     Raises:
-        RunError: a loss that the events do not allow, a generator without weights, or a batch of one event where batches are
-            normalized.
+        RunError: the loss does not fit the events, the generator has no weights, or batches of one event would be normalized.
     """
     if any(phase.steps for phase in phases) and not any(True for _ in gan.generator.parameters()):
         raise RunError(
-            "the generator has no weights to train; give it a layer with some, or set train.steps = 0"
+            "the generator has no weights to train; add a layer with weights, or set train.steps = 0"
         )
     for phase in phases:
-        _check_batch(gan, distributed.local_batch_size(phase.batch_size))
+        _check_batch_norm(gan, distributed.local_batch_size(phase.batch_size))
     if any(phase.energy_constraint for phase in phases):
         check_incident(gan.encoding)
     with torch.no_grad():
         parts = [slice(start, start + 4096) for start in range(0, len(x), 4096)]
-        seen = torch.cat([view(x[part], c[part]) for part in parts])
-    average = copy.deepcopy(gan.generator).requires_grad_(False)
-    noise = torch_generator(seed, "latent", 0, device=gan.device)
-    loader = make_loader(seen, c, phases[0], seed=seed, phase=0)
-    how = make_optimizers(gan, phases[0])
-    return TrainingState(gan, average, tuple(phases), *how, loader, seed, noise, origin)
+        features = torch.cat([discriminator_input(x[part], c[part]) for part in parts])
+    optimizers, schedules = make_optimizers(gan, phases[0])
+    return TrainingState(
+        gan=gan,
+        ema=copy.deepcopy(gan.generator).requires_grad_(False),
+        phases=tuple(phases),
+        optimizers=optimizers,
+        schedules=schedules,
+        loader=make_loader(features, c, phases[0], seed=seed, phase=0),
+        seed=seed,
+        noise_generator=torch_generator(seed, "latent", 0, device=gan.device),
+        origin=origin,
+    )
 
 
-def _check_batch(gan: GAN, size: int) -> None:
-    """Checks that batch normalization gets two numbers of each channel from ``size`` events."""
+def _check_batch_norm(gan: GAN, batch_size: int) -> None:
+    """Checks that batch normalization gets at least two values per channel.
+
+    Raises:
+        RunError: it does not.
+    """
     for network in (gan.generator, gan.discriminator):
-        for part in network.modules():
-            if isinstance(part, BatchNorm) and part.values * size < 2:
+        for module in network.modules():
+            if isinstance(module, BatchNorm) and module.values * batch_size < 2:
                 raise RunError(
-                    f"batch normalization (BNORM) needs 2 events in the batch of each process, but there is {size};"
+                    f"batch normalization (BNORM) needs 2 events in the batch of each process, but there is {batch_size};"
                     " raise [train] batch_size, or use LNORM"
                 )
 
 
 def train(
     state: TrainingState,
-    view: DiscriminatorInput,
+    discriminator_input: DiscriminatorInput,
     *,
-    watch: Validation | None = None,
+    validation: Validation | None = None,
     folder: Path | None = None,
     on_row: Callable[[Row], None] = lambda row: None,
 ) -> tuple[GAN, list[Row]]:
     """Trains from ``state`` to the end of its last phase.
 
     Args:
-        state: From ``start``, or from ``checkpoint.load`` to go on.
-        view: What the discriminator is shown.
-        watch: What it is watched with; without it the last average is kept.
-        folder: Where ``history.jsonl`` and ``checkpoints/`` go; nowhere without one.
-        on_row: Called with each row of the history, for progress.
+        state: State from ``initial_state``, or restored by ``checkpoint.load_checkpoint``.
+        discriminator_input: Input of the discriminator.
+        validation: Validation score and events; without it the last moving average is kept.
+        folder: Folder of ``history.jsonl`` and ``checkpoints/``; nothing is written without one.
+        on_row: Progress callback, called with each row of the history.
 
     Returns:
-        The GAN with the generator that validated best (the last average without validation), and the history's new rows.
+        The GAN with the generator of the best validation score (the last moving average without validation), and the new rows of
+        the history.
 
     Raises:
         HepganError: a loss or a weight is not finite; names the step and the last checkpoint.
@@ -118,39 +128,41 @@ def train(
     """
     rows: list[Row] = []
 
-    def tell(row: Row) -> None:
+    def add_row(row: Row) -> None:
         rows.append(row)
         history.append(folder, row)
         on_row(row)
 
-    if state.step == 0 and (score := validate_if_due(state, watch, folder)) is not None:
-        # What training must beat where the encoding alone is a model already.
-        tell({"step": 0, "seconds": 0.0, "validation": score})
+    if state.step == 0 and (score := validate_if_due(state, validation, folder)) is not None:
+        # The score to beat: the encoding alone may be a good model already.
+        add_row({"step": 0, "seconds": 0.0, "validation": score})
     cuda = [state.gan.device] if state.gan.device.type == "cuda" else []
-    full = out_of_memory_as_run_error(
+    memory = out_of_memory_as_run_error(
         "training", state.gan.device, hint="choose a smaller batch_size or layout"
     )
-    with stop_flag() as stop, torch.random.fork_rng(devices=cuda), full:
+    with stop_flag() as stop, torch.random.fork_rng(devices=cuda), memory:
         for phase in range(state.phase, len(state.phases)):
             if phase > state.phase:
-                start_phase(state, phase, began=state.step)
-            if number := _phase(state, view, watch, folder, tell, stop):
+                start_phase(state, phase, phase_start=state.step)
+            if number := _train_phase(
+                state, discriminator_input, validation, folder, add_row, stop
+            ):
                 raise TrainingStopped(stop_message(state, folder), number)
     return best_gan(state), rows
 
 
-def _phase(
+def _train_phase(
     state: TrainingState,
-    view: DiscriminatorInput,
-    watch: Validation | None,
+    discriminator_input: DiscriminatorInput,
+    validation: Validation | None,
     folder: Path | None,
-    tell: Callable[[Row], None],
+    add_row: Callable[[Row], None],
     stop: Stop,
 ) -> int:
-    """Trains to the end of the present phase, or until it is stopped; returns the signal that stopped it, or else 0."""
+    """Trains to the end of the current phase or until a signal arrives; returns the number of the signal, or 0."""
     settings, gan = state.settings, state.gan
-    sums = torch.zeros(3, device=gan.device)
-    began = time.perf_counter() - state.seconds
+    loss_sums = torch.zeros(3, device=gan.device)  # discriminator, generator, number of steps
+    start_time = time.perf_counter() - state.seconds
     batches = _endless(state.loader)
     number = distributed.all_reduce_max(stop.number, gan.device)
     with ExitStack() as stack:
@@ -160,88 +172,84 @@ def _phase(
             stack.enter_context(autocast(network, settings.precision))
         while not state.is_over() and not number:
             reseed_step(state)
-            losses = train_step(state, view, batches)
-            sums += torch.stack([*losses, torch.ones_like(losses[0])])
+            losses = train_step(state, discriminator_input, batches)
+            loss_sums += torch.stack([*losses, torch.ones_like(losses[0])])
             state.step += 1
-            _average(state, settings.ema)
-            state.seconds = time.perf_counter() - began
-            # Several processes ask each other, which waits for the device, only where a row does so anyway.
-            if distributed.world_size() == 1 or _is_due(state):
+            _update_ema(state, settings.ema)
+            state.seconds = time.perf_counter() - start_time
+            # Several processes must agree to stop, which waits for the device; so they ask only where a row waits anyway.
+            if distributed.world_size() == 1 or _is_row_due(state):
                 number = distributed.all_reduce_max(stop.number, gan.device)
-            if number or state.is_over() or _is_due(state):
-                distributed.average_buffers(gan.generator, gan.discriminator, state.average)
-                tell(history_row(state, view, sums, watch, folder))
-                sums.zero_()
-            due = (state.step - state.began) % settings.checkpoint_every == 0
-            if number or state.is_over() or due:
+            if number or state.is_over() or _is_row_due(state):
+                distributed.average_buffers(gan.generator, gan.discriminator, state.ema)
+                add_row(history_row(state, discriminator_input, loss_sums, validation, folder))
+                loss_sums.zero_()
+            checkpoint_due = state.phase_step % settings.checkpoint_every == 0
+            if number or state.is_over() or checkpoint_due:
                 check_weights(state, folder)
                 if folder:
-                    serialization.save_checkpoint(state, folder, keep=settings.keep)
+                    checkpoint.save_checkpoint(state, folder, keep=settings.keep)
     return number
 
 
-def _is_due(state: TrainingState) -> bool:
-    """Whether a row of the history is written: its losses are looked at before anything is kept."""
+def _is_row_due(state: TrainingState) -> bool:
+    """Returns whether to write a history row; its losses are checked before a checkpoint or a validation."""
     settings = state.settings
-    every = settings.log_every, settings.checkpoint_every, settings.validate_every or math.inf
-    return any((state.step - state.began) % number == 0 for number in every)
-
-
-def best_gan(state: TrainingState) -> GAN:
-    """The GAN with the generator that validated best, or else the moving average."""
-    generator, kept = copy.deepcopy(state.average), KeptStep(state.step, state.step)
-    if state.best:
-        generator.load_state_dict(state.best)
-        kept = KeptStep(state.best_step, state.step, state.best_score)
-    return dataclasses.replace(state.gan, generator=generator, kept=kept)
+    intervals = settings.log_every, settings.checkpoint_every, settings.validate_every or math.inf
+    return any(state.phase_step % interval == 0 for interval in intervals)
 
 
 def train_step(
-    state: TrainingState, view: DiscriminatorInput, batches: Iterator[tuple[Tensor, ...]]
+    state: TrainingState,
+    discriminator_input: DiscriminatorInput,
+    batches: Iterator[tuple[Tensor, ...]],
 ) -> tuple[Tensor, Tensor]:
-    """Critic steps, then generator steps through the frozen discriminator. Returns the last losses, without gradients.
+    """Runs the critic steps, then the generator steps, and returns the last losses (discriminator, generator), detached.
 
-    The generator is first judged by the events that the last critic step has seen: made once, they are used twice.
+    The first generator step reuses the generated events of the last critic step.
     """
     gan, settings = state.gan, state.settings
-    for left in reversed(range(settings.critic_steps)):
-        seen, c = next(batches)
-        with _no_grad_frozen(gan.generator) if left else nullcontext():
-            x = gan.generate(_noise(state, len(c)), c)
-            fake = view(x, c)
-        loss_d = discriminator_loss(state, seen, fake, c)
+    for remaining in reversed(range(settings.critic_steps)):
+        events, c = next(batches)
+        noise = _noise(state, len(c))
+        with _no_grad_frozen(gan.generator) if remaining else nullcontext():
+            x = gan.generate(noise, c)
+            generated = discriminator_input(x, c)
+        loss_d = discriminator_loss(state, events, generated, noise, c)
         optimizer_step(
             gan.discriminator, state.optimizers["discriminator"], loss_d, settings.discriminator
         )
     with _frozen(gan.discriminator):
-        for turn in range(settings.generator_steps):
-            if turn:
-                x = gan.generate(_noise(state, len(c)), c)
-                fake = view(x, c)
-            loss_g = generator_loss(gan, seen, fake, x, c, settings)
+        for number in range(settings.generator_steps):
+            if number:
+                noise = _noise(state, len(c))
+                x = gan.generate(noise, c)
+                generated = discriminator_input(x, c)
+            loss_g = generator_loss(gan, events, generated, x, noise, c, settings)
             optimizer_step(gan.generator, state.optimizers["generator"], loss_g, settings.generator)
     for schedule in state.schedules.values():
         schedule.step()
     return loss_d.detach(), loss_g.detach()
 
 
-def _noise(state: TrainingState, size: int) -> Tensor:
-    shape = (size * distributed.world_size(), *state.gan.latent)
+def _noise(state: TrainingState, batch_size: int) -> Tensor:
+    """Draws the noise of the whole batch in each process and returns the local shard."""
+    shape = (batch_size * distributed.world_size(), *state.gan.latent)
     return distributed.local_shard(
-        torch.randn(shape, generator=state.noise, device=state.gan.device)
+        torch.randn(shape, generator=state.noise_generator, device=state.gan.device)
     )
 
 
 @contextmanager
 def _no_grad_frozen(network: nn.Module) -> Iterator[None]:
-    """While it lasts, ``network`` neither keeps what a gradient needs nor changes its statistics."""
+    """Context manager in which ``network`` records no gradients and does not update its statistics."""
     with torch.no_grad(), frozen_statistics(network):
         yield
 
 
 @contextmanager
 def _frozen(network: nn.Module) -> Iterator[None]:
-    """While it lasts, gradients pass through ``network`` and leave no trace in it."""
+    """Context manager in which gradients flow through ``network``, but neither its weights nor its statistics change."""
     network.requires_grad_(requires_grad=False)
     try:
         with frozen_statistics(network):
@@ -251,16 +259,29 @@ def _frozen(network: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _average(state: TrainingState, weight: float) -> None:
-    # Early on, an average over 1000 steps would mostly remember the first weights.
-    weight = min(weight, state.step / (state.step + 9))
-    mine: list[Tensor] = list(state.average.parameters())
-    new: list[Tensor] = list(state.gan.generator.parameters())
-    torch._foreach_lerp_(mine, new, 1 - weight)
-    for mine_, new_ in zip(state.average.buffers(), state.gan.generator.buffers(), strict=True):
-        mine_.copy_(new_)
+def _update_ema(state: TrainingState, decay: float) -> None:
+    """Updates the moving average of the generator's weights and copies its buffers.
+
+    Not ``torch.optim.swa_utils.AveragedModel``: it reads a counter on the host in each update, which would wait for the device.
+    """
+    # Early on, an average over 1000 steps would mostly consist of the initial weights.
+    decay = min(decay, state.step / (state.step + 9))
+    averages: list[Tensor] = list(state.ema.parameters())
+    weights: list[Tensor] = list(state.gan.generator.parameters())
+    torch._foreach_lerp_(averages, weights, 1 - decay)
+    for average, buffer in zip(state.ema.buffers(), state.gan.generator.buffers(), strict=True):
+        average.copy_(buffer)
 
 
 def _endless(loader: UnsupervisedLoader) -> Iterator[tuple[Tensor, ...]]:
     while True:
         yield from loader
+
+
+def best_gan(state: TrainingState) -> GAN:
+    """Returns the GAN with the generator of the best validation score, or with the moving average without validation."""
+    generator, kept = copy.deepcopy(state.ema), KeptStep(state.step, state.step)
+    if state.best:
+        generator.load_state_dict(state.best)
+        kept = KeptStep(state.best_step, state.step, state.best_score)
+    return dataclasses.replace(state.gan, generator=generator, kept=kept)

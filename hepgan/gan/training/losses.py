@@ -1,4 +1,4 @@
-"""What each network goes down: its objective, the discriminator's gradient penalties, the generator's further terms."""
+"""Losses of the two networks: the objective, the discriminator's gradient penalties and the generator's additional terms."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,9 +13,10 @@ from hepgan.gan.model import GAN
 from hepgan.gan.networks import network_layers
 from hepgan.gan.training import distributed
 from hepgan.gan.training.objectives import (
-    OBJECTIVES,
+    Batch,
     Loss,
     interpolate,
+    objective_named,
     one_centered_penalty,
     zero_centered_penalty,
 )
@@ -24,59 +25,93 @@ from hepgan.gan.training.state import TrainingState
 
 
 def generator_loss(
-    gan: GAN, seen: Tensor, fake: Tensor, x: Tensor, c: Tensor, settings: TrainSettings
+    gan: GAN,
+    events: Tensor,
+    generated: Tensor,
+    x: Tensor,
+    noise: Tensor,
+    c: Tensor,
+    settings: TrainSettings,
 ) -> Tensor:
-    """The objective and the terms that ``settings`` add to it.
+    """Returns the loss of the generator.
 
     Args:
-        gan: Its discriminator judges.
-        seen: What the discriminator is shown of reference events, ``[B, S]``.
-        fake: The same of the generated events.
-        x: The generated events themselves, ``[B, F]``.
+        gan: GAN whose discriminator is used.
+        events: Discriminator input of the reference events, ``[B, S]``.
+        generated: Discriminator input of the generated events, ``[B, S]``.
+        x: Generated events, encoded, ``[B, F]``.
+        noise: Their noise ``[B, *Z]``.
         c: Their conditions ``[B, C]``.
-        settings: Objective and weights.
+        settings: Objective and weights of the terms.
     """
-    objective = OBJECTIVES[settings.objective]
-    with _last_inputs(gan, listen=settings.feature_matching > 0) as heard:
-        judged = gan.judge(fake, c)
-        features = heard.copy()
-        heard.clear()
+    objective = objective_named(settings.objective)
+    with _capture_last_inputs(gan, enabled=settings.feature_matching > 0) as captured:
+        fake = gan.discriminate(generated, c)
+        generated_inputs = captured.copy()
+        captured.clear()
         with torch.no_grad():
-            real = gan.judge(seen, c) if objective.paired or settings.feature_matching else judged
-    loss = _summed(objective.generator, real, judged)
-    for made, expected in zip(features, heard, strict=True):
-        distance = distributed.batch_mean(made) - distributed.batch_mean(expected)
+            needed = objective.paired or settings.feature_matching
+            real = gan.discriminate(events, c) if needed else fake
+    loss = _sum_over_discriminators(
+        objective.generator, Batch(real, fake, events, generated, noise, c)
+    )
+    for inputs, reference in zip(generated_inputs, captured, strict=True):
+        distance = distributed.batch_mean(inputs) - distributed.batch_mean(reference)
         loss = loss + settings.feature_matching * distance.square().sum()
     if settings.energy_constraint:
         loss = loss + settings.energy_constraint * energy_error(gan.encoding, x, c)
     return loss
 
 
-def discriminator_loss(state: TrainingState, seen: Tensor, fake: Tensor, c: Tensor) -> Tensor:
-    """The same for the discriminator, with its penalties; no gradient reaches the generator."""
+def discriminator_loss(
+    state: TrainingState, events: Tensor, generated: Tensor, noise: Tensor, c: Tensor
+) -> Tensor:
+    """Returns the loss of the discriminator with its penalties; its gradients do not reach the generator.
+
+    The arguments are those of ``generator_loss``.
+    """
     gan, settings = state.gan, state.settings
-    seen = seen.detach().requires_grad_(settings.r1 > 0)
-    fake = fake.detach().requires_grad_(settings.r2 > 0)
-    real_logits, fake_logits = gan.judge(seen, c), gan.judge(fake, c)
-    loss = _summed(OBJECTIVES[settings.objective].discriminator, real_logits, fake_logits)
+    events = events.detach().requires_grad_(settings.r1 > 0)
+    generated = generated.detach().requires_grad_(settings.r2 > 0)
+    real, fake = gan.discriminate(events, c), gan.discriminate(generated, c)
+    loss = _sum_over_discriminators(
+        objective_named(settings.objective).discriminator,
+        Batch(real, fake, events, generated, noise, c),
+    )
     if settings.r1:
-        loss = loss + settings.r1 / 2 * _penalty(zero_centered_penalty, real_logits, seen)
+        loss = loss + settings.r1 / 2 * _zero_centered(real, events)
     if settings.r2:
-        loss = loss + settings.r2 / 2 * _penalty(zero_centered_penalty, fake_logits, fake)
+        loss = loss + settings.r2 / 2 * _zero_centered(fake, generated)
     if settings.gradient_penalty:
-        whole = len(seen) * distributed.world_size()
-        place = torch.rand(whole, generator=state.noise, device=gan.device)
-        points = interpolate(seen, fake, distributed.local_shard(place))
-        penalty = _penalty(one_centered_penalty, gan.judge(points, c), points)
+        whole = len(events) * distributed.world_size()
+        weight = torch.rand(whole, generator=state.noise_generator, device=gan.device)
+        points = interpolate(events, generated, distributed.local_shard(weight))
+        logits = gan.discriminate(points, c).unbind(1)
+        penalty = torch.stack([one_centered_penalty(column, points) for column in logits]).sum()
         loss = loss + settings.gradient_penalty * penalty
     return loss
 
 
+def _sum_over_discriminators(loss: Loss, batch: Batch) -> Tensor:
+    """Returns the sum of ``loss`` over the K columns of the logits ``[B, K]``."""
+    columns = zip(batch.real.unbind(1), batch.fake.unbind(1), strict=True)
+    return torch.stack([loss(batch._replace(real=real, fake=fake)) for real, fake in columns]).sum()
+
+
+def _zero_centered(logits: Tensor, x: Tensor) -> Tensor:
+    return torch.stack([zero_centered_penalty(column, x) for column in logits.unbind(1)]).sum()
+
+
 def energy_error(encoding: Encoding, x: Tensor, c: Tensor) -> Tensor:
-    """Mean of |sum over all cells − incident energy| of encoded events ``x[B, F]``, ``c[B, C]``, in the unit of the latter.
+    """Returns the mean of |sum over all cells − incident energy| of encoded events, in the unit of the incident energy.
+
+    Args:
+        encoding: Decodes the events.
+        x: Encoded events ``[B, F]``.
+        c: Their conditions ``[B, C]``.
 
     Raises:
-        RunError: ``check_incident``'s.
+        RunError: see ``check_incident``.
     """
     incident, unit = check_incident(encoding)
     cells = encoding.decode_tensors(x, c).values()
@@ -85,10 +120,10 @@ def energy_error(encoding: Encoding, x: Tensor, c: Tensor) -> Tensor:
 
 
 def check_incident(encoding: Encoding) -> tuple[str, float]:
-    """The condition that is the incident energy, and its unit in the fields' unit.
+    """Returns the name of the condition that is the incident energy, and its unit in units of the fields.
 
     Raises:
-        RunError: there is not exactly one condition with a unit of energy, or the fields have no such unit in common.
+        RunError: not exactly one condition has a unit of energy, or the fields do not share one.
     """
     schema = encoding.schema
     energies = [n for n, field in schema.conditions.items() if field.unit in ENERGY_UNITS]
@@ -96,33 +131,22 @@ def check_incident(encoding: Encoding) -> tuple[str, float]:
     if len(energies) != 1 or len(units) != 1 or not units <= set(ENERGY_UNITS):
         known = ", ".join(ENERGY_UNITS)
         raise RunError(
-            "[train] energy_constraint needs one condition with a unit of energy in the schema, and one such unit for all"
-            f" fields ({known}); these conditions have one: {', '.join(energies) or 'none'}; the fields have:"
+            "[train] energy_constraint needs exactly one condition with a unit of energy in the schema, and one such unit for"
+            f" all fields ({known}); conditions with a unit of energy: {', '.join(energies) or 'none'}; units of the fields:"
             f" {', '.join(sorted(repr(unit) for unit in units))}"
         )
     of_condition = schema.conditions[energies[0]].unit
     return energies[0], ENERGY_UNITS[of_condition] / ENERGY_UNITS[units.pop()]
 
 
-def _summed(loss: Loss, real: Tensor, fake: Tensor) -> Tensor:
-    """Over the K discriminators' logits ``[B, K]``."""
-    pairs = zip(real.unbind(1), fake.unbind(1), strict=True)
-    return torch.stack([loss(*pair) for pair in pairs]).sum()
-
-
-def _penalty(penalty: Loss, logits: Tensor, x: Tensor) -> Tensor:
-    """Over the K discriminators, each by itself."""
-    return torch.stack([penalty(of_one, x) for of_one in logits.unbind(1)]).sum()
-
-
 @contextmanager
-def _last_inputs(gan: GAN, *, listen: bool) -> Iterator[list[Tensor]]:
-    """While it lasts, what comes to the last layer of each discriminator is added to the list, ``[B, L]``, where we listen."""
-    heard: list[Tensor] = []
+def _capture_last_inputs(gan: GAN, *, enabled: bool) -> Iterator[list[Tensor]]:
+    """Context manager that records the inputs ``[B, L]`` of each discriminator's last layer when ``enabled``."""
+    captured: list[Tensor] = []
     with ExitStack() as stack:
-        for *_, layer in network_layers(gan.discriminator) if listen else ():
+        for *_, layer in network_layers(gan.discriminator) if enabled else ():
             hook = layer.register_forward_pre_hook(
-                lambda _, inputs: heard.append(inputs[0].flatten(1))
+                lambda _, inputs: captured.append(inputs[0].flatten(1))
             )
             stack.callback(hook.remove)
-        yield heard
+        yield captured

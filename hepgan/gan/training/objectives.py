@@ -1,77 +1,224 @@
-"""What the two networks minimise: pure functions of logits, and penalties.
+"""Objectives and gradient penalties of a GAN, and the registry of objectives.
 
 | objective | from | remark |
 |---|---|---|
-| ``non-saturating`` | arXiv:1406.2661 | TMVA's cross entropy, the generator's target swapped |
+| ``non-saturating`` | arXiv:1406.2661 | TMVA's cross entropy, with the generator's target swapped |
 | ``least-squares`` | arXiv:1611.04076 | on logits |
 | ``sum-of-squares`` | TMVA | on probabilities |
 | ``hinge`` | arXiv:1705.02894 | |
-| ``wasserstein`` | arXiv:1704.00028 | wants ``gradient_penalty`` and several critic steps |
-| ``relativistic`` | arXiv:2501.05441 | wants ``r1`` and ``r2``; compares generated with reference events |
+| ``wasserstein`` | arXiv:1704.00028 | needs ``gradient_penalty`` and several critic steps |
+| ``relativistic`` | arXiv:2501.05441 | needs ``r1`` and ``r2``; compares generated with reference events |
 
-``real`` and ``fake`` are the discriminator's logits ``[B]`` for reference and generated events. Every loss is a mean over the
-batch.
+Write your own with ``register_objective``; ``[train] objective`` then accepts its name.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+from hepgan.errors import RunError, did_you_mean
+
+
+class Batch(NamedTuple):
+    """Arguments of an objective: one batch of reference events and one of generated events.
+
+    Attributes:
+        real: Logits ``[B]`` of the reference events.
+        fake: Logits ``[B]`` of the generated events.
+        events: Discriminator input ``[B, S]`` of the reference events: the encoded event, followed by standardized observables
+            if ``[gan] discriminator_input`` asks for them.
+        generated: Discriminator input ``[B, S]`` of the generated events. Gradients reach the generator in its own loss only.
+        noise: Noise ``[B, *Z]`` of the generated events.
+        conditions: Encoded conditions ``[B, C]``, the same for both.
+    """
+
+    real: Tensor
+    fake: Tensor
+    events: Tensor
+    generated: Tensor
+    noise: Tensor
+    conditions: Tensor
+
+
+Loss = Callable[[Batch], Tensor]
+"""A scalar to minimize, the mean over the batch."""
 
 
 class Objective(NamedTuple):
-    """A pair of losses.
+    """Losses of the two networks.
 
     Attributes:
-        discriminator: Loss of (real, fake) logits.
-        generator: Loss of (real, fake) logits; most leave ``real`` aside.
-        paired: Whether the generator's loss looks at reference events.
+        discriminator: Loss of the discriminator.
+        generator: Loss of the generator.
+        paired: Whether the generator's loss uses ``Batch.real``; otherwise the logits of the reference events are not computed for
+            it, and ``real`` is ``fake``.
     """
 
     discriminator: Loss
     generator: Loss
-    paired: bool = False
+    paired: bool = True
 
 
-def _squares(real: Tensor, fake: Tensor) -> Tensor:
-    return (1 - torch.sigmoid(real)).square().mean() + torch.sigmoid(fake).square().mean()
+class ObjectiveClass(Protocol):
+    """Class whose static methods are the losses of an objective."""
+
+    @staticmethod
+    def generator(batch: Batch, /) -> Tensor:
+        """Returns the loss of the generator."""
+
+    @staticmethod
+    def discriminator(batch: Batch, /) -> Tensor:
+        """Returns the loss of the discriminator."""
 
 
-OBJECTIVES: dict[str, Objective] = {
-    "non-saturating": Objective(
-        lambda real, fake: F.softplus(-real).mean() + F.softplus(fake).mean(),
-        lambda real, fake: F.softplus(-fake).mean(),
-    ),
-    "least-squares": Objective(
-        lambda real, fake: 0.5 * ((real - 1).square().mean() + fake.square().mean()),
-        lambda real, fake: 0.5 * (fake - 1).square().mean(),
-    ),
-    "sum-of-squares": Objective(
-        _squares, lambda real, fake: (1 - torch.sigmoid(fake)).square().mean()
-    ),
-    "hinge": Objective(
-        lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(),
-        lambda real, fake: -fake.mean(),
-    ),
-    "wasserstein": Objective(
-        lambda real, fake: fake.mean() - real.mean(),
-        lambda real, fake: -fake.mean(),
-    ),
-    "relativistic": Objective(
-        lambda real, fake: F.softplus(fake - real).mean(),
-        lambda real, fake: F.softplus(real - fake).mean(),
-        paired=True,
-    ),
-}
-"""The objectives by their names in a run file."""
+C = TypeVar("C", bound=type[ObjectiveClass])
+
+OBJECTIVES: dict[str, Objective] = {}
+"""Objectives by their names in a run file."""
+
+
+def register_objective(name: str, *, paired: bool = True) -> Callable[[C], C]:
+    """Decorator that registers a class with the static methods ``discriminator`` and ``generator`` as an objective.
+
+    With two discriminators the losses are called for each, and their sum is minimized.
+
+    >>> @register_objective("smoothed")
+    ... class Smoothed:
+    ...     @staticmethod
+    ...     def discriminator(batch):
+    ...         return (0.9 * F.softplus(-batch.real) + 0.1 * F.softplus(batch.real) + F.softplus(batch.fake)).mean()
+    ...
+    ...     @staticmethod
+    ...     def generator(batch):
+    ...         return F.softplus(-batch.fake).mean()
+    >>> del OBJECTIVES["smoothed"]
+
+    Args:
+        name: Name in a run file, ``[train] objective``.
+        paired: See ``Objective``.
+
+    Raises:
+        RunError: another objective has this name.
+    """
+
+    def register(cls: C) -> C:
+        known = OBJECTIVES.get(name)
+        if known and known.generator.__module__ != cls.__module__:  # reloading a module is fine
+            raise RunError(f"there is an objective '{name}' already; choose another name")
+        OBJECTIVES[name] = Objective(cls.discriminator, cls.generator, paired)
+        return cls
+
+    return register
+
+
+def objective_named(name: str) -> Objective:
+    """Returns the objective with this name.
+
+    Raises:
+        RunError: there is none.
+    """
+    if name not in OBJECTIVES:
+        hint = did_you_mean(name, OBJECTIVES) or f"; choose one of {', '.join(OBJECTIVES)}"
+        raise RunError(f"unknown objective '{name}'{hint} (or import the plugin that registers it)")
+    return OBJECTIVES[name]
+
+
+@register_objective("non-saturating", paired=False)
+class NonSaturating:
+    """Cross entropy; the generator maximizes the probability of being taken for real (arXiv:1406.2661)."""
+
+    @staticmethod
+    def discriminator(batch: Batch) -> Tensor:
+        """Returns ``softplus(-real) + softplus(fake)``."""
+        return F.softplus(-batch.real).mean() + F.softplus(batch.fake).mean()
+
+    @staticmethod
+    def generator(batch: Batch) -> Tensor:
+        """Returns ``softplus(-fake)``."""
+        return F.softplus(-batch.fake).mean()
+
+
+@register_objective("least-squares", paired=False)
+class LeastSquares:
+    """Squared distance of the logits from 1 and 0 (arXiv:1611.04076)."""
+
+    @staticmethod
+    def discriminator(batch: Batch) -> Tensor:
+        """Returns ``((real - 1)^2 + fake^2) / 2``."""
+        return 0.5 * ((batch.real - 1).square().mean() + batch.fake.square().mean())
+
+    @staticmethod
+    def generator(batch: Batch) -> Tensor:
+        """Returns ``(fake - 1)^2 / 2``."""
+        return 0.5 * (batch.fake - 1).square().mean()
+
+
+@register_objective("sum-of-squares", paired=False)
+class SumOfSquares:
+    """Squared distance of the probabilities from 1 and 0 (TMVA)."""
+
+    @staticmethod
+    def discriminator(batch: Batch) -> Tensor:
+        """Returns ``(1 - p(real))^2 + p(fake)^2``."""
+        real, fake = torch.sigmoid(batch.real), torch.sigmoid(batch.fake)
+        return (1 - real).square().mean() + fake.square().mean()
+
+    @staticmethod
+    def generator(batch: Batch) -> Tensor:
+        """Returns ``(1 - p(fake))^2``."""
+        return (1 - torch.sigmoid(batch.fake)).square().mean()
+
+
+@register_objective("hinge", paired=False)
+class Hinge:
+    """Hinge loss (arXiv:1705.02894)."""
+
+    @staticmethod
+    def discriminator(batch: Batch) -> Tensor:
+        """Returns ``max(0, 1 - real) + max(0, 1 + fake)``."""
+        return F.relu(1 - batch.real).mean() + F.relu(1 + batch.fake).mean()
+
+    @staticmethod
+    def generator(batch: Batch) -> Tensor:
+        """Returns ``-fake``."""
+        return -batch.fake.mean()
+
+
+@register_objective("wasserstein", paired=False)
+class Wasserstein:
+    """Difference of the critic's means (arXiv:1704.00028)."""
+
+    @staticmethod
+    def discriminator(batch: Batch) -> Tensor:
+        """Returns ``fake - real``."""
+        return batch.fake.mean() - batch.real.mean()
+
+    @staticmethod
+    def generator(batch: Batch) -> Tensor:
+        """Returns ``-fake``."""
+        return -batch.fake.mean()
+
+
+@register_objective("relativistic")
+class Relativistic:
+    """Cross entropy of the difference of real and fake logits (arXiv:2501.05441)."""
+
+    @staticmethod
+    def discriminator(batch: Batch) -> Tensor:
+        """Returns ``softplus(fake - real)``."""
+        return F.softplus(batch.fake - batch.real).mean()
+
+    @staticmethod
+    def generator(batch: Batch) -> Tensor:
+        """Returns ``softplus(real - fake)``."""
+        return F.softplus(batch.real - batch.fake).mean()
 
 
 def zero_centered_penalty(logits: Tensor, x: Tensor) -> Tensor:
-    """Mean over ``x[B, F]`` of ``|d logit / d x|^2``: R1 on reference events, R2 on generated ones (arXiv:2501.05441).
+    """Returns the mean of ``|d logit / d x|^2`` over ``x[B, F]``: R1 on reference events, R2 on generated ones (arXiv:2501.05441).
 
     ``x`` must require gradients.
     """
@@ -81,16 +228,16 @@ def zero_centered_penalty(logits: Tensor, x: Tensor) -> Tensor:
 
 
 def one_centered_penalty(logits: Tensor, x: Tensor) -> Tensor:
-    """Mean over ``x[B, F]`` of ``(|d logit / d x| - 1)^2``: WGAN-GP's, for ``x`` between the samples (arXiv:1704.00028).
+    """Returns the mean of ``(|d logit / d x| - 1)^2`` over ``x[B, F]``: WGAN-GP's penalty, on ``interpolate`` (arXiv:1704.00028).
 
     ``x`` must require gradients.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
-    length: Tensor = gradient.flatten(1).norm(dim=1)
-    return (length - 1).square().mean()
+    norm: Tensor = gradient.flatten(1).norm(dim=1)
+    return (norm - 1).square().mean()
 
 
-def interpolate(real: Tensor, fake: Tensor, place: Tensor) -> Tensor:
-    """The points ``[B, F]`` at ``place[B]``, from 0 to 1, on the lines from ``real[B, F]`` to ``fake[B, F]``, requiring gradients."""
-    place = place.reshape(-1, *[1] * (real.dim() - 1))
-    return torch.lerp(real.detach(), fake.detach(), place).requires_grad_()
+def interpolate(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
+    """Returns the points ``[B, F]`` on the lines from ``real[B, F]`` to ``fake[B, F]`` at ``weight[B]``; they require gradients."""
+    weight = weight.reshape(-1, *[1] * (real.dim() - 1))
+    return torch.lerp(real.detach(), fake.detach(), weight).requires_grad_()

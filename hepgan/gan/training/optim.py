@@ -1,7 +1,8 @@
-"""One network's way down its loss: torch's optimizers, weight penalties, clipped gradients, dropped inputs, precision."""
+"""Optimizers, learning rate schedules, and the update step of one network."""
 
 import functools
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -9,77 +10,115 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.optim import SGD, Adadelta, Adagrad, Adam, Optimizer, RMSprop
+from torch.optim.lr_scheduler import LambdaLR
 
 from hepgan.errors import RunError
+from hepgan.gan.model import GAN
 from hepgan.gan.networks import network_layers
 from hepgan.gan.training import distributed
-from hepgan.gan.training.settings import NetworkSettings, Precision
+from hepgan.gan.training.settings import NetworkSettings, Precision, TrainSettings
+
+
+def make_optimizers(
+    gan: GAN, settings: TrainSettings
+) -> tuple[dict[str, Optimizer], dict[str, LambdaLR]]:
+    """Returns the optimizer and the learning rate schedule of each network that has weights."""
+    networks = {"generator": gan.generator, "discriminator": gan.discriminator}
+    optimizers = {
+        name: make_optimizer(networks[name], network_settings)
+        for name, network_settings in settings.networks.items()
+        if any(True for _ in networks[name].parameters())
+    }
+    schedules = {name: LambdaLR(one, _lr_lambda(settings)) for name, one in optimizers.items()}
+    return optimizers, schedules
 
 
 def make_optimizer(network: nn.Module, settings: NetworkSettings) -> Optimizer:
-    """The optimizer of ``network`` that ``settings`` ask for, at its first step."""
-    weights, rate, epsilon = network.parameters(), settings.learning_rate, settings.epsilon
+    """Returns a new optimizer of ``network``."""
+    weights, lr, eps = network.parameters(), settings.learning_rate, settings.epsilon
     match settings.optimizer:
         case "adam":
-            return Adam(weights, rate, betas=settings.betas, eps=epsilon, fused=True)
+            return Adam(weights, lr, betas=settings.betas, eps=eps, fused=True)
         case "sgd":
-            return SGD(weights, rate, momentum=settings.momentum, fused=True)
+            return SGD(weights, lr, momentum=settings.momentum, fused=True)
         case "adagrad":
-            return Adagrad(weights, rate, eps=epsilon)
+            return Adagrad(weights, lr, eps=eps)
         case "rmsprop":
             momentum = settings.momentum
-            return RMSprop(weights, rate, alpha=settings.rho, eps=epsilon, momentum=momentum)
+            return RMSprop(weights, lr, alpha=settings.rho, eps=eps, momentum=momentum)
         case "adadelta":
-            return Adadelta(weights, rate, rho=settings.rho, eps=epsilon)
+            return Adadelta(weights, lr, rho=settings.rho, eps=eps)
+
+
+def _lr_lambda(settings: TrainSettings) -> Callable[[int], float]:
+    """Returns the cosine schedule of a phase: a function from its step to a factor of the initial learning rates.
+
+    Not ``CosineAnnealingLR``: it multiplies the last rate by a ratio, so that rounding accumulates and a resumed training
+    would differ; and its final rate is absolute, one number for both networks.
+    """
+    final = settings.final_lr_fraction
+
+    def lr_lambda(step: int) -> float:
+        progress = min(step / max(settings.steps, 1), 1.0)
+        return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
+
+    return lr_lambda
 
 
 def optimizer_step(
-    network: nn.Module, optimizer: Optimizer, loss: Tensor, how: NetworkSettings
+    network: nn.Module, optimizer: Optimizer, loss: Tensor, settings: NetworkSettings
 ) -> None:
-    """One step of ``network`` down ``loss`` and the penalties on its weights."""
+    """Updates ``network`` once: gradients of ``loss`` and of the weight penalties, clipping, and the optimizer's step."""
     optimizer.zero_grad(set_to_none=True)
-    # Not of the events, which require gradients where a penalty wants them.
+    # Only with respect to the weights: the events require gradients too if there is a gradient penalty.
     torch.autograd.backward(loss, inputs=[w for w in network.parameters() if w.requires_grad])
     distributed.average_gradients(network)
-    _add_weight_penalties(network, how)
-    if how.clip:
-        nn.utils.clip_grad_norm_(network.parameters(), how.clip)
+    _add_weight_penalties(network, settings)
+    if settings.clip:
+        nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
     optimizer.step()
 
 
 @torch.no_grad()
-def _add_weight_penalties(network: nn.Module, how: NetworkSettings) -> None:
-    """Adds the gradients of ``l1`` Σ|w| + ``l2`` Σw² over all weights but biases."""
-    if not how.l1 and not how.l2:
+def _add_weight_penalties(network: nn.Module, settings: NetworkSettings) -> None:
+    """Adds the gradients of ``l1`` Σ|w| + ``l2`` Σw² over all weights except biases."""
+    if not settings.l1 and not settings.l2:
         return
     for weights in network.parameters():
         if weights.ndim > 1 and weights.grad is not None:
-            weights.grad.add_(weights.sign(), alpha=how.l1).add_(weights, alpha=2 * how.l2)
+            weights.grad.add_(weights.sign(), alpha=settings.l1).add_(
+                weights, alpha=2 * settings.l2
+            )
 
 
 @contextmanager
 def input_dropout(network: nn.Module, rates: tuple[float, ...]) -> Iterator[None]:
-    """While it lasts and ``network`` trains, a share of each layer's inputs is set to 0, the others grow in proportion.
+    """Context manager that applies dropout to the inputs of the layers of ``network`` in training mode, a rate for each layer.
 
     Raises:
-        RunError: more rates than layers.
+        RunError: there are more rates than layers.
     """
     layers, *_ = network_layers(network) or [[]]
     if len(rates) > len(layers):
         raise RunError(
             f"dropout has {len(rates)} rates, {list(rates)}, but the network has {len(layers)} layers"
         )
+
+    def dropout(rate: float, layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        x, *others = inputs
+        return (F.dropout(x, rate, training=layer.training), *others)
+
     with ExitStack() as stack:
         for layer, rate in zip(layers, rates, strict=False):
             if rate:
-                handle = layer.register_forward_pre_hook(functools.partial(_dropped, rate))
+                handle = layer.register_forward_pre_hook(functools.partial(dropout, rate))
                 stack.callback(handle.remove)
         yield
 
 
 @contextmanager
 def autocast(network: nn.Module, precision: Precision) -> Iterator[None]:
-    """While it lasts, ``network`` computes in ``precision`` where torch's autocast does, on weights of float32, and gives float32."""
+    """Context manager that runs ``network`` under torch's autocast to ``precision``; weights and outputs stay float32."""
     if precision == "float32":
         yield
         return
@@ -97,8 +136,3 @@ def autocast(network: nn.Module, precision: Precision) -> Iterator[None]:
         yield
     finally:
         del network.forward
-
-
-def _dropped(rate: float, layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    x, *others = inputs
-    return (F.dropout(x, rate, training=layer.training), *others)

@@ -1,30 +1,31 @@
-"""How a GAN is trained: the tables ``[train]``, ``[train.generator]`` and ``[train.discriminator]`` of a run file."""
+"""Training settings: the tables ``[train]``, ``[train.generator]`` and ``[train.discriminator]`` of a run file."""
 
 import dataclasses
 import math
 from typing import Literal
 
 from hepgan.errors import RunError
+from hepgan.gan.training.objectives import objective_named
 
 Precision = Literal["float32", "bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSettings:
-    """How one of the two networks goes down its loss.
+    """Settings of the optimization of one network, ``[train.generator]`` or ``[train.discriminator]``.
 
     Attributes:
-        learning_rate: At the first step.
-        optimizer: torch's of that name.
-        betas: Adam's.
-        momentum: That of ``sgd`` and ``rmsprop``.
-        rho: The share of the past in the mean squares of ``rmsprop`` and ``adadelta``.
-        epsilon: What is added to the root of the mean squares.
-        l1: Weight of the sum of the absolute weights in the loss; biases are left out.
-        l2: Weight of the sum of the squared weights.
-        clip: The largest norm of the gradient, to which a larger one is scaled down; 0 leaves all as they are.
-        dropout: The share of each layer's inputs that training sets to 0, in the order of ``hepgan layout``; 0 for the
-            layers behind the last one given. Of two stages it is the second, of two discriminators the first.
+        learning_rate: Initial learning rate.
+        optimizer: Name of torch's optimizer.
+        betas: Coefficients of the running averages of ``adam``.
+        momentum: Momentum of ``sgd`` and ``rmsprop``.
+        rho: Decay rate of the mean squares of ``rmsprop`` and ``adadelta``.
+        epsilon: Constant added to the root of the mean squares.
+        l1: Coefficient of the sum of the absolute weights in the loss; biases are not included.
+        l2: Coefficient of the sum of the squared weights in the loss; biases are not included.
+        clip: Largest norm of the gradient; larger gradients are scaled down to it. 0 disables clipping.
+        dropout: Dropout rates of the layers' inputs, in the order of ``hepgan layout``; layers without a rate have no dropout.
+            With two stages they belong to the second, with two discriminators to the first.
     """
 
     learning_rate: float
@@ -46,61 +47,56 @@ class NetworkSettings:
         for name in ("l1", "l2", "clip"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise RunError(f"{name} = {getattr(self, name)} should be 0 or more")
-        shares = {"betas": self.betas, "dropout": self.dropout}
-        shares |= {"momentum": (self.momentum,), "rho": (self.rho,)}
-        for name, values in shares.items():
+        fractions = {"betas": self.betas, "dropout": self.dropout}
+        fractions |= {"momentum": (self.momentum,), "rho": (self.rho,)}
+        for name, values in fractions.items():
             if not all(0 <= value < 1 for value in values):
                 text = list(values) if len(values) != 1 else values[0]
                 raise RunError(f"{name} = {text} should be 0 or more and less than 1")
 
 
-_TURNS = ("critic_steps", "generator_steps")
+_COUNTS = ("critic_steps", "generator_steps")
 _WEIGHTS = ("r1", "r2", "gradient_penalty", "energy_constraint", "feature_matching")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainSettings:
-    """The table ``[train]`` of a run file, and each of ``[[phases]]``.
+    """Settings of a training phase: the table ``[train]`` of a run file, and each of ``[[phases]]``.
 
     Attributes:
-        steps: Turns of the discriminator and the generator; 0 leaves the networks as they begin.
-        batch_size: Events a step.
-        generator: How the generator is trained.
-        discriminator: How the discriminator is trained.
-        objective: See ``hepgan.gan.training.objectives``.
-        decay: What the learning rates have fallen to at the last step, as a share, along a half cosine.
-        r1: Weight of the zero-centred penalty on reference events, halved as in the literature.
-        r2: The same on generated events.
-        gradient_penalty: Weight of the one-centred penalty between both.
-        energy_constraint: Weight in the generator's loss of the mean distance of the energy in all cells to the incident one,
-            in the unit of the incident energy (arXiv:1705.02355).
-        feature_matching: Weight in the generator's loss of the squared distance between the batch's mean inputs to the
-            discriminator's last layer, generated and reference (arXiv:1606.03498).
-        critic_steps: Discriminator steps before the generator's.
-        generator_steps: Generator steps after those.
-        precision: What the networks compute in while they are trained; with ``bfloat16`` their products and convolutions do,
-            as torch's autocast has it. Weights, losses, penalties and decoded events are float32 all the same.
-        ema: Weight of the past in the moving average of the generator's weights; 0 leaves the average out.
-        validate_every: Steps between validations; the end of each phase is validated too. 0 leaves all out, and the last weights are kept.
-        patience: Training ends after so many validations in a row without a better score; 0 lets it go on.
-        checkpoint_every: Steps between checkpoints; one is written at the end and at an interruption anyway.
-        keep: How many checkpoints are kept.
-        log_every: Steps between rows of the history; there is one at each validation and checkpoint too.
+        steps: Number of training steps; 0 leaves the networks untrained.
+        batch_size: Events per step.
+        generator: Optimization of the generator.
+        discriminator: Optimization of the discriminator.
+        objective: Name of the objective: ``non-saturating``, ``least-squares``, ``sum-of-squares``, ``hinge``, ``wasserstein``,
+            ``relativistic``, or one that a plugin registers with ``hepgan.register_objective``.
+        final_lr_fraction: Final learning rate as a fraction of the initial one (cosine schedule).
+        r1: Weight of the zero-centered gradient penalty on reference events; the penalty has a factor 1/2, as in the literature.
+        r2: Weight of the same penalty on generated events.
+        gradient_penalty: Weight of the one-centered gradient penalty on points between both (WGAN-GP).
+        energy_constraint: Weight in the generator's loss of the mean absolute difference between the energy in all cells and the
+            incident energy, in the unit of the latter (arXiv:1705.02355).
+        feature_matching: Weight in the generator's loss of the squared distance between generated and reference events in the mean
+            input of the discriminator's last layer (arXiv:1606.03498).
+        critic_steps: Discriminator updates per step.
+        generator_steps: Generator updates per step, after those of the discriminator.
+        precision: Precision of the networks during training; with ``bfloat16`` torch's autocast applies to matrix products and
+            convolutions. Weights, losses, penalties and decoded events are always float32.
+        ema: Decay of the exponential moving average of the generator's weights; 0 disables averaging.
+        validate_every: Steps between validations; there is also one at the end of each phase. 0 disables validation, and the last
+            weights are kept.
+        patience: Number of validations in a row without a better score after which the phase ends; 0 disables early stopping.
+        checkpoint_every: Steps between checkpoints; one is also written at the end of each phase and on an interruption.
+        keep: Number of checkpoints to keep.
+        log_every: Steps between rows of the history; there is also one at each validation and checkpoint.
     """
 
     steps: int
     batch_size: int
     generator: NetworkSettings
     discriminator: NetworkSettings
-    objective: Literal[
-        "non-saturating",
-        "least-squares",
-        "sum-of-squares",
-        "hinge",
-        "wasserstein",
-        "relativistic",
-    ] = "relativistic"
-    decay: float = 1.0
+    objective: str = "relativistic"
+    final_lr_fraction: float = 1.0
     r1: float = 0.0
     r2: float = 0.0
     gradient_penalty: float = 0.0
@@ -118,7 +114,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         at_least = {
-            1: ("batch_size", *_TURNS, "checkpoint_every", "keep", "log_every"),
+            1: ("batch_size", *_COUNTS, "checkpoint_every", "keep", "log_every"),
             0: ("steps", *_WEIGHTS, "validate_every", "patience"),
         }
         for least, names in at_least.items():
@@ -129,12 +125,15 @@ class TrainSettings:
                     )
         if not 0 <= self.ema < 1:
             raise RunError(f"[train] ema = {self.ema} should be 0 or more and less than 1")
-        if not 0 < self.decay <= 1:
-            raise RunError(f"[train] decay = {self.decay} should be more than 0 and at most 1")
+        if not 0 < self.final_lr_fraction <= 1:
+            raise RunError(
+                f"[train] final_lr_fraction = {self.final_lr_fraction} should be more than 0 and at most 1"
+            )
+        objective_named(self.objective)  # an unknown name is an error before data are read
         if self.patience and not self.validate_every:
             raise RunError("[train] patience counts validations; set validate_every too")
 
     @property
     def networks(self) -> dict[str, NetworkSettings]:
-        """By the networks' names."""
+        """Settings of both networks by name."""
         return {"generator": self.generator, "discriminator": self.discriminator}

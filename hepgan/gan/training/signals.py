@@ -1,6 +1,6 @@
-"""Signals that end a training as a flag, so that a step is never cut in two: Ctrl-C, SIGTERM and SIGHUP.
+"""Clean stop of a training on Ctrl-C, SIGTERM and SIGHUP: the handlers only set a flag, so that the current step is finished.
 
-SIGTERM is what Slurm, HTCondor and Kubernetes send when time is up, SIGHUP what a lost terminal or connection sends.
+Slurm, HTCondor and Kubernetes send SIGTERM when a job's time is up; a closed terminal or a lost connection sends SIGHUP.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 ENDING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-"""The signals; Windows has no SIGHUP."""
+"""Signals that stop a training; Windows has no SIGHUP."""
 
 
 class TrainingStopped(HepganError):  # noqa: N818
-    """Training was stopped by a signal; a command that it ends exits with ``code``, 128 and the signal's number."""
+    """Training stopped by a signal; ``code`` is the exit code of a command, 128 plus the number of the signal."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
@@ -31,33 +31,33 @@ class TrainingStopped(HepganError):  # noqa: N818
 
 
 class Stop:
-    """The first signal that came, ``number``; 0 before."""
+    """Number of the first signal that was received; 0 before."""
 
     number = 0
 
 
 @contextmanager
 def stop_flag() -> Iterator[Stop]:
-    """Context manager in which Ctrl-C, SIGTERM and SIGHUP are written into the ``Stop`` that it yields.
+    """Context manager that records Ctrl-C, SIGTERM and SIGHUP in the ``Stop`` that it yields.
 
-    A second Ctrl-C interrupts at once. Other signals that are ignored, as SIGHUP is under ``nohup``, stay so.
+    A second Ctrl-C interrupts immediately. Signals that are ignored, such as SIGHUP under ``nohup``, stay ignored.
     """
-    stop, pressed = Stop(), False
+    stop, interrupted = Stop(), False
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        if number == signal.SIGINT and pressed:
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        if number == signal.SIGINT and interrupted:
             raise KeyboardInterrupt
-        pressed = pressed or number == signal.SIGINT
+        interrupted = interrupted or number == signal.SIGINT
         stop.number = stop.number or number
         forget_lost_terminal()
-        log.warning("stopping after this step; Ctrl-C again stops at once")
+        log.warning("stopping after this step; press Ctrl-C again to stop immediately")
 
     before = {
-        number: signal.signal(number, note)
+        number: signal.signal(number, handle)
         for number in ENDING
         if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN
     }
@@ -69,12 +69,12 @@ def stop_flag() -> Iterator[Stop]:
 
 
 def forget_lost_terminal() -> None:
-    """Sends what is printed nowhere where the terminal is gone: else the first line of progress would end the program."""
+    """Redirects stdout and stderr to the null device if the terminal is gone, so that printing progress does not fail."""
     for stream in (1, 2):
         try:
             os.write(stream, b"")
         except OSError:
             with contextlib.suppress(OSError):
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, stream)
-                os.close(nowhere)
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, stream)
+                os.close(null)

@@ -1,8 +1,8 @@
-"""All that changes while a GAN is trained."""
+"""Training state of a GAN, the start of its phases, and its random numbers."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,18 +12,18 @@ from torch.optim.lr_scheduler import LambdaLR
 from hepgan.data.loaders.in_memory import UnsupervisedLoader
 from hepgan.gan.model import GAN
 from hepgan.gan.training import distributed
-from hepgan.gan.training.optim import make_optimizer
+from hepgan.gan.training.optim import make_optimizers
 from hepgan.gan.training.settings import TrainSettings
 from hepgan.random_streams import child_seed, reseed
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Fingerprints of what a training learns from, which are the same when it is resumed.
+    """Fingerprints of a training's input, checked when it is resumed.
 
     Attributes:
-        files: Those of the input files by their paths, in order.
-        encoding: That of the encoding.
+        files: Fingerprints of the input files by path, in order.
+        encoding: Fingerprint of the encoding.
     """
 
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -32,29 +32,40 @@ class Origin:
 
 @dataclasses.dataclass
 class TrainingState:
-    """All that changes while a GAN is trained, and so all that a checkpoint holds; and ``phases``, what is to be done.
+    """Everything that changes during a training, and therefore the content of a checkpoint; and the settings of its phases.
 
     Attributes:
-        seed: Of all streams of random numbers.
-        origin: What the events came from.
-        noise: Put at the start of a step's own stream by ``draw_anew``, so that a checkpoint need not hold it.
-        phase: Which of the phases it is in.
-        began: The step at which that one began.
-        waited: Validations in a row without a better score in that one.
+        gan: GAN in training.
+        ema: Exponential moving average of the generator.
+        phases: Settings of all phases.
+        optimizers: Optimizers by network.
+        schedules: Learning rate schedules by network.
+        loader: Batches of discriminator inputs ``[B, S]`` of reference events, with conditions ``[B, C]``.
+        seed: Seed of all random streams.
+        noise_generator: Reseeded in each step by ``reseed_step``, so that a checkpoint does not hold its state.
+        origin: Fingerprints of the input.
+        phase: Number of the current phase.
+        phase_start: Step at which the current phase started.
+        validations_without_improvement: Number of the latest validations in this phase without a better score.
+        step: Number of finished steps.
+        seconds: Training time.
+        best_score: Best validation score.
+        best_step: Its step.
+        best: Weights of the moving average at that step; empty before the first validation.
     """
 
     gan: GAN
-    average: nn.Module
+    ema: nn.Module
     phases: tuple[TrainSettings, ...]
     optimizers: dict[str, Optimizer]
     schedules: dict[str, LambdaLR]
     loader: UnsupervisedLoader
     seed: int
-    noise: torch.Generator
+    noise_generator: torch.Generator
     origin: Origin = Origin()
     phase: int = 0
-    began: int = 0
-    waited: int = 0
+    phase_start: int = 0
+    validations_without_improvement: int = 0
     step: int = 0
     seconds: float = 0.0
     best_score: float = math.inf
@@ -63,71 +74,52 @@ class TrainingState:
 
     @property
     def settings(self) -> TrainSettings:
-        """Those of the present phase."""
+        """Settings of the current phase."""
         return self.phases[self.phase]
 
+    @property
+    def phase_step(self) -> int:
+        """Number of finished steps of the current phase."""
+        return self.step - self.phase_start
+
     def is_over(self) -> bool:
-        """Whether the present phase is."""
+        """Returns whether the current phase is over."""
         patience = self.settings.patience
-        tired = bool(patience) and self.waited >= patience
-        return tired or self.step - self.began >= self.settings.steps
+        out_of_patience = bool(patience) and self.validations_without_improvement >= patience
+        return out_of_patience or self.phase_step >= self.settings.steps
 
     def is_done(self) -> bool:
-        """Whether all phases are over."""
+        """Returns whether all phases are over."""
         return self.is_over() and self.phase + 1 == len(self.phases)
 
 
-def start_phase(state: TrainingState, phase: int, *, began: int) -> None:
-    """Puts ``state`` at the beginning of a phase: the weights as they are, all else of the descent anew."""
+def start_phase(state: TrainingState, phase: int, *, phase_start: int) -> None:
+    """Starts a phase: keeps the weights, and creates new optimizers, schedules and a new loader."""
     settings = state.phases[phase]
-    state.phase, state.began, state.waited = phase, began, 0
+    state.phase, state.phase_start, state.validations_without_improvement = phase, phase_start, 0
     state.optimizers, state.schedules = make_optimizers(state.gan, settings)
-    x, c = state.loader.tensors
-    state.loader = make_loader(x, c, settings, seed=state.seed, phase=phase)
+    features, c = state.loader.tensors
+    state.loader = make_loader(features, c, settings, seed=state.seed, phase=phase)
 
 
 def reseed_step(state: TrainingState) -> None:
-    """Puts all that a step draws from at the start of that step's streams: what it draws is a function of (seed, step).
+    """Reseeds all random numbers of a step: they are a function of (seed, step).
 
-    Dropout, and whatever else layers draw, comes from torch's global generator; that of the GAN's device alone is touched.
+    Layers such as dropout draw from torch's global generator; only that of the GAN's device is reseeded.
     """
-    reseed(state.noise, state.seed, "latent", state.step)
-    dropout = torch.default_generator
-    if state.noise.device.type == "cuda":
-        dropout = torch.cuda.default_generators[state.noise.device.index]
-    reseed(dropout, state.seed, "dropout", state.step, distributed.rank())
+    reseed(state.noise_generator, state.seed, "latent", state.step)
+    generator = torch.default_generator
+    if state.noise_generator.device.type == "cuda":
+        generator = torch.cuda.default_generators[state.noise_generator.device.index]
+    reseed(generator, state.seed, "dropout", state.step, distributed.rank())
 
 
 def make_loader(
-    x: Tensor, c: Tensor, settings: TrainSettings, *, seed: int, phase: int
+    features: Tensor, c: Tensor, settings: TrainSettings, *, seed: int, phase: int
 ) -> UnsupervisedLoader:
-    """Batches for this process."""
+    """Returns the loader of this process's shard of each batch."""
     seed = child_seed(seed, "order", phase)
     batch, world = distributed.local_batch_size(settings.batch_size), distributed.world_size()
     return UnsupervisedLoader(
-        x, c, batch_size=batch, seed=seed, rank=distributed.rank(), world=world
+        features, c, batch_size=batch, seed=seed, rank=distributed.rank(), world=world
     )
-
-
-def make_optimizers(
-    gan: GAN, settings: TrainSettings
-) -> tuple[dict[str, Optimizer], dict[str, LambdaLR]]:
-    """Optimizer and learning rate schedule of each network that has weights."""
-    networks = {"generator": gan.generator, "discriminator": gan.discriminator}
-    optimizers = {
-        name: make_optimizer(networks[name], how)
-        for name, how in settings.networks.items()
-        if any(True for _ in networks[name].parameters())
-    }
-    falls = _fall(settings)
-    return optimizers, {name: LambdaLR(one, falls) for name, one in optimizers.items()}
-
-
-def _fall(settings: TrainSettings) -> Callable[[int], float]:
-    """Step of a phase -> share of the learning rates that is left: half a cosine from 1 to ``decay``."""
-
-    def fall(step: int) -> float:
-        along = min(step / max(settings.steps, 1), 1.0)
-        return settings.decay + (1 - settings.decay) * (1 + math.cos(math.pi * along)) / 2
-
-    return fall

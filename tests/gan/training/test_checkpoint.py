@@ -22,12 +22,13 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save, save_file
 from trainings import KilledError
 
-from hepgan import atomic, load_gan
+from hepgan import GAN, atomic
 from hepgan import pipeline as library
 from hepgan.cli import main
 from hepgan.errors import CheckpointError, RunError
 from hepgan.gan import serialization
-from hepgan.gan.training import history
+from hepgan.gan.conditions import Range
+from hepgan.gan.training import checkpoint, history
 
 CPU = torch.device("cpu")
 SETTINGS = {"train.steps": 120, "train.checkpoint_every": 3, "threads": 1}
@@ -82,7 +83,7 @@ def assert_as_undisturbed(folder: Path, whole: Path) -> None:
         row.pop("seconds")
     assert rows[0] == rows[1]
     assert contents(folder) == contents(whole)
-    load_gan(folder)
+    GAN.load(folder)
 
 
 def contents(folder: Path) -> set[str]:
@@ -92,10 +93,10 @@ def contents(folder: Path) -> set[str]:
 def killed(run_file: Path, folder: Path, wait: random.Random, seconds: float) -> None:
     """Trains from where ``folder`` is and kills without warning, some time after the first file has been written."""
     resume = ["--resume"] if folder.exists() else []
-    before = serialization.newest_checkpoint(folder)
+    before = checkpoint.newest_checkpoint(folder)
     process = subprocess.Popen(command(run_file, folder, *resume), stderr=subprocess.DEVNULL)
     while process.poll() is None and (
-        not folder.exists() or serialization.newest_checkpoint(folder) == before
+        not folder.exists() or checkpoint.newest_checkpoint(folder) == before
     ):
         time.sleep(0.002)
     time.sleep(wait.uniform(0, seconds))
@@ -105,7 +106,7 @@ def killed(run_file: Path, folder: Path, wait: random.Random, seconds: float) ->
 
 def assert_little_is_lost(folder: Path) -> None:
     """The last checkpoint is whole and at most so many steps old as there are between checkpoints."""
-    last = serialization.newest_checkpoint(folder)
+    last = checkpoint.newest_checkpoint(folder)
     if last is None:
         return
     assert load_file(last)
@@ -236,9 +237,9 @@ HUGE = {
     "an event of 10^15 numbers": ("encoding.features", 10**15),
     "an event of 10^9 numbers": ("encoding.features", 10**9),
     "a schema of 10^9 numbers": ("schema.fields.a.shape", [10**9]),
-    "10^15 numbers for the discriminator": ("seen", 10**15),
-    "more than any number": ("seen", float("inf")),
-    "fewer than none": ("seen", -5),
+    "10^15 numbers for the discriminator": ("discriminator_features", 10**15),
+    "more than any number": ("discriminator_features", float("inf")),
+    "fewer than none": ("discriminator_features", -5),
     "no encoding": ("encoding", None),
     "no schema": ("schema", []),
     "a deep list": ("tree", 0),
@@ -256,7 +257,7 @@ def test_forged_gan_is_refused_before_it_takes_memory(
     (tmp_path / "generator.safetensors").write_bytes((whole / "generator.safetensors").read_bytes())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(CheckpointError):
-        load_gan(tmp_path)
+        GAN.load(tmp_path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
@@ -271,7 +272,7 @@ def test_gan_whose_schema_is_not_that_of_its_encoding_is_refused(
     with pytest.raises(
         CheckpointError, match=r"gan.json: the saved encoding is damaged: it has 3 features"
     ):
-        load_gan(tmp_path)
+        GAN.load(tmp_path)
 
 
 def test_constants_of_an_encoding_in_other_shapes_are_refused_or_give_events(
@@ -286,7 +287,7 @@ def test_constants_of_an_encoding_in_other_shapes_are_refused_or_give_events(
                 tensors | {name: tensors[name].reshape(shape)}, tmp_path / "generator.safetensors"
             )
             try:
-                load_gan(tmp_path)[0].sample({"energy": (2.0, 9.0)}, n=2, seed=1)
+                GAN.load(tmp_path).sample(2, energy=Range(2.0, 9.0), seed=1)
             except CheckpointError:
                 refused += 1
     assert refused > len(tensors)
@@ -301,7 +302,7 @@ def test_sparse_file_beyond_all_memory_is_refused(whole: Path, tmp_path: Path) -
         file.write(len(header).to_bytes(8, "little") + header.encode())
         file.truncate(8 + len(header) + size)
     with pytest.raises(CheckpointError, match="bytes of memory are free"):
-        load_gan(tmp_path)
+        GAN.load(tmp_path)
 
 
 def test_header_of_a_hundred_thousand_empty_tensors_is_refused(whole: Path, tmp_path: Path) -> None:
@@ -309,8 +310,10 @@ def test_header_of_a_hundred_thousand_empty_tensors_is_refused(whole: Path, tmp_
     empty = '"{}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}'
     header = ("{" + ",".join(map(empty.format, range(10**5))) + "}").encode()
     (tmp_path / "generator.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
-    with pytest.raises(CheckpointError, match=r"its header has 5,\d+,\d+ bytes, more than any"):
-        load_gan(tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"its header has 5,\d+,\d+ bytes, more than the largest"
+    ):
+        GAN.load(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "history.jsonl", "run.toml", "gan.json"])
@@ -338,7 +341,7 @@ def test_resuming_writes_through_no_link(
 
 def _other_metadata(change: Callable[[Any], Any]) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
-        about = change(serialization._metadata(path))
+        about = change(serialization.read_metadata(path))
         path.write_bytes(save(load_file(path), {"state": json.dumps(about)}))
 
     return damage
@@ -346,7 +349,7 @@ def _other_metadata(change: Callable[[Any], Any]) -> Callable[[Path], None]:
 
 def _other_tensors(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
-        tensors, about = load_file(path), serialization._metadata(path)
+        tensors, about = load_file(path), serialization.read_metadata(path)
         change(tensors)
         path.write_bytes(save(tensors, {"state": json.dumps(about)}))
 
@@ -371,7 +374,7 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "other files": _other_metadata(lambda about: about | {"files": []}),
     "other encoding": _other_metadata(lambda about: about | {"encoding": None}),
     "no average": _other_tensors(
-        lambda tensors: [tensors.pop(name) for name in list(tensors) if name.startswith("average")]
+        lambda tensors: [tensors.pop(name) for name in list(tensors) if name.startswith("ema")]
     ),
     "other best": _other_tensors(lambda tensors: tensors.update({"best.w": torch.zeros(5)})),
     "other optimizer": _other_tensors(
@@ -393,6 +396,6 @@ def test_damaged_checkpoint_is_told_and_the_one_before_goes_on(
         path.write_bytes((whole / "checkpoints" / path.name).read_bytes())
     DAMAGE[damage](last)
     with pytest.raises(CheckpointError, match=str(last)):
-        serialization.load_checkpoint(state, last)
-    serialization.load_checkpoint(state, before)
+        checkpoint.load_checkpoint(state, last)
+    checkpoint.load_checkpoint(state, before)
     assert state.step == 117

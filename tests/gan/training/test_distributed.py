@@ -61,7 +61,7 @@ def test_whole_way_and_uneven_batches_are_refused_in_several_processes(
     assert "several processes only train" in done.stderr
     odd = ["--set", "train.batch_size=63"]
     done = torchrun("train", run_file, "-o", tmp_path / "no", "--device", "cpu", *odd)
-    assert "batches of 63 cannot be shared evenly by 2 processes" in done.stderr
+    assert "batches of 63 events cannot be split evenly over 2 processes" in done.stderr
     assert not (tmp_path / "no").exists()
 
 
@@ -90,6 +90,7 @@ import torch
 from torch import distributed
 
 from hepgan.gan import serialization
+from hepgan.gan.training import checkpoint
 from hepgan.gan.training import distributed as ranks
 from hepgan.gan.training import loop as training
 from hepgan.pipeline.training import _resume
@@ -106,7 +107,7 @@ with ranks.process_group(torch.device("cpu")):
     # Process 1, asked alone, would lose its patience at once.
     scores = iter([9.0, 8.0, 7.0, 7.5, 7.5] if rank == 0 else [1.0, 2.0, 3.0])
     gan, rows = training.train(
-        state, view, watch=watch(lambda gan: next(scores)), folder=out if rank == 0 else None
+        state, view, validation=watch(lambda gan: next(scores)), folder=out if rank == 0 else None
     )
     kept = gan.generator.state_dict() | {f"d.{k}": v for k, v in state.gan.discriminator.state_dict().items()}
     mine = (state.step, gan.kept, {name: tensor.tolist() for name, tensor in kept.items()})
@@ -116,8 +117,8 @@ with ranks.process_group(torch.device("cpu")):
     assert state.step == 20 and state.best_step == 10
     # Process 1 sees no checkpoint, as on a file system that lags behind.
     again, _ = started(NORMED, how)
-    seen = serialization.newest_checkpoint(out if rank == 0 else out / "lagging")
-    _resume(again, out, ranks.of_first(seen, torch.device("cpu")), write=False)
+    seen = checkpoint.newest_checkpoint(out if rank == 0 else out / "lagging")
+    _resume(again, out, ranks.broadcast(seen, torch.device("cpu")), write=False)
     assert again.step == 20
     # A signal that reaches process 1 alone ends both at the next row.
     lone, view = started(NORMED, how)

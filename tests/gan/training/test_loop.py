@@ -33,10 +33,11 @@ from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, DataError, HepganError, LayoutError, RunError
 from hepgan.gan import serialization
+from hepgan.gan.conditions import Range
 from hepgan.gan.discriminator_input import DiscriminatorInput, discriminator_observables
 from hepgan.gan.model import GAN, KeptStep
 from hepgan.gan.networks import GANSettings, count_parameters
-from hepgan.gan.training import history, validation
+from hepgan.gan.training import checkpoint, history, validation
 from hepgan.gan.training import loop as training
 from hepgan.gan.training.history import Row
 from hepgan.gan.training.optim import input_dropout, make_optimizer, optimizer_step
@@ -50,7 +51,7 @@ def test_adversarial_training_finds_a_gaussian(objective: Any) -> None:
     """A linear generator against a dense discriminator: mean and covariance are known."""
     how = TrainSettings(
         steps=1500, batch_size=256, objective=objective, r1=0.5, r2=0.5,
-        generator=NetworkSettings(2e-3), discriminator=NetworkSettings(2e-3), ema=0.995, decay=0.1, validate_every=0,
+        generator=NetworkSettings(2e-3), discriminator=NetworkSettings(2e-3), ema=0.995, final_lr_fraction=0.1, validate_every=0,
     )  # fmt: skip
     linear = dataclasses.replace(
         DENSE,
@@ -60,7 +61,7 @@ def test_adversarial_training_finds_a_gaussian(objective: Any) -> None:
     )
     state, view = started(linear, how)
     gan, rows = training.train(state, view)
-    made = ak.to_numpy(gan.sample(n=20_000, seed=2)["v"])
+    made = ak.to_numpy(gan.sample(20_000, seed=2)["v"])
     np.testing.assert_allclose(made.mean(0), MEAN, atol=0.12)
     np.testing.assert_allclose(np.cov(made.T), COVARIANCE, atol=0.15)
     assert len(rows) == 30
@@ -76,7 +77,7 @@ def test_generator_step_leaves_the_discriminator_bit_for_bit() -> None:
     noise = torch.randn(32, 3, requires_grad=True)
     c = torch.empty(32, 0)
     with training._frozen(state.gan.discriminator):
-        loss = -state.gan.judge(view(state.gan.generate(noise, c), c), c).mean()
+        loss = -state.gan.discriminate(view(state.gan.generate(noise, c), c), c).mean()
         optimizer_step(state.gan.generator, state.optimizers["generator"], loss, RATE)
     assert_equal(before, dict(state.gan.discriminator.state_dict()))
     after = state.optimizers["discriminator"].state_dict()["state"]
@@ -91,7 +92,7 @@ def test_generator_gradient_is_that_of_the_plain_composition() -> None:
     g, d = state.gan.generator, state.gan.discriminator
     plain = torch.autograd.grad(-d(g(noise, c), c).mean(), list(g.parameters()))
     with training._frozen(d):
-        loss = -state.gan.judge(view(state.gan.generate(noise, c), c), c).mean()
+        loss = -state.gan.discriminate(view(state.gan.generate(noise, c), c), c).mean()
         through = torch.autograd.grad(loss, list(g.parameters()))
     for one, other in zip(plain, through, strict=True):
         assert torch.equal(one, other)
@@ -112,16 +113,16 @@ DROPPED = dataclasses.replace(DENSE, discriminator="DENSE|16|LRELU, DROPOUT|0.5,
 def test_resumed_training_equals_uninterrupted(tmp_path: Path, settings: GANSettings) -> None:
     score = iter(range(100, 0, -1))
     whole, view = started(settings)
-    training.train(whole, view, watch=watch(lambda gan: next(score)))
+    training.train(whole, view, validation=watch(lambda gan: next(score)))
     score = iter(range(100, 0, -1))
     half, view = started(settings, dataclasses.replace(QUICK, steps=10))
     # The learning rate follows the whole run's length, so only the loop is cut short.
-    training.train(half, view, watch=watch(lambda gan: next(score)), folder=tmp_path)
+    training.train(half, view, validation=watch(lambda gan: next(score)), folder=tmp_path)
     again, view = started(settings, seed=1)
-    last = serialization.newest_checkpoint(tmp_path)
+    last = checkpoint.newest_checkpoint(tmp_path)
     assert last is not None
-    serialization.load_checkpoint(again, last)
-    training.train(again, view, watch=watch(lambda gan: next(score)))
+    checkpoint.load_checkpoint(again, last)
+    training.train(again, view, validation=watch(lambda gan: next(score)))
     assert_equal(weights(whole), weights(again))
     assert_equal(whole.best, again.best)
     assert again.best_score == whole.best_score
@@ -149,7 +150,7 @@ def test_best_validation_is_kept() -> None:
         kept.append({k: v.clone() for k, v in gan.generator.state_dict().items()})
         return next(scores)
 
-    gan, rows = training.train(state, view, watch=watch(validate))
+    gan, rows = training.train(state, view, validation=watch(validate))
     assert state.best_step == 10
     assert_equal(dict(gan.generator.state_dict()), kept[2])
     assert [row["validation"] for row in rows if "validation" in row] == [9.0, 3.0, 1.0, 2.0, 5.0]
@@ -196,7 +197,7 @@ def test_signals_stop_cleanly_with_a_checkpoint(tmp_path: Path, name: str) -> No
         training.train(state, view, folder=tmp_path, on_row=send)
     assert told.value.code == 128 + number
     assert (
-        serialization.newest_checkpoint(tmp_path)
+        checkpoint.newest_checkpoint(tmp_path)
         == tmp_path / "checkpoints" / "step-00000006.safetensors"
     )
     assert signal.getsignal(number) is before
@@ -275,7 +276,7 @@ def test_weights_that_the_last_step_made_not_finite_reach_no_checkpoint(tmp_path
     with pytest.raises(HepganError, match=message):
         training.train(state, view, folder=tmp_path, on_row=poison)
     assert (
-        serialization.newest_checkpoint(tmp_path)
+        checkpoint.newest_checkpoint(tmp_path)
         == tmp_path / "checkpoints" / "step-00000010.safetensors"
     )
 
@@ -283,25 +284,25 @@ def test_weights_that_the_last_step_made_not_finite_reach_no_checkpoint(tmp_path
 def test_saved_gan_generates_the_same(tmp_path: Path) -> None:
     state, view = started(NORMED, QUICK, {"step": "standardise"})
     gan, _ = training.train(state, view)
-    serialization.save_gan(gan, tmp_path, tree="events")
-    again, tree = serialization.load_gan(tmp_path)
-    assert tree == "events"
-    before, after = gan.sample(n=3000, seed=5), again.sample(n=3000, seed=5)
+    gan.save(tmp_path)
+    again = GAN.load(tmp_path)
+    assert again.tree == "events"
+    before, after = gan.sample(3000, seed=5), again.sample(3000, seed=5)
     np.testing.assert_allclose(ak.to_numpy(after["v"]), ak.to_numpy(before["v"]), rtol=1e-5)
 
 
 def test_sample_depends_on_the_seed_and_not_on_how_many_are_made() -> None:
     state, _ = started()
     gan = state.gan
-    many, few = gan.sample(n=2500, seed=5)["v"], gan.sample(n=1500, seed=5)["v"]
+    many, few = gan.sample(2500, seed=5)["v"], gan.sample(1500, seed=5)["v"]
     np.testing.assert_allclose(ak.to_numpy(many[:1500]), ak.to_numpy(few), rtol=1e-5)
-    assert not np.allclose(ak.to_numpy(gan.sample(n=1500, seed=6)["v"]), ak.to_numpy(few))
+    assert not np.allclose(ak.to_numpy(gan.sample(1500, seed=6)["v"]), ak.to_numpy(few))
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "foreign", "version"])
 def test_damaged_gan_is_refused_with_its_path(tmp_path: Path, damage: str) -> None:
     state, _ = started()
-    serialization.save_gan(state.gan, tmp_path, tree="events")
+    state.gan.save(tmp_path)
     about, weights_ = tmp_path / "gan.json", tmp_path / "generator.safetensors"
     if damage == "missing":
         about.unlink()
@@ -310,17 +311,17 @@ def test_damaged_gan_is_refused_with_its_path(tmp_path: Path, damage: str) -> No
     elif damage == "foreign":
         about.write_text(about.read_text().replace("DENSE|16|", "DENSE|17|"))
     else:
-        about.write_text(about.read_text().replace('"version": 2', '"version": 99'))
+        about.write_text(about.read_text().replace('"version": 3', '"version": 99'))
     with pytest.raises(CheckpointError, match=str(tmp_path)):
-        serialization.load_gan(tmp_path)
+        GAN.load(tmp_path)
 
 
 def test_checkpoint_of_other_networks_is_refused(tmp_path: Path) -> None:
     state, _ = started()
-    path = serialization.save_checkpoint(state, tmp_path, keep=1)
+    path = checkpoint.save_checkpoint(state, tmp_path, keep=1)
     other, _ = started(dataclasses.replace(DENSE, latent=(4,)))
     with pytest.raises(CheckpointError, match="belongs to other networks"):
-        serialization.load_checkpoint(other, path)
+        checkpoint.load_checkpoint(other, path)
 
 
 def test_parameters_are_those_of_torch() -> None:
@@ -335,16 +336,16 @@ def test_last_sigmoid_is_left_to_the_objective() -> None:
     a, view = started()
     b, _ = started(with_sigmoid)
     x, c = torch.randn(9, 2), torch.empty(9, 0)
-    assert torch.equal(a.gan.judge(view(x, c), c), b.gan.judge(view(x, c), c))
+    assert torch.equal(a.gan.discriminate(view(x, c), c), b.gan.discriminate(view(x, c), c))
 
 
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"generator": "DENSE|5|LINEAR"}, LayoutError, "the generator ends with 5 values, but it should give 2, as many as the event has"),
-        ({"discriminator": "DENSE|3|LINEAR"}, LayoutError, "it should give 1;"),
+        ({"generator": "DENSE|5|LINEAR"}, LayoutError, "the generator has 5 outputs, but it should have 2, the number of values of an event"),
+        ({"discriminator": "DENSE|3|LINEAR"}, LayoutError, "it should have 1;"),
         ({"generator": "DENS|2"}, LayoutError, "DENSE"),
-        ({"input": (1, 28, 28)}, RunError, "should hold the 2 numbers that the discriminator sees"),
+        ({"input": (1, 28, 28)}, RunError, "should hold the 2 values of the discriminator's input"),
     ],
 )  # fmt: skip
 def test_networks_that_do_not_fit_the_events_are_refused(
@@ -361,7 +362,7 @@ def test_networks_that_do_not_fit_the_events_are_refused(
         {"ema": 1.0},
         {"keep": 0},
         {"r1": -1.0},
-        {"decay": 0.0},
+        {"final_lr_fraction": 0.0},
         {"validate_every": -1},
         {"patience": 3, "validate_every": 0},
     ],
@@ -389,7 +390,7 @@ def test_wrong_network_settings_are_told(wrong: dict[str, Any]) -> None:
 
 PHASES = [
     dataclasses.replace(QUICK, steps=8, generator=NetworkSettings(1e-3, dropout=(0.0, 0.5))),
-    dataclasses.replace(QUICK, steps=6, batch_size=64, decay=0.5, discriminator=NetworkSettings(1e-2, "sgd", momentum=0.9)),
+    dataclasses.replace(QUICK, steps=6, batch_size=64, final_lr_fraction=0.5, discriminator=NetworkSettings(1e-2, "sgd", momentum=0.9)),
     dataclasses.replace(QUICK, steps=4, generator=NetworkSettings(1e-4, "rmsprop", l1=1e-3, l2=1e-3)),
 ]  # fmt: skip
 
@@ -409,11 +410,11 @@ def test_phases_continue_the_weights_of_the_last() -> None:
     first, _ = started(how=PHASES[0])
     training.train(first, view)
     lone = dataclasses.replace(first, phases=tuple(PHASES[:2]))
-    start_phase(lone, 1, began=8)
+    start_phase(lone, 1, phase_start=8)
     assert_equal(weights(first), weights(lone))
     training.train(lone, view)
     lone.phases = tuple(PHASES)
-    start_phase(lone, 2, began=14)
+    start_phase(lone, 2, phase_start=14)
     training.train(lone, view)
     assert_equal(weights(state), weights(lone))
 
@@ -423,7 +424,7 @@ def test_training_in_phases_resumes_bit_for_bit_in_any_phase(tmp_path: Path, ste
     whole, view = in_phases([dataclasses.replace(p, checkpoint_every=4, keep=9) for p in PHASES])
     training.train(whole, view, folder=tmp_path)
     again, view = in_phases(PHASES)
-    serialization.load_checkpoint(again, tmp_path / "checkpoints" / f"step-{step:08d}.safetensors")
+    checkpoint.load_checkpoint(again, tmp_path / "checkpoints" / f"step-{step:08d}.safetensors")
     training.train(again, view)
     assert_equal(weights(whole), weights(again))
 
@@ -432,7 +433,7 @@ def test_a_phase_ends_when_its_patience_does() -> None:
     scores = iter([9.0, 8.0, 8.5, 8.4, 7.0, 7.5, 7.6, 7.7])
     patient = dataclasses.replace(QUICK, steps=100, patience=2)
     state, view = in_phases([patient, patient])
-    _, rows = training.train(state, view, watch=watch(lambda gan: next(scores)))
+    _, rows = training.train(state, view, validation=watch(lambda gan: next(scores)))
     assert [(r["step"], r.get("phase", 0)) for r in rows if "validation" in r] == [
         (0, 0), (5, 0), (10, 0), (15, 0), (20, 1), (25, 1), (30, 1),
     ]  # fmt: skip
@@ -448,7 +449,10 @@ def test_a_phase_ends_when_its_patience_does() -> None:
         (NetworkSettings(0.1, "adagrad"), lambda w: torch.optim.Adagrad(w, 0.1, eps=1e-8)),
         (NetworkSettings(0.1, "rmsprop"), lambda w: torch.optim.RMSprop(w, 0.1, 0.9)),
         (NetworkSettings(0.1, "adadelta"), lambda w: torch.optim.Adadelta(w, 0.1, eps=1e-8)),
-        (NetworkSettings(0.1, "sgd", l2=0.05), lambda w: torch.optim.SGD(w, 0.1, weight_decay=0.1)),
+        (
+            NetworkSettings(0.1, "sgd", l2=0.05),
+            lambda w: torch.optim.SGD(w, 0.1, weight_decay=0.1),
+        ),
     ],
     ids=["sgd", "momentum", "adam", "adagrad", "rmsprop", "adadelta", "l2"],
 )
@@ -535,7 +539,7 @@ def test_divergence_between_rows_leaves_no_checkpoint_and_no_generator(tmp_path:
     state, view = started(how=how)
     with pytest.raises(HepganError, match=r"loss is (nan|inf|-inf) at step 1[02]"):
         training.train(state, view, folder=tmp_path)
-    assert serialization.newest_checkpoint(tmp_path) is None
+    assert checkpoint.newest_checkpoint(tmp_path) is None
 
 
 def test_short_training_has_a_last_row() -> None:
@@ -557,18 +561,18 @@ def test_classes_that_are_not_given_are_drawn_evenly() -> None:
     scale = ConditionScale((0.0, 3.0), "onehot")
     encoding = Encoding.fit(events, CLASSES, EncodingSettings((), {"label": scale}), seed=1)
     gan = GAN.build(DENSE, encoding, seed=1)
-    labels = ak.to_numpy(gan.sample(n=8000, seed=1)["label"])
+    labels = ak.to_numpy(gan.sample(8000, seed=1)["label"])
     assert labels.dtype == np.uint8
     assert np.bincount(labels) == pytest.approx([2000] * 4, abs=200)
-    some = ak.to_numpy(gan.sample({"label": (1, 2)}, n=4000, seed=1)["label"])
+    some = ak.to_numpy(gan.sample(4000, label=Range(1, 2), seed=1)["label"])
     assert np.bincount(some, minlength=4) == pytest.approx([0, 2000, 2000, 0], abs=150)
     with pytest.raises(DataError, match=r"label = 1.5 is no class of 0 to 3"):
-        gan.sample({"label": np.array([1.0, 1.5])}, seed=1)
+        gan.sample(label=np.array([1.0, 1.5]), seed=1)
 
 
 def test_largest_seed_is_as_good_as_any() -> None:
     state, _ = started()
-    a, b = (ak.to_numpy(state.gan.sample(n=9, seed=2**63 - i)["v"]) for i in (1, 2))
+    a, b = (ak.to_numpy(state.gan.sample(9, seed=2**63 - i)["v"]) for i in (1, 2))
     assert not np.array_equal(a, b)
 
 
@@ -586,14 +590,14 @@ def test_the_end_of_each_phase_is_validated_whatever_the_interval() -> None:
     phases = [dataclasses.replace(QUICK, steps=n, validate_every=5, log_every=50) for n in (7, 3)]
     state, view = in_phases(phases)
     scores = iter([9.0, 8.0, 7.0, 5.0])
-    gan, rows = training.train(state, view, watch=watch(lambda gan: next(scores)))
+    gan, rows = training.train(state, view, validation=watch(lambda gan: next(scores)))
     assert [row["step"] for row in rows if "validation" in row] == [0, 5, 7, 10]
     assert gan.kept == KeptStep(step=10, steps=10, score=5.0)
 
 
 def test_validation_that_is_off_stays_off_at_the_end() -> None:
     state, view = started(how=dataclasses.replace(QUICK, validate_every=0))
-    gan, rows = training.train(state, view, watch=watch(lambda gan: pytest.fail("validated")))
+    gan, rows = training.train(state, view, validation=watch(lambda gan: pytest.fail("validated")))
     assert not any("validation" in row for row in rows)
     assert gan.kept == KeptStep(step=20, steps=20)
     assert "without validation" in str(gan.kept)
@@ -602,26 +606,26 @@ def test_validation_that_is_off_stays_off_at_the_end() -> None:
 def test_an_untrained_generator_that_was_kept_says_so(tmp_path: Path) -> None:
     state, view = started()
     scores = iter([1.0, 2.0, 2.0, 2.0, 2.0])
-    gan, _ = training.train(state, view, watch=watch(lambda gan: next(scores)))
-    serialization.save_gan(gan, tmp_path, tree="events")
+    gan, _ = training.train(state, view, validation=watch(lambda gan: next(scores)))
+    gan.save(tmp_path)
     kept = serialization.read_kept_step(tmp_path)
     assert kept is not None
     assert kept.untrained
     assert "beat the untrained generator (validation score 1)" in str(kept)
-    assert serialization.load_gan(tmp_path)[0].kept == kept
+    assert GAN.load(tmp_path).kept == kept
 
 
 def test_the_kept_step_stands_in_gan_json_and_older_files_load_without(tmp_path: Path) -> None:
     state, view = started()
     scores = iter([9.0, 3.0, 1.0, 2.0, 5.0])
-    gan, _ = training.train(state, view, watch=watch(lambda gan: next(scores)))
-    serialization.save_gan(gan, tmp_path, tree="events")
+    gan, _ = training.train(state, view, validation=watch(lambda gan: next(scores)))
+    gan.save(tmp_path)
     about = json.loads((tmp_path / "gan.json").read_text())
     assert (about["kept_step"], about["steps"], about["validation_score"]) == (10, 20, 1.0)
     for name in ("kept_step", "steps", "validation_score"):
         del about[name]
     (tmp_path / "gan.json").write_text(json.dumps(about))
-    assert serialization.load_gan(tmp_path)[0].kept is None
+    assert GAN.load(tmp_path).kept is None
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf")])
@@ -629,4 +633,4 @@ def test_validation_score_that_is_not_finite_names_the_step(score: float) -> Non
     state, view = started()
     scores = iter([1.0, score])
     with pytest.raises(HepganError, match="validation score is not finite at step 5"):
-        training.train(state, view, watch=watch(lambda gan: next(scores)))
+        training.train(state, view, validation=watch(lambda gan: next(scores)))

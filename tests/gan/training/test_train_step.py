@@ -12,8 +12,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from trainings import DENSE, MEAN, NORMED, QUICK, assert_equal, started, weights
 
-from hepgan.gan import serialization
 from hepgan.gan.model import GANSettings
+from hepgan.gan.training import checkpoint
 from hepgan.gan.training import loop as training
 from hepgan.gan.training.losses import discriminator_loss
 from hepgan.gan.training.optim import autocast, make_optimizer, optimizer_step
@@ -64,12 +64,16 @@ def test_step_asks_for_no_gradient_of_the_events() -> None:
     """That of the weights is the same bit for bit as one that goes all the way."""
     state, view = started()
     seen, c = next(iter(state.loader))
-    fake = view(state.gan.generate(torch.randn(len(c), 3), c), c)
+    noise = torch.randn(len(c), 3)
+    fake = view(state.gan.generate(noise, c), c)
     network = state.gan.discriminator
-    torch.autograd.backward(discriminator_loss(state, seen, fake, c))
+    torch.autograd.backward(discriminator_loss(state, seen, fake, noise, c))
     plain = [w.grad.clone() for w in network.parameters()]
     events = seen.requires_grad_()
-    loss = discriminator_loss(state, events, fake, c) + state.gan.judge(events, c).sum() * 0
+    loss = (
+        discriminator_loss(state, events, fake, noise, c)
+        + state.gan.discriminate(events, c).sum() * 0
+    )
     optimizer_step(
         network, make_optimizer(network, NetworkSettings(1e-9, "sgd")), loss, QUICK.discriminator
     )
@@ -87,7 +91,7 @@ def test_half_precision_learns_what_whole_precision_does() -> None:
         )  # fmt: skip
         state, view = started(how=how)
         gan, _ = training.train(state, view)
-        made = ak.to_numpy(gan.sample(n=20_000, seed=2)["v"])
+        made = ak.to_numpy(gan.sample(20_000, seed=2)["v"])
         found.append((made.mean(0), np.cov(made.T)))
     assert np.linalg.norm(found[0][0] - MEAN) < np.linalg.norm(MEAN) / 2
     for whole, half in zip(*found, strict=True):
@@ -119,7 +123,7 @@ def test_training_in_half_precision_resumes_bit_for_bit(
     whole, view = started(settings, HALF)
     training.train(whole, view, folder=tmp_path)
     again, view = started(settings, HALF)
-    serialization.load_checkpoint(again, tmp_path / "checkpoints" / "step-00000010.safetensors")
+    checkpoint.load_checkpoint(again, tmp_path / "checkpoints" / "step-00000010.safetensors")
     training.train(again, view)
     assert_equal(weights(whole), weights(again))
 
@@ -133,5 +137,5 @@ def test_training_on_a_gpu_finds_a_gaussian(precision: Any) -> None:
     x, c = (tensor.to(there) for tensor in state.loader.tensors)
     gan = state.gan.to(there)
     gan, _ = training.train(training.initial_state(gan, view.to(there), x, c, [how], seed=1), view)
-    made = ak.to_numpy(gan.sample(n=20_000, seed=2)["v"])
+    made = ak.to_numpy(gan.sample(20_000, seed=2)["v"])
     np.testing.assert_allclose(made.mean(0), MEAN, atol=0.2)
