@@ -35,6 +35,7 @@ from hepgan.gan.training.settings import NetworkSettings, TrainSettings
 from hepgan.gan.training.state import TrainingState
 from hepgan.pipeline import load, make_validation, prepare, presets
 from hepgan.pipeline import training as running
+from hepgan.pipeline import validation as validating
 from hepgan.processors import model_cache
 
 EVENTS = 12
@@ -70,7 +71,7 @@ def test_presets_train_validate_and_sample_on_one_device_without_waiting_for_it(
     monkeypatch.setattr(
         running, "read_events", lambda run: {k: v[:EVENTS] for k, v in read(run).items()}
     )
-    monkeypatch.setattr(running, "VALIDATED", EVENTS)
+    monkeypatch.setattr(validating, "VALIDATED", EVENTS)
     run = load(preset, {f"train.{key}": value for key, value in SHORT.items()})
     prepared = prepare(run, device=DEVICE)
     watch = make_validation(run, prepared.splits["validation"], prepared.state.gan.encoding)

@@ -14,7 +14,7 @@ from hepgan.gan.pretrained import FOLDER, folders, scores
 from hepgan.pipeline import measured
 from hepgan.pipeline.training import read_events
 from hepgan.processors import embed
-from hepgan.processors.model_cache import loaded
+from hepgan.processors.model_cache import load_cached
 
 LAYERS = ("layer_0", "layer_1", "layer_2")
 
@@ -62,9 +62,9 @@ def test_presets_are_listed_with_their_scores() -> None:
 
 
 def test_processors_take_them_by_name() -> None:
-    carried = embed("mnist")
-    assert set(carried.files) == {"gan.json", "generator.safetensors"}
-    made = [loaded(model, "cpu").sample(3, seed=1)["image"] for model in ("mnist", carried)]
+    embedded = embed("mnist")
+    assert set(embedded.files) == {"gan.json", "generator.safetensors"}
+    made = [load_cached(model, "cpu").sample(3, seed=1)["image"] for model in ("mnist", embedded)]
     np.testing.assert_array_equal(*made)
 
 
