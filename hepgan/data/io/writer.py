@@ -55,10 +55,10 @@ def write(
     Args:
         path: Path of the file; ends with ``.root``.
         events: Events, or chunks that are written one by one, in memory bounded by one chunk.
-        schema: Fields to write. ``branches``, ``dtype`` and ``stored`` of a resolved schema give the names, types and shapes of the
+        schema: Fields to write, or a GAN, whose schema and tree are used. ``branches``, ``dtype`` and ``stored`` of a resolved schema give the names, types and shapes of the
             branches; integers are rounded and clipped to their type. A field with ``fill`` is written as lists with the lengths in
             its count. Subbranches get ROOT's names, see ``branches.root_name``.
-        tree: Name of the tree, optionally with folders: ``"folder/showers"``.
+        tree: Name of the tree, optionally with folders: ``"folder/showers"``; not needed with a GAN.
         format: TTree, which every version of ROOT reads, or RNTuple.
         overwrite: Replace an existing file.
         compression: uproot's compression; zstd 5 if ``None``.
