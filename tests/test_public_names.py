@@ -73,7 +73,7 @@ def test_mypy_sees_real_types(tmp_path: Path) -> None:
         "import hepgan\n"
         "reveal_type(hepgan.Schema)\n"
         "reveal_type(hepgan.load_run('showers'))\n"
-        "reveal_type(hepgan.load_gan)\n"
+        "reveal_type(hepgan.GAN.load)\n"
         "reveal_type(hepgan.pipeline.run)\n"
         "hepgan.read(1)\n"
     )
