@@ -1,7 +1,6 @@
-"""Reference against generated: observables, histograms, scores, plots and the report.
+"""Evaluation of generated events against a reference: observables, histograms, scores, plots and the report.
 
-Nothing is imported until it is asked for: ``hepgan.evaluation.evaluate`` loads what it needs. ``compare`` is in its module
-of that name.
+Names are imported on first use, so that importing this package loads neither torch nor matplotlib.
 """
 
 import importlib

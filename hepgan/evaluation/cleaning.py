@@ -1,4 +1,4 @@
-"""What samples have in common, and what is wrong with them: fields, units, finite values."""
+"""Common fields of several samples; detection of missing fields, unit mismatches and non-finite values."""
 
 import hashlib
 import math
@@ -20,21 +20,21 @@ from hepgan.evaluation.observables.shower_shapes import Array
 from hepgan.evaluation.observables.standard import arrays
 
 WEIGHT = "weight"
-"""The events' field that holds their weights, where the schema does not name it."""
+"""Field that holds the weights of the events, unless the schema declares it."""
 
 UNIT_TOLERANCE = 0.3
-"""Decades about a power of 1000 within which two means look like one quantity in two units."""
+"""Decades from a power of 1000 within which the ratio of two means is taken for a unit mismatch."""
 
 
 class SampleArrays(NamedTuple):
-    """The fields ``[E, …]`` of a sample, and the events' weights ``[E]`` where they have some."""
+    """Fields ``[E, …]`` of a sample and the weights ``[E]``, or ``None`` for unweighted events."""
 
     fields: dict[str, Array]
     weights: Floats | None
 
 
 def skipped_branches(branches: Mapping[str, str]) -> list[SkippedMetric]:
-    """Gaps for branches of the reference that cannot be read; ``branches`` has the reasons by name."""
+    """Returns an entry for each branch of the reference that cannot be read; ``branches`` holds the reasons by name."""
     return [
         SkippedMetric(OVERALL, name, f"left out: {reason}", REFERENCE)
         for name, reason in branches.items()
@@ -44,15 +44,15 @@ def skipped_branches(branches: Mapping[str, str]) -> list[SkippedMetric]:
 def available_schema(
     path: str, schema: Schema, *, source: str
 ) -> tuple[Schema, list[SkippedMetric]]:
-    """As many of the schema's fields as a ROOT file has; what it lacks are skipped.
+    """Returns the schema of the fields that a ROOT file has, and an entry for each field that it lacks.
 
     Args:
         path: A file, or ``file.root:tree``.
-        schema: What an event is.
-        source: The sample's name.
+        schema: Schema to look for.
+        source: Name of the sample.
 
     Raises:
-        DataError: the file cannot be read, or none of the fields are there.
+        DataError: the file cannot be read, or has none of the fields.
     """
     skipped: list[SkippedMetric] = []
     with reader.first_tree(path) as first:
@@ -65,7 +65,7 @@ def available_schema(
 
 
 def file_fingerprints(files: str) -> str:
-    """The files that ``files`` names with their SHA-256, for a report; what is not on this machine has none."""
+    """Returns the paths that ``files`` names, with the SHA-256 of local files."""
     found = []
     for path in (source.path for source in sources(files)):
         if Path(path).is_file():
@@ -76,10 +76,10 @@ def file_fingerprints(files: str) -> str:
 
 
 def drop_fields(schema: Schema, names: set[str], skipped: list[SkippedMetric]) -> Schema:
-    """The schema without some fields.
+    """Returns the schema without some fields.
 
     Raises:
-        DataError: no field is left; tells the skipped' reasons.
+        DataError: no field remains; the message contains the reasons.
     """
     left = schema.without(names)
     if left is None:
@@ -89,14 +89,14 @@ def drop_fields(schema: Schema, names: set[str], skipped: list[SkippedMetric]) -
 
 
 def without_weight(schema: Schema, skipped: list[SkippedMetric]) -> Schema:
-    """Returns the schema without a field that is called as the events' weights are, which is added to the skipped.
+    """Returns the schema without a field named ``weight``, which is appended to ``skipped``.
 
     Raises:
-        DataError: no other field is left.
+        DataError: no other field remains.
     """
     if WEIGHT not in schema.all:
         return schema
-    reason = f"left out: the field '{WEIGHT}' holds the events' weights where an expression for them is given"
+    reason = f"left out: the field '{WEIGHT}' is reserved for the event weights when a weight expression is given"
     skipped.append(SkippedMetric(OVERALL, WEIGHT, reason, REFERENCE))
     return drop_fields(schema, {WEIGHT}, skipped)
 
@@ -104,12 +104,12 @@ def without_weight(schema: Schema, skipped: list[SkippedMetric]) -> Schema:
 def common_schema(
     samples: Mapping[str, ak.Array], schema: Schema, skipped: list[SkippedMetric]
 ) -> Schema:
-    """The schema without what some sample does not have in the schema's shape, which is added to the skipped.
+    """Returns the schema of the fields that all samples have in its shape; other fields are appended to ``skipped``.
 
     Raises:
-        DataError: a sample without events, or nothing in common.
+        DataError: a sample has no events, or the samples have no field in common.
     """
-    told = {(skip.observable, skip.source) for skip in skipped}
+    known = {(skip.observable, skip.source) for skip in skipped}
     lost = {skip.observable for skip in skipped}
     for source, events in samples.items():
         if len(events) == 0:
@@ -119,7 +119,7 @@ def common_schema(
                 arrays(events, {name: field})
             except DataError as error:
                 lost.add(name)
-                if (name, source) not in told:
+                if (name, source) not in known:
                     skipped.append(SkippedMetric(OVERALL, name, f"left out: {error}", source))
     return drop_fields(schema, lost, skipped)
 
@@ -127,10 +127,10 @@ def common_schema(
 def drop_non_finite(
     events: ak.Array, schema: Schema, source: str, skipped: list[SkippedMetric]
 ) -> SampleArrays:
-    """The arrays of a sample without events that hold a NaN or an infinity, which are named among the skipped.
+    """Returns the arrays of a sample without events that contain NaN or infinity; affected fields are appended to ``skipped``.
 
     Raises:
-        DataError: no event is left.
+        DataError: no event remains.
     """
     columns = arrays(events, schema.all)
     if WEIGHT in events.fields and WEIGHT not in schema.all:
@@ -153,7 +153,7 @@ def drop_non_finite(
 
 
 def unit_mismatches(samples: Mapping[str, SampleArrays], schema: Schema) -> list[SkippedMetric]:
-    """A skip for each field whose mean magnitude in a sample is about 1000, 1000², … times the reference's or less."""
+    """Returns an entry for each field whose mean magnitude differs from the reference's by about a power of 1000."""
     means = {
         source: {
             name: float(np.abs(values).mean(dtype=float)) for name, values in found.fields.items()
@@ -173,7 +173,9 @@ def unit_mismatches(samples: Mapping[str, SampleArrays], schema: Schema) -> list
 
 def _suspicion(ratio: float, steps: int, unit: str) -> str:
     energies = sorted(ENERGY_UNITS, key=lambda name: ENERGY_UNITS[name])
-    place = energies.index(unit) - steps if unit in energies else -1
-    other = f" in {energies[place]}" if 0 <= place < len(energies) else " in another unit"
+    index = energies.index(unit) - steps if unit in energies else -1
+    other = f" in {energies[index]}" if 0 <= index < len(energies) else " in another unit"
     expected = f" instead of {unit}" if unit else ""
-    return f"is {ratio:.4g} times the reference's on average: it looks given{other}{expected}"
+    return (
+        f"is {ratio:.4g} times the reference's on average: its unit may be wrong,{other}{expected}"
+    )

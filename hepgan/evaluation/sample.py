@@ -1,4 +1,4 @@
-"""Events ready to be compared: arrays, weights, and the value of each observable, evaluated once."""
+"""Sample of events with weights and the values of its observables."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -17,8 +17,8 @@ class Sample(NamedTuple):
 
     Attributes:
         events: Arrays ``[E, …]`` by field.
-        weights: ``[E]``; ones where events have none.
-        values: ``[E]`` by observable, without spectra.
+        weights: ``[E]`` weights; ones if the events are unweighted.
+        values: ``[E]`` values by observable; spectra are not included.
     """
 
     events: Mapping[str, Array]
@@ -27,12 +27,12 @@ class Sample(NamedTuple):
 
     @property
     def number(self) -> int:
-        """How many events there are."""
+        """Number of events."""
         return len(self.weights)
 
     @property
     def weighted(self) -> bool:
-        """Whether some event counts for more than another."""
+        """Whether the weights differ between events."""
         return bool(np.any(self.weights != self.weights[0]))
 
 
@@ -41,22 +41,22 @@ def build_sample(
     observables: Mapping[str, Observable],
     weights: Floats | None = None,
 ) -> Sample:
-    """The sample of ``events`` with their observables.
+    """Returns the sample of ``events`` with the values of its observables.
 
     Raises:
         DataError: the weights' sum is not positive.
     """
     number = len(next(iter(events.values())))
-    found = np.ones(number) if weights is None else np.asarray(weights, dtype=np.float64)
-    if not found.sum() > 0:
+    array = np.ones(number) if weights is None else np.asarray(weights, dtype=np.float64)
+    if not array.sum() > 0:
         raise DataError(
-            f"the weights of {number} events have the sum {found.sum():g}; only samples with a positive sum have shapes"
+            f"the weights of {number} events sum to {array.sum():g}; the sum must be positive"
         )
-    return Sample(events, found, evaluate_observables(events, observables))
+    return Sample(events, array, evaluate_observables(events, observables))
 
 
 def unweight(sample: Sample, *, seed: int) -> Sample:
-    """Events without weights that are distributed as the weighted ones: each is kept with a chance in proportion to its weight.
+    """Returns unweighted events with the same distribution: each event is kept with a probability proportional to its weight.
 
     Raises:
         DataError: some weights are negative.
@@ -66,7 +66,7 @@ def unweight(sample: Sample, *, seed: int) -> Sample:
     if sample.weights.min() < 0:
         raise DataError(
             f"{int((sample.weights < 0).sum()):,} of {sample.number:,} events have negative weights:"
-            " what needs single events cannot be computed"
+            " metrics of unweighted events cannot be computed"
         )
     chance = sample.weights / sample.weights.max()
     kept = numpy_generator(seed, "evaluation", "unweighted").random(sample.number) < chance

@@ -1,9 +1,8 @@
-"""The two-sample test: can a network tell generated events from the reference? AUC 0.5 says that it cannot.
+"""Classifier two-sample test: AUC 0.5 means that the classifier cannot distinguish generated events from the reference.
 
-Events are split in three: the network learns from three fifths, the epoch with the best AUC on another fifth is kept, and
-the figures come from the last; further trainings test other fifths. ``challenge`` is the CaloChallenge's network (arXiv:2410.21611): three layers of 2048,
-Adam 2e-4, batches of 1000, 50 epochs, of which those after ten without a better one are spared. ``quick`` is a small one
-for looks, seconds instead of minutes.
+Events are split into training (three fifths), validation (one fifth, which selects the epoch) and test (one fifth, from which
+the results come); further trainings test other fifths. ``challenge`` is the CaloChallenge's network (arXiv:2410.21611): three layers of 2048,
+Adam 2e-4, batches of 1000, 50 epochs, stopped after ten epochs without improvement. ``quick`` is a small network that trains in seconds.
 """
 
 import functools
@@ -24,11 +23,11 @@ from hepgan.random_streams import numpy_generator, torch_generator
 
 MIN_EVENTS = 200
 FOLDS = 5
-"""Each training tests one part of the events and chooses its epoch on another; the rest it learns from."""
+"""Number of parts: one for test, one for validation, the rest for training."""
 
 
 class Setup(NamedTuple):
-    """A network and its training, which ends early after ``patience`` epochs without a better one."""
+    """Network and training; training stops after ``patience`` epochs without improvement."""
 
     width: int
     depth: int
@@ -46,13 +45,13 @@ Network = Literal["quick", "challenge"]
 
 
 class Separability(NamedTuple):
-    """What classifiers make of two samples.
+    """Results of the classifiers of two samples.
 
     Attributes:
-        auc: Area under the ROC curve on events that the training did not see, mean over trainings.
-        error: Its error: DeLong's on the test events, which no two trainings share.
-        accuracy: Share of right answers on those events, after isotonic calibration on the part that chose the epoch.
-        accuracy_error: Its error from those events.
+        auc: Area under the ROC curve on test events, mean over trainings.
+        error: DeLong's error; no two trainings share test events.
+        accuracy: Accuracy on test events after isotonic calibration on validation events.
+        accuracy_error: Statistical error of the accuracy.
         curve: ``[2, 101]`` false and true positive rates of the last training.
     """
 
@@ -73,15 +72,15 @@ def separability(
     device: str = "cpu",
     progress: ProgressCallback = no_progress,
 ) -> Separability:
-    """Train classifiers of ``reference[E, F]`` against as many of ``generated[G, F]`` events.
+    """Trains classifiers of ``reference[E, F]`` against equally many events of ``generated[G, F]``.
 
     Args:
         reference: Features of the reference.
         generated: Features of the generated sample.
-        seed: Of splits, first weights and the order of events.
-        network: Which network and training.
-        trainings: How many, 5 at the most.
-        device: Where.
+        seed: Seed of splits, initial weights and the order of events.
+        network: Network and training.
+        trainings: Number of trainings, at most 5.
+        device: Device of the training.
         progress: Progress callback.
 
     Raises:
@@ -96,11 +95,11 @@ def separability(
     def report(training: int, text: str, fraction: float, remark: str) -> None:
         progress(text, (training + fraction) / trainings, remark)
 
-    found = []
+    results = []
     for i in range(trainings):
         generator = torch_generator(seed, "evaluation", "classifier", i)
         parts = _three_parts(reference, generated, number, seed, i, device)
-        found.append(
+        results.append(
             _one(
                 parts,
                 SETUPS[network],
@@ -108,18 +107,18 @@ def separability(
                 functools.partial(report, i),
             )
         )
-    aucs, errors, accuracies, accuracy_errors = np.array([one[:4] for one in found]).T
+    aucs, errors, accuracies, accuracy_errors = np.array([one[:4] for one in results]).T
     return Separability(
         auc=float(aucs.mean()),
         error=float(np.sqrt(np.mean(errors**2) / trainings)),
         accuracy=float(accuracies.mean()),
         accuracy_error=float(np.sqrt(np.mean(accuracy_errors**2) / trainings)),
-        curve=found[-1][4],
+        curve=results[-1][4],
     )
 
 
 def area_under_curve(negative: Floats, positive: Floats) -> tuple[float, float]:
-    """AUC of scores and its error (DeLong, Biometrics 44 (1988) 837): the chance that a positive is above a negative."""
+    """Returns the AUC of scores, P(positive > negative), and its error (DeLong, Biometrics 44 (1988) 837)."""
     n, m = len(negative), len(positive)
     ranks = scipy.stats.rankdata(np.concatenate([negative, positive]))
     below = (ranks[n:] - scipy.stats.rankdata(positive)) / n
@@ -135,15 +134,15 @@ def _three_parts(
     turn: int,
     device: str,
 ) -> list[tuple[Tensor, Tensor]]:
-    """Events and labels to learn from, to choose the epoch with, and to test, in the ``turn``-th of five arrangements."""
+    """Returns events and labels for training, validation and test in the ``turn``-th of five rotations."""
     rng = numpy_generator(seed, "evaluation", "splits of the classifier")
     samples = [
         np.array_split(rng.permutation(len(s))[:number], FOLDS) for s in (reference, generated)
     ]
     turned = [fifths[turn:] + fifths[:turn] for fifths in samples]
     parts = []
-    for place in (slice(2, None), slice(1, 2), slice(0, 1)):
-        rows, others = (np.concatenate(fifths[place]) for fifths in turned)
+    for part in (slice(2, None), slice(1, 2), slice(0, 1)):
+        rows, others = (np.concatenate(fifths[part]) for fifths in turned)
         x = np.concatenate([reference[rows], generated[others]])
         y = np.concatenate([np.zeros(len(rows)), np.ones(len(others))]).astype(np.float32)
         parts.append((torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)))
@@ -156,7 +155,7 @@ def _one(
     generator: torch.Generator,
     progress: ProgressCallback,
 ) -> tuple[float, float, float, float, Floats]:
-    """AUC, its error, calibrated accuracy, its error, and the ROC curve of one training."""
+    """Returns AUC, its error, calibrated accuracy, its error, and the ROC curve of one training."""
     (x, y), validation, test = parts
     net = _network(x.shape[1], setup, generator).to(x.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=setup.rate, fused=True)
@@ -214,14 +213,14 @@ def _scores(net: nn.Module, x: Tensor, y: Tensor) -> tuple[Floats, Floats]:
 def _calibrated_accuracy(
     validation: tuple[Floats, Floats], test: tuple[Floats, Floats]
 ) -> tuple[float, float]:
-    """Share of right answers with its error; where the calibrated probability is a half, every other answer is right."""
+    """Returns the accuracy with its error; events with a calibrated probability of one half count as half correct."""
     logits = np.concatenate(validation)
     labels = np.repeat([0.0, 1.0], [len(part) for part in validation])
     order = np.argsort(logits)
     probability = scipy.optimize.isotonic_regression(labels[order]).x
     negative, positive = (np.interp(part, logits[order], probability) - 0.5 for part in test)
-    right = np.concatenate([(1 - np.sign(negative)) / 2, (1 + np.sign(positive)) / 2])
-    return float(right.mean()), float(right.std() / np.sqrt(len(right)))
+    correct = np.concatenate([(1 - np.sign(negative)) / 2, (1 + np.sign(positive)) / 2])
+    return float(correct.mean()), float(correct.std() / np.sqrt(len(correct)))
 
 
 def _curve(negative: Floats, positive: Floats) -> Floats:

@@ -1,13 +1,13 @@
-"""Digits as a small digit classifier sees them: Fréchet distance, confidence, class balance.
+"""Scores of MNIST digits from a small digit classifier: Fréchet distance, confidence, class balance.
 
-Inception, the usual network for such scores, was trained on photographs and is the wrong judge of digits. The judge here
-is a convolutional network of 0.1 M parameters that ``benchmarks/train_digit_classifier.py`` trains on MNIST's 60,000
-training digits; its weights are shipped beside this module. One generated sample against one reference:
+Inception, the usual network for such scores, was trained on photographs and does not suit digits. This classifier
+is a convolutional network with 0.1 M parameters that ``benchmarks/train_digit_classifier.py`` trains on MNIST's 60,000
+training digits; its weights are shipped next to this module.
 
-| question | function |
+| property | function |
 |---|---|
-| are they digits, and all ten? | ``digit_scores``: mean confidence, share of each class |
-| are they as varied as the reference? | ``frechet.frechet_distance`` of ``digit_scores(...).features`` |
+| quality and class balance | ``digit_scores``: mean confidence, fraction of each class |
+| variety | ``fpd.frechet_distance`` of ``digit_scores(...).features`` |
 """
 
 import functools
@@ -24,19 +24,19 @@ from hepgan.data.schema import Schema
 from hepgan.errors import DataError, RunError
 
 FEATURES = 64
-"""Width of the layer before the last, whose outputs are the features of the Fréchet distance."""
+"""Width of the penultimate layer, whose outputs are the features of the Fréchet distance."""
 
 
 def digit_field(schema: Schema) -> str:
     """Returns the name of the field that holds the digits.
 
     Raises:
-        RunError: the schema has other fields than one of 784 values.
+        RunError: the schema does not consist of one field of 784 values.
     """
     (name, field), *others = schema.fields.items()
     if others or field.size != 28 * 28:
         raise RunError(
-            "[evaluate] digits = true is for events of one field of 28 × 28 pixels, but the schema has "
+            "[evaluate] digits = true requires events with one field of 28 × 28 pixels, but the schema has "
             + ", ".join(f"{n} {list(f.shape)}" for n, f in schema.fields.items())
         )
     return name
@@ -61,23 +61,23 @@ class DigitClassifier(nn.Module):
         self.last = nn.Linear(FEATURES, 10)
 
     def features(self, images: Tensor) -> Tensor:
-        """The ``[E, 64]`` activations before the last layer."""
-        found: Tensor = self.convolutions(images)
-        return found
+        """Returns the ``[E, 64]`` activations of the penultimate layer."""
+        activations: Tensor = self.convolutions(images)
+        return activations
 
     def forward(self, images: Tensor) -> Tensor:
-        """The ``[E, 10]`` logits."""
+        """Returns the ``[E, 10]`` logits."""
         logits: Tensor = self.last(self.features(images))
         return logits
 
 
 class DigitScores(NamedTuple):
-    """What the classifier says of a sample of images.
+    """Classifier output for a sample of images.
 
     Attributes:
         confidence: Mean over images of the largest class probability.
-        fractions: ``[10]`` share of the images in each class.
-        features: ``[E, 64]`` activations before the last layer, for a Fréchet distance.
+        fractions: ``[10]`` fraction of the images in each class.
+        features: ``[E, 64]`` activations of the penultimate layer.
         confidences: ``[E]`` the largest class probability of each image.
         classes: ``[E]`` the class of each image.
     """
@@ -91,7 +91,7 @@ class DigitScores(NamedTuple):
 
 @functools.cache
 def classifier() -> DigitClassifier:
-    """The trained classifier that the package ships."""
+    """Returns the trained classifier that is shipped with the package."""
     weights = (
         resources.files("hepgan.evaluation.metrics").joinpath("digits.safetensors").read_bytes()
     )
@@ -103,10 +103,10 @@ def classifier() -> DigitClassifier:
 
 
 def digit_scores(images: npt.ArrayLike, *, batch_size: int = 1000) -> DigitScores:
-    """What the shipped classifier says of ``images[E, 28, 28]``, whose pixels are 0..255.
+    """Returns the classifier's output for ``images[E, 28, 28]`` with pixels in 0..255.
 
     Raises:
-        DataError: images of another shape, or none.
+        DataError: the images have another shape, or there are none.
     """
     pixels = np.asarray(images)
     if pixels.ndim != 3 or pixels.shape[1:] != (28, 28) or len(pixels) == 0:

@@ -1,8 +1,8 @@
-"""Events as rows of numbers for distances and classifiers: the low-level and the high-level vector.
+"""Low-level and high-level feature vectors of events, for distances and classifiers.
 
-For showers both are the CaloChallenge's (arXiv:2410.21611): low-level log10 of the incident energy and each cell over it;
-high-level log10 of the incident, layers' and total energies, centers and widths over 100, sparsities. For other events
-the low level is every pixel, the high level every observable.
+For showers, both are the CaloChallenge's (arXiv:2410.21611): the low-level features are log10 of the incident energy and each cell divided by it;
+the high-level features are log10 of the incident, layers' and total energies, centers and widths over 100, sparsities. For other events,
+they are all pixels and all observables.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ Pair = tuple[Floats, Floats]
 Float32s = npt.NDArray[np.float32]
 
 MIN_FRACTION = 1e-6
-"""A cell's share of the incident energy below which the quick classifier need not tell cells apart."""
+"""Fraction of the incident energy that is added to each cell before the logarithm (quick classifier)."""
 
 FEATURES = {
     "log10": lambda v: np.log10(np.maximum(v, 0) + 1e-8),
@@ -30,9 +30,9 @@ FEATURES = {
 
 
 def high_level(reference: Values, generated: Values, observables: Mapping[str, Observable]) -> Pair:
-    """``[E, d]`` features of both samples from their values.
+    """Returns the ``[E, d]`` high-level features of both samples from the values of their observables.
 
-    A missing value becomes the reference's mean, and a column beside it says which are missing.
+    Missing values are replaced by the mean of the reference, and a column flags them.
     """
     named = [o for o in observables.values() if not o.spectrum]
     chosen = [o for o in named if o.feature != "none"] or named
@@ -51,10 +51,10 @@ def high_level(reference: Values, generated: Values, observables: Mapping[str, O
 
 
 def standardize(reference: Floats, generated: Floats) -> Pair:
-    """Both samples with the reference's mean taken off, over its standard deviation; constant columns stay unscaled."""
-    mean, spread = reference.mean(axis=0), reference.std(axis=0)
-    spread[spread <= 1e-12 * np.maximum(np.abs(mean), 1e-300)] = 1.0
-    return (reference - mean) / spread, (generated - mean) / spread
+    """Standardizes both samples by mean and standard deviation of the reference; constant columns are only centered."""
+    mean, std = reference.mean(axis=0), reference.std(axis=0)
+    std[std <= 1e-12 * np.maximum(np.abs(mean), 1e-300)] = 1.0
+    return (reference - mean) / std, (generated - mean) / std
 
 
 def low_level(
@@ -64,7 +64,7 @@ def low_level(
     *,
     network: Literal["quick", "challenge"],
 ) -> tuple[Float32s, Float32s]:
-    """``[E, 1 + cells]`` of both samples. For the quick network cells are logarithms and all is standardised."""
+    """Returns the ``[E, 1 + cells]`` low-level features; for the quick network, logarithms of cells, standardized."""
     x, y = (
         np.concatenate([_rows(c, observables, network) for c in chunks(e)])
         for e in (reference, generated)
@@ -82,12 +82,12 @@ def _rows(
         return np.asarray(cells, dtype=np.float64)
     incident = np.asarray(observables["E_inc"].function(chunk))
     ratio = observables.get("E_tot_over_E_inc")
-    if ratio is not None:  # the incident energy in the cells' unit
-        share = ratio.function(chunk)
-        there = np.isfinite(share) & (share > 0)
+    if ratio is not None:  # converts the incident energy to the unit of the cells
+        response = ratio.function(chunk)
+        valid = np.isfinite(response) & (response > 0)
         factor = (
-            np.median(cells.sum(axis=1)[there] / share[there] / incident[there])
-            if there.any()
+            np.median(cells.sum(axis=1)[valid] / response[valid] / incident[valid])
+            if valid.any()
             else 1.0
         )
         cells = cells / (factor * incident)[:, None]

@@ -1,10 +1,10 @@
-"""Fréchet distances between the Gaussian fits of two samples of feature vectors: FPD, and the digits' distance.
+"""Fréchet physics distance (FPD), and the Fréchet distance of digits.
 
-Definition: arXiv:2211.10295, as the CaloChallenge uses it (arXiv:2410.21611): features are divided by the largest magnitude
-that the reference has, and distances of ten sample sizes, from 40 % to all events and even in 1/N, are extrapolated to infinite N.
-Papers print FPD times 1000. Published code draws its samples with replacement and fits no negative distance; here they are
-drawn without, so that alike samples have a distance of 0 on average. Moments of groups of events are summed once and then only
-added, so that extrapolation and errors cost no further pass over the events.
+Definition: arXiv:2211.10295, as the CaloChallenge uses it (arXiv:2410.21611): features are divided by their largest magnitude
+in the reference, and the distances for ten sample sizes, from 40 % to all events and equidistant in 1/N, are extrapolated to infinite N.
+Papers quote FPD times 1000. Published code draws samples with replacement and allows no negative fit; here samples are
+drawn without replacement, so that the mean distance of equal distributions is 0. Moments are computed once per group of events and then
+added, so that extrapolation and errors need no further pass over the events.
 """
 
 import functools
@@ -20,13 +20,13 @@ from hepgan.random_streams import numpy_generator
 
 GROUPS = 40
 SIZES = np.unique(np.round(1 / np.linspace(2.5 / GROUPS, 1 / GROUPS, 10)).astype(int))
-"""Groups in the samples that are extrapolated."""
+"""Sizes of the extrapolated samples, in groups."""
 DRAWS = 20
-"""Samples of each size."""
+"""Number of samples of each size."""
 
 
 class Moments(NamedTuple):
-    """Sums over events, which add: number, sum ``[d]`` and sum of products ``[d, d]``."""
+    """Additive sums over events: number, sum ``[d]`` and sum of products ``[d, d]``."""
 
     number: float
     first: Floats
@@ -34,32 +34,32 @@ class Moments(NamedTuple):
 
 
 def moments_of(features: Floats) -> Moments:
-    """The moments of ``features[E, d]``."""
+    """Returns the moments of ``features[E, d]``."""
     return Moments(float(len(features)), features.sum(axis=0), features.T @ features)
 
 
 def frechet_distance(reference: Floats, generated: Floats) -> float:
-    """|μ1 − μ2|² + tr(Σ1 + Σ2 − 2 sqrt(Σ1 Σ2)) of ``[E, d]`` samples, biased upwards by a term in 1/E."""
+    """Returns |μ1 − μ2|² + tr(Σ1 + Σ2 − 2 sqrt(Σ1 Σ2)) of ``[E, d]`` samples, which has an upward bias in 1/E."""
     shift = reference.mean(axis=0)
     return _frechet(moments_of(reference - shift), moments_of(generated - shift))
 
 
 def fpd(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
-    """Fréchet physics distance of ``[E, d]`` features: ``extrapolated_frechet`` after normalising.
+    """Returns the Fréchet physics distance of ``[E, d]`` features: ``extrapolated_frechet`` of the normalized features.
 
     Raises:
-        DataError: too few events for so many features.
+        DataError: there are too few events for the number of features.
     """
     return extrapolated_frechet(*normalize(reference, generated), seed=seed)
 
 
 def extrapolated_frechet(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
-    """Fréchet distance of ``[E, d]`` features without its bias in 1/E.
+    """Returns the Fréchet distance of ``[E, d]`` features without its bias in 1/E.
 
-    The baseline is one half of the reference against the other, over several splits.
+    The baseline is the distance between halves of the reference, averaged over splits.
 
     Raises:
-        DataError: too few events for so many features.
+        DataError: there are too few events for the number of features.
     """
     d = reference.shape[1]
     if min(len(reference), len(generated)) < 4 * d + 2 * GROUPS:
@@ -73,7 +73,7 @@ def extrapolated_frechet(reference: Floats, generated: Floats, *, seed: int) -> 
         _frechet(_summed(_without(first, i)), _summed(_without(second, i))) for i in range(GROUPS)
     ]
     null = np.array([_null(first, rng) for _ in range(GROUPS)])
-    # halves have half the events, and fluctuations about no distance go as 1/N
+    # halves have half the events, and fluctuations about a distance of zero scale as 1/N
     baseline_error = float(null[:, 0].std(ddof=1)) / 2
     return Estimate(
         _extrapolated(first, second, rng),
@@ -84,7 +84,7 @@ def extrapolated_frechet(reference: Floats, generated: Floats, *, seed: int) -> 
 
 
 def normalize(reference: Floats, generated: Floats) -> tuple[Floats, Floats]:
-    """Both samples over the largest magnitude of each feature in the reference."""
+    """Divides the features of both samples by their largest magnitude in the reference."""
     largest = np.abs(reference).max(axis=0)
     largest[largest == 0] = 1.0
     return reference / largest, generated / largest
@@ -94,7 +94,7 @@ def _groups(features: Floats, rng: np.random.Generator) -> list[Moments]:
     shift = features.mean(axis=0)
     order = rng.permutation(len(features))
     groups = [moments_of(features[rows] - shift) for rows in np.array_split(order, GROUPS)]
-    # products about the sample's own mean keep the digits; the mean is put back into the first moment alone
+    # products about the mean avoid cancellation; the shift is added back below
     return [Moments(g.number, g.first + g.number * shift, _about(g, shift)) for g in groups]
 
 
@@ -103,8 +103,8 @@ def _about(group: Moments, shift: Floats) -> Floats:
     return group.second + cross + cross.T + group.number * np.outer(shift, shift)
 
 
-def _without(groups: list[Moments], place: int) -> list[Moments]:
-    return groups[:place] + groups[place + 1 :]
+def _without(groups: list[Moments], index: int) -> list[Moments]:
+    return groups[:index] + groups[index + 1 :]
 
 
 def _halves(groups: list[Moments], rng: np.random.Generator) -> tuple[list[Moments], list[Moments]]:
@@ -122,7 +122,7 @@ def _summed(groups: list[Moments]) -> Moments:
 
 
 def _null(groups: list[Moments], rng: np.random.Generator) -> tuple[float, float]:
-    """The distance of two halves as it is, and without its term in 1/N: 2 F(N) − F(N/2)."""
+    """Returns the distance of two halves, and the distance without its 1/N term: 2 F(N) − F(N/2)."""
     one, other = _halves(groups, rng)
     whole = _frechet(_summed(one), _summed(other))
     quarters = [
@@ -133,7 +133,7 @@ def _null(groups: list[Moments], rng: np.random.Generator) -> tuple[float, float
 
 
 def _extrapolated(first: list[Moments], second: list[Moments], rng: np.random.Generator) -> float:
-    """Where the straight line through the distances of ``SIZES`` against 1/N meets infinite N."""
+    """Returns the intercept of a linear fit of the distance against 1/N over ``SIZES``."""
     one, other = (_shuffled(groups, rng) for groups in (first, second))
     distances = [
         np.mean(
@@ -152,7 +152,7 @@ def _shuffled(groups: list[Moments], rng: np.random.Generator) -> list[Moments]:
 
 
 def _some(groups: list[Moments], size: int, draw: int) -> list[Moments]:
-    """One after the other, so that all draws together hold each group as often as any other."""
+    """Returns a cyclic slice, so that every group is drawn equally often."""
     start = draw * len(groups) // DRAWS
     return (groups + groups)[start : start + size]
 
@@ -160,9 +160,9 @@ def _some(groups: list[Moments], size: int, draw: int) -> list[Moments]:
 def _frechet(one: Moments, other: Moments) -> float:
     (mean1, cov1), (mean2, cov2) = _fit(one), _fit(other)
     if not (np.isfinite(cov1).all() and np.isfinite(cov2).all()):
-        return float("nan")  # scipy would raise an error
+        return float("nan")  # scipy would raise
     factor = _factor(cov1)
-    # sqrt(Σ1 Σ2) has the trace of the roots of Aᵀ Σ2 A's eigenvalues for any A with A Aᵀ = Σ1
+    # tr sqrt(Σ1 Σ2) is the sum of the square roots of the eigenvalues of Aᵀ Σ2 A for any A with A Aᵀ = Σ1
     squares = scipy.linalg.eigvalsh(factor.T @ cov2 @ factor)
     cross = np.sqrt(np.clip(squares, 0, None)).sum()
     return float(np.sum((mean1 - mean2) ** 2) + np.trace(cov1) + np.trace(cov2) - 2 * cross)

@@ -1,8 +1,8 @@
 """Kernel physics distance (KPD): an unbiased squared maximum mean discrepancy with the kernel (x·y / d + 1)^4.
 
-Definition: arXiv:2211.10295, as the CaloChallenge uses it (arXiv:2410.21611): features are divided by the largest magnitude
-that the reference has, and the median over batches of 5000 events is taken. Papers print it times 1000. The kernel is summed once over
-pairs of groups of events; batches, the jackknife and the baseline are then sums of a few numbers.
+Definition: arXiv:2211.10295, as the CaloChallenge uses it (arXiv:2410.21611): features are divided by their largest magnitude
+in the reference, and the result is the median over batches of 5000 events. Papers quote it times 1000. The kernel is summed once over
+pairs of groups of events; batches, jackknife and baseline are then sums of a few numbers.
 """
 
 from typing import NamedTuple
@@ -19,9 +19,9 @@ from hepgan.random_streams import numpy_generator
 MIN_EVENTS = 100
 GROUPS = 20
 GROUP = 1000
-"""The largest group: of more events than 20,000, so many are used."""
+"""Largest group; at most 20,000 events are used."""
 BATCH = 5
-"""Groups in a batch."""
+"""Groups per batch."""
 BATCHES = 100
 
 Float32s = npt.NDArray[np.float32]
@@ -29,14 +29,14 @@ Groups = npt.NDArray[np.int64]
 
 
 class KernelSums(NamedTuple):
-    """Sums of the kernel over the pairs between two groups, ``[20, 20]`` each, an event's pair with itself left out.
+    """Sums of the kernel over pairs of events of two groups, ``[20, 20]`` each, without pairs of an event with itself.
 
     Attributes:
-        xx: Within the reference.
-        yy: Within the generated sample.
-        xy: Between them.
-        n: Events in a group of the reference.
-        m: Events in a group of the generated sample.
+        xx: Pairs within the reference.
+        yy: Pairs within the generated sample.
+        xy: Pairs between both samples.
+        n: Events per group of the reference.
+        m: Events per group of the generated sample.
     """
 
     xx: Floats
@@ -47,7 +47,7 @@ class KernelSums(NamedTuple):
 
 
 def kpd(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
-    """Kernel physics distance of ``[E, d]`` features; the baseline is one half of the reference against the other.
+    """Returns the kernel physics distance of ``[E, d]`` features; the baseline compares halves of the reference.
 
     Raises:
         DataError: fewer than 100 events in a sample.
@@ -60,13 +60,13 @@ def kpd(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
     sums = kernel_sums(*(_grouped(values, rng) for values in normalize(reference, generated)))
     every = np.arange(GROUPS)
     draws = [rng.permutation(GROUPS) for _ in range(BATCHES)]
-    # smaller samples have larger batches, which their few events can bear
+    # small samples can afford larger batches
     batch = BATCH if sums.n >= GROUP else GROUPS // 2
     value = np.median([distance(sums, d[:batch], rng.permutation(GROUPS)[:batch]) for d in draws])
     left_out = [distance(sums, np.delete(every, i), np.delete(every, i)) for i in every]
     within = KernelSums(sums.xx, sums.xx, sums.xx, sums.n, sums.n)
     null = [distance(within, d[: GROUPS // 2], d[GROUPS // 2 :]) for d in draws]
-    # halves have half the events, and fluctuations about no distance go as 1/N
+    # halves have half the events, and fluctuations about a distance of zero scale as 1/N
     baseline_error = float(np.std(null)) / 2
     return Estimate(
         float(value),
@@ -77,7 +77,7 @@ def kpd(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
 
 
 def kernel_sums(x: list[Float32s], y: list[Float32s]) -> KernelSums:
-    """The sums over all pairs of events of the groups ``x`` and ``y`` of ``[E, d]`` features."""
+    """Returns the sums over all pairs of events of the groups ``x`` and ``y`` of ``[E, d]`` features."""
     return KernelSums(_within(x), _within(y), _between(x, y), len(x[0]), len(y[0]))
 
 
@@ -88,7 +88,7 @@ def _grouped(features: Floats, rng: np.random.Generator) -> list[Float32s]:
 
 
 def distance(sums: KernelSums, one: Groups, other: Groups) -> float:
-    """The unbiased discrepancy between the groups ``one`` of the reference and ``other`` of the generated sample."""
+    """Returns the unbiased squared discrepancy between the groups ``one`` of the reference and ``other`` of the generated sample."""
     n, m = len(one) * sums.n, len(other) * sums.m
     xx, yy = sums.xx[np.ix_(one, one)].sum(), sums.yy[np.ix_(other, other)].sum()
     between = sums.xy[np.ix_(one, other)].sum() / (n * m)
@@ -100,13 +100,13 @@ def _between(x: list[Float32s], y: list[Float32s]) -> Floats:
 
 
 def _within(x: list[Float32s]) -> Floats:
-    found = np.zeros((len(x), len(x)))
+    sums = np.zeros((len(x), len(x)))
     for i, a in enumerate(x):
         for j in range(i):
-            found[i, j] = found[j, i] = _kernel(a, x[j]).sum(dtype=np.float64)
+            sums[i, j] = sums[j, i] = _kernel(a, x[j]).sum(dtype=np.float64)
         kernel = _kernel(a, a)
-        found[i, i] = kernel.sum(dtype=np.float64) - np.trace(kernel, dtype=np.float64)
-    return found
+        sums[i, i] = kernel.sum(dtype=np.float64) - np.trace(kernel, dtype=np.float64)
+    return sums
 
 
 def _kernel(a: Float32s, b: Float32s) -> Float32s:

@@ -1,4 +1,4 @@
-"""Two samples -> estimates by metric: what ``metrics.measure`` puts together, one function a kind of quantity."""
+"""Metrics of single observables, spectra, correlations and digits."""
 
 import math
 from typing import Any, NamedTuple
@@ -17,30 +17,30 @@ from hepgan.random_streams import numpy_generator
 Estimates = dict[str, Estimate]
 
 MIN_VALUES = 50
-"""Values that a distribution needs in each sample."""
+"""Values required in each sample."""
 
 
 class Finite(NamedTuple):
-    """The values of one observable in the events that have one, and their weights; ``None`` where all are the same."""
+    """Finite values of an observable and their weights; ``None`` if all weights are equal."""
 
     values: Floats
     weights: Floats | None
 
 
 def finite(sample: Sample, observable: str) -> Finite:
-    """The finite values of an observable."""
+    """Returns the finite values of an observable."""
     values = sample.values[observable]
-    there = np.isfinite(values)
-    return Finite(values[there], sample.weights[there] if sample.weighted else None)
+    valid = np.isfinite(values)
+    return Finite(values[valid], sample.weights[valid] if sample.weighted else None)
 
 
 def of_values(
     reference: Finite, generated: Finite, histogram: "Hist[Any]", *, source: str, seed: int
 ) -> Estimates:
-    """Separation, χ², Kolmogorov and Wasserstein distances of values; the histogram's missing ones count in the first two.
+    """Returns the separation power, χ², Kolmogorov and Wasserstein distances; missing values count in the first two.
 
     Raises:
-        DataError: too few values, or one and the same value everywhere.
+        DataError: there are too few values, or all values are equal.
     """
     x, y = reference.values, generated.values
     if min(len(x), len(y)) < MIN_VALUES:
@@ -68,7 +68,7 @@ def _weights(reference: Finite, generated: Finite) -> tuple[Floats, Floats] | No
         np.ones(len(s.values)) if s.weights is None else s.weights for s in (reference, generated)
     )
     if min(w.sum(), v.sum()) <= 0:
-        raise DataError("has values in events whose weights' sum is not positive")
+        raise DataError("has values only in events whose weights do not have a positive sum")
     return w, v
 
 
@@ -80,17 +80,17 @@ def of_spectrum(
     *,
     seed: int,
 ) -> Estimates:
-    """Separation and χ² of the spectrum of ``cells[E, K]``, and the largest pull in the mean image.
+    """Returns separation power and χ² of the spectrum of ``cells[E, K]``, and the largest pull in the mean image.
 
     Raises:
-        DataError: too few events, or cells that are all empty.
+        DataError: there are too few events, or all cells are empty.
     """
     if min(len(reference), len(generated)) < MIN_VALUES:
         raise DataError(
             f"needs {MIN_VALUES} events in each sample, but there are {len(reference)} and {len(generated)}"
         )
     if not reference.any() and not generated.any():
-        raise DataError("has no lit cell in either sample")
+        raise DataError("has no hit cell in either sample")
     x, y = (
         histograms.bin_occupancies(cells, histogram.axes[1]) for cells in (reference, generated)
     )
@@ -104,9 +104,9 @@ def of_spectrum(
 def mean_image(
     reference: Floats, generated: Floats, weights: tuple[Floats, Floats] | None = None
 ) -> Estimates:
-    """The largest pull among cells of the mean root of ``cells[E, K]``, with the chance of one as large.
+    """Returns the largest pull over cells of the mean square root of ``cells[E, K]``, with its p-value.
 
-    Roots, because the mean of a cell's energy hangs on few events; cells that hardly ever light up are left out.
+    Square roots reduce the influence of few events on the mean; cells that are rarely hit are not used.
     """
     x, y = np.sqrt(np.abs(reference)), np.sqrt(np.abs(generated))
     used = (x > 0).sum(axis=0) + (y > 0).sum(axis=0) >= MIN_VALUES
@@ -134,15 +134,15 @@ def correlation_distance(
     *,
     seed: int,
 ) -> Estimate:
-    """Root mean square difference of the correlation coefficients of ``[E, d]`` features; resampled error and baseline.
+    """Returns the root mean square difference of the correlation coefficients of ``[E, d]`` features, with bootstrap errors.
 
     Raises:
-        DataError: fewer than two features that vary, or too few events.
+        DataError: fewer than two features vary, or there are too few events.
     """
     varies = (np.ptp(reference, axis=0) > 0) & (np.ptp(generated, axis=0) > 0)
     if varies.sum() < 2 or min(len(reference), len(generated)) < MIN_VALUES:
         raise DataError(
-            "correlations need two observables that vary and fifty events in each sample"
+            f"correlations need two observables that vary and {MIN_VALUES} events in each sample"
         )
     x, y = reference[:, varies], generated[:, varies]
     w, v = weights or (np.ones(len(x)), np.ones(len(y)))
@@ -154,29 +154,29 @@ def correlation_distance(
         return correlations(values[rows], each[rows])
 
     toys = range(statistics.TOYS // 4)
-    spread_ = [_rms(resampled(x, w, len(x)) - resampled(y, v, len(y))) for _ in toys]
+    differences = [_rms(resampled(x, w, len(x)) - resampled(y, v, len(y))) for _ in toys]
     null = [_rms(resampled(x, w, len(x)) - resampled(x, w, size)) for _ in toys]
     return Estimate(
         _rms(correlations(x, w) - correlations(y, v)),
-        float(np.std(spread_)),
+        float(np.std(differences)),
         float(np.mean(null)),
         float(np.std(null)),
     )
 
 
 def _rms(difference: Floats) -> float:
-    """Root mean square of what is off the diagonal of ``[d, d]``."""
+    """Returns the root mean square of the off-diagonal elements of ``[d, d]``."""
     d = len(difference)
     return float(np.sqrt(np.sum(difference**2) / (d * (d - 1))))
 
 
 def of_digits(reference: Floats, generated: Floats, *, seed: int) -> Estimates:
-    """Confidence, class balance and Fréchet distance of ``images[E, 784]`` in the digit classifier's eyes.
+    """Returns confidence, class balance and Fréchet distance of ``images[E, 784]`` according to the digit classifier.
 
-    Balance is half the sum of the absolute differences of the ten classes' shares.
+    The balance is half the sum of the absolute differences of the ten class fractions.
 
     Raises:
-        DataError: too few images.
+        DataError: there are too few images.
     """
     x, y = (digits.digit_scores(images.reshape(-1, 28, 28)) for images in (reference, generated))
     (n, m), rng = (len(x.classes), len(y.classes)), numpy_generator(seed, "evaluation", "digits")
@@ -208,16 +208,16 @@ def of_digits(reference: Floats, generated: Floats, *, seed: int) -> Estimates:
 
 
 def std_or_one(values: Floats) -> float:
-    """Standard deviation, or 1 where values do not vary."""
+    """Returns the standard deviation, or 1 if the values do not vary."""
     deviation = float(values.std())
     return deviation if deviation > 1e-12 * abs(float(values.mean())) else 1.0
 
 
 def correlations(values: Floats, weights: Floats) -> Floats:
-    """``[d, d]`` coefficients of ``values[E, d]``; 0 where a feature does not vary."""
-    share = (weights / weights.sum())[:, None]
-    rest = values - np.sum(share * values, axis=0)
-    covariance = rest.T @ (share * rest)
+    """Returns the ``[d, d]`` correlation coefficients of ``values[E, d]``; 0 where a feature does not vary."""
+    fraction = (weights / weights.sum())[:, None]
+    residuals = values - np.sum(fraction * values, axis=0)
+    covariance = residuals.T @ (fraction * residuals)
     variance = np.clip(np.diag(covariance), 0, None)
     scale = np.sqrt(np.where(variance > 0, variance, 1.0))
     return np.where(np.outer(variance, variance) > 0, covariance / np.outer(scale, scale), 0.0)

@@ -1,9 +1,10 @@
-"""Precision, recall, density and coverage of a sample among its nearest neighbours (arXiv:1904.06991, 2002.09797).
+"""Precision, recall, density and coverage from nearest neighbors (arXiv:1904.06991, 2002.09797).
 
-Precision: share of generated events within reach of the reference; recall: share of reference events within reach of the
-generated; an event's reach is the distance to its k-th nearest neighbour in its own sample. Density counts how many reference events'
-reach a generated event is in, over k; coverage is the share of reference events with a generated one in reach. Alike
-samples have a density and coverage near 1 and a precision and recall that depend on k and N: compare with the baseline.
+The radius of an event is the distance to its k-th nearest neighbor in the same sample. Precision is the fraction of generated
+events within the radius of a reference event, recall the fraction of reference events within the radius of a generated event.
+Density is the mean number of reference events whose radius contains a generated event, divided by k; coverage is the fraction of
+reference events with a generated event within their radius. For equal distributions, density and coverage are near 1; precision
+and recall depend on k and N: compare with the baseline.
 """
 
 import math
@@ -17,13 +18,13 @@ from hepgan.random_streams import numpy_generator
 
 K = 5
 BATCHES = 20
-"""Fewer would leave the error of their mean too uncertain."""
+"""With fewer batches, the error of the mean would be too uncertain."""
 MIN_EVENTS = 30
 MAX_BATCH = 1000
 
 
 class PRDC(NamedTuple):
-    """The four numbers of one batch."""
+    """Precision, recall, density and coverage of one batch."""
 
     precision: float
     recall: float
@@ -32,24 +33,24 @@ class PRDC(NamedTuple):
 
 
 def prdc(reference: Floats, generated: Floats, *, k: int = K) -> PRDC:
-    """The four numbers for ``reference[E, d]`` and ``generated[G, d]``, which should be standardised."""
-    reach_reference = _kth_neighbor_distances(reference, k)
-    reach_generated = _kth_neighbor_distances(generated, k)
+    """Returns the four metrics of ``reference[E, d]`` and ``generated[G, d]``, which should be standardized."""
+    radius_reference = _kth_neighbor_distances(reference, k)
+    radius_generated = _kth_neighbor_distances(generated, k)
     distance = _distances(reference, generated)
-    within = distance <= reach_reference[:, None]
+    within = distance <= radius_reference[:, None]
     return PRDC(
         precision=float(within.any(axis=0).mean()),
-        recall=float((distance <= reach_generated[None, :]).any(axis=1).mean()),
+        recall=float((distance <= radius_generated[None, :]).any(axis=1).mean()),
         density=float(within.sum() / (k * len(generated))),
         coverage=float(within.any(axis=1).mean()),
     )
 
 
 def prdc_scores(reference: Floats, generated: Floats, *, seed: int) -> dict[str, Estimate]:
-    """Means over batches with the error of the mean; the baseline is reference against reference, batch for batch.
+    """Returns the means over batches with their errors; the baseline is reference against reference, batch by batch.
 
     Raises:
-        DataError: fewer than 30 events a batch.
+        DataError: there are fewer than 30 events per batch.
     """
     rng = numpy_generator(seed, "evaluation", "neighbors")
     size = min(MAX_BATCH, len(reference) // (2 * BATCHES), len(generated) // BATCHES)
@@ -61,25 +62,25 @@ def prdc_scores(reference: Floats, generated: Floats, *, seed: int) -> dict[str,
         )
     first = rng.permutation(len(reference))[: 2 * BATCHES * size].reshape(2, BATCHES, size)
     second = rng.permutation(len(generated))[: BATCHES * size].reshape(BATCHES, size)
-    found = np.array(
+    batches = np.array(
         [prdc(reference[a], generated[b]) for a, b in zip(first[0], second, strict=True)]
     )
     null = np.array([prdc(reference[a], reference[b]) for a, b in zip(*first, strict=True)])
     return {
-        name: Estimate(*_mean(name, found[:, i], size), *_mean(name, null[:, i], size))
+        name: Estimate(*_mean(name, batches[:, i], size), *_mean(name, null[:, i], size))
         for i, name in enumerate(PRDC._fields)
     }
 
 
 def _mean(name: str, batches: Floats, size: int) -> tuple[float, float]:
-    """Mean over batches with its error, which for a share is at least that of so many events with one more on either side."""
+    """Returns the mean over batches with its error; for fractions, at least the binomial error with one event added on either side."""
     mean = float(batches.mean())
     error = float(batches.std(ddof=1)) / math.sqrt(BATCHES)
     if name == "density":
         return mean, error
     number = BATCHES * size
-    share = (mean * number + 1) / (number + 2)
-    return mean, max(error, math.sqrt(share * (1 - share) / number))
+    fraction = (mean * number + 1) / (number + 2)
+    return mean, max(error, math.sqrt(fraction * (1 - fraction) / number))
 
 
 def _distances(x: Floats, y: Floats) -> Floats:
@@ -91,6 +92,6 @@ def _distances(x: Floats, y: Floats) -> Floats:
 def _kth_neighbor_distances(x: Floats, k: int) -> Floats:
     own = _distances(x, x)
     np.fill_diagonal(own, 0.0)
-    # the event itself is the nearest
-    reach: Floats = np.partition(own, k, axis=1)[:, k]
-    return reach
+    # index 0 is the event itself
+    radius: Floats = np.partition(own, k, axis=1)[:, k]
+    return radius

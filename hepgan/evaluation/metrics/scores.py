@@ -1,4 +1,4 @@
-"""A number that compares two samples, and the skip where there is none."""
+"""Scores of a generated sample, and metrics that were skipped."""
 
 import dataclasses
 import math
@@ -9,28 +9,28 @@ import numpy as np
 from hepgan.evaluation.metrics.statistics import Floats
 
 OVERALL = "all"
-"""What stands for an observable's name where a score is about all of them."""
+"""Name of the observable in scores of all observables together."""
 
 CLASSIFIER_INPUTS = {"auc_low": "cells", "auc_log": "log cells", "auc_high": "observables"}
-"""What a classifier sees, by its metric."""
+"""Inputs of the classifiers, by metric."""
 
 HIGHER_IS_BETTER = {"precision", "recall", "density", "coverage", "digit_confidence"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """One number that compares a generated sample with the reference.
+    """Value of a metric with its error and its baseline.
 
     Attributes:
-        metric: Which number.
-        observable: Of which quantity; ``all`` for all together.
-        value: The number.
-        error: Its statistical error.
-        baseline: What reference against reference gives.
+        metric: Name of the metric.
+        observable: Name of the observable; ``all`` for all together.
+        value: Value.
+        error: Statistical error.
+        baseline: Value for reference against reference with the same numbers of events.
         n_reference: Events in the reference.
         n_generated: Events in the generated sample.
-        baseline_error: Spread of the baseline.
-        p_value: Chance of a value as large if the samples were alike, where it is known.
+        baseline_error: Standard deviation of the baseline.
+        p_value: Probability of a value at least as large if both samples have the same distribution, or ``None``.
         source: Name of the generated sample.
     """
 
@@ -47,15 +47,17 @@ class Score:
 
     @property
     def n_sigma(self) -> float:
-        """How far from the baseline, in errors of both; positive is worse than the baseline."""
+        """Distance from the baseline in units of the combined uncertainty; positive means worse."""
         difference = self.value - self.baseline
-        spread = float(np.hypot(self.error, self.baseline_error))
-        n_sigma = difference / spread if spread > 0 else 0.0 if difference == 0 else np.inf
+        uncertainty = float(np.hypot(self.error, self.baseline_error))
+        n_sigma = (
+            difference / uncertainty if uncertainty > 0 else 0.0 if difference == 0 else np.inf
+        )
         return -n_sigma if self.metric in HIGHER_IS_BETTER else n_sigma
 
 
 def with_error(value: float, error: float) -> str:
-    """A value with its error, both to the error's second digit.
+    """Formats a value with its error, both rounded to two digits of the error.
 
     >>> with_error(0.55384, 0.0102)
     '0.554 ± 0.010'
@@ -70,7 +72,7 @@ def with_error(value: float, error: float) -> str:
 
 
 class SkippedMetric(NamedTuple):
-    """What could not be computed, and why."""
+    """A metric, or a field, that is not in the scores, and the reason."""
 
     metric: str
     observable: str
@@ -79,11 +81,11 @@ class SkippedMetric(NamedTuple):
 
 
 class MetricResults(NamedTuple):
-    """All scores of one generated sample, what is missing, and what plots need beside them.
+    """Results of all metrics of one generated sample.
 
     Attributes:
-        scores: The scores.
-        skipped: What could not be computed.
+        scores: Scores.
+        skipped: Metrics that could not be computed.
         curves: ROC curves ``[2, 101]`` by metric.
     """
 

@@ -1,16 +1,16 @@
-"""Distances between two samples in one quantity, each with its error and its baseline.
+"""Distances between two one-dimensional samples, each with its error and baseline.
 
-| distance | of | when |
+| distance | of | use |
 |---|---|---|
-| ``separation``, ``clustered_separation`` | histograms, spectra | the number that papers quote; 0 alike, 1 apart; biased by about bins / 2N |
-| ``chi_square`` | histograms | is there any difference? The p-value is exact for large counts |
-| ``clustered_chi_square`` | spectra | the same where each event fills many cells |
-| ``kolmogorov`` | values | a difference in the bulk; no bins to choose |
-| ``wasserstein`` | values | how far apart, in the quantity's unit; what to minimise |
+| ``separation``, ``clustered_separation`` | histograms, spectra | the usual number in papers; 0 for equal, 1 for disjoint samples; bias about bins / 2N |
+| ``chi_square`` | histograms | test of any difference; the p-value is exact for large counts |
+| ``clustered_chi_square`` | spectra | the same if each event has several entries |
+| ``kolmogorov`` | values | test of a difference in the bulk; no binning |
+| ``wasserstein`` | values | distance in the unit of the quantity; suitable as an objective |
 
-The baseline is what reference against reference gives with the same numbers of events, with its spread from sample to sample.
-Events may have weights, also negative ones: distribution functions, sums and their variances are then weighted, and an event
-counts for as much as its weight. The Kolmogorov distance has no p-value then.
+The baseline is the value for reference against reference with the same numbers of events; its error is the standard deviation
+over samples. Events may have weights, including negative ones: distribution functions, sums and variances are then weighted.
+The Kolmogorov distance of weighted events has no p-value.
 """
 
 import math
@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 TOYS = 100
 MIN_ENTRIES = 10.0
-"""χ² merges bins until each has at least so many effective entries in both samples."""
+"""Effective entries that χ² requires of each merged bin in both samples."""
 
 
 # moments of the limiting Kolmogorov distribution
@@ -36,7 +36,7 @@ KOLMOGOROV_STD = math.sqrt(math.pi**2 / 12 - KOLMOGOROV_MEAN**2)
 
 
 class Estimate(NamedTuple):
-    """A distance with its statistical error, its baseline and the baseline's spread; a p-value where there is one."""
+    """Distance with its statistical error, its baseline with error, and a p-value or ``None``."""
 
     value: float
     error: float
@@ -46,7 +46,7 @@ class Estimate(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """One source's histogram with its flow bins.
+    """Bin contents of one source, including the flow bins.
 
     Attributes:
         values: ``[bins]`` sums of weights.
@@ -58,26 +58,26 @@ class Counts(NamedTuple):
 
 
 def counts_of(histogram: "Hist[Any]", source: str) -> Counts:
-    """The counts of ``source`` in ``Hist(source, value)``, flow bins first and last."""
+    """Returns the bin contents of ``source``, flow bins first and last."""
     index = histogram.axes["source"].index(source)
     view = histogram.view(flow=True)[index]
     return Counts(np.asarray(view["value"], float), np.asarray(view["variance"], float))
 
 
 def effective_sample_size(weights: Floats) -> float:
-    """How many events of weight 1 would know as much as these: (Σ w)² / Σ w²."""
+    """Returns the effective sample size (Kish), (Σ w)² / Σ w²."""
     return float(weights.sum() ** 2 / np.sum(weights**2))
 
 
 def weighted_mean(values: Floats, weights: Floats) -> tuple[Any, Any]:
-    """Mean of ``values[E, …]`` over events, and the variance of that mean."""
-    share = weights / weights.sum()
-    mean = np.tensordot(share, values, axes=1)
-    return mean, np.tensordot(share**2, (values - mean) ** 2, axes=1)
+    """Returns the mean of ``values[E, …]`` over events and the variance of that mean."""
+    fraction = weights / weights.sum()
+    mean = np.tensordot(fraction, values, axes=1)
+    return mean, np.tensordot(fraction**2, (values - mean) ** 2, axes=1)
 
 
 def separation_power(p: Floats, q: Floats) -> Any:
-    """½ Σ (p − q)² / (p + q) of distributions along the last axis, normalised here; negative bins count as empty."""
+    """Returns ½ Σ (p − q)² / (p + q) of the normalized distributions along the last axis; negative bins count as empty."""
     p, q = np.clip(p, 0, None), np.clip(q, 0, None)
     p = p / p.sum(axis=-1, keepdims=True)
     q = q / q.sum(axis=-1, keepdims=True)
@@ -86,28 +86,28 @@ def separation_power(p: Floats, q: Floats) -> Any:
 
 
 def separation(reference: Counts, generated: Counts, *, seed: int) -> Estimate:
-    """Separation power, its error and baseline from toys of the bins' contents."""
+    """Returns the separation power; error and baseline come from toys of the bin contents."""
     rng = numpy_generator(seed, "evaluation", "separation")
-    alike = reference.values / reference.values.sum()
-    null = Counts(alike * generated.values.sum(), np.abs(alike) * generated.variances.sum())
+    shape = reference.values / reference.values.sum()
+    null = Counts(shape * generated.values.sum(), np.abs(shape) * generated.variances.sum())
     p_toys = _toys(reference, rng)
-    spread = separation_power(p_toys, _toys(generated, rng))
+    toys = separation_power(p_toys, _toys(generated, rng))
     baselines = separation_power(p_toys, _toys(null, rng))
     value = float(separation_power(reference.values, generated.values))
-    return _resampled(value, spread, baselines)
+    return _resampled(value, toys, baselines)
 
 
 def _resampled(value: float, toys: Floats, baselines: Floats) -> Estimate:
-    """The estimate of a distance that is quadratic in the difference, from toys about both samples and about the reference alone.
+    """Returns the estimate of a distance that is quadratic in the difference, from toys of both samples and of the reference alone.
 
-    Toys about samples that differ by chance differ once more: with k the baseline's variance, theirs is larger than the value's by 2 k.
+    Toys fluctuate on top of the fluctuations of the samples: their variance exceeds that of the value by twice the baseline's.
     """
     variance = max(float(toys.var() - 2 * baselines.var()), float(baselines.var()))
     return Estimate(value, math.sqrt(variance), float(baselines.mean()), float(baselines.std()))
 
 
 def _toys(counts: Counts, rng: np.random.Generator) -> Floats:
-    """``[toys, bins]`` scaled Poisson numbers with the bins' means and variances; Gaussian ones where less than an event is left."""
+    """Returns ``[toys, bins]`` scaled Poisson numbers with the bins' means and variances; Gaussian ones for less than one event."""
     values, variances = counts
     scale = variances / np.where(values > 0, values, 1.0)
     entries = np.where(values > 0, values, 0.0) / np.where(scale > 0, scale, 1.0)
@@ -119,7 +119,7 @@ def _toys(counts: Counts, rng: np.random.Generator) -> Floats:
 def clustered_separation(
     reference: Floats, generated: Floats, weights: tuple[Floats, Floats], *, seed: int
 ) -> Estimate:
-    """Separation power of two spectra from occupations of bins by events, ``[E, bins]`` each; whole events are resampled."""
+    """Returns the separation power of two spectra from their ``[E, bins]`` bin occupancies per event; events are resampled."""
     rng = numpy_generator(seed, "evaluation", "clustered separation")
     p, q = (s * w[:, None] for s, w in zip((reference, generated), weights, strict=True))
 
@@ -130,19 +130,19 @@ def clustered_separation(
         )
 
     p_toys = toys(p, len(p))
-    spread = separation_power(p_toys, toys(q, len(q)))
+    differences = separation_power(p_toys, toys(q, len(q)))
     null = separation_power(p_toys, toys(p, equivalent_size(*weights)))
-    return _resampled(float(separation_power(p.sum(axis=0), q.sum(axis=0))), spread, null)
+    return _resampled(float(separation_power(p.sum(axis=0), q.sum(axis=0))), differences, null)
 
 
 def equivalent_size(reference: Floats, generated: Floats) -> int:
-    """How many events of the reference know as much as all generated ones."""
+    """Returns the number of reference events with the effective sample size of the generated sample."""
     ratio = effective_sample_size(generated) / effective_sample_size(reference)
     return max(1, round(len(reference) * ratio))
 
 
 def chi_square(reference: Counts, generated: Counts) -> Estimate:
-    """Two-sample χ²/ndf of weighted histograms' shapes with its p-value; bins are merged until each is full enough.
+    """Returns the two-sample χ²/ndf of the shapes of weighted histograms, with its p-value; sparse bins are merged.
 
     Σ (W1 w2 − W2 w1)² / (W1² v2 + W2² v1) with ndf = bins − 1 (arXiv:physics/0605123).
     """
@@ -164,10 +164,10 @@ def chi_square(reference: Counts, generated: Counts) -> Estimate:
 def clustered_chi_square(
     reference: Floats, generated: Floats, weights: tuple[Floats, Floats]
 ) -> Estimate:
-    """χ²/ndf between the mean occupations of bins by events, ``[E, bins]`` each, with the covariance between bins.
+    """Returns χ²/ndf of the mean bin occupancies, from ``[E, bins]`` occupancies per event, with the covariance between bins.
 
-    Cells of one event rise and fall together, so bins are not independent: with the full covariance of the means this is
-    Hotelling's two-sample statistic. Directions without variance (such as a fixed number of cells) are left out.
+    Cells of one event are correlated, and so are bins: with the full covariance of the means this is
+    Hotelling's two-sample statistic. Directions without variance (such as a fixed number of cells) are not counted.
     """
     samples = [s * w[:, None] for s, w in zip((reference, generated), weights, strict=True)]
     groups = merge_sparse_bins(
@@ -188,15 +188,15 @@ def clustered_chi_square(
 
 
 def _mean_covariance(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Mean of ``values[E, bins]`` over events and the covariance of that mean."""
-    share, n = weights / weights.sum(), len(weights)
-    mean = share @ values
-    rest = (values - mean) * share[:, None]
-    return mean, rest.T @ rest * (n / (n - 1))
+    """Returns the mean of ``values[E, bins]`` over events and the covariance of that mean."""
+    fraction, n = weights / weights.sum(), len(weights)
+    mean = fraction @ values
+    residuals = (values - mean) * fraction[:, None]
+    return mean, residuals.T @ residuals * (n / (n - 1))
 
 
 def merge_sparse_bins(values: list[Floats], variances: list[Floats]) -> npt.NDArray[np.int64]:
-    """The group of each bin: neighbours together until each group has enough effective entries in every sample."""
+    """Returns the group of each bin: neighboring bins are merged until each group has enough effective entries in every sample."""
     groups = np.zeros(len(values[0]), dtype=np.int64)
     group, sums = 0, np.zeros((len(values), 2))
     for i in range(len(groups)):
@@ -210,7 +210,7 @@ def merge_sparse_bins(values: list[Floats], variances: list[Floats]) -> npt.NDAr
 def kolmogorov(
     reference: Floats, generated: Floats, weights: tuple[Floats, Floats] | None = None
 ) -> Estimate:
-    """Largest distance of the two distribution functions; the p-value is conservative where values repeat."""
+    """Returns the largest distance between the two distribution functions; the p-value is conservative if values repeat."""
     w, v = weights or (np.ones(len(reference)), np.ones(len(generated)))
     x, f, g = _distributions(reference, generated, w, v)
     at = int(np.argmax(np.abs(f - g)))
@@ -237,9 +237,9 @@ def wasserstein(
     *,
     seed: int,
 ) -> Estimate:
-    """Area between the two distribution functions, in the values' unit.
+    """Returns the area between the two distribution functions, in the unit of the values.
 
-    The error is that of the dual form E[φ(x)] − E[φ(y)], where φ' is the sign of the distance; the baseline is resampled.
+    The error is that of the dual form E[φ(x)] − E[φ(y)], where φ' is the sign of the difference; the baseline is resampled.
     """
     w, v = weights or (np.ones(len(reference)), np.ones(len(generated)))
     x, f, g = _distributions(reference, generated, w, v)
@@ -257,10 +257,10 @@ def wasserstein(
 
 
 def jackknife_error(left_out: Floats, quadratic: float) -> float:
-    """The error of a distance from its values with each group of events left out in turn.
+    """Returns the jackknife error of a distance from its values with each group of events left out in turn.
 
-    Near no distance the part that is quadratic in the fluctuations rules, and the jackknife counts its variance twice
-    (Efron and Stein, Ann. Statist. 9 (1981) 586); ``quadratic`` is that part's error, known from reference against reference.
+    Near a distance of zero the term quadratic in the fluctuations dominates, and the jackknife counts its variance twice
+    (Efron and Stein, Ann. Statist. 9 (1981) 586); ``quadratic`` is the error of that term, from reference against reference.
     """
     groups = len(left_out)
     variance = float((groups - 1) ** 2 / groups * np.var(left_out, ddof=1))
@@ -277,8 +277,8 @@ def _distributions(
 def _distribution(sample: Floats, weights: Floats, x: Floats) -> Floats:
     order = np.argsort(sample)
     sums = np.concatenate([[0.0], np.cumsum(weights[order])])
-    found: Floats = sums[np.searchsorted(sample[order], x, side="right")] / sums[-1]
-    return found
+    cumulative: Floats = sums[np.searchsorted(sample[order], x, side="right")] / sums[-1]
+    return cumulative
 
 
 def _area(x: Floats, difference: Floats) -> float:
@@ -289,17 +289,19 @@ def _resampled_baseline(
     reference: Floats, weights: Floats, size: int, rng: np.random.Generator
 ) -> Floats:
     order, n = np.argsort(reference), len(reference)
-    ordered, carried = reference[order], weights[order]
+    sorted_values, sorted_weights = reference[order], weights[order]
 
     def resampled(count: int) -> Floats:
-        sums = np.cumsum(np.bincount(rng.integers(0, n, count), minlength=n) * carried)
+        sums = np.cumsum(np.bincount(rng.integers(0, n, count), minlength=n) * sorted_weights)
         return np.asarray(sums / sums[-1])
 
-    return np.array([_area(ordered, resampled(n) - resampled(size)) for _ in range(TOYS // 4)])
+    return np.array(
+        [_area(sorted_values, resampled(n) - resampled(size)) for _ in range(TOYS // 4)]
+    )
 
 
 def _chi_square(chi2: float, ndf: int) -> Estimate:
-    spread = math.sqrt(2 / ndf)
+    baseline_error = math.sqrt(2 / ndf)
     # χ² of non-centrality λ = χ² − ndf has the variance 2 ndf + 4 λ
     error = math.sqrt(2 * ndf + 4 * max(chi2 - ndf, 0.0)) / ndf
-    return Estimate(chi2 / ndf, error, 1.0, spread, float(scipy.stats.chi2.sf(chi2, ndf)))
+    return Estimate(chi2 / ndf, error, 1.0, baseline_error, float(scipy.stats.chi2.sf(chi2, ndf)))

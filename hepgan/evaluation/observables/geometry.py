@@ -1,4 +1,4 @@
-"""Where the cells of a layer are: the ``[geometry.<field>]`` tables of a run file.
+"""Cell positions of calorimeter layers: the ``[geometry.<field>]`` tables of a run file.
 
 [geometry.layer_1]            # a grid of 12 × 12 cells: the field's own shape
 cell = [40.0, 40.0]           # pitch along each axis of the field [mm]
@@ -22,14 +22,14 @@ AXES = ("x", "y", "z")
 
 @dataclasses.dataclass(frozen=True)
 class LayerGeometry:
-    """One ``[geometry.<field>]`` table. Without ``cell`` and ``r_edges`` lengths are counted in cells.
+    """The table ``[geometry.<field>]``. Without ``cell`` and ``r_edges``, lengths are in units of cells.
 
     Attributes:
         cell: Pitch of the cells along each axis of the field [mm]; the grid is centered on 0.
-        r_edges: Edges of the radial bins [mm]; the field's last axis is r and the one before it α, which runs from −π to π.
-        axes: Names of the grid's axes in the field's order; x, y, z where there are none.
-        threshold: Cells at or below it count as not lit [the field's unit].
-        number: The layer's number in shower depths; by default its place among the layers.
+        r_edges: Edges of the radial bins [mm]; the last axis of the field is r, the one before it α from −π to π.
+        axes: Names of the grid's axes, in the order of the field's axes; x, y, z by default.
+        threshold: Cells at or below it do not count as hit [unit of the field].
+        number: Layer number in shower depths; by default the index of the layer.
     """
 
     cell: tuple[float, ...] = ()
@@ -41,18 +41,18 @@ class LayerGeometry:
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A layer of cells: a whole field, or one slice of a field with a depth axis.
+    """Layer of cells: a field, or one slice of a field that has a depth axis.
 
     Attributes:
-        name: For the names of observables, such as ``layer_0``, or ``showers_7`` for a slice; ``showers[7]`` beside a field
+        name: Prefix of its observables, such as ``layer_0``, or ``showers_7`` for a slice; ``showers[7]`` beside a field
             ``showers_7``.
-        field: The event's field that it is read from.
-        part: The slice of the field's first axis, or ``None`` for the whole field.
+        field: Field of the event.
+        part: Index along the first axis of the field, or ``None`` for the whole field.
         shape: Shape of the layer's cells.
-        positions: For each axis the position of each cell, row-major, in ``length``.
+        positions: Positions of the cells along each axis, row-major, in units of ``length``.
         length: ``mm`` or ``cells``.
-        threshold: Cells at or below it count as not lit.
-        number: The layer's number in shower depths.
+        threshold: Cells at or below it do not count as hit.
+        number: Layer number in shower depths.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Layer:
     number: float
 
     def cells(self, events: Mapping[str, Array]) -> Array:
-        """The layer's cells, ``[E, K]``."""
+        """Returns the ``[E, K]`` cells of the layer."""
         values = events[self.field]
         if self.part is not None:
             values = values[:, self.part]
@@ -75,10 +75,10 @@ class Layer:
 def shower_layers(
     shapes: Mapping[str, tuple[int, ...]], geometry: Mapping[str, LayerGeometry]
 ) -> list[Layer]:
-    """The layers in fields of ``shapes``, in order; a field of three axes has one layer for each entry of its first.
+    """Returns the layers of fields with the given ``shapes``; a field with three axes has one layer per index of the first.
 
     Raises:
-        RunError: a geometry that does not fit its field's shape.
+        RunError: the geometry does not fit the shape of its field.
     """
     layers: list[Layer] = []
     for field, shape in shapes.items():
@@ -110,7 +110,7 @@ def _positions(
 ) -> dict[str, tuple[float, ...]]:
     if table.r_edges:
         return _polar(shape, table.r_edges, field)
-    # a pitch for the depth axis may be given too; only those of the layer's own axes place its cells
+    # the pitch along the depth axis is optional and not used
     pitches = table.cell[-len(shape) :] if table.cell else (1.0,) * len(shape)
     names = table.axes or AXES
     if len(pitches) != len(shape) or len(names) < len(shape):
@@ -120,7 +120,7 @@ def _positions(
         )
     lines = [(np.arange(n) - (n - 1) / 2) * pitch for n, pitch in zip(shape, pitches, strict=True)]
     grids = np.meshgrid(*lines, indexing="ij")
-    # one cell alone on an axis has neither a center nor a width along it
+    # an axis with a single cell has no center and no width
     return {
         name: tuple(grid.ravel().tolist())
         for name, grid, n in zip(names, grids, shape, strict=False)

@@ -1,10 +1,10 @@
-"""Shower and image shapes as stateless functions of arrays, the same for numpy and torch.
+"""Shower and image shapes as stateless functions of numpy arrays or torch tensors.
 
-Each takes ``cells[E, K]``, the values of ``K`` cells in ``E`` events, and gives one number an event. With torch every function
-is differentiable wherever its quantity is, and its gradient is finite elsewhere, so that a discriminator can be
-shown just what a histogram shows. Definitions: CaloGAN (arXiv:1705.02355) and the CaloChallenge (arXiv:2410.21611).
+Each takes ``cells[E, K]``, the values of ``K`` cells in ``E`` events, and returns one number per event. With torch, every function
+is differentiable where the quantity is, and has a finite gradient elsewhere, so that the same observables can be
+discriminator inputs. Definitions: CaloGAN (arXiv:1705.02355) and the CaloChallenge (arXiv:2410.21611).
 
-The shower depth s_d is the ``center`` of the layers' energies, σ_sd their ``width``. An event without energy has no center, width or ratio: ``missing`` (NaN unless told) stands there.
+The shower depth s_d is the ``center`` of the layers' energies, σ_sd their ``width``. An event without energy has no center, width or ratio: the result is ``missing`` (NaN by default).
 """
 
 import functools
@@ -19,26 +19,26 @@ Array = Any
 
 
 def total(cells: Array) -> Array:
-    """Sum over the cells of each event: ``[E]``."""
+    """Returns the sum over cells, ``[E]``."""
     return array_namespace(cells).sum(cells, axis=1)
 
 
 def occupancy(cells: Array, *, threshold: float = 0.0) -> Array:
-    """Share of each event's cells that are above ``threshold``: CaloGAN's "sparsity", 1 − the CaloChallenge's."""
+    """Returns the fraction of cells above ``threshold``: CaloGAN's "sparsity", 1 − the CaloChallenge's sparsity."""
     xp = array_namespace(cells)
     return xp.mean(xp.astype(cells > threshold, cells.dtype), axis=1)
 
 
 def ratio(numerator: Array, denominator: Array, *, missing: float = math.nan) -> Array:
-    """``numerator[E] / denominator[E]``, and ``missing`` where the denominator is not positive; NaN stays NaN."""
+    """Returns ``numerator[E] / denominator[E]``, or ``missing`` where the denominator is not positive; NaN stays NaN."""
     xp = array_namespace(numerator, denominator)
-    there = ~(denominator <= 0)
-    safe = xp.where(there, denominator, xp.ones_like(denominator))
-    return xp.where(there, numerator / safe, xp.full_like(denominator, missing))
+    positive = ~(denominator <= 0)
+    safe = xp.where(positive, denominator, xp.ones_like(denominator))
+    return xp.where(positive, numerator / safe, xp.full_like(denominator, missing))
 
 
 def hottest_ratio(cells: Array, *, missing: float = math.nan) -> Array:
-    """``(e1 − e2) / (e1 + e2)`` of each event's two hottest cells."""
+    """Returns ``(e1 − e2) / (e1 + e2)`` of each event's two hottest cells."""
     xp = array_namespace(cells)
     first = xp.max(cells, axis=1)
     numbers = xp.arange(cells.shape[1], device=device(cells))
@@ -48,12 +48,12 @@ def hottest_ratio(cells: Array, *, missing: float = math.nan) -> Array:
 
 
 def center(cells: Array, positions: Sequence[float], *, missing: float = math.nan) -> Array:
-    """Mean of ``positions[K]`` weighted with the cells, in the positions' unit."""
+    """Returns the mean of ``positions[K]`` weighted with the cells, in the unit of the positions."""
     return ratio(cells @ _like(positions, cells), total(cells), missing=missing)
 
 
 def width(cells: Array, positions: Sequence[float], *, missing: float = math.nan) -> Array:
-    """Standard deviation of ``positions[K]`` weighted with the cells: sqrt(ΣE c²/E − (ΣE c/E)²)."""
+    """Returns the standard deviation of ``positions[K]`` weighted with the cells: sqrt(ΣE c²/E − (ΣE c/E)²)."""
     xp = array_namespace(cells)
     energy, at = total(cells), _like(positions, cells)
     mean = ratio(cells @ at, energy, missing=missing)
@@ -61,19 +61,19 @@ def width(cells: Array, positions: Sequence[float], *, missing: float = math.nan
 
 
 def weighted_sum(cells: Array, numbers: Sequence[float]) -> Array:
-    """``Σ numbers[K] · cells[E, K]``: CaloGAN's lateral depth l_d, from layers' energies and their numbers."""
+    """Returns ``Σ numbers[K] · cells[E, K]``: CaloGAN's lateral depth l_d if the cells are layer energies."""
     return cells @ _like(numbers, cells)
 
 
 def deepest(energies: Array, numbers: Sequence[float]) -> Array:
-    """The largest of ``numbers[L]`` whose layer has energy in ``energies[E, L]``; −1 where none has."""
+    """Returns the largest of ``numbers[L]`` whose layer has energy in ``energies[E, L]``; −1 if none has."""
     xp = array_namespace(energies)
     number = xp.broadcast_to(_like(numbers, energies), energies.shape)
     return xp.max(xp.where(energies > 0, number, -xp.ones_like(energies)), axis=1)
 
 
 def safe_sqrt(square: Array) -> Array:
-    """Square root that is 0, with gradient 0, where rounding made a square negative; NaN stays NaN."""
+    """Returns the square root, or 0 with gradient 0 where rounding made the argument negative; NaN stays NaN."""
     xp = array_namespace(square)
     inside = ~(square <= 0)
     safe = xp.where(inside, square, xp.ones_like(square))
@@ -86,5 +86,5 @@ def _like(values: Sequence[float], array: Array) -> Array:
 
 @functools.lru_cache(maxsize=4096)
 def _constant(xp: Any, values: tuple[float, ...], dtype: Any, where: Any) -> Array:
-    """Kept, because a copy to a GPU waits until the GPU has done all that it was given before."""
+    """Returns a cached array: copying a constant to the GPU synchronizes with it."""
     return to_device(xp.asarray(values, dtype=dtype), where)

@@ -1,18 +1,15 @@
-"""The quantities that samples are compared in: functions of events, one definition for numpy and torch.
+"""Standard observables of a schema, the same for numpy and torch.
 
-Which observable for which question:
-
-| question | observable |
+| quantity | observables |
 |---|---|
-| is the energy right? | ``E_tot``, ``E_tot_over_E_inc``, ``<layer>.energy``, ``<layer>.fraction`` |
-| is the shower's shape right? | ``<layer>.center_<axis>``, ``<layer>.width_<axis>``, ``<layer>.E_ratio`` |
-| is its depth right? | ``depth``, ``l_d``, ``s_d``, ``sigma_sd`` (CaloGAN's names) |
-| are the cells right? | ``<layer>.occupancy``, ``<layer>.spectrum`` |
-| are images right? | ``<field>.mean``, ``.lit``, ``.center_<axis>``, ``.width_<axis>``, ``.spectrum`` |
+| energy | ``E_tot``, ``E_tot_over_E_inc``, ``<layer>.energy``, ``<layer>.fraction`` |
+| shower shape | ``<layer>.center_<axis>``, ``<layer>.width_<axis>``, ``<layer>.E_ratio`` |
+| shower depth | ``depth``, ``l_d``, ``s_d``, ``sigma_sd`` (CaloGAN's names) |
+| cells | ``<layer>.occupancy``, ``<layer>.spectrum`` |
+| images | ``<field>.mean``, ``.nonzero``, ``.center_<axis>``, ``.width_<axis>``, ``.spectrum`` |
 
-A user's own observable is an ``Observable`` with a function of events, added to the ``dict``. Names are distinct: where a
-field is called as an observable is, the observable of lower rank (a shower's, a field itself, made of a field) is called by
-its label too, ``x_0 (x[0])`` beside a field ``x_0``.
+``register_observable`` adds observables of your own. Names are unique: if an observable has the name of a field, the one of lower
+rank (shower observables, then fields, then observables of a field) has its label appended: ``x_0 (x[0])`` next to a field ``x_0``.
 """
 
 import dataclasses
@@ -46,13 +43,13 @@ __all__ = [
 ]
 
 INCIDENT = "energy"
-"""The condition (or field) that is the incident energy of a shower."""
+"""Condition (or field) with the incident energy of a shower."""
 
 RESERVED = frozenset({"E_inc", "E_tot_over_E_inc"})
-"""Names by which metrics and pictures know a shower's incident energy and response; a field called so gets another one."""
+"""Names that metrics and figures use for the incident energy and the response; fields of these names are renamed."""
 
 MAX_VECTOR_LENGTH = 16
-"""A field with one axis and at most so many values is shown value by value."""
+"""Largest one-dimensional field with one observable per value."""
 
 
 def observables_for(
@@ -61,13 +58,13 @@ def observables_for(
     *,
     missing: float = math.nan,
 ) -> dict[str, Observable]:
-    """The observables that fit a schema, by name.
+    """Returns the standard observables of a schema by name.
 
     Fields with a ``[geometry.<field>]`` table, or with two or three axes and a unit of energy, are layers of a shower; other
-    fields with two axes are images; the rest are columns. ``missing`` stands where an event has no value.
+    fields with two axes are images; the rest are columns. ``missing`` is the value for events that have none.
 
     Raises:
-        RunError: a geometry that does not fit its field.
+        RunError: the geometry does not fit its field.
     """
     geometry = geometry or {}
     showers = {name: f for name, f in schema.fields.items() if _is_layer(name, f, geometry)}
@@ -85,23 +82,23 @@ def observables_for(
 
 
 def _distinct(of_showers: list[Observable], of_fields: list[Observable]) -> list[Observable]:
-    """Returns all observables under distinct names: first a shower's get theirs, then fields themselves, then the rest."""
-    found = [*of_showers, *of_fields]
+    """Returns all observables under unique names, assigned first to shower observables, then to fields, then to the rest."""
+    observables = [*of_showers, *of_fields]
 
-    def rank(place: int) -> int:
-        if place < len(of_showers):
+    def rank(i: int) -> int:
+        if i < len(of_showers):
             return 0
-        return 1 if found[place].name == found[place].label else 2  # a field itself
+        return 1 if observables[i].name == observables[i].label else 2  # a field
 
     taken: set[str] = set()
-    for place in sorted(range(len(found)), key=rank):
-        observable = found[place]
+    for i in sorted(range(len(observables)), key=rank):
+        observable = observables[i]
         name, label = observable.name, observable.label
-        while name in taken or (rank(place) > 0 and name in RESERVED):
+        while name in taken or (rank(i) > 0 and name in RESERVED):
             name = f"{name} ({'field' if label == observable.name else label})"
         taken.add(name)
-        found[place] = dataclasses.replace(observable, name=name)
-    return found
+        observables[i] = dataclasses.replace(observable, name=name)
+    return observables
 
 
 def _is_layer(name: str, field: Field, geometry: Mapping[str, LayerGeometry]) -> bool:
@@ -111,8 +108,8 @@ def _is_layer(name: str, field: Field, geometry: Mapping[str, LayerGeometry]) ->
 def _one_unit(showers: Mapping[str, Field]) -> str:
     units = {name: field.unit for name, field in showers.items()}
     if len(set(units.values())) > 1:
-        given = ", ".join(f"{name} [{unit}]" for name, unit in units.items())
-        raise RunError(f"the layers of a shower need one unit to be summed, but have {given}")
+        units_text = ", ".join(f"{name} [{unit}]" for name, unit in units.items())
+        raise RunError(f"the layers of a shower must have the same unit, but have {units_text}")
     return next(iter(units.values()))
 
 
@@ -168,7 +165,7 @@ def _of_depth(
     def mean(events: Mapping[str, Array]) -> Array:
         return shower_shapes.center(energies(events), numbers, missing=missing)
 
-    def spread(events: Mapping[str, Array]) -> Array:
+    def width(events: Mapping[str, Array]) -> Array:
         return shower_shapes.width(energies(events), numbers, missing=missing)
 
     def deepest(events: Mapping[str, Array]) -> Array:
@@ -178,18 +175,18 @@ def _of_depth(
         Observable("depth", deepest, "deepest layer with energy", step=1.0),
         Observable("l_d", weighted, "lateral depth", unit),
         Observable("s_d", mean, "shower depth"),
-        Observable("sigma_sd", spread, "shower depth width"),
+        Observable("sigma_sd", width, "shower depth width"),
     ]
 
 
 def _fraction(
-    layer: Layer, place: int, energies: Callable[[Mapping[str, Array]], Array], missing: float
+    layer: Layer, index: int, energies: Callable[[Mapping[str, Array]], Array], missing: float
 ) -> Observable:
     def fraction(events: Mapping[str, Array]) -> Array:
         each = energies(events)
-        return shower_shapes.ratio(each[:, place], shower_shapes.total(each), missing=missing)
+        return shower_shapes.ratio(each[:, index], shower_shapes.total(each), missing=missing)
 
-    return Observable(f"{layer.name}.fraction", fraction, f"{layer.name}: share of the energy")
+    return Observable(f"{layer.name}.fraction", fraction, f"{layer.name}: fraction of the energy")
 
 
 def _of_layer(layer: Layer, unit: str, missing: float) -> list[Observable]:
@@ -209,13 +206,18 @@ def _of_layer(layer: Layer, unit: str, missing: float) -> list[Observable]:
 def _of_cells(
     name: str, cells: Callable[[Mapping[str, Array]], Array], layer: Layer, unit: str
 ) -> list[Observable]:
-    def lit(events: Mapping[str, Array]) -> Array:
+    def hit_fraction(events: Mapping[str, Array]) -> Array:
         return shower_shapes.occupancy(cells(events), threshold=layer.threshold)
 
     step = 1 / math.prod(layer.shape)
     return [
         Observable(
-            f"{name}.occupancy", lit, f"{name}: share of lit cells", "", "complement", step=step
+            f"{name}.occupancy",
+            hit_fraction,
+            f"{name}: fraction of hit cells",
+            "",
+            "complement",
+            step=step,
         ),
         Observable(f"{name}.spectrum", cells, f"{name}: energy of a cell", unit, spectrum=True),
     ]
@@ -283,9 +285,9 @@ def _of_image(name: str, field: Field, missing: float) -> list[Observable]:
             field.unit,
         ),
         Observable(
-            f"{name}.lit",
+            f"{name}.nonzero",
             lambda e: shower_shapes.occupancy(pixels(e)),
-            f"{name}: share of lit pixels",
+            f"{name}: fraction of nonzero pixels",
             step=step,
         ),
         *_moments(name, pixels, positions, "pixels", missing),

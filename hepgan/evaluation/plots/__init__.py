@@ -1,7 +1,7 @@
-"""Figures of two or more samples. The only room that imports matplotlib and mplhep; no global state is touched.
+"""Figures of two or more samples. The only package that imports matplotlib and mplhep.
 
-Every function returns a ``Figure`` of its own, without pyplot. ``svg`` turns one into text whose ink follows the
-page's color, so that one picture serves light and dark pages; ``png`` is for slides and papers.
+Every function returns a new ``Figure`` without pyplot or global state. ``svg`` converts it to text that uses the text color of the
+page, for light and dark mode; ``png`` is for slides and papers.
 """
 
 from hepgan.evaluation.plots.curves import class_fractions, losses, observable, response, roc

@@ -17,11 +17,11 @@ from hepgan.evaluation.plots import style
 
 
 def observable(histogram: "Hist[Any]", *, per_event: Mapping[str, float] | None = None) -> Figure:
-    """One observable: the samples' distributions with errors above, generated over reference below.
+    """Draws the distributions of one observable with errors (top) and the ratio to the reference (bottom).
 
     Args:
-        histogram: ``Hist(source, value)``.
-        per_event: Sums of the events' weights by source, for spectra, which are shown per event; others as shares of all entries.
+        histogram: ``Hist(source, observable)``.
+        per_event: Sums of the event weights by source, for spectra, which are drawn per event; others are drawn as fractions of all entries.
     """
     figure = style.figure(4.2, 3.6, layout=None)
     place = {"left": 0.15, "right": 0.97, "bottom": 0.12, "top": 0.97, "hspace": 0.08}
@@ -61,7 +61,7 @@ def observable(histogram: "Hist[Any]", *, per_event: Mapping[str, float] | None 
     top.set_xlim(axis.edges[0], axis.edges[-1])
     if axis.size <= 8 and np.allclose(axis.centers, np.round(axis.centers)):
         bottom.set_xticks(axis.centers)
-    top.set_ylabel("cells per event" if per_event else "share of events")
+    top.set_ylabel("cells per event" if per_event else "fraction of events")
     top.set_xlabel("")
     _reference_band(bottom, reference)
     bottom.set_xlabel(style.name(axis.label))
@@ -71,7 +71,7 @@ def observable(histogram: "Hist[Any]", *, per_event: Mapping[str, float] | None 
 
 
 def losses(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Training curves from rows of a history: what has "loss" in its name above, the other numbers below."""
+    """Draws training curves from rows of a history: losses (top) and the other numbers (bottom)."""
     numbers = sorted(
         {
             k
@@ -108,12 +108,12 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> Figure:
 def response(
     samples: Mapping[str, tuple[Floats, Floats, Floats]], *, unit: str, bins: int = 12
 ) -> Figure:
-    """Mean (above) and relative spread (below) of the response against the incident energy.
+    """Draws mean (top) and relative width (bottom) of the response against the incident energy.
 
     Args:
         samples: Incident energies, responses and weights, ``[E]`` each, by source.
-        unit: Of the incident energies.
-        bins: How many, even in the logarithm of the energy where it spans a decade.
+        unit: Unit of the incident energies.
+        bins: Number of bins, equidistant in the logarithm of the energy if it spans a decade.
     """
     figure = style.figure(4.2, 3.6)
     top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"hspace": 0.06})
@@ -132,14 +132,14 @@ def response(
     if logarithmic:
         bottom.set_xscale("log")
     top.set_ylabel("mean response")
-    bottom.set_ylabel("spread / mean")
+    bottom.set_ylabel("width / mean")
     bottom.set_xlabel(style.name(f"incident energy [{unit}]"))
     style.legend(top)
     return style.styled(figure)
 
 
 def roc(curves: Mapping[str, Floats]) -> Figure:
-    """ROC curves ``[2, points]`` by label."""
+    """Draws ROC curves ``[2, points]`` by label."""
     figure = style.figure(3.6, 3.4)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=style.GREY, lw=1, ls="--", label="indistinguishable")
@@ -148,8 +148,8 @@ def roc(curves: Mapping[str, Floats]) -> Figure:
     axes.set(
         xlim=(0, 1),
         ylim=(0, 1),
-        xlabel="reference taken for generated",
-        ylabel="generated found",
+        xlabel="false positive rate (reference)",
+        ylabel="true positive rate (generated)",
         aspect="equal",
     )
     style.legend(axes)
@@ -157,7 +157,7 @@ def roc(curves: Mapping[str, Floats]) -> Figure:
 
 
 def class_fractions(classes: Mapping[str, Floats], *, labels: Iterable[str]) -> Figure:
-    """Shares of classes as bars side by side."""
+    """Draws the fractions of classes as grouped bars."""
     figure = style.figure(4.2, 2.6)
     axes = figure.subplots()
     at = np.arange(len(next(iter(classes.values()))))
@@ -173,7 +173,7 @@ def class_fractions(classes: Mapping[str, Floats], *, labels: Iterable[str]) -> 
             label=style.name(name),
         )
     axes.set_xticks(at, list(labels))
-    axes.set(xlabel="class", ylabel="share of images")
+    axes.set(xlabel="class", ylabel="fraction of images")
     axes.set_ylim(0, 1.35 * max(float(values.max()) for values in classes.values()))
     style.legend(axes)
     return style.styled(figure)
@@ -225,7 +225,7 @@ def _spans_decades(values: Floats) -> bool:
 
 
 def _profile(energy: Floats, values: Floats, weights: Floats, edges: Floats) -> Floats:
-    """Rows of center, mean with its error and standard deviation with its error, for each bin of ``energy`` with entries."""
+    """Returns rows of center, mean and its error, standard deviation and its error, for each bin of ``energy`` with entries."""
     there = np.isfinite(values) & (energy >= edges[0]) & (energy <= edges[-1])
     place = np.clip(np.searchsorted(edges, energy, side="right") - 1, 0, len(edges) - 2)
     columns = []
@@ -237,7 +237,7 @@ def _profile(energy: Floats, values: Floats, weights: Floats, edges: Floats) -> 
         mean, error = statistics.weighted_mean(found, each)
         variance, doubt = statistics.weighted_mean((found - mean) ** 2, each)
         if variance > 0:
-            # tails make the spread far more uncertain than spread / sqrt(2 n)
+            # tails make the error of the width much larger than width / sqrt(2 n)
             spread = np.sqrt(variance)
             center = statistics.weighted_mean(energy[inside], each)[0]
             columns.append((center, mean, np.sqrt(error), spread, np.sqrt(doubt) / (2 * spread)))

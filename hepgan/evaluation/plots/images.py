@@ -21,10 +21,7 @@ def mean_images(
     unit: str = "",
     log: bool = True,
 ) -> Figure:
-    """The mean ``[H, W]`` images of the samples side by side, then generated − reference on a symmetric logarithmic scale.
-
-    Wide images are stacked instead.
-    """
+    """Draws the mean ``[H, W]`` images of all samples, and generated − reference on a symmetric logarithmic scale."""
     reference, (high, wide) = means[REFERENCE], means[REFERENCE].shape
     stacked = wide > 2 * high
     minus = " − " if stacked else "\n− "
@@ -51,8 +48,8 @@ def mean_images(
 
 
 def sample_grid(images: Floats, *, columns: int = 10, log: bool = False) -> Figure:
-    """``images[E, H, W]`` as a grid, first row first, on one scale."""
-    if images.shape[2] > 2 * images.shape[1]:  # flat layers would drown in the gaps between them
+    """Draws ``images[E, H, W]`` as a grid with a common scale."""
+    if images.shape[2] > 2 * images.shape[1]:  # keeps flat layers visible between the gaps
         images = np.repeat(images, 4, axis=1)
     rows = -(-len(images) // columns)
     high, wide = images.shape[1:]
@@ -72,7 +69,7 @@ def sample_grid(images: Floats, *, columns: int = 10, log: bool = False) -> Figu
 
 
 def correlations(matrices: Mapping[str, Floats], names: Sequence[str]) -> Figure:
-    """Correlation matrices ``[d, d]`` of reference and generated, and their difference."""
+    """Draws the ``[d, d]`` correlation matrices of all samples and their differences from the reference."""
     differences = [
         (f"{style.name(n)} − {REFERENCE}", m - matrices[REFERENCE])
         for n, m in matrices.items()
@@ -128,7 +125,7 @@ def _image(
     location: str,
 ) -> None:
     colors = colormaps[cmap]
-    # an empty cell has no logarithm: it is as dark as the scale goes
+    # empty cells have no logarithm: draw them in the lowest color
     colors = colors.with_extremes(bad=colors(0.0)) if isinstance(norm, LogNorm) else colors
     shown = axes.imshow(image, norm=norm, aspect="auto", interpolation="nearest", cmap=colors)
     axes.set_title(title)
@@ -141,7 +138,7 @@ def _image(
         axis.set_major_locator(MaxNLocator(4, integer=True))
     bar = style.bar(axes, shown, unit, location)
     if isinstance(norm, SymLogNorm):
-        # ticks between the linear and the logarithmic part would run into each other
+        # ticks between the linear and the logarithmic part would overlap
         power = np.floor(np.log10(norm.vmax or 1.0))
         bar.set_ticks([-(10.0**power), 0, 10.0**power])
         bar.minorticks_off()
