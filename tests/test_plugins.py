@@ -1,6 +1,8 @@
 """Plugins are imported when the user runs a run file or names them, never by opening a file."""
 
 import dataclasses
+import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,3 +137,22 @@ def test_the_option_plugin_imports_a_module_first(
         done = CliRunner().invoke(main, [*command, "--plugin", name])
         assert done.exit_code == 2
         assert "the plugin 'plugin_bad' cannot be imported: ValueError: on purpose" in done.output
+
+
+def test_workers_import_the_plugins_of_an_embedded_gan(gan_folder: Path, tmp_path: Path) -> None:
+    from hepgan.processors import embed
+    from hepgan.processors.model_cache import load_cached
+
+    folder = tmp_path / "run"
+    shutil.copytree(gan_folder, folder)
+    about = json.loads((folder / "gan.json").read_text())
+    (folder / "gan.json").write_text(json.dumps(about | {"plugins": ["plugin_worker"]}))
+    with pytest.raises(RunError, match="needs the plugin 'plugin_worker'"):
+        embed(folder)
+    write_plugin(tmp_path, "plugin_worker")
+    import_plugins(["plugin_worker"], folder=tmp_path)
+    embedded = embed(folder)
+    assert embedded.plugins == ("plugin_worker",)
+    del sys.modules["plugin_worker"]  # as in a worker, which has the path but not the module
+    load_cached(embedded, "cpu")
+    assert sys.modules["plugin_worker"].LOADED

@@ -66,11 +66,11 @@ def evaluate(
 
     folder, device = Path(folder), device_of(str(device))
     check_folder(folder, None)
-    chosen = _choose_schema(reference, generated, config)
-    schema = chosen.schema
+    compared = _choose_schema(reference, generated, config)
+    schema = compared.schema
     files = {"reference": reference, **generated}
     samples: dict[str, ak.Array] = {}
-    skipped: list[SkippedMetric] = cleaning.skipped_branches(chosen.unreadable)
+    skipped: list[SkippedMetric] = cleaning.skipped_branches(compared.unreadable)
     if any(weights):
         schema = cleaning.without_weight(schema, skipped)
     progress("reading", 0.0, "")
@@ -78,18 +78,18 @@ def evaluate(
         available, missing = cleaning.available_schema(path, schema, source=name)
         samples[name] = _read(path, available, weights[name != "reference"], runner)
         skipped += missing
-    settings, events = EvaluateSettings(quick, chosen.digits), samples.pop("reference")
+    settings, events = EvaluateSettings(quick, compared.digits), samples.pop("reference")
     origin: dict[str, Any] = {
         "files": {n: cleaning.file_fingerprints(path) for n, path in files.items()}
     }
-    origin["schema and geometry"] = chosen.source
+    origin["schema and geometry"] = compared.source
     origin |= provenance(seed, device)
     make_folder(folder)
     return evaluate_samples(
         events,
         samples,
         schema,
-        chosen.geometry,
+        compared.geometry,
         folder,
         settings,
         seed,

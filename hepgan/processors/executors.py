@@ -60,9 +60,9 @@ def open_runner(
     Raises:
         RunError: the options contradict each other, or Dask is not installed.
     """
-    with _executor(executor, workers, scheduler) as chosen:
+    with _executor(executor, workers, scheduler) as coffea_executor:
         runner = Runner(
-            executor=chosen, pre_executor=IterativeExecutor(status=False, retries=0), schema=BaseSchema,
+            executor=coffea_executor, pre_executor=IterativeExecutor(status=False, retries=0), schema=BaseSchema,
             chunksize=step_size,
         )  # fmt: skip
 
@@ -71,7 +71,7 @@ def open_runner(
             good = _checked(fileset, on_bad_file="skip") if skip else dict(fileset)
             # coffea's and uproot's messages for a bad file are long; replace them by ours.
             return _call(
-                chosen,
+                coffea_executor,
                 lambda: _without_empty(runner, good, processor),
                 why=lambda: _checked(good, on_bad_file="raise"),
             )
@@ -93,8 +93,10 @@ def open_mapper(
     executor: ExecutorName = "iterative", *, workers: int = 1, scheduler: str | None = None
 ) -> Iterator[MapItems]:
     """Context manager that yields a function that maps functions over lists on the workers of an executor; options as in ``open_runner``."""
-    with _executor(executor, workers, scheduler) as chosen:
-        yield lambda function, items: _call(chosen, lambda: chosen(list(items), function, {})[0])
+    with _executor(executor, workers, scheduler) as coffea_executor:
+        yield lambda function, items: _call(
+            coffea_executor, lambda: coffea_executor(list(items), function, {})[0]
+        )
 
 
 @contextlib.contextmanager

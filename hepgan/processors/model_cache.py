@@ -8,6 +8,7 @@ the processor: once per worker with Dask, with every chunk otherwise.
 import dataclasses
 import functools
 import hashlib
+import json
 import os
 import platform
 import tempfile
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from hepgan.atomic import write_bytes
 from hepgan.errors import CheckpointError, RunError
 from hepgan.gan import pretrained
+from hepgan.plugins import import_plugins, require_plugins
 
 if TYPE_CHECKING:
     from hepgan.gan.model import GAN
@@ -37,10 +39,12 @@ class EmbeddedModel:
     Attributes:
         digest: Hash of the files; equal digests mean the same GAN.
         files: File name -> content.
+        plugins: Modules that workers import before loading it.
     """
 
     digest: str
     files: Mapping[str, bytes] = dataclasses.field(compare=False, repr=False)
+    plugins: tuple[str, ...] = ()
 
 
 Model = str | os.PathLike[str] | EmbeddedModel
@@ -50,14 +54,19 @@ Model = str | os.PathLike[str] | EmbeddedModel
 def embed(folder: str | os.PathLike[str]) -> EmbeddedModel:
     """Returns the GAN of the run folder ``folder``, or the pretrained ``showers`` or ``mnist``, ready to be shipped with a processor.
 
+    Workers import the plugins that the GAN needs, which must have been imported here: in the same folder, or installed on the workers.
+
     Raises:
         CheckpointError: a file is missing.
+        RunError: a plugin of the GAN has not been imported.
     """
     metadata, packed = _gan_files(folder)
     name = pretrained.find(folder)
     weights = pretrained.weights(name) if name else packed.read_bytes()
     files = dict(zip(FILES, (metadata.read_bytes(), weights), strict=True))
-    return EmbeddedModel(hashlib.sha256(b"".join(files.values())).hexdigest(), files)
+    names = _plugins(files[FILES[0]])
+    require_plugins(names, source=folder)
+    return EmbeddedModel(hashlib.sha256(b"".join(files.values())).hexdigest(), files, names)
 
 
 def load_cached(model: Model, device: str) -> "GAN":
@@ -71,11 +80,11 @@ def load_cached(model: Model, device: str) -> "GAN":
         CheckpointError: a file is missing on this worker, damaged or of a later version.
         RunError: the device does not exist.
     """
-    chosen = _device(device)
+    torch_device = _device(device)
     if isinstance(model, EmbeddedModel):
-        return _unpacked(model, chosen)
+        return _unpacked(model, torch_device)
     paths = _gan_files(model)
-    return _loaded(os.fspath(model), tuple(path.stat().st_mtime_ns for path in paths), chosen)
+    return _loaded(os.fspath(model), tuple(path.stat().st_mtime_ns for path in paths), torch_device)
 
 
 @contextmanager
@@ -115,10 +124,21 @@ def _loaded(folder: str, stamp: tuple[int, ...], device: str) -> "GAN":
 def _unpacked(model: EmbeddedModel, device: str) -> "GAN":
     from hepgan.gan.model import GAN
 
+    import_plugins(model.plugins)
     with tempfile.TemporaryDirectory() as folder:
         for name, content in model.files.items():
             write_bytes(Path(folder, name), content)
         return GAN.load(folder, device=device)
+
+
+def _plugins(metadata: bytes) -> tuple[str, ...]:
+    """Returns the plugins that ``gan.json`` names; damage to the file is reported when it is loaded."""
+    try:
+        table = json.loads(metadata)
+    except (ValueError, RecursionError):
+        return ()
+    names = table.get("plugins", []) if isinstance(table, dict) else []
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
 def _device(name: str) -> str:

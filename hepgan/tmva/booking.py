@@ -83,26 +83,26 @@ def book(
         LayoutError: an error in the layout, with its position.
         DataError: a file, tree or branch is missing.
     """
-    given = options_of(options)
-    noise, event = input_layouts(given.get("InputLayout"))
+    tokens = options_of(options)
+    noise, event = input_layouts(tokens.get("InputLayout"))
     schema = schema_of(files, tree, variables, math.prod(event) if event else 0)
-    gan, generator = _gan(given, noise, event, schema.features)
+    gan, generator = _gan(tokens, noise, event, schema.features)
     total = _events(files, schema, tree, cut)
-    validation = _validation(given.get("ValidationSize"), total, 1 - test)
+    validation = _validation(tokens.get("ValidationSize"), total, 1 - test)
     data = DataSettings(tuple(files), tree, cut, validation, test)
-    strategy = given.get("TrainingStrategy", Token("MaxEpochs=2000", "", 0))
+    strategy = tokens.get("TrainingStrategy", Token("MaxEpochs=2000", "", 0))
     size = (schema.features,)
     first, *rest = phases(
         strategy,
         events=int(total * data.fractions["train"]),
-        batch=batch_of(given.get("BatchLayout"), (noise or size, event or size)),
-        objective=_objective(given),
+        batch=batch_of(tokens.get("BatchLayout"), (noise or size, event or size)),
+        objective=_objective(tokens),
     )
     run = RunConfig(
-        seed=given["RandomSeed"].integer("RandomSeed") if "RandomSeed" in given else 0,
+        seed=tokens["RandomSeed"].integer("RandomSeed") if "RandomSeed" in tokens else 0,
         data=data,
         schema=schema,
-        encoding=EncodingSettings(_steps(given.get("VarTransform"), generator)),
+        encoding=EncodingSettings(_steps(tokens.get("VarTransform"), generator)),
         gan=gan,
         train=first,
         phases=tuple(rest),
@@ -110,8 +110,8 @@ def book(
         threads=threads(strategy),
         description="a TMVA option string",
     )
-    level = LEVELS[_choice(given, "VerbosityLevel", "Default", LEVELS)]
-    return Booking(run, _device(given), level, _is_on(given, "V"), _is_on(given, "H"))
+    level = LEVELS[_choice(tokens, "VerbosityLevel", "Default", LEVELS)]
+    return Booking(run, _device(tokens), level, _is_on(tokens, "V"), _is_on(tokens, "H"))
 
 
 def help_text() -> str:
@@ -125,39 +125,41 @@ def help_text() -> str:
 
 
 def _gan(
-    given: Mapping[str, Token], noise: Sizes, event: Sizes, features: int
+    tokens: Mapping[str, Token], noise: Sizes, event: Sizes, features: int
 ) -> tuple[GANSettings, Layout]:
     """Returns the networks' settings and the generator's layout."""
     if event and math.prod(event) != features:
-        raise given["InputLayout"].error(
+        raise tokens["InputLayout"].error(
             f"InputLayout declares {math.prod(event)} variables per event, but there are {features}"
         )
-    text = given["Layout"].text if "Layout" in given else look_up("tmva-default").layout
-    start = _choice(given, "WeightInitialization", "XAVIER", INITIALIZATIONS)
+    text = tokens["Layout"].text if "Layout" in tokens else look_up("tmva-default").layout
+    start = _choice(tokens, "WeightInitialization", "XAVIER", INITIALIZATIONS)
     settings = GANSettings(noise or (0,), layout=text, input=event, initialization=start)
     return settings, settings.layouts[0]
 
 
-def _objective(given: Mapping[str, Token]) -> str:
-    kind = _choice(given, "ErrorStrategy", "CROSSENTROPY", (*OBJECTIVES, "MUTUALEXCLUSIVE"))
+def _objective(tokens: Mapping[str, Token]) -> str:
+    kind = _choice(tokens, "ErrorStrategy", "CROSSENTROPY", (*OBJECTIVES, "MUTUALEXCLUSIVE"))
     if kind not in OBJECTIVES:
-        raise given["ErrorStrategy"].error(
+        raise tokens["ErrorStrategy"].error(
             "MUTUALEXCLUSIVE needs several classes, but a discriminator has one output; write CROSSENTROPY"
         )
     return OBJECTIVES[kind]
 
 
-def _choice(given: Mapping[str, Token], name: str, default: str, known: Any) -> str:
-    return given[name].choice(name, list(known)) if name in given else default
+def _choice(tokens: Mapping[str, Token], name: str, default: str, known: Any) -> str:
+    return tokens[name].choice(name, list(known)) if name in tokens else default
 
 
-def _is_on(given: Mapping[str, Token], name: str) -> bool:
-    return name in given and given[name].boolean(name)
+def _is_on(tokens: Mapping[str, Token], name: str) -> bool:
+    return name in tokens and tokens[name].boolean(name)
 
 
-def _device(given: Mapping[str, Token]) -> str:
+def _device(tokens: Mapping[str, Token]) -> str:
     return (
-        DEVICES[_choice(given, "Architecture", "", DEVICES)] if "Architecture" in given else "auto"
+        DEVICES[_choice(tokens, "Architecture", "", DEVICES)]
+        if "Architecture" in tokens
+        else "auto"
     )
 
 
@@ -171,21 +173,21 @@ def _events(files: Sequence[str], schema: Schema, tree: str | None, cut: str | N
     return sum(len(chunk.events) for chunk in chunks)
 
 
-def _validation(value: Token | None, events: int, share: float) -> float:
+def _validation(value: Token | None, events: int, fraction: float) -> float:
     """Returns the fraction of all ``events`` used for validation; ``fraction`` is that of training and validation together."""
     if value is None:
-        return 0.2 * share
+        return 0.2 * fraction
     if value.text.endswith("%"):
         part = value._replace(text=value.text[:-1]).number("ValidationSize") / 100
     else:
         part = value.number("ValidationSize")
         if part >= 1:
-            part /= share * max(events, 1)
+            part /= fraction * max(events, 1)
     if not 0 < part < 1:
         raise value.error(
             "ValidationSize should be more than 0 and less than the number of training events"
         )
-    return part * share
+    return part * fraction
 
 
 def _steps(value: Token | None, generator: Layout) -> tuple[Mapping[str, Any], ...]:
@@ -193,9 +195,9 @@ def _steps(value: Token | None, generator: Layout) -> tuple[Mapping[str, Any], .
     last = getattr(generator.words[-1], "activation", LINEAR).name
     to = [0.0, 1.0] if last in POSITIVE else [-1.0, 1.0]
     names = value.split(",") if value else []
-    chosen = [name.choice("VarTransform", ("None", "N", "G", "D", "P", "U", "I")) for name in names]
+    kinds = [name.choice("VarTransform", ("None", "N", "G", "D", "P", "U", "I")) for name in names]
     steps: list[dict[str, Any]] = []
-    for name, token in zip(chosen, names, strict=True):
+    for name, token in zip(kinds, names, strict=True):
         match name:
             case "N":
                 steps.append({"step": "scale", "to": to})

@@ -252,9 +252,9 @@ class DataLoader(_Macro):
         """
         numbers = [value for value in arguments if isinstance(value, (int, float))]
         texts = [_text(value) for value in arguments if not isinstance(value, (int, float))]
-        given = ""
+        splitting = ""
         if len(texts) > 1 and (not options or _is_splitting(texts[-1])):
-            given = texts.pop() if not numbers or _is_splitting(texts[-1]) else ""
+            splitting = texts.pop() if not numbers or _is_splitting(texts[-1]) else ""
         cuts = [_cut(text) for text in texts]
         if len(set(cuts)) > 1:
             raise RunError(
@@ -267,12 +267,12 @@ class DataLoader(_Macro):
             )
         half = max(1, len(numbers) // 2)
         train, test = (sum(map(_number, part)) for part in (numbers[:half], numbers[half:]))
-        more = _numbers(option_string(given, options))
+        more = _numbers(option_string(splitting, options))
         self.numbers = train + more[0], test + more[1]
 
     @property
     def cut(self) -> str | None:
-        """All cuts together, as an expression of a run file.
+        """Conjunction of all cuts, as an expression of a run file.
 
         Raises:
             RunError: a cut for one tree alone.

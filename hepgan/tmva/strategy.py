@@ -174,12 +174,12 @@ def _momentum(momentum: Token | None, beta: Token | None, optimizer: str) -> flo
 
 def _penalties(decay: Token | None, kind: Token | None) -> dict[str, float]:
     weight = decay.number("WeightDecay") if decay else 0.0
-    chosen = kind.choice("Regularization", ("NONE", "L1", "L2")) if kind else "NONE"
-    if chosen == "NONE":
+    penalty = kind.choice("Regularization", ("NONE", "L1", "L2")) if kind else "NONE"
+    if penalty == "NONE":
         if weight:
             log.warning("WeightDecay=%g has no effect without Regularization=L1 or L2", weight)
         return {}
-    return {chosen.lower(): weight}
+    return {penalty.lower(): weight}
 
 
 def _rates(config: Token | None) -> tuple[float, ...]:

@@ -30,12 +30,14 @@ def schema_of(
     """
     with reader.first_tree(list(files), tree=tree) as first:
         path, name = first.source
-    found = inspection.propose_fields(inspection.inspect(path, tree=name, entries=0)[0])
-    if not variables and not found.fields:
+    proposal = inspection.propose_fields(inspection.inspect(path, tree=name, entries=0)[0])
+    if not variables and not proposal.fields:
         raise RunError(
             f"no branch of tree '{name}' of '{path}' is proposed as a variable; name some with --variables"
         )
-    fields = _grouped(variables, found.readable) if variables else _of_size(found.fields, size)
+    fields = (
+        _grouped(variables, proposal.readable) if variables else _of_size(proposal.fields, size)
+    )
     return Schema({name: _as_image(field) for name, field in fields.items()})
 
 
@@ -71,7 +73,7 @@ def _grouped(variables: Sequence[str], available: Mapping[str, Field]) -> dict[s
 
 def _expanded(variables: Sequence[str], available: Mapping[str, Field]) -> list[str]:
     """Returns ``x{0..2}`` written out, and ``x[3]`` too if there is no such array."""
-    found: list[str] = []
+    names: list[str] = []
     for variable in variables:
         array = re.fullmatch(r"(.*)\[([0-9]{1,12})\]", variable, flags=re.DOTALL)
         if array and int(array[2]) < 1:
@@ -79,12 +81,12 @@ def _expanded(variables: Sequence[str], available: Mapping[str, Field]) -> list[
                 f"the variable '{variable}' has no values; write its size in the brackets"
             )
         if not array:
-            found += expand_ranges([variable])
+            names += expand_ranges([variable])
         elif not _is_array(array[1], int(array[2]), available):
-            found += expand_ranges([f"{array[1]}{{0..{int(array[2]) - 1}}}"])
+            names += expand_ranges([f"{array[1]}{{0..{int(array[2]) - 1}}}"])
         else:
-            found.append(array[1])
-    return found
+            names.append(array[1])
+    return names
 
 
 def _is_array(name: str, size: int, available: Mapping[str, Field]) -> bool:
