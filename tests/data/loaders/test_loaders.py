@@ -319,6 +319,17 @@ def test_neighbours_of_the_file_are_as_far_apart_as_the_buffer_says(tmp_path):
     assert 0.7 < np.abs(np.diff(early, axis=1)).mean() / buffer < 1.3
 
 
+@pytest.mark.parametrize("stop", [250, 1000, 1730])
+def test_entry_stop_of_a_stream_counts_entries_of_all_files_before_the_cut(files, stop):
+    options = ReadOptions(entry_stop=stop, cut="c >= 100")
+    loader = StreamingLoader(
+        files, NUMBERED, encode, batch_size=1, seed=1, step_size=100, options=options
+    )
+    assert sorted(given_events(loader)) == list(range(100, stop))
+    parts = read_splits(files, NUMBERED, SHARES, options=options)
+    assert sum(map(len, parts.values())) == stop - 100
+
+
 def test_a_stream_selects_and_weighs(files):
     loader = StreamingLoader(
         files,
