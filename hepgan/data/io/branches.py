@@ -295,9 +295,9 @@ def require_branches(names: Sequence[str], known: Collection[str], where: str, w
         return
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     near = did_you_mean(missing[0], known)
-    there = ", ".join(itertools.islice(known, 12)) + (", …" if len(known) > 12 else "")
+    known_names = ", ".join(itertools.islice(known, 12)) + (", …" if len(known) > 12 else "")
     raise DataError(
-        f"no branch '{missing[0]}'{more} for {what} in '{where}'{near or f'; there are: {there}'}"
+        f"no branch '{missing[0]}'{more} for {what} in '{where}'{near or f'; there are: {known_names}'}"
     )
 
 

@@ -54,9 +54,9 @@ def _to_integer(values: Array, kind: np.dtype[Any]) -> Array:
     if values.dtype.kind in "iu":
         own = np.iinfo(values.dtype)
         return np.clip(values, max(own.min, limits.min), min(own.max, limits.max)).astype(kind)
-    whole = np.rint(values.astype(np.float64))
+    rounded = np.rint(values.astype(np.float64))
     # 2^63 - 1 is not a float64, but the power of 2 next to each limit is.
-    below, above = whole < limits.min, whole >= 2.0 ** (limits.bits - (kind.kind == "i"))
-    integers = np.where(below | above, 0, whole).astype(kind)
+    below, above = rounded < limits.min, rounded >= 2.0 ** (limits.bits - (kind.kind == "i"))
+    integers = np.where(below | above, 0, rounded).astype(kind)
     integers[below], integers[above] = limits.min, limits.max
     return integers

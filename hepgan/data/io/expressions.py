@@ -211,8 +211,8 @@ def _exact(function: Callable[..., Array]) -> Callable[..., Array]:
     """Applies ``function`` to integers unchanged, and to other values as float64."""
 
     def apply(a: Array, b: Array) -> Array:
-        whole = _kind(a) in "iub" and _kind(b) in "iub"
-        return function(a, b) if whole else function(_float(a), _float(b))
+        integers = _kind(a) in "iub" and _kind(b) in "iub"
+        return function(a, b) if integers else function(_float(a), _float(b))
 
     return apply
 
@@ -221,8 +221,8 @@ def _dividing(function: Callable[..., Array]) -> Callable[..., Array]:
     """Applies ``function`` to integers unchanged if no divisor is 0, otherwise as float64 with NaN or infinite results."""
 
     def apply(a: Array, b: Array) -> Array:
-        whole = _kind(a) in "iu" and _kind(b) in "iu"
-        divisible = whole and not np.any(ak.flatten(b, axis=None) == 0 if b.ndim else b == 0)
+        integers = _kind(a) in "iu" and _kind(b) in "iu"
+        divisible = integers and not np.any(ak.flatten(b, axis=None) == 0 if b.ndim else b == 0)
         return function(a, b) if divisible else function(_float(a), _float(b))
 
     return apply

@@ -137,8 +137,8 @@ def sample_path(name: str) -> Path:
     """
     known = sorted(p.name for p in SAMPLES.glob("*.root"))
     if name not in known:
-        there = ", ".join(known) or "none"
-        raise DataError(f"no sample '{name}'; there are: {there}{did_you_mean(name, known)}")
+        names = ", ".join(known) or "none"
+        raise DataError(f"no sample '{name}'; there are: {names}{did_you_mean(name, known)}")
     return SAMPLES / name
 
 
@@ -236,14 +236,14 @@ def find_tree(file: Any, source: Source) -> Any:
     known = tree_classes(file, path)
     if not known:
         raise DataError(f"'{path}' holds no tree; give a file with a TTree or an RNTuple")
-    there = ", ".join(known)
+    names = ", ".join(known)
     if name is None:
         if len(known) > 1:
-            raise DataError(f"'{path}' holds several trees; name one of them: {there}")
+            raise DataError(f"'{path}' holds several trees; name one of them: {names}")
         name = next(iter(known))
     elif name.partition(";")[0].strip("/") not in known:
         raise DataError(
-            f"no tree '{name}' in '{path}'; there are: {there}{did_you_mean(name, known)}"
+            f"no tree '{name}' in '{path}'; there are: {names}{did_you_mean(name, known)}"
         )
     try:
         with data_errors(path):

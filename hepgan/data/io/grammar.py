@@ -152,7 +152,7 @@ def parse(text: str, what: str) -> tuple[Node, tuple[str, ...]]:
         raise DataError(
             f"the {what} has {len(text):,} characters, more than the maximum of {LONGEST:,}"
         )
-    return _Parser(text, what).whole()
+    return _Parser(text, what).parse()
 
 
 def error_in(message: str, what: str, text: str, node: Node | Token) -> DataError:
@@ -174,7 +174,7 @@ def as_tcut(cut: str) -> str:
         raise error_in(
             "a cut compares numbers, not strings", "cut", cut, Token('"', "string", at, at + 1)
         )
-    _Parser(cut, "cut", root=True).whole()
+    _Parser(cut, "cut", root=True).parse()
     return f'TCut("{cut}")'
 
 
@@ -190,7 +190,7 @@ class _Parser:
         self.tokens = self._tokens(start, end)
         self.at = self.depth = 0
 
-    def whole(self) -> tuple[Node, tuple[str, ...]]:
+    def parse(self) -> tuple[Node, tuple[str, ...]]:
         """Parses all tokens as one expression."""
         node = self.expression(_OR)
         if self.next.kind != "end":
@@ -431,7 +431,7 @@ class _Parser:
         close = self.closing(opening, ")")
         inside = token.start + 1, token.end - 1
         parser = _Parser(self.text, self.what, root=True, span=inside)
-        body, names = parser.whole()
+        body, names = parser.parse()
         self.names |= dict.fromkeys(names)
         return Cut(name.start, close.end, body)
 

@@ -164,8 +164,8 @@ def _pieces(events: ak.Array, schema: Schema) -> Iterator[dict[str, Any]]:
     """Yields the values of ``events`` by branch, in pieces of about ``CLUSTER`` bytes."""
     missing = [name for name in schema.all if name not in events.fields]
     if missing:
-        there = ", ".join(events.fields)
-        raise DataError(f"the events have no field '{missing[0]}'; they have: {there}")
+        names = ", ".join(events.fields)
+        raise DataError(f"the events have no field '{missing[0]}'; they have: {names}")
     if len(events) == 0:
         return
     lengths = {

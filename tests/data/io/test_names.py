@@ -30,6 +30,7 @@ from hepgan.evaluation.metrics.scores import SkippedMetric
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.report.figures import Picture
 from hepgan.evaluation.report.page import write_report
+from hepgan.gan.conditions import Range
 from hepgan.processors.chunk_results import ChunkId
 from hepgan.processors.outputs import part_name, particle_schema
 
@@ -328,7 +329,7 @@ def test_a_proposed_schema_escapes_any_name_and_can_be_read(tmp_path: Path) -> N
 
 
 def test_a_condition_on_the_command_line_may_have_any_name() -> None:
-    assert _condition("a=b=1:2") == ("a=b", (1.0, 2.0))
+    assert _condition("a=b=1:2") == ("a=b", Range(1.0, 2.0))
 
 
 def test_parts_of_two_files_never_have_one_name() -> None:
