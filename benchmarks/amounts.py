@@ -1,8 +1,8 @@
-"""Fidelity of the showers against what they cost: python benchmarks/amounts.py FOLDER UNSEEN.root [--events N...] [--steps N...].
+"""Quality of showers as a function of training events and steps: python benchmarks/amounts.py FOLDER UNSEEN.root [--events N...] [--steps N...].
 
-Trains the preset ``showers`` on so many showers of the sample, for so many steps each, and compares what it makes
-for the energies in UNSEEN.root, which holds Geant4 showers that are not in the sample, with those. 0 steps are the
-Gaussian copula alone. Runs that are in FOLDER already are not run again. Writes FOLDER/amounts.json and FOLDER/amounts.md.
+Trains the preset ``showers`` on the given numbers of showers of the sample, for the given numbers of steps, and compares generated showers
+with those in UNSEEN.root at the same energies. UNSEEN.root contains Geant4 showers that are not in the sample. With 0 steps the model is the
+Gaussian copula alone. Runs that exist in FOLDER are reused. Writes FOLDER/amounts.json and FOLDER/amounts.md.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from hepgan.data.io import reader, writer
 from hepgan.pipeline import RunConfig, load, train
 
 SEED, WHOLE = 1, 10_000
-"""Of the trainings; how many showers the sample has."""
+"""Seed of the trainings; number of showers in the sample."""
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def measure(folder: Path, unseen: str, events: int, steps: int) -> dict[str, Any]:
-    """The figures of one training on ``events`` of the sample's showers, of which seven tenths train, or on all."""
+    """Returns the scores of one training on ``events`` showers of the sample (seven tenths of which train), or on all."""
     place = folder / f"{events}-{steps}"
     changes: dict[str, Any] = {"seed": SEED, "train.steps": steps}
     if events < WHOLE:
@@ -57,7 +57,7 @@ def measure(folder: Path, unseen: str, events: int, steps: int) -> dict[str, Any
 
 
 def part_of_sample(folder: Path, events: int) -> Path:
-    """A ROOT file with the sample's first ``events`` showers."""
+    """Writes a ROOT file with the first ``events`` showers of the sample."""
     path, settings = folder / f"sample-{events}.root", load("showers")
     if not path.is_file():
         part = reader.read(settings.data.files[0], settings.schema, entry_stop=events)

@@ -1,8 +1,8 @@
-"""The preset ``mnist`` trained fully: python benchmarks/digits.py FOLDER TRAIN.root TEST.root [--steps N] [--seeds N...].
+"""Fully trained preset ``mnist``: python benchmarks/digits.py FOLDER TRAIN.root TEST.root [--steps N] [--seeds N...].
 
-The two files are MNIST's own 60,000 and 10,000 digits (``hepgan convert mnist train-images… train-labels… TRAIN.root``). The Fréchet
-distance is that of the digit classifier's features between 10,000 generated digits and the 10,000 test digits, extrapolated to many
-events; its baseline is the same of 10,000 training digits. Writes FOLDER/digits.json and .md.
+The two files contain MNIST's 60,000 and 10,000 digits (``hepgan convert mnist train-images… train-labels… TRAIN.root``). The Fréchet
+distance compares the digit classifier's features of 10,000 generated digits with the 10,000 test digits, extrapolated to infinitely many
+events; its baseline uses 10,000 training digits instead. Writes FOLDER/digits.json and FOLDER/digits.md.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def measure(chosen: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """One training, unless the folder has it already, and its figures."""
+    """Trains, unless the run exists in the folder, and returns the scores."""
     place = chosen.folder / f"mnist-full-{seed}"
     changes = {"seed": seed, "train.steps": chosen.steps, "data.files": [chosen.train]}
     shares = {"data.test": 0.01, "data.validation": 0.09}

@@ -1,6 +1,6 @@
-"""Time to encode and decode showers, each step and the usual chains: python benchmarks/encoding.py [EVENTS] [THREADS].
+"""Encoding and decoding time of showers, for each step and typical chains: python benchmarks/encoding.py [EVENTS] [THREADS].
 
-Showers are those of the sample, repeated to EVENTS (default 100,000) of 504 cells; encodings are fitted to 4,000 of them.
+Repeats the showers of the sample (504 cells) up to EVENTS (default 100,000). Encodings are fitted to 4,000 showers.
 """
 
 import sys
@@ -62,7 +62,7 @@ CHAINS: dict[str, list[dict[str, Any]]] = {
 
 
 def timed(call: Callable[[], Any], repeat: int) -> tuple[Any, float, float]:
-    """What ``call`` gives, and its least wall and CPU time [s]."""
+    """Returns the result of ``call`` and its minimum wall and CPU times [s]."""
     wall, cpu = [], []
     for _ in range(repeat):
         start, spent = time.perf_counter(), time.process_time()
@@ -73,7 +73,7 @@ def timed(call: Callable[[], Any], repeat: int) -> tuple[Any, float, float]:
 
 
 def main(events: str = "100000", threads: str = "2") -> None:
-    """Print the table."""
+    """Prints the table."""
     torch.set_num_threads(int(threads))
     sample = reader.read("sample:showers.root", SHOWERS)
     number = int(events)

@@ -1,8 +1,8 @@
-"""Speed and honesty of the scores: python benchmarks/evaluation.py FOLDER [--toys N].
+"""Speed of the scores and coverage of their uncertainties: python benchmarks/evaluation.py FOLDER [--toys N].
 
-Times the distances of 50,000 events with 362 features and the observables of 100,000 showers, and counts how often errors
-cover: pulls of every joint score, the separation power and the classifier over toys of known distributions. Writes
-FOLDER/evaluation.json and FOLDER/evaluation.md.
+Times the distances of 50,000 events with 362 features and the observables of 100,000 showers. Determines the coverage from the pulls of
+every joint score, the separation power and the classifier over toys of known distributions. Writes FOLDER/evaluation.json and
+FOLDER/evaluation.md.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def speed() -> Iterator[dict[str, Any]]:
-    """CPU and wall seconds of what is slow elsewhere."""
+    """Returns the CPU and wall seconds of the expensive metrics."""
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(362, 362)) / 19
     x, y = (rng.normal(size=(50_000, 362)) @ mixing for _ in range(2))
@@ -78,7 +78,7 @@ def timed(name: str, task: Callable[[], Any]) -> dict[str, Any]:
 
 
 def pulls(shift: float, toys: int) -> Iterator[dict[str, Any]]:
-    """The spread of each score over toys, beside the errors that it says."""
+    """Returns the standard deviation of each score over toys, and the uncertainties that it reports."""
     every: dict[str, list[Estimate]] = {}
     for seed in range(toys):
         for name, estimate in estimates(*samples(seed, shift), seed).items():
@@ -98,7 +98,7 @@ def pulls(shift: float, toys: int) -> Iterator[dict[str, Any]]:
 
 
 def samples(seed: int, shift: float) -> tuple[Floats, Floats]:
-    """2,000 events with six correlated features each, of which the second sample's are wider and moved."""
+    """Returns two samples of 2,000 events with six correlated features; the second one is scaled and shifted."""
     rng = np.random.default_rng(seed)
     mixing = np.eye(6) + 0.4 * np.tri(6, k=-1)
     x, y = np.tanh(rng.normal(size=(2, 2000, 6)) @ mixing.T)

@@ -1,4 +1,4 @@
-"""Exported showers against torch, cell by cell: ``python benchmarks/export.py [SHOWERS]``."""
+"""Exported models compared with torch, cell by cell: python benchmarks/export.py [SHOWERS]."""
 
 import sys
 import tempfile

@@ -1,8 +1,8 @@
-"""Generation against Geant4 and published generators: python benchmarks/generation.py FOLDER [--device cuda] [--seconds 10].
+"""Generation time compared with Geant4 and published generators: python benchmarks/generation.py FOLDER [--device cuda] [--seconds 10].
 
-Milliseconds a shower at batches of 1, 100 and 10,000, decoded to energies of cells: the trained GAN of the package, and beside it
-CaloGAN's and BoloGAN's networks on the same showers, untrained, since time does not depend on what weights are. Writes
-FOLDER/generation.md and .json.
+Measures milliseconds per shower in batches of 1, 100 and 10,000, decoded to cell energies, for the pretrained GAN and for the networks of
+CaloGAN and BoloGAN on the same showers. The latter are untrained, because the time does not depend on the weights. Writes
+FOLDER/generation.md and FOLDER/generation.json.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from hepgan import pipeline as library
 
 BATCHES = (1, 100, 10_000)
 GEANT4 = 410.0
-"""Milliseconds of CPU a shower of the sample took on one core of this class of machine (its data card)."""
+"""Geant4's CPU time per shower of the sample on one core of this type of machine [ms] (from its data card)."""
 PUBLISHED = {
     "BoloGAN": ((106, 1.7, 0.55), (286, 2.3, 0.53)),
     "CaloShower2GAN": ((582, 66, 1.3), (612, 71, 1.7)),
@@ -25,7 +25,7 @@ PUBLISHED = {
     "CaloINN (flow)": ((38, 2.8, 2.9), (25, 0.51, 0.19)),
     "CaloDiffusion": ((15_700, 4300, 4500), (5600, 75, 24)),
 }
-"""Milliseconds a shower at these batches on their CPU and GPU; CaloChallenge, photons, 368 voxels (arXiv:2410.21611)."""
+"""Time per shower at these batch sizes on the CaloChallenge's CPU and GPU [ms]; photons, 368 voxels (arXiv:2410.21611)."""
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def measure(name: str, gan: hepgan.GAN, seconds: float, device: torch.device) -> list[dict[str, Any]]:  # fmt: skip
-    """A row a batch size."""
+    """Returns one row per batch size."""
     weights = sum(weight.numel() for weight in gan.generator.parameters())
     rows = []
     for batch in BATCHES:
@@ -68,7 +68,7 @@ def measure(name: str, gan: hepgan.GAN, seconds: float, device: torch.device) ->
 
 
 def untrained(layout: str, device: torch.device) -> hepgan.GAN:
-    """The published pair of that name for the package's showers."""
+    """Builds the published networks of that name for the showers of the sample."""
     noise = {"calogan": 1024, "bologan": 50}[layout]
     run = library.load(
         "showers",
@@ -84,7 +84,7 @@ def untrained(layout: str, device: torch.device) -> hepgan.GAN:
 
 
 def published() -> list[dict[str, Any]]:
-    """What others have measured, on their machines."""
+    """Returns the published measurements, on the machines of their authors."""
     return [
         {"generator": name, "processor": processor}
         | {

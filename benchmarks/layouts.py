@@ -1,7 +1,7 @@
 """Layouts on digits: python benchmarks/layouts.py FOLDER [NAME...] trains each and writes FOLDER/layouts.md, .json and .png.
 
-Convolutions and reshapes in either network, where MethodGAN broke down, beside the tutorial's dense layers. All see the same
-digits with the same settings; judged by the digit classifier's features against digits that training never saw.
+Trains convolutions and reshapes in either network, with which MethodGAN failed, and the dense layers of the tutorial, all on the same
+digits with the same settings. Scores use the digit classifier's features and digits not used in training.
 """
 
 import argparse
@@ -46,7 +46,7 @@ LAYOUTS = {
         [64],
     ),
 }  # fmt: skip
-"""Name -> layout, and the shape of its noise."""
+"""Layout and latent shape by name."""
 
 
 def main() -> None:
@@ -74,7 +74,7 @@ def settings(name: str, steps: int) -> RunConfig:
 
 
 def measure(name: str, run: RunConfig, folder: Path) -> tuple[dict[str, Any], np.ndarray]:
-    """Trains, unless the folder has it already; figures, and 20 images."""
+    """Trains, unless the run exists in the folder; returns the scores and 20 images."""
     place = folder / name.split(" (")[0].replace(" ", "-")
     if not (place / "gan.json").is_file():
         train(run, place, device="cpu", resume=place.exists())

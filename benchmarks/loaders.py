@@ -1,8 +1,8 @@
 """Loaders on the same ROOT files: python benchmarks/loaders.py [--root PYTHON] [--weaver PYTHON].
 
-Each loader runs in a process of its own, and gives its CPU seconds for imports, for the first batch of 256 (files opened, code
-compiled) and for one more epoch: 10,000 events as a fixed array of 784 float32, as 784 scalar branches and as 508. The options name the
-Python of an environment that has ROOT (PyPI: root) or weaver-core; without them these rows are left out.
+Runs each loader in its own process and measures the CPU seconds of imports, of the first batch of 256 (including opening files and
+compiling code) and of one more epoch, for 10,000 events as a fixed array of 784 float32, as 784 scalar branches and as 508. The options name
+the Python of an environment with ROOT (PyPI: root) or weaver-core; without them these rows are omitted.
 """
 
 import argparse
@@ -25,7 +25,7 @@ FILES = {
     "508 branches": (508, Schema({"x": Field((508,), branches=("x{0..507}",))})),
 }
 
-# What each process runs: `first` gives the first batch, `epoch` goes through one.
+# Code of each process: `first` returns the first batch, `epoch` iterates over one epoch.
 HEPGAN = """
 import torch, awkward as ak, hepgan
 torch.set_num_threads(1)
@@ -100,7 +100,7 @@ print("MEASURED", json.dumps([imported, cold, warm, events]))
 
 
 def measure(python: str, code: str, path: Path, branches: tuple[str, ...], width: int) -> str:
-    """One cell of the table: CPU seconds, or what went wrong."""
+    """Returns one cell of the table: CPU seconds, or the error."""
     head = f"path, branches, width = {str(path)!r}, {list(branches) or ['x']!r}, {width}\n"
     try:
         done = subprocess.run(
@@ -119,7 +119,7 @@ def measure(python: str, code: str, path: Path, branches: tuple[str, ...], width
 
 
 def main() -> None:
-    """Print the table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", help="the Python of an environment with ROOT and torch")
     parser.add_argument("--weaver", help="the Python of an environment with weaver-core")

@@ -1,7 +1,7 @@
-"""Make hepgan/data/samples/: python benchmarks/make_samples.py IMAGES.gz LABELS.gz SHOWERS.root [FOLDER].
+"""Creates hepgan/data/samples/: python benchmarks/make_samples.py IMAGES.gz LABELS.gz SHOWERS.root [FOLDER].
 
-IMAGES and LABELS are MNIST's IDX files of the training digits, SHOWERS a file with CaloGAN's three layers.
-Shower energies are rounded to 12 stored bits of mantissa (a relative error of at most 1.2e-4), so that more showers fit in
+IMAGES and LABELS are MNIST's IDX files of the training digits, SHOWERS is a file with CaloGAN's three layers.
+Shower energies are rounded to 12 stored bits of mantissa (a relative error of at most 1.2e-4), so that more showers fit into
 the wheel.
 """
 
@@ -32,14 +32,14 @@ SHOWERS = Schema(
 
 
 def rounded(values: np.ndarray, bits: int) -> np.ndarray:
-    """float32 ``values`` to the nearest number of ``bits`` stored mantissa bits."""
+    """Rounds float32 ``values`` to ``bits`` stored bits of mantissa."""
     drop = np.uint32(23 - bits)
     pattern = values.astype(np.float32).view(np.uint32)
     return ((pattern + (np.uint32(1) << (drop - np.uint32(1)))) >> drop << drop).view(np.float32)
 
 
 def main(images: str, labels: str, showers: str, folder: str = "hepgan/data/samples") -> None:
-    """Write both files and print their sizes."""
+    """Writes both files and prints their sizes."""
     options = {"overwrite": True, "compression": uproot.LZMA(9)}
     digits = as_events({"image": read_idx(images)[:EVENTS], "label": read_idx(labels)[:EVENTS]})
     write(Path(folder) / "mnist.root", digits, DIGITS, tree="mnist", **options)

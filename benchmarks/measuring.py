@@ -1,4 +1,4 @@
-"""What the benchmarks share: times on a machine that others use too, the machine itself, tables as JSON and Markdown."""
+"""Shared tools of the benchmarks: timing on a shared machine, description of the machine, tables as JSON and Markdown."""
 
 import json
 import os
@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 
 
 def clock(device: torch.device) -> float:
-    """Seconds: of this process on CPUs, which others do not slow down; by the clock on a GPU, when it is idle."""
+    """Returns the time [s]: CPU time of this process, which other load does not affect, or wall time on a GPU, once it is idle."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         return time.perf_counter()
@@ -25,7 +25,7 @@ def clock(device: torch.device) -> float:
 def turns(
     calls: Mapping[str, Callable[[], object]], seconds: float, device: torch.device, rounds: int = 5
 ) -> dict[str, np.ndarray]:
-    """Seconds a call ``[rounds]`` of each of ``calls``, which take turns; once before each is called without a clock."""
+    """Returns the seconds per call ``[rounds]`` of each of ``calls``, interleaved and after a warm-up call."""
     found: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
@@ -36,7 +36,7 @@ def turns(
 
 
 def seconds_a_call(call: Callable[[], object], seconds: float, device: torch.device) -> float:
-    """The mean over calls for ``seconds`` or longer."""
+    """Returns the mean time over calls that take at least ``seconds`` in total."""
     done, start, end = 0, clock(device), time.perf_counter() + seconds
     while not done or time.perf_counter() < end:
         call()
@@ -45,7 +45,7 @@ def seconds_a_call(call: Callable[[], object], seconds: float, device: torch.dev
 
 
 def about(device: torch.device, **more: Any) -> dict[str, Any]:
-    """The machine, and what else is to be told with the figures."""
+    """Returns the machine, the versions and other facts to report with the figures."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     found = {
         "processor": _processor(),
@@ -66,7 +66,7 @@ def _processor() -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A table; numbers with three digits, those of a thousand or more with their commas."""
+    """Returns a Markdown table; numbers have three digits, and thousands separators."""
     names = list(rows[0])
     lines = [names, ["---"] * len(names), *([_text(row[name]) for name in names] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -79,7 +79,7 @@ def _text(value: Any) -> str:
 
 
 def write(folder: Path, name: str, facts: Row, tables: Mapping[str, Sequence[Row]]) -> None:
-    """``name.json`` and ``name.md`` in ``folder``, and the latter on the screen."""
+    """Writes ``name.json`` and ``name.md`` in ``folder``, and prints the latter."""
     folder.mkdir(parents=True, exist_ok=True)
     told = ", ".join(f"{key}: {value}" for key, value in facts.items())
     text = "\n\n".join([told, *(f"**{t}**\n\n{markdown(rows)}" for t, rows in tables.items())])

@@ -1,4 +1,4 @@
-"""The README's picture from two run folders: python benchmarks/overview.py SHOWERS MNIST OUT.png."""
+"""Draws the README's figure from two run folders: python benchmarks/overview.py SHOWERS MNIST OUT.png."""
 
 import sys
 from pathlib import Path
@@ -24,7 +24,7 @@ def main(showers: Path, mnist: Path, out: Path) -> None:
 
 
 def draw_showers(figure: Figure, folder: Path) -> None:
-    """Mean energy in each cell of the unseen showers, and of the generated ones."""
+    """Draws the mean energy in each cell of held-out and of generated showers."""
     run = load(folder / "run.toml")
     samples = {
         "Geant4": read_events(run)["test"],
@@ -48,7 +48,7 @@ def draw_showers(figure: Figure, folder: Path) -> None:
 
 
 def draw_digits(figure: Figure, folder: Path) -> None:
-    """The first 120 generated digits."""
+    """Draws the first 120 generated digits."""
     images = hepgan.read(
         str(folder / "generated.root"), load(folder / "run.toml").schema, entry_stop=120
     )

@@ -1,7 +1,7 @@
-"""The generators that come with the package: python benchmarks/pack_trained.py NAME=RUN_FOLDER...
+"""Packs the pretrained GANs of the package: python benchmarks/pack_trained.py NAME=RUN_FOLDER...
 
-Each run folder's GAN goes to hepgan/gan/pretrained/NAME, its numbers rounded to 12 bits of mantissa (2 in 10,000) so that they
-compress; what the package makes after installing is therefore not bit for bit what the run folder makes.
+Copies the GAN of each run folder to hepgan/gan/pretrained/NAME, with weights rounded to 12 bits of mantissa (2 in 10,000) so that they
+compress. The events of the packed GAN therefore differ slightly from those of the run folder.
 """
 
 import json
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def scores(folder: Path) -> dict[str, Any]:
-    """The scores over all observables and the digits', and the sizes of the networks."""
+    """Returns the joint scores, the scores of digits and the sizes of the networks."""
     gan = GAN.load(folder, device="cpu")
     found = json.loads((folder / "scores.json").read_text())
     kept = ("auc_low", "auc_high", "fpd", "digit_frechet", "digit_confidence", "digit_balance")
@@ -51,7 +51,7 @@ def scores(folder: Path) -> dict[str, Any]:
 
 
 def shortened(tensor: torch.Tensor) -> torch.Tensor:
-    """Floats rounded to ``BITS`` bits of mantissa."""
+    """Rounds floats to ``BITS`` bits of mantissa."""
     if tensor.dtype != torch.float32:
         return tensor
     dropped = 23 - BITS

@@ -1,12 +1,12 @@
 """Quality and time of the presets over several seeds: python benchmarks/presets.py FOLDER SEED... [--unseen FILE.root].
 
-Runs ``showers`` and ``mnist`` (or --presets NAME...) once a seed, each into FOLDER/<preset>-<seed>, and writes FOLDER/presets.json and
-FOLDER/presets.md. Scores are against the test split, which training never sees. With --unseen, showers are also generated for
-the energies in another file of Geant4 showers and compared with that one: means, widths of the response in bins of energy, Fréchet
+Runs ``showers`` and ``mnist`` (or --presets NAME...) once per seed, each into FOLDER/<preset>-<seed>, and writes FOLDER/presets.json and
+FOLDER/presets.md. Scores are computed on the test split, which is not used in training. With --unseen, showers are also generated at
+the energies in another file of Geant4 showers and compared with it: means, widths of the response in bins of energy, Fréchet
 physics distance, and AUCs of the quick classifiers.
 
-A run that is in FOLDER already is not run again: so one with other settings can be made with ``hepgan run``. --publish writes the
-figures to where ``hepgan presets`` looks for them.
+Runs that exist in FOLDER are reused, so that runs with other settings can be added with ``hepgan run``. --publish writes the
+scores to the file that ``hepgan presets`` reads.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def write(path: Path, found: Any) -> None:
 
 
 def measure(preset: str, seed: int, folder: Path, unseen: str | None) -> dict[str, Any]:
-    """One run, unless the folder has it already: its time and its figures."""
+    """Runs a preset, unless the run exists in the folder; returns its time and scores."""
     place = folder / f"{preset}-{seed}"
     if not (place / "report.html").is_file():
         run(load(preset, {"seed": seed}), place, device=torch.device("cpu"), resume=place.exists())
@@ -88,7 +88,7 @@ def measure(preset: str, seed: int, folder: Path, unseen: str | None) -> dict[st
 
 
 def shower_figures(gan: hepgan.GAN, settings: RunConfig, unseen: str) -> dict[str, float]:
-    """Of showers of the same energies as those in ``unseen``, against Geant4's."""
+    """Returns the scores of showers generated at the energies in ``unseen``, against Geant4."""
     reference = hepgan.read(unseen, settings.schema)
     energy = ak.to_numpy(reference["energy"])
     made = gan.sample(energy=energy, seed=99)
@@ -123,12 +123,12 @@ def shower_figures(gan: hepgan.GAN, settings: RunConfig, unseen: str) -> dict[st
 
 
 def width(values: Any) -> float:
-    """Half the distance between the 16 % and 84 % quantiles: the response has long tails, which a few showers make."""
+    """Returns half the distance between the 16 % and 84 % quantiles, which the tails from a few showers do not affect."""
     return float(np.diff(np.quantile(values, [0.16, 0.84]))[0] / 2)
 
 
 def digit_figures(gan: hepgan.GAN) -> dict[str, float]:
-    """Confidence and rarest and commonest class of 5,000 digits."""
+    """Returns the confidence and the fractions of the rarest and most frequent class of 5,000 digits."""
     found = digit_scores(ak.to_numpy(gan.sample(5000, seed=99)["image"]))
     return {
         "confidence": found.confidence,
@@ -138,7 +138,7 @@ def digit_figures(gan: hepgan.GAN) -> dict[str, float]:
 
 
 def published(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What ``hepgan presets`` tells of each preset: sizes, and mean, standard deviation over seeds and baseline of each score."""
+    """Returns the figures that ``hepgan presets`` prints: sizes, and mean, standard deviation over seeds and baseline of each score."""
     found = {}
     for preset in dict.fromkeys(row["preset"] for row in rows):
         mine = [row for row in rows if row["preset"] == preset]
@@ -159,7 +159,7 @@ def published(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown, a table a preset, with the mean and the standard deviation over seeds."""
+    """Returns a Markdown table per preset, with means and standard deviations over seeds."""
     text = []
     for preset in dict.fromkeys(row["preset"] for row in rows):
         mine = [row for row in rows if row["preset"] == preset]

@@ -1,9 +1,9 @@
-"""How fast the coffea processors are, beside ``GAN.sample`` and plain uproot, in CPU seconds of one thread.
+"""CPU time of the coffea processors, compared with ``GAN.sample`` and plain uproot, on one thread.
 
     python benchmarks/processors.py runs/showers                       # the ratios
-    python benchmarks/processors.py runs/showers 1000000 2             # particles, workers: time and memory of a whole job
+    python benchmarks/processors.py runs/showers 1000000 2             # particles, workers: time and memory of a full job
 
-Interleaved repetitions and their medians: other work on the machine counts little.
+Reports medians of interleaved repetitions, which other load on the machine affects little.
 """
 
 import resource
@@ -25,7 +25,7 @@ from hepgan.processors import Collect, FillHistograms, ReturnFields, Simulate, o
 
 
 def seconds(*jobs: Callable[[], object], repeat: int = 3) -> list[float]:
-    """The median CPU time of each."""
+    """Returns the median CPU time of each call."""
     found: list[list[float]] = [[] for _ in jobs]
     for _ in range(repeat):
         for times, job in zip(found, jobs, strict=True):
@@ -36,7 +36,7 @@ def seconds(*jobs: Callable[[], object], repeat: int = 3) -> list[float]:
 
 
 def photons(path: Path, particles: int) -> dict[str, object]:
-    """A fileset of one file, four particles of 1 to 100 GeV an event."""
+    """Writes a fileset of one file with four particles of 1 to 100 GeV per event."""
     energy = np.random.default_rng(1).uniform(1, 100, (particles // 4, 4)).astype("f4")
     with uproot.recreate(path) as file:
         file.mktree("Events", {"GenPart_energy": "var * float32"})
@@ -45,7 +45,7 @@ def photons(path: Path, particles: int) -> dict[str, object]:
 
 
 def ratios(folder: str, scratch: Path, particles: int = 16_384) -> None:
-    """Simulate beside GAN.sample, Collect beside uproot."""
+    """Compares Simulate with GAN.sample and Collect with uproot."""
     torch.set_num_threads(1)
     gan = hepgan.GAN.load(folder)
     files = photons(scratch / "photons.root", particles)
@@ -84,7 +84,7 @@ def ratios(folder: str, scratch: Path, particles: int = 16_384) -> None:
 
 
 def whole(folder: str, scratch: Path, particles: int, workers: int) -> None:
-    """A job of its own: wall time and the largest process's memory."""
+    """Runs a full job and prints its wall time and the memory of the largest process."""
     schema = hepgan.GAN.load(folder).schema
     observables = hepgan.observables_for(schema)
     reference = to_arrays(hepgan.read("sample:showers.root", schema, entry_stop=2000))

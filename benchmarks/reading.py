@@ -1,7 +1,7 @@
-"""Reading against uproot's plainest way, in CPU seconds and in one run: python benchmarks/reading.py [FOLDER] [GB].
+"""Reading compared with uproot's plainest way, in CPU seconds within one run: python benchmarks/reading.py [FOLDER] [GB].
 
-Files are made in FOLDER (default: a temporary one): 20,000 images of 784 float32 as a fixed array, 784 scalar branches, a
-jagged branch and an RNTuple; and one of GB (default 1) of showers for the streaming.
+Writes test files to FOLDER (default: a temporary one): 20,000 images of 784 float32 as a fixed array, 784 scalar branches, a
+jagged branch and an RNTuple, and a file of GB (default 1) of showers for streaming.
 """
 
 import resource
@@ -33,7 +33,7 @@ SHOWERS = Schema(
 
 
 def cpu(call: Callable[[], object], repeat: int = 5) -> float:
-    """The least CPU time [s] of several calls, after one to warm up."""
+    """Returns the minimum CPU time of several calls after a warm-up call [s]."""
     call()
     times = []
     for _ in range(repeat):
@@ -46,7 +46,7 @@ def cpu(call: Callable[[], object], repeat: int = 5) -> float:
 def compare(
     name: str, plain: Callable[[], object], ours: Callable[[], object], goal: float
 ) -> None:
-    """Print the ratio of two calls, taken in turns because the machine's load changes."""
+    """Prints the ratio of two calls, interleaved because the load of the machine changes."""
     pairs = [(cpu(plain, 3), cpu(ours, 3)) for _ in range(2)]
     a, b = (min(column) for column in zip(*pairs, strict=True))
     print(
@@ -55,7 +55,7 @@ def compare(
 
 
 def make(folder: Path) -> None:
-    """Write the small files."""
+    """Writes the small files."""
     rng = np.random.default_rng(1)
     values = rng.random((EVENTS, PIXELS), dtype="f4")
     events = as_events({"image": values.reshape(-1, 28, 28)})
@@ -68,12 +68,12 @@ def make(folder: Path) -> None:
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:
-    """What every reading ends in."""
+    """Converts to a tensor, the last step of every comparison."""
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def reading(folder: Path) -> None:
-    """Print the ratios of reading into tensors."""
+    """Prints the ratios of reading into tensors."""
 
     def tree(name: str) -> uproot.TTree:
         return uproot.open(folder / f"{name}.root")["t"]
@@ -102,7 +102,7 @@ def reading(folder: Path) -> None:
 
 
 def batches() -> None:
-    """Print the ratio of batches from memory to indexing with a permutation."""
+    """Prints the ratio of batches from memory to indexing with a permutation."""
     x, c = torch.rand(EVENTS, 504), torch.rand(EVENTS, 1)
     loader = UnsupervisedLoader(x, c, batch_size=256, seed=1)
 
@@ -115,13 +115,13 @@ def batches() -> None:
 
 
 def encode(events: ak.Array, **_: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Layers side by side, and the energy."""
+    """Returns the concatenated layers and the energy."""
     x = [torch.from_numpy(ak.to_numpy(events[name])).flatten(1) for name in SHOWERS.fields]
     return torch.cat(x, dim=1), torch.from_numpy(ak.to_numpy(events["energy"]))[:, None]
 
 
 def streaming(folder: Path, gigabytes: float) -> None:
-    """Print speed and memory of streaming a file against uproot's sequential reading."""
+    """Prints speed and memory of streaming a file, relative to uproot's sequential reading."""
     rng = np.random.default_rng(1)
 
     def chunks() -> Iterator[ak.Array]:
@@ -154,14 +154,14 @@ def streaming(folder: Path, gigabytes: float) -> None:
 
 
 def both(call: Callable[[], object]) -> tuple[float, float]:
-    """Wall and CPU time [s] of one call."""
+    """Returns the wall and CPU time of one call [s]."""
     start, spent = time.perf_counter(), time.process_time()
     call()
     return time.perf_counter() - start, time.process_time() - spent
 
 
 def main(folder: str = "", gigabytes: str = "1") -> None:
-    """Everything; streaming first, because the peak of memory is the process's."""
+    """Runs all comparisons; streaming first, because the peak memory is that of the process."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(dir=folder or None) as temporary:
         streaming(Path(temporary), float(gigabytes))

@@ -1,8 +1,8 @@
-"""How training scales, and how far it is from the machine's limit: python benchmarks/scaling.py FOLDER [--preset showers] [--seconds 8].
+"""Scaling of training, and fraction of peak performance: python benchmarks/scaling.py FOLDER [--preset showers] [--seconds 8].
 
-Steps and events a second with the batch, the networks' width, the number of training events and of processes; and the
-floating-point operations and bytes of a step and of generating, over what a large matrix product and a copy reach in the same run.
-Writes FOLDER/scaling.md and .json.
+Measures steps and events per second against batch size, network width, number of training events and number of processes. Compares
+the floating-point operations and bytes of a training step and of generation with those of a large matrix product and a copy in the same run.
+Writes FOLDER/scaling.md and FOLDER/scaling.json.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def prepared(preset: str, device: torch.device, changes: dict[str, Any]) -> Prep
 def step(
     preset: str, device: torch.device, changes: dict[str, Any], *, events: int = 0
 ) -> tuple[Call, int]:
-    """A training step, of so many events that are used over and over, and its batch size."""
+    """Returns a training step that reuses the given number of events, and its batch size."""
     ready = prepared(preset, device, changes)
     state, view, settings = ready.state, ready.discriminator_input, ready.state.settings
     if events:
@@ -80,7 +80,7 @@ def step(
 
 
 def widened(preset: str, width: int) -> dict[str, str]:
-    """The preset's networks with hidden layers of that width."""
+    """Returns the networks of the preset with hidden layers of that width."""
     gan = library.load(preset).gan
     networks = {"generator": gan.generator, "discriminator": gan.discriminator}
     return {
@@ -91,7 +91,7 @@ def widened(preset: str, width: int) -> dict[str, str]:
 def rates(
     what: str, steps: dict[int, tuple[Call, int]], seconds: float, device: torch.device
 ) -> list[dict[str, Any]]:
-    """A row for each of ``steps``, which take turns."""
+    """Returns one row for each of ``steps``, interleaved."""
     times = turns({str(n): call for n, (call, _) in steps.items()}, seconds, device)
     return [
         {what: n} | rate(float(np.median(times[str(n)])), batch) for n, (_, batch) in steps.items()
@@ -103,7 +103,7 @@ def rate(seconds: float, batch: int) -> dict[str, float]:
 
 
 def processes(preset: str, device: str) -> list[dict[str, Any]]:
-    """``torchrun``'s processes on this machine, by the clock: two of them share its cores with whatever else runs."""
+    """Measures the processes of ``torchrun`` on this machine in wall time; they share its cores with other programs."""
     rows = []
     for number, batch in itertools.product((1, 2), (128, 1024)):
         with tempfile.TemporaryDirectory() as folder:
@@ -127,7 +127,7 @@ def torchrun(number: int, preset: str, folder: Path, batch: int, device: str) ->
 
 
 def row_cost(preset: str, device: torch.device, seconds: float) -> dict[str, Any]:
-    """What writing a row takes, against the steps between two rows."""
+    """Measures the time to write a row relative to the steps between two rows."""
     ready = prepared(preset, device, {})
     state, sums = ready.state, torch.ones(3, device=device)
     batches = itertools.chain.from_iterable(itertools.repeat(state.loader))
@@ -143,11 +143,11 @@ def row_cost(preset: str, device: torch.device, seconds: float) -> dict[str, Any
         times = turns({"row": row, "step": one}, seconds, device)
     row_, step_ = (float(np.median(times[part])) for part in ("row", "step"))
     every = state.settings.log_every
-    return {"µs a row": 1e6 * row_, "steps between rows": every, "share of the time": row_ / (row_ + every * step_)}  # fmt: skip
+    return {"µs per row": 1e6 * row_, "steps between rows": every, "fraction of the time": row_ / (row_ + every * step_)}  # fmt: skip
 
 
 class Work(TorchDispatchMode):
-    """Counts floating-point operations, and the bytes that all operations read and write, as if no cache kept any.
+    """Counts floating-point operations, and the bytes that all operations read and write without caches.
 
     torch's own ``FlopCounterMode`` cannot follow the gradient of a gradient; the formulas are its.
     """
@@ -167,7 +167,7 @@ class Work(TorchDispatchMode):
 
 
 def limits(preset: str, device: torch.device, seconds: float) -> list[dict[str, Any]]:
-    """Operations and bytes of a training step and of 10,000 generated events, over what the machine does with large ones."""
+    """Returns operations and bytes of a training step and of 10,000 generated events, as fractions of the machine's peak."""
     a, b = (torch.randn(2048, 2048, device=device) for _ in range(2))
     source = torch.randn(2**26, device=device)
     there = torch.empty_like(source)
@@ -184,7 +184,7 @@ def limits(preset: str, device: torch.device, seconds: float) -> list[dict[str, 
 
 
 def generating(state: TrainingState, device: torch.device, *, decoded: bool = False) -> Call:
-    """10,000 events in one batch."""
+    """Generates 10,000 events in one batch."""
     gan = state.gan
     z = torch.randn(10_000, *gan.latent, device=device)
     c = state.loader.tensors[1][torch.arange(len(z), device=device) % len(state.loader.tensors[1])]

@@ -1,8 +1,8 @@
 """Speed of training: python benchmarks/speed.py FOLDER [--preset NAME...] [--seconds 20].
 
-hepgan's step against the same networks and loss in a plain PyTorch loop (its own DataLoader, Adam, two backward passes of the
-discriminator), and against its own step of the whole preset, turn about in one process. Writes FOLDER/speed.md and .json;
-``generation.py`` has the speed of generating.
+Compares hepgan's training step with the same networks and loss in a plain PyTorch loop (its own DataLoader, Adam, two backward passes of
+the discriminator) and with the step of the full preset, interleaved in one process. Writes FOLDER/speed.md and FOLDER/speed.json;
+``generation.py`` measures the speed of generation.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def training(preset: str, device: torch.device, seconds: float) -> dict[str, Any]:
-    """Steps a second of the plain loop and of hepgan, and of the preset with its penalties and observables."""
+    """Returns the steps per second of the plain loop, of hepgan, and of the preset with its penalties and observables."""
     other = library.prepare(library.load(preset, SIMPLE), device=device).state
     plain = plain_loop(other.gan, *(t.cpu() for t in other.loader.tensors), other.loader.batch_size)
     calls = {
@@ -59,7 +59,7 @@ def training(preset: str, device: torch.device, seconds: float) -> dict[str, Any
 
 
 def step_of(preset: str, changes: dict[str, Any], device: torch.device) -> Callable[[], object]:
-    """A training step of hepgan."""
+    """Returns a training step of hepgan."""
     ready = library.prepare(library.load(preset, changes), device=device)
     state, view = ready.state, ready.discriminator_input
     batches = itertools.chain.from_iterable(itertools.repeat(state.loader))
@@ -73,7 +73,7 @@ def step_of(preset: str, changes: dict[str, Any], device: torch.device) -> Calla
 
 
 def plain_loop(gan: GAN, x: torch.Tensor, c: torch.Tensor, batch_size: int) -> Callable[[], None]:
-    """A step as tutorials write it."""
+    """Returns a training step as in a tutorial."""
     device = gan.device
     data = DataLoader(TensorDataset(x, c), batch_size, shuffle=True, drop_last=True)
     batches = itertools.chain.from_iterable(itertools.repeat(data))

@@ -1,7 +1,7 @@
-"""Train the digit classifier that judges generated digits: ``python train_digit_classifier.py FOLDER``.
+"""Trains the digit classifier for scoring generated digits: python benchmarks/train_digit_classifier.py FOLDER.
 
-FOLDER holds MNIST's four files (``train-images-idx3-ubyte.gz`` ...). The weights go, as float16, to
-``hepgan/evaluation/metrics/digits.safetensors``; the accuracy on the 10,000 test digits is printed. About two minutes on a CPU core.
+FOLDER contains MNIST's four files (``train-images-idx3-ubyte.gz`` ...). Saves the weights as float16 to
+``hepgan/evaluation/metrics/digits.safetensors`` and prints the accuracy on the 10,000 test digits. Takes about two minutes on a CPU core.
 """
 
 import argparse
@@ -19,21 +19,21 @@ SEED, EPOCHS, BATCH, RATE = 1, 4, 64, 2e-3
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array in a gzipped IDX file of unsigned bytes."""
+    """Returns the array in a gzipped IDX file of unsigned bytes."""
     raw = gzip.decompress(path.read_bytes())
     shape = np.frombuffer(raw, ">i4", count=raw[3], offset=4)
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
 
 
 def load(folder: Path, part: str) -> tuple[Tensor, Tensor]:
-    """Images ``[E, 1, 28, 28]`` in 0..1 and labels ``[E]`` of ``part``, "train" or "t10k"."""
+    """Returns images ``[E, 1, 28, 28]`` in 0..1 and labels ``[E]`` of ``part``, "train" or "t10k"."""
     images = read_idx(folder / f"{part}-images-idx3-ubyte.gz")
     labels = read_idx(folder / f"{part}-labels-idx1-ubyte.gz")
     return torch.tensor(images[:, None] / np.float32(255)), torch.tensor(labels.astype(np.int64))
 
 
 def train(images: Tensor, labels: Tensor) -> judge.DigitClassifier:
-    """A classifier trained with Adam, a one-cycle rate and shifts of up to a pixel."""
+    """Trains a classifier with Adam, a one-cycle schedule and shifts of up to one pixel."""
     torch.manual_seed(SEED)
     network = judge.DigitClassifier()
     steps = EPOCHS * (len(images) // BATCH)
@@ -52,7 +52,7 @@ def train(images: Tensor, labels: Tensor) -> judge.DigitClassifier:
 
 
 def main() -> None:
-    """Train, save as float16, load again and print the test accuracy of what was saved."""
+    """Trains the classifier, saves it as float16, and prints the test accuracy of the saved weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder

@@ -1,4 +1,4 @@
-"""Digits: a ROOT tree of images in, a trained GAN, generated images and a report out.
+"""Digits, from a ROOT tree of images to a trained GAN, generated images and a report.
 
     python examples/01_mnist.py runs/mnist
 
@@ -20,7 +20,7 @@ def main(folder: Path, overrides: dict[str, int]) -> None:
     verdict = run(settings, folder, device=device_of("auto"))
     print(verdict.sentence)
 
-    # The trained generator by itself: awkward events with a field "image"[28, 28], 0 … 255.
+    # The trained generator on its own: awkward events with a field "image"[28, 28], 0 … 255.
     gan = hepgan.GAN.load(folder)
     digits = gan.sample(100, seed=1)
     hepgan.write(folder / "hundred.root", digits, gan)

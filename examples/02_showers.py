@@ -1,4 +1,4 @@
-"""Calorimeter showers, step by step: read, encode, train, generate at given energies, look at the response.
+"""Calorimeter showers, step by step: read, encode, train, generate at given energies, plot the response.
 
     python examples/02_showers.py runs/my-showers
 
@@ -18,7 +18,7 @@ def main(folder: Path, overrides: dict[str, int]) -> None:
     settings = hepgan.load_run("showers", overrides)
     gan, prepared = train(settings, folder, device=device_of("auto"))
 
-    # Showers of the energies of events that training has not seen, as an analysis would ask for them.
+    # Showers at the energies of held-out events, as an analysis would request them.
     unseen = prepared.splits["test"]
     energy = unseen.energy.to_numpy()
     made = gan.sample(energy=energy, seed=1)
@@ -32,7 +32,7 @@ def main(folder: Path, overrides: dict[str, int]) -> None:
 
 
 def response(events: object) -> np.ndarray:
-    """Energy in all cells over the incident energy, ``[E]``."""
+    """Returns the energy in all cells divided by the incident energy, ``[E]``."""
     layers = [np.asarray(events[f"layer_{i}"]).reshape(len(events), -1) for i in range(3)]
     return sum(layer.sum(1) for layer in layers) / (1000 * np.asarray(events["energy"]))
 

@@ -1,8 +1,8 @@
-"""The loader without any GAN: a plain torch autoencoder on calorimeter showers, straight from ROOT and without labels.
+"""The loader without a GAN: a plain torch autoencoder on calorimeter showers, straight from ROOT and without labels.
 
     python examples/03_loader.py [FILES.root] [EPOCHS]
 
-Nothing here is held in memory but a shuffle buffer: the files may be of any size.
+Only a shuffle buffer is kept in memory, so the files may be of any size.
 """
 
 import functools

@@ -1,8 +1,8 @@
-"""Reference against a GAN, filled chunk by chunk by coffea, and a score for each observable.
+"""Comparison of a reference with a GAN, filled chunk by chunk with coffea, with a score for each observable.
 
     python examples/coffea_compare.py showers sample:showers.root
 
-``showers`` is the trained GAN that comes with the package; the folder of a run of your own does as well.
+``showers`` is the pretrained GAN of the package; your own run folder works as well.
 """
 
 import sys
@@ -15,11 +15,11 @@ from hepgan.processors import Compare, embed, fileset_of, open_runner
 
 def main(gan: str, reference: str) -> None:
     schema = hepgan.GAN.load(gan).schema
-    geometry = hepgan.load_run("showers").geometry  # where the cells are
+    geometry = hepgan.load_run("showers").geometry  # positions of the cells
     observables = hepgan.observables_for(schema, geometry)
     axes = axes_for(to_arrays(hepgan.read(reference, schema, entry_stop=10_000)), observables)
 
-    # Any of coffea's Runners does; this one has an executor by its name.
+    # Any Runner of coffea works; this one selects the executor by name.
     with open_runner("iterative", step_size=5_000) as run:
         processor = Compare(schema, observables, axes=axes, gan=embed(gan), seed=1)
         found = run(fileset_of(reference), processor)

@@ -1,8 +1,9 @@
-"""Fast simulation in an analysis: photons in, showers, cluster energies, a histogram of the resolution.
+"""Fast simulation in an analysis: from photons to showers, cluster energies and a histogram of the resolution.
 
     python examples/coffea_fastsim.py showers photons.root
 
-``showers`` is the trained GAN that comes with the package; the folder of a run of your own does as well. Makes ``photons.root`` (tree ``Events``, any number of particles an event) where it is not there yet.
+``showers`` is the pretrained GAN of the package; your own run folder works as well. Writes ``photons.root`` (tree ``Events``,
+any number of particles per event) if it does not exist.
 """
 
 import sys
@@ -19,7 +20,7 @@ from hepgan.processors import GeneratorWrapper, embed
 
 
 class Resolution(ProcessorABC):
-    """Energy in the cluster over the photon's own energy."""
+    """Returns the energy in the cluster divided by the energy of the photon."""
 
     def __init__(self, gan: str) -> None:
         self.showers = GeneratorWrapper(embed(gan), seed=1)
@@ -38,7 +39,7 @@ class Resolution(ProcessorABC):
 
 
 def make_photons(path: Path, events: int = 1000) -> None:
-    """Events of 0 to 3 photons of 1 to 100 GeV."""
+    """Writes events of 0 to 3 photons of 1 to 100 GeV."""
     rng = np.random.default_rng(1)
     counts = rng.integers(0, 4, events)
     energy = ak.unflatten(rng.uniform(1, 100, counts.sum()).astype("f4"), counts)

@@ -1,12 +1,12 @@
-"""Fast simulation on a Dask cluster: an existing one, or two processes of this machine.
+"""Fast simulation on a Dask cluster: an existing one, or two processes on this machine.
 
     python examples/dask_cluster.py showers photons.root made.root [tcp://scheduler:8786]
 
-``showers`` is the trained GAN that comes with the package, ``photons.root`` what ``coffea_fastsim.py`` makes. In a shell:
+``showers`` is the pretrained GAN of the package, ``photons.root`` the file written by ``coffea_fastsim.py``. On the command line:
 ``hepgan simulate showers photons.root -o made.root --seed 1 --energy GenPart_energy --executor dask --workers 2``.
 
-``dask_jobqueue`` makes clusters of HTCondor or Slurm jobs; the GAN travels with the job, so workers need hepgan and the
-input files, nothing else. The output is the same, bit for bit, as with any other executor.
+``dask_jobqueue`` creates clusters of HTCondor or Slurm jobs. The GAN is sent with the job, so workers only need hepgan and the
+input files. The output is bit for bit the same as with any other executor.
 """
 
 import sys

@@ -2,7 +2,7 @@
 
     python examples/calogan/figures.py runs/calogan
 
-Reads what ``train.py`` left in the folder and writes PNGs into ``figures/`` there, with Geant4 and ratio in each.
+Reads the output of ``train.py`` in the folder and writes PNGs to its ``figures/``, each with Geant4 and the ratio.
 """
 
 import sys
@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
 
 
 def mean(cells: ak.Array) -> np.ndarray:
-    """The mean shower ``[H, W]`` of a layer's ``cells[E, H, W]``."""
+    """Returns the mean shower ``[H, W]`` of the ``cells[E, H, W]`` of a layer."""
     return np.asarray(cells, dtype=float).mean(0)
 
 

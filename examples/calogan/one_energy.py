@@ -1,8 +1,9 @@
-"""Showers of one energy: each layer of single ones beside Geant4's of about that energy, and the response.
+"""Showers of one energy: each layer of single showers next to Geant4 showers of similar energy, and the response.
 
     python examples/calogan/one_energy.py runs/calogan 50
 
-Reads what ``train.py`` left in the folder and writes ``<layer>.50_GeV.png`` there, Geant4 in the upper half; 100 showers near the energy give its response.
+Reads the output of ``train.py`` in the folder and writes ``<layer>.50_GeV.png`` there, with Geant4 in the upper half; 100
+showers near that energy give its response.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""A GAN of CaloGAN's showers, and as many generated showers as there are unseen ones, at the same energies.
+"""Trains a GAN on CaloGAN's showers and generates as many showers as were held out, at the same energies.
 
     python examples/calogan/train.py runs/calogan [gamma.root] [train.steps=50]
 
-Without a file it takes the sample that comes with hepgan. ``figures.py`` and ``one_energy.py`` go on from here.
+Without a file it uses the sample included in hepgan. ``figures.py`` and ``one_energy.py`` continue from its output.
 """
 
 import sys
