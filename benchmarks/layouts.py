@@ -18,14 +18,14 @@ from matplotlib import pyplot as plt
 from hepgan.evaluation.metrics import digits, fpd
 from hepgan.gan.model import GAN
 from hepgan.gan.training import history
-from hepgan.layout.zoo import networks
+from hepgan.layout.zoo import published_layouts
 from hepgan.pipeline import RunConfig, load, train
 from hepgan.pipeline.training import read_events
 
 STEPS = 4000
 LAYOUTS = {
     "dense (TMVA's tutorial)": (
-        networks()["tmva-tutorial"].layout.replace("RESHAPE|1|1|784", "RESHAPE|1|1|100", 1),
+        published_layouts()["tmva-tutorial"].layout.replace("RESHAPE|1|1|784", "RESHAPE|1|1|100", 1),
         [100],
     ),
     "convolutions in both": (

@@ -15,9 +15,9 @@ from hepgan.cli.presets import headlines, with_spread
 from hepgan.data.encoding.registry import STEPS
 from hepgan.gan.training import objectives
 from hepgan.layout.spec import arguments, composite, convolution, physics, pooling, recurrent
-from hepgan.layout.spec.base import ACTIVATIONS, INITIALIZATIONS, Activation, Word
-from hepgan.layout.spec.dense_norm import WORDS
-from hepgan.layout.zoo import networks
+from hepgan.layout.spec.base import ACTIVATIONS, INITIALIZATIONS, Activation, LayerSpec
+from hepgan.layout.spec.dense_norm import LAYERS
+from hepgan.layout.zoo import published_layouts
 from hepgan.pipeline import RunConfig, measured, presets
 
 MISSING = (dataclasses.MISSING, inspect.Parameter.empty)
@@ -44,16 +44,16 @@ def words() -> str:
     parts: list[str] = []
     for kind in (None, *KINDS):
         parts.append(f"## {KINDS[kind] if kind else 'Any shape'}")
-        for word in WORDS.values():
+        for word in LAYERS.values():
             module = inspect.getmodule(word)
             if module is kind or (kind is None and module not in KINDS):
                 parts += _word(word)
     return "\n\n".join(parts)
 
 
-def _word(word: type[Word]) -> Iterator[str]:
+def _word(word: type[LayerSpec]) -> Iterator[str]:
     yield f"### {word.word or '[ … ; … ]'}"
-    yield "\n".join(["```", *arguments.forms(word), "```"])
+    yield "\n".join(["```", *arguments.spellings(word), "```"])
     yield about(word)
     numbers = {name for form in word.forms for name in form}
     shown = [f for f in dataclasses.fields(word) if f.name in numbers]
@@ -99,7 +99,7 @@ def initializations() -> str:
 
 def published() -> str:
     """The layouts that have a name."""
-    rows = [(f"`{name}`", entry.about, entry.source) for name, entry in networks().items()]
+    rows = [(f"`{name}`", entry.about, entry.source) for name, entry in published_layouts().items()]
     return table(("name", "network", "from"), rows)
 
 

@@ -14,8 +14,8 @@ import uproot
 
 from hepgan.gan.training.objectives import OBJECTIVES
 from hepgan.layout import parse
-from hepgan.layout.spec.arguments import forms
-from hepgan.layout.spec.dense_norm import WORDS
+from hepgan.layout.spec.arguments import spellings
+from hepgan.layout.spec.dense_norm import LAYERS
 from hepgan.pipeline import as_toml, load, presets
 
 ROOT = Path(__file__).parents[1]
@@ -67,10 +67,10 @@ def test_every_key_of_a_written_run_file_is_in_the_reference(
 
 def test_every_way_to_write_a_word_that_the_reference_shows_is_read(reference: ModuleType) -> None:
     shown = sections(reference.words(), "###")
-    assert len(shown) == len(WORDS)
+    assert len(shown) == len(LAYERS)
     tried = 0
-    for name, word in WORDS.items():
-        if not name or "network" in forms(word)[0] or name in ("FROM", "ACT"):
+    for name, word in LAYERS.items():
+        if not name or "network" in spellings(word)[0] or name in ("FROM", "ACT"):
             continue
         for form in re.findall(rf"^({name}\b.*)$", shown[name].split("```")[1], re.MULTILINE):
             head, *fields = form.removesuffix("[|activation]").split("|")

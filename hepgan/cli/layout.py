@@ -47,10 +47,10 @@ def _summary(
     text: str, shape: str | None, noise: str | None, conditions: int, run_file: str | None
 ) -> dict[str, Any]:
     from hepgan.layout.summary import summarize
-    from hepgan.layout.zoo import networks
+    from hepgan.layout.zoo import published_layouts
 
-    if text in networks() and shape is None:
-        return networks()[text].summary()
+    if text in published_layouts() and shape is None:
+        return published_layouts()[text].summary()
     fields: dict[str, tuple[int, ...]] = {}
     if run_file:
         from hepgan import pipeline as library
@@ -62,7 +62,7 @@ def _summary(
         raise RunError("the shape of an event is not known; pass --input '1|28|28' or --fields RUN")
     event = _shape(shape) if shape else (run.schema.features,)
     return summarize(
-        networks()[text].layout if text in networks() else text,
+        published_layouts()[text].layout if text in published_layouts() else text,
         input=event,
         generator_input=_shape(noise) if noise else None,
         conditions=conditions,
@@ -99,6 +99,6 @@ def _table(summary: dict[str, Any]) -> str:
 
 
 def _named_layouts() -> str:
-    from hepgan.layout.zoo import networks
+    from hepgan.layout.zoo import published_layouts
 
-    return "\n".join(f"{name:16} {entry.about}" for name, entry in networks().items())
+    return "\n".join(f"{name:16} {entry.about}" for name, entry in published_layouts().items())

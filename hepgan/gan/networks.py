@@ -12,8 +12,8 @@ from hepgan.gan.two_stage import TwoDiscriminators, TwoStages
 from hepgan.layout import Layout, parse, parse_gan
 from hepgan.layout.nn.network import INIT, Network, build
 from hepgan.layout.shapes import trace
-from hepgan.layout.spec.base import LINEAR, Activation, Word
-from hepgan.layout.zoo import networks
+from hepgan.layout.spec.base import LINEAR, Activation, LayerSpec
+from hepgan.layout.zoo import published_layouts
 from hepgan.random_streams import child_seed
 
 
@@ -91,7 +91,9 @@ class GANSettings:
         """
         if self.layout:
             return parse_gan(
-                networks()[self.layout].layout if self.layout in networks() else self.layout
+                published_layouts()[self.layout].layout
+                if self.layout in published_layouts()
+                else self.layout
             )
         return parse(self.generator), parse(self.discriminator)
 
@@ -274,7 +276,7 @@ def _to_logits(layout: Layout) -> Layout:
     last = layout.words[-1]
     if getattr(last, "activation", None) != Activation("SIGMOID"):
         return layout
-    linear: Word = dataclasses.replace(last, activation=LINEAR)  # type: ignore[call-arg]
+    linear: LayerSpec = dataclasses.replace(last, activation=LINEAR)  # type: ignore[call-arg]
     return Layout((*layout.words[:-1], linear), layout.text)
 
 

@@ -7,7 +7,7 @@ import psutil
 
 from hepgan.layout.shapes import Step
 from hepgan.layout.spec.arguments import spans
-from hepgan.layout.spec.base import Layout, Word, size
+from hepgan.layout.spec.base import LayerSpec, Layout, size
 from hepgan.layout.spec.diagnostics import error_at
 
 #: Training holds each weight, its gradient and Adam's two moments, in float32.
@@ -15,7 +15,7 @@ _BYTES_A_PARAMETER, _BYTES_A_VALUE = 16, 4
 
 
 class _Need(NamedTuple):
-    word: Word
+    word: LayerSpec
     bytes: int
 
 

@@ -14,8 +14,8 @@ from typing import NoReturn
 
 from hepgan.errors import LayoutError, did_you_mean
 from hepgan.layout.spec.arguments import Argument, word_of
-from hepgan.layout.spec.base import Branch, Branching, Layout, Word
-from hepgan.layout.spec.dense_norm import WORDS
+from hepgan.layout.spec.base import Branch, ContainerSpec, LayerSpec, Layout
+from hepgan.layout.spec.dense_norm import LAYERS
 from hepgan.layout.spec.diagnostics import MisfitError, clipped, error_at
 
 #: No network needs more; both bounds keep the time for any string short.
@@ -112,7 +112,7 @@ def _net(reader: _Reader, depth: int) -> Layout:
     return Layout(tuple(words), reader.text)
 
 
-def _item(reader: _Reader, depth: int) -> Word:
+def _item(reader: _Reader, depth: int) -> LayerSpec:
     head = reader.next
     if head.text == "[":
         return _branching(reader, head, "", depth)
@@ -145,10 +145,10 @@ def _arguments(reader: _Reader) -> list[Argument]:
     return arguments
 
 
-def _branching(reader: _Reader, head: Argument, name: str, depth: int) -> Word:
-    kind = WORDS.get(name)
-    if kind is None or not issubclass(kind, Branching):
-        holders = [w for w, k in WORDS.items() if w and issubclass(k, Branching)]
+def _branching(reader: _Reader, head: Argument, name: str, depth: int) -> LayerSpec:
+    kind = LAYERS.get(name)
+    if kind is None or not issubclass(kind, ContainerSpec):
+        holders = [w for w, k in LAYERS.items() if w and issubclass(k, ContainerSpec)]
         near = did_you_mean(clipped(name), holders) if kind is None else ""
         reader.fail(f"'{clipped(name)}' cannot hold networks in '[…]'{near}", head)
     if depth >= DEEPEST:

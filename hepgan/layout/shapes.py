@@ -10,20 +10,20 @@ from hepgan.layout.parser import parse
 from hepgan.layout.spec.arguments import spans
 from hepgan.layout.spec.base import (
     Branch,
-    Branching,
+    ContainerSpec,
+    LayerSpec,
     Layout,
     Role,
     Shape,
     ShapeContext,
-    Word,
     format_shape,
     size,
 )
-from hepgan.layout.spec.composite import Stream
-from hepgan.layout.spec.dense_norm import Reshape
+from hepgan.layout.spec.composite import StreamSpec
+from hepgan.layout.spec.dense_norm import ReshapeSpec
 from hepgan.layout.spec.diagnostics import MisfitError, error_at
 from hepgan.layout.spec.formula import LARGEST
-from hepgan.layout.spec.physics import CONDITIONED, Cond
+from hepgan.layout.spec.physics import CONDITIONED, CondSpec
 
 
 class LayerInfo(NamedTuple):
@@ -49,7 +49,7 @@ class LayerInfo(NamedTuple):
 class Step(NamedTuple):
     """A word in its place: with evaluated formulas, what reaches it, what it gives, and its branches' steps."""
 
-    word: Word
+    word: LayerSpec
     input: Shape
     output: Shape
     setting: ShapeContext
@@ -81,8 +81,10 @@ def trace(
     Raises:
         LayoutError: a layer that does not fit what reaches it, with its place in the layout's text.
     """
-    steps = walk(layout, input, shape_context(input, features, conditions, fields, outputs, role))
-    return lines(steps)
+    steps = trace_steps(
+        layout, input, shape_context(input, features, conditions, fields, outputs, role)
+    )
+    return layer_table(steps)
 
 
 def shape_context(
@@ -106,7 +108,7 @@ def shape_context(
     return ShapeContext(features, conditions, outputs, fields, role, untouched)
 
 
-def walk(layout: Layout, shape: Shape, setting: ShapeContext) -> tuple[Step, ...]:
+def trace_steps(layout: Layout, shape: Shape, setting: ShapeContext) -> tuple[Step, ...]:
     """The layout's words in their places, once formulas and conditions are settled."""
     if not layout.text:
         layout = parse(str(layout))
@@ -128,8 +130,8 @@ def _walk(layout: Layout, shape: Shape, setting: ShapeContext) -> tuple[Step, ..
     return tuple(steps)
 
 
-def _step(word: Word, shape: Shape, setting: ShapeContext) -> Step:
-    if not isinstance(word, Branching):
+def _step(word: LayerSpec, shape: Shape, setting: ShapeContext) -> Step:
+    if not isinstance(word, ContainerSpec):
         word = word.resolved(setting)
         output = word.output(shape, setting)
         if size(output) > LARGEST:
@@ -139,7 +141,7 @@ def _step(word: Word, shape: Shape, setting: ShapeContext) -> Step:
     branches: list[tuple[Step, ...]] = []
     for branch in word.branches:
         entered = word.enter(branch, shape, setting)
-        reads = isinstance(word, Stream) and word.reads(setting)
+        reads = isinstance(word, StreamSpec) and word.reads(setting)
         untouched = setting.untouched and not reads
         inner = dataclasses.replace(setting, made=MappingProxyType(made), untouched=untouched)
         branches.append(_walk(branch.layout, entered, inner))
@@ -152,7 +154,10 @@ def _step(word: Word, shape: Shape, setting: ShapeContext) -> Step:
 def _says_conditions(layout: Layout) -> bool:
     return any(
         isinstance(word, CONDITIONED)
-        or (isinstance(word, Branching) and any(_says_conditions(b.layout) for b in word.branches))
+        or (
+            isinstance(word, ContainerSpec)
+            and any(_says_conditions(b.layout) for b in word.branches)
+        )
         for word in layout
     )
 
@@ -163,18 +168,18 @@ def _conditioned(layout: Layout) -> Layout:
     It goes inside of a leading stream, so that branches named after fields still read them.
     """
     first, rest = layout.words[0], layout.words[1:]
-    if isinstance(first, Reshape):
-        inner = _conditioned(Layout(rest, layout.text)).words if rest else (Cond(),)
+    if isinstance(first, ReshapeSpec):
+        inner = _conditioned(Layout(rest, layout.text)).words if rest else (CondSpec(),)
         return Layout((first, *inner), layout.text)
-    if isinstance(first, Stream):
+    if isinstance(first, StreamSpec):
         branches = tuple(
             Branch(_conditioned(branch.layout), branch.name) for branch in first.branches
         )
         return Layout((dataclasses.replace(first, branches=branches), *rest), layout.text)
-    return Layout((Cond(places=first.places), *layout.words), layout.text)
+    return Layout((CondSpec(places=first.places), *layout.words), layout.text)
 
 
-def lines(steps: tuple[Step, ...]) -> list[LayerInfo]:
+def layer_table(steps: tuple[Step, ...]) -> list[LayerInfo]:
     """The table of a network's layers."""
     return list(_lines(steps, ""))
 
@@ -182,7 +187,7 @@ def lines(steps: tuple[Step, ...]) -> list[LayerInfo]:
 def _lines(steps: tuple[Step, ...], branch: str) -> Iterator[LayerInfo]:
     for step in steps:
         word, text = step.word, str(step.word)
-        if isinstance(word, Branching):
+        if isinstance(word, ContainerSpec):
             for number, (part, inner) in enumerate(zip(word.branches, step.branches, strict=True)):
                 name = part.name or f"{word.word}{number}"
                 yield from _lines(inner, f"{branch}/{name}" if branch else name)

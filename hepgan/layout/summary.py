@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from hepgan.layout.parser import parse, parse_gan
-from hepgan.layout.shapes import LayerInfo, lines, shape_context, walk
-from hepgan.layout.spec.arguments import forms, spans
+from hepgan.layout.shapes import LayerInfo, layer_table, shape_context, trace_steps
+from hepgan.layout.spec.arguments import spans, spellings
 from hepgan.layout.spec.base import Layout, Role, Shape, format_shape, size
-from hepgan.layout.spec.dense_norm import WORDS
+from hepgan.layout.spec.dense_norm import LAYERS
 from hepgan.layout.spec.diagnostics import error_at
 
 
@@ -60,11 +60,11 @@ def words() -> list[dict[str, str]]:
     return [
         {
             "word": word or "[a; b]",
-            "written": " or ".join(forms(kind)),
+            "written": " or ".join(spellings(kind)),
             "flags": " ".join("/".join(group) for group in kind.known_flags),
             "about": (kind.__doc__ or "").split("\n")[0],
         }
-        for word, kind in WORDS.items()
+        for word, kind in LAYERS.items()
     ]
 
 
@@ -86,8 +86,10 @@ def _network(
     outputs: int,
     role: Role | None,
 ) -> dict[str, Any]:
-    steps = walk(layout, input, shape_context(input, features, conditions, fields, outputs, role))
-    layers = lines(steps)
+    steps = trace_steps(
+        layout, input, shape_context(input, features, conditions, fields, outputs, role)
+    )
+    layers = layer_table(steps)
     parameters = sum(layer.parameters for layer in layers)
     return {
         "layers": [_line(layer) for layer in layers],

@@ -14,7 +14,7 @@ from hepgan.layout.summary import summarize
 
 
 @dataclasses.dataclass(frozen=True)
-class Named:
+class PublishedLayout:
     """A layout that is published.
 
     Attributes:
@@ -54,7 +54,7 @@ class Named:
 
 
 @functools.cache
-def networks() -> Mapping[str, Named]:
+def published_layouts() -> Mapping[str, PublishedLayout]:
     """All of them by name.
 
     >>> named()["calogan"].summary()["generator"]["parameters"]
@@ -62,17 +62,20 @@ def networks() -> Mapping[str, Named]:
     """
     text = resources.files("hepgan.layout").joinpath("zoo.toml").read_text(encoding="utf-8")
     return {
-        name: from_table(Named, table, where=name) for name, table in tomllib.loads(text).items()
+        name: from_table(PublishedLayout, table, where=name)
+        for name, table in tomllib.loads(text).items()
     }
 
 
-def look_up(name: str) -> Named:
+def look_up(name: str) -> PublishedLayout:
     """The one of that name.
 
     Raises:
         RunError: there is none; with the nearest name.
     """
-    if name not in networks():
-        known = f"; there are {', '.join(networks())}"
-        raise RunError(f"no layout is named '{name}'{did_you_mean(name, networks()) or known}")
-    return networks()[name]
+    if name not in published_layouts():
+        known = f"; there are {', '.join(published_layouts())}"
+        raise RunError(
+            f"no layout is named '{name}'{did_you_mean(name, published_layouts()) or known}"
+        )
+    return published_layouts()[name]

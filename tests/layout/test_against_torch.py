@@ -11,7 +11,7 @@ from hepgan.errors import LayoutError
 from hepgan.layout import parse, trace
 from hepgan.layout.nn.network import build
 from hepgan.layout.spec.base import ACTIVATIONS, Shape
-from hepgan.layout.spec.dense_norm import WORDS
+from hepgan.layout.spec.dense_norm import LAYERS
 
 INPUTS: tuple[Shape, ...] = ((7,), (4, 3), (1, 5, 6), (3, 4, 4), (1, 3, 4, 3), (1, 1, 9))
 FLAGS = ["", "", "", "|SN", "|ZERO", "|NOBIAS", "|HE|SN"]
@@ -52,7 +52,7 @@ def sliding(r: random.Random, word: str, axes: int) -> str:
 
 def word(r: random.Random, shape: Shape, depth: int) -> str:
     """A word that may fit ``shape``."""
-    kind = r.choice([w for w in WORDS if w != "FROM" or depth])
+    kind = r.choice([w for w in LAYERS if w != "FROM" or depth])
     axes = 3 if len(shape) == 4 else 2
     if kind in ("", "RES", "ATTEND"):
         return branching(r, kind, shape, depth)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hepgan.errors import LayoutError
 from hepgan.layout import parse, parse_gan, trace
 from hepgan.layout.spec.base import ACTIVATIONS, Activation, Layout
-from hepgan.layout.spec.dense_norm import WORDS, Dense
-from hepgan.layout.zoo import networks
+from hepgan.layout.spec.dense_norm import LAYERS, DenseSpec
+from hepgan.layout.zoo import published_layouts
 
 ALPHABET = "DENSECOVMAXPLRTHUGBNYI0123456789|,;:[]#()+-*/.N \n_é٣ßıſ\u202e\U0001f600\ud800\x00"
 
@@ -27,11 +27,13 @@ def message(text: str) -> str:
     ["DENSE|128|TANH", "DENSE|TANH|128", "TANH|128", "128|TANH", "dense | 128 | tanh", "128"],
 )
 def test_dense_reads_in_every_spelling_of_tmva(text: str) -> None:
-    assert parse(text) == Layout((Dense(128),))
+    assert parse(text) == Layout((DenseSpec(128),))
 
 
 def test_a_bare_activation_is_a_dense_layer_with_as_many_outputs_as_the_network() -> None:
-    assert parse("LINEAR") == Layout((Dense(0, Activation("LINEAR")),)) == parse("DENSE|0|LINEAR")
+    assert (
+        parse("LINEAR") == Layout((DenseSpec(0, Activation("LINEAR")),)) == parse("DENSE|0|LINEAR")
+    )
 
 
 def test_dense_takes_tanh_where_no_activation_is_given() -> None:
@@ -44,12 +46,12 @@ def test_convolution_without_the_padding_pair_has_none() -> None:
 
 @pytest.mark.parametrize("name", ["relu", "TANH", "FTANH", "SYMMRELU", "SOFTSIGN", "GAUSS", "Silu"])
 def test_activations_are_not_case_sensitive(name: str) -> None:
-    assert parse(f"DENSE|3|{name}").words[0] == Dense(3, Activation(name.upper()))
+    assert parse(f"DENSE|3|{name}").words[0] == DenseSpec(3, Activation(name.upper()))
 
 
 def test_slope_of_a_leaky_relu_is_told_from_a_width() -> None:
     wide = parse("LRELU|64").words[0]
-    assert wide == Dense(64, Activation("LRELU"))
+    assert wide == DenseSpec(64, Activation("LRELU"))
     assert parse("LRELU|0.1|64") == parse("DENSE|64|LRELU|0.1")
     assert parse("DENSE|64|LRELU|1") == parse("DENSE|64|LRELU|1.0")
 
@@ -67,9 +69,9 @@ def test_gan_is_split_at_the_double_hash() -> None:
     assert parse_gan("DENSE|3##DENSE|1") == (parse("DENSE|3"), parse("DENSE|1"))
 
 
-@pytest.mark.parametrize("name", networks())
+@pytest.mark.parametrize("name", published_layouts())
 def test_published_layouts_survive_a_round_trip(name: str) -> None:
-    text = networks()[name].layout
+    text = published_layouts()[name].layout
     layouts = parse_gan(text) if "##" in text else (parse(text),)
     for network in layouts:
         assert parse(str(network)) == network
@@ -219,7 +221,7 @@ def mutated(random_: random.Random, texts: list[str]) -> str:
             del text[at : min(to, at + 8)]
         elif kind == 2:
             text[at:at] = random_.choice(
-                [*WORDS, *ACTIVATIONS, "[", "]", "##", "|", ",", "; ", "a: "]
+                [*LAYERS, *ACTIVATIONS, "[", "]", "##", "|", ",", "; ", "a: "]
             )
         elif kind == 3 and len(text) < 10_000:
             text[at:at] = text[at:to] * random_.randint(1, 3)
@@ -242,7 +244,7 @@ def hostile(random_: random.Random, texts: list[str]) -> str:
 def raises_layout_errors_alone(count: int, seed: int) -> float:
     """The longest time that any of ``count`` hostile strings took [s]."""
     random_ = random.Random(seed)
-    texts = [text.layout for name, text in networks().items() if name != "calogan"] + [
+    texts = [text.layout for name, text in published_layouts().items() if name != "calogan"] + [
         "CONV|12|2|2|1|1|TANH, MAXPOOL|6|6|1|1, RESHAPE|1|1|5808|FLAT, DENSE|(N+100)*2|TANH",
         "[layer_0: RES[DENSE|3|LRELU|0.2|SN; PASS]; layer_1: FROM|layer_0], COND|3|SILU, LINEAR",
         "GRU|5|28|28|0|1|1, BNORM|-1|1e-4, DROPOUT|0.5##CONV3D|1|2|2|2|1|1|1|RELU|CIRCW",

@@ -10,9 +10,9 @@ from hepgan.errors import LayoutError
 from hepgan.layout import parse, trace
 from hepgan.layout.memory import check_memory
 from hepgan.layout.nn.network import build
-from hepgan.layout.shapes import shape_context, walk
+from hepgan.layout.shapes import shape_context, trace_steps
 from hepgan.layout.summary import summarize
-from hepgan.layout.zoo import look_up, networks
+from hepgan.layout.zoo import look_up, published_layouts
 
 SLIDES = "CONV|12|2|2|1|1|TANH, MAXPOOL|6|6|1|1, RESHAPE|1|1|9408|FLAT, DENSE|512|TANH"
 FIELDS = {"layer_0": (3, 96), "layer_1": (12, 12), "energy": ()}
@@ -27,8 +27,8 @@ def last(text: str, *input: int, **options: object) -> tuple[int, ...]:
     [("calogan", [29_726_376, 2_744_524]), ("alexnet", [62_378_344])],
 )
 def test_published_networks_have_their_published_parameters(name: str, counts: list[int]) -> None:
-    found = [network["parameters"] for network in networks()[name].summary().values()]
-    assert found == counts == list(networks()[name].published)
+    found = [network["parameters"] for network in published_layouts()[name].summary().values()]
+    assert found == counts == list(published_layouts()[name].published)
 
 
 def test_dcgan_has_the_trainable_parameters_of_torchs_tutorial() -> None:
@@ -36,7 +36,7 @@ def test_dcgan_has_the_trainable_parameters_of_torchs_tutorial() -> None:
     assert found == [3_576_704, 2_765_568]
 
 
-@pytest.mark.parametrize("name", networks())
+@pytest.mark.parametrize("name", published_layouts())
 def test_every_named_layout_makes_events_and_judges_them(name: str) -> None:
     networks = look_up(name).summary()
     if "generator" in networks:
@@ -221,7 +221,7 @@ def test_outputs_beyond_any_memory_are_refused_at_once() -> None:
 
 def test_memory_needed_is_sixteen_bytes_a_parameter_and_four_a_value() -> None:
     layout = parse("DENSE|9")
-    steps = walk(layout, (10,), shape_context((10,)))
+    steps = trace_steps(layout, (10,), shape_context((10,)))
     check_memory(layout, steps, limit=99 * 16 + 9 * 4)
     with pytest.raises(LayoutError, match="of memory"):
         check_memory(layout, steps, limit=99 * 16 + 9 * 4 - 1)

@@ -12,7 +12,7 @@ from hepgan import pipeline as library
 from hepgan.evaluation.metrics import digits, fpd
 from hepgan.gan.training import history
 from hepgan.gan.training.loop import train_step
-from hepgan.layout.zoo import networks
+from hepgan.layout.zoo import published_layouts
 from hepgan.pipeline import training
 from hepgan.pipeline.training import read_events
 
@@ -118,7 +118,7 @@ def statistics(network: torch.nn.Module) -> int:
 
 @pytest.mark.parametrize("name", ["tmva-default", "tmva-tutorial", "tmva-slides", "dcgan-28", "residual-28"])  # fmt: skip
 def test_named_image_pairs_take_steps_on_digits(name: str) -> None:
-    published = networks()[name]
+    published = published_layouts()[name]
     latent = list(published.noise or published.input)
     run = image_run(name, 10, 1e-4, latent)
     shape = [1, 28, 28] if len(published.input) == 3 else []

@@ -15,7 +15,7 @@ from hepgan.layout.nn.containers import Apply, ApplyConditions, Chain
 from hepgan.layout.nn.initialization import initial
 from hepgan.layout.shapes import Step
 from hepgan.layout.spec import composite, convolution, dense_norm, physics, pooling, recurrent
-from hepgan.layout.spec.base import INITIALIZATIONS, Activation, Word, size
+from hepgan.layout.spec.base import INITIALIZATIONS, Activation, LayerSpec, size
 
 
 class WeightInit(NamedTuple):
@@ -24,7 +24,7 @@ class WeightInit(NamedTuple):
     initialization: str
     generator: torch.Generator
 
-    def draw(self, word: Word, *shape: int, fan_in: int, fan_out: int) -> Tensor:
+    def draw(self, word: LayerSpec, *shape: int, fan_in: int, fan_out: int) -> Tensor:
         """Weights ``[..., outputs, inputs]`` as the word's own flag says, else the network's."""
         own = [flag for flag in word.flags if flag in INITIALIZATIONS]
         name = own[0] if own else self.initialization
@@ -32,7 +32,7 @@ class WeightInit(NamedTuple):
 
     def weighted(
         self,
-        word: Word,
+        word: LayerSpec,
         operation: Callable[..., Tensor],
         weight: Tensor,
         *,
@@ -54,19 +54,19 @@ def _activated(layer: nn.Module, activation: Activation) -> nn.Module:
     return layer if activation.name == "LINEAR" else nn.Sequential(layer, m.Activate(activation))
 
 
-def _linear(word: Word, inputs: int, outputs: int, start: WeightInit) -> m.Weighted:
+def _linear(word: LayerSpec, inputs: int, outputs: int, start: WeightInit) -> m.Weighted:
     weight = start.draw(word, outputs, inputs, fan_in=inputs, fan_out=outputs)
     return start.weighted(word, F.linear, weight, bias=(outputs,))
 
 
-def _dense(word: dense_norm.Dense, step: Step, start: WeightInit) -> nn.Module:
+def _dense(word: dense_norm.DenseSpec, step: Step, start: WeightInit) -> nn.Module:
     linear: nn.Module = _linear(word, size(step.input), word.width, start)
     if len(step.input) > 1:
         linear = nn.Sequential(nn.Flatten(), linear)
     return _activated(linear, word.activation)
 
 
-def _recurrent(word: recurrent.Recurrent, _: Step, start: WeightInit) -> nn.Module:
+def _recurrent(word: recurrent.RecurrentSpec, _: Step, start: WeightInit) -> nn.Module:
     def drawn(inputs: int) -> Tensor:
         fans = {"fan_in": inputs, "fan_out": word.state}
         gates = [start.draw(word, word.state, inputs, **fans) for _ in range(word.gates)]
@@ -77,19 +77,19 @@ def _recurrent(word: recurrent.Recurrent, _: Step, start: WeightInit) -> nn.Modu
         (drawn(word.inputs), drawn(word.state)),
         sequence=word.sequence,
         remember=word.remember,
-        reset_after=isinstance(word, recurrent.Gru) and word.reset_after,
+        reset_after=isinstance(word, recurrent.GRUSpec) and word.reset_after,
     )
 
 
-def _padding(word: convolution.Sliding) -> Apply:
+def _padding(word: convolution.SlidingSpec) -> Apply:
     sides = [(pad, pad) for pad in word.padding]
     return Apply(partial(m.padded, sides=sides, circular=word.circular))
 
 
 def _convolution(
-    word: convolution.Conv | convolution.Conv3d, step: Step, start: WeightInit
+    word: convolution.ConvSpec | convolution.Conv3dSpec, step: Step, start: WeightInit
 ) -> nn.Module:
-    groups = word.groups if isinstance(word, convolution.Conv) else 1
+    groups = word.groups if isinstance(word, convolution.ConvSpec) else 1
     depth, window = step.input[0] // groups, math.prod(word.kernel)
     fans = {"fan_in": depth * window, "fan_out": word.depth // groups * window}
     weight = start.draw(word, word.depth, depth * window, **fans)
@@ -102,13 +102,13 @@ def _convolution(
     return _activated(nn.Sequential(_padding(word), layer) if around else layer, word.activation)
 
 
-def _local(word: convolution.Local, step: Step, start: WeightInit) -> nn.Module:
+def _local(word: convolution.LocalSpec, step: Step, start: WeightInit) -> nn.Module:
     layer = nn.Sequential(_padding(word), local_layer(word, step.input[0], step.output, start))
     return _activated(layer, word.activation)
 
 
 def local_layer(
-    word: convolution.Local, depth: int, output: tuple[int, ...], start: WeightInit
+    word: convolution.LocalSpec, depth: int, output: tuple[int, ...], start: WeightInit
 ) -> m.Weighted:
     """The locally connected layer from ``depth`` images, already padded, to ``output``."""
     places, window = output[1:], math.prod(word.kernel)
@@ -120,7 +120,7 @@ def local_layer(
 
 
 def _transposed(
-    word: convolution.TConv | convolution.TConv3d, step: Step, start: WeightInit
+    word: convolution.TConvSpec | convolution.TConv3dSpec, step: Step, start: WeightInit
 ) -> nn.Module:
     depth, window = step.input[0], math.prod(word.kernel)
     fans = {"fan_in": depth * window, "fan_out": word.depth * window}
@@ -132,34 +132,34 @@ def _transposed(
     return _activated(layer, word.activation)
 
 
-def _maxpool(word: pooling.MaxPool, _: Step, __: WeightInit) -> nn.Module:
+def _maxpool(word: pooling.MaxPoolSpec, _: Step, __: WeightInit) -> nn.Module:
     function: Any = F.max_pool3d if word.length else F.max_pool2d
     return Apply(partial(function, kernel_size=word.kernel, stride=word.stride))
 
 
-def _avgpool(word: pooling.AvgPool, _: Step, __: WeightInit) -> nn.Module:
+def _avgpool(word: pooling.AvgPoolSpec, _: Step, __: WeightInit) -> nn.Module:
     function: Any = F.avg_pool3d if word.length else F.avg_pool2d
     return Apply(partial(function, kernel_size=word.kernel, stride=word.stride))
 
 
-def _adaptive(word: pooling.Adaptive, step: Step, _: WeightInit) -> nn.Module:
+def _adaptive(word: pooling.AdaptiveSpec, step: Step, _: WeightInit) -> nn.Module:
     function: Any = F.adaptive_avg_pool3d if word.length else F.adaptive_avg_pool2d
     return Apply(partial(function, output_size=step.output[1:]))
 
 
-def _upsample(word: pooling.Upsample, step: Step, _: WeightInit) -> nn.Module:
+def _upsample(word: pooling.UpsampleSpec, step: Step, _: WeightInit) -> nn.Module:
     mode = "bilinear" if "BILINEAR" in word.flags else "nearest"
     return Apply(partial(F.interpolate, size=list(step.output[1:]), mode=mode))
 
 
-def _pad(word: pooling.Pad, _: Step, __: WeightInit) -> nn.Module:
+def _pad(word: pooling.PadSpec, _: Step, __: WeightInit) -> nn.Module:
     top, bottom, left, right = word.sides
     circular = ["CIRCH" in word.flags, "CIRCW" in word.flags]
     return Apply(partial(m.padded, sides=[(top, bottom), (left, right)], circular=circular))
 
 
-def _batch_norm(word: dense_norm.BatchNorm, step: Step, _: WeightInit) -> nn.Module:
-    count = dense_norm.channels(step.input)
+def _batch_norm(word: dense_norm.BatchNormSpec, step: Step, _: WeightInit) -> nn.Module:
+    count = dense_norm.channel_count(step.input)
     last = len(step.input) > 1 and count == step.input[-1] and not dense_norm.is_image(step.input)
     values = math.prod(step.input) // count
     return m.BatchNorm(
@@ -168,39 +168,41 @@ def _batch_norm(word: dense_norm.BatchNorm, step: Step, _: WeightInit) -> nn.Mod
 
 
 def _group_norm(
-    word: dense_norm.GroupNorm | dense_norm.InstanceNorm, step: Step, _: WeightInit
+    word: dense_norm.GroupNormSpec | dense_norm.InstanceNormSpec, step: Step, _: WeightInit
 ) -> nn.Module:
-    groups = word.groups if isinstance(word, dense_norm.GroupNorm) else step.input[0]
+    groups = word.groups if isinstance(word, dense_norm.GroupNormSpec) else step.input[0]
     return m.GroupNorm(groups, step.input[0], word.epsilon)
 
 
-def _conditions(word: physics.Cond, step: Step, start: WeightInit) -> nn.Module:
+def _conditions(word: physics.CondSpec, step: Step, start: WeightInit) -> nn.Module:
     if not word.width:
         return containers.Conditions(None)
     linear = _linear(word, step.setting.conditions, word.width, start)
     return containers.Conditions(_activated(linear, word.activation))
 
 
-def _times(word: physics.Times, _: Step, __: WeightInit) -> nn.Module:
+def _times(word: physics.TimesSpec, _: Step, __: WeightInit) -> nn.Module:
     return ApplyConditions(partial(physics_ops.times, condition=word.condition))
 
 
-def _balance(word: physics.Balance, _: Step, __: WeightInit) -> nn.Module:
+def _balance(word: physics.BalanceSpec, _: Step, __: WeightInit) -> nn.Module:
     function = partial(
         physics_ops.balance, scale=word.scale, limit=word.limit, condition=word.condition
     )
     return ApplyConditions(function)
 
 
-def _minibatch(word: physics.MinibatchDiscrimination, step: Step, start: WeightInit) -> nn.Module:
+def _minibatch(
+    word: physics.MinibatchDiscriminationSpec, step: Step, start: WeightInit
+) -> nn.Module:
     projection = _linear(word, size(step.input), word.features * word.dimensions, start)
     act = m.Activate(word.activation)
     alone = "ALONE" in word.flags
     return m.MinibatchDiscrimination(projection, word.features, alone=alone, act=act)
 
 
-def _stream(word: composite.Stream, step: Step, start: WeightInit) -> nn.Module:
-    axis = composite.joined_along(tuple(steps[-1].output for steps in step.branches))
+def _stream(word: composite.StreamSpec, step: Step, start: WeightInit) -> nn.Module:
+    axis = composite.concatenation_axis(tuple(steps[-1].output for steps in step.branches))
     return containers.Stream(
         [chain(steps, start) for steps in step.branches],
         names=[branch.name for branch in word.branches],
@@ -210,7 +212,7 @@ def _stream(word: composite.Stream, step: Step, start: WeightInit) -> nn.Module:
     )
 
 
-def _slices(word: composite.Stream, step: Step) -> list[tuple[int, int, tuple[int, ...]]]:
+def _slices(word: composite.StreamSpec, step: Step) -> list[tuple[int, int, tuple[int, ...]]]:
     """Where each branch's field stands in ``x[B, N]``, and the shape in which the branch takes it."""
     ends: dict[str, int] = {}
     total = 0
@@ -222,12 +224,12 @@ def _slices(word: composite.Stream, step: Step) -> list[tuple[int, int, tuple[in
     ]
 
 
-def _residual(_: composite.Residual, step: Step, start: WeightInit) -> nn.Module:
+def _residual(_: composite.ResidualSpec, step: Step, start: WeightInit) -> nn.Module:
     return containers.Residual([chain(steps, start) for steps in step.branches])
 
 
-def _attend(_: composite.Attend, step: Step, start: WeightInit) -> nn.Module:
-    word = convolution.Local(2, 3, 3, 1, 1, 1, 1)
+def _attend(_: composite.AttendSpec, step: Step, start: WeightInit) -> nn.Module:
+    word = convolution.LocalSpec(2, 3, 3, 1, 1, 1, 1)
     local = local_layer(word, 2, (2, *step.output[1:]), start)
     if local.bias is not None:
         local.bias[1] = composite.ATTEND_BIAS
@@ -235,44 +237,44 @@ def _attend(_: composite.Attend, step: Step, start: WeightInit) -> nn.Module:
 
 
 #: A builder for each word; the modules of the parameterless ones are functions.
-BUILDERS: dict[type[Word], Callable[[Any, Step, WeightInit], nn.Module]] = {
-    dense_norm.Dense: _dense,
-    dense_norm.Act: lambda word, _, __: m.Activate(word.activation),
-    dense_norm.Reshape: lambda _, step, __: (
+BUILDERS: dict[type[LayerSpec], Callable[[Any, Step, WeightInit], nn.Module]] = {
+    dense_norm.DenseSpec: _dense,
+    dense_norm.ActSpec: lambda word, _, __: m.Activate(word.activation),
+    dense_norm.ReshapeSpec: lambda _, step, __: (
         nn.Unflatten(1, step.output)
         if len(step.input) == 1
         else nn.Sequential(nn.Flatten(), nn.Unflatten(1, step.output))
     ),
-    dense_norm.BatchNorm: _batch_norm,
-    dense_norm.LayerNorm: lambda word, step, _: nn.LayerNorm(step.input, eps=word.epsilon),
-    dense_norm.GroupNorm: _group_norm,
-    dense_norm.InstanceNorm: _group_norm,
-    dense_norm.Dropout: lambda word, _, __: nn.Dropout(word.rate),
-    recurrent.Rnn: _recurrent,
-    recurrent.Lstm: _recurrent,
-    recurrent.Gru: _recurrent,
-    convolution.Conv: _convolution,
-    convolution.Conv3d: _convolution,
-    convolution.Local: _local,
-    convolution.TConv: _transposed,
-    convolution.TConv3d: _transposed,
-    pooling.MaxPool: _maxpool,
-    pooling.AvgPool: _avgpool,
-    pooling.Adaptive: _adaptive,
-    pooling.Upsample: _upsample,
-    pooling.Pad: _pad,
-    physics.Cond: _conditions,
-    physics.Times: _times,
-    physics.Scale: lambda word, _, __: Apply(partial(torch.mul, other=word.factor)),
-    physics.Sum: lambda _, __, ___: Apply(physics_ops.total),
-    physics.Occupancy: lambda word, _, __: Apply(
+    dense_norm.BatchNormSpec: _batch_norm,
+    dense_norm.LayerNormSpec: lambda word, step, _: nn.LayerNorm(step.input, eps=word.epsilon),
+    dense_norm.GroupNormSpec: _group_norm,
+    dense_norm.InstanceNormSpec: _group_norm,
+    dense_norm.DropoutSpec: lambda word, _, __: nn.Dropout(word.rate),
+    recurrent.RNNSpec: _recurrent,
+    recurrent.LSTMSpec: _recurrent,
+    recurrent.GRUSpec: _recurrent,
+    convolution.ConvSpec: _convolution,
+    convolution.Conv3dSpec: _convolution,
+    convolution.LocalSpec: _local,
+    convolution.TConvSpec: _transposed,
+    convolution.TConv3dSpec: _transposed,
+    pooling.MaxPoolSpec: _maxpool,
+    pooling.AvgPoolSpec: _avgpool,
+    pooling.AdaptiveSpec: _adaptive,
+    pooling.UpsampleSpec: _upsample,
+    pooling.PadSpec: _pad,
+    physics.CondSpec: _conditions,
+    physics.TimesSpec: _times,
+    physics.ScaleSpec: lambda word, _, __: Apply(partial(torch.mul, other=word.factor)),
+    physics.SumSpec: lambda _, __, ___: Apply(physics_ops.total),
+    physics.OccupancySpec: lambda word, _, __: Apply(
         partial(physics_ops.occupancy, threshold=word.threshold, softness=word.softness)
     ),
-    physics.Balance: _balance,
-    physics.MinibatchDiscrimination: _minibatch,
-    composite.Stream: _stream,
-    composite.Residual: _residual,
-    composite.Attend: _attend,
-    composite.From: lambda word, _, __: containers.From(word.name),
-    composite.Pass: lambda _, __, ___: nn.Identity(),
+    physics.BalanceSpec: _balance,
+    physics.MinibatchDiscriminationSpec: _minibatch,
+    composite.StreamSpec: _stream,
+    composite.ResidualSpec: _residual,
+    composite.AttendSpec: _attend,
+    composite.FromSpec: lambda word, _, __: containers.From(word.name),
+    composite.PassSpec: lambda _, __, ___: nn.Identity(),
 }

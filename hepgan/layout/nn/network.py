@@ -14,7 +14,7 @@ from hepgan.layout.memory import check_memory
 from hepgan.layout.nn.builders import WeightInit, chain
 from hepgan.layout.nn.containers import Chain
 from hepgan.layout.nn.modules import Tracking
-from hepgan.layout.shapes import shape_context, walk
+from hepgan.layout.shapes import shape_context, trace_steps
 from hepgan.layout.spec.base import Layout, Role, Shape
 from hepgan.random_streams import Stream, torch_generator
 
@@ -63,7 +63,9 @@ def build(
         LayoutError: a layer that does not fit what reaches it, or the memory at hand.
         RunError: an unknown initialisation, or a seed that is no integer from 0 to 2^64 − 1.
     """
-    steps = walk(layout, input, shape_context(input, features, conditions, fields, outputs, role))
+    steps = trace_steps(
+        layout, input, shape_context(input, features, conditions, fields, outputs, role)
+    )
     check_memory(layout, steps)
     start = WeightInit(initialization, torch_generator(seed, INIT[role or "generator"]))
     with torch.no_grad():

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from hepgan.errors import did_you_mean
 from hepgan.layout.spec import formula
-from hepgan.layout.spec.base import ACTIVATIONS, Activation, Branching, Word
-from hepgan.layout.spec.composite import From
-from hepgan.layout.spec.dense_norm import WORDS, Act, Dense
+from hepgan.layout.spec.base import ACTIVATIONS, Activation, ContainerSpec, LayerSpec
+from hepgan.layout.spec.composite import FromSpec
+from hepgan.layout.spec.dense_norm import LAYERS, ActSpec, DenseSpec
 from hepgan.layout.spec.diagnostics import MisfitError, clipped
-from hepgan.layout.spec.physics import Cond
+from hepgan.layout.spec.physics import CondSpec
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 # No two of its parts can take the same digits, so that the time is linear for any string.
@@ -35,20 +35,20 @@ class _Sorted(NamedTuple):
     flags: list[Argument]
 
 
-def word_of(head: Argument, arguments: list[Argument]) -> Word:
+def word_of(head: Argument, arguments: list[Argument]) -> LayerSpec:
     """The layer word that begins with ``head``.
 
     Raises:
         MisfitError: its field is ``"start-end"``, the place in the text.
     """
-    kind = WORDS.get(_upper(head.text))
+    kind = LAYERS.get(_upper(head.text))
     if kind is None:
         if _upper(head.text) not in ACTIVATIONS and not _is_number(head.text):
             raise _at(f"unknown word '{clipped(head.text)}'{_nearest_head(head.text)}", head)
-        kind, arguments = Dense, [head, *arguments]
-    if issubclass(kind, Branching):
+        kind, arguments = DenseSpec, [head, *arguments]
+    if issubclass(kind, ContainerSpec):
         raise _at(f"{kind.word} needs a network in brackets: {kind.word}[…]", head)
-    if kind is From:
+    if kind is FromSpec:
         return _from(head, arguments)
     given = _sorted(kind, arguments)
     values, places, formulas = _numbers(kind, given, head, arguments)
@@ -65,14 +65,14 @@ def word_of(head: Argument, arguments: list[Argument]) -> Word:
     return word
 
 
-def spans(word: Word, *fields: str) -> tuple[int, int] | None:
+def spans(word: LayerSpec, *fields: str) -> tuple[int, int] | None:
     """From the first to the last of the ``fields`` in the text; the whole word where none of them is there."""
     found = [(start, end) for name, start, end in word.places if name in fields]
     found = found or [(start, end) for name, start, end in word.places if name == ""]
     return (min(s for s, _ in found), max(e for _, e in found)) if found else None
 
 
-def _check(word: Word) -> None:
+def _check(word: LayerSpec) -> None:
     try:
         word.check(given=[name for name, _, _ in word.places])
     except MisfitError as fault:
@@ -80,15 +80,15 @@ def _check(word: Word) -> None:
         raise MisfitError(str(fault), f"{start}-{end}") from None
 
 
-def _from(head: Argument, arguments: list[Argument]) -> Word:
+def _from(head: Argument, arguments: list[Argument]) -> LayerSpec:
     if len(arguments) != 1:
         raise _at("FROM takes the name of a branch: FROM|name", head, arguments)
     name = arguments[0]
     places = (("", head.start, name.end), ("name", name.start, name.end))
-    return From(name.text, places=places)
+    return FromSpec(name.text, places=places)
 
 
-def _sorted(kind: type[Word], arguments: list[Argument]) -> _Sorted:
+def _sorted(kind: type[LayerSpec], arguments: list[Argument]) -> _Sorted:
     """Which argument is what. Only DENSE takes a number behind a name that is not a slope."""
     given = _Sorted([], None, None, [])
     for argument in arguments:
@@ -106,20 +106,20 @@ def _sorted(kind: type[Word], arguments: list[Argument]) -> _Sorted:
     return given
 
 
-def _with_number(kind: type[Word], given: _Sorted, argument: Argument) -> _Sorted:
+def _with_number(kind: type[LayerSpec], given: _Sorted, argument: Argument) -> _Sorted:
     sloped = given.activation is not None and given.slope is None and not given.flags
     if sloped and given.activation is not None and ACTIVATIONS[_upper(given.activation.text)]:
         integer = _INTEGER.fullmatch(argument.text) or not _DECIMAL.fullmatch(argument.text)
-        if not (kind is Dense and integer and not given.numbers):
+        if not (kind is DenseSpec and integer and not given.numbers):
             return given._replace(slope=argument)
-    if kind is not Dense and (given.activation is not None or given.flags):
+    if kind is not DenseSpec and (given.activation is not None or given.flags):
         raise _at(f"a number behind the names{_usage(kind)}", argument)
     given.numbers.append(argument)
     return given
 
 
 def _numbers(
-    kind: type[Word], given: _Sorted, head: Argument, arguments: list[Argument]
+    kind: type[LayerSpec], given: _Sorted, head: Argument, arguments: list[Argument]
 ) -> tuple[dict[str, Any], list[tuple[str, int, int]], tuple[tuple[str, str], ...]]:
     numbers = given.numbers
     form = next((form for form in kind.forms if len(form) == len(numbers)), None)
@@ -176,7 +176,7 @@ def _activation(given: _Sorted) -> Activation:
     return Activation(name, None if given.slope is None else _decimal(given.slope))
 
 
-def _flags(kind: type[Word], flags: list[Argument]) -> tuple[str, ...]:
+def _flags(kind: type[LayerSpec], flags: list[Argument]) -> tuple[str, ...]:
     """In the order in which the word knows them, so that equal layouts are equal."""
     chosen: dict[str, int] = {}
     for number, group in enumerate(kind.known_flags):
@@ -193,7 +193,7 @@ def _flags(kind: type[Word], flags: list[Argument]) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def _fields(kind: type[Word]) -> set[str]:
+def _fields(kind: type[LayerSpec]) -> set[str]:
     return {field.name for field in dataclasses.fields(kind)}
 
 
@@ -206,7 +206,7 @@ def _upper(text: str) -> str:
     return text.upper() if text.isascii() else text
 
 
-def _unknown(kind: type[Word], text: str) -> str:
+def _unknown(kind: type[LayerSpec], text: str) -> str:
     if text[0] in "0123456789.+-(":
         return f"'{clipped(text)}' should be a number"
     flags = [flag for group in kind.known_flags for flag in group]
@@ -217,14 +217,14 @@ def _unknown(kind: type[Word], text: str) -> str:
 
 
 def _nearest_head(text: str) -> str:
-    heads = [*filter(None, WORDS), *ACTIVATIONS]
+    heads = [*filter(None, LAYERS), *ACTIVATIONS]
     return (
         did_you_mean(_upper(text)[:40], heads)
-        or f"; the words are {', '.join(filter(None, WORDS))}"
+        or f"; the words are {', '.join(filter(None, LAYERS))}"
     )
 
 
-def forms(kind: type[Word]) -> list[str]:
+def spellings(kind: type[LayerSpec]) -> list[str]:
     """The ways in which a word is written, without its flags.
 
     >>> forms(WORDS["MAXPOOL"])[0]
@@ -232,22 +232,22 @@ def forms(kind: type[Word]) -> list[str]:
     >>> forms(WORDS["ACT"]), forms(WORDS["COND"])
     (['ACT|activation'], ['COND', 'COND|width[|activation]'])
     """
-    if issubclass(kind, Branching):
+    if issubclass(kind, ContainerSpec):
         return [f"{kind.word}[network]"] if kind.word else ["[network; …]"]
-    if kind is From:
+    if kind is FromSpec:
         return ["FROM|name"]
     return ["|".join([kind.word, *f]).replace("_", " ") + _tail(kind, f) for f in kind.forms]
 
 
-def _tail(kind: type[Word], form: tuple[str, ...]) -> str:
+def _tail(kind: type[LayerSpec], form: tuple[str, ...]) -> str:
     """How the activation follows the sizes of ``form``."""
-    if "activation" not in _fields(kind) or (kind is Cond and not form):
+    if "activation" not in _fields(kind) or (kind is CondSpec and not form):
         return ""
-    return "|activation" if kind is Act else "[|activation]"
+    return "|activation" if kind is ActSpec else "[|activation]"
 
 
-def _usage(kind: type[Word]) -> str:
-    return f"; it is written {' or '.join(forms(kind))}"
+def _usage(kind: type[LayerSpec]) -> str:
+    return f"; it is written {' or '.join(spellings(kind))}"
 
 
 def _at(message: str, first: Argument, others: list[Argument] | None = None) -> MisfitError:

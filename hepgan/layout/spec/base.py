@@ -104,7 +104,7 @@ def side(least: int, default: Any = dataclasses.MISSING) -> Any:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Word:
+class LayerSpec:
     """A layer of a layout. Children are frozen dataclasses whose fields are the word's arguments.
 
     Attributes:
@@ -146,7 +146,7 @@ class Word:
         fitting = [form for form in self.forms if said <= set(form)]
         return min(fitting or self.forms, key=len)
 
-    def resolved(self, setting: ShapeContext) -> "Word":
+    def resolved(self, setting: ShapeContext) -> "LayerSpec":
         """This word with its formulas evaluated.
 
         Raises:
@@ -210,13 +210,13 @@ class Layout:
         text: The string that it was read from, for errors; the layout's own where it was made otherwise.
     """
 
-    words: tuple[Word, ...]
+    words: tuple[LayerSpec, ...]
     text: str = dataclasses.field(default="", compare=False, repr=False)
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.words))
 
-    def __iter__(self) -> Iterator[Word]:
+    def __iter__(self) -> Iterator[LayerSpec]:
         return iter(self.words)
 
     def __len__(self) -> int:
@@ -235,7 +235,7 @@ class Branch:
 
 
 @dataclasses.dataclass(frozen=True)
-class Branching(Word):
+class ContainerSpec(LayerSpec):
     """A word that holds networks: a stream, a residual block, an attention."""
 
     branches: tuple[Branch, ...]

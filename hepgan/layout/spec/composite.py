@@ -3,7 +3,15 @@
 import dataclasses
 
 from hepgan.errors import did_you_mean
-from hepgan.layout.spec.base import Branch, Branching, Shape, ShapeContext, Word, format_shape, size
+from hepgan.layout.spec.base import (
+    Branch,
+    ContainerSpec,
+    LayerSpec,
+    Shape,
+    ShapeContext,
+    format_shape,
+    size,
+)
 from hepgan.layout.spec.diagnostics import MisfitError, clipped
 
 #: With this bias on the branch's side, attention starts with the image alone.
@@ -11,7 +19,7 @@ ATTEND_BIAS = -10.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Stream(Branching):
+class StreamSpec(ContainerSpec):
     """Branches side by side on the same input, their outputs concatenated.
 
     Images of one size are concatenated along their depth, sequences of one length along their width, everything else flat.
@@ -32,14 +40,14 @@ class Stream(Branching):
             message = (
                 f"'{branch.name}' reads a field of the event, so nothing may come before its stream"
             )
-            raise MisfitError(message, place(self, branch))
+            raise MisfitError(message, branch_key(self, branch))
         return shape
 
     def join(self, outputs: tuple[Shape, ...], shape: Shape, setting: ShapeContext) -> Shape:
         """The concatenated shape."""
         if self.named_after_fields(setting) and not self.reads(setting):
             self._check_made(outputs, setting)
-        axis = joined_along(outputs)
+        axis = concatenation_axis(outputs)
         if axis is None:
             return (sum(map(size, outputs)),)
         total = sum(output[axis] for output in outputs)
@@ -61,7 +69,7 @@ class Stream(Branching):
                     else "no name"
                 )
                 message = f"{who}, unlike the other branches' names{near}"
-                raise MisfitError(message, place(self, branch))
+                raise MisfitError(message, branch_key(self, branch))
         return bool(known)
 
     def order(self, setting: ShapeContext) -> tuple[int, ...]:
@@ -82,12 +90,12 @@ class Stream(Branching):
             if size(output) != size(field):
                 message = f"'{branch.name}' is {format_shape(field or (1,))} = {size(field)} values, but its branch makes "
                 raise MisfitError(
-                    f"{message}{format_shape(output)} = {size(output)}", place(self, branch)
+                    f"{message}{format_shape(output)} = {size(output)}", branch_key(self, branch)
                 )
 
 
 @dataclasses.dataclass(frozen=True)
-class Residual(Branching):
+class ResidualSpec(ContainerSpec):
     """``RES[a]`` is x + a(x) (arXiv:1512.03385); ``RES[a; b; …]`` is the sum of the branches, without x."""
 
     word = "RES"
@@ -103,12 +111,12 @@ class Residual(Branching):
                     if len(outputs) == 1
                     else ""
                 )
-                raise MisfitError(message + hint, place(self, branch))
+                raise MisfitError(message + hint, branch_key(self, branch))
         return terms[0]
 
 
 @dataclasses.dataclass(frozen=True)
-class Attend(Branching):
+class AttendSpec(ContainerSpec):
     """CaloGAN's attention: image and branch (of one size, depth 1 each) mixed by weights for each cell.
 
     The weights are the softmax of a locally connected 3 × 3 layer that sees both; its bias of −10 on the branch's side
@@ -128,7 +136,7 @@ class Attend(Branching):
         if outputs[0] != shape:
             message = f"ATTEND mixes images of one size, but the branch makes {format_shape(outputs[0])} and "
             raise MisfitError(
-                f"{message}{format_shape(shape)} reaches it", place(self, self.branches[0])
+                f"{message}{format_shape(shape)} reaches it", branch_key(self, self.branches[0])
             )
         return shape
 
@@ -142,7 +150,7 @@ class Attend(Branching):
 
 
 @dataclasses.dataclass(frozen=True)
-class From(Word):
+class FromSpec(LayerSpec):
     """The output of a named branch further left in the enclosing streams, in place of the input: ``FROM|layer_0``."""
 
     word = "FROM"
@@ -161,30 +169,30 @@ class From(Word):
 
 
 @dataclasses.dataclass(frozen=True)
-class Pass(Word):
+class PassSpec(LayerSpec):
     """The input as it is: for a branch that carries it on beside what others make of it."""
 
     word = "PASS"
 
 
-def place(word: Branching, branch: Branch) -> str:
+def branch_key(word: ContainerSpec, branch: Branch) -> str:
     """The name under which the place of ``branch`` in the text is kept."""
     return f"[{next(i for i, b in enumerate(word.branches) if b is branch)}]"
 
 
-def joined_along(outputs: tuple[Shape, ...]) -> int | None:
+def concatenation_axis(outputs: tuple[Shape, ...]) -> int | None:
     """The axis along which outputs are concatenated; ``None`` where they are flattened first."""
     ranks = {len(output) for output in outputs}
     if len(ranks) != 1:
         return None
-    axis = join_axis(outputs[0])
+    axis = channel_axis(outputs[0])
     others = {output[:axis] + output[axis + 1 :] for output in outputs}
     return axis if len(others) == 1 else None
 
 
-def join_axis(shape: Shape) -> int:
+def channel_axis(shape: Shape) -> int:
     """Where a shape takes more of its kind: an image in its depth, a sequence in its width."""
     return 1 if len(shape) == 2 else 0
 
 
-WORDS: tuple[type[Word], ...] = (Stream, Residual, Attend, From, Pass)
+WORDS: tuple[type[LayerSpec], ...] = (StreamSpec, ResidualSpec, AttendSpec, FromSpec, PassSpec)

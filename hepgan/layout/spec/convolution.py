@@ -7,9 +7,9 @@ from hepgan.layout.spec.base import (
     TANH,
     WEIGHT_FLAGS,
     Activation,
+    LayerSpec,
     Shape,
     ShapeContext,
-    Word,
     at_least,
     format_shape,
     side,
@@ -18,8 +18,8 @@ from hepgan.layout.spec.base import (
 from hepgan.layout.spec.diagnostics import MisfitError
 
 #: The fields of a sliding window, of its steps and of its padding.
-FLAT = ("height", "width"), ("stride_rows", "stride_cols"), ("pad_height", "pad_width")
-DEEP = (
+AXES_2D = ("height", "width"), ("stride_rows", "stride_cols"), ("pad_height", "pad_width")
+AXES_3D = (
     ("length", "height", "width"),
     ("stride_length", "stride_rows", "stride_cols"),
     ("pad_length", "pad_height", "pad_width"),
@@ -29,13 +29,13 @@ _TO_RANK = {3: "depth|height|width", 4: "depth|length|height|width"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Sliding(Word):
+class SlidingSpec(LayerSpec):
     """What slides a window over an image or over voxels."""
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
         """The fields of the window, of its steps and of the padding."""
-        return FLAT
+        return AXES_2D
 
     def _tuple(self, which: int) -> tuple[int, ...]:
         return tuple(getattr(self, name) for name in self.names[which])
@@ -64,7 +64,7 @@ class Sliding(Word):
     def slid(self, shape: Shape) -> Shape:
         """How many places the window takes along each axis: floor((in − window + 2 padding)/stride) + 1."""
         places = []
-        for axis, length in enumerate(image(self, shape, len(self.kernel))):
+        for axis, length in enumerate(spatial_axes(self, shape, len(self.kernel))):
             window, pad = self.kernel[axis], self.padding[axis]
             if self.circular[axis] and pad > length:
                 raise MisfitError(f"circular padding {pad} of only {length}", self.names[2][axis])
@@ -79,7 +79,7 @@ class Sliding(Word):
 
 
 @dataclasses.dataclass(frozen=True)
-class Convolution(Sliding):
+class ConvolutionSpec(SlidingSpec):
     """What CONV, CONV3D and the locally connected LOCAL share."""
 
     depth: int = at_least(1)
@@ -98,14 +98,14 @@ class Convolution(Sliding):
 
 
 @dataclasses.dataclass(frozen=True)
-class Conv(Convolution):
+class ConvSpec(ConvolutionSpec):
     """A convolution. TMVA's older form has no padding pair; an eighth number splits the depths into groups of their own."""
 
     word = "CONV"
     forms: ClassVar[tuple[tuple[str, ...], ...]] = (
-        ("depth", *FLAT[0], *FLAT[1]),
-        ("depth", *FLAT[0], *FLAT[1], *FLAT[2]),
-        ("depth", *FLAT[0], *FLAT[1], *FLAT[2], "groups"),
+        ("depth", *AXES_2D[0], *AXES_2D[1]),
+        ("depth", *AXES_2D[0], *AXES_2D[1], *AXES_2D[2]),
+        ("depth", *AXES_2D[0], *AXES_2D[1], *AXES_2D[2], "groups"),
     )
     known_flags = (*WEIGHT_FLAGS, *CIRCULAR)
     height: int = side(1)
@@ -134,11 +134,11 @@ class Conv(Convolution):
 
 
 @dataclasses.dataclass(frozen=True)
-class Local(Conv):
+class LocalSpec(ConvSpec):
     """A convolution whose weights differ from place to place (Keras's LocallyConnected2D)."""
 
     word = "LOCAL"
-    forms = Conv.forms[:2]
+    forms = ConvSpec.forms[:2]
 
     def parameters(self, shape: Shape, setting: ShapeContext) -> int:
         """A convolution's weights at each place."""
@@ -146,11 +146,11 @@ class Local(Conv):
 
 
 @dataclasses.dataclass(frozen=True)
-class Conv3d(Convolution):
+class Conv3dSpec(ConvolutionSpec):
     """A convolution of voxels."""
 
     word = "CONV3D"
-    forms = (("depth", *DEEP[0], *DEEP[1]), ("depth", *DEEP[0], *DEEP[1], *DEEP[2]))
+    forms = (("depth", *AXES_3D[0], *AXES_3D[1]), ("depth", *AXES_3D[0], *AXES_3D[1], *AXES_3D[2]))
     known_flags = (*WEIGHT_FLAGS, ("CIRCL",), *CIRCULAR)
     length: int = side(1)
     height: int = side(1)
@@ -166,17 +166,17 @@ class Conv3d(Convolution):
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
         """Three axes each."""
-        return DEEP
+        return AXES_3D
 
 
 @dataclasses.dataclass(frozen=True)
-class Transposed(Convolution):
+class TransposedSpec(ConvolutionSpec):
     """What TCONV and TCONV3D share: out = (in − 1) stride − 2 padding + window."""
 
     def output(self, shape: Shape, setting: ShapeContext) -> Shape:
         """``depth`` images, larger by the stride."""
         grown = []
-        for axis, length in enumerate(image(self, shape, len(self.kernel))):
+        for axis, length in enumerate(spatial_axes(self, shape, len(self.kernel))):
             pad = self.padding[axis]
             grown.append((length - 1) * self.stride[axis] - 2 * pad + self.kernel[axis])
             if grown[-1] < 1:
@@ -190,11 +190,11 @@ class Transposed(Convolution):
 
 
 @dataclasses.dataclass(frozen=True)
-class TConv(Transposed):
+class TConvSpec(TransposedSpec):
     """A transposed convolution of an image."""
 
     word = "TCONV"
-    forms = Conv.forms[:2]
+    forms = ConvSpec.forms[:2]
     known_flags = WEIGHT_FLAGS
     height: int = side(1)
     width: int = side(1)
@@ -206,11 +206,11 @@ class TConv(Transposed):
 
 
 @dataclasses.dataclass(frozen=True)
-class TConv3d(Transposed):
+class TConv3dSpec(TransposedSpec):
     """A transposed convolution of voxels."""
 
     word = "TCONV3D"
-    forms = Conv3d.forms
+    forms = Conv3dSpec.forms
     known_flags = WEIGHT_FLAGS
     length: int = side(1)
     height: int = side(1)
@@ -226,10 +226,10 @@ class TConv3d(Transposed):
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
         """Three axes each."""
-        return DEEP
+        return AXES_3D
 
 
-def image(word: Word, shape: Shape, rank: int) -> Shape:
+def spatial_axes(word: LayerSpec, shape: Shape, rank: int) -> Shape:
     """The axes of an image or of voxels behind its depth; raises ``MisfitError`` for another shape."""
     if len(shape) != rank + 1:
         message = f"{word.word} needs {_TO_RANK[rank + 1]}, but {format_shape(shape)} reaches it"
@@ -237,4 +237,4 @@ def image(word: Word, shape: Shape, rank: int) -> Shape:
     return shape[1:]
 
 
-WORDS: tuple[type[Word], ...] = (Conv, Conv3d, Local, TConv, TConv3d)
+WORDS: tuple[type[LayerSpec], ...] = (ConvSpec, Conv3dSpec, LocalSpec, TConvSpec, TConv3dSpec)

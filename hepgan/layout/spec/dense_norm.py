@@ -13,9 +13,9 @@ from hepgan.layout.spec.base import (
     TANH,
     WEIGHT_FLAGS,
     Activation,
+    LayerSpec,
     Shape,
     ShapeContext,
-    Word,
     at_least,
     format_shape,
     size,
@@ -25,7 +25,7 @@ from hepgan.layout.spec.diagnostics import MisfitError
 
 
 @dataclasses.dataclass(frozen=True)
-class Dense(Word):
+class DenseSpec(LayerSpec):
     """Every output from every value of the input, whatever its shape; width 0 is the number of the network's outputs."""
 
     word = "DENSE"
@@ -34,10 +34,10 @@ class Dense(Word):
     width: int = at_least(0, 0)
     activation: Activation = TANH
 
-    def resolved(self, setting: ShapeContext) -> Word:
+    def resolved(self, setting: ShapeContext) -> LayerSpec:
         """Width 0 becomes the number of outputs, as in TMVA."""
         word = super().resolved(setting)
-        if isinstance(word, Dense) and word.width:
+        if isinstance(word, DenseSpec) and word.width:
             return word
         if self.formulas:
             raise MisfitError(f"width must be at least 1, but {self.formulas[0][1]} is 0", "width")
@@ -61,7 +61,7 @@ class Dense(Word):
 
 
 @dataclasses.dataclass(frozen=True)
-class Act(Word):
+class ActSpec(LayerSpec):
     """An activation without a layer."""
 
     word = "ACT"
@@ -69,7 +69,7 @@ class Act(Word):
 
 
 @dataclasses.dataclass(frozen=True)
-class Reshape(Word):
+class ReshapeSpec(LayerSpec):
     """Another shape for the same values, row-major; with FLAT a flat one, whatever sizes are named."""
 
     word = "RESHAPE"
@@ -80,7 +80,7 @@ class Reshape(Word):
         ("depth", "height", "width"),
         ("depth", "length", "height", "width"),
     )
-    known_flags = (("FLAT",),)
+    known_flags = (("AXES_2D",),)
     depth: int = at_least(1, 0)
     length: int = at_least(1, 0)
     height: int = at_least(1, 0)
@@ -93,7 +93,7 @@ class Reshape(Word):
         }
         values, wanted = size(shape), size(tuple(named.values()))
         if not named and not self.flags:
-            raise MisfitError("RESHAPE needs depth|height|width, FLAT, or both", "")
+            raise MisfitError("RESHAPE needs depth|height|width, AXES_2D, or both", "")
         if named and wanted != values:
             raise self._wrong(values, named, shape)
         return (values,) if self.flags else tuple(named.values())
@@ -106,12 +106,12 @@ class Reshape(Word):
         message += f"{format_shape(shape)} = {values} values reach it"
         if values % others:
             return MisfitError(message, *named)
-        flat = " or RESHAPE|FLAT" if self.flags else ""
+        flat = " or RESHAPE|AXES_2D" if self.flags else ""
         return MisfitError(f"{message}; {values // others} would be right here{flat}", "width")
 
 
 @dataclasses.dataclass(frozen=True)
-class BatchNorm(Word):
+class BatchNormSpec(LayerSpec):
     """Each feature, or each image depth, to mean 0 and width 1 over the batch, then a trained scale and shift.
 
     ``momentum`` is the share that the running mean keeps of itself at each batch (TMVA's and Keras's meaning; torch's is one
@@ -125,15 +125,15 @@ class BatchNorm(Word):
 
     def parameters(self, shape: Shape, setting: ShapeContext) -> int:
         """Scale, shift, running mean and running variance of each."""
-        return 4 * channels(shape)
+        return 4 * channel_count(shape)
 
     def statistics(self, shape: Shape) -> int:
         """Running mean and variance."""
-        return 2 * channels(shape)
+        return 2 * channel_count(shape)
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerNorm(Word):
+class LayerNormSpec(LayerSpec):
     """All values of an event to mean 0 and width 1, then a trained scale and shift of each (arXiv:1607.06450)."""
 
     word = "LNORM"
@@ -146,7 +146,7 @@ class LayerNorm(Word):
 
 
 @dataclasses.dataclass(frozen=True)
-class GroupNorm(Word):
+class GroupNormSpec(LayerSpec):
     """Groups of depths of one event to mean 0 and width 1, then a trained scale and shift a depth (arXiv:1803.08494)."""
 
     word = "GNORM"
@@ -169,7 +169,7 @@ class GroupNorm(Word):
 
 
 @dataclasses.dataclass(frozen=True)
-class InstanceNorm(Word):
+class InstanceNormSpec(LayerSpec):
     """Each depth of one event to mean 0 and width 1, then a trained scale and shift (arXiv:1607.08022)."""
 
     word = "INORM"
@@ -190,7 +190,7 @@ class InstanceNorm(Word):
 
 
 @dataclasses.dataclass(frozen=True)
-class Dropout(Word):
+class DropoutSpec(LayerSpec):
     """Each value set to 0 with probability ``rate`` in training, the rest scaled up to make good for it."""
 
     word = "DROPOUT"
@@ -204,7 +204,7 @@ class Dropout(Word):
             raise MisfitError(f"rate must be below 1, not {self.rate:g}", "rate")
 
 
-def channels(shape: Shape) -> int:
+def channel_count(shape: Shape) -> int:
     """How many features a batch norm keeps apart: an image's depths, else the last axis (TMVA's 1|1|n is flat)."""
     return shape[0] if is_image(shape) else shape[-1]
 
@@ -214,12 +214,21 @@ def is_image(shape: Shape) -> bool:
     return len(shape) > 2 and shape[:2] != (1, 1)
 
 
-_HERE: tuple[type[Word], ...] = (
-    *(Dense, Act, Reshape, Dropout, BatchNorm, LayerNorm, GroupNorm, InstanceNorm),
+_HERE: tuple[type[LayerSpec], ...] = (
+    *(
+        DenseSpec,
+        ActSpec,
+        ReshapeSpec,
+        DropoutSpec,
+        BatchNormSpec,
+        LayerNormSpec,
+        GroupNormSpec,
+        InstanceNormSpec,
+    ),
 )
 
 #: Every word of the language by its name; a stream's is ``""``.
-WORDS: dict[str, type[Word]] = {
+LAYERS: dict[str, type[LayerSpec]] = {
     word.word: word
     for word in (
         *_HERE,

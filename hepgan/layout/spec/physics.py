@@ -3,13 +3,21 @@
 import dataclasses
 from collections.abc import Iterable
 
-from hepgan.layout.spec.base import LINEAR, Activation, Shape, ShapeContext, Word, at_least, size
-from hepgan.layout.spec.composite import join_axis
+from hepgan.layout.spec.base import (
+    LINEAR,
+    Activation,
+    LayerSpec,
+    Shape,
+    ShapeContext,
+    at_least,
+    size,
+)
+from hepgan.layout.spec.composite import channel_axis
 from hepgan.layout.spec.diagnostics import MisfitError
 
 
 @dataclasses.dataclass(frozen=True)
-class Cond(Word):
+class CondSpec(LayerSpec):
     """The event's conditions beside what comes, constant over an image; ``COND|width`` embeds them in a dense layer first."""
 
     word = "COND"
@@ -27,7 +35,7 @@ class Cond(Word):
 
     def output(self, shape: Shape, setting: ShapeContext) -> Shape:
         """Deeper, or wider, by the conditions."""
-        axis, more = join_axis(shape), self.width or _conditions(self, setting)
+        axis, more = channel_axis(shape), self.width or _conditions(self, setting)
         return (*shape[:axis], shape[axis] + more, *shape[axis + 1 :])
 
     def parameters(self, shape: Shape, setting: ShapeContext) -> int:
@@ -40,7 +48,7 @@ class Cond(Word):
 
 
 @dataclasses.dataclass(frozen=True)
-class Times(Word):
+class TimesSpec(LayerSpec):
     """Every value times a condition of the event; ``TIMES|1`` takes the second one."""
 
     word = "TIMES"
@@ -54,7 +62,7 @@ class Times(Word):
 
 
 @dataclasses.dataclass(frozen=True)
-class Scale(Word):
+class ScaleSpec(LayerSpec):
     """Every value times a constant."""
 
     word = "SCALE"
@@ -63,7 +71,7 @@ class Scale(Word):
 
 
 @dataclasses.dataclass(frozen=True)
-class Sum(Word):
+class SumSpec(LayerSpec):
     """The sum of all values: a layer's energy."""
 
     word = "SUM"
@@ -74,7 +82,7 @@ class Sum(Word):
 
 
 @dataclasses.dataclass(frozen=True)
-class Occupancy(Word):
+class OccupancySpec(LayerSpec):
     """The share of values above ``threshold``; ``softness`` > 0 makes the step a sigmoid of that width, with a gradient."""
 
     word = "OCCUPANCY"
@@ -88,7 +96,7 @@ class Occupancy(Word):
 
 
 @dataclasses.dataclass(frozen=True)
-class Balance(Word):
+class BalanceSpec(LayerSpec):
     """How far the sum of all values is from ``scale`` times a condition, and 10 where that is beyond ``limit``, else 0."""
 
     word = "BALANCE"
@@ -104,7 +112,7 @@ class Balance(Word):
 
 
 @dataclasses.dataclass(frozen=True)
-class MinibatchDiscrimination(Word):
+class MinibatchDiscriminationSpec(LayerSpec):
     """How near an event is to the others of its batch in ``features`` trained projections (arXiv:1606.03498, section 3.2).
 
     The input is kept, flat, in front of the features; with ALONE it is not.
@@ -130,7 +138,7 @@ class MinibatchDiscrimination(Word):
         return self.features * self.dimensions * size(shape)
 
 
-def _conditions(word: Word, setting: ShapeContext, index: int = 0) -> int:
+def _conditions(word: LayerSpec, setting: ShapeContext, index: int = 0) -> int:
     if not setting.conditions:
         raise MisfitError(f"{word.word} needs conditions, but the events have none", "")
     if index >= setting.conditions:
@@ -140,9 +148,9 @@ def _conditions(word: Word, setting: ShapeContext, index: int = 0) -> int:
 
 
 #: Words that say where the conditions go; a layout without any takes them at its input.
-CONDITIONED: tuple[type[Word], ...] = (Cond, Times, Balance)
+CONDITIONED: tuple[type[LayerSpec], ...] = (CondSpec, TimesSpec, BalanceSpec)
 
-WORDS: tuple[type[Word], ...] = (
-    *(Cond, Times, Scale, Sum, Occupancy, Balance),
-    MinibatchDiscrimination,
+WORDS: tuple[type[LayerSpec], ...] = (
+    *(CondSpec, TimesSpec, ScaleSpec, SumSpec, OccupancySpec, BalanceSpec),
+    MinibatchDiscriminationSpec,
 )

@@ -2,16 +2,16 @@
 
 import dataclasses
 
-from hepgan.layout.spec.base import Shape, ShapeContext, Word, side
-from hepgan.layout.spec.convolution import CIRCULAR, DEEP, FLAT, Sliding, image
+from hepgan.layout.spec.base import LayerSpec, Shape, ShapeContext, side
+from hepgan.layout.spec.convolution import AXES_2D, AXES_3D, CIRCULAR, SlidingSpec, spatial_axes
 from hepgan.layout.spec.diagnostics import MisfitError
 
 
 @dataclasses.dataclass(frozen=True)
-class Pool(Sliding):
+class PoolSpec(SlidingSpec):
     """What MAXPOOL and AVGPOOL share; six numbers pool voxels."""
 
-    forms = ((*FLAT[0], *FLAT[1]), (*DEEP[0], *DEEP[1]))
+    forms = ((*AXES_2D[0], *AXES_2D[1]), (*AXES_3D[0], *AXES_3D[1]))
     height: int = side(1)
     width: int = side(1)
     stride_rows: int = side(1)
@@ -22,7 +22,7 @@ class Pool(Sliding):
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
         """The fields of the window and of its steps."""
-        return DEEP[:2] if self.length else FLAT[:2]
+        return AXES_3D[:2] if self.length else AXES_2D[:2]
 
     def output(self, shape: Shape, setting: ShapeContext) -> Shape:
         """As deep as before, the window's places wide."""
@@ -30,42 +30,42 @@ class Pool(Sliding):
 
 
 @dataclasses.dataclass(frozen=True)
-class MaxPool(Pool):
+class MaxPoolSpec(PoolSpec):
     """The largest value in the window."""
 
     word = "MAXPOOL"
 
 
 @dataclasses.dataclass(frozen=True)
-class AvgPool(Pool):
+class AvgPoolSpec(PoolSpec):
     """The mean value in the window."""
 
     word = "AVGPOOL"
 
 
 @dataclasses.dataclass(frozen=True)
-class Adaptive(Word):
+class AdaptiveSpec(LayerSpec):
     """Means over as many windows as asked for, whatever the size of the input."""
 
     word = "ADAPTIVE"
-    forms = (FLAT[0], DEEP[0])
+    forms = (AXES_2D[0], AXES_3D[0])
     height: int = side(1)
     width: int = side(1)
     length: int = side(1, 0)
 
     def output(self, shape: Shape, setting: ShapeContext) -> Shape:
         """As deep as before, of the size asked for."""
-        asked = axes(self)
-        image(self, shape, len(asked))
+        asked = axis_values(self)
+        spatial_axes(self, shape, len(asked))
         return (shape[0], *asked)
 
 
 @dataclasses.dataclass(frozen=True)
-class Upsample(Word):
+class UpsampleSpec(LayerSpec):
     """Each value repeated (NEAREST, as by default) or images interpolated (BILINEAR)."""
 
     word = "UPSAMPLE"
-    forms = (FLAT[0], DEEP[0])
+    forms = (AXES_2D[0], AXES_3D[0])
     known_flags = (("NEAREST", "BILINEAR"),)
     height: int = side(1)
     width: int = side(1)
@@ -73,15 +73,15 @@ class Upsample(Word):
 
     def output(self, shape: Shape, setting: ShapeContext) -> Shape:
         """Larger by the factors."""
-        factors = axes(self)
+        factors = axis_values(self)
         if len(factors) == 3 and "BILINEAR" in self.flags:
             raise MisfitError("BILINEAR is for images, not for voxels", "")
-        sizes = image(self, shape, len(factors))
+        sizes = spatial_axes(self, shape, len(factors))
         return (shape[0], *(a * b for a, b in zip(sizes, factors, strict=True)))
 
 
 @dataclasses.dataclass(frozen=True)
-class Pad(Word):
+class PadSpec(LayerSpec):
     """Zeros around an image: the same at both ends (height|width) or each side its own."""
 
     word = "PAD"
@@ -101,7 +101,7 @@ class Pad(Word):
 
     def output(self, shape: Shape, setting: ShapeContext) -> Shape:
         """Larger by the sides."""
-        height, width = image(self, shape, 2)
+        height, width = spatial_axes(self, shape, 2)
         top, bottom, left, right = self.sides
         if "CIRCH" in self.flags and max(top, bottom) > height:
             raise MisfitError(f"circular padding of only {height} rows", "top", "bottom")
@@ -110,9 +110,9 @@ class Pad(Word):
         return (shape[0], height + top + bottom, width + left + right)
 
 
-def axes(word: Adaptive | Upsample) -> tuple[int, ...]:
+def axis_values(word: AdaptiveSpec | UpsampleSpec) -> tuple[int, ...]:
     """The numbers of a word that takes two for an image and three for voxels."""
     return (word.length, word.height, word.width)[0 if word.length else 1 :]
 
 
-WORDS: tuple[type[Word], ...] = (MaxPool, AvgPool, Adaptive, Upsample, Pad)
+WORDS: tuple[type[LayerSpec], ...] = (MaxPoolSpec, AvgPoolSpec, AdaptiveSpec, UpsampleSpec, PadSpec)

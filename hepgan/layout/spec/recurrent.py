@@ -3,12 +3,19 @@
 import dataclasses
 from typing import ClassVar
 
-from hepgan.layout.spec.base import WEIGHT_FLAGS, Shape, ShapeContext, Word, at_least, format_shape
+from hepgan.layout.spec.base import (
+    WEIGHT_FLAGS,
+    LayerSpec,
+    Shape,
+    ShapeContext,
+    at_least,
+    format_shape,
+)
 from hepgan.layout.spec.diagnostics import MisfitError
 
 
 @dataclasses.dataclass(frozen=True)
-class Recurrent(Word):
+class RecurrentSpec(LayerSpec):
     """What RNN, LSTM and GRU share: a state that walks along a time|width input; one bias a gate, as in TMVA.
 
     With ``remember`` a batch in training starts from the state in which the last one of its size ended. Generated events do not
@@ -62,7 +69,7 @@ class Recurrent(Word):
 
 
 @dataclasses.dataclass(frozen=True)
-class Rnn(Recurrent):
+class RNNSpec(RecurrentSpec):
     """h ← tanh(W x + U h + b)."""
 
     word = "RNN"
@@ -70,7 +77,7 @@ class Rnn(Recurrent):
 
 
 @dataclasses.dataclass(frozen=True)
-class Lstm(Recurrent):
+class LSTMSpec(RecurrentSpec):
     """Long short-term memory: input, forget and output gates around a cell."""
 
     word = "LSTM"
@@ -78,16 +85,16 @@ class Lstm(Recurrent):
 
 
 @dataclasses.dataclass(frozen=True)
-class Gru(Recurrent):
+class GRUSpec(RecurrentSpec):
     """Gated recurrent unit; with ``reset_after`` the reset gate acts behind the state's weights."""
 
     word = "GRU"
     gates = 3
     forms = (
-        *Recurrent.forms,
+        *RecurrentSpec.forms,
         ("state", "inputs", "steps", "remember", "sequence", "reset_after"),
     )
     reset_after: bool = False
 
 
-WORDS: tuple[type[Word], ...] = (Rnn, Lstm, Gru)
+WORDS: tuple[type[LayerSpec], ...] = (RNNSpec, LSTMSpec, GRUSpec)
