@@ -16,7 +16,7 @@ from hepgan.data.encoding.registry import STEPS
 from hepgan.gan.training import objectives
 from hepgan.layout.spec import arguments, composite, convolution, physics, pooling, recurrent
 from hepgan.layout.spec.base import ACTIVATIONS, INITIALIZATIONS, Activation, LayerSpec
-from hepgan.layout.spec.dense_norm import LAYERS
+from hepgan.layout.spec.registry import LAYERS
 from hepgan.layout.zoo import published_layouts
 from hepgan.pipeline import RunConfig, measured, presets
 
@@ -99,7 +99,10 @@ def initializations() -> str:
 
 def published() -> str:
     """The layouts that have a name."""
-    rows = [(f"`{name}`", entry.about, entry.source) for name, entry in published_layouts().items()]
+    rows = [
+        (f"`{name}`", entry.description, entry.source)
+        for name, entry in published_layouts().items()
+    ]
     return table(("name", "network", "from"), rows)
 
 

@@ -15,7 +15,7 @@ import uproot
 from hepgan.gan.training.objectives import OBJECTIVES
 from hepgan.layout import parse
 from hepgan.layout.spec.arguments import spellings
-from hepgan.layout.spec.dense_norm import LAYERS
+from hepgan.layout.spec.registry import LAYERS
 from hepgan.pipeline import as_toml, load, presets
 
 ROOT = Path(__file__).parents[1]

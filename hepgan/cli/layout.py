@@ -101,4 +101,6 @@ def _table(summary: dict[str, Any]) -> str:
 def _named_layouts() -> str:
     from hepgan.layout.zoo import published_layouts
 
-    return "\n".join(f"{name:16} {entry.about}" for name, entry in published_layouts().items())
+    return "\n".join(
+        f"{name:16} {entry.description}" for name, entry in published_layouts().items()
+    )

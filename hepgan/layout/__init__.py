@@ -1,19 +1,31 @@
-"""Layout strings: networks written as one line, in TMVA's words and hepgan's.
+"""Layout strings: networks written as one line, in TMVA's words and hepgan's own.
 
-What to use when: ``parse`` or ``parse_gan`` for a string, ``trace`` for its shapes and sizes, ``build`` for the
-torch module, ``summary.summarize`` for the table of the command line, ``zoo.look_up`` for published layouts.
+``parse`` and ``parse_gan`` read a string, ``trace`` computes shapes and parameter counts, ``build`` returns the torch module,
+``summary.summarize`` the table of the command line, ``zoo.look_up`` a published layout. ``LayerSpec``, ``register_layer`` and
+``register_builder`` add a layer word.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from hepgan.layout.parser import parse, parse_gan
 from hepgan.layout.shapes import LayerInfo, trace
-from hepgan.layout.spec.base import Layout
+from hepgan.layout.spec.base import LayerSpec, Layout
+from hepgan.layout.spec.registry import register_builder, register_layer
 
 if TYPE_CHECKING:
     from hepgan.layout.nn.network import build
 
-__all__ = ["LayerInfo", "Layout", "build", "parse", "parse_gan", "trace"]
+__all__ = [
+    "LayerInfo",
+    "LayerSpec",
+    "Layout",
+    "build",
+    "parse",
+    "parse_gan",
+    "register_builder",
+    "register_layer",
+    "trace",
+]
 
 
 def __getattr__(name: str) -> Any:

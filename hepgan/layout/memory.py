@@ -1,4 +1,4 @@
-"""Whether a network fits the memory at hand, asked before anything is allocated."""
+"""Check that a network fits into memory, before anything is allocated."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -6,7 +6,6 @@ from typing import NamedTuple
 import psutil
 
 from hepgan.layout.shapes import Step
-from hepgan.layout.spec.arguments import spans
 from hepgan.layout.spec.base import LayerSpec, Layout, size
 from hepgan.layout.spec.diagnostics import error_at
 
@@ -20,15 +19,15 @@ class _Need(NamedTuple):
 
 
 def check_memory(layout: Layout, steps: tuple[Step, ...], *, limit: int | None = None) -> None:
-    """Refuses a network whose training, with one event at a time, would take more than ``limit`` bytes.
+    """Raises an error if training with a batch size of 1 would take more than ``limit`` bytes.
 
     Args:
-        layout: For the place in the text.
-        steps: The layout's words in their places.
-        limit: By default the memory that is free now.
+        layout: The layout, for the position in error messages.
+        steps: The traced layers of the layout.
+        limit: Available memory [bytes]; by default that of the machine.
 
     Raises:
-        LayoutError: with the largest layer's place.
+        LayoutError: the network is too large; the error points at the largest layer.
     """
     needs = _needs(steps)
     total = sum(need.bytes for need in needs)
@@ -37,13 +36,15 @@ def check_memory(layout: Layout, steps: tuple[Step, ...], *, limit: int | None =
         return
     largest = max(needs, key=lambda need: need.bytes)
     text = layout.text or str(layout)
-    start, end = spans(largest.word, "width", "depth") or (0, len(text))
-    message = f"a network that takes {_readable(total)} of memory to train, but {_readable(limit)} are free"
-    raise error_at(f"{message}; most of it goes to {largest.word}", text, start, end)
+    start, end = largest.word.span("width", "depth") or (0, len(text))
+    message = (
+        f"training this network takes {_readable(total)} of memory, but {_readable(limit)} are free"
+    )
+    raise error_at(f"{message}; the largest layer is {largest.word}", text, start, end)
 
 
 def available() -> int:
-    """Free memory of the machine, or of the container where that is less [bytes]."""
+    """Returns the free memory of the machine, or of the container if that is less [bytes]."""
     free = [int(psutil.virtual_memory().available)]
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
     if limit.is_file() and used.is_file() and (most := limit.read_text().strip()).isdigit():
@@ -54,7 +55,7 @@ def available() -> int:
 def _needs(steps: tuple[Step, ...]) -> list[_Need]:
     needs = []
     for step in steps:
-        parameters = step.word.parameters(step.input, step.setting)
+        parameters = step.word.parameters(step.input, step.context)
         values = _BYTES_A_PARAMETER * parameters + _BYTES_A_VALUE * size(step.output)
         needs.append(_Need(step.word, values))
         needs += [need for branch in step.branches for need in _needs(branch)]

@@ -1,11 +1,11 @@
-"""Layout strings to frozen layouts; ``str`` goes back. Every character is read or an error points at it.
+"""Parser of layout strings; ``str`` is its inverse. Every character is read, or an error points at it.
 
     net    = item {"," item}
     item   = WORD {"|" argument} ["[" branch {";" branch} "]"]
     branch = [name ":"] net
 
-Words, activations and flags are not case-sensitive and blanks between tokens mean nothing. A first argument that is no
-word but an activation or a size makes a DENSE layer, as in TMVA. ``parse_gan`` reads ``net "##" net``.
+Words, activations and flags are not case-sensitive; blanks between tokens are ignored. An item that starts with an activation
+or a size instead of a word is a DENSE layer, as in TMVA. ``parse_gan`` reads ``net "##" net``.
 """
 
 import dataclasses
@@ -15,10 +15,10 @@ from typing import NoReturn
 from hepgan.errors import LayoutError, did_you_mean
 from hepgan.layout.spec.arguments import Argument, word_of
 from hepgan.layout.spec.base import Branch, ContainerSpec, LayerSpec, Layout
-from hepgan.layout.spec.dense_norm import LAYERS
 from hepgan.layout.spec.diagnostics import MisfitError, clipped, error_at
+from hepgan.layout.spec.registry import LAYERS
 
-#: No network needs more; both bounds keep the time for any string short.
+#: Bounds of nesting and length, which keep the time for any string short.
 DEEPEST, LONGEST = 40, 100_000
 
 _TOKEN = re.compile(r"##|[,|;:\[\]#]|[^,|;:\[\]#]+")
@@ -27,7 +27,7 @@ _PUNCTUATION = frozenset(("##", "#", ",", "|", ";", ":", "[", "]"))
 
 @dataclasses.dataclass
 class _Reader:
-    """The tokens ``(text, start, end)`` and how far they are read; ``""`` is the end."""
+    """Tokens ``(text, start, end)`` and the current position; the last token is ``""``."""
 
     text: str
     tokens: list[Argument]
@@ -37,57 +37,58 @@ class _Reader:
     def next(self) -> Argument:
         return self.tokens[self.at]
 
-    def took(self, punctuation: str) -> bool:
-        """Whether that comes next; if so it is read."""
-        found = self.next.text == punctuation
-        self.at += found
-        return found
+    def accept(self, punctuation: str) -> bool:
+        """Reads ``punctuation`` if it comes next; returns whether it did."""
+        matches = self.next.text == punctuation
+        self.at += matches
+        return matches
 
     def fail(self, message: str, first: Argument, last: Argument | None = None) -> NoReturn:
         raise error_at(message, self.text, first.start, (last or first).end)
 
 
 def parse(text: str) -> Layout:
-    """The network that ``text`` describes.
+    """Returns the network that ``text`` describes.
 
     >>> str(parse("conv|12|2|2|1|1|tanh, reshape|FLAT, TANH|(N+100)*2"))
     'CONV|12|2|2|1|1|TANH, RESHAPE|FLAT, DENSE|(N+100)*2|TANH'
 
     Raises:
-        LayoutError: with the place in the text and, for a misspelt word, the nearest one.
+        LayoutError: the text is not a layout; with the position and, for a misspelled word, the nearest one.
     """
     reader = _reader(text)
     layout = _net(reader, 0)
     if reader.next.text == "##":
         reader.fail(
-            "'##' separates generator and discriminator, but one network is due", reader.next
+            "'##' separates generator and discriminator, but a single network is expected",
+            reader.next,
         )
     _end(reader)
     return layout
 
 
 def parse_gan(text: str) -> tuple[Layout, Layout]:
-    """Generator and discriminator of ``text``, which ``##`` separates.
+    """Returns generator and discriminator of ``text``, which are separated by ``##``.
 
     Raises:
-        LayoutError: as ``parse``; or where there are not two networks.
+        LayoutError: as for ``parse``; or the number of networks is not two.
     """
     reader = _reader(text)
     generator = _net(reader, 0)
-    if not reader.took("##"):
+    if not reader.accept("##"):
         if not reader.next.text:
             reader.fail("'##' and the discriminator's layout are missing", reader.next)
         _end(reader)
     discriminator = _net(reader, 0)
     if reader.next.text == "##":
-        reader.fail("a third network; a GAN has a generator and a discriminator", reader.next)
+        reader.fail("a third network, but a GAN has a generator and a discriminator", reader.next)
     _end(reader)
     return generator, discriminator
 
 
 def _reader(text: str) -> _Reader:
     if len(text) > LONGEST:
-        message = f"a layout of {len(text)} characters; {LONGEST} are the most"
+        message = f"the layout has {len(text):,} characters, but at most {LONGEST:,} are allowed"
         raise LayoutError(message)
     tokens = []
     for match in _TOKEN.finditer(text):
@@ -107,7 +108,7 @@ def _end(reader: _Reader) -> None:
 
 def _net(reader: _Reader, depth: int) -> Layout:
     words = [_item(reader, depth)]
-    while reader.took(","):
+    while reader.accept(","):
         words.append(_item(reader, depth))
     return Layout(tuple(words), reader.text)
 
@@ -135,7 +136,7 @@ def _item(reader: _Reader, depth: int) -> LayerSpec:
 
 def _arguments(reader: _Reader) -> list[Argument]:
     arguments = []
-    while reader.took("|"):
+    while reader.accept("|"):
         token = reader.next
         if token.text in _PUNCTUATION or not token.text:
             what = f"'{token.text}'" if token.text else "the end"
@@ -148,25 +149,25 @@ def _arguments(reader: _Reader) -> list[Argument]:
 def _branching(reader: _Reader, head: Argument, name: str, depth: int) -> LayerSpec:
     kind = LAYERS.get(name)
     if kind is None or not issubclass(kind, ContainerSpec):
-        holders = [w for w, k in LAYERS.items() if w and issubclass(k, ContainerSpec)]
-        near = did_you_mean(clipped(name), holders) if kind is None else ""
-        reader.fail(f"'{clipped(name)}' cannot hold networks in '[…]'{near}", head)
+        containers = [w for w, k in LAYERS.items() if w and issubclass(k, ContainerSpec)]
+        near = did_you_mean(clipped(name), containers) if kind is None else ""
+        reader.fail(f"'{clipped(name)}' cannot contain networks in '[…]'{near}", head)
     if depth >= DEEPEST:
-        reader.fail(f"networks nested more than {DEEPEST} deep", reader.next)
+        reader.fail(f"networks are nested more than {DEEPEST} deep", reader.next)
     opening = reader.next
     reader.at += 1
     branches: list[Branch] = []
     names: set[str] = set()
-    places = [("", head.start, opening.end)]
-    while not branches or reader.took(";"):
+    spans = [("", head.start, opening.end)]
+    while not branches or reader.accept(";"):
         start = reader.next.start
         branches.append(_branch(reader, names, depth + 1, named=not name))
-        places.append((f"[{len(branches) - 1}]", start, reader.tokens[reader.at - 1].end))
-    if not reader.took("]"):
+        spans.append((f"[{len(branches) - 1}]", start, reader.tokens[reader.at - 1].end))
+    if not reader.accept("]"):
         what = f"'{clipped(reader.next.text)}'" if reader.next.text else "the end"
         line = f"'[' is not closed by ']' before {what}"
         reader.fail(line, reader.next if reader.next.text else opening)
-    return kind(branches=tuple(branches), places=tuple(places))
+    return kind(branches=tuple(branches), spans=tuple(spans))
 
 
 def _branch(reader: _Reader, others: set[str], depth: int, *, named: bool) -> Branch:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from hepgan.errors import LayoutError
 from hepgan.layout.parser import parse
-from hepgan.layout.spec.arguments import spans
 from hepgan.layout.spec.base import (
     Branch,
     ContainerSpec,
@@ -23,19 +22,19 @@ from hepgan.layout.spec.composite import StreamSpec
 from hepgan.layout.spec.dense_norm import ReshapeSpec
 from hepgan.layout.spec.diagnostics import MisfitError, error_at
 from hepgan.layout.spec.formula import LARGEST
-from hepgan.layout.spec.physics import CONDITIONED, CondSpec
+from hepgan.layout.spec.physics import CondSpec
 
 
 class LayerInfo(NamedTuple):
-    """A line of the table of layers.
+    """A row of the layer table.
 
     Attributes:
-        word: The layer as layouts write it, its formulas evaluated; of a stream or block the brackets alone.
-        output: The shape of what it gives.
-        parameters: The numbers that it holds, running statistics among them, as Keras and the papers count.
-        operations: Multiply-adds of its weights for one event.
-        statistics: How many of the parameters are running statistics, which no optimizer trains.
-        branch: The path of streams that it stands in: ``layer_0``, ``1/layer_0``; empty outside.
+        word: The layer as written in layouts, with formulas evaluated; streams and blocks without their contents.
+        output: Output shape.
+        parameters: Parameter count including running statistics, as in Keras and the papers.
+        operations: Multiply-adds of the weights for one event.
+        statistics: Number of running statistics among the parameters, which are not trained.
+        branch: Path of the enclosing branches, such as ``layer_0`` or ``1/layer_0``; empty outside of streams.
     """
 
     word: str
@@ -47,12 +46,12 @@ class LayerInfo(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A word in its place: with evaluated formulas, what reaches it, what it gives, and its branches' steps."""
+    """A layer with evaluated formulas, its input and output shapes, its context and its branches' steps."""
 
     word: LayerSpec
     input: Shape
     output: Shape
-    setting: ShapeContext
+    context: ShapeContext
     branches: tuple[tuple["Step", ...], ...] = ()
 
 
@@ -66,20 +65,20 @@ def trace(
     outputs: int = 0,
     role: Role | None = None,
 ) -> list[LayerInfo]:
-    """One line a layer, in the order of the layout; those of a stream's branches stand before the stream's own.
+    """Returns one row per layer, in the order of the layout; a stream follows the rows of its branches.
 
     Args:
         layout: The network.
-        input: The shape of one event at its input.
-        features: ``N``, the values of an event; 0 takes those of ``fields``, else of ``input``.
-        conditions: ``C``; where the layout never says where they go, they are concatenated at the input.
-        fields: The shape of each field of the event, in order.
-        outputs: The values that the network has to give: the width of a DENSE that has none.
-        role: Whether branches named after fields make or read them; without it they read them where the event's ``N``
-            values reach their stream untouched.
+        input: Shape of one event at the network's input.
+        features: ``N``, the number of values of an event; 0 counts those of ``fields``, or else of ``input``.
+        conditions: ``C``; a layout without a word for conditions takes them at its input.
+        fields: Shapes of the event's fields, in order.
+        outputs: Number of outputs of the network: the width of a DENSE without one.
+        role: Whether branches named after fields generate or read them; without it, they read them if the stream's input is the
+            event's ``N`` values.
 
     Raises:
-        LayoutError: a layer that does not fit what reaches it, with its place in the layout's text.
+        LayoutError: a layer does not fit its input; with its position in the layout's text.
     """
     steps = trace_steps(
         layout, input, shape_context(input, features, conditions, fields, outputs, role)
@@ -95,92 +94,94 @@ def shape_context(
     outputs: int = 0,
     role: Role | None = None,
 ) -> ShapeContext:
-    """What a network's first word finds around it; the arguments are those of ``trace``."""
+    """Returns the context of a network's first layer; the arguments are those of ``trace``."""
     fields = fields or {}
     if not input or any(length < 1 for length in input):
-        raise LayoutError(f"an input of shape {input}; each size must be at least 1")
+        raise LayoutError(f"invalid input shape {input}: each size must be at least 1")
     if size(input) > LARGEST:
         raise LayoutError(
-            f"an input of shape {format_shape(input)[:60]} has more values than any network could take"
+            f"the input of shape {format_shape(input)[:60]} is too large: at most {LARGEST:,} values"
         )
     features = features or sum(map(size, fields.values())) or size(input)
-    untouched = role == "discriminator" or (role is None and size(input) == features)
-    return ShapeContext(features, conditions, outputs, fields, role, untouched)
+    is_raw_event = role == "discriminator" or (role is None and size(input) == features)
+    return ShapeContext(features, conditions, outputs, fields, role, is_raw_event)
 
 
-def trace_steps(layout: Layout, shape: Shape, setting: ShapeContext) -> tuple[Step, ...]:
-    """The layout's words in their places, once formulas and conditions are settled."""
+def trace_steps(layout: Layout, shape: Shape, context: ShapeContext) -> tuple[Step, ...]:
+    """Returns the layers with their shapes, after evaluating formulas and placing the conditions."""
     if not layout.text:
         layout = parse(str(layout))
-    if setting.conditions and not _says_conditions(layout):
-        layout = _conditioned(layout)
-    return _walk(layout, shape, setting)
+    if context.conditions and not _uses_conditions(layout):
+        layout = _with_conditions(layout)
+    return _walk(layout, shape, context)
 
 
-def _walk(layout: Layout, shape: Shape, setting: ShapeContext) -> tuple[Step, ...]:
+def _walk(layout: Layout, shape: Shape, context: ShapeContext) -> tuple[Step, ...]:
     steps: list[Step] = []
     for word in layout:
         try:
-            steps.append(_step(word, shape, setting))
+            steps.append(_step(word, shape, context))
         except MisfitError as fault:
-            start, end = spans(word, *fault.fields) or (0, len(layout.text))
+            start, end = word.span(*fault.fields) or (0, len(layout.text))
             raise error_at(str(fault), layout.text, start, end) from None
         shape = steps[-1].output
-        setting = dataclasses.replace(setting, untouched=False)
+        context = dataclasses.replace(context, is_raw_event=False)
     return tuple(steps)
 
 
-def _step(word: LayerSpec, shape: Shape, setting: ShapeContext) -> Step:
+def _step(word: LayerSpec, shape: Shape, context: ShapeContext) -> Step:
     if not isinstance(word, ContainerSpec):
-        word = word.resolved(setting)
-        output = word.output(shape, setting)
+        word = word.resolved(context)
+        output = word.output(shape, context)
         if size(output) > LARGEST:
-            raise MisfitError(f"its output {format_shape(output)} is larger than any memory")
-        return Step(word, shape, output, setting)
-    made = dict(setting.made)
+            raise MisfitError(f"its output {format_shape(output)} exceeds any memory")
+        return Step(word, shape, output, context)
+    branch_outputs = dict(context.branch_outputs)
     branches: list[tuple[Step, ...]] = []
     for branch in word.branches:
-        entered = word.enter(branch, shape, setting)
-        reads = isinstance(word, StreamSpec) and word.reads(setting)
-        untouched = setting.untouched and not reads
-        inner = dataclasses.replace(setting, made=MappingProxyType(made), untouched=untouched)
-        branches.append(_walk(branch.layout, entered, inner))
+        branch_shape = word.branch_input(branch, shape, context)
+        reads = isinstance(word, StreamSpec) and word.reads(context)
+        is_raw_event = context.is_raw_event and not reads
+        inner = dataclasses.replace(
+            context, branch_outputs=MappingProxyType(branch_outputs), is_raw_event=is_raw_event
+        )
+        branches.append(_walk(branch.layout, branch_shape, inner))
         if branch.name:
-            made[branch.name] = branches[-1][-1].output
-    output = word.join(tuple(steps[-1].output for steps in branches), shape, setting)
-    return Step(word, shape, output, setting, tuple(branches))
+            branch_outputs[branch.name] = branches[-1][-1].output
+    output = word.combine(tuple(steps[-1].output for steps in branches), shape, context)
+    return Step(word, shape, output, context, tuple(branches))
 
 
-def _says_conditions(layout: Layout) -> bool:
+def _uses_conditions(layout: Layout) -> bool:
     return any(
-        isinstance(word, CONDITIONED)
+        word.uses_conditions
         or (
             isinstance(word, ContainerSpec)
-            and any(_says_conditions(b.layout) for b in word.branches)
+            and any(_uses_conditions(b.layout) for b in word.branches)
         )
         for word in layout
     )
 
 
-def _conditioned(layout: Layout) -> Layout:
-    """COND in front, but behind a RESHAPE, whose sizes are meant without the conditions.
+def _with_conditions(layout: Layout) -> Layout:
+    """Returns ``layout`` with COND in front, or after a leading RESHAPE, whose sizes do not include the conditions.
 
-    It goes inside of a leading stream, so that branches named after fields still read them.
+    A leading stream takes it inside its branches, so that those named after fields still read them.
     """
     first, rest = layout.words[0], layout.words[1:]
     if isinstance(first, ReshapeSpec):
-        inner = _conditioned(Layout(rest, layout.text)).words if rest else (CondSpec(),)
+        inner = _with_conditions(Layout(rest, layout.text)).words if rest else (CondSpec(),)
         return Layout((first, *inner), layout.text)
     if isinstance(first, StreamSpec):
         branches = tuple(
-            Branch(_conditioned(branch.layout), branch.name) for branch in first.branches
+            Branch(_with_conditions(branch.layout), branch.name) for branch in first.branches
         )
         return Layout((dataclasses.replace(first, branches=branches), *rest), layout.text)
-    return Layout((CondSpec(places=first.places), *layout.words), layout.text)
+    return Layout((CondSpec(spans=first.spans), *layout.words), layout.text)
 
 
 def layer_table(steps: tuple[Step, ...]) -> list[LayerInfo]:
-    """The table of a network's layers."""
+    """Returns the layer table of a network."""
     return list(_lines(steps, ""))
 
 
@@ -195,8 +196,8 @@ def _lines(steps: tuple[Step, ...], branch: str) -> Iterator[LayerInfo]:
         yield LayerInfo(
             text,
             step.output,
-            word.parameters(step.input, step.setting),
-            word.operations(step.input, step.setting),
+            word.parameters(step.input, step.context),
+            word.operations(step.input, step.context),
             word.statistics(step.input),
             branch,
         )

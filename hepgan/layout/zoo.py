@@ -1,4 +1,4 @@
-"""Published networks as layouts, by name. They stand in ``zoo.toml``, with their inputs and sources."""
+"""Published networks as layouts, by name; ``zoo.toml`` contains them with their inputs and sources."""
 
 import dataclasses
 import functools
@@ -15,20 +15,20 @@ from hepgan.layout.summary import summarize
 
 @dataclasses.dataclass(frozen=True)
 class PublishedLayout:
-    """A layout that is published.
+    """A published network, or pair of networks.
 
     Attributes:
-        about: One line for the list.
-        source: Where it was published.
+        description: One line for the list.
+        source: Publication.
         layout: One network, or generator ``##`` discriminator.
-        input: The shape of one event.
-        noise: The shape of the generator's input; that of the event where it is empty.
-        conditions: How many conditions an event has.
-        fields: The shape of each of the event's fields.
-        published: The numbers of parameters that the source gives for each network, where it gives them.
+        input: Shape of one event.
+        noise: Shape of the generator's input; empty for that of the event.
+        conditions: Number of conditions of an event.
+        fields: Shapes of the event's fields.
+        published: Published parameter count of each network, if any.
     """
 
-    about: str
+    description: str
     source: str
     layout: str
     input: tuple[int, ...]
@@ -39,11 +39,11 @@ class PublishedLayout:
 
     @property
     def generator_input(self) -> Shape:
-        """The shape that the generator starts from."""
+        """Shape of the generator's input."""
         return self.noise or self.input
 
     def summary(self) -> dict[str, Any]:
-        """Its layers and sizes, as ``table.summary`` gives them."""
+        """Returns the layer table, as ``summary.summarize`` does."""
         return summarize(
             self.layout,
             input=self.input,
@@ -55,9 +55,9 @@ class PublishedLayout:
 
 @functools.cache
 def published_layouts() -> Mapping[str, PublishedLayout]:
-    """All of them by name.
+    """Returns all published layouts by name.
 
-    >>> named()["calogan"].summary()["generator"]["parameters"]
+    >>> published_layouts()["calogan"].summary()["generator"]["parameters"]
     29726376
     """
     text = resources.files("hepgan.layout").joinpath("zoo.toml").read_text(encoding="utf-8")
@@ -68,14 +68,14 @@ def published_layouts() -> Mapping[str, PublishedLayout]:
 
 
 def look_up(name: str) -> PublishedLayout:
-    """The one of that name.
+    """Returns the published layout ``name``.
 
     Raises:
-        RunError: there is none; with the nearest name.
+        RunError: the name is unknown; with the nearest known one.
     """
     if name not in published_layouts():
-        known = f"; there are {', '.join(published_layouts())}"
+        known = f"; known names are {', '.join(published_layouts())}"
         raise RunError(
-            f"no layout is named '{name}'{did_you_mean(name, published_layouts()) or known}"
+            f"unknown layout name '{name}'{did_you_mean(name, published_layouts()) or known}"
         )
     return published_layouts()[name]

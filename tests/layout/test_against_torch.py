@@ -11,7 +11,7 @@ from hepgan.errors import LayoutError
 from hepgan.layout import parse, trace
 from hepgan.layout.nn.network import build
 from hepgan.layout.spec.base import ACTIVATIONS, Shape
-from hepgan.layout.spec.dense_norm import LAYERS
+from hepgan.layout.spec.registry import LAYERS
 
 INPUTS: tuple[Shape, ...] = ((7,), (4, 3), (1, 5, 6), (3, 4, 4), (1, 3, 4, 3), (1, 1, 9))
 FLAGS = ["", "", "", "|SN", "|ZERO", "|NOBIAS", "|HE|SN"]

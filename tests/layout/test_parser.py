@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hepgan.errors import LayoutError
 from hepgan.layout import parse, parse_gan, trace
 from hepgan.layout.spec.base import ACTIVATIONS, Activation, Layout
-from hepgan.layout.spec.dense_norm import LAYERS, DenseSpec
+from hepgan.layout.spec.dense_norm import DenseSpec
+from hepgan.layout.spec.registry import LAYERS
 from hepgan.layout.zoo import published_layouts
 
 ALPHABET = "DENSECOVMAXPLRTHUGBNYI0123456789|,;:[]#()+-*/.N \n_é٣ßıſ\u202e\U0001f600\ud800\x00"
@@ -88,7 +89,7 @@ def test_published_layouts_survive_a_round_trip(name: str) -> None:
         ("DENSE|64|TANH|RELU", "a second activation 'RELU'", "RELU"),
         ("DENSE|64|32", "2 numbers are given", "DENSE|64|32"),
         ("CONV|12|2|2|1|TANH", "4 numbers are given", "CONV|12|2|2|1|TANH"),
-        ("CONV|TANH|12|2|2|1|1", "a number behind the names", "12"),
+        ("CONV|TANH|12|2|2|1|1", "a number after the names", "12"),
         ("DENSE|-1", "width must be at least 0, not -1", "-1"),
         ("CONV|0|2|2|1|1|TANH", "depth must be at least 1, not 0", "0"),
         ("CONV|1|2|2|1|0|TANH", "stride cols must be at least 1, not 0", "0"),
@@ -162,7 +163,7 @@ def test_long_lines_are_shown_around_the_fault_alone() -> None:
 def test_single_network_is_refused_where_a_gan_is_due_and_the_other_way_round() -> None:
     with pytest.raises(LayoutError, match="discriminator's layout are missing"):
         parse_gan("DENSE|3")
-    with pytest.raises(LayoutError, match="one network is due"):
+    with pytest.raises(LayoutError, match="a single network is expected"):
         parse("DENSE|3##DENSE|1")
     with pytest.raises(LayoutError, match="a third network"):
         parse_gan("DENSE|3##DENSE|1##DENSE|1")

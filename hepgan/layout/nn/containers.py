@@ -1,6 +1,6 @@
-"""The torch modules that see more than ``x``: the conditions ``c[B, C]`` and the outputs of named branches.
+"""Modules that combine other modules, conditions ``c[B, C]`` or the outputs of named branches.
 
-A plain layer is called with ``x``; a ``Contextual`` one with ``(x, c, made)``.
+A plain layer is called with ``x``; a ``Contextual`` one with ``(x, c, branch_outputs)``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,62 +8,62 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-_Made = Mapping[str, Tensor]
+_BranchOutputs = Mapping[str, Tensor]
 
 
 class Contextual(nn.Module):
-    """A module whose ``forward`` takes ``(x, c, made)``."""
+    """Base class of modules whose ``forward`` takes ``(x, c, branch_outputs)``."""
 
 
 class Apply(nn.Module):
-    """A function of ``x`` without weights."""
+    """Function of ``x`` without weights."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
-        """``function(x)``."""
+        """Returns ``function(x)``."""
         return self.function(x)
 
 
 class ApplyConditions(Contextual):
-    """A function of ``x`` and ``c`` without weights."""
+    """Function of ``x`` and ``c`` without weights."""
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
         self.function = function
 
-    def forward(self, x: Tensor, c: Tensor, made: _Made) -> Tensor:
-        """``function(x, c)``."""
-        del made
+    def forward(self, x: Tensor, c: Tensor, branch_outputs: _BranchOutputs) -> Tensor:
+        """Returns ``function(x, c)``."""
+        del branch_outputs
         return self.function(x, c)
 
 
 class Chain(Contextual):
-    """Layers one behind the other."""
+    """Layers in sequence."""
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
 
-    def forward(self, x: Tensor, c: Tensor, made: _Made) -> Tensor:
-        """The last layer's output."""
+    def forward(self, x: Tensor, c: Tensor, branch_outputs: _BranchOutputs) -> Tensor:
+        """Returns the output of the last layer."""
         for layer in self.layers:
-            x = layer(x, c, made) if isinstance(layer, Contextual) else layer(x)
+            x = layer(x, c, branch_outputs) if isinstance(layer, Contextual) else layer(x)
         return x
 
 
 class Conditions(Contextual):
-    """The conditions, embedded where ``embedding`` is given, beside ``x`` on its axis for them."""
+    """Concatenation of ``x`` and the conditions, or their embedding, along the channel axis."""
 
     def __init__(self, embedding: nn.Module | None) -> None:
         super().__init__()
         self.embedding = embedding
 
-    def forward(self, x: Tensor, c: Tensor, made: _Made) -> Tensor:
-        """``x`` wider (flat, sequences) or deeper (images)."""
-        del made
+    def forward(self, x: Tensor, c: Tensor, branch_outputs: _BranchOutputs) -> Tensor:
+        """Returns ``x`` with more features (flat, sequences) or channels (images)."""
+        del branch_outputs
         c = c if self.embedding is None else self.embedding(c)
         if x.ndim == 3:
             return torch.cat([x, c[:, None].expand(-1, x.shape[1], -1)], dim=2)
@@ -72,7 +72,7 @@ class Conditions(Contextual):
 
 
 class Stream(Contextual):
-    """Branches on the same input, or each on its ``slices`` of it, concatenated along ``axis`` of the batch (flat if None)."""
+    """Parallel branches on the input, or on one slice of it each, concatenated along ``axis`` (flattened if None)."""
 
     def __init__(
         self,
@@ -87,12 +87,12 @@ class Stream(Contextual):
         self.branches = nn.ModuleList(branches)
         self.names, self.slices, self.order, self.axis = names, slices, order, axis
 
-    def forward(self, x: Tensor, c: Tensor, made: _Made) -> Tensor:
-        """All outputs in ``order``."""
+    def forward(self, x: Tensor, c: Tensor, branch_outputs: _BranchOutputs) -> Tensor:
+        """Returns the concatenated outputs, in ``order``."""
         outputs = []
         for number, branch in enumerate(self.branches):
-            y = branch(self._part(x, number), c, made)
-            made = {**made, self.names[number]: y}
+            y = branch(self._part(x, number), c, branch_outputs)
+            branch_outputs = {**branch_outputs, self.names[number]: y}
             outputs.append(y if self.axis is not None else y.flatten(1))
         return torch.cat([outputs[number] for number in self.order], dim=self.axis or 1)
 
@@ -104,15 +104,15 @@ class Stream(Contextual):
 
 
 class Residual(Contextual):
-    """The sum of the branches; ``x`` and the branch where there is but one."""
+    """Sum of several branches, or of ``x`` and a single branch."""
 
     def __init__(self, branches: Sequence[Chain]) -> None:
         super().__init__()
         self.branches = nn.ModuleList(branches)
 
-    def forward(self, x: Tensor, c: Tensor, made: _Made) -> Tensor:
-        """The sum."""
-        terms = [branch(x, c, made) for branch in self.branches]
+    def forward(self, x: Tensor, c: Tensor, branch_outputs: _BranchOutputs) -> Tensor:
+        """Returns the sum."""
+        terms = [branch(x, c, branch_outputs) for branch in self.branches]
         total: Tensor = x + terms[0] if len(terms) == 1 else terms[0]
         for term in terms[1:]:
             total = total + term
@@ -120,27 +120,27 @@ class Residual(Contextual):
 
 
 class Attend(Contextual):
-    """An image and its branch's, mixed by weights that ``local`` sees in both."""
+    """Average of an image and the branch's output, with per-pixel weights computed from both by ``local``."""
 
     def __init__(self, branch: Chain, local: nn.Module) -> None:
         super().__init__()
         self.branch, self.local = branch, local
 
-    def forward(self, x: Tensor, c: Tensor, made: _Made) -> Tensor:
-        """``[B, 1, H, W]``."""
-        both = torch.cat([x, self.branch(x, c, made)], dim=1)
-        shares: Tensor = torch.softmax(self.local(both), dim=1)
-        return (both * shares).sum(1, keepdim=True)
+    def forward(self, x: Tensor, c: Tensor, branch_outputs: _BranchOutputs) -> Tensor:
+        """Returns ``[B, 1, H, W]``."""
+        both = torch.cat([x, self.branch(x, c, branch_outputs)], dim=1)
+        weights: Tensor = torch.softmax(self.local(both), dim=1)
+        return (both * weights).sum(1, keepdim=True)
 
 
 class From(Contextual):
-    """What a named branch has made."""
+    """Output of a named branch, in place of the input."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
 
-    def forward(self, x: Tensor, c: Tensor, made: _Made) -> Tensor:
-        """That branch's output."""
+    def forward(self, x: Tensor, c: Tensor, branch_outputs: _BranchOutputs) -> Tensor:
+        """Returns the output of that branch."""
         del x, c
-        return made[self.name]
+        return branch_outputs[self.name]

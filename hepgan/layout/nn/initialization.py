@@ -1,4 +1,8 @@
-"""How a layer's weights begin, drawn from a generator of their own so that a seed says all and torch's global one rests."""
+"""Weight initialization from an explicit ``torch.Generator``; PyTorch's global random state is not used.
+
+Not ``torch.nn.init``: it derives the fans from the weight's shape, which is wrong for locally connected layers (whose leading
+axis is the position) and for layers with several gates, and ``orthogonal_`` would flatten these into one matrix.
+"""
 
 import math
 from collections.abc import Callable
@@ -16,7 +20,7 @@ def _normal(variance: Callable[[int, int], float]) -> _Draw:
 
 
 def _uniform(variance: Callable[[int, int], float]) -> _Draw:
-    """A uniform distribution of width ± sqrt(3 variance)."""
+    """Returns the draw from a uniform distribution on ± sqrt(3 variance)."""
 
     def draw(weights: Tensor, fan_in: int, fan_out: int, generator: torch.Generator) -> Tensor:
         limit = math.sqrt(3 * variance(fan_in, fan_out))
@@ -36,7 +40,7 @@ def _zero(weights: Tensor, fan_in: int, fan_out: int, generator: torch.Generator
 
 
 def _orthogonal(weights: Tensor, fan_in: int, fan_out: int, generator: torch.Generator) -> Tensor:
-    """Rows (or columns, where these are fewer) at right angles, uniform over rotations (arXiv:1312.6120)."""
+    """Draws orthonormal rows (columns if there are fewer), uniform over rotations (arXiv:1312.6120)."""
     del fan_in, fan_out
     rows, columns = weights.shape[-2:]
     tall = weights.normal_(generator=generator)
@@ -45,7 +49,7 @@ def _orthogonal(weights: Tensor, fan_in: int, fan_out: int, generator: torch.Gen
     return weights.copy_(q if rows >= columns else q.mT)
 
 
-#: By name: TMVA's WeightInitialization (its GAUSS and UNIFORM go by the inputs alone) and those usual in torch.
+#: TMVA's WeightInitialization (its GAUSS and UNIFORM depend on the fan-in alone), and the usual schemes in torch.
 INITIALIZATIONS: dict[str, _Draw] = {
     "XAVIER": _normal(lambda i, o: 2 / (i + o)),
     "XAVIERUNIFORM": _uniform(lambda i, o: 2 / (i + o)),
@@ -61,13 +65,13 @@ INITIALIZATIONS: dict[str, _Draw] = {
 }
 
 
-def initial(
+def initial_weights(
     name: str, shape: tuple[int, ...], *, fan_in: int, fan_out: int, generator: torch.Generator
 ) -> Tensor:
-    """Weights ``[..., outputs, inputs]`` as ``name`` has them begin.
+    """Returns weights ``[..., outputs, inputs]`` drawn by the scheme ``name``.
 
     Raises:
-        RunError: no such initialisation.
+        RunError: the scheme is unknown.
     """
     draw = INITIALIZATIONS.get(name.upper())
     if draw is None:

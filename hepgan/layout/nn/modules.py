@@ -1,6 +1,6 @@
-"""The torch modules of layers: what has weights or statistics. Those that hold other modules are in ``network``.
+"""Modules of single layers: weights, activations, normalization, recurrence. Those with submodules are in ``containers``.
 
-Legend of shapes: ``B`` batch, ``D`` depth, ``T`` time steps, ``W`` width, ``S`` state, ``P`` places of a window.
+Legend of shapes: ``B`` batch, ``D`` depth, ``T`` time steps, ``W`` width, ``S`` state, ``P`` positions of a window.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,33 +33,37 @@ _ACTIVATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 
 class Activate(nn.Module):
-    """An activation; SOFTMAX runs over an image's depths, else over the last axis."""
+    """Activation; SOFTMAX acts on the channels of an image, otherwise on the last axis."""
 
     def __init__(self, activation: Activation) -> None:
         super().__init__()
         self.name, self.slope = activation.name, activation.parameter
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape."""
+        """Returns a tensor of the same shape."""
         return _ACTIVATIONS[self.name](x, self.slope)
 
     def extra_repr(self) -> str:
-        """For torch's print of modules."""
+        """Returns the name, for the ``repr`` of modules."""
         return self.name
 
 
 class Tracking(nn.Module):
-    """A module that keeps something of what it has seen: running means, singular vectors, a state.
+    """Base class of modules that update state in training: running means, singular vectors, recurrent states.
 
     Attributes:
-        tracking: Whether it does; ``network.frozen_statistics`` turns it off for a while.
+        tracking: Whether the state is updated; ``network.frozen_statistics`` turns this off temporarily.
     """
 
     tracking = True
 
 
 class SpectralNorm(Tracking):
-    """A weight divided by its largest singular value (arXiv:1802.05957), which one power iteration a step follows."""
+    """Division of a weight by its largest singular value (arXiv:1802.05957), from one power iteration per training step.
+
+    Not ``torch.nn.utils.parametrizations.spectral_norm``: it draws from the global random state and cannot be frozen in
+    training mode.
+    """
 
     u: Tensor
     v: Tensor
@@ -84,7 +88,7 @@ class SpectralNorm(Tracking):
         self.u.copy_(F.normalize(matrix @ self.v, dim=0))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight with largest singular value 1."""
+        """Returns the weight, scaled to a largest singular value of 1."""
         if self.training and self.tracking:
             self._iterate(weight)
         # Clones: the next forward pass, before this one's backward, may iterate again.
@@ -92,7 +96,7 @@ class SpectralNorm(Tracking):
 
 
 class Weighted(nn.Module):
-    """A linear operation with a weight and perhaps a bias: dense, convolution, locally connected."""
+    """Linear operation with a weight and an optional bias: dense, convolution, locally connected."""
 
     def __init__(
         self,
@@ -107,16 +111,17 @@ class Weighted(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``operation`` of ``x`` with the weight, normed where asked for."""
+        """Returns ``operation(x, weight, bias)``, with the spectrally normalized weight if there is a ``norm``."""
         weight = self.weight if self.norm is None else self.norm(self.weight)
         return self.operation(x, weight, self.bias)
 
 
 class Recurrent(Tracking):
-    """RNN, LSTM or GRU over ``x[B, T, W]`` with one bias a gate; unrolled, so that penalties can differentiate twice.
+    """RNN, LSTM or GRU over ``x[B, T, W]`` with one bias per gate.
 
-    With ``remember`` a batch in training starts from the state in which the last one of its size ended, which checkpoints hold.
-    Outside of training each batch starts from zero and leaves that state alone, so that events do not depend on those before.
+    Not ``nn.LSTM``: cuDNN's recurrent layers cannot be differentiated twice, which gradient penalties need, and have two biases.
+    With ``remember``, a training batch starts from the final state of the previous batch of the same size, which checkpoints
+    contain. Outside of training, each batch starts from zero and leaves that state unchanged.
 
     Attributes:
         last: The remembered state, ``[B, S]`` each; empty before the first batch.
@@ -141,7 +146,7 @@ class Recurrent(Tracking):
         self.last: tuple[Tensor, ...] = ()
 
     def forward(self, x: Tensor) -> Tensor:
-        """The states ``[B, T, S]``, or the last one ``[B, S]``."""
+        """Returns the states ``[B, T, S]``, or the last one, ``[B, S]``."""
         if x.ndim == 4:
             x = x.squeeze(1)
         driven = F.linear(x, self.weight_input, self.bias)  # [B, T, gates S]
@@ -164,7 +169,7 @@ class Recurrent(Tracking):
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
     ) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        # No buffer: its shape is that of the last batch, and there is none before the first.
+        # Not a buffer: its shape depends on the last batch, and it does not exist before the first one.
         if self.last:
             destination[f"{prefix}last"] = torch.stack(self.last)
 
@@ -176,7 +181,7 @@ class Recurrent(Tracking):
             self.last = tuple(last.to(self.bias.device).unbind(0))
             del state_dict[f"{prefix}last"]
         else:
-            # torch refuses a state that is none of this layer's as an unexpected key.
+            # torch rejects a state that does not fit this layer as an unexpected key.
             self.last = ()
         super()._load_from_state_dict(state_dict, prefix, *others)
 
@@ -210,9 +215,12 @@ _STEPS = {"RNN": _rnn, "LSTM": _lstm, "GRU": _gru}
 
 
 class BatchNorm(Tracking):
-    """Batch normalisation; ``momentum`` is the share that the running mean keeps, negative for the mean of all batches.
+    """Batch normalization; ``momentum`` is the fraction of the running mean that is kept, negative for a cumulative mean.
 
-    ``values`` is how many numbers of an event share a mean: a batch has to hold two.
+    Not ``nn.BatchNorm2d``: it normalizes the channel axis only, and cannot pause its running statistics in training mode.
+
+    Attributes:
+        values: Number of values per event that share a mean; a batch must contain at least two of them.
     """
 
     running_mean: Tensor
@@ -232,17 +240,17 @@ class BatchNorm(Tracking):
         self.register_buffer("batches", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape."""
+        """Returns a tensor of the same shape."""
         if self.last_axis:
-            return self._normalised(x.reshape(-1, x.shape[-1])).reshape(x.shape)
-        return self._normalised(x)
+            return self._normalized(x.reshape(-1, x.shape[-1])).reshape(x.shape)
+        return self._normalized(x)
 
-    def _normalised(self, x: Tensor) -> Tensor:
+    def _normalized(self, x: Tensor) -> Tensor:
         scale, shift = self.weight, self.bias
         if not self.training:
             mean, var = self.running_mean, self.running_var
             return F.batch_norm(x, mean, var, scale, shift, eps=self.epsilon)
-        # With a momentum of 1, torch leaves this batch's mean and variance in these two.
+        # With a momentum of 1, torch writes this batch's mean and variance into these two.
         mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
         x = F.batch_norm(x, mean, var, scale, shift, training=True, momentum=1.0, eps=self.epsilon)
         if self.tracking:
@@ -259,34 +267,20 @@ class BatchNorm(Tracking):
         self.running_var.lerp_(var, new)
 
 
-class GroupNorm(nn.Module):
-    """Group or instance normalisation over ``groups`` of the depth of ``x[B, D, ...]``."""
-
-    def __init__(self, groups: int, channels: int, epsilon: float) -> None:
-        super().__init__()
-        self.groups, self.epsilon = groups, epsilon
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The same shape."""
-        return F.group_norm(x, self.groups, self.weight, self.bias, self.epsilon)
-
-
 class MinibatchDiscrimination(nn.Module):
-    """For each event and feature the sum over the batch of exp(−|distance|₁) of the projections."""
+    """Minibatch discrimination: per event and feature, the sum over the batch of exp(−L1 distance) of the projections."""
 
     def __init__(self, projection: Weighted, features: int, *, alone: bool, act: Activate) -> None:
         super().__init__()
         self.projection, self.features, self.alone, self.act = projection, features, alone, act
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, features]``, behind the flattened input unless ``alone``."""
+        """Returns the features, ``[B, features]``, appended to the flattened input unless ``alone``."""
         x = x.flatten(1)
         points = self.projection(x).reshape(
             x.shape[0], self.features, -1
         )  # [B, features, dimensions]
-        # Not torch.cdist: its gradient has none, which gradient penalties need.
+        # Not torch.cdist: it has no second derivative, which gradient penalties need.
         distance = (points.unsqueeze(0) - points.unsqueeze(1)).abs().sum(-1)  # [B, B, features]
         near = self.act(torch.exp(-distance).sum(1))
         return near if self.alone else torch.cat([x, near], dim=1)
@@ -299,21 +293,21 @@ def local(
     *,
     kernel: tuple[int, ...],
     stride: tuple[int, ...],
-    places: tuple[int, ...],
+    positions: tuple[int, ...],
 ) -> Tensor:
-    """A convolution of ``x[B, D, H, W]`` with a ``weight[P, D · window, depth]`` of its own at each of ``P`` places."""
+    """Returns the locally connected convolution of ``x[B, D, H, W]`` with ``weight[P, D · window, depth]``."""
     for axis in (2, 3):
         x = x.unfold(axis, kernel[axis - 2], stride[axis - 2])
     windows = x.permute(2, 3, 0, 1, 4, 5).reshape(
         weight.shape[0], x.shape[0], -1
     )  # [P, B, D · window]
     y = torch.bmm(windows, weight).permute(1, 2, 0)  # [B, depth, P]
-    y = y.reshape(*y.shape[:2], *places)
+    y = y.reshape(*y.shape[:2], *positions)
     return y if bias is None else y + bias
 
 
 def padded(x: Tensor, sides: Sequence[tuple[int, int]], circular: Sequence[bool]) -> Tensor:
-    """``x[B, D, ...]`` with so many cells more at each end of its last axes: zeros, or those of the other end."""
+    """Returns ``x[B, D, ...]`` padded at both ends of its spatial axes, with zeros or circularly."""
     for axis, ((before, after), around) in enumerate(zip(sides, circular, strict=True), start=2):
         if around and before + after:
             length = x.shape[axis]

@@ -1,7 +1,4 @@
-"""A layout as a ``torch.nn.Module``: one builder a word, chained.
-
-``build`` makes the network; ``frozen_statistics`` lets the gradient pass through one without a trace left in it.
-"""
+"""Construction of a layout's ``torch.nn.Module``, and a context manager that freezes its running statistics."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -19,21 +16,21 @@ from hepgan.layout.spec.base import Layout, Role, Shape
 from hepgan.random_streams import Stream, torch_generator
 
 INIT: dict[Role, Stream] = {"generator": "init_generator", "discriminator": "init_discriminator"}
-"""The stream that the first weights of each role are drawn from."""
+"""Random stream of the initial weights, by role."""
 
 
 class Network(nn.Module):
-    """A built layout; ``forward(x, c)`` takes ``x[B, *input]`` (or flat) and conditions ``c[B, C]``."""
+    """Module of a layout; ``forward(x, c)`` takes ``x[B, *input]`` (or flattened) and conditions ``c[B, C]``."""
 
     def __init__(self, layers: Chain, *, input: Shape, conditions: int) -> None:
         super().__init__()
         self.layers, self.input, self.conditions = layers, input, conditions
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """The output of the last layer, ``[B, *its shape]``.
+        """Returns the output of the last layer.
 
         Raises:
-            RunError: conditions that the network needs are missing.
+            RunError: the network needs conditions, but ``c`` is None.
         """
         if c is None:
             if self.conditions:
@@ -55,28 +52,28 @@ def build(
     role: Role | None = None,
     initialization: str = "XAVIERUNIFORM",
 ) -> Network:
-    """The network of ``layout`` on the CPU, in training mode, its biases 0 and its weights drawn from ``seed``.
+    """Builds the network of ``layout`` on the CPU, in training mode, with zero biases and weights drawn from ``seed``.
 
-    The other arguments are those of ``shapes.trace``. torch's global random numbers are neither used nor moved.
+    The other arguments are those of ``shapes.trace``. PyTorch's global random state is not used.
 
     Raises:
-        LayoutError: a layer that does not fit what reaches it, or the memory at hand.
-        RunError: an unknown initialisation, or a seed that is no integer from 0 to 2^64 − 1.
+        LayoutError: a layer does not fit its input or the available memory.
+        RunError: the initialization is unknown, or the seed is not an integer from 0 to 2^64 − 1.
     """
     steps = trace_steps(
         layout, input, shape_context(input, features, conditions, fields, outputs, role)
     )
     check_memory(layout, steps)
-    start = WeightInit(initialization, torch_generator(seed, INIT[role or "generator"]))
+    init = WeightInit(initialization, torch_generator(seed, INIT[role or "generator"]))
     with torch.no_grad():
-        return Network(chain(steps, start), input=input, conditions=conditions)
+        return Network(chain(steps, init), input=input, conditions=conditions)
 
 
 @contextlib.contextmanager
 def frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """While it lasts, running means, spectral norms and remembered states stay as they are, bit for bit, in training mode too.
+    """Context manager that disables updates of running statistics, spectral-norm vectors and recurrent states.
 
-    Layers behave as in training all the same: a batch is normalised by itself.
+    Layers otherwise behave as in training: a batch is normalized by its own statistics.
     """
     tracking = [part for part in module.modules() if isinstance(part, Tracking) and part.tracking]
     for part in tracking:

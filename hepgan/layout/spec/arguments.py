@@ -1,4 +1,4 @@
-"""One word of a layout from its arguments, given in TMVA's order and in its looser spellings."""
+"""Parsing of one layer word from its arguments, in TMVA's order and in its looser spellings."""
 
 import dataclasses
 import math
@@ -9,9 +9,10 @@ from hepgan.errors import did_you_mean
 from hepgan.layout.spec import formula
 from hepgan.layout.spec.base import ACTIVATIONS, Activation, ContainerSpec, LayerSpec
 from hepgan.layout.spec.composite import FromSpec
-from hepgan.layout.spec.dense_norm import LAYERS, ActSpec, DenseSpec
+from hepgan.layout.spec.dense_norm import ActSpec, DenseSpec
 from hepgan.layout.spec.diagnostics import MisfitError, clipped
 from hepgan.layout.spec.physics import CondSpec
+from hepgan.layout.spec.registry import LAYERS
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 # No two of its parts can take the same digits, so that the time is linear for any string.
@@ -19,7 +20,7 @@ _DECIMAL = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
 class Argument(NamedTuple):
-    """A token and where it stands in the layout's text."""
+    """A token and its position in the layout's text."""
 
     text: str
     start: int
@@ -27,7 +28,7 @@ class Argument(NamedTuple):
 
 
 class _Sorted(NamedTuple):
-    """A word's arguments by what they are."""
+    """Arguments of a word, sorted by kind."""
 
     numbers: list[Argument]
     activation: Argument | None
@@ -36,10 +37,10 @@ class _Sorted(NamedTuple):
 
 
 def word_of(head: Argument, arguments: list[Argument]) -> LayerSpec:
-    """The layer word that begins with ``head``.
+    """Returns the layer word that begins with ``head``.
 
     Raises:
-        MisfitError: its field is ``"start-end"``, the place in the text.
+        MisfitError: the arguments are wrong; its field is the range ``"start-end"`` in the text.
     """
     kind = LAYERS.get(_upper(head.text))
     if kind is None:
@@ -51,32 +52,25 @@ def word_of(head: Argument, arguments: list[Argument]) -> LayerSpec:
     if kind is FromSpec:
         return _from(head, arguments)
     given = _sorted(kind, arguments)
-    values, places, formulas = _numbers(kind, given, head, arguments)
+    values, spans, formulas = _numbers(kind, given, head, arguments)
     names = {field.name: field for field in dataclasses.fields(kind)}
     if given.activation is not None:
         values["activation"] = _activation(given)
     elif "activation" in names and names["activation"].default is dataclasses.MISSING:
         raise _at(f"{kind.word} needs an activation{_usage(kind)}", head)
     if given.slope is not None:
-        places.append(("activation", given.slope.start, given.slope.end))
-    places = [("", head.start, (arguments or [head])[-1].end), *places]
-    word = kind(**values, flags=_flags(kind, given.flags), formulas=formulas, places=tuple(places))
+        spans.append(("activation", given.slope.start, given.slope.end))
+    spans = [("", head.start, (arguments or [head])[-1].end), *spans]
+    word = kind(**values, flags=_flags(kind, given.flags), formulas=formulas, spans=tuple(spans))
     _check(word)
     return word
 
 
-def spans(word: LayerSpec, *fields: str) -> tuple[int, int] | None:
-    """From the first to the last of the ``fields`` in the text; the whole word where none of them is there."""
-    found = [(start, end) for name, start, end in word.places if name in fields]
-    found = found or [(start, end) for name, start, end in word.places if name == ""]
-    return (min(s for s, _ in found), max(e for _, e in found)) if found else None
-
-
 def _check(word: LayerSpec) -> None:
     try:
-        word.check(given=[name for name, _, _ in word.places])
+        word.check(given=[name for name, _, _ in word.spans])
     except MisfitError as fault:
-        start, end = spans(word, *fault.fields) or (0, 0)
+        start, end = word.span(*fault.fields) or (0, 0)
         raise MisfitError(str(fault), f"{start}-{end}") from None
 
 
@@ -84,12 +78,12 @@ def _from(head: Argument, arguments: list[Argument]) -> LayerSpec:
     if len(arguments) != 1:
         raise _at("FROM takes the name of a branch: FROM|name", head, arguments)
     name = arguments[0]
-    places = (("", head.start, name.end), ("name", name.start, name.end))
-    return FromSpec(name.text, places=places)
+    spans = (("", head.start, name.end), ("name", name.start, name.end))
+    return FromSpec(name.text, spans=spans)
 
 
 def _sorted(kind: type[LayerSpec], arguments: list[Argument]) -> _Sorted:
-    """Which argument is what. Only DENSE takes a number behind a name that is not a slope."""
+    """Returns the arguments sorted by kind. Only DENSE takes a number after a name that is not a slope."""
     given = _Sorted([], None, None, [])
     for argument in arguments:
         name = _upper(argument.text)
@@ -113,7 +107,7 @@ def _with_number(kind: type[LayerSpec], given: _Sorted, argument: Argument) -> _
         if not (kind is DenseSpec and integer and not given.numbers):
             return given._replace(slope=argument)
     if kind is not DenseSpec and (given.activation is not None or given.flags):
-        raise _at(f"a number behind the names{_usage(kind)}", argument)
+        raise _at(f"a number after the names{_usage(kind)}", argument)
     given.numbers.append(argument)
     return given
 
@@ -137,12 +131,12 @@ def _numbers(
         else:
             values[name], text = _size(argument)
             formulas += [(name, text)] if text else []
-    places = [(name, a.start, a.end) for name, a in zip(form, numbers, strict=True)]
-    return values, places, tuple(formulas)
+    spans = [(name, a.start, a.end) for name, a in zip(form, numbers, strict=True)]
+    return values, spans, tuple(formulas)
 
 
 def _size(argument: Argument) -> tuple[int, str]:
-    """An integer, or 0 and the formula that gives it once ``N`` is known."""
+    """Returns an integer, or 0 and a formula to evaluate once ``N`` is known."""
     if _INTEGER.fullmatch(argument.text):
         return int(argument.text), ""
     tokens = formula.tokens(argument.text)
@@ -152,7 +146,7 @@ def _size(argument: Argument) -> tuple[int, str]:
     try:
         value = formula.evaluate(text, 1)
     except MisfitError as fault:
-        # N - 1 in a denominator is no fault yet: N is known later.
+        # A denominator such as N - 1 may be 0 for N = 1 and right for the actual N.
         if "divides" not in str(fault) or "N" not in text:
             raise _at(str(fault), argument) from None
         value = 0
@@ -177,7 +171,7 @@ def _activation(given: _Sorted) -> Activation:
 
 
 def _flags(kind: type[LayerSpec], flags: list[Argument]) -> tuple[str, ...]:
-    """In the order in which the word knows them, so that equal layouts are equal."""
+    """Returns the flags in the order of ``known_flags``, so that equal layouts compare equal."""
     chosen: dict[str, int] = {}
     for number, group in enumerate(kind.known_flags):
         for flag in flags:
@@ -202,7 +196,7 @@ def _is_number(text: str) -> bool:
 
 
 def _upper(text: str) -> str:
-    """Some letters beyond ASCII have ASCII capitals; those do not count."""
+    """Returns ``text`` in upper case; non-ASCII text is unchanged, since some of its letters have ASCII capitals."""
     return text.upper() if text.isascii() else text
 
 
@@ -225,11 +219,11 @@ def _nearest_head(text: str) -> str:
 
 
 def spellings(kind: type[LayerSpec]) -> list[str]:
-    """The ways in which a word is written, without its flags.
+    """Returns the spellings of a word, without its flags.
 
-    >>> forms(WORDS["MAXPOOL"])[0]
+    >>> spellings(LAYERS["MAXPOOL"])[0]
     'MAXPOOL|height|width|stride rows|stride cols'
-    >>> forms(WORDS["ACT"]), forms(WORDS["COND"])
+    >>> spellings(LAYERS["ACT"]), spellings(LAYERS["COND"])
     (['ACT|activation'], ['COND', 'COND|width[|activation]'])
     """
     if issubclass(kind, ContainerSpec):
@@ -240,14 +234,14 @@ def spellings(kind: type[LayerSpec]) -> list[str]:
 
 
 def _tail(kind: type[LayerSpec], form: tuple[str, ...]) -> str:
-    """How the activation follows the sizes of ``form``."""
+    """Returns the spelling of the activation after the sizes of ``form``."""
     if "activation" not in _fields(kind) or (kind is CondSpec and not form):
         return ""
     return "|activation" if kind is ActSpec else "[|activation]"
 
 
 def _usage(kind: type[LayerSpec]) -> str:
-    return f"; it is written {' or '.join(spellings(kind))}"
+    return f"; write {' or '.join(spellings(kind))}"
 
 
 def _at(message: str, first: Argument, others: list[Argument] | None = None) -> MisfitError:

@@ -1,6 +1,7 @@
-"""What all layer words share: how they print, how formulas become sizes, and what they need to know of their surroundings."""
+"""Base classes of layer words, layouts and branches: printing, formulas, bounds and the context of shape inference."""
 
 import dataclasses
+import html
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal
@@ -13,7 +14,7 @@ from hepgan.layout.spec.formula import LARGEST, evaluate
 Shape = tuple[int, ...]
 Role = Literal["generator", "discriminator"]
 
-#: Activations by name, with the parameter that ``NAME|parameter`` sets where there is one.
+#: Activations by name, with the default of their slope (``NAME|slope``) if they have one.
 ACTIVATIONS: dict[str, float | None] = {
     **dict.fromkeys(
         ("RELU", "TANH", "FTANH", "SYMMRELU", "SOFTSIGN", "SIGMOID", "LINEAR", "GAUSS")
@@ -23,19 +24,19 @@ ACTIVATIONS: dict[str, float | None] = {
     **dict.fromkeys(("SILU", "GELU", "SOFTPLUS", "SOFTMAX")),
 }
 
-#: Ways to initialise one layer's weights, as a flag in its word. GAUSS is an activation there.
+#: Weight initializations of a single layer, as a flag. GAUSS is missing because it is an activation.
 INITIALIZATIONS: tuple[str, ...] = (
     *("XAVIER", "XAVIERUNIFORM", "UNIFORM", "IDENTITY", "ZERO"),
     *("HE", "HEUNIFORM", "LECUN", "ORTHOGONAL", "TORCH"),
 )
 
-#: The flags of every layer with weights: initialisation, spectral norm, no bias.
+#: Flags of every layer with weights: initialization, spectral norm, no bias.
 WEIGHT_FLAGS: tuple[tuple[str, ...], ...] = (INITIALIZATIONS, ("SN",), ("NOBIAS",))
 
 
 @dataclasses.dataclass(frozen=True)
 class Activation:
-    """An activation and, for LRELU and ELU, its slope; ``None`` is the usual one."""
+    """An activation and, for LRELU and ELU, its slope; ``None`` is the default slope."""
 
     name: str = "TANH"
     slope: float | None = None
@@ -45,28 +46,28 @@ class Activation:
 
     @property
     def parameter(self) -> float:
-        """The slope that holds, 0 where the activation has none."""
-        usual = ACTIVATIONS[self.name] or 0.0
-        return usual if self.slope is None else self.slope
+        """Slope in effect; 0 for activations without one."""
+        default = ACTIVATIONS[self.name] or 0.0
+        return default if self.slope is None else self.slope
 
 
-#: What layers with weights have where nothing is said, as TMVA's.
+#: The default activations: TMVA's TANH for layers with weights, LINEAR for the others.
 TANH = Activation("TANH")
 LINEAR = Activation("LINEAR")
 
 
 @dataclasses.dataclass(frozen=True)
 class ShapeContext:
-    """What a word may depend on besides the shape that reaches it.
+    """Context of a layer's shape inference, besides its input shape.
 
     Attributes:
-        features: ``N``, the values of an event.
-        conditions: ``C``, the conditions of an event.
-        outputs: The values that the network has to give, for a width of 0; 0 where that is not known.
-        fields: The shape of each of the event's fields, in the order of ``x[B, N]``.
-        role: What the network is for; ``None`` where nobody said.
-        untouched: Whether what reaches the word is the event ``x`` itself.
-        made: The shapes of the named branches that are already done.
+        features: ``N``, the number of values of an event.
+        conditions: ``C``, the number of conditions of an event.
+        outputs: Number of outputs of the network, which a width of 0 stands for; 0 if unknown.
+        fields: Shapes of the event's fields, in the order of ``x[B, N]``.
+        role: Role of the network; ``None`` if not declared.
+        is_raw_event: Whether the layer's input is the event ``x`` itself.
+        branch_outputs: Output shapes of the named branches further left.
     """
 
     features: int = 0
@@ -74,55 +75,57 @@ class ShapeContext:
     outputs: int = 0
     fields: Mapping[str, Shape] = dataclasses.field(default_factory=dict)
     role: Role | None = None
-    untouched: bool = False
-    made: Mapping[str, Shape] = dataclasses.field(default_factory=dict)
+    is_raw_event: bool = False
+    branch_outputs: Mapping[str, Shape] = dataclasses.field(default_factory=dict)
 
 
-#: The longest side of a window, step, padding or factor; longer ones overflow the integers of convolutions.
+#: Upper bound of windows, strides, paddings and factors; larger ones overflow the integers of convolutions.
 LONGEST_SIDE = 10**6
 
-#: No number of another size than 0 that float32 would make 0, or whose products would be infinite.
+#: Bounds of a nonzero number: float32 would round smaller ones to 0, and products of larger ones overflow.
 SMALLEST, LARGEST_FACTOR = 1e-30, 1e12
 
-#: Beyond these a normalization or an activation is NaN or infinite after a few layers.
+#: Beyond these bounds, a normalization or activation gives NaN or infinity after a few layers.
 EPSILONS, SLOPES = (1e-12, 1.0), (-1e3, 1e3)
 
 
 def within(least: float, most: float, default: Any = dataclasses.MISSING) -> Any:
-    """A dataclass field whose number must be from ``least`` to ``most``."""
+    """Returns a dataclass field for a number from ``least`` to ``most``."""
     return dataclasses.field(default=default, metadata={"bounds": (least, most)})
 
 
 def at_least(least: float, default: Any = dataclasses.MISSING) -> Any:
-    """A dataclass field whose number must not be smaller than ``least``."""
+    """Returns a dataclass field for a number of at least ``least``."""
     return within(least, LARGEST, default)
 
 
 def side(least: int, default: Any = dataclasses.MISSING) -> Any:
-    """A dataclass field of a window's, step's or padding's length along one axis, ``least`` or more."""
+    """Returns a dataclass field for a window, stride or padding along one axis, at least ``least``."""
     return within(least, LONGEST_SIDE, default)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerSpec:
-    """A layer of a layout. Children are frozen dataclasses whose fields are the word's arguments.
+    """Base class of layer words. Subclasses are frozen dataclasses whose fields are the word's arguments.
 
     Attributes:
-        word: The layer's name in a layout.
-        forms: The fields that its numbers fill, in order, one tuple a permitted number of arguments.
-        known_flags: Names that may follow; of each group at most one.
-        flags: Those that do.
-        formulas: Fields given as a formula of ``N``, which hold 0 until ``resolved``.
-        places: Where each field stands in the text, for errors: ``(field, start, end)``; field ``""`` is the whole word.
+        word: Name of the layer in a layout.
+        forms: Permitted argument lists: for each number of arguments, the fields that they fill, in order.
+        known_flags: Names that may follow, at most one of each group.
+        uses_conditions: Whether the word reads the conditions; a layout without such a word takes them at its input.
+        flags: The flags that are set.
+        formulas: Fields given as a formula of ``N``; the fields are 0 until ``resolved``.
+        spans: Positions of the fields in the text, for error messages: ``(field, start, end)``; field ``""`` is the whole word.
     """
 
     word: ClassVar[str]
     forms: ClassVar[tuple[tuple[str, ...], ...]] = ((),)
     known_flags: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    uses_conditions: ClassVar[bool] = False
 
     flags: tuple[str, ...] = ()
     formulas: tuple[tuple[str, str], ...] = ()
-    places: tuple[tuple[str, int, int], ...] = dataclasses.field(
+    spans: tuple[tuple[str, int, int], ...] = dataclasses.field(
         default=(), compare=False, repr=False
     )
 
@@ -132,30 +135,30 @@ class LayerSpec:
         return "|".join([self.word, *shown, *self._activation(), *self.flags])
 
     def _activation(self) -> list[str]:
-        """Left out where the word has none unless told so."""
+        """Returns the activation's text; nothing if it is LINEAR by default."""
         default = {f.name: f.default for f in dataclasses.fields(self)}.get("activation")
         activation = getattr(self, "activation", None)
         return [] if activation is None or activation == default == LINEAR else [str(activation)]
 
     def _shortest(self) -> tuple[str, ...]:
-        """The shortest form that says all that differs from the defaults."""
+        """Returns the shortest form that contains every field that differs from its default."""
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        said = {name for name, _ in self.formulas}
+        needed = {name for name, _ in self.formulas}
         numbers = {name for form in self.forms for name in form}
-        said |= {name for name in numbers if getattr(self, name) != defaults[name]}
-        fitting = [form for form in self.forms if said <= set(form)]
+        needed |= {name for name in numbers if getattr(self, name) != defaults[name]}
+        fitting = [form for form in self.forms if needed <= set(form)]
         return min(fitting or self.forms, key=len)
 
-    def resolved(self, setting: ShapeContext) -> "LayerSpec":
-        """This word with its formulas evaluated.
+    def resolved(self, context: ShapeContext) -> "LayerSpec":
+        """Returns this word with its formulas evaluated.
 
         Raises:
-            MisfitError: a formula that has no value, or any number outside its range.
+            MisfitError: a formula has no value, or a number is out of bounds.
         """
         values: dict[str, Any] = {}
         for name, text in self.formulas:
             try:
-                values[name] = evaluate(text, setting.features)
+                values[name] = evaluate(text, context.features)
             except MisfitError as fault:
                 raise MisfitError(str(fault), name) from None
         word = dataclasses.replace(self, formulas=(), **values)
@@ -163,9 +166,9 @@ class LayerSpec:
         return word
 
     def check(self, *, given: Iterable[str] = ()) -> None:
-        """Raises ``MisfitError`` where a number is out of its range.
+        """Raises ``MisfitError`` if a number is out of bounds.
 
-        A default may be out of it, where it stands for a number that was not ``given``. Formulas are checked once they
+        A default may be out of bounds, if it stands for a number that was not ``given``. Formulas are checked once they
         have a value.
         """
         formulas = dict(self.formulas)
@@ -180,34 +183,40 @@ class LayerSpec:
                 bounds = field.metadata.get("bounds", (-LARGEST_FACTOR, LARGEST_FACTOR))
                 _check_number(value, name.replace("_", " "), bounds, name)
 
-    def output(self, shape: Shape, setting: ShapeContext) -> Shape:
-        """The shape that the layer makes of ``shape``; raises ``MisfitError`` where it cannot."""
-        del setting
+    def span(self, *fields: str) -> tuple[int, int] | None:
+        """Returns the text range from the first to the last of the ``fields``, or of the whole word without any of them."""
+        ranges = [(start, end) for name, start, end in self.spans if name in fields]
+        ranges = ranges or [(start, end) for name, start, end in self.spans if name == ""]
+        return (min(s for s, _ in ranges), max(e for _, e in ranges)) if ranges else None
+
+    def output(self, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the output shape for the input ``shape``; raises ``MisfitError`` if the layer does not fit it."""
+        del context
         return shape
 
-    def parameters(self, shape: Shape, setting: ShapeContext) -> int:
-        """How many numbers the layer holds: its weights, biases and running statistics."""
-        del shape, setting
+    def parameters(self, shape: Shape, context: ShapeContext) -> int:
+        """Returns the parameter count: weights, biases and running statistics."""
+        del shape, context
         return 0
 
     def statistics(self, shape: Shape) -> int:
-        """How many of the parameters are running statistics, which no optimizer trains."""
+        """Returns the number of running statistics among the parameters, which are not trained."""
         del shape
         return 0
 
-    def operations(self, shape: Shape, setting: ShapeContext) -> int:
-        """Multiply-adds of the weights for one event; biases, activations and pooling are not counted."""
-        del shape, setting
+    def operations(self, shape: Shape, context: ShapeContext) -> int:
+        """Returns the multiply-adds of the weights for one event; biases, activations and pooling are not counted."""
+        del shape, context
         return 0
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Layout:
     """A network as a tuple of words. ``parse(str(layout)) == layout``.
 
     Attributes:
-        words: The layers, first to last.
-        text: The string that it was read from, for errors; the layout's own where it was made otherwise.
+        words: The layers, from first to last.
+        text: The string that was parsed, for error messages; empty for a layout that was not parsed.
     """
 
     words: tuple[LayerSpec, ...]
@@ -222,10 +231,23 @@ class Layout:
     def __len__(self) -> int:
         return len(self.words)
 
+    def __repr__(self) -> str:
+        text = str(self)
+        return f"Layout({text if len(text) <= 200 else text[:199] + '…'!r})"
+
+    def _repr_html_(self) -> str:
+        """Returns the layers as an HTML table, one row per word."""
+        rows = "".join(
+            f"<tr><td>{number}</td><td><code>{html.escape(str(word))}</code></td>"
+            f"<td>{html.escape(_first_line(word))}</td></tr>"
+            for number, word in enumerate(self.words, start=1)
+        )
+        return f"<table><tr><th></th><th>layer</th><th>description</th></tr>{rows}</table>"
+
 
 @dataclasses.dataclass(frozen=True)
 class Branch:
-    """One of the networks side by side in a stream; ``name`` is ``""`` or often that of an event's field."""
+    """One of the parallel networks of a stream; ``name`` is often that of an event's field, or ``""``."""
 
     layout: Layout
     name: str = ""
@@ -236,35 +258,39 @@ class Branch:
 
 @dataclasses.dataclass(frozen=True)
 class ContainerSpec(LayerSpec):
-    """A word that holds networks: a stream, a residual block, an attention."""
+    """Base class of words that contain networks: streams, residual blocks, attention."""
 
     branches: tuple[Branch, ...]
 
     def __str__(self) -> str:
         return f"{self.word}[{'; '.join(map(str, self.branches))}]"
 
-    def enter(self, branch: Branch, shape: Shape, setting: ShapeContext) -> Shape:
-        """The shape that reaches ``branch`` where ``shape`` reaches the word."""
-        del branch, setting
+    def branch_input(self, branch: Branch, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the input shape of ``branch`` for the word's input ``shape``."""
+        del branch, context
         return shape
 
-    def join(self, outputs: tuple[Shape, ...], shape: Shape, setting: ShapeContext) -> Shape:
-        """The shape that the word makes of its branches' ``outputs``."""
+    def combine(self, outputs: tuple[Shape, ...], shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the output shape for the branches' ``outputs``."""
         raise NotImplementedError
 
 
 def size(shape: Shape) -> int:
-    """How many values a shape holds."""
+    """Returns the number of values in a shape."""
     return math.prod(shape)
 
 
 def format_shape(shape: Shape) -> str:
-    """A shape as layouts write it.
+    """Returns a shape as written in layouts.
 
-    >>> shown((12, 27, 27))
+    >>> format_shape((12, 27, 27))
     '12|27|27'
     """
     return "|".join(map(str, shape))
+
+
+def _first_line(word: LayerSpec) -> str:
+    return (type(word).__doc__ or "").split("\n")[0].replace("``", "")
 
 
 def _check_number(value: float, name: str, bounds: tuple[float, float], field: str) -> None:

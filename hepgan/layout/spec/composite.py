@@ -1,4 +1,4 @@
-"""The words that hold networks: streams ``[a; b]``, residual blocks ``RES[a]`` and attention between layers, and FROM."""
+"""Layer words that contain networks: streams ``[a; b]``, residual blocks ``RES[a]``, attention; and FROM and PASS."""
 
 import dataclasses
 
@@ -13,101 +13,104 @@ from hepgan.layout.spec.base import (
     size,
 )
 from hepgan.layout.spec.diagnostics import MisfitError, clipped
+from hepgan.layout.spec.registry import register_layer
 
-#: With this bias on the branch's side, attention starts with the image alone.
+#: Initial bias of the branch's weight, such that attention starts with the image alone.
 ATTEND_BIAS = -10.0
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class StreamSpec(ContainerSpec):
-    """Branches side by side on the same input, their outputs concatenated.
+    """Parallel branches on the same input, with concatenated outputs.
 
     Images of one size are concatenated along their depth, sequences of one length along their width, everything else flat.
-    A branch that has the name of an event's field reads that field where the event itself reaches the stream (in a
-    discriminator), and makes it elsewhere (in a generator); what is made is put in the fields' order.
+    A branch named after a field of the event reads that field if the stream's input is the event itself (in a discriminator),
+    and generates it otherwise (in a generator); generated fields are put in the order of the event's fields.
     """
 
     word = ""
 
-    def enter(self, branch: Branch, shape: Shape, setting: ShapeContext) -> Shape:
-        """The field's shape where the branch reads one; a field of two axes is an image of depth 1."""
-        if not self.named_after_fields(setting):
+    def branch_input(self, branch: Branch, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the field's shape if the branch reads one (a field of two axes is an image of depth 1), else ``shape``."""
+        if not self.named_after_fields(context):
             return shape
-        if self.reads(setting):
-            field = setting.fields[branch.name] or (1,)
+        if self.reads(context):
+            field = context.fields[branch.name] or (1,)
             return (1, *field) if len(field) == 2 else field
-        if setting.role == "discriminator":
+        if context.role == "discriminator":
             message = (
-                f"'{branch.name}' reads a field of the event, so nothing may come before its stream"
+                f"'{branch.name}' reads a field of the event, so its stream must be the first layer"
             )
             raise MisfitError(message, branch_key(self, branch))
         return shape
 
-    def join(self, outputs: tuple[Shape, ...], shape: Shape, setting: ShapeContext) -> Shape:
-        """The concatenated shape."""
-        if self.named_after_fields(setting) and not self.reads(setting):
-            self._check_made(outputs, setting)
+    def combine(self, outputs: tuple[Shape, ...], shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the concatenated shape."""
+        if self.named_after_fields(context) and not self.reads(context):
+            self._check_fields(outputs, context)
         axis = concatenation_axis(outputs)
         if axis is None:
             return (sum(map(size, outputs)),)
         total = sum(output[axis] for output in outputs)
         return (*outputs[0][:axis], total, *outputs[0][axis + 1 :])
 
-    def reads(self, setting: ShapeContext) -> bool:
-        """Whether the branches read the event's fields."""
-        return setting.untouched and self.named_after_fields(setting)
+    def reads(self, context: ShapeContext) -> bool:
+        """Returns whether the branches read the event's fields."""
+        return context.is_raw_event and self.named_after_fields(context)
 
-    def named_after_fields(self, setting: ShapeContext) -> bool:
-        """Whether the branches bear fields' names: all or none of them."""
-        known = [branch for branch in self.branches if branch.name in setting.fields]
+    def named_after_fields(self, context: ShapeContext) -> bool:
+        """Returns whether the branches are named after fields: all of them or none."""
+        known = [branch for branch in self.branches if branch.name in context.fields]
         for branch in self.branches if known else ():
-            if branch.name not in setting.fields:
-                near = did_you_mean(branch.name, setting.fields)
-                who = (
-                    f"'{clipped(branch.name)}' is no field of the event"
+            if branch.name not in context.fields:
+                near = did_you_mean(branch.name, context.fields)
+                subject = (
+                    f"'{clipped(branch.name)}' is not a field of the event"
                     if branch.name
-                    else "no name"
+                    else "a branch has no name"
                 )
-                message = f"{who}, unlike the other branches' names{near}"
+                message = f"{subject}, but other branches are named after fields{near}"
                 raise MisfitError(message, branch_key(self, branch))
         return bool(known)
 
-    def order(self, setting: ShapeContext) -> tuple[int, ...]:
-        """The branches in the order of their outputs: the fields' where they are named after fields."""
+    def order(self, context: ShapeContext) -> tuple[int, ...]:
+        """Returns the branches in the order of their outputs: that of the fields, if they are named after fields."""
         numbers = range(len(self.branches))
-        if not self.named_after_fields(setting):
+        if not self.named_after_fields(context):
             return tuple(numbers)
-        fields = list(setting.fields)
+        fields = list(context.fields)
         return tuple(sorted(numbers, key=lambda i: fields.index(self.branches[i].name)))
 
-    def _check_made(self, outputs: tuple[Shape, ...], setting: ShapeContext) -> None:
-        made = [branch.name for branch in self.branches]
-        for name in setting.fields:
-            if name not in made:
-                raise MisfitError(f"no branch makes the event's field '{name}'", "")
+    def _check_fields(self, outputs: tuple[Shape, ...], context: ShapeContext) -> None:
+        names = [branch.name for branch in self.branches]
+        for name in context.fields:
+            if name not in names:
+                raise MisfitError(f"no branch generates the event's field '{name}'", "")
         for branch, output in zip(self.branches, outputs, strict=True):
-            field = setting.fields[branch.name]
+            field = context.fields[branch.name]
             if size(output) != size(field):
-                message = f"'{branch.name}' is {format_shape(field or (1,))} = {size(field)} values, but its branch makes "
+                message = f"'{branch.name}' is {format_shape(field or (1,))} = {size(field)} values, but the output of its branch is "
                 raise MisfitError(
                     f"{message}{format_shape(output)} = {size(output)}", branch_key(self, branch)
                 )
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class ResidualSpec(ContainerSpec):
     """``RES[a]`` is x + a(x) (arXiv:1512.03385); ``RES[a; b; …]`` is the sum of the branches, without x."""
 
     word = "RES"
 
-    def join(self, outputs: tuple[Shape, ...], shape: Shape, setting: ShapeContext) -> Shape:
-        """The shape that all terms have."""
+    def combine(self, outputs: tuple[Shape, ...], shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the common shape of all terms."""
         terms = (shape, *outputs) if len(outputs) == 1 else outputs
         for branch, output in zip(self.branches[-len(terms[1:]) :], terms[1:], strict=True):
             if output != terms[0]:
                 message = f"cannot add {format_shape(output)} to {format_shape(terms[0])}"
                 hint = (
-                    "; a second branch (RES[a; b]) may bring x to that shape"
+                    "; a second branch (RES[a; b]) can bring x to that shape"
                     if len(outputs) == 1
                     else ""
                 )
@@ -115,43 +118,43 @@ class ResidualSpec(ContainerSpec):
         return terms[0]
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class AttendSpec(ContainerSpec):
-    """CaloGAN's attention: image and branch (of one size, depth 1 each) mixed by weights for each cell.
+    """CaloGAN's attention: per-cell weighted average of the image and its branch, both of depth 1.
 
-    The weights are the softmax of a locally connected 3 × 3 layer that sees both; its bias of −10 on the branch's side
-    lets it start with the image alone (arXiv:1712.10321, section III B).
+    The weights are the softmax of a locally connected 3 × 3 layer on both; its bias of −10 for the branch makes it start with
+    the image alone (arXiv:1712.10321, section III B).
     """
 
     word = "ATTEND"
 
-    def join(self, outputs: tuple[Shape, ...], shape: Shape, setting: ShapeContext) -> Shape:
-        """The image's shape."""
+    def combine(self, outputs: tuple[Shape, ...], shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the shape of the image."""
         if len(self.branches) != 1:
             raise MisfitError("ATTEND takes one network", "")
         if len(shape) != 3 or shape[0] != 1:
             raise MisfitError(
-                f"ATTEND needs an image of depth 1, but {format_shape(shape)} reaches it", ""
+                f"ATTEND needs an image of depth 1, but its input is {format_shape(shape)}", ""
             )
         if outputs[0] != shape:
-            message = f"ATTEND mixes images of one size, but the branch makes {format_shape(outputs[0])} and "
-            raise MisfitError(
-                f"{message}{format_shape(shape)} reaches it", branch_key(self, self.branches[0])
-            )
+            message = f"ATTEND averages images of one size, but the branch's output is {format_shape(outputs[0])} and the input "
+            raise MisfitError(f"{message}{format_shape(shape)}", branch_key(self, self.branches[0]))
         return shape
 
-    def parameters(self, shape: Shape, setting: ShapeContext) -> int:
-        """For each cell two 3 × 3 windows on two images, and two biases."""
+    def parameters(self, shape: Shape, context: ShapeContext) -> int:
+        """Counts two 3 × 3 windows on two images and two biases for each cell."""
         return size(shape) * (2 * 9 * 2 + 2)
 
-    def operations(self, shape: Shape, setting: ShapeContext) -> int:
-        """The weights once each."""
+    def operations(self, shape: Shape, context: ShapeContext) -> int:
+        """Counts each weight once."""
         return size(shape) * 2 * 9 * 2
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class FromSpec(LayerSpec):
-    """The output of a named branch further left in the enclosing streams, in place of the input: ``FROM|layer_0``."""
+    """Output of a named branch further left in the enclosing streams, in place of the input: ``FROM|layer_0``."""
 
     word = "FROM"
     name: str
@@ -159,29 +162,30 @@ class FromSpec(LayerSpec):
     def __str__(self) -> str:
         return f"FROM|{self.name}"
 
-    def output(self, shape: Shape, setting: ShapeContext) -> Shape:
-        """The branch's output shape."""
-        if self.name not in setting.made:
-            near = did_you_mean(self.name, setting.made)
-            message = f"no branch '{clipped(self.name)}' is made further left{near}"
+    def output(self, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the output shape of the branch."""
+        if self.name not in context.branch_outputs:
+            near = did_you_mean(self.name, context.branch_outputs)
+            message = f"no branch '{clipped(self.name)}' further left{near}"
             raise MisfitError(message, "name")
-        return setting.made[self.name]
+        return context.branch_outputs[self.name]
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class PassSpec(LayerSpec):
-    """The input as it is: for a branch that carries it on beside what others make of it."""
+    """Identity, for a branch that passes its input on next to the others."""
 
     word = "PASS"
 
 
 def branch_key(word: ContainerSpec, branch: Branch) -> str:
-    """The name under which the place of ``branch`` in the text is kept."""
+    """Returns the key of ``branch`` in the word's ``spans``."""
     return f"[{next(i for i, b in enumerate(word.branches) if b is branch)}]"
 
 
 def concatenation_axis(outputs: tuple[Shape, ...]) -> int | None:
-    """The axis along which outputs are concatenated; ``None`` where they are flattened first."""
+    """Returns the axis along which outputs are concatenated; ``None`` if they are flattened first."""
     ranks = {len(output) for output in outputs}
     if len(ranks) != 1:
         return None
@@ -191,8 +195,5 @@ def concatenation_axis(outputs: tuple[Shape, ...]) -> int | None:
 
 
 def channel_axis(shape: Shape) -> int:
-    """Where a shape takes more of its kind: an image in its depth, a sequence in its width."""
+    """Returns the channel axis of a shape: the depth of an image, the width of a sequence."""
     return 1 if len(shape) == 2 else 0
-
-
-WORDS: tuple[type[LayerSpec], ...] = (StreamSpec, ResidualSpec, AttendSpec, FromSpec, PassSpec)

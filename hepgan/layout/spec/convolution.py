@@ -1,4 +1,4 @@
-"""The layer words with weights for images (depth|height|width) and voxels (depth|length|height|width)."""
+"""Layer words of convolutions on images (depth|height|width) and voxels (depth|length|height|width)."""
 
 import dataclasses
 from typing import ClassVar
@@ -16,8 +16,9 @@ from hepgan.layout.spec.base import (
     size,
 )
 from hepgan.layout.spec.diagnostics import MisfitError
+from hepgan.layout.spec.registry import register_layer
 
-#: The fields of a sliding window, of its steps and of its padding.
+#: The fields of a sliding window, its strides and its padding.
 AXES_2D = ("height", "width"), ("stride_rows", "stride_cols"), ("pad_height", "pad_width")
 AXES_3D = (
     ("length", "height", "width"),
@@ -30,76 +31,77 @@ _TO_RANK = {3: "depth|height|width", 4: "depth|length|height|width"}
 
 @dataclasses.dataclass(frozen=True)
 class SlidingSpec(LayerSpec):
-    """What slides a window over an image or over voxels."""
+    """Base class of words that slide a window over images or voxels."""
 
     @property
-    def names(self) -> tuple[tuple[str, ...], ...]:
-        """The fields of the window, of its steps and of the padding."""
+    def axis_fields(self) -> tuple[tuple[str, ...], ...]:
+        """Fields of the window, its strides and its padding."""
         return AXES_2D
 
     def _tuple(self, which: int) -> tuple[int, ...]:
-        return tuple(getattr(self, name) for name in self.names[which])
+        return tuple(getattr(self, name) for name in self.axis_fields[which])
 
     @property
     def kernel(self) -> tuple[int, ...]:
-        """The window's size along each axis."""
+        """Size of the window along each axis."""
         return self._tuple(0)
 
     @property
     def stride(self) -> tuple[int, ...]:
-        """The window's step along each axis."""
+        """Stride of the window along each axis."""
         return self._tuple(1)
 
     @property
     def padding(self) -> tuple[int, ...]:
-        """What is added at both ends of each axis."""
-        return self._tuple(2) if len(self.names) > 2 else (0,) * len(self.kernel)
+        """Padding at both ends of each axis."""
+        return self._tuple(2) if len(self.axis_fields) > 2 else (0,) * len(self.kernel)
 
     @property
     def circular(self) -> tuple[bool, ...]:
-        """Which axes are padded with their other end."""
+        """Whether each axis is padded circularly."""
         flags = ("CIRCL", "CIRCH", "CIRCW")[-len(self.kernel) :]
         return tuple(flag in self.flags for flag in flags)
 
-    def slid(self, shape: Shape) -> Shape:
-        """How many places the window takes along each axis: floor((in − window + 2 padding)/stride) + 1."""
-        places = []
+    def window_positions(self, shape: Shape) -> Shape:
+        """Returns the number of window positions along each axis: floor((in − window + 2 padding)/stride) + 1."""
+        positions = []
         for axis, length in enumerate(spatial_axes(self, shape, len(self.kernel))):
             window, pad = self.kernel[axis], self.padding[axis]
             if self.circular[axis] and pad > length:
-                raise MisfitError(f"circular padding {pad} of only {length}", self.names[2][axis])
+                raise MisfitError(
+                    f"circular padding {pad} exceeds the length {length}", self.axis_fields[2][axis]
+                )
             if window > length + 2 * pad:
                 padded = f" with padding {pad}" if pad else ""
-                message = f"{self.word} with a {self.names[0][axis]} of {window}, but only {length}{padded} there"
-                raise MisfitError(
-                    f"{message}: {format_shape(shape)} reaches it", self.names[0][axis]
-                )
-            places.append((length - window + 2 * pad) // self.stride[axis] + 1)
-        return tuple(places)
+                message = f"{self.word} with a {self.axis_fields[0][axis]} of {window}, but the input has only {length}{padded}"
+                raise MisfitError(f"{message}: {format_shape(shape)}", self.axis_fields[0][axis])
+            positions.append((length - window + 2 * pad) // self.stride[axis] + 1)
+        return tuple(positions)
 
 
 @dataclasses.dataclass(frozen=True)
 class ConvolutionSpec(SlidingSpec):
-    """What CONV, CONV3D and the locally connected LOCAL share."""
+    """Base class of CONV, CONV3D and LOCAL."""
 
     depth: int = at_least(1)
 
-    def output(self, shape: Shape, setting: ShapeContext) -> Shape:
-        """``depth`` images of the window's places."""
-        return (self.depth, *self.slid(shape))
+    def output(self, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns ``depth`` channels of the window positions."""
+        return (self.depth, *self.window_positions(shape))
 
-    def parameters(self, shape: Shape, setting: ShapeContext) -> int:
-        """The window's weights, and a bias a depth."""
+    def parameters(self, shape: Shape, context: ShapeContext) -> int:
+        """Counts the weights of the window, and one bias per output channel."""
         return self.depth * (shape[0] * size(self.kernel) + ("NOBIAS" not in self.flags))
 
-    def operations(self, shape: Shape, setting: ShapeContext) -> int:
-        """The window's weights at each of its places."""
-        return size(self.output(shape, setting)) * shape[0] * size(self.kernel)
+    def operations(self, shape: Shape, context: ShapeContext) -> int:
+        """Counts the weights of the window at each position."""
+        return size(self.output(shape, context)) * shape[0] * size(self.kernel)
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class ConvSpec(ConvolutionSpec):
-    """A convolution. TMVA's older form has no padding pair; an eighth number splits the depths into groups of their own."""
+    """Convolution. TMVA's older form has no padding pair; an eighth number is the number of channel groups."""
 
     word = "CONV"
     forms: ClassVar[tuple[tuple[str, ...], ...]] = (
@@ -117,37 +119,39 @@ class ConvSpec(ConvolutionSpec):
     groups: int = at_least(1, 1)
     activation: Activation = TANH
 
-    def output(self, shape: Shape, setting: ShapeContext) -> Shape:
-        """``depth`` images of the window's places."""
+    def output(self, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns ``depth`` channels of the window positions."""
         if shape[0] % self.groups or self.depth % self.groups:
-            message = f"{self.groups} groups do not divide both depths, {shape[0]} and {self.depth}"
+            message = f"{self.groups} groups do not divide the input depth {shape[0]} and the output depth {self.depth}"
             raise MisfitError(message, "groups")
-        return super().output(shape, setting)
+        return super().output(shape, context)
 
-    def parameters(self, shape: Shape, setting: ShapeContext) -> int:
-        """The window's weights on one group, and a bias a depth."""
-        return super().parameters((shape[0] // self.groups, *shape[1:]), setting)
+    def parameters(self, shape: Shape, context: ShapeContext) -> int:
+        """Counts the weights of the window on one group, and one bias per output channel."""
+        return super().parameters((shape[0] // self.groups, *shape[1:]), context)
 
-    def operations(self, shape: Shape, setting: ShapeContext) -> int:
-        """The window's weights at each of its places."""
-        return super().operations(shape, setting) // self.groups
+    def operations(self, shape: Shape, context: ShapeContext) -> int:
+        """Counts the weights of the window at each position."""
+        return super().operations(shape, context) // self.groups
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class LocalSpec(ConvSpec):
-    """A convolution whose weights differ from place to place (Keras's LocallyConnected2D)."""
+    """Locally connected layer: a convolution with different weights at each position (Keras's LocallyConnected2D)."""
 
     word = "LOCAL"
     forms = ConvSpec.forms[:2]
 
-    def parameters(self, shape: Shape, setting: ShapeContext) -> int:
-        """A convolution's weights at each place."""
-        return size(self.slid(shape)) * super().parameters(shape, setting)
+    def parameters(self, shape: Shape, context: ShapeContext) -> int:
+        """Counts the weights of a convolution at each position."""
+        return size(self.window_positions(shape)) * super().parameters(shape, context)
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class Conv3dSpec(ConvolutionSpec):
-    """A convolution of voxels."""
+    """Convolution of voxels."""
 
     word = "CONV3D"
     forms = (("depth", *AXES_3D[0], *AXES_3D[1]), ("depth", *AXES_3D[0], *AXES_3D[1], *AXES_3D[2]))
@@ -164,34 +168,35 @@ class Conv3dSpec(ConvolutionSpec):
     activation: Activation = TANH
 
     @property
-    def names(self) -> tuple[tuple[str, ...], ...]:
-        """Three axes each."""
+    def axis_fields(self) -> tuple[tuple[str, ...], ...]:
+        """Fields of three axes each."""
         return AXES_3D
 
 
 @dataclasses.dataclass(frozen=True)
 class TransposedSpec(ConvolutionSpec):
-    """What TCONV and TCONV3D share: out = (in − 1) stride − 2 padding + window."""
+    """Base class of TCONV and TCONV3D: out = (in − 1) stride − 2 padding + window."""
 
-    def output(self, shape: Shape, setting: ShapeContext) -> Shape:
-        """``depth`` images, larger by the stride."""
-        grown = []
+    def output(self, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns ``depth`` channels, enlarged by the stride."""
+        sizes = []
         for axis, length in enumerate(spatial_axes(self, shape, len(self.kernel))):
             pad = self.padding[axis]
-            grown.append((length - 1) * self.stride[axis] - 2 * pad + self.kernel[axis])
-            if grown[-1] < 1:
+            sizes.append((length - 1) * self.stride[axis] - 2 * pad + self.kernel[axis])
+            if sizes[-1] < 1:
                 message = f"padding {pad} leaves nothing of {self.word}'s output from {format_shape(shape)}"
-                raise MisfitError(message, self.names[2][axis])
-        return (self.depth, *grown)
+                raise MisfitError(message, self.axis_fields[2][axis])
+        return (self.depth, *sizes)
 
-    def operations(self, shape: Shape, setting: ShapeContext) -> int:
-        """The window's weights at each place of the input."""
+    def operations(self, shape: Shape, context: ShapeContext) -> int:
+        """Counts the weights of the window at each position of the input."""
         return size(shape) * self.depth * size(self.kernel)
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class TConvSpec(TransposedSpec):
-    """A transposed convolution of an image."""
+    """Transposed convolution of images."""
 
     word = "TCONV"
     forms = ConvSpec.forms[:2]
@@ -205,9 +210,10 @@ class TConvSpec(TransposedSpec):
     activation: Activation = TANH
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class TConv3dSpec(TransposedSpec):
-    """A transposed convolution of voxels."""
+    """Transposed convolution of voxels."""
 
     word = "TCONV3D"
     forms = Conv3dSpec.forms
@@ -224,17 +230,14 @@ class TConv3dSpec(TransposedSpec):
     activation: Activation = TANH
 
     @property
-    def names(self) -> tuple[tuple[str, ...], ...]:
-        """Three axes each."""
+    def axis_fields(self) -> tuple[tuple[str, ...], ...]:
+        """Fields of three axes each."""
         return AXES_3D
 
 
 def spatial_axes(word: LayerSpec, shape: Shape, rank: int) -> Shape:
-    """The axes of an image or of voxels behind its depth; raises ``MisfitError`` for another shape."""
+    """Returns the spatial axes of an image or of voxels; raises ``MisfitError`` for another rank."""
     if len(shape) != rank + 1:
-        message = f"{word.word} needs {_TO_RANK[rank + 1]}, but {format_shape(shape)} reaches it"
+        message = f"{word.word} needs {_TO_RANK[rank + 1]}, but its input is {format_shape(shape)}"
         raise MisfitError(f"{message}; put a RESHAPE before it", "")
     return shape[1:]
-
-
-WORDS: tuple[type[LayerSpec], ...] = (ConvSpec, Conv3dSpec, LocalSpec, TConvSpec, TConv3dSpec)

@@ -1,18 +1,18 @@
-"""Where in a layout string something is wrong: messages with a caret under the place."""
+"""Error messages with a caret under the faulty part of a layout string."""
 
 import unicodedata
 
 from hepgan.errors import LayoutError
 
-#: How many characters of a line an error shows.
+#: Number of characters of a line that an error shows.
 _WINDOW = 100
 
 
 class MisfitError(LayoutError):
-    """A word that does not fit its input, before it is known where in the text the word stands.
+    """A word that does not fit its input, before its position in the text is known.
 
     Attributes:
-        fields: The word's fields that are at fault, ``""`` for the whole word.
+        fields: The faulty fields of the word, ``""`` for the whole word.
     """
 
     def __init__(self, message: str, *fields: str) -> None:
@@ -21,9 +21,9 @@ class MisfitError(LayoutError):
 
 
 def error_at(message: str, text: str, start: int, end: int) -> LayoutError:
-    r"""The error ``message`` above the line of ``text`` that holds ``[start, end)``, with carets under it.
+    r"""Returns the error ``message``, followed by the line of ``text`` that contains ``[start, end)`` with carets under it.
 
-    >>> print(located("unknown activation 'RELUU'; did you mean RELU?", "DENSE|64|RELUU", 9, 14))
+    >>> print(error_at("unknown activation 'RELUU'; did you mean RELU?", "DENSE|64|RELUU", 9, 14))
     unknown activation 'RELUU'; did you mean RELU?
       DENSE|64|RELUU
                ^^^^^
@@ -40,12 +40,12 @@ def error_at(message: str, text: str, start: int, end: int) -> LayoutError:
 
 
 def clipped(token: str, limit: int = 40) -> str:
-    """``token`` as a message quotes it: short, and without control characters."""
+    """Returns ``token`` for quoting in a message: shortened, and without control characters."""
     return _shown(token if len(token) <= limit else token[:limit] + "…")
 
 
 def _shown(text: str) -> str:
-    """Control, format and surrogate characters would move the caret or break the terminal."""
+    """Replaces control, format and surrogate characters, which would move the caret or break the terminal."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(

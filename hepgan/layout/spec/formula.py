@@ -1,10 +1,10 @@
-"""Sizes written as formulas of ``N``, the number of an event's features: ``(N+100)*2``."""
+"""Sizes as formulas of ``N``, the number of an event's features, such as ``(N+100)*2``."""
 
 import re
 
 from hepgan.layout.spec.diagnostics import MisfitError
 
-#: No size of a network comes near; what is larger is a typing error, and bounded numbers keep time bounded.
+#: Larger sizes are taken for typing errors; bounded numbers also keep the evaluation time bounded.
 LARGEST = 10**12
 
 _TOKEN = re.compile(r"\s*([0-9]+|[Nn]|[-+*/()])\s*")
@@ -12,30 +12,30 @@ _STRENGTH = {"+": 1, "-": 1, "*": 2, "/": 2, "(": 0}
 
 
 def tokens(text: str) -> list[str] | None:
-    """The formula's numbers, operators, brackets and ``N``; ``None`` where ``text`` is not made of these."""
-    found: list[str] = []
+    """Returns the numbers, operators, brackets and ``N`` of a formula; ``None`` if ``text`` contains anything else."""
+    result: list[str] = []
     at = 0
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
             return None
-        found.append(match[1].upper())
+        result.append(match[1].upper())
         at = match.end()
-    return found or None
+    return result or None
 
 
 def evaluate(formula: str, features: int) -> int:
-    """The value of ``formula`` with ``N = features``; divisions round down.
+    """Returns the value of ``formula`` for ``N = features``; divisions round down.
 
     >>> evaluate("(N+100)*2", 784)
     1768
 
     Raises:
-        MisfitError: not a formula, a division by zero, or a value beyond ``LARGEST``.
+        MisfitError: the text is not a formula, divides by zero, or exceeds ``LARGEST``.
     """
     values: list[int] = []
     operators: list[str] = []
-    operand = True  # is a number or an opening bracket due next?
+    operand = True  # whether a number or an opening bracket comes next
     for part in tokens(formula) or ["?"]:
         if operand != (part in "(N" or part.isdigit()):
             raise _not_a_formula(formula)

@@ -1,4 +1,4 @@
-"""The words made for events: their conditions, energies and occupancies, and how alike a batch's events are."""
+"""Layer words for events: conditions, energies, occupancies, and minibatch discrimination."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -14,108 +14,119 @@ from hepgan.layout.spec.base import (
 )
 from hepgan.layout.spec.composite import channel_axis
 from hepgan.layout.spec.diagnostics import MisfitError
+from hepgan.layout.spec.registry import register_layer
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class CondSpec(LayerSpec):
-    """The event's conditions beside what comes, constant over an image; ``COND|width`` embeds them in a dense layer first."""
+    """Concatenation of the event's conditions, constant over an image; ``COND|width`` embeds them in a dense layer first."""
 
     word = "COND"
+    uses_conditions = True
     forms = ((), ("width",))
     width: int = at_least(1, 0)
     activation: Activation = LINEAR
 
     def check(self, *, given: Iterable[str] = ()) -> None:
-        """An activation acts on the embedding."""
+        """Raises ``MisfitError`` also for an activation without an embedding."""
         super().check(given=given)
         if not self.width and not self.formulas and self.activation != LINEAR:
             raise MisfitError(
-                "an activation of the conditions needs a width: COND|width|activation", ""
+                "an activation of the conditions needs a width; write COND|width|activation", ""
             )
 
-    def output(self, shape: Shape, setting: ShapeContext) -> Shape:
-        """Deeper, or wider, by the conditions."""
-        axis, more = channel_axis(shape), self.width or _conditions(self, setting)
+    def output(self, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the input shape with the conditions as additional channels."""
+        axis, more = channel_axis(shape), self.width or _conditions(self, context)
         return (*shape[:axis], shape[axis] + more, *shape[axis + 1 :])
 
-    def parameters(self, shape: Shape, setting: ShapeContext) -> int:
-        """Those of the embedding."""
-        return self.width * (_conditions(self, setting) + 1)
+    def parameters(self, shape: Shape, context: ShapeContext) -> int:
+        """Counts those of the embedding."""
+        return self.width * (_conditions(self, context) + 1)
 
-    def operations(self, shape: Shape, setting: ShapeContext) -> int:
-        """Those of the embedding."""
-        return self.width * setting.conditions
+    def operations(self, shape: Shape, context: ShapeContext) -> int:
+        """Counts those of the embedding."""
+        return self.width * context.conditions
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class TimesSpec(LayerSpec):
-    """Every value times a condition of the event; ``TIMES|1`` takes the second one."""
+    """Multiplication by a condition of the event; ``TIMES|1`` takes the second one."""
 
     word = "TIMES"
+    uses_conditions = True
     forms = ((), ("condition",))
     condition: int = at_least(0, 0)
 
-    def output(self, shape: Shape, setting: ShapeContext) -> Shape:
-        """Unchanged."""
-        _conditions(self, setting, self.condition)
+    def output(self, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the input shape."""
+        _conditions(self, context, self.condition)
         return shape
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class ScaleSpec(LayerSpec):
-    """Every value times a constant."""
+    """Multiplication by a constant."""
 
     word = "SCALE"
     forms = (("factor",),)
     factor: float
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class SumSpec(LayerSpec):
-    """The sum of all values: a layer's energy."""
+    """Sum of all values, such as a layer's energy."""
 
     word = "SUM"
 
-    def output(self, shape: Shape, setting: ShapeContext) -> Shape:
-        """One value."""
+    def output(self, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the shape of one value."""
         return (1,)
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class OccupancySpec(LayerSpec):
-    """The share of values above ``threshold``; ``softness`` > 0 makes the step a sigmoid of that width, with a gradient."""
+    """Fraction of values above ``threshold``; a ``softness`` > 0 replaces the step by a sigmoid of that width, with a gradient."""
 
     word = "OCCUPANCY"
     forms = ((), ("threshold",), ("threshold", "softness"))
     threshold: float = 0.0
     softness: float = at_least(0, 0.0)
 
-    def output(self, shape: Shape, setting: ShapeContext) -> Shape:
-        """One value."""
+    def output(self, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the shape of one value."""
         return (1,)
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class BalanceSpec(LayerSpec):
-    """How far the sum of all values is from ``scale`` times a condition, and 10 where that is beyond ``limit``, else 0."""
+    """Distance of the sum of all values from ``scale`` times a condition; and 10 if it exceeds ``limit``, else 0."""
 
     word = "BALANCE"
+    uses_conditions = True
     forms = (("scale", "limit"), ("scale", "limit", "condition"))
     scale: float
     limit: float
     condition: int = at_least(0, 0)
 
-    def output(self, shape: Shape, setting: ShapeContext) -> Shape:
-        """Two values."""
-        _conditions(self, setting, self.condition)
+    def output(self, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the shape of two values."""
+        _conditions(self, context, self.condition)
         return (2,)
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class MinibatchDiscriminationSpec(LayerSpec):
-    """How near an event is to the others of its batch in ``features`` trained projections (arXiv:1606.03498, section 3.2).
+    """Minibatch discrimination: similarity of an event to the rest of its batch, in ``features`` trained projections (arXiv:1606.03498).
 
-    The input is kept, flat, in front of the features; with ALONE it is not.
+    The features are appended to the flattened input; with ALONE, they replace it.
     """
 
     word = "MBDISC"
@@ -125,32 +136,23 @@ class MinibatchDiscriminationSpec(LayerSpec):
     dimensions: int = at_least(1)
     activation: Activation = LINEAR
 
-    def output(self, shape: Shape, setting: ShapeContext) -> Shape:
-        """Flat, longer by the features."""
+    def output(self, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns a flat shape with the features appended."""
         return ((0 if "ALONE" in self.flags else size(shape)) + self.features,)
 
-    def parameters(self, shape: Shape, setting: ShapeContext) -> int:
-        """A projection with bias for each feature and dimension."""
+    def parameters(self, shape: Shape, context: ShapeContext) -> int:
+        """Counts a projection with bias for each feature and dimension."""
         return self.features * self.dimensions * (size(shape) + 1)
 
-    def operations(self, shape: Shape, setting: ShapeContext) -> int:
-        """The projections."""
+    def operations(self, shape: Shape, context: ShapeContext) -> int:
+        """Counts the projections."""
         return self.features * self.dimensions * size(shape)
 
 
-def _conditions(word: LayerSpec, setting: ShapeContext, index: int = 0) -> int:
-    if not setting.conditions:
+def _conditions(word: LayerSpec, context: ShapeContext, index: int = 0) -> int:
+    if not context.conditions:
         raise MisfitError(f"{word.word} needs conditions, but the events have none", "")
-    if index >= setting.conditions:
-        message = f"no condition {index}: the events have {setting.conditions}, counted from 0"
+    if index >= context.conditions:
+        message = f"no condition {index}: the events have {context.conditions}, counted from 0"
         raise MisfitError(message, "condition")
-    return setting.conditions
-
-
-#: Words that say where the conditions go; a layout without any takes them at its input.
-CONDITIONED: tuple[type[LayerSpec], ...] = (CondSpec, TimesSpec, BalanceSpec)
-
-WORDS: tuple[type[LayerSpec], ...] = (
-    *(CondSpec, TimesSpec, ScaleSpec, SumSpec, OccupancySpec, BalanceSpec),
-    MinibatchDiscriminationSpec,
-)
+    return context.conditions

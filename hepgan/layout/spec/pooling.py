@@ -1,15 +1,16 @@
-"""The layer words without weights that make images and voxels smaller or larger."""
+"""Layer words without weights that resize images and voxels."""
 
 import dataclasses
 
 from hepgan.layout.spec.base import LayerSpec, Shape, ShapeContext, side
 from hepgan.layout.spec.convolution import AXES_2D, AXES_3D, CIRCULAR, SlidingSpec, spatial_axes
 from hepgan.layout.spec.diagnostics import MisfitError
+from hepgan.layout.spec.registry import register_layer
 
 
 @dataclasses.dataclass(frozen=True)
 class PoolSpec(SlidingSpec):
-    """What MAXPOOL and AVGPOOL share; six numbers pool voxels."""
+    """Base class of MAXPOOL and AVGPOOL; six numbers pool voxels."""
 
     forms = ((*AXES_2D[0], *AXES_2D[1]), (*AXES_3D[0], *AXES_3D[1]))
     height: int = side(1)
@@ -20,32 +21,35 @@ class PoolSpec(SlidingSpec):
     stride_length: int = side(1, 0)
 
     @property
-    def names(self) -> tuple[tuple[str, ...], ...]:
-        """The fields of the window and of its steps."""
+    def axis_fields(self) -> tuple[tuple[str, ...], ...]:
+        """Fields of the window and its strides."""
         return AXES_3D[:2] if self.length else AXES_2D[:2]
 
-    def output(self, shape: Shape, setting: ShapeContext) -> Shape:
-        """As deep as before, the window's places wide."""
-        return (shape[0], *self.slid(shape))
+    def output(self, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the same depth, and the window positions."""
+        return (shape[0], *self.window_positions(shape))
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class MaxPoolSpec(PoolSpec):
-    """The largest value in the window."""
+    """Max pooling."""
 
     word = "MAXPOOL"
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class AvgPoolSpec(PoolSpec):
-    """The mean value in the window."""
+    """Average pooling."""
 
     word = "AVGPOOL"
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class AdaptiveSpec(LayerSpec):
-    """Means over as many windows as asked for, whatever the size of the input."""
+    """Adaptive average pooling to the given output size."""
 
     word = "ADAPTIVE"
     forms = (AXES_2D[0], AXES_3D[0])
@@ -53,16 +57,17 @@ class AdaptiveSpec(LayerSpec):
     width: int = side(1)
     length: int = side(1, 0)
 
-    def output(self, shape: Shape, setting: ShapeContext) -> Shape:
-        """As deep as before, of the size asked for."""
-        asked = axis_values(self)
-        spatial_axes(self, shape, len(asked))
-        return (shape[0], *asked)
+    def output(self, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the same depth, and the given size."""
+        target = axis_values(self)
+        spatial_axes(self, shape, len(target))
+        return (shape[0], *target)
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class UpsampleSpec(LayerSpec):
-    """Each value repeated (NEAREST, as by default) or images interpolated (BILINEAR)."""
+    """Upsampling by integer factors: nearest neighbor (NEAREST, the default) or, for images, BILINEAR."""
 
     word = "UPSAMPLE"
     forms = (AXES_2D[0], AXES_3D[0])
@@ -71,8 +76,8 @@ class UpsampleSpec(LayerSpec):
     width: int = side(1)
     length: int = side(1, 0)
 
-    def output(self, shape: Shape, setting: ShapeContext) -> Shape:
-        """Larger by the factors."""
+    def output(self, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the input shape enlarged by the factors."""
         factors = axis_values(self)
         if len(factors) == 3 and "BILINEAR" in self.flags:
             raise MisfitError("BILINEAR is for images, not for voxels", "")
@@ -80,9 +85,10 @@ class UpsampleSpec(LayerSpec):
         return (shape[0], *(a * b for a, b in zip(sizes, factors, strict=True)))
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class PadSpec(LayerSpec):
-    """Zeros around an image: the same at both ends (height|width) or each side its own."""
+    """Zero padding of an image: the same at both ends (top|left), or all four sides."""
 
     word = "PAD"
     forms = (("top", "left"), ("top", "bottom", "left", "right"))
@@ -94,25 +100,22 @@ class PadSpec(LayerSpec):
 
     @property
     def sides(self) -> tuple[int, int, int, int]:
-        """Top, bottom, left, right."""
+        """Padding at top, bottom, left and right."""
         bottom = self.top if self.bottom < 0 else self.bottom
         right = self.left if self.right < 0 else self.right
         return self.top, bottom, self.left, right
 
-    def output(self, shape: Shape, setting: ShapeContext) -> Shape:
-        """Larger by the sides."""
+    def output(self, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the input shape enlarged by the padding."""
         height, width = spatial_axes(self, shape, 2)
         top, bottom, left, right = self.sides
         if "CIRCH" in self.flags and max(top, bottom) > height:
-            raise MisfitError(f"circular padding of only {height} rows", "top", "bottom")
+            raise MisfitError(f"circular padding exceeds the {height} rows", "top", "bottom")
         if "CIRCW" in self.flags and max(left, right) > width:
-            raise MisfitError(f"circular padding of only {width} columns", "left", "right")
+            raise MisfitError(f"circular padding exceeds the {width} columns", "left", "right")
         return (shape[0], height + top + bottom, width + left + right)
 
 
 def axis_values(word: AdaptiveSpec | UpsampleSpec) -> tuple[int, ...]:
-    """The numbers of a word that takes two for an image and three for voxels."""
+    """Returns the word's values along each axis: two for an image, three for voxels."""
     return (word.length, word.height, word.width)[0 if word.length else 1 :]
-
-
-WORDS: tuple[type[LayerSpec], ...] = (MaxPoolSpec, AvgPoolSpec, AdaptiveSpec, UpsampleSpec, PadSpec)

@@ -1,4 +1,4 @@
-"""The layer words for sequences, time|width: TMVA's RNN, LSTM and GRU."""
+"""Layer words for sequences (time|width): TMVA's RNN, LSTM and GRU."""
 
 import dataclasses
 from typing import ClassVar
@@ -12,14 +12,15 @@ from hepgan.layout.spec.base import (
     format_shape,
 )
 from hepgan.layout.spec.diagnostics import MisfitError
+from hepgan.layout.spec.registry import register_layer
 
 
 @dataclasses.dataclass(frozen=True)
 class RecurrentSpec(LayerSpec):
-    """What RNN, LSTM and GRU share: a state that walks along a time|width input; one bias a gate, as in TMVA.
+    """Base class of RNN, LSTM and GRU: recurrence over a time|width input, with one bias per gate, as in TMVA.
 
-    With ``remember`` a batch in training starts from the state in which the last one of its size ended. Generated events do not
-    depend on those before: each batch of them starts from zero.
+    With ``remember``, a training batch starts from the final state of the previous batch of the same size. Generated events do
+    not depend on earlier ones: each batch starts from zero.
     """
 
     gates: ClassVar[int]
@@ -35,47 +36,49 @@ class RecurrentSpec(LayerSpec):
     remember: bool = False
     sequence: bool = False
 
-    def output(self, shape: Shape, setting: ShapeContext) -> Shape:
-        """The last state, or with ``sequence`` those of all steps."""
-        steps, inputs = self.walked(shape)
+    def output(self, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the last state, or with ``sequence`` the states of all steps."""
+        steps, inputs = self.sequence_shape(shape)
         if inputs != self.inputs:
-            raise MisfitError(f"{self._named(shape)}; input {inputs} would be right", "inputs")
+            raise MisfitError(f"{self._named(shape)}; use {inputs} inputs", "inputs")
         if steps != self.steps:
-            raise MisfitError(f"{self._named(shape)}; {steps} time steps would be right", "steps")
+            raise MisfitError(f"{self._named(shape)}; use {steps} time steps", "steps")
         return (steps, self.state) if self.sequence else (self.state,)
 
-    def walked(self, shape: Shape) -> tuple[int, int]:
-        """Time steps and width of ``shape``, which may be an image of depth 1."""
+    def sequence_shape(self, shape: Shape) -> tuple[int, int]:
+        """Returns time steps and width of ``shape``, which may be an image of depth 1."""
         if len(shape) == 3 and shape[0] == 1:
             return shape[1], shape[2]
         if len(shape) != 2:
             hint = f"RESHAPE|{self.steps}|{self.inputs}"
             raise MisfitError(
-                f"{self.word} needs time|width, but {format_shape(shape)} reaches it; {hint} before it?",
+                f"{self.word} needs time|width, but its input is {format_shape(shape)}; put {hint} before it",
                 "",
             )
         return shape[0], shape[1]
 
     def _named(self, shape: Shape) -> str:
-        return f"{self.word} is told of {self.steps} steps of {self.inputs} inputs, but {format_shape(shape)} reaches it"
+        return f"{self.word} is declared with {self.steps} time steps of {self.inputs} inputs, but its input has shape {format_shape(shape)}"
 
-    def parameters(self, shape: Shape, setting: ShapeContext) -> int:
-        """For each gate the weights of input and state and a bias."""
+    def parameters(self, shape: Shape, context: ShapeContext) -> int:
+        """Counts the weights of input and state and a bias, for each gate."""
         return self.gates * self.state * (self.state + self.inputs + 1)
 
-    def operations(self, shape: Shape, setting: ShapeContext) -> int:
-        """All weights once a step."""
+    def operations(self, shape: Shape, context: ShapeContext) -> int:
+        """Counts all weights once per time step."""
         return self.steps * self.gates * self.state * (self.state + self.inputs)
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class RNNSpec(RecurrentSpec):
-    """h ← tanh(W x + U h + b)."""
+    """Simple recurrent layer: h ← tanh(W x + U h + b)."""
 
     word = "RNN"
     gates = 1
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class LSTMSpec(RecurrentSpec):
     """Long short-term memory: input, forget and output gates around a cell."""
@@ -84,9 +87,10 @@ class LSTMSpec(RecurrentSpec):
     gates = 4
 
 
+@register_layer
 @dataclasses.dataclass(frozen=True)
 class GRUSpec(RecurrentSpec):
-    """Gated recurrent unit; with ``reset_after`` the reset gate acts behind the state's weights."""
+    """Gated recurrent unit; with ``reset_after``, the reset gate acts after the recurrent weights, as in torch."""
 
     word = "GRU"
     gates = 3
@@ -95,6 +99,3 @@ class GRUSpec(RecurrentSpec):
         ("state", "inputs", "steps", "remember", "sequence", "reset_after"),
     )
     reset_after: bool = False
-
-
-WORDS: tuple[type[LayerSpec], ...] = (RNNSpec, LSTMSpec, GRUSpec)
