@@ -34,17 +34,15 @@ class RelativisticMMD:
 
 def mmd(x: Tensor, y: Tensor) -> Tensor:
     """Returns the squared MMD of ``x[B, F]`` and ``y[B, F]`` with a Gaussian kernel as wide as a typical distance, sqrt(2 F)."""
-    points = torch.cat([x, y])
+    points, n = torch.cat([x, y]), len(x)
     norms = points.square().sum(1)
     kernel = torch.exp((2 * points @ points.T - norms[:, None] - norms) / (4 * points.shape[1]))
-    n = len(x)
     return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
 
 
 def main(folder: Path, overrides: dict[str, int]) -> None:
     settings = hepgan.load_run("showers", {**overrides, "train.objective": "relativistic-mmd"})
-    gan, _ = train(settings, folder)
-    print(gan)
+    print(train(settings, folder)[0])
 
 
 if __name__ == "__main__":

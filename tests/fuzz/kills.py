@@ -1,9 +1,9 @@
-"""Ends commands at random moments: python tests/fuzz/kills.py FOLDER [--count 100] [--seed 1].
+"""Kills commands at random moments: python tests/fuzz/kills.py FOLDER [--count 100] [--seed 1].
 
-Each command (train, run, generate, simulate, convert, evaluate) runs once undisturbed. Then it is started again and again,
-gets SIGKILL, SIGTERM or SIGHUP after a random part of that time, and is repeated: with ``--resume`` where it has it, as it
-is elsewhere. What it leaves then must equal the undisturbed result (weights bit for bit, every branch of ROOT files);
-no process, temporary file or hidden folder may be left. FOLDER holds the work, and stays where something failed.
+Each command (train, run, generate, simulate, convert, evaluate) runs once without interruption. It is then started many times,
+receives SIGKILL, SIGTERM or SIGHUP after a random fraction of that time, and is repeated, with ``--resume`` if it has that option.
+Its output must then equal the uninterrupted result (weights bit for bit, every branch of ROOT files), and no process, temporary
+file or hidden folder may remain. FOLDER contains the files, and is kept if something failed.
 """
 
 import argparse
@@ -31,17 +31,17 @@ from tiny import TINY, tiny_events, write_tiny
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 LIMIT = 300
-"""Seconds that an undisturbed command may take."""
+"""Time limit of an uninterrupted command [s]."""
 
 
 class Command(NamedTuple):
     """A command.
 
     Attributes:
-        arguments: Behind ``hepgan``, from the name of the output.
-        again: Arguments that are added when it is repeated.
+        arguments: Returns the arguments of ``hepgan`` for the name of the output.
+        again: Arguments to add when the command is repeated.
         output: Name of the file or folder that it writes.
-        clean: Whether the output of a killed one must go before it is repeated.
+        clean: Whether to remove the output of a killed command before repeating it.
     """
 
     arguments: Callable[[str], list[str]]
@@ -51,7 +51,7 @@ class Command(NamedTuple):
 
 
 def commands(folder: Path) -> dict[str, Command]:
-    """Writes the inputs; returns the commands by name."""
+    """Writes the input files and returns the commands by name."""
     write_tiny(folder / "tiny.root", tiny_events(3000, 1))
     write_tiny(folder / "other.root", tiny_events(3000, 2))
     (folder / "tiny.toml").write_text(TINY.format(path=folder / "tiny.root"))
@@ -92,7 +92,7 @@ def commands(folder: Path) -> dict[str, Command]:
 
 
 def hepgan(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    """Starts a command in a session of its own, so that all of its processes can be found."""
+    """Starts a command in its own session, so that all of its processes can be listed."""
     return subprocess.Popen(
         [sys.executable, "-m", "hepgan", *arguments],
         cwd=cwd, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
@@ -121,7 +121,7 @@ def session_of(number: int) -> list[int]:
 
 
 def contents(path: Path) -> dict[str, object]:
-    """Returns what must be equal in two outputs: weights, branches, scores and the names of all files."""
+    """Returns the contents that must agree between two outputs: weights, branches, scores and the names of all files."""
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     found: dict[str, object] = {}
     for file in files:
@@ -149,7 +149,7 @@ def attempt(
     number: signal.Signals,
     rng: random.Random,
 ) -> str:
-    """Kills the command once and repeats it; returns the fault that was found, or an empty string."""
+    """Kills the command once and repeats it; returns the fault, or an empty string."""
     before = {p.name for p in folder.iterdir()}
     output = folder / command.output
     process = hepgan(*command.arguments(command.output), cwd=folder)
@@ -184,7 +184,7 @@ def attempt(
 
 
 def main() -> None:
-    """Runs, prints a table, exits with 1 where something failed."""
+    """Runs the kills, prints a table and exits with 1 if something failed."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -208,7 +208,7 @@ def main() -> None:
         seconds[name] = time.perf_counter() - started
         expected[name] = contents(folder / command.output)
         _remove(folder / command.output)
-        print(f"{name}: {seconds[name]:.1f} s undisturbed", flush=True)
+        print(f"{name}: {seconds[name]:.1f} s uninterrupted", flush=True)
     table: collections.Counter[tuple[str, str]] = collections.Counter()
     faults = 0
     for i in range(chosen.count):

@@ -1,10 +1,10 @@
-"""Coverage-guided fuzzing of what users write: layouts, run files, TMVA's options and cuts, selections and weights.
+"""Coverage-guided fuzzing of user input: layouts, run files, TMVA options, cuts and weights.
 
     pip install atheris
     python tests/fuzz/languages.py {layout,toml,tmva,expression} --seconds 600
 
-Any text has to give a result or a HepganError, within 10 s and 2 GB. The last lines say how many inputs were tried and how many a second.
-A text that fails is printed and kept in ``--failures``; give its path to try it again.
+Any text must give a result or a HepganError within 10 s and 2 GB. The last lines report the number of inputs, in total and per second.
+Failing texts are printed and kept in ``--failures``; pass their paths to retry them.
 """
 
 import argparse
@@ -72,7 +72,7 @@ discriminator.learning_rate = 1e-4
         "TCut('int(x) + sq(y) * sqrt(x) - log(x) / exp(y) < atan2(x, y) && min(x,1) > pow(x, -1)')",
     ],
 }  # fmt: skip
-"""Texts to start from: every word of each language is in one of them."""
+"""Initial texts, which together contain every word of each language."""
 
 SEEDS["toml"].append("".join(SEEDS["toml"]))
 SEEDS["tmva"].append(":".join(SEEDS["tmva"][:3]))
@@ -114,7 +114,7 @@ def layout() -> Callable[[str], None]:
 
 
 def toml() -> Callable[[str], None]:
-    """Loads run files, and what is written back of them."""
+    """Loads run files, and the files written back from them."""
     from hepgan import pipeline as library
 
     folder = tempfile.mkdtemp()
@@ -154,7 +154,7 @@ def tmva() -> Callable[[str], None]:
 
 
 def expression() -> Callable[[str], None]:
-    """Evaluates selections and weights on branches of every kind."""
+    """Evaluates cuts and weights on branches of every kind."""
     import awkward as ak
     import numpy as np
 
@@ -180,7 +180,7 @@ TARGETS = {"layout": layout, "toml": toml, "tmva": tmva, "expression": expressio
 
 
 def fuzz(language: str, seconds: int, folder: Path, failed: list[str]) -> None:
-    """Fuzzes in this process, which libFuzzer ends."""
+    """Fuzzes in this process; libFuzzer exits it."""
     import atheris
 
     with atheris.instrument_imports(include=["hepgan", "tomllib"]):
@@ -215,13 +215,13 @@ def _escaped(word: str) -> str:
 
 
 def main() -> int:
-    """Runs the fuzzer in a process of its own and tells what it found."""
+    """Runs the fuzzer in a subprocess and reports the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("language", choices=TARGETS)
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--failures", type=Path, default=Path("fuzz-failures"))
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("failed", nargs="*", help="Texts to try again instead.")
+    parser.add_argument("failed", nargs="*", help="Files with texts to retry instead.")
     chosen = parser.parse_intermixed_args()
     if chosen.inside:
         fuzz(chosen.language, chosen.seconds, chosen.inside, chosen.failed)
