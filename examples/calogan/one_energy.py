@@ -19,7 +19,7 @@ SHOWN = 10
 
 def main(folder: Path, energy: float) -> None:
     gan = hepgan.GAN.load(folder)
-    schema, geometry = gan.encoding.schema, hepgan.load_run(folder / "run.toml").geometry
+    schema, geometry = gan.schema, gan.geometry
     made = gan.sample(1000, energy=energy, seed=1)
     unseen = hepgan.read(folder / "unseen.root", schema)
     nearest = unseen[np.argsort(np.abs(unseen.energy - energy))[:100]]

@@ -156,7 +156,7 @@ def test_models_for_one_batch_size_are_refused() -> None:
     decoded = DecodedGenerator(gan).eval()
     with torch.no_grad():
         of_three = decoded(torch.zeros(3, 3))
-    with pytest.raises(RunError, match="makes another 'a' than torch in a batch of 1"):
+    with pytest.raises(RunError, match="exported model and torch disagree on 'a' in a batch of 1"):
         exporting._check(gan, decoded, lambda inputs: of_three)
 
 

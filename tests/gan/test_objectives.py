@@ -1,15 +1,20 @@
 """Losses against their formulas, penalties against analytic gradients."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
+from trainings import QUICK, started
 
+from hepgan.errors import RunError
+from hepgan.gan.training.loop import train
 from hepgan.gan.training.objectives import (
     OBJECTIVES,
     Batch,
     interpolate,
     one_centered_penalty,
+    register_objective,
     zero_centered_penalty,
 )
 
@@ -95,3 +100,47 @@ def test_points_between_lie_on_the_line() -> None:
     assert points.requires_grad
     torch.testing.assert_close(points[:, 0], place)
     torch.testing.assert_close(points[:, 1], 2 * place)
+
+
+def test_registered_objectives_see_events_noise_and_conditions() -> None:
+    """The generator's loss is a function of the noise and the events alone; the discriminator's is 0."""
+    batches: list[Batch] = []
+
+    @register_objective("test-distance")
+    class Distance:
+        @staticmethod
+        def discriminator(batch: Batch) -> torch.Tensor:
+            return 0 * (batch.real - batch.fake).mean()
+
+        @staticmethod
+        def generator(batch: Batch) -> torch.Tensor:
+            batches.append(batch)
+            return (batch.generated.mean(0) - batch.events.mean(0)).square().sum()
+
+    try:
+        state, view = started(
+            how=dataclasses.replace(QUICK, objective="test-distance", steps=60, r1=0.0, r2=0.0)
+        )
+        before = [weight.clone() for weight in state.gan.discriminator.parameters()]
+        train(state, view)
+    finally:
+        del OBJECTIVES["test-distance"]
+    batch = batches[-1]
+    assert batch.events.shape == batch.generated.shape == (QUICK.batch_size, 2)
+    assert batch.noise.shape == (QUICK.batch_size, *state.gan.latent)
+    assert batch.conditions.shape == (QUICK.batch_size, 0)
+    assert batch.real.shape == batch.fake.shape == (QUICK.batch_size,)
+    for old, new in zip(before, state.gan.discriminator.parameters(), strict=True):
+        assert torch.equal(old, new)
+    distances = [(b.generated.mean(0) - b.events.mean(0)).square().sum().item() for b in batches]
+    assert sum(distances[-5:]) < sum(distances[:5]) / 2
+
+
+def test_unknown_objectives_are_refused_with_the_nearest_name() -> None:
+    with pytest.raises(RunError, match="unknown objective 'hing'; did you mean 'hinge'"):
+        dataclasses.replace(QUICK, objective="hing")
+
+
+def test_an_objective_s_name_is_taken_once() -> None:
+    with pytest.raises(RunError, match="there is an objective 'hinge' already"):
+        register_objective("hinge")(type("Mine", (), {"generator": None, "discriminator": None}))

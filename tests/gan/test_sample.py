@@ -1,5 +1,6 @@
 """What may be asked of ``GAN.sample``: conditions, numbers of events, and generators without weights."""
 
+import dataclasses
 from pathlib import Path
 
 import awkward as ak
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from hepgan import read, write
 from hepgan.cli import main
 from hepgan.errors import DataError, RunError
 from hepgan.gan.conditions import Range
@@ -79,3 +81,39 @@ def test_a_generator_without_weights_samples_and_is_not_trained(
     assert len(GAN.load(tmp_path / "out").sample(7, seed=1)) == 7
     with pytest.raises(RunError, match=r"no weights to train; .* train.steps = 0"):
         prepare(load(tiny_run, settings | {"train.steps": 5}), device="cpu")
+
+
+def test_saved_gans_keep_schema_geometry_and_tree_and_give_the_same_events(tmp_path: Path) -> None:
+    gan = GAN.load("showers", device="cpu")
+    gan.save(tmp_path / "new" / "folder")
+    again = GAN.load(tmp_path / "new" / "folder", device="cpu")
+    assert (again.schema, again.geometry, again.tree) == (gan.schema, gan.geometry, "showers")
+    assert again.geometry["layer_1"].cell == (40.0, 40.0)
+    assert ak.array_equal(*(one.sample(5, energy=50.0, seed=1) for one in (gan, again)))
+    write(tmp_path / "five.root", gan.sample(5, energy=50.0, seed=1), again)
+    assert len(read(f"{tmp_path / 'five.root'}:showers", gan.schema)) == 5
+
+
+def test_conditions_are_keywords_or_a_mapping_but_not_both(gan: GAN) -> None:
+    by_name = gan.sample(4, energy=Range(2.0, 9.0), seed=1)
+    assert ak.array_equal(
+        gan.sample(4, conditions={"energy": Range(2.0, 9.0)}, seed=1)["energy"], by_name["energy"]
+    )
+    with pytest.raises(DataError, match="'energy' is given twice"):
+        gan.sample(4, energy=5.0, conditions={"energy": 5.0}, seed=1)
+
+
+def test_plugins_of_a_saved_gan_must_be_imported_first(gan: GAN, tmp_path: Path) -> None:
+    gan.save(tmp_path)
+    path = tmp_path / "gan.json"
+    path.write_text(path.read_text().replace('"plugins": []', '"plugins": ["no_such_plugin"]'))
+    with pytest.raises(RunError, match=r"gan.json needs the plugin 'no_such_plugin'"):
+        GAN.load(tmp_path)
+
+
+def test_representations_are_short_and_escaped(gan: GAN) -> None:
+    assert len(repr(gan)) < 1000
+    assert "energy 1 to 10 GeV" in repr(gan)
+    hostile = dataclasses.replace(gan, tree="<script>")
+    assert "&lt;script&gt;" in hostile._repr_html_()
+    assert "<script>" not in hostile._repr_html_()

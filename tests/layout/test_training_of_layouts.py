@@ -44,7 +44,7 @@ def image_run(layout: str, steps: int, rate: float, latent: list[int]) -> librar
 
 @pytest.fixture(autouse=True)
 def small_validations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "VALIDATED", 500)
+    monkeypatch.setattr(validation, "VALIDATED", 500)
 
 
 def assert_learns(run: library.RunConfig, folder: Path) -> None:

@@ -58,7 +58,7 @@ def test_whole_way_and_uneven_batches_are_refused_in_several_processes(
     run_file: Path, tmp_path: Path
 ) -> None:
     done = torchrun("run", run_file, "-o", tmp_path / "no", "--device", "cpu")
-    assert "several processes only train" in done.stderr
+    assert "several processes can only train" in done.stderr
     odd = ["--set", "train.batch_size=63"]
     done = torchrun("train", run_file, "-o", tmp_path / "no", "--device", "cpu", *odd)
     assert "batches of 63 events cannot be split evenly over 2 processes" in done.stderr
