@@ -119,7 +119,7 @@ def test_registered_objectives_see_events_noise_and_conditions() -> None:
 
     try:
         state, view = started(
-            how=dataclasses.replace(QUICK, objective="test-distance", steps=60, r1=0.0, r2=0.0)
+            how=dataclasses.replace(QUICK, objective="test-distance", steps=300, r1=0.0, r2=0.0)
         )
         before = [weight.clone() for weight in state.gan.discriminator.parameters()]
         train(state, view)

@@ -13,7 +13,7 @@ from hepgan.evaluation.metrics import digits, fpd
 from hepgan.gan.training import history
 from hepgan.gan.training.loop import train_step
 from hepgan.layout.zoo import published_layouts
-from hepgan.pipeline import training
+from hepgan.pipeline import validation
 from hepgan.pipeline.training import read_events
 
 IMAGE = {
