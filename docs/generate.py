@@ -1,6 +1,6 @@
-"""The reference pages from the code: what stands in ``<!-- … -->`` in a page is put there while the site is built.
+"""Reference pages generated from the code: each ``<!-- name -->`` in a page is replaced while the site is built.
 
-A hook of mkdocs (``mkdocs.yml``), which needs nothing but hepgan itself: the pages cannot be out of date.
+This is a hook of mkdocs (``mkdocs.yml``) that only needs hepgan, so that the pages are never out of date.
 """
 
 import dataclasses
@@ -33,14 +33,14 @@ KINDS = {
 
 
 def on_page_markdown(markdown: str, *, config: Any, **_: object) -> str:
-    """What mkdocs calls for each page; links that leave ``docs/`` go to the repository."""
+    """Fills a page (called by mkdocs); links out of ``docs/`` go to the repository."""
     for name, page in PAGES.items():
         markdown = markdown.replace(f"<!-- {name} -->", page())
     return markdown.replace("](../", f"]({config['repo_url']}/blob/main/")
 
 
 def words() -> str:
-    """Every layer word by kind, with its forms, fields, defaults and flags."""
+    """Returns every layer word by kind, with spellings, fields, defaults and flags."""
     parts: list[str] = []
     for kind in (None, *KINDS):
         parts.append(f"## {KINDS[kind] if kind else 'Any shape'}")
@@ -61,44 +61,44 @@ def _word(word: type[LayerSpec]) -> Iterator[str]:
         yield table(
             ("field", "default", "at least"),
             [
-                (f.name.replace("_", " "), _usual(f), _value(f.metadata.get("least", "")))
+                (f.name.replace("_", " "), _usual(f), _value(f.metadata.get("bounds", ("",))[0]))
                 for f in shown
             ],
         )
     defaults = {f.name: f.default for f in dataclasses.fields(word)}
     if isinstance(defaults.get("activation"), Activation):
-        yield f"Activation: `{defaults['activation']}` where none is given."
+        yield f"Activation: `{defaults['activation']}` by default."
     groups = [_flags(group) for group in word.known_flags]
     if groups:
         yield f"Flags: {', '.join(groups)}."
 
 
 def _usual(field: "dataclasses.Field[Any]") -> str:
-    """A number's default; nothing where it is one that could not be given, and stands for none."""
-    least = field.metadata.get("least")
+    """Returns a number's default; empty if it is out of bounds, which stands for no value."""
+    least, _ = field.metadata.get("bounds", (None, None))
     none = least is not None and field.default not in MISSING and field.default < least
     return "" if none else _value(field.default)
 
 
 def _flags(group: tuple[str, ...]) -> str:
     if group == INITIALIZATIONS:
-        return "an [initialisation](#initialisations)"
+        return "an [initialization](#initializations)"
     return " or ".join(f"`{flag}`" for flag in group)
 
 
 def activations() -> str:
-    """Every activation, with its slope where it has one."""
+    """Returns every activation, with its default slope if it has one."""
     rows = [(f"`{name}`", _value(slope) if slope else "") for name, slope in ACTIVATIONS.items()]
-    return table(("activation", "slope where none is given"), rows)
+    return table(("activation", "default slope"), rows)
 
 
 def initializations() -> str:
-    """Every way in which a layer's weights may start."""
+    """Returns the names of all weight initializations."""
     return ", ".join(f"`{name}`" for name in INITIALIZATIONS)
 
 
 def published() -> str:
-    """The layouts that have a name."""
+    """Returns the table of published layouts."""
     rows = [
         (f"`{name}`", entry.description, entry.source)
         for name, entry in published_layouts().items()
@@ -120,7 +120,7 @@ def measured_presets() -> str:
 
 
 def run_file() -> str:
-    """Every table of a run file with its keys, types, defaults and what they mean."""
+    """Returns every table of a run file with its keys, types, defaults and meaning."""
     parts: list[str] = []
     first: dict[type, str] = {}
     for where, record in tables(RunConfig).items():
@@ -144,7 +144,7 @@ def _table_of(record: type) -> Iterator[str]:
 
 
 def tables(record: type, where: str = "") -> dict[str, type]:
-    """The dataclass of each TOML table by the table's name, as ``[schema.fields.<name>]``."""
+    """Returns the dataclass of each TOML table by the table's name, such as ``[schema.fields.<name>]``."""
     found = {where: record}
     path = where.strip("[]")
     for name, hint in typing.get_type_hints(record).items():
@@ -157,7 +157,7 @@ def tables(record: type, where: str = "") -> dict[str, type]:
 
 
 def inner(hint: Any) -> type | None:
-    """The dataclass of a table, of a table of tables or of a list of them; ``None`` for values."""
+    """Returns the dataclass of a table, of a table of tables or of a list of them; ``None`` for values."""
     for part in (hint, *typing.get_args(hint)):
         if dataclasses.is_dataclass(part):
             return typing.cast(type, part)
@@ -171,7 +171,7 @@ def objectives_table() -> str:
 
 
 def steps() -> str:
-    """Every step of an encoding, with its settings."""
+    """Returns every step of an encoding, with its settings."""
     parts: list[str] = []
     for name, step in STEPS.items():
         fit: Callable[..., object] = typing.cast(Any, step).fit
@@ -188,7 +188,7 @@ def steps() -> str:
 
 
 def kind(hint: Any) -> str:
-    """A type as a user of TOML would say it."""
+    """Returns a type in TOML's terms."""
     origin, inside = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         limits = str(inside[1])
@@ -206,7 +206,7 @@ def kind(hint: Any) -> str:
 
 
 def default(field: "dataclasses.Field[Any]") -> str:
-    """A field's default, as TOML."""
+    """Returns a field's default, as TOML."""
     factory = field.default_factory
     return _value(field.default if factory is dataclasses.MISSING else factory())
 
@@ -223,20 +223,20 @@ def _value(value: Any) -> str:
 
 
 def about(thing: Any) -> str:
-    """A docstring as Markdown, without its sections."""
+    """Returns a docstring as Markdown, without its sections."""
     text = re.split(r"\n\n?(?:Attributes|Raises|Args|Returns):\n", inspect.getdoc(thing) or "")[0]
     return text.replace("``", "`")
 
 
 def attributes(record: type) -> dict[str, str]:
-    """What a docstring says of each attribute."""
+    """Returns the description of each attribute in a docstring."""
     _, _, text = (inspect.getdoc(record) or "").partition("Attributes:\n")
     found = re.findall(r"^    (\w+): ((?:.+\n?)(?: {8}.+\n?)*)", text, re.MULTILINE)
     return {name: " ".join(said.split()).replace("``", "`") for name, said in found}
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """A Markdown table."""
+    """Returns a Markdown table."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(
         f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
@@ -246,7 +246,7 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 PAGES = {
     "words": words,
     "activations": activations,
-    "initialisations": initializations,
+    "initializations": initializations,
     "published": published,
     "run file": run_file,
     "presets": measured_presets,

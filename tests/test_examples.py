@@ -53,6 +53,11 @@ def test_showers_example(tmp_path: Path) -> None:
         assert file["showers"]["layer_0"].array(library="np").shape[1:] == (3, 96)
 
 
+def test_own_layer_example() -> None:
+    text = run_example("own_layer.py")
+    assert text.startswith("CENTER (1, 12, 12) 0\nDENSE|32|LRELU (32,) 4640\n")
+
+
 def test_tmva_macro_example(tmp_path: Path) -> None:
     text = run_example("04_tmva_macro.py", tmp_path, 1)
     assert text.startswith("TMVAGeneration_GAN: ")
