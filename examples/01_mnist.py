@@ -18,7 +18,7 @@ def main(folder: Path, overrides: dict[str, int]) -> None:
     print("discriminator:", settings.gan.layouts[1])
 
     verdict = run(settings, folder, device=device_of("auto"))
-    print(verdict.sentence)
+    print(verdict.verdict)
 
     # The trained generator on its own: awkward events with a field "image"[28, 28], 0 … 255.
     gan = hepgan.GAN.load(folder)

@@ -38,7 +38,7 @@ def main(output: str, epochs: int) -> None:
     factory.TrainAllMethods()
     factory.TestAllMethods()
     for name, evaluation in factory.EvaluateAllMethods().items():
-        print(f"{name}: {evaluation.sentence}")
+        print(f"{name}: {evaluation.verdict}")
 
 
 if __name__ == "__main__":

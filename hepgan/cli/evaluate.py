@@ -45,7 +45,7 @@ def evaluate(
             seed=seed, config=config, quick=quick, weights=(reference_weight, generated_weight),
             device=library.device_of(device), runner=runner, progress=progress,
         )  # fmt: skip
-    click.echo(printable(evaluation.sentence))
+    click.echo(printable(evaluation.verdict))
     click.echo(f"report: {output / 'report.html'}")
 
 

@@ -24,5 +24,5 @@ def run(resume: bool, **options: Any) -> None:
             resolved.run, resolved.folder, device=resolved.device, resume=resume, progress=progress
         )
     echo_kept_step(resolved.folder)
-    click.echo(printable(evaluation.sentence))
+    click.echo(printable(evaluation.verdict))
     click.echo(f"report: {resolved.folder / 'report.html'}")

@@ -179,11 +179,16 @@ def evaluate_samples(
     from hepgan.evaluation import evaluate  # imported here: it imports matplotlib
 
     evaluation: Evaluation = evaluate(
-        reference, samples, schema, geometry, folder,
-        seed=seed, quick=settings.quick, provenance=origin, history=history.read(folder),
-        device=str(device), digits=settings.digits, skipped=skipped, warnings=warnings,
-        progress=progress,
+        reference, samples, schema=schema, geometry=geometry, seed=seed, quick=settings.quick,
+        device=str(device), digits=settings.digits, skipped=skipped, progress=progress,
     )  # fmt: skip
+    evaluation.write(
+        folder,
+        provenance=origin,
+        history=history.read(folder),
+        warnings=warnings,
+        progress=progress,
+    )
     return evaluation
 
 

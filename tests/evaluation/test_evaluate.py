@@ -95,12 +95,12 @@ def reasons(verdict: Evaluation) -> dict[str, str]:
 
 
 def test_a_missing_branch_is_named_and_the_rest_is_judged(
-    judged: Callable[..., Evaluation],
+    judged: Callable[..., Evaluation], tmp_path: Path
 ) -> None:
     found = judged({n: c for n, c in showers(2).items() if n != "layer_1"})
     assert "no branch 'layer_1'" in reasons(found)["layer_1"]
     assert any(score.observable == "layer_0.energy" for score in found.scores)
-    assert "no branch &#x27;layer_1&#x27;" in found.report.read_text()
+    assert "no branch &#x27;layer_1&#x27;" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_another_shape_is_named_and_the_rest_is_judged(judged: Callable[..., Evaluation]) -> None:
@@ -111,8 +111,11 @@ def test_another_shape_is_named_and_the_rest_is_judged(judged: Callable[..., Eva
     assert not found.distinguishable
 
 
-def test_the_report_tells_the_files_and_their_hashes(judged: Callable[..., Evaluation]) -> None:
-    page = judged(showers(2)).report
+def test_the_report_names_the_files_and_their_hashes(
+    judged: Callable[..., Evaluation], tmp_path: Path
+) -> None:
+    judged(showers(2))
+    page = tmp_path / "out" / "report.html"
     for name in ("good.root", "made.root"):
         digest = hashlib.sha256((page.parent.parent / name).read_bytes()).hexdigest()
         assert digest in page.read_text()
@@ -165,18 +168,20 @@ def test_too_few_events_are_gaps_and_no_verdict_is_made_up(
 ) -> None:
     found = judged({n: c[:20] for n, c in showers(2).items()})
     assert found.scores == []
-    assert "could not be compared" in found.sentence
+    assert "could not be compared" in found.verdict
     assert "there are 400 and 20" in reasons(found)["E_tot"]
 
 
-def test_weights_are_expressions_of_branches(judged: Callable[..., Evaluation]) -> None:
+def test_weights_are_expressions_of_branches(
+    judged: Callable[..., Evaluation], tmp_path: Path
+) -> None:
     columns = showers(2, 2000)
     # Half of the energies above 50 GeV are given twice the weight that undoes it.
     kept = (columns["energy"] < 50) | (np.arange(2000) % 2 == 0)
     columns = {n: c[kept] for n, c in columns.items()}
     found = judged(columns, weights=("w", "1 + (energy >= 50)"))
-    assert not found.distinguishable, found.sentence
-    with uproot.open(found.report.parent / "histograms.root") as file:
+    assert not found.distinguishable, found.verdict
+    with uproot.open(tmp_path / "out" / "histograms.root") as file:
         total = file["reference/E_inc"].values(flow=True).sum()
     assert total == pytest.approx(800)
 

@@ -280,7 +280,7 @@ def test_the_unit_of_the_incident_energy_is_converted() -> None:
 
 def test_layers_of_different_units_cannot_be_summed() -> None:
     schema = Schema({"layer_0": Field((3, 8), "MeV"), "layer_1": Field((4, 4), "GeV")})
-    with pytest.raises(RunError, match=r"one unit.*layer_1 \[GeV\]"):
+    with pytest.raises(RunError, match=r"same unit.*layer_1 \[GeV\]"):
         observables_for(schema, GEOMETRY)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
-from hepgan.evaluation import evaluate
+from hepgan.evaluation import Evaluation, evaluate
 from hepgan.evaluation.metrics import classifier
 from hepgan.evaluation.metrics.scores import Score, SkippedMetric
 from hepgan.evaluation.observables.geometry import LayerGeometry
@@ -54,31 +54,25 @@ def as_events(samples: dict[str, np.ndarray]) -> ak.Array:
     return ak.Array({k: ak.from_numpy(v, regulararray=True) for k, v in samples.items()})
 
 
-def verdict(generated: dict[str, np.ndarray], folder: Path, **options: object):
+def verdict(generated: dict[str, np.ndarray]) -> Evaluation:
     return evaluate(
-        as_events(showers(1)),
-        {"generated": as_events(generated)},
-        SCHEMA,
-        GEOMETRY,
-        folder,
-        seed=1,
-        quick=True,
-        **options,
-    )
+        as_events(showers(1)), as_events(generated), schema=SCHEMA, geometry=GEOMETRY,
+        seed=1, quick=True, device="cpu",
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def alike(tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("alike")
+def alike() -> Evaluation:
+    return verdict(showers(2))
+
+
+@pytest.fixture(scope="module")
+def report(alike: Evaluation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     history = [
         {"step": i, "generator_loss": 1 / (i + 1), "discriminator_loss": 0.7} for i in range(50)
     ]
-    return verdict(
-        showers(2),
-        folder,
-        history=history,
-        provenance={"seed": 1, "layout": "DENSE|8##DENSE|8", "<&>": "a<b"},
-    )
+    provenance = {"seed": 1, "layout": "DENSE|8##DENSE|8", "<&>": "a<b"}
+    return alike.write(tmp_path_factory.mktemp("alike"), history=history, provenance=provenance)
 
 
 @pytest.fixture
@@ -87,8 +81,8 @@ def pictureless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_reference_against_itself_is_indistinguishable(alike) -> None:
-    assert not alike.distinguishable, alike.sentence
-    assert "indistinguishable" in alike.sentence
+    assert not alike.distinguishable, alike.verdict
+    assert "indistinguishable" in alike.verdict
     assert {skip.observable for skip in alike.skipped} <= {"depth"}  # constant in these showers
 
 
@@ -108,10 +102,10 @@ def test_the_whole_report_trains_the_challenges_network_three_times_for_scores_a
     monkeypatch.setattr(classifier, "separability", counted)
     told: list[str] = []
     found = evaluate(
-        as_events(showers(1)), {"generated": as_events(showers(2))}, SCHEMA, GEOMETRY, tmp_path,
+        as_events(showers(1)), {"generated": as_events(showers(2))}, schema=SCHEMA, geometry=GEOMETRY,
         seed=1, quick=False, progress=lambda text, _fraction, _remark: told.append(text),
     )  # fmt: skip
-    assert not found.distinguishable, found.sentence
+    assert not found.distinguishable, found.verdict
     assert trained == [("challenge", 3)] * 4 + [("quick", 3)] * 2
     assert {"auc_low", "auc_log", "auc_high"} <= {score.metric for score in found.scores}
     assert {"training: auc_low", "training: baseline of auc_low"} <= set(told)
@@ -120,19 +114,17 @@ def test_the_whole_report_trains_the_challenges_network_three_times_for_scores_a
 @pytest.mark.usefixtures("pictureless")
 def test_energies_scaled_by_one_percent_are_named(tmp_path: Path) -> None:
     sample = showers(3)
-    found = verdict(
-        {k: v if k == "energy" else v * np.float32(1.01) for k, v in sample.items()}, tmp_path
-    )
+    found = verdict({k: v if k == "energy" else v * np.float32(1.01) for k, v in sample.items()})
     assert found.distinguishable
     assert found.samples["generated"].shown_by[0] == "E_tot_over_E_inc"
-    assert "E_tot_over_E_inc" in found.sentence
+    assert "E_tot_over_E_inc" in found.verdict
 
 
 @pytest.mark.usefixtures("pictureless")
 def test_a_layer_shuffled_between_events_is_named(tmp_path: Path) -> None:
     sample = showers(4)
     sample["layer_1"] = sample["layer_1"][np.random.default_rng(0).permutation(1500)]
-    found = verdict(sample, tmp_path)
+    found = verdict(sample)
     assert found.distinguishable
     assert "E_tot_over_E_inc" in found.samples["generated"].shown_by[:3]
 
@@ -141,7 +133,7 @@ def test_a_layer_shuffled_between_events_is_named(tmp_path: Path) -> None:
 def test_a_dead_row_is_named(tmp_path: Path) -> None:
     sample = showers(5)
     sample["layer_0"][:, :, 9] = 0
-    found = verdict(sample, tmp_path)
+    found = verdict(sample)
     assert found.distinguishable
     assert "layer_0.spectrum" in found.samples["generated"].shown_by
     pulls = {s.observable: s.value for s in found.scores if s.metric == "mean_image"}
@@ -153,12 +145,12 @@ def test_bad_input_is_named_and_the_rest_is_judged(tmp_path: Path) -> None:
     sample = showers(6)
     sample["layer_0"][3, 1, 1] = np.nan
     sample["layer_1"] = sample["layer_1"].reshape(1500, 36)
-    found = verdict(sample, tmp_path)
+    found = verdict(sample)
     reasons = {skip.observable: skip.reason for skip in found.skipped}
     assert "first in entry 3" in reasons["layer_0"]
     assert "shape (36,)" in reasons["layer_1"]
     assert any(score.observable == "layer_0.energy" for score in found.scores)
-    page = found.report.read_text()
+    page = found.write(tmp_path).read_text()
     assert "What is missing" in page
     assert "first in entry 3" in page
 
@@ -167,7 +159,7 @@ def test_bad_input_is_named_and_the_rest_is_judged(tmp_path: Path) -> None:
 def test_an_empty_layer_and_few_events_are_skipped(tmp_path: Path) -> None:
     sample = {k: v[:120] for k, v in showers(7).items()}
     sample["layer_1"] = np.zeros_like(sample["layer_1"])
-    found = verdict(sample, tmp_path)
+    found = verdict(sample)
     missing = {(skip.metric, skip.observable) for skip in found.skipped}
     assert ("distribution", "layer_1.center_x") in missing
     assert ("auc_low", "all") in missing
@@ -179,10 +171,14 @@ def test_nothing_in_common_and_no_events_are_errors(tmp_path: Path) -> None:
     options = {"seed": 1, "quick": True}
     with pytest.raises(DataError, match="no field in common"):
         evaluate(
-            events, {"g": as_events({"x": np.zeros(5)})}, SCHEMA, GEOMETRY, tmp_path, **options
+            events,
+            {"g": as_events({"x": np.zeros(5)})},
+            schema=SCHEMA,
+            geometry=GEOMETRY,
+            **options,
         )
     with pytest.raises(DataError, match="reference has no events"):
-        evaluate(events[:0], {"g": events}, SCHEMA, GEOMETRY, tmp_path, **options)
+        evaluate(events[:0], {"g": events}, schema=SCHEMA, geometry=GEOMETRY, **options)
 
 
 class Page(html.parser.HTMLParser):
@@ -211,8 +207,8 @@ class Page(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_stands_alone_and_is_small(alike) -> None:
-    text = alike.report.read_text(encoding="utf-8")
+def test_the_page_stands_alone_and_is_small(report: Path) -> None:
+    text = report.read_text(encoding="utf-8")
     page = Page()
     page.feed(text)
     assert page.open == []
@@ -228,15 +224,28 @@ def test_the_page_stands_alone_and_is_small(alike) -> None:
     assert "a&lt;b" in text
 
 
-def test_every_picture_is_on_the_page_and_among_the_files(alike) -> None:
-    text = alike.report.read_text(encoding="utf-8")
-    plots = list((alike.report.parent / "plots").glob("*.png"))
+@pytest.mark.usefixtures("pictureless")
+def test_evaluate_writes_nothing_and_its_repr_is_a_table(
+    alike: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = verdict(showers(2))
+    assert list(tmp_path.iterdir()) == []
+    assert found.scores == alike.scores
+    assert found.verdict in repr(found)
+    assert "auc_high" in repr(found)
+    assert found._repr_html_().count("<tr>") == len(repr(found).splitlines())
+
+
+def test_every_picture_is_on_the_page_and_among_the_files(report: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    plots = list((report.parent / "plots").glob("*.png"))
     assert len(plots) == text.count("<figure")
     assert all(plot.read_bytes().startswith(b"\x89PNG") for plot in plots)
 
 
-def test_scores_json_holds_every_score_with_its_baseline(alike) -> None:
-    found = json.loads((alike.report.parent / "scores.json").read_text())
+def test_scores_json_holds_every_score_with_its_baseline(alike: Evaluation, report: Path) -> None:
+    found = json.loads((report.parent / "scores.json").read_text())
     assert found["n_reference"] == found["n_generated"] == 1500
     assert len(found["scores"]) == len(alike.scores)
     metrics = {score["metric"] for score in found["scores"]}
@@ -270,7 +279,7 @@ def test_importing_the_room_loads_neither_matplotlib_nor_torch() -> None:
 
 @pytest.mark.parametrize("width", [1280, 400])
 def test_a_browser_shows_the_page_without_overflow_or_errors(
-    alike, tmp_path: Path, width: int
+    report: Path, tmp_path: Path, width: int
 ) -> None:
     names = ("chromium", "chromium-browser", "google-chrome")
     chromium = next(filter(None, map(shutil.which, names)), None)
@@ -280,7 +289,7 @@ def test_a_browser_shows_the_page_without_overflow_or_errors(
         pytest.skip("chromium is not installed")
     frame = tmp_path / "frame.html"
     frame.write_text(
-        f'<iframe id="f" src="{alike.report.as_uri()}" style="width:{width}px;height:900px;border:0"></iframe>'
+        f'<iframe id="f" src="{report.as_uri()}" style="width:{width}px;height:900px;border:0"></iframe>'
         '<p id="out"></p><script>window.onload = () => { const d = document.getElementById("f").contentDocument;'
         'const b = [...d.querySelectorAll("svg")].filter(s => s.getBoundingClientRect().width < 100);'
         'document.getElementById("out").textContent ='

@@ -148,21 +148,16 @@ def test_histograms_hold_the_weights_and_root_reads_them_back(tmp_path: Path) ->
                 assert read.axis().member("fTitle") == histogram.axes["value"].label
 
 
-def test_a_weighted_sample_is_judged_and_what_needs_single_events_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hepgan.evaluation.report.figures.draw", lambda *_args, **_options: [])
+def test_a_weighted_sample_is_judged_and_what_needs_single_events_is_said() -> None:
     rng = np.random.default_rng(9)
     schema = Schema({"x": Field(unit="mm"), "y": Field()})
     x, w = tilted(rng, 4000)
     weighted = ak.Array({"x": x, "y": rng.normal(size=4000), "weight": w})
     plain = {"x": rng.normal(0.5, 1, 2000), "y": rng.normal(size=2000)}
-    options = {"seed": 1, "quick": True}
-    found = evaluate(weighted, {"plain": ak.Array(plain)}, schema, None, tmp_path, **options)
-    assert not found.distinguishable, found.sentence
+    options = {"seed": 1, "quick": True, "device": "cpu"}
+    found = evaluate(weighted, {"plain": ak.Array(plain)}, schema=schema, **options)
+    assert not found.distinguishable, found.verdict
     assert any("negative weights" in skip.reason for skip in found.skipped)
     assert {s.metric for s in found.scores} >= {"separation", "wasserstein", "correlation"}
-    ignored = evaluate(
-        weighted[["x", "y"]], {"plain": ak.Array(plain)}, schema, None, tmp_path, **options
-    )
+    ignored = evaluate(weighted[["x", "y"]], {"plain": ak.Array(plain)}, schema=schema, **options)
     assert ignored.samples["plain"].shown_by == ("x",)

@@ -352,7 +352,7 @@ def test_a_macro_carries_over_line_by_line(
         assert file["events"].keys() == ["mass", "pt"]
     verdict = factory.EvaluateAllMethods()["Job_GAN"]
     assert (folder / "report.html").is_file()
-    assert verdict.sentence
+    assert verdict.verdict
     events = read_events(run)
     assert min(ak.min(part["pt"]) for part in events.values()) > 1
     assert {len(part) for part in events.values()} <= set(range(1, 250))

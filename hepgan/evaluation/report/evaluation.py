@@ -1,20 +1,23 @@
-"""Reference against generated in one call: histograms, scores, pictures and the report with its verdict.
+"""Evaluation of generated samples against a reference: histograms, scores and verdicts, and the report.
 
-Samples are distinguishable where any p-value is below 1 % after Bonferroni's correction for their number, or a
-classifier's AUC is more than three errors above 0.5; the verdict names the observables that show it.
+Samples are distinguishable if any p-value is below 1 % after Bonferroni's correction for the number of tests, or if a
+classifier's AUC is more than three standard errors above 0.5; the verdict names the most significant observables.
 """
 
+import dataclasses
+import html
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import awkward as ak
+import torch
 from hist import Hist
 
 from hepgan.atomic import os_errors_as_run_error
 from hepgan.data.io.histograms import write_histograms
-from hepgan.data.io.names import is_text
+from hepgan.data.io.names import is_text, printable
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
 from hepgan.evaluation import cleaning, histograms
@@ -22,6 +25,7 @@ from hepgan.evaluation.metrics import compute
 from hepgan.evaluation.metrics.compute import MetricContext
 from hepgan.evaluation.metrics.scores import (
     CLASSIFIER_INPUTS,
+    OVERALL,
     MetricResults,
     Score,
     SkippedMetric,
@@ -30,22 +34,22 @@ from hepgan.evaluation.metrics.scores import (
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.observables.standard import Observable, observables_for
 from hepgan.evaluation.report import figures, page
-from hepgan.evaluation.sample import build_sample
+from hepgan.evaluation.sample import Sample, build_sample
 from hepgan.progress import ProgressCallback, no_progress
 
 SIGNIFICANCE_LEVEL = 0.01
 AUC_SIGMAS = 3.0
 MAX_NAMED = 3
-"""How many observables a verdict names."""
+"""Number of observables that a verdict names."""
 
 
 class SampleEvaluation(NamedTuple):
-    """One generated sample's verdict.
+    """Verdict on one generated sample.
 
     Attributes:
-        distinguishable: Whether anything tells it from the reference.
+        distinguishable: Whether it can be distinguished from the reference.
         sentence: The verdict in words.
-        shown_by: Observables that tell it, the clearest first.
+        shown_by: Observables that differ, the most significant first.
     """
 
     distinguishable: bool
@@ -53,185 +57,224 @@ class SampleEvaluation(NamedTuple):
     shown_by: tuple[str, ...]
 
 
-class Evaluation(NamedTuple):
-    """What ``judge`` found.
+class Comparison(NamedTuple):
+    """Data from which the figures of a report are drawn.
 
     Attributes:
-        distinguishable: Whether any generated sample can be told from the reference.
-        sentence: The verdicts in words, one sentence a sample.
-        samples: The verdict on each generated sample.
-        scores: All scores.
-        skipped: What could not be computed, and why.
-        report: The page.
+        samples: Reference and generated samples by name.
+        schema: Fields and conditions that all samples have.
+        observables: Observables by name.
+        results: Results of the metrics by generated sample.
+        geometry: Geometry of the layers.
+        digits: Whether the events are MNIST's digits.
+        seconds: Time that the comparison took [s].
     """
 
-    distinguishable: bool
-    sentence: str
-    samples: dict[str, SampleEvaluation]
-    scores: list[Score]
-    skipped: list[SkippedMetric]
-    report: Path
+    samples: Mapping[str, Sample]
+    schema: Schema
+    observables: Mapping[str, Observable]
+    results: Mapping[str, MetricResults]
+    geometry: Mapping[str, LayerGeometry]
+    digits: bool
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Result of ``evaluate``.
+
+    Attributes:
+        samples: Verdict on each generated sample.
+        scores: All scores.
+        skipped: Metrics and fields that are missing, and the reasons.
+        histograms: Histograms by observable.
+        comparison: Data from which ``write`` draws the figures.
+    """
+
+    samples: Mapping[str, SampleEvaluation]
+    scores: Sequence[Score]
+    skipped: Sequence[SkippedMetric]
+    histograms: "Mapping[str, Hist[Any]]"
+    comparison: Comparison
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether any generated sample can be distinguished from the reference."""
+        return any(sample.distinguishable for sample in self.samples.values())
+
+    @property
+    def verdict(self) -> str:
+        """The verdicts in words, one sentence per generated sample."""
+        return " ".join(sample.sentence for sample in self.samples.values())
+
+    def __repr__(self) -> str:
+        lines = [
+            f"{label:40} {value:>22}   baseline {baseline}"
+            for label, value, baseline in self._rows()
+        ]
+        return "\n".join([self.verdict, *lines])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in self._rows()
+        )
+        head = "<tr><th>metric</th><th>value</th><th>baseline</th></tr>"
+        return f"<p>{html.escape(printable(self.verdict))}</p><table>{head}{rows}</table>"
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        several = len(self.samples) > 1
+        return [
+            (
+                f"{score.metric} ({printable(score.source)})" if several else score.metric,
+                with_error(score.value, score.error),
+                with_error(score.baseline, score.baseline_error),
+            )
+            for score in self.scores
+            if score.observable == OVERALL
+        ]
+
+    def write(
+        self,
+        folder: Path | str,
+        *,
+        title: str = "Generated and reference events",
+        provenance: Mapping[str, Any] | None = None,
+        history: Sequence[Mapping[str, Any]] = (),
+        warnings: Sequence[str] = (),
+        progress: ProgressCallback = no_progress,
+    ) -> Path:
+        """Writes ``report.html``, ``scores.json``, ``histograms.json`` (UHI), ``histograms.root`` and ``plots/``.
+
+        Args:
+            folder: Created if it does not exist.
+            title: Title of the page.
+            provenance: Versions, files, hardware and so on for the end of the page.
+            history: Rows of a training history, for the loss curves.
+            warnings: Sentences above the verdicts.
+            progress: Progress callback.
+
+        Returns:
+            The path of the page.
+
+        Raises:
+            RunError: a file cannot be written; existing files remain complete.
+        """
+        folder, started, data = Path(folder), time.perf_counter(), self.comparison
+        with os_errors_as_run_error(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        histograms.save_histograms(folder / "histograms.json", self.histograms)
+        write_histograms(folder / "histograms.root", self.histograms)
+        drawn = figures.draw(
+            data.samples, data.schema, data.observables, self.histograms, data.results, history,
+            geometry=data.geometry, digits=data.digits, progress=progress,
+        )  # fmt: skip
+        seconds = data.seconds + time.perf_counter() - started
+        verdicts = [(sample.distinguishable, sample.sentence) for sample in self.samples.values()]
+        return page.write_report(
+            folder,
+            title=title,
+            verdicts=[*((True, warning) for warning in warnings), *verdicts],
+            scores=self.scores,
+            skipped=self.skipped,
+            pictures=drawn,
+            provenance={**(provenance or {}), "time": f"{seconds:.0f} s to compare and draw"},
+        )
 
 
 def evaluate(
     reference: ak.Array,
-    generated: Mapping[str, ak.Array],
-    schema: Schema,
-    geometry: Mapping[str, LayerGeometry] | None,
-    folder: Path,
+    generated: ak.Array | Mapping[str, ak.Array],
     *,
-    seed: int,
-    quick: bool,
-    more: Mapping[str, Observable] | None = None,
-    skipped: Sequence[SkippedMetric] = (),
-    warnings: Sequence[str] = (),
-    provenance: Mapping[str, Any] | None = None,
-    history: Sequence[Mapping[str, Any]] = (),
-    title: str = "Generated against reference",
-    device: str = "cpu",
+    schema: Schema,
+    geometry: Mapping[str, LayerGeometry] | None = None,
+    observables: Mapping[str, Observable] | None = None,
+    seed: int = 1,
+    quick: bool = False,
+    device: str = "auto",
     digits: bool = False,
+    skipped: Sequence[SkippedMetric] = (),
     progress: ProgressCallback = no_progress,
 ) -> Evaluation:
-    """Compare generated samples with the reference and write the report into ``folder``.
+    """Evaluates generated samples against a reference; nothing is written (see ``Evaluation.write``).
 
-    Writes ``report.html``, ``scores.json``, ``histograms.json`` (UHI), ``histograms.root`` and ``plots/``. Events with a field
-    ``weight`` that the schema does not name are weighted with it.
+    Events with a field ``weight`` that the schema does not declare are weighted with it.
 
     Args:
         reference: Events that training never saw.
-        generated: Events by name of sample.
-        schema: Fields and conditions; what a sample lacks is left out of the comparison and said in the report.
-        geometry: Where the cells of the layers are.
-        folder: Made if it is not there.
-        seed: Of resampling, splits and classifiers.
-        quick: One training of a small classifier instead of three of the CaloChallenge's.
-        more: Observables beside those that fit the schema.
-        skipped: What is known to be missing.
-        warnings: Sentences that stand above the verdicts.
-        provenance: What the page ends with: versions, files, hardware, times.
-        history: Rows of a training's history, for the loss curves.
-        title: Of the page.
-        device: Where classifiers are trained.
+        generated: Events, or several samples by name.
+        schema: Fields and conditions; fields that a sample lacks are not compared and listed in ``skipped``.
+        geometry: Geometry of the layers.
+        observables: Observables in addition to the standard ones of the schema.
+        seed: Seed of resampling, splits and classifiers.
+        quick: Whether to train a small classifier once instead of the CaloChallenge's three times.
+        device: Device on which classifiers are trained.
         digits: Whether the events are MNIST's digits, which the digit classifier scores.
+        skipped: Fields that are known to be missing.
         progress: Progress callback.
 
     Raises:
-        DataError: no event or no field that can be compared, or a sample is called ``reference``.
-        RunError: the system cannot write a file; those that are there are whole.
+        DataError: there are no events or no field to compare, or a sample is named ``reference``.
     """
-    if histograms.REFERENCE in generated:
+    others = {"generated": generated} if isinstance(generated, ak.Array) else dict(generated)
+    if histograms.REFERENCE in others:
         raise DataError(
             f"a generated sample is called '{histograms.REFERENCE}'; give it another name"
         )
-    for name in generated:
+    for name in others:
         if not is_text(name):
             raise DataError(
-                f"the name of a generated sample, {name!a}, is no text; give it another"
+                f"the name of a generated sample, {name!a}, is not printable text; give it another name"
             )
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     started, missing = time.perf_counter(), list(skipped)
-    samples, shared = _samples({histograms.REFERENCE: reference, **generated}, schema, missing)
-    kept = {name: geometry[name] for name in shared.fields if geometry and name in geometry}
-    observables = {**observables_for(shared, kept), **(more or {})}
-    filled = histograms.compare(
-        samples[histograms.REFERENCE].fields,
-        {name: samples[name].fields for name in generated},
-        observables,
-        weights={name: s.weights for name, s in samples.items() if s.weights is not None},
-    )
-    ready = {name: build_sample(s.fields, observables, s.weights) for name, s in samples.items()}
-    measured = {}
-    for name in generated:
-        plan = MetricContext(
-            ready[histograms.REFERENCE],
-            ready[name],
-            observables,
-            filled,
-            name,
-            seed,
-            quick,
-            device,
-            digits,
-        )
-        measured[name] = compute.compute_metrics(plan, progress=progress)
-        missing += measured[name].skipped
-    _save(folder, filled)
-    drawn = figures.draw(
-        ready,
-        shared,
-        observables,
-        filled,
-        measured,
-        history,
-        geometry=kept,
-        digits=digits,
-        progress=progress,
-    )
-    spent = {"time": f"{time.perf_counter() - started:.0f} s to compare and draw"}
-    page = {**(provenance or {}), **spent}
-    return _written(folder, title, warnings, measured, missing, drawn, page)
-
-
-def _samples(
-    events: Mapping[str, ak.Array], schema: Schema, skipped: list[SkippedMetric]
-) -> tuple[dict[str, cleaning.SampleArrays], Schema]:
-    """What can be compared, and the schema of it; the rest is added to the skipped."""
-    shared = cleaning.common_schema(events, schema, skipped)
-    found = {
-        name: cleaning.drop_non_finite(sample, shared, name, skipped)
+    events = {histograms.REFERENCE: reference, **others}
+    common = cleaning.common_schema(events, schema, missing)
+    arrays = {
+        name: cleaning.drop_non_finite(sample, common, name, missing)
         for name, sample in events.items()
     }
-    skipped += cleaning.unit_mismatches(found, shared)
-    return found, shared
-
-
-def _save(folder: Path, filled: "Mapping[str, Hist[Any]]") -> None:
-    with os_errors_as_run_error(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    histograms.save_histograms(folder / "histograms.json", filled)
-    write_histograms(folder / "histograms.root", filled)
-
-
-def _written(
-    folder: Path,
-    title: str,
-    warnings: Sequence[str],
-    measured: Mapping[str, MetricResults],
-    skipped: list[SkippedMetric],
-    drawn: Sequence[figures.Picture],
-    provenance: Mapping[str, Any],
-) -> Evaluation:
-    judged = {name: evaluate_sample(found, name) for name, found in measured.items()}
-    scores = [score for found in measured.values() for score in found.scores]
-    written = page.write_report(
-        folder,
-        title=title,
-        verdicts=[
-            *((True, warning) for warning in warnings),
-            *((one.distinguishable, one.sentence) for one in judged.values()),
-        ],
-        scores=scores,
-        skipped=skipped,
-        pictures=drawn,
-        provenance=provenance,
+    missing += cleaning.unit_mismatches(arrays, common)
+    used = {name: geometry[name] for name in common.fields if geometry and name in geometry}
+    chosen = {**observables_for(common, used), **(observables or {})}
+    filled = histograms.compare(
+        arrays[histograms.REFERENCE].fields,
+        {name: arrays[name].fields for name in others},
+        chosen,
+        weights={name: s.weights for name, s in arrays.items() if s.weights is not None},
     )
-    sentence = " ".join(one.sentence for one in judged.values())
-    distinguishable = any(one.distinguishable for one in judged.values())
-    return Evaluation(distinguishable, sentence, judged, scores, skipped, written)
+    samples = {name: build_sample(s.fields, chosen, s.weights) for name, s in arrays.items()}
+    results = {}
+    for name in others:
+        context = MetricContext(
+            samples[histograms.REFERENCE], samples[name], chosen, filled, name, seed, quick, device, digits,
+        )  # fmt: skip
+        results[name] = compute.compute_metrics(context, progress=progress)
+        missing += results[name].skipped
+    seconds = time.perf_counter() - started
+    return Evaluation(
+        {name: evaluate_sample(one, name) for name, one in results.items()},
+        [score for one in results.values() for score in one.scores],
+        missing,
+        filled,
+        Comparison(samples, common, chosen, results, used, digits, seconds),
+    )
 
 
-def evaluate_sample(measured: MetricResults, name: str) -> SampleEvaluation:
-    """The verdict on one sample from its scores."""
-    tested = [score for score in measured.scores if score.p_value is not None]
-    told = [
+def evaluate_sample(results: MetricResults, name: str) -> SampleEvaluation:
+    """Returns the verdict on one sample from its scores."""
+    tested = [score for score in results.scores if score.p_value is not None]
+    significant = [
         s for s in tested if s.p_value is not None and s.p_value * len(tested) < SIGNIFICANCE_LEVEL
     ]
     strength: dict[str, float] = {}
-    for score in told:
+    for score in significant:
         strength[score.observable] = max(strength.get(score.observable, 0.0), score.n_sigma)
     shown_by = tuple(sorted(strength, key=lambda observable: -strength[observable]))
     classified = [
         s
-        for s in measured.scores
+        for s in results.scores
         if s.metric in CLASSIFIER_INPUTS and s.value - 0.5 > AUC_SIGMAS * max(s.error, 1e-9)
     ]
     if not tested:
