@@ -51,7 +51,9 @@ _MODULES = {
     "observables_for": "hepgan.evaluation.observables.standard",
     "parse_gan": "hepgan.layout.parser",
     "read": "hepgan.data.io.reader",
+    "register_metric": "hepgan.evaluation.metrics.scores",
     "register_objective": "hepgan.gan.training.objectives",
+    "register_observable": "hepgan.evaluation.observables.base",
     "score": "hepgan.evaluation.metrics.compute",
     "write": "hepgan.data.io.writer",
 }

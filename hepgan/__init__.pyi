@@ -22,7 +22,9 @@ from hepgan.errors import HepganError as HepganError
 from hepgan.evaluation.histograms import compare as compare
 from hepgan.evaluation.metrics.compute import score as score
 from hepgan.evaluation.metrics.scores import Score as Score
+from hepgan.evaluation.metrics.scores import register_metric as register_metric
 from hepgan.evaluation.observables.base import Observable as Observable
+from hepgan.evaluation.observables.base import register_observable as register_observable
 from hepgan.evaluation.observables.geometry import LayerGeometry as LayerGeometry
 from hepgan.evaluation.observables.standard import observables_for as observables_for
 from hepgan.evaluation.report.evaluation import Evaluation as Evaluation

@@ -178,3 +178,11 @@ def test_an_objective_of_ones_own_trains(tmp_path: Path) -> None:
     untrained = train(load("showers", {"train.steps": 0}), tmp_path / "none", device="cpu")[0]
     pairs = zip(trained.generator.parameters(), untrained.generator.parameters(), strict=True)
     assert not all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_own_observable_and_metric_examples(tmp_path: Path) -> None:
+    schema = load("showers").schema
+    path = tmp_path / "showers.root"
+    write(path, read("sample:showers.root", schema, entry_stop=300), schema)
+    assert "separation: " in run_example("own_observable.py", path, path)
+    assert "median_shift" in run_example("own_metric.py", path, path)

@@ -15,6 +15,8 @@ _PLACES = {
     "evaluate": "report.evaluation",
     "observables_for": "observables.standard",
     "score": "metrics.compute",
+    "register_metric": "metrics.scores",
+    "register_observable": "observables.base",
     "validation_distance": "metrics.compute",
     "write_report": "report.page",
 }

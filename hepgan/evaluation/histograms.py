@@ -1,8 +1,8 @@
-"""Two or more samples -> ``dict[str, Hist]``, one ``Hist(source, value)`` an observable.
+"""Histograms of two or more samples: one ``Hist(source, observable)`` per observable.
 
-Axes come from the reference alone, so that what is generated never moves them. Nothing is dropped: what lies outside is in
-the flow bins, what is missing (an empty layer's center) in the overflow. A spectrum is filled once per event and bin,
-with the number of the event's cells there as the weight, so that its variances know that cells of one event go together.
+Axes are chosen from the reference alone, independent of the generated events. No value is dropped: values outside the axis are in
+the flow bins, missing values (the center of an empty layer) in the overflow. A spectrum is filled once per event and bin,
+weighted with the number of cells of the event in that bin, so that its variances include the correlation between cells.
 """
 
 import json
@@ -30,7 +30,9 @@ Axis = Any
 REFERENCE = "reference"
 BINS = 40
 DECADES = 7
-"""A spectrum's axis reaches so many decades below its largest value."""
+RESERVED_AXIS_NAMES = frozenset({"source", "weight", "sample", "threads"})
+"""Our own axis, and keywords of ``Hist.fill``."""
+"""Decades below the largest value that the axis of a spectrum covers."""
 
 
 def compare(
@@ -41,14 +43,16 @@ def compare(
     axes: Mapping[str, Axis] | None = None,
     weights: Mapping[str, npt.NDArray[np.float64]] | None = None,
 ) -> dict[str, "Hist[Any]"]:
-    """Histograms of each observable with an axis ``source``: ``reference`` and ``generated``, or the generated samples' names.
+    """Returns ``Hist(source, observable)`` by observable; sources are ``reference`` and ``generated``, or the names of the samples.
+
+    The second axis is named after the observable (see ``axis_name``).
 
     Args:
         reference: Events.
         generated: Events, or several samples by name.
-        observables: What is filled.
-        axes: Axes for some of the observables; those of the others come from the reference.
-        weights: ``[E]`` weights of the events by name of sample; events without count once each.
+        observables: Observables to fill.
+        axes: Axes of some observables; the others are chosen from the reference.
+        weights: ``[E]`` event weights by sample; other samples are unweighted.
 
     Raises:
         DataError: there is no observable, a sample has no events, or a generated sample is called ``reference``.
@@ -80,7 +84,7 @@ def compare(
 
 
 def named_samples(generated: Events | Mapping[str, Events]) -> dict[str, dict[str, Array]]:
-    """Generated samples by name: events alone are the sample ``generated``."""
+    """Returns generated samples by name; a single sample is named ``generated``."""
     if isinstance(generated, Mapping):
         first = next(iter(generated.values()), None)
         if isinstance(first, (Mapping, ak.Array)):
@@ -89,7 +93,7 @@ def named_samples(generated: Events | Mapping[str, Events]) -> dict[str, dict[st
 
 
 def to_arrays(events: Events) -> dict[str, Array]:
-    """Returns the numpy arrays of all of the events' fields.
+    """Returns all fields as numpy arrays.
 
     Raises:
         DataError: a field is jagged.
@@ -114,7 +118,7 @@ def fill(
     sources: Sequence[str] = (REFERENCE, "generated"),
     weights: npt.NDArray[np.float64] | None = None,
 ) -> dict[str, "Hist[Any]"]:
-    """Histograms of one sample, or of one chunk of it: they add over chunks and over samples; ``weights[E]`` of the events."""
+    """Returns the histograms of one sample or chunk; histograms of chunks and of samples can be added."""
     found = {
         name: Hist(
             hist.axis.StrCategory(list(sources), name="source"),
@@ -136,30 +140,35 @@ def fill(
                 view["value"] += counts.sum(axis=0)
                 view["variance"] += (counts**2).sum(axis=0)
             else:
-                found[name].fill(source=source, value=values, weight=each)
+                found[name].fill(source, values, weight=each)
         start += len(values)
     return found
 
 
 def bin_occupancies(values: npt.NDArray[np.float64], axis: Axis) -> npt.NDArray[np.float64]:
-    """How many of ``values[E, K]`` of each event lie in each bin, flow bins first and last: ``[E, bins + 2]``."""
+    """Returns the ``[E, bins + 2]`` number of entries of ``values[E, K]`` per event and bin, flow bins first and last."""
     events, bins = len(values), axis.size + 2
-    places = (
+    indices = (
         axis.index(values.ravel()).reshape(values.shape) + 1 + bins * np.arange(events)[:, None]
     )
-    return np.bincount(places.ravel(), minlength=events * bins).reshape(events, bins).astype(float)
+    return np.bincount(indices.ravel(), minlength=events * bins).reshape(events, bins).astype(float)
+
+
+def axis_name(observable: str) -> str:
+    """Returns the name of an observable's axis: its own name, or with ``_`` appended if hist reserves the name."""
+    return f"{observable}_" if observable in RESERVED_AXIS_NAMES else observable
 
 
 def axes_for(
     events: Mapping[str, Array], observables: Mapping[str, Observable], *, bins: int = BINS
 ) -> dict[str, Axis]:
-    """An axis for each observable that shows nearly all of ``events`` whatever its outliers are."""
+    """Returns an axis for each observable that covers nearly all of ``events``, independent of outliers."""
     parts: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in observables}
     for i, chunk in enumerate(chunks(events)):
         for name, observable in observables.items():
             if not observable.spectrum:
                 parts[name].append(observable.function(chunk))
-            elif i == 0:  # one chunk has cells enough to place an axis
+            elif i == 0:  # one chunk has enough cells to choose an axis
                 parts[name].append(observable.function(chunk).ravel())
     return {
         name: axis_for(np.concatenate(parts[name]), observable, bins=bins)
@@ -168,39 +177,41 @@ def axes_for(
 
 
 def axis_for(values: npt.NDArray[np.float64], observable: Observable, *, bins: int = BINS) -> Axis:
-    """The axis of one observable from its finite ``values``: on its lattice, logarithmic over two decades, or even."""
+    """Returns the axis of an observable: centered on discrete values, logarithmic above two decades, or regular."""
     values = values[np.isfinite(values)]
-    label = observable.title
+    name, label = axis_name(observable.name), observable.title
     if len(values) == 0 or values.min() == values.max():
         middle = float(values[0]) if len(values) else 0.0
         half = 0.05 * abs(middle) or 0.5
-        return hist.axis.Regular(3, middle - half, middle + half, name="value", label=label)
+        return hist.axis.Regular(3, middle - half, middle + half, name=name, label=label)
     step = observable.step or float(np.all(values == np.round(values)))
     if step and not observable.spectrum:
-        return _lattice_axis(values, step, bins, label)
+        return _lattice_axis(values, step, bins, name, label)
     if _spans_decades(values, observable):
-        return _log_axis(values, bins, label)
+        return _log_axis(values, bins, name, label)
     low, high = _robust_range(values)
-    return hist.axis.Regular(bins, low, high, name="value", label=label)
+    return hist.axis.Regular(bins, low, high, name=name, label=label)
 
 
 def save_histograms(path: Path, histograms: Mapping[str, "Hist[Any]"]) -> None:
-    """Write histograms as UHI JSON, which ``uhi.io.json`` reads back.
+    """Writes histograms as UHI JSON.
 
     Raises:
-        RunError: the system cannot write the file.
+        RunError: the file cannot be written.
     """
     write_text(path, json.dumps(dict(histograms), default=uhi.io.json.default))
 
 
 def load_histograms(path: Path) -> dict[str, "Hist[Any]"]:
-    """Histograms that ``save`` wrote."""
+    """Reads histograms written by ``save_histograms``."""
     text = path.read_text(encoding="utf-8")
     found = json.loads(text, object_hook=uhi.io.json.object_hook)
     return {name: Hist(histogram) for name, histogram in found.items()}
 
 
-def _lattice_axis(values: npt.NDArray[np.float64], step: float, bins: int, label: str) -> Axis:
+def _lattice_axis(
+    values: npt.NDArray[np.float64], step: float, bins: int, name: str, label: str
+) -> Axis:
     low, high = values.min(), values.max()
     if high - low > bins * step:
         low, high = np.quantile(values, [0.001, 0.999])
@@ -209,7 +220,7 @@ def _lattice_axis(values: npt.NDArray[np.float64], step: float, bins: int, label
     width = max(1, math.ceil(points / bins))
     count = math.ceil(points / width)
     low = (first - 0.5) * step
-    return hist.axis.Regular(count, low, low + count * width * step, name="value", label=label)
+    return hist.axis.Regular(count, low, low + count * width * step, name=name, label=label)
 
 
 def _spans_decades(values: npt.NDArray[np.float64], observable: Observable) -> bool:
@@ -220,11 +231,11 @@ def _spans_decades(values: npt.NDArray[np.float64], observable: Observable) -> b
     return bool(values.min() > 0 and high > 100 * low)
 
 
-def _log_axis(values: npt.NDArray[np.float64], bins: int, label: str) -> Axis:
+def _log_axis(values: npt.NDArray[np.float64], bins: int, name: str, label: str) -> Axis:
     positive = values[values > 0]
     high = 1.02 * positive.max()
     low = max(float(np.quantile(positive, 0.001)), high / 10**DECADES)
-    return hist.axis.Variable(np.geomspace(low, high, bins + 1), name="value", label=label)
+    return hist.axis.Variable(np.geomspace(low, high, bins + 1), name=name, label=label)
 
 
 def _robust_range(values: npt.NDArray[np.float64]) -> tuple[float, float]:

@@ -42,7 +42,7 @@ def test_axes_come_from_the_reference_alone() -> None:
     rng = np.random.default_rng(1)
     reference = {"x": rng.normal(size=1000)}
     axes = [
-        compare(reference, {"x": rng.normal(shift, 1, 100)}, {"x": X})["x"].axes["value"]
+        compare(reference, {"x": rng.normal(shift, 1, 100)}, {"x": X})["x"].axes["x"]
         for shift in (0, 50)
     ]
     assert axes[0] == axes[1]
@@ -123,9 +123,9 @@ def test_saved_histograms_come_back(tmp_path: Path) -> None:
 
 
 def test_given_axes_are_used() -> None:
-    axis = hist.axis.Regular(7, -1, 1, name="value")
+    axis = hist.axis.Regular(7, -1, 1, name="x")
     found = compare({"x": np.zeros(3)}, {"x": np.zeros(3)}, {"x": X}, axes={"x": axis})
-    assert found["x"].axes["value"].size == 7
+    assert found["x"].axes["x"].size == 7
 
 
 def test_the_public_compare_is_the_function_whatever_was_imported_before() -> None:

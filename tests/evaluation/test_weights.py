@@ -144,8 +144,8 @@ def test_histograms_hold_the_weights_and_root_reads_them_back(tmp_path: Path) ->
                 expected = histogram.view(flow=True)[i]
                 np.testing.assert_array_equal(read.values(flow=True), expected["value"])
                 np.testing.assert_array_equal(read.variances(flow=True), expected["variance"])
-                np.testing.assert_allclose(read.axis().edges(), histogram.axes["value"].edges)
-                assert read.axis().member("fTitle") == histogram.axes["value"].label
+                np.testing.assert_allclose(read.axis().edges(), histogram.axes[1].edges)
+                assert read.axis().member("fTitle") == histogram.axes[1].label
 
 
 def test_a_weighted_sample_is_judged_and_what_needs_single_events_is_said() -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def write_histograms(path: Path, histograms: "Mapping[str, Hist[Any]]") -> None:
-    """Writes ``Hist(source, value)`` by name as ``<source>/<name>``, with weights squared and flow bins.
+    """Writes ``Hist(source, observable)`` by name as ``<source>/<name>``, with weights squared and flow bins.
 
     Characters with a special meaning in ROOT paths are replaced by ``_``; the title of a histogram is the full name.
 
@@ -37,7 +37,7 @@ def write_histograms(path: Path, histograms: "Mapping[str, Hist[Any]]") -> None:
 
 
 def _th1(histogram: "Hist[Any]", source: str, title: str) -> Any:
-    axis = histogram.axes["value"]
+    axis = histogram.axes[1]
     view: Any = histogram.view(flow=True)[histogram.axes["source"].index(source)]
     values, variances = view["value"], view["variance"]
     inside, centers = values[1:-1], axis.centers

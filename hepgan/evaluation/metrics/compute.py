@@ -1,22 +1,21 @@
-"""Two samples -> scores: every number with its error, its N and its baseline.
+"""Scores of two samples: every number with its error, its N and its baseline.
 
-| metric | says | alike |
+| metric | meaning | for equal distributions |
 |---|---|---|
-| ``separation`` | how far apart two histograms are, 0 to 1 | its baseline |
-| ``chi_square`` | whether two histograms differ at all | 1 |
-| ``kolmogorov``, ``wasserstein`` | how far apart two distributions are; the second in units of the reference's spread | their baselines |
-| ``mean_image`` | the largest pull of a cell's mean root energy, among all cells | its baseline |
-| ``auc_low``, ``auc_high`` | whether a classifier tells cells, or observables, apart | 0.5 |
-| ``auc_log`` | whether a small classifier tells the logarithms of cells apart, beside the CaloChallenge's ``auc_low`` | 0.5 |
-| ``accuracy_low``, … | how often they are right | 0.5 |
-| ``fpd``, ``kpd`` | distances in all observables together | 0 |
-| ``precision``, ``recall``, ``density``, ``coverage`` | whether events are possible, and all kinds are there | their baselines |
-| ``correlation`` | root mean square difference of the observables' correlation coefficients | its baseline |
-| ``digit_*`` | images in a digit classifier's eyes | the reference's |
+| ``separation`` | distance of two histograms, 0 to 1 | its baseline |
+| ``chi_square`` | test of any difference between two histograms | 1 |
+| ``kolmogorov``, ``wasserstein`` | distances of two distributions; the second in units of the reference's standard deviation | their baselines |
+| ``mean_image`` | largest pull over cells of the mean square root of the energy | its baseline |
+| ``auc_low``, ``auc_high`` | AUC of a classifier of cells, or of observables | 0.5 |
+| ``auc_log`` | AUC of a small classifier of log cells, in addition to the CaloChallenge's ``auc_low`` | 0.5 |
+| ``accuracy_low``, … | their accuracy | 0.5 |
+| ``fpd``, ``kpd`` | distances of all observables together | 0 |
+| ``precision``, ``recall``, ``density``, ``coverage`` | quality and variety of events | their baselines |
+| ``correlation`` | root mean square difference of correlation coefficients | its baseline |
+| ``digit_*`` | scores from a digit classifier | that of the reference |
 
-What cannot be computed (too few events, a constant observable) is a skip that says why, and the rest is computed. With event
-weights distributions, mean images and correlations are weighted; distances of all observables together, neighbours and
-classifiers take the events that unweighting leaves.
+Metrics that cannot be computed (too few events, a constant observable) are skipped with a reason. With event
+weights, distributions, mean images and correlations are weighted; FPD, KPD, neighbors and classifiers use unweighted events.
 """
 
 import functools
@@ -32,7 +31,14 @@ from hepgan.evaluation.histograms import Events
 from hepgan.evaluation.metrics import classifier, features, fpd, kpd, per_observable, prdc
 from hepgan.evaluation.metrics.classifier import Network
 from hepgan.evaluation.metrics.features import Float32s
-from hepgan.evaluation.metrics.scores import OVERALL, MetricResults, Score, SkippedMetric
+from hepgan.evaluation.metrics.scores import (
+    OVERALL,
+    REGISTERED,
+    MetricFunction,
+    MetricResults,
+    Score,
+    SkippedMetric,
+)
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
 from hepgan.evaluation.observables.standard import Observable
 from hepgan.evaluation.sample import Sample, build_sample, unweight
@@ -41,25 +47,25 @@ from hepgan.random_streams import child_seed, numpy_generator
 
 Estimates = dict[str, Estimate]
 Task = tuple[str, str, Callable[[], Estimates]]
-"""What is measured, of which observable, and how."""
+"""Metric, observable, and the function that computes the estimates."""
 
 
 MAX_FEATURES = 500
-"""Observables of which correlations and Fréchet distances are computed: their time grows with the square and the cube."""
+"""Largest number of features of correlations and Fréchet distances, whose cost grows with its square and cube."""
 
 
 class MetricContext(NamedTuple):
-    """What the tasks share.
+    """Input of all metrics of one generated sample.
 
     Attributes:
         reference: The reference.
         generated: The generated sample.
-        observables: What is compared.
-        histograms: Of both, by observable.
-        source: The generated sample's name in them.
-        seed: Of resampling, splits and classifiers.
-        quick: A small classifier instead of the CaloChallenge's, and one training instead of three.
-        device: Where classifiers are trained.
+        observables: Observables to compare.
+        histograms: Histograms by observable.
+        source: Name of the generated sample.
+        seed: Seed of resampling, splits and classifiers.
+        quick: Whether to train a small classifier once instead of the CaloChallenge's three times.
+        device: Device on which classifiers are trained.
         digits: Whether the events are MNIST's digits, which the digit classifier scores.
     """
 
@@ -84,15 +90,15 @@ def score(
     weights: Mapping[str, Floats] | None = None,
     digits: bool = False,
 ) -> list[Score]:
-    """Returns the scores of one generated sample; ``measure`` also tells what could not be computed.
+    """Returns the scores of one generated sample; ``compute_metrics`` also returns the skipped metrics.
 
     Args:
         reference: Events that training never saw, as an awkward record array or as numpy arrays ``[E, …]`` by field.
         generated: The same.
-        observables: What is compared.
-        seed: Of resampling, splits and classifiers.
-        quick: A small classifier instead of the CaloChallenge's, and one training instead of three.
-        weights: The events' weights, for ``reference``, ``generated`` or both.
+        observables: Observables to compare.
+        seed: Seed of resampling, splits and classifiers.
+        quick: Whether to train a small classifier once instead of the CaloChallenge's three times.
+        weights: Event weights for ``reference``, ``generated`` or both.
         digits: Whether the events are MNIST's digits, which the digit classifier scores.
 
     Raises:
@@ -112,14 +118,14 @@ def score(
 
 
 def validation_distance(reference: Mapping[str, Floats], generated: Mapping[str, Floats]) -> float:
-    """Fréchet distance of the observables in units of the reference's spread: quick enough to choose a checkpoint by.
+    """Returns the Fréchet distance of the observables in units of the reference's standard deviation: fast enough for validation.
 
-    Unlike a sum of one-dimensional distances it sees correlations. Values are cut off at 6 spreads, so that no single event
-    decides.
+    Unlike a sum of one-dimensional distances, it is sensitive to correlations. Values are clipped at 6 standard deviations, which
+    limits the influence of single events.
 
     Args:
-        reference: Values ``[E]`` by observable, as ``observables.evaluate`` gives them.
-        generated: The same. A missing value counts as the reference's mean, and that it is missing as a quantity of its own.
+        reference: Values ``[E]`` by observable, as returned by ``evaluate_observables``.
+        generated: The same. Missing values are replaced by the mean of the reference and flagged in an additional feature.
     """
     x: list[Floats] = []
     y: list[Floats] = []
@@ -144,7 +150,11 @@ def compute_metrics(
 ) -> MetricResults:
     """Returns all scores that can be computed from the two samples, and the reasons for those that cannot."""
     measured = MetricResults([], [], {})
-    tasks = [*_single_tasks(plan), *_joint_tasks(plan, measured, progress)]
+    tasks = [
+        *_single_tasks(plan),
+        *_joint_tasks(plan, measured, progress),
+        *_registered_tasks(plan),
+    ]
     for i, (metric, observable, estimate) in enumerate(tasks):
         progress("comparing", i / len(tasks), "")
         try:
@@ -170,6 +180,15 @@ def _single_tasks(plan: MetricContext) -> Iterator[Task]:
             yield "spectrum", name, functools.partial(_spectrum, plan, observable)
         else:
             yield "distribution", name, functools.partial(_distribution, plan, name)
+
+
+def _registered_tasks(plan: MetricContext) -> Iterator[Task]:
+    for name, metric in REGISTERED.items():
+        yield name, OVERALL, functools.partial(_registered, plan, name, metric.function)
+
+
+def _registered(plan: MetricContext, name: str, function: MetricFunction) -> Estimates:
+    return {name: function(plan.reference, plan.generated, seed=plan.seed)}
 
 
 def _distribution(plan: MetricContext, name: str) -> Estimates:
@@ -205,7 +224,7 @@ def _joint_tasks(
     if single:
         yield "correlation", OVERALL, functools.partial(_correlation, plan)
     else:
-        reason = "no observable has one value an event"
+        reason = "no observable has one value per event"
         measured.skipped.append(
             SkippedMetric("fpd, kpd, neighbours, correlations", OVERALL, reason, plan.source)
         )
@@ -227,14 +246,14 @@ def _joint_tasks(
 
 
 def _not_too_wide(high: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
-    """Returns ``high``, features whose time grows with the square of their number or faster, unless they are too many.
+    """Returns ``high`` unless it has too many features.
 
     Raises:
         DataError: there are more than ``WIDEST``.
     """
     if high[0].shape[1] > MAX_FEATURES:
         raise DataError(
-            f"{high[0].shape[1]:,} observables together take too long, {MAX_FEATURES} are the most; choose some in the [schema] of a "
+            f"{high[0].shape[1]:,} observables are too many, at most {MAX_FEATURES} are compared together; choose some in the [schema] of a "
             "run file and give it as --config"
         )
     return high
@@ -270,7 +289,7 @@ def _low_level_tasks(
     spectra = [observable for observable in plan.observables.values() if observable.spectrum]
     networks: dict[str, Network] = {"auc_low": "quick" if plan.quick else "challenge"}
     if not plan.quick and "E_inc" in plan.observables:
-        # of few showers the challenge's network learns little from shares of the incident energy that span decades
+        # with few showers, the CaloChallenge's network learns little from cell fractions that span decades
         networks["auc_log"] = "quick"
     for metric, network in networks.items() if spectra else ():
         yield metric, OVERALL, functools.partial(_low, metric, network, plan, curves, progress)
@@ -304,10 +323,10 @@ def _classified(
     curves: dict[str, Floats],
     progress: ProgressCallback,
 ) -> Estimates:
-    """The classifier's AUC and calibrated accuracy, with those of one half of the reference against the other.
+    """Returns AUC and calibrated accuracy; the baseline compares halves of the reference.
 
     Raises:
-        DataError: too few events.
+        DataError: there are too few events.
     """
 
     def separability(x: Float32s, y: Float32s, name: str) -> classifier.Separability:

@@ -2,11 +2,16 @@
 
 import dataclasses
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from hepgan.evaluation.metrics.statistics import Floats
+from hepgan.errors import DataError
+from hepgan.evaluation.metrics.statistics import Estimate, Floats
+
+if TYPE_CHECKING:
+    from hepgan.evaluation.sample import Sample
 
 OVERALL = "all"
 """Name of the observable in scores of all observables together."""
@@ -15,6 +20,65 @@ CLASSIFIER_INPUTS = {"auc_low": "cells", "auc_log": "log cells", "auc_high": "ob
 """Inputs of the classifiers, by metric."""
 
 HIGHER_IS_BETTER = {"precision", "recall", "density", "coverage", "digit_confidence"}
+
+
+STANDARD = frozenset({
+    "accuracy_high", "accuracy_log", "accuracy_low", "auc_high", "auc_log", "auc_low", "chi_square", "correlation", "coverage",
+    "density", "digit_balance", "digit_confidence", "digit_frechet", "fpd", "kolmogorov", "kpd", "mean_image", "precision",
+    "recall", "separation", "wasserstein",
+})  # fmt: skip
+
+
+class RegisteredMetric(NamedTuple):
+    """A registered metric.
+
+    Attributes:
+        function: Function of ``(reference, generated, seed=…)`` that returns an ``Estimate``.
+        label: Name in the report.
+    """
+
+    function: "MetricFunction"
+    label: str
+
+
+class MetricFunction(Protocol):
+    """Function that compares two samples."""
+
+    __qualname__: str
+
+    def __call__(self, reference: "Sample", generated: "Sample", *, seed: int) -> Estimate:
+        """Returns value, error, baseline and its error; raises ``DataError`` if the metric does not apply."""
+
+
+REGISTERED: dict[str, RegisteredMetric] = {}
+"""Metrics added by ``register_metric``, by name."""
+
+
+def register_metric(
+    name: str, *, label: str = "", higher_is_better: bool = False
+) -> Callable[[MetricFunction], MetricFunction]:
+    """Returns a decorator that registers a function of two samples as a metric.
+
+    The metric is computed for every evaluation, and appears in scores, ``scores.json`` and the report.
+
+    Args:
+        name: Name of the metric.
+        label: Name in the report; by default ``name``.
+        higher_is_better: Whether values below the baseline are worse.
+
+    Raises:
+        DataError: another function is registered under this name, or it is the name of a standard metric.
+    """
+
+    def register(function: MetricFunction) -> MetricFunction:
+        known = REGISTERED.get(name)
+        if name in STANDARD or (known and known.function.__qualname__ != function.__qualname__):
+            raise DataError(f"a metric '{name}' already exists; choose another name")
+        REGISTERED[name] = RegisteredMetric(function, label or name)
+        (HIGHER_IS_BETTER.add if higher_is_better else HIGHER_IS_BETTER.discard)(name)
+        return function
+
+    return register
 
 
 @dataclasses.dataclass(frozen=True)

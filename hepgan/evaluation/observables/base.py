@@ -1,8 +1,8 @@
 """Observables and their evaluation in chunks of events."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -42,6 +42,58 @@ class Observable:
     def title(self) -> str:
         """Label followed by the unit in brackets."""
         return f"{self.label} [{self.unit}]" if self.unit else self.label
+
+
+class Registered(NamedTuple):
+    """A registered observable and the fields that it needs."""
+
+    observable: Observable
+    fields: tuple[str, ...]
+
+
+REGISTERED: dict[str, Registered] = {}
+"""Observables added by ``register_observable``, by name."""
+
+
+def register_observable(
+    name: str,
+    *,
+    fields: Sequence[str],
+    label: str = "",
+    unit: str = "",
+    spectrum: bool = False,
+    step: float = 0.0,
+) -> Callable[[Callable[[Mapping[str, Array]], Array]], Callable[[Mapping[str, Array]], Array]]:
+    """Returns a decorator that registers a function of events as an observable.
+
+    The observable is added to the standard ones of every schema with the given ``fields``: to histograms, scores, reports and
+    validation.
+
+    Args:
+        name: Name of the observable.
+        fields: Fields and conditions that the function reads.
+        label: Axis label; by default the name.
+        unit: Unit of the values.
+        spectrum: Whether the function returns several values per event, ``[E, K]``.
+        step: Spacing of discrete values.
+
+    Raises:
+        DataError: another function is registered under this name.
+    """
+
+    def register(
+        function: Callable[[Mapping[str, Array]], Array],
+    ) -> Callable[[Mapping[str, Array]], Array]:
+        known = REGISTERED.get(name)
+        if known and known.observable.function.__qualname__ != function.__qualname__:
+            raise DataError(f"an observable '{name}' is already registered; choose another name")
+        REGISTERED[name] = Registered(
+            Observable(name, function, label or name, unit, spectrum=spectrum, step=step),
+            tuple(fields),
+        )
+        return function
+
+    return register
 
 
 def arrays(events: ak.Array | Mapping[str, Array], names: Mapping[str, Field]) -> dict[str, Array]:

@@ -23,6 +23,7 @@ from hepgan.data.schema import ENERGY_UNITS, Field, Schema
 from hepgan.errors import RunError
 from hepgan.evaluation.observables import shower_shapes
 from hepgan.evaluation.observables.base import (
+    REGISTERED,
     Observable,
     Values,
     arrays,
@@ -58,7 +59,7 @@ def observables_for(
     *,
     missing: float = math.nan,
 ) -> dict[str, Observable]:
-    """Returns the standard observables of a schema by name.
+    """Returns the standard observables of a schema and the registered ones that fit it, by name.
 
     Fields with a ``[geometry.<field>]`` table, or with two or three axes and a unit of energy, are layers of a shower; other
     fields with two axes are images; the rest are columns. ``missing`` is the value for events that have none.
@@ -78,7 +79,15 @@ def observables_for(
         if name not in showers and not (showers and name == INCIDENT)
         for observable in _of_field(name, field, missing)
     ]
-    return {o.name: o for o in _distinct(of_showers, of_fields)}
+    result = {o.name: o for o in _distinct(of_showers, of_fields)}
+    for name, registered in REGISTERED.items():
+        if set(registered.fields) <= set(schema.all):
+            if name in result:
+                raise RunError(
+                    f"the registered observable '{name}' has the name of a standard one; rename it"
+                )
+            result[name] = registered.observable
+    return result
 
 
 def _distinct(of_showers: list[Observable], of_fields: list[Observable]) -> list[Observable]:

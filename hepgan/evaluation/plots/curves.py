@@ -26,7 +26,7 @@ def observable(histogram: "Hist[Any]", *, per_event: Mapping[str, float] | None 
     figure = style.figure(4.2, 3.6, layout=None)
     place = {"left": 0.15, "right": 0.97, "bottom": 0.12, "top": 0.97, "hspace": 0.08}
     top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1), **place})
-    axis = histogram.axes["value"]
+    axis = histogram.axes[1]
     shapes = {name: _scaled(histogram, name, per_event) for name in histogram.axes["source"]}
     reference = shapes.pop(REFERENCE)
     mplhep.histplot(

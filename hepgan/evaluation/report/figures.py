@@ -1,4 +1,4 @@
-"""Which pictures a report has: chosen here, drawn by ``plots``."""
+"""Selection of the figures of a report, drawn by ``plots``."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,23 +17,23 @@ from hepgan.evaluation.sample import Sample
 from hepgan.progress import ProgressCallback, no_progress
 
 MAX_OBSERVABLES = 60
-"""Observables that are drawn; of more, those that differ most."""
+"""Largest number of observables drawn, the most different first."""
 
 SINGLE_EVENTS = "Single events"
 GRID_EVENTS = 50
-"""Events in a grid of samples."""
+"""Events per grid of single events."""
 
 
 class Picture(NamedTuple):
-    """A picture for the page.
+    """Figure of the report.
 
     Attributes:
-        name: Of its files.
-        group: Heading that it stands under.
-        caption: What it shows.
-        wide: Whether it needs the page's whole width.
-        svg: For the page.
-        png: For slides.
+        name: Name of its files.
+        group: Heading on the page.
+        caption: Caption.
+        wide: Whether it takes the full width of the page.
+        svg: SVG for the page.
+        png: PNG for slides.
     """
 
     name: str
@@ -60,10 +60,10 @@ def draw(
     digits: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> list[Picture]:
-    """All pictures of a report, in its order; ``geometry`` names the axes of images, ``digits`` says that they are MNIST's."""
+    """Returns all figures of a report in order; ``geometry`` names the axes of images, ``digits`` adds class fractions."""
     from hepgan.evaluation import plots
 
-    found = []
+    result = []
     drawings = [
         *_overview(samples, observables, measured, history),
         *_images(samples, schema, geometry or {}, digits=digits),
@@ -72,8 +72,8 @@ def draw(
     for i, (name, group, caption, wide, figure) in enumerate(drawings):
         progress("drawing", i / len(drawings), "")
         drawn = figure()
-        found.append(Picture(name, group, caption, wide, plots.svg(drawn), plots.png(drawn)))
-    return found
+        result.append(Picture(name, group, caption, wide, plots.svg(drawn), plots.png(drawn)))
+    return result
 
 
 def _overview(
@@ -88,7 +88,7 @@ def _overview(
         yield (
             "losses",
             "Training",
-            "Training: losses and what was watched",
+            "Training: losses and validation",
             False,
             lambda: plots.losses(history),
         )
@@ -109,7 +109,7 @@ def _overview(
         yield (
             "roc",
             "Together",
-            "Can a classifier tell them apart?",
+            "ROC curves of the classifiers",
             False,
             lambda: plots.roc(curves),
         )
@@ -159,7 +159,7 @@ def _images(
         if len(field.shape) != 2:
             continue
         energy = field.unit in ENERGY_UNITS
-        # As the observables' names: layers have x first where nothing is said, images rows of x.
+        # as in the names of observables: the default of layers is (x, y), of images (y, x)
         axes = geometry[name].axes if name in geometry else ()
         axes = axes or (("x", "y") if energy or name in geometry else ("y", "x"))
         means = {
@@ -207,7 +207,7 @@ def _classes(name: str, samples: Samples) -> Drawing:
         source: digit_scores(sample.events[name].reshape(-1, 28, 28)).fractions
         for source, sample in samples.items()
     }
-    caption = f"{name}: which digits a classifier sees"
+    caption = f"{name}: classes according to the digit classifier"
     return (
         f"{name}.classes",
         "Together",

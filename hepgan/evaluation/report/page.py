@@ -1,4 +1,4 @@
-"""One page and one file of scores: ``report.html`` opens offline, in light and dark, on a desk and on a phone."""
+"""``report.html``, a self-contained page for light and dark mode and any screen, and ``scores.json``."""
 
 import html
 import json
@@ -10,11 +10,11 @@ from typing import Any
 
 from hepgan.atomic import subfolder, write_bytes, write_text
 from hepgan.data.io.names import file_names, printable
-from hepgan.evaluation.metrics.scores import OVERALL, Score, SkippedMetric, with_error
+from hepgan.evaluation.metrics.scores import OVERALL, REGISTERED, Score, SkippedMetric, with_error
 from hepgan.evaluation.report.figures import SINGLE_EVENTS, Picture
 
 MAX_FIGURE_BYTES = 4_500_000
-"""Bytes of pictures in a page; what is beyond is in ``plots/`` alone."""
+"""Largest size of all figures on a page [bytes]; further figures are only in ``plots/``."""
 
 HEADLINE_ROWS = 8
 """Rows of single observables in the first table."""
@@ -39,10 +39,10 @@ METRICS = {
     "separation": ("separation power × 10³", 1000),
     "chi_square": ("χ² / ndf", 1),
     "kolmogorov": ("Kolmogorov distance", 1),
-    "wasserstein": ("W1 / reference's spread", 1),
+    "wasserstein": ("W1 / standard deviation of the reference", 1),
     "mean_image": ("mean image: largest pull", 1),
 }
-"""What a metric is called on the page, and what it is multiplied with there."""
+"""Name of each metric on the page, and the factor that its values are multiplied by."""
 
 
 def write_report(
@@ -55,10 +55,10 @@ def write_report(
     pictures: Sequence[Picture],
     provenance: Mapping[str, Any],
 ) -> Path:
-    """Write ``report.html``, ``scores.json`` and ``plots/`` into ``folder``; the page's path is returned.
+    """Writes ``report.html``, ``scores.json`` and ``plots/`` to ``folder`` and returns the path of the page.
 
     Raises:
-        RunError: the system cannot write a file; those that are there are whole.
+        RunError: a file cannot be written; existing files remain complete.
     """
     plots = subfolder(folder / "plots")
     names = file_names(picture.name for picture in pictures)
@@ -80,7 +80,7 @@ def write_report(
 
 
 def as_json(scores: Sequence[Score], skipped: Sequence[SkippedMetric] = ()) -> dict[str, Any]:
-    """What ``scores.json`` holds. Numbers that do not exist, such as an infinite distance, are null."""
+    """Returns the content of ``scores.json``; infinite and undefined numbers are null."""
     return {
         "n_reference": max((score.n_reference for score in scores), default=0),
         "n_generated": max((score.n_generated for score in scores), default=0),
@@ -105,7 +105,7 @@ def as_json(scores: Sequence[Score], skipped: Sequence[SkippedMetric] = ()) -> d
 
 
 def _escaped(text: str) -> str:
-    """Returns ``text`` for a page: without markup, and without characters that no page may hold."""
+    """Returns ``text`` escaped for HTML, without unprintable characters."""
     return html.escape(printable(text, keep="\n\t"))
 
 
@@ -146,18 +146,18 @@ def _headline(scores: Sequence[Score]) -> str:
         s for s in scores if s.metric not in PER_OBSERVABLE and not s.metric.startswith("accuracy")
     ]
     order = list(METRICS)
-    overall.sort(key=lambda score: order.index(score.metric))
+    overall.sort(key=lambda s: order.index(s.metric) if s.metric in METRICS else len(order))
     return (
         "<h2>Scores</h2>\n"
         + _table([*overall, *_most_different(scores)], several=len({s.source for s in scores}) > 1)
-        + '<p class="note">The baseline is the reference against itself. “Away” counts how many errors (the score\'s and the'
-        " baseline's together) lie between a score and its baseline; below about 3 the two cannot be told apart."
-        " Of the observables, the most different come first; all scores stand at the end.</p>"
+        + '<p class="note">The baseline is the value for reference against reference. n_sigma is the distance from the'
+        " baseline in units of the combined uncertainty; below about 3 it is not significant."
+        " The most different observables come first; all scores are listed at the end.</p>"
     )
 
 
 def _most_different(scores: Sequence[Score]) -> list[Score]:
-    """Separation powers of all samples in the observables in which one of them is farthest from its baseline."""
+    """Returns the separation powers of the observables with the most significant differences, for all samples."""
     single = [s for s in scores if s.metric == "separation"]
     farthest: dict[str, float] = {}
     for score in single:
@@ -183,7 +183,7 @@ def _table(scores: Sequence[Score], *, several: bool) -> str:
 
 
 def _row(score: Score, *, several: bool) -> str:
-    label, factor = METRICS[score.metric]
+    label, factor = METRICS.get(score.metric) or (_escaped(REGISTERED[score.metric].label), 1)
     where = "" if score.observable == OVERALL else f" <code>{_escaped(score.observable)}</code>"
     source = f' <span class="source">{_escaped(score.source)}</span>' if several else ""
     n_sigma = _capped(score)
@@ -210,7 +210,7 @@ def _skipped(skipped: Sequence[SkippedMetric]) -> str:
         f"<li><code>{_escaped(_what(skip))}</code> ({_escaped(skip.source)}): {_escaped(skip.reason)}</li>"
         for skip in skipped
     )
-    return f'<h2>What is missing, and what looks odd</h2>\n<ul class="skipped">\n{items}\n</ul>'
+    return f'<h2>Skipped metrics and suspicious input</h2>\n<ul class="skipped">\n{items}\n</ul>'
 
 
 def _what(skip: SkippedMetric) -> str:
@@ -232,7 +232,7 @@ def _pictures(pictures: Sequence[Picture]) -> str:
         + "\n</div>"
         for group, figures in groups.items()
     )
-    note = f'<p class="note">{left} more pictures are in the folder plots.</p>' if left else ""
+    note = f'<p class="note">{left} more figures are in the folder plots.</p>' if left else ""
     return text + note
 
 
@@ -259,7 +259,7 @@ def _provenance(provenance: Mapping[str, Any]) -> str:
         f"<dt>{_escaped(str(key))}</dt><dd>{_value(value)}</dd>"
         for key, value in provenance.items()
     )
-    return f'<h2>Where it comes from</h2>\n<dl class="provenance">\n{rows}\n</dl>'
+    return f'<h2>Provenance</h2>\n<dl class="provenance">\n{rows}\n</dl>'
 
 
 def _value(value: Any) -> str:

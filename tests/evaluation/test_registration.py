@@ -1,0 +1,64 @@
+"""Observables and metrics of the user's own."""
+
+import json
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+
+import hepgan
+from hepgan.data.schema import Field, Schema
+from hepgan.errors import DataError
+from hepgan.evaluation.metrics import scores
+from hepgan.evaluation.metrics.statistics import Estimate
+from hepgan.evaluation.observables import base
+from hepgan.evaluation.observables.standard import observables_for
+from hepgan.evaluation.sample import Sample
+
+SCHEMA = Schema({"x": Field(unit="mm"), "y": Field()})
+
+
+def sample(seed: int) -> ak.Array:
+    rng = np.random.default_rng(seed)
+    return ak.Array({"x": rng.normal(size=400), "y": rng.normal(size=400)})
+
+
+def test_an_own_observable_and_metric_are_in_scores_histograms_and_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hepgan.evaluation.report.figures.draw", lambda *_args, **_options: [])
+
+    @hepgan.register_observable("radius", fields=["x", "y"], unit="mm")
+    def radius(events):
+        return (events["x"] ** 2 + events["y"] ** 2) ** 0.5
+
+    @hepgan.register_metric("mean_radius", label="<mean> radius")
+    def mean_radius(reference: Sample, generated: Sample, *, seed: int) -> Estimate:
+        return Estimate(float(generated.values["radius"].mean()), 0.05, 1.25, 0.05)
+
+    try:
+        evaluation = hepgan.evaluate(sample(1), sample(2), schema=SCHEMA, quick=True, device="cpu")
+        page = evaluation.write(tmp_path).read_text()
+        written = json.loads((tmp_path / "scores.json").read_text())["scores"]
+    finally:
+        del base.REGISTERED["radius"], scores.REGISTERED["mean_radius"]
+    assert any(s.observable == "radius" and s.metric == "separation" for s in evaluation.scores)
+    assert evaluation.histograms["radius"].axes.name == ("source", "radius")
+    own = next(s for s in written if s["metric"] == "mean_radius")
+    assert own["value"] == pytest.approx(np.sqrt(np.pi / 2), abs=0.15)  # Rayleigh distribution
+    assert "&lt;mean&gt; radius" in page
+
+
+def test_an_own_observable_is_used_only_for_schemas_with_its_fields() -> None:
+    hepgan.register_observable("z2", fields=["z"])(lambda events: events["z"] ** 2)
+    try:
+        assert "z2" not in observables_for(SCHEMA)
+        assert "z2" in observables_for(Schema({"z": Field()}))
+    finally:
+        del base.REGISTERED["z2"]
+
+
+def test_names_that_are_taken_are_errors() -> None:
+    with pytest.raises(DataError, match="'fpd' already exists"):
+        hepgan.register_metric("fpd")(lambda reference, generated, *, seed: Estimate(0, 0, 0, 0))
