@@ -81,7 +81,9 @@ __all__ = [
     "observables_for",
     "parse_gan",
     "read",
+    "register_metric",
     "register_objective",
+    "register_observable",
     "score",
     "write",
 ]
