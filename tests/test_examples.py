@@ -183,6 +183,6 @@ def test_an_objective_of_ones_own_trains(tmp_path: Path) -> None:
 def test_own_observable_and_metric_examples(tmp_path: Path) -> None:
     schema = load("showers").schema
     path = tmp_path / "showers.root"
-    write(path, read("sample:showers.root", schema, entry_stop=300), schema)
+    write(path, read("sample:showers.root", schema, entry_stop=300), schema, tree="showers")
     assert "separation: " in run_example("own_observable.py", path, path)
     assert "median_shift" in run_example("own_metric.py", path, path)
