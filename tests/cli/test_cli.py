@@ -212,11 +212,13 @@ def test_ctrl_c_exits_with_130_and_a_checkpoint(tiny_run: Path, tmp_path: Path) 
         "train.steps=1000000",
         "--set",
         "train.validate_every=0",
+        "--set",
+        "train.log_every=1",
     ]
     process = subprocess.Popen(
         [sys.executable, "-m", "hepgan", *map(str, long)], stderr=subprocess.PIPE, text=True
     )
-    while not (out / "checkpoints").is_dir():
+    while not (out / "history.jsonl").is_file():  # written by the first step
         time.sleep(0.1)
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
