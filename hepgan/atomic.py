@@ -1,7 +1,8 @@
-"""Writes a whole file or none, whenever the program is killed or the disk runs full.
+"""Atomic writes: a file is written completely or not at all, even if the program is killed or the disk is full.
 
 A file is written under a hidden name, ``.NAME.RANDOM.part``, synced to the disk and renamed. The name cannot be guessed, so nothing
-can be planted there, and a lock tells the parts of running processes from those of killed ones, which the next writer removes.
+can be planted there; a lock distinguishes temporary files of running processes from those of killed ones, which the next writer
+removes.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ if sys.platform != "win32":
 def whole(path: Path) -> Iterator[Path]:
     """Context manager that yields an empty file beside ``path``, which replaces ``path`` when the block ends.
 
-    After an error nothing is left of it, and ``path`` is as it was before. A symbolic link at ``path`` is replaced, not followed.
+    After an error, it is removed and ``path`` is unchanged. A symbolic link at ``path`` is replaced, not followed.
 
     Raises:
         RunError: the system cannot write the file.
@@ -36,7 +37,7 @@ def whole(path: Path) -> Iterator[Path]:
         try:
             with _locked(part, os.O_RDWR | os.O_CREAT | os.O_EXCL):
                 yield part
-                # Else a machine that loses its power could keep the new name and not the content.
+                # Without it, a power failure could leave the new name without the content.
                 with part.open("rb+") as file:
                     os.fsync(file.fileno())
                 part.replace(path)
@@ -45,10 +46,10 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes ``content`` to ``path``, whole or not at all.
+    """Writes ``content`` to ``path``, completely or not at all.
 
     Raises:
-        RunError: the system cannot write the file; what was there before is left as it was.
+        RunError: the system cannot write the file; the previous file is unchanged.
     """
     with whole(path) as part, part.open("wb") as file:
         file.write(content)
@@ -60,7 +61,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds a line to ``path``. Of a line that a full disk cuts short, nothing is left.
+    """Appends a line to ``path``. If the disk is full, no part of the line remains.
 
     Raises:
         RunError: the system cannot write the line, or ``path`` is a symbolic link.
@@ -84,7 +85,7 @@ def hidden_folder(path: Path) -> Iterator[Path]:
     """Context manager that yields an empty hidden folder beside ``path``; it is removed when the block ends.
 
     Raises:
-        RunError: the system cannot make the folder.
+        RunError: the system cannot create the folder.
     """
     with os_errors_as_run_error(path):
         remove_stale_parts(path.parent, path.name)
@@ -98,10 +99,10 @@ def hidden_folder(path: Path) -> Iterator[Path]:
 
 
 def subfolder(path: Path) -> Path:
-    """Returns the folder ``path``, made where it is missing.
+    """Returns the folder ``path``, created if it is missing.
 
     Raises:
-        RunError: the system cannot make it, or it is a symbolic link, through which files elsewhere would be changed.
+        RunError: the system cannot create it, or it is a symbolic link, through which files elsewhere would be changed.
     """
     with os_errors_as_run_error(path):
         path.mkdir(exist_ok=True)
@@ -111,25 +112,25 @@ def subfolder(path: Path) -> Path:
 
 
 def is_part(path: Path) -> bool:
-    """Returns whether ``path`` has the name of a temporary file or folder, as a killed program leaves one."""
+    """Returns whether ``path`` has the name of a temporary file or folder, which a killed program may have left."""
     return path.match(".*.part")
 
 
 def remove_stale_parts(folder: Path, name: str | None = None) -> None:
-    """Removes from ``folder`` what killed programs have left of the file ``name``, or of any file."""
+    """Removes temporary files that killed programs have left in ``folder``, of the file ``name`` or of any file."""
     which = "*" if name is None else f"{glob.escape(_stem(name))}.*"
     for path in folder.glob(f".{which}.part"):
-        # What another user owns or another process has just removed does no harm.
+        # Files of other users, or that another process has just removed, are harmless.
         with contextlib.suppress(OSError):
             _remove_stale(path)
 
 
 @contextmanager
 def os_errors_as_run_error(path: Path) -> Iterator[None]:
-    """Context manager that turns an error of the system into one that says that ``path`` cannot be written.
+    """Context manager that turns an ``OSError`` into an error that says that ``path`` cannot be written.
 
     Raises:
-        RunError: there was an error of the system.
+        RunError: an ``OSError`` was raised.
     """
     try:
         yield
@@ -147,7 +148,7 @@ def _hidden(path: Path) -> Path:
 
 
 def _stem(name: str) -> str:
-    """Returns as much of ``name`` as leaves room for more: the system's names have at most 255 bytes."""
+    """Returns ``name``, shortened to leave room for a suffix: file names have at most 255 bytes."""
     return os.fsdecode(os.fsencode(name)[:200])
 
 
@@ -162,8 +163,8 @@ def _remove_stale(path: Path) -> None:
 
 @contextmanager
 def _locked(path: Path, flags: int) -> Iterator[bool]:
-    """Context manager that opens ``path`` and holds its lock; yields whether the lock was free, as that of a dead process is."""
-    if sys.platform == "win32":  # has no such locks, but does not remove a file that is open
+    """Context manager that opens ``path`` and holds its lock; yields whether the lock was free, as it is after its process has died."""
+    if sys.platform == "win32":  # Windows has no such locks, but refuses to remove an open file
         if not path.is_dir():
             os.close(os.open(path, flags, 0o666))
         yield True

@@ -1,7 +1,7 @@
-"""Frozen dataclasses from TOML tables and back, where an unknown key is an error.
+"""Conversion between frozen dataclasses and TOML tables, in which an unknown key is an error.
 
-Every part of a run file (``hepgan.pipeline.RunConfig``) goes through these two functions, so that a typing error in a run file is
-always found, with its place, and so that what is written back is what was read.
+Every part of a run file (``hepgan.pipeline.RunConfig``) goes through these two functions, so that every typo in a run file is
+reported with its position, and writing a run file back loses nothing.
 """
 
 import dataclasses
@@ -18,13 +18,13 @@ from hepgan.errors import RunError, did_you_mean
 
 T = TypeVar("T")
 
-#: No run file comes near; these bounds keep the time and memory for any text small.
+#: Bounds of nesting and length, far beyond any run file, which keep time and memory for any text small.
 DEEPEST, LONGEST = 30, 1_000_000
 
-#: More dots are in no key; tomllib takes the cube of their number.
+#: Bound of the dots in a key: tomllib takes cubic time in their number.
 _MOST_DOTS = 100
 
-#: TOML's integers, and those of most that reads them, have 64 bits.
+#: TOML's integers have 64 bits.
 LARGEST_INTEGER = 2**63 - 1
 
 _REPR = reprlib.Repr()
@@ -33,10 +33,10 @@ _REPR.maxlevel = 3
 
 
 def parse_toml(text: str, *, where: str) -> dict[str, Any]:
-    """The table of a TOML text; ``where`` it is from, for errors.
+    """Returns the table of a TOML text; ``where`` names its origin in error messages.
 
     Raises:
-        RunError: it is no TOML, too long or too deep, or has an integer of more than 64 bits.
+        RunError: the text is not TOML, too long or too deeply nested, or has an integer of more than 64 bits.
     """
     if len(text) > LONGEST:
         raise RunError(f"{where} has {len(text):,} characters; {LONGEST:,} are the most")
@@ -55,26 +55,26 @@ def parse_toml(text: str, *, where: str) -> dict[str, Any]:
 
 
 def check_plain(value: Any, *, where: str) -> None:
-    """Checks tables, lists and integers in ``value``, which a file or a user gave.
+    """Checks the nesting and the integers of ``value``, which comes from a file or a user.
 
     Raises:
-        RunError: values nested more than ``DEEPEST`` deep, or an integer of more than 64 bits.
+        RunError: values are nested more than ``DEEPEST`` deep, or an integer has more than 64 bits.
     """
-    left = [(value, "", 0)]
-    while left:
-        item, path, depth = left.pop()
+    remaining = [(value, "", 0)]
+    while remaining:
+        item, path, depth = remaining.pop()
         if depth > DEEPEST:
             raise RunError(f"{where} has values nested more than {DEEPEST} deep in {shown(path)}")
         if isinstance(item, Mapping):
-            left += [(inner, path or str(key), depth + 1) for key, inner in item.items()]
+            remaining += [(inner, path or str(key), depth + 1) for key, inner in item.items()]
         elif isinstance(item, (list, tuple)):
-            left += [(inner, path, depth + 1) for inner in item]
+            remaining += [(inner, path, depth + 1) for inner in item]
         elif isinstance(item, int) and not -LARGEST_INTEGER <= item <= LARGEST_INTEGER:
             raise RunError(f"{where} has an integer of more than 64 bits in {shown(path)}")
 
 
 def shown(value: Any) -> str:
-    """``value`` as messages quote it: on one line, and short."""
+    """Returns ``value`` for quoting in messages: on one line, and short."""
     if isinstance(value, int) and not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
         return "an integer of more than 64 bits"
     return _REPR.repr(value)
@@ -82,13 +82,13 @@ def shown(value: Any) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Within:
-    """Limits of a number, as in ``Annotated[int, Within(1, 100)]``; NaN and infinity are outside of any.
+    """Limits of a number, as in ``Annotated[int, Within(1, 100)]``; NaN and infinity are always outside.
 
     Attributes:
         low: The smallest value.
         high: The largest value.
-        above: Whether ``low`` itself is outside.
-        below: Whether ``high`` itself is outside.
+        above: Whether ``low`` itself is excluded.
+        below: Whether ``high`` itself is excluded.
     """
 
     low: float = -math.inf
@@ -103,7 +103,7 @@ class Within:
         return over and (value < self.high if self.below else value <= self.high)
 
     def __str__(self) -> str:
-        """As in "should be above 0 and at most 1"."""
+        """Returns the limits in words, such as "above 0 and at most 1"."""
         parts = []
         if self.low > -math.inf:
             parts.append(f"{'above' if self.above else 'at least'} {self.low:,g}")
@@ -113,35 +113,35 @@ class Within:
 
 
 def from_table(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:
-    """An instance of the dataclass ``cls`` from a TOML table; ``where`` is the table's name for errors, empty for a whole file.
+    """Returns an instance of the dataclass ``cls`` from a TOML table; ``where`` is the table's name, empty for a whole file.
 
-    Nested dataclasses, tuples and dictionaries of them, ``Literal`` and optional values are followed.
+    Supports nested dataclasses, tuples and dictionaries of them, ``Literal`` and optional values.
 
     Raises:
-        RunError: a key that ``cls`` does not have, one that is missing, or a value of another type.
+        RunError: a key is unknown or missing, or a value has the wrong type.
     """
-    place = f"[{where}]" if where else "the run file"
+    name_of_table = f"[{where}]" if where else "the run file"
     if not isinstance(table, Mapping):
-        raise RunError(f"{place} should be a table, but is {shown(table)}")
+        raise RunError(f"{name_of_table} should be a table, but is {shown(table)}")
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in table:
         if key not in fields:
-            hint = did_you_mean(str(key), fields) or f"; it knows: {', '.join(fields)}"
-            raise RunError(f"unknown key {shown(key)} in {place}{hint}")
+            hint = did_you_mean(str(key), fields) or f"; known keys are {', '.join(fields)}"
+            raise RunError(f"unknown key {shown(key)} in {name_of_table}{hint}")
     for name, field in fields.items():
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         )
         if required and name not in table:
-            raise RunError(f"{place} needs the key '{name}'")
+            raise RunError(f"{name_of_table} needs the key '{name}'")
     inside = f"{where}." if where else ""
     values = {key: value_of(hints[key], value, inside + key) for key, value in table.items()}
     return cls(**values)
 
 
 def to_table(record: Any) -> dict[str, Any]:
-    """The TOML table of a dataclass: plain dictionaries, lists and scalars, without ``None``."""
+    """Returns the TOML table of a dataclass: plain dictionaries, lists and scalars, without ``None``."""
     return {
         field.name: _plain(value)
         for field in dataclasses.fields(record)
@@ -160,20 +160,20 @@ def _plain(value: Any) -> Any:
 
 
 def value_of(hint: Any, value: Any, where: str) -> Any:
-    """``value`` from TOML or JSON as the type ``hint`` says.
+    """Returns ``value`` from TOML or JSON, converted to the type ``hint``.
 
     Raises:
-        RunError: it is of another type, or not ``Within`` the limits of an ``Annotated`` number.
+        RunError: the value has another type, or is outside the limits of an ``Annotated`` number.
     """
     if isinstance(value, int) and not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
         raise RunError(f"{where} should have at most 64 bits, but is {shown(value)}")
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
-        found = value_of(arguments[0], value, where)
+        result = value_of(arguments[0], value, where)
         for limits in arguments[1:]:
-            if isinstance(limits, Within) and found not in limits:
+            if isinstance(limits, Within) and result not in limits:
                 raise RunError(f"{where} = {shown(value)} should be {limits}")
-        return found
+        return result
     if origin in (typing.Union, types.UnionType):
         return _of_union(arguments, value, where)
     if origin is typing.Literal:

@@ -1,34 +1,33 @@
-"""The errors that hepgan raises for what a user can put right.
+"""Exceptions that hepgan raises for errors that a user can correct.
 
-Each message is one sentence that says what was asked, what was found and what to do. Everything else
-(a bug, a broken installation) is left to Python's own exceptions.
+Each message says what was found, where, and what to do. Bugs and broken installations raise Python's own exceptions.
 """
 
 import difflib
 from collections.abc import Iterable
 
 LONGEST_NAME = 200
-"""No longer name is compared with those known."""
+"""Maximum length of a name that is compared with the known ones."""
 
 
 class HepganError(Exception):
-    """What a user can put right. The command line prints it as one line and exits with 2."""
+    """Base class of errors that a user can correct. The command line prints the message and exits with status 2."""
 
 
 class LayoutError(HepganError):
-    """A layout string that does not parse, or whose shapes do not fit. Shows the place with a caret."""
+    """A layout string cannot be parsed, or its shapes do not fit. The message has a caret under the fault."""
 
 
 class DataError(HepganError):
-    """A file, tree, branch or value that is missing or is not what the schema says."""
+    """A file, tree, branch or value is missing or does not match the schema."""
 
 
 class BadFileError(DataError):
-    """A file that cannot be opened: it is missing, damaged, no ROOT file, or lacks the tree. Such files can be left out."""
+    """A file cannot be opened: it is missing, damaged, not a ROOT file, or lacks the tree. Such files can be skipped."""
 
 
 class NoNumbersError(DataError):
-    """A branch that holds neither numbers nor lists of numbers."""
+    """A branch contains neither numbers nor lists of numbers."""
 
 
 class NoEventsError(DataError):
@@ -36,24 +35,24 @@ class NoEventsError(DataError):
 
 
 class NotFiniteError(DataError):
-    """A generator that makes NaN or infinite numbers."""
+    """A generator returned NaN or infinite values."""
 
 
 class RunError(HepganError):
-    """A run file, option, device or folder that cannot be used as asked."""
+    """A run file, option, device or folder cannot be used as requested."""
 
 
 class CheckpointError(HepganError):
-    """A saved GAN or checkpoint that is incomplete, foreign or damaged."""
+    """A saved GAN or checkpoint is incomplete, damaged, or from another program."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the nearest of ``known``, or nothing where none is near.
+    """Returns ``"; did you mean 'x'?"`` for the nearest of ``known``, or an empty string if none is near.
 
     >>> did_you_mean("enrgy", ["energy", "layer_0"])
     "; did you mean 'energy'?"
     """
-    if len(name) > LONGEST_NAME:  # the time for difflib grows with its square
+    if len(name) > LONGEST_NAME:  # difflib takes quadratic time
         return ""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean '{near[0]}'?" if near else ""

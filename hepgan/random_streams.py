@@ -1,20 +1,20 @@
 """Named streams of random numbers, all spawned from one seed.
 
-A stream is keyed by a hash of (seed, name, children), 128 bits of it, so that no two streams share a state: not two of one seed
-(weights and noise, training and validation), and not those of neighboring seeds. Children number what a stream is drawn for:
-the phase, the epoch, the step, the block of events.
+A stream is keyed by a hash of (seed, name, children), 128 bits of it, so that no two streams share a state: neither two of one seed
+(weights and noise, training and validation) nor those of neighboring seeds. Children number the uses of a stream: the phase,
+the epoch, the step, the block of events.
 
-| stream | what is drawn from it |
+| stream | used for |
 |---|---|
-| ``init_generator`` | the generator's first weights |
-| ``init_discriminator`` | the discriminator's first weights |
+| ``init_generator`` | the generator's initial weights |
+| ``init_discriminator`` | the discriminator's initial weights |
 | ``latent`` | the generator's noise in training, and the points of a gradient penalty |
 | ``order`` | the order of events, by phase and epoch |
-| ``encoding`` | the noise of an encoding's steps, and the events it is fitted to |
-| ``dropout`` | the inputs that are dropped |
+| ``encoding`` | the noise of an encoding's steps, and the choice of events for the fit |
+| ``dropout`` | input dropout |
 | ``validation`` | the noise of validation |
-| ``sample`` | generated events: their noise and those conditions that are drawn |
-| ``evaluation`` | what metrics resample, split and train |
+| ``sample`` | generated events: their noise and randomly drawn conditions |
+| ``evaluation`` | resampling, splits and classifiers of metrics |
 """
 
 import hashlib
@@ -37,17 +37,17 @@ Stream = Literal[
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 
 SEEDS = 2**64
-"""How many seeds there are."""
+"""Number of valid seeds."""
 
 _GAP = 4096
-"""Numbers that are rather drawn in vain than skipped by setting a generator anew."""
+"""Up to this many numbers are drawn and discarded, which is faster than repositioning the generator."""
 
 
 def check_seed(seed: object) -> int:
     """Returns the seed as an ``int``.
 
     Raises:
-        RunError: it is no integer from 0 to 2^64 − 1.
+        RunError: the seed is not an integer from 0 to 2^64 − 1.
     """
     whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
     if not whole or not 0 <= int(seed) < SEEDS:  # type: ignore[call-overload]  # an Integral, as just checked
@@ -56,15 +56,15 @@ def check_seed(seed: object) -> int:
 
 
 def stream_key(seed: int, stream: Stream, *children: int | str) -> int:
-    """Returns 128 bits that belong to this stream alone.
+    """Returns the 128-bit key of this stream.
 
     Args:
         seed: The seed.
         stream: One of ``STREAMS``.
-        children: Tell apart the parts of the stream, such as phase and epoch, or file and tree.
+        children: Distinguish the parts of the stream, such as phase and epoch, or file and tree.
 
     Raises:
-        RunError: the seed is no integer from 0 to 2^64 − 1.
+        RunError: the seed is not an integer from 0 to 2^64 − 1.
     """
     parts = (part if isinstance(part, str) else int(part) for part in children)
     text = repr((check_seed(seed), stream, *parts))
@@ -72,12 +72,12 @@ def stream_key(seed: int, stream: Stream, *children: int | str) -> int:
 
 
 def child_seed(seed: int, stream: Stream, *children: int | str) -> int:
-    """Returns a seed of 63 bits for what takes a seed itself."""
+    """Returns a 63-bit seed for functions that take a seed themselves."""
     return stream_key(seed, stream, *children) >> 65
 
 
 def numpy_generator(seed: int, stream: Stream, *children: int | str) -> np.random.Generator:
-    """Returns NumPy's generator of a stream, a counter-based one (Philox, SC'11)."""
+    """Returns NumPy's generator of a stream (Philox, counter-based)."""
     return np.random.Generator(np.random.Philox(key=stream_key(seed, stream, *children)))
 
 
@@ -87,7 +87,7 @@ def torch_generator(
     *children: int | str,
     device: "torch.device | str" = "cpu",
 ) -> "torch.Generator":
-    """Returns torch's generator of a stream, on ``device``; on the CPU where that device has none here."""
+    """Returns torch's generator of a stream on ``device``, or on the CPU if that device is not available."""
     import torch  # here: the command line checks seeds without torch
 
     device = torch.device(device)
@@ -98,12 +98,12 @@ def torch_generator(
 
 
 def reseed(generator: "torch.Generator", seed: int, stream: Stream, *children: int | str) -> None:
-    """Puts ``generator`` at the start of a stream, without waiting for the device."""
+    """Resets ``generator`` to the start of a stream, without synchronizing with the device."""
     key = stream_key(seed, stream, *children)
     if generator.device.type != "cpu":
         generator.manual_seed(key >> 64)
         return
-    # Of a seed, torch's Mersenne Twister takes 32 bits alone: two of 100,000 steps would be likely to share one.
+    # torch's Mersenne Twister takes only 32 bits of a seed: among 100,000 steps, two would be likely to collide.
     generator.manual_seed(0)
     state = generator.get_state()
     words = state.numpy()[_WORDS].view(np.uint64)
@@ -112,29 +112,29 @@ def reseed(generator: "torch.Generator", seed: int, stream: Stream, *children: i
 
 
 _WORDS = slice(24, 24 + 8 * 624)
-"""The Mersenne Twister's words in the bytes of a CPU generator's state, 32 bits in 64 each."""
+"""Position of the Mersenne Twister's words in the state of a CPU generator: 32 bits each, stored in 64."""
 
 
 def keyed_uniforms(
     entries: npt.NDArray[np.int64], width: int, *, key: int
 ) -> npt.NDArray[np.float32]:
-    """Returns ``float32[E, width]``, uniform in [0, 1): row i is a function of (key, entries[i]).
+    """Returns ``float32[E, width]``, uniform in [0, 1): row i depends on (key, entries[i]) only.
 
-    An entry has its own range of the counter of one generator, so that consecutive entries are drawn at once.
+    Each entry has its own range of the generator's counter, so that consecutive entries are drawn at once.
     """
-    steps = -(-width // 8)  # a step of the counter makes four words of 64 bits
+    steps = -(-width // 8)  # one counter step gives four 64-bit words
     bits = np.random.Philox(key=key)
     rng, state = np.random.Generator(bits), bits.state
     counter = state["state"]["counter"]
-    found = np.empty((len(entries), width), dtype=np.float32)
+    uniforms = np.empty((len(entries), width), dtype=np.float32)
     leaps = np.diff(entries)
     cuts = np.flatnonzero((leaps < 1) | (leaps > 1 + _GAP // (8 * steps or 1))) + 1
     edges = [0, *cuts.tolist(), len(entries)] if len(entries) else []
     for start, stop in itertools.pairwise(edges):
         first, last = int(entries[start]), int(entries[stop - 1])
-        # The generator counts on before it draws, and up to the next range.
+        # The generator increments the counter before it draws.
         counter[:] = (first * steps, 0, 0, 0)
         bits.state = state
         drawn = rng.random((last - first + 1, 8 * steps), dtype=np.float32)
-        found[start:stop] = drawn[entries[start:stop] - first, :width]
-    return found
+        uniforms[start:stop] = drawn[entries[start:stop] - first, :width]
+    return uniforms
