@@ -107,11 +107,11 @@ def published() -> str:
 
 
 def measured_presets() -> str:
-    """The presets with their sizes and the scores that were found, where there are some."""
-    found = measured()
+    """Returns the table of presets with their sizes and measured scores, if any."""
+    results = measured()
     rows = []
     for name, description in presets().items():
-        one = found.get(name, {"scores": {}})
+        one = results.get(name, {"scores": {}})
         scores = [f"{text} {with_spread(one['scores'][m])}" for m, text in headlines(one["scores"])]
         size = f"{one['parameters'] / 1e6:.2g} M" if "parameters" in one else ""
         trained = f"{one['steps']:,} × {one['batch']}" if "steps" in one else ""
@@ -145,15 +145,15 @@ def _table_of(record: type) -> Iterator[str]:
 
 def tables(record: type, where: str = "") -> dict[str, type]:
     """Returns the dataclass of each TOML table by the table's name, such as ``[schema.fields.<name>]``."""
-    found = {where: record}
+    records = {where: record}
     path = where.strip("[]")
     for name, hint in typing.get_type_hints(record).items():
         if dataclass := inner(hint):
             key = f"{path}.{name}" if path else name
             key += ".<name>" if typing.get_origin(hint) is Mapping else ""
             several = typing.get_origin(hint) is tuple
-            found |= {f"[[{key}]]": dataclass} if several else tables(dataclass, f"[{key}]")
-    return found
+            records |= {f"[[{key}]]": dataclass} if several else tables(dataclass, f"[{key}]")
+    return records
 
 
 def inner(hint: Any) -> type | None:
@@ -231,8 +231,8 @@ def about(thing: Any) -> str:
 def attributes(record: type) -> dict[str, str]:
     """Returns the description of each attribute in a docstring."""
     _, _, text = (inspect.getdoc(record) or "").partition("Attributes:\n")
-    found = re.findall(r"^    (\w+): ((?:.+\n?)(?: {8}.+\n?)*)", text, re.MULTILINE)
-    return {name: " ".join(said.split()).replace("``", "`") for name, said in found}
+    entries = re.findall(r"^    (\w+): ((?:.+\n?)(?: {8}.+\n?)*)", text, re.MULTILINE)
+    return {name: " ".join(text.split()).replace("``", "`") for name, text in entries}
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
