@@ -2,7 +2,8 @@
 
     python examples/own_objective.py runs/mmd [train.steps=50]
 
-Importing this module registers the objective, so that any run file can use it as a plugin (``objective = "relativistic-mmd"``).
+Importing this module registers the objective, so that a run file beside it can use it too: ``plugins = ["own_objective"]`` and
+``objective = "relativistic-mmd"`` in ``[train]``.
 """
 
 import sys
@@ -41,7 +42,8 @@ def mmd(x: Tensor, y: Tensor) -> Tensor:
 
 
 def main(folder: Path, overrides: dict[str, int]) -> None:
-    settings = hepgan.load_run("showers", {**overrides, "train.objective": "relativistic-mmd"})
+    own = {"plugins": ["own_objective"], "train.objective": "relativistic-mmd"}
+    settings = hepgan.load_run("showers", {**overrides, **own})
     print(train(settings, folder)[0])
 
 
