@@ -42,6 +42,7 @@ SHOWERS = Schema.from_table(
             "back": {"shape": [4], "unit": "MeV"},
         },
         "conditions": {"energy": {"unit": "GeV"}},
+        "incident": "energy",
     }
 )
 

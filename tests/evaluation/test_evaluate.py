@@ -25,6 +25,8 @@ CONFIG = """
 seed = 1
 [data]
 files = ["x.root"]
+[schema]
+incident = "energy"
 [schema.fields.layer_0]
 shape = [3, 4]
 unit = "MeV"

@@ -127,7 +127,9 @@ def test_high_level_vector_has_the_challenges_number_of_features(
     radial: tuple[int, ...], angular: tuple[int, ...], number: int
 ) -> None:
     shapes = {f"layer_{i}": (a, r) for i, (a, r) in enumerate(zip(angular, radial, strict=True))}
-    schema = Schema({n: Field(s, "MeV") for n, s in shapes.items()}, {"energy": Field((), "MeV")})
+    schema = Schema(
+        {n: Field(s, "MeV") for n, s in shapes.items()}, {"energy": Field((), "MeV")}, "energy"
+    )
     geometry = {
         n: LayerGeometry(r_edges=tuple(np.linspace(0, 100, s[1] + 1))) for n, s in shapes.items()
     }
@@ -152,7 +154,9 @@ def test_the_two_vectors_are_the_challenges_on_random_voxels() -> None:
         voxels[:, 0, 0] += 1.0
     events["layer_2"][4] = 0.0
     incident = np.exp(rng.uniform(np.log(256), np.log(4e6), 30))
-    schema = Schema({n: Field(s, "MeV") for n, s in shapes.items()}, {"energy": Field((), "MeV")})
+    schema = Schema(
+        {n: Field(s, "MeV") for n, s in shapes.items()}, {"energy": Field((), "MeV")}, "energy"
+    )
     geometry = {n: LayerGeometry(r_edges=edges[n]) for n in shapes}
     observables = observables_for(schema, geometry)
     sample = {**events, "energy": incident}
@@ -201,7 +205,9 @@ def test_the_two_vectors_are_the_challenges_on_random_voxels() -> None:
 def test_calogans_observables_are_there_by_their_names() -> None:
     layers = ("layer_0", "layer_1", "layer_2")
     shapes = dict(zip(layers, ((3, 96), (12, 12), (12, 6)), strict=True))
-    schema = Schema({n: Field(s, "MeV") for n, s in shapes.items()}, {"energy": Field((), "GeV")})
+    schema = Schema(
+        {n: Field(s, "MeV") for n, s in shapes.items()}, {"energy": Field((), "GeV")}, "energy"
+    )
     found = set(observables_for(schema, {}))
     of_layers = ("energy", "fraction", "occupancy", "E_ratio", "center_x", "width_x", "spectrum")
     assert {f"{layer}.{name}" for layer in layers for name in of_layers} <= found
@@ -268,7 +274,7 @@ def test_a_users_observable_is_evaluated_beside_the_others() -> None:
 
 
 def test_the_unit_of_the_incident_energy_is_converted() -> None:
-    in_mev = Schema(SCHEMA.fields, {"energy": Field((), "MeV")})
+    in_mev = Schema(SCHEMA.fields, {"energy": Field((), "MeV")}, "energy")
     events = showers(8)
     ratio = "E_tot_over_E_inc"
     one = evaluate_observables(events, observables_for(SCHEMA, GEOMETRY))[ratio]

@@ -24,6 +24,7 @@ from hepgan.evaluation.report.page import as_json, write_report
 SCHEMA = Schema(
     {"layer_0": Field((3, 12), "MeV"), "layer_1": Field((6, 6), "MeV")},
     {"energy": Field((), "GeV")},
+    incident="energy",
 )
 GEOMETRY = {
     "layer_0": LayerGeometry(cell=(160.0, 5.0)),

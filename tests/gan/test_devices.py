@@ -127,6 +127,7 @@ SCHEMA = Schema.from_table(
     {
         "fields": {"cells": {"shape": [3], "unit": "GeV"}, "share": {"unit": "GeV"}},
         "conditions": {"energy": {"unit": "GeV"}},
+        "incident": "energy",
     }
 )
 SCALES = {"energy": ConditionScale((1.0, 100.0), "log")}

@@ -30,6 +30,7 @@ SCHEMA = Schema.from_table(
             "back": {"shape": [4], "unit": "MeV"},
         },
         "conditions": {"energy": {"unit": "GeV"}},
+        "incident": "energy",
     }
 )
 STEPS = (
@@ -234,9 +235,7 @@ def test_energy_constraint_without_an_energy_is_told_before_training() -> None:
     x, c = plain.encode(events, seed=1)
     gan = GAN.build(dataclasses.replace(ONE, generator="DENSE|N|LINEAR"), plain, seed=1)
     how = dataclasses.replace(HOW, energy_constraint=1.0)
-    with pytest.raises(
-        RunError, match="energy_constraint needs exactly one condition with a unit of"
-    ):
+    with pytest.raises(RunError, match="energy_constraint needs a condition with a unit of energy"):
         training.initial_state(gan, DiscriminatorInput(plain, {}, x, c), x, c, [how], seed=1)
 
 

@@ -34,7 +34,6 @@ from hepgan.evaluation.observables.geometry import Layer, LayerGeometry, shower_
 from hepgan.evaluation.observables.shower_shapes import Array
 
 __all__ = [
-    "INCIDENT",
     "Observable",
     "Values",
     "arrays",
@@ -42,9 +41,6 @@ __all__ = [
     "evaluate_observables",
     "observables_for",
 ]
-
-INCIDENT = "energy"
-"""Condition (or field) with the incident energy of a shower."""
 
 RESERVED = frozenset({"E_inc", "E_tot_over_E_inc"})
 """Names that metrics and figures use for the incident energy and the response; fields of these names are renamed."""
@@ -67,16 +63,16 @@ def observables_for(
     Raises:
         RunError: the geometry does not fit its field.
     """
-    geometry = geometry or {}
+    geometry, incident = geometry or {}, schema.incident
     showers = {name: f for name, f in schema.fields.items() if _is_layer(name, f, geometry)}
     of_showers: list[Observable] = []
     if showers:
         layers = shower_layers({name: f.shape for name, f in showers.items()}, geometry)
-        of_showers = _of_showers(layers, _one_unit(showers), schema.all.get(INCIDENT), missing)
+        of_showers = _of_showers(layers, _one_unit(showers), schema, missing)
     of_fields = [
         observable
         for name, field in schema.all.items()
-        if name not in showers and not (showers and name == INCIDENT)
+        if name not in showers and not (showers and name == incident)
         for observable in _of_field(name, field, missing)
     ]
     result = {o.name: o for o in _distinct(of_showers, of_fields)}
@@ -122,9 +118,7 @@ def _one_unit(showers: Mapping[str, Field]) -> str:
     return next(iter(units.values()))
 
 
-def _of_showers(
-    layers: list[Layer], unit: str, energy: Field | None, missing: float
-) -> list[Observable]:
+def _of_showers(layers: list[Layer], unit: str, schema: Schema, missing: float) -> list[Observable]:
     numbers = [layer.number for layer in layers]
 
     def energies(events: Mapping[str, Array]) -> Array:
@@ -135,8 +129,9 @@ def _of_showers(
         return shower_shapes.total(energies(events))
 
     found = [Observable("E_tot", total, "total energy", unit, "log10")]
-    if energy is not None and energy.shape == ():
-        found += _of_incident(total, unit, energy.unit, missing)
+    if schema.incident:
+        incident_unit = schema.all[schema.incident].unit
+        found += _of_incident(total, unit, schema.incident, incident_unit, missing)
     if len(layers) > 1:
         found += _of_depth(energies, numbers, unit, missing)
     for i, layer in enumerate(layers):
@@ -147,15 +142,19 @@ def _of_showers(
 
 
 def _of_incident(
-    total: Callable[[Mapping[str, Array]], Array], unit: str, incident_unit: str, missing: float
+    total: Callable[[Mapping[str, Array]], Array],
+    unit: str,
+    incident: str,
+    incident_unit: str,
+    missing: float,
 ) -> list[Observable]:
-    found = [Observable("E_inc", lambda e: e[INCIDENT], "incident energy", incident_unit, "log10")]
+    found = [Observable("E_inc", lambda e: e[incident], "incident energy", incident_unit, "log10")]
     if unit in ENERGY_UNITS and incident_unit in ENERGY_UNITS:
         factor = ENERGY_UNITS[unit] / ENERGY_UNITS[incident_unit]
         found.append(
             Observable(
                 "E_tot_over_E_inc",
-                lambda e: shower_shapes.ratio(factor * total(e), e[INCIDENT], missing=missing),
+                lambda e: shower_shapes.ratio(factor * total(e), e[incident], missing=missing),
                 "total energy / incident energy",
             )
         )

@@ -12,7 +12,7 @@ from hepgan.evaluation.metrics.digits import digit_scores
 from hepgan.evaluation.metrics.scores import CLASSIFIER_INPUTS, OVERALL, MetricResults
 from hepgan.evaluation.metrics.statistics import Floats
 from hepgan.evaluation.observables.geometry import LayerGeometry
-from hepgan.evaluation.observables.standard import INCIDENT, Observable
+from hepgan.evaluation.observables.standard import Observable
 from hepgan.evaluation.sample import Sample
 from hepgan.progress import ProgressCallback, no_progress
 
@@ -175,26 +175,28 @@ def _images(
                 m, names=a, unit=f.unit, log=e
             ),
         )
-        yield from _grids(name, field, samples, log=energy)
+        yield from _grids(name, field, samples, schema.incident, log=energy)
         if digits:
             yield _classes(name, samples)
 
 
-def _grids(name: str, field: Field, samples: Samples, *, log: bool) -> Iterator[Drawing]:
+def _grids(
+    name: str, field: Field, samples: Samples, incident: str, *, log: bool
+) -> Iterator[Drawing]:
     from hepgan.evaluation import plots
 
     columns = 10 if field.shape[1] <= 2 * field.shape[0] else 2
     for source, events in ((source, sample.events) for source, sample in samples.items()):
         shown = np.asarray(events[name][: GRID_EVENTS if columns > 2 else 20], dtype=float)
         order = (
-            np.argsort(events[INCIDENT][: len(shown)])
-            if log and INCIDENT in events
+            np.argsort(events[incident][: len(shown)])
+            if log and incident in events
             else slice(None)
         )
         yield (
             f"{name}.{source}",
             SINGLE_EVENTS,
-            f"{name}: {source}" + (", by incident energy" if log and INCIDENT in events else ""),
+            f"{name}: {source}" + (", by incident energy" if log and incident in events else ""),
             False,
             lambda s=shown[order]: plots.sample_grid(s, columns=columns, log=log),
         )

@@ -123,20 +123,20 @@ def check_incident(encoding: Encoding) -> tuple[str, float]:
     """Returns the name of the condition that is the incident energy, and its unit in units of the fields.
 
     Raises:
-        RunError: not exactly one condition has a unit of energy, or the fields do not share one.
+        RunError: no condition with a unit of energy is declared as the incident energy, or the fields do not share one unit.
     """
     schema = encoding.schema
-    energies = [n for n, field in schema.conditions.items() if field.unit in ENERGY_UNITS]
     units = {field.unit for field in schema.fields.values()}
-    if len(energies) != 1 or len(units) != 1 or not units <= set(ENERGY_UNITS):
+    condition = schema.conditions.get(schema.incident)
+    incident_unit = condition.unit if condition else ""
+    if incident_unit not in ENERGY_UNITS or len(units) != 1 or not units <= set(ENERGY_UNITS):
         known = ", ".join(ENERGY_UNITS)
         raise RunError(
-            "[train] energy_constraint needs exactly one condition with a unit of energy in the schema, and one such unit for"
-            f" all fields ({known}); conditions with a unit of energy: {', '.join(energies) or 'none'}; units of the fields:"
+            "[train] energy_constraint needs a condition with a unit of energy, declared by [schema] incident, and one such unit"
+            f" for all fields ({known}); incident = '{schema.incident}' with the unit '{incident_unit}'; units of the fields:"
             f" {', '.join(sorted(repr(unit) for unit in units))}"
         )
-    of_condition = schema.conditions[energies[0]].unit
-    return energies[0], ENERGY_UNITS[of_condition] / ENERGY_UNITS[units.pop()]
+    return schema.incident, ENERGY_UNITS[incident_unit] / ENERGY_UNITS[units.pop()]
 
 
 @contextmanager

@@ -32,6 +32,7 @@ SCHEMA = Schema.from_table(
     {
         "fields": {"a": {"unit": "GeV"}, "b": {"shape": [2], "unit": "GeV"}},
         "conditions": {"energy": {"unit": "GeV"}},
+        "incident": "energy",
     }
 )
 ENERGY = {"energy": ConditionScale((1.0, 100.0), "log")}
