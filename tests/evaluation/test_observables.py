@@ -23,7 +23,9 @@ from hepgan.evaluation.observables.standard import (
 
 LAYERS = {"layer_0": (3, 8), "layer_1": (4, 4)}
 SCHEMA = Schema(
-    {name: Field(shape, "MeV") for name, shape in LAYERS.items()}, {"energy": Field((), "GeV")}
+    {name: Field(shape, "MeV") for name, shape in LAYERS.items()},
+    {"energy": Field((), "GeV")},
+    incident="energy",
 )
 GEOMETRY = {
     "layer_0": LayerGeometry(cell=(160.0, 5.0)),
