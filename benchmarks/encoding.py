@@ -32,14 +32,14 @@ FRACTIONS = [
     {"step": "total_fractions"},
     {"step": "incident_fraction", "incident": "energy"},
 ]
-COPULA = {"step": "copula", "given": "energy", "zeros": True, "windows": 40}
+COPULA = {"step": "copula", "condition": "energy", "censored_zeros": True, "windows": 40}
 CHAINS: dict[str, list[dict[str, Any]]] = {
     "scale": [{"step": "scale", "range": [0.0, 1e6]}],
-    "standardise": [{"step": "standardise"}],
-    "robust_standardise": [{"step": "robust_standardise"}],
+    "standardize": [{"step": "standardize"}],
+    "robust_standardize": [{"step": "robust_standardize"}],
     "power": [{"step": "power", "exponent": 0.5}],
     "threshold": FRACTIONS[:1],
-    "dequantise": [{"step": "dequantise"}],
+    "dequantize": [{"step": "dequantize"}],
     "zero_noise": [{"step": "zero_noise"}],
     "log": [LOG],
     "layer_fractions": FRACTIONS[1:2],
@@ -49,12 +49,12 @@ CHAINS: dict[str, list[dict[str, Any]]] = {
     "four of fractions, logit, standardise": [
         *FRACTIONS,
         {"step": "logit", "fields": ["layer_0", "layer_1", "layer_2"]},
-        {"step": "standardise"},
+        {"step": "standardize"},
     ],
-    "layer_sums, log, standardise": [SUMS, LOG, {"step": "standardise"}],
+    "layer_sums, log, standardise": [SUMS, LOG, {"step": "standardize"}],
     "log, marginals given the energy": [
         LOG,
-        {"step": "marginals", "given": "energy", "zeros": True},
+        {"step": "marginals", "condition": "energy", "censored_zeros": True},
     ],
     "layer_sums, log, copula without sweeps": [SUMS, LOG, COPULA | {"sweeps": 0}],
     "layer_sums, log, copula": [SUMS, LOG, COPULA],

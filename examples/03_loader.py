@@ -16,7 +16,7 @@ from hepgan.data.loaders.in_memory import split_chunks
 SHARES = {"train": 0.9, "test": 0.1}
 LAYERS = {"layer_0": [3, 96], "layer_1": [12, 12], "layer_2": [12, 6]}
 SCHEMA = hepgan.Schema.from_table({"fields": {name: {"shape": LAYERS[name]} for name in LAYERS}})
-STEPS = ({"step": "log", "threshold": 0.01}, {"step": "standardise"})
+STEPS = ({"step": "log", "threshold": 0.01}, {"step": "standardize"})
 
 
 def main(files: str, epochs: int) -> None:

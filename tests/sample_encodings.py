@@ -52,7 +52,7 @@ SUMS = {"step": "layer_sums", "incident": "energy", "threshold": THRESHOLD}
 
 LOG = {"step": "log", "threshold": THRESHOLD}
 
-COPULA = {"step": "copula", "given": "energy", "zeros": True, "windows": 6, "per_window": 300}
+COPULA = {"step": "copula", "condition": "energy", "censored_zeros": True, "windows": 6, "per_window": 300}
 
 
 def fit(events: ak.Array, schema: Schema, *steps: dict[str, Any], **conditions: Any) -> Encoding:

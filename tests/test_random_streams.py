@@ -71,7 +71,7 @@ def counts(number: int, seed: int = 1) -> ak.Array:
 
 
 def encoding(*steps: dict[str, Any]) -> Encoding:
-    settings = EncodingSettings(steps or ({"step": "dequantise"}, {"step": "standardise"}))
+    settings = EncodingSettings(steps or ({"step": "dequantize"}, {"step": "standardize"}))
     return Encoding.fit(counts(2000), COUNTS, settings, seed=1)
 
 
@@ -212,7 +212,7 @@ def test_first_latent_batch_has_nothing_of_the_first_weights() -> None:
 
 def test_noise_of_encoding_fitting_and_validation_has_nothing_of_the_latent() -> None:
     state, _ = started(WIDE)
-    x = encoding({"step": "dequantise"}).encode(counts(500), seed=1)[0]
+    x = encoding({"step": "dequantize"}).encode(counts(500), seed=1)[0]
     noise = torch.rand(500, 5, generator=state.noise_generator)
     assert abs(correlation(x - x.floor(), noise)) < 0.07
 
@@ -236,7 +236,7 @@ def test_conditions_that_are_drawn_do_not_depend_on_how_many_events_are_made() -
         {"a": rng.random(100), "e": rng.random(100), "k": rng.integers(0, 3, 100).astype("i4")}
     )
     scales = {"e": ConditionScale((0.0, 1.0)), "k": ConditionScale((0.0, 2.0), "onehot")}
-    settings = EncodingSettings(({"step": "standardise"},), scales)
+    settings = EncodingSettings(({"step": "standardize"},), scales)
     gan = GAN.build(
         dataclasses.replace(WIDE, generator="COND, DENSE|N|LINEAR"),
         Encoding.fit(events, schema, settings, seed=1),
@@ -271,7 +271,7 @@ def equal_files(tmp_path: Path) -> list[str]:
 
 
 def stream(files: list[str], **options: Any) -> StreamingLoader:
-    encode = functools.partial(encoding({"step": "dequantise"}).encode, seed=3)
+    encode = functools.partial(encoding({"step": "dequantize"}).encode, seed=3)
     return StreamingLoader(files, COUNTS, encode, batch_size=10, seed=1, **options)
 
 
@@ -307,9 +307,9 @@ def test_noise_of_a_split_is_that_of_its_entries(equal_files: list[str]) -> None
 @pytest.mark.parametrize(
     "steps",
     [
-        [{"step": "dequantise"}],
+        [{"step": "dequantize"}],
         [{"step": "log", "threshold": 0.5}],
-        [{"step": "log", "threshold": 0.5}, {"step": "copula", "zeros": True}],
+        [{"step": "log", "threshold": 0.5}, {"step": "copula", "censored_zeros": True}],
     ],
     ids=lambda steps: steps[-1]["step"],
 )
@@ -330,7 +330,7 @@ def test_entries_that_are_not_those_of_the_events_are_told() -> None:
 
 
 def test_an_encoding_is_fitted_the_same_whatever_the_chunks() -> None:
-    steps = EncodingSettings(({"step": "dequantise"}, {"step": "standardise"}))
+    steps = EncodingSettings(({"step": "dequantize"}, {"step": "standardize"}))
     events = counts(500)
     fitted = [
         Encoding.fit_stream(

@@ -25,7 +25,7 @@ shape = [2]
 unit = "GeV"
 
 [encoding]
-steps = [{{ step = "copula", given = "energy", windows = 8, per_window = 400 }}]
+steps = [{{ step = "copula", condition = "energy", windows = 8, per_window = 400 }}]
 
 [encoding.conditions.energy]
 range = [1.0, 10.0]

@@ -23,7 +23,7 @@ class EnergySettings:
 
     The generator of ``[gan]`` then generates the cells only, conditioned on the conditions followed by these energies (``COND``
     inserts both); its ``N`` and its ``latent`` count the cells. The encoding enforces its sum rules on any output. An encoding that
-    whitens (``whiten``, ``copula``) needs ``first = ["appended"]``: otherwise it mixes the energies with the cells.
+    whitens (``whiten``, ``copula``) needs ``condition_on_first = ["appended"]``: otherwise it mixes the energies with the cells.
 
     Attributes:
         generator: Layout of the first stage. If empty, the noise itself is the encoded energies, which suits an encoding that

@@ -119,9 +119,9 @@ STEP_SETTINGS: dict[str, dict[str, Any]] = {
     "logit": {"fields": ("share",)},
     "layer_sums": {"incident": "energy", "threshold": 0.1},
     "incident_fraction": {"incident": "energy", "fields": ("cells",)},
-    "marginals": {"given": "energy", "windows": 3, "per_window": 50, "knots": 9},
-    "copula": {"given": "energy", "windows": 3, "per_window": 50, "knots": 9, "zeros": True},
-    "regress": {"given": "energy", "first": ("share",)},
+    "marginals": {"condition": "energy", "windows": 3, "per_window": 50, "knots": 9},
+    "copula": {"condition": "energy", "windows": 3, "per_window": 50, "knots": 9, "censored_zeros": True},
+    "regress": {"condition": "energy", "condition_on_first": ("share",)},
 }
 SCHEMA = Schema.from_table(
     {
@@ -163,7 +163,7 @@ def test_encodings_encode_and_decode_on_their_device(name: str, accelerator: Acc
 
 
 SEES = {"sum": Observable("sum", lambda e: e["cells"].sum(1) / e["energy"], "sum")}
-COPULA = {"step": "copula", **STEP_SETTINGS["copula"], "zeros": False}
+COPULA = {"step": "copula", **STEP_SETTINGS["copula"], "censored_zeros": False}
 
 
 def test_what_a_discriminator_input_moves_as_a_whole(accelerator: Accelerator) -> None:
@@ -191,7 +191,7 @@ def test_observables_of_one_energy_have_a_mean_and_a_width(
     device: torch.device, accelerator: Accelerator
 ) -> None:
     """The powers of the one energy follow from each other, which least squares on CUDA do not allow."""
-    encoding = fitted({"step": "standardise"}).to(device)
+    encoding = fitted({"step": "standardize"}).to(device)
     one = ak.with_field(events(), np.full(60, 50.0, dtype="f4"), "energy")
     x, c = encoding.encode(one, seed=1)
     seen = DiscriminatorInput(encoding, SEES, x, c, event=False)(x, c).cpu()
@@ -209,7 +209,7 @@ PHASE = TrainSettings(
 
 
 def started(device: torch.device | str) -> tuple[TrainingState, DiscriminatorInput]:
-    encoding = fitted({"step": "standardise"}).to(device)
+    encoding = fitted({"step": "standardize"}).to(device)
     x, c = encoding.encode(events(), seed=1)
     view = DiscriminatorInput(encoding, {}, x, c)
     gan = GAN.build(SETTINGS, encoding, seed=1, device=device)

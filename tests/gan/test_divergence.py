@@ -38,11 +38,11 @@ from hepgan.gan.training.validation import Validation
 NAN = float("nan")
 CHAINS: list[tuple[Any, ...]] = [
     ({"step": "scale"},),
-    ({"step": "standardise"},),
-    ({"step": "robust_standardise"},),
+    ({"step": "standardize"},),
+    ({"step": "robust_standardize"},),
     ({"step": "power", "exponent": 0.3},),
     ({"step": "threshold", "threshold": 0.001},),
-    ({"step": "dequantise"},),
+    ({"step": "dequantize"},),
     ({"step": "zero_noise"},),
     ({"step": "log", "threshold": 0.001}, {"step": "copula"}),
     ({"step": "logit", "fields": ["b"]}, {"step": "marginals"}),
@@ -51,8 +51,8 @@ CHAINS: list[tuple[Any, ...]] = [
 OF_SHOWERS: list[tuple[Any, ...]] = [
     (*FRACTIONS, SHARES),
     (SUMS, LOG, COPULA),
-    (SUMS, LOG, {"step": "regress", "given": "energy"}),
-    (SUMS, LOG, {"step": "marginals", "given": "energy", "zeros": True}),
+    (SUMS, LOG, {"step": "regress", "condition": "energy"}),
+    (SUMS, LOG, {"step": "marginals", "condition": "energy", "censored_zeros": True}),
 ]
 
 
@@ -127,7 +127,7 @@ def test_events_that_are_not_finite_are_told_with_the_step_of_their_validation()
 def test_saved_numbers_that_are_not_finite_are_refused_with_the_tensor(
     tmp_path: Path, part: str, value: float
 ) -> None:
-    state, _ = started(DENSE, QUICK, {"step": "standardise"})
+    state, _ = started(DENSE, QUICK, {"step": "standardize"})
     state.gan.save(tmp_path)
     tensors = load_file(tmp_path / "generator.safetensors")
     name = next(name for name in tensors if name.startswith(part))

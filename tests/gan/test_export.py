@@ -152,7 +152,7 @@ def unconditional(step: str) -> GAN:
 
 
 def test_models_for_one_batch_size_are_refused() -> None:
-    gan = unconditional("standardise")
+    gan = unconditional("standardize")
     decoded = DecodedGenerator(gan).eval()
     with torch.no_grad():
         of_three = decoded(torch.zeros(3, 3))
@@ -169,7 +169,7 @@ class Branches(torch.nn.Module):
 
 @pytest.mark.parametrize("ending", [".onnx", ".pt2"])
 def test_what_torch_cannot_export_is_told_in_a_line(ending: str, tmp_path: Path) -> None:
-    gan = dataclasses.replace(unconditional("standardise"), generator=Branches())
+    gan = dataclasses.replace(unconditional("standardize"), generator=Branches())
     with pytest.raises(RunError, match="torch cannot export this GAN to") as told:
         export(gan, tmp_path / f"model{ending}")
     assert "\n" not in str(told.value)

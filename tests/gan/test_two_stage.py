@@ -36,7 +36,7 @@ SCHEMA = Schema.from_table(
 STEPS = (
     {"step": "layer_sums", "incident": "energy", "threshold": 0.01},
     {"step": "log", "threshold": 0.01},
-    {"step": "copula", "given": "energy", "zeros": True, "windows": 6, "first": ["appended"]},
+    {"step": "copula", "condition": "energy", "censored_zeros": True, "windows": 6, "condition_on_first": ["appended"]},
 )
 BY_ENERGY = {"energy": ConditionScale((1.0, 100.0), "log")}
 CELLS = GANSettings(
@@ -195,7 +195,7 @@ def test_whitened_first_columns_are_the_same_whatever_the_others_are() -> None:
         Encoding.fit(
             ak.zip({"a": v[:, :2], "b": v[:, 2:]}, depth_limit=1),
             schema,
-            EncodingSettings(({"step": "whiten", "first": ["b"]},)),
+            EncodingSettings(({"step": "whiten", "condition_on_first": ["b"]},)),
             seed=1,
         ).encode(ak.zip({"a": v[:, :2], "b": v[:, 2:]}, depth_limit=1), seed=1)[0]
         for v in (mixed, other)

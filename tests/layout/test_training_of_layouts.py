@@ -79,7 +79,7 @@ def calorimeter_run(layout: str, batch: int) -> library.RunConfig:
         {
             "gan": {"layout": layout, "latent": [1024], "initialization": "XAVIERUNIFORM"},
             "encoding.steps": [to_gev],
-            "encoding.conditions.energy.scale": "share",
+            "encoding.conditions.energy.scale": "fraction",
             "train": {
                 "steps": 4,
                 "batch_size": batch,

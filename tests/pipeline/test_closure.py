@@ -27,7 +27,7 @@ tree = "events"
 [schema.conditions.energy]
 
 [encoding]
-steps = [{{ step = "standardise" }}]
+steps = [{{ step = "standardize" }}]
 
 [encoding.conditions.energy]
 range = [1.0, 10.0]

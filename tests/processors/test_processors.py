@@ -82,7 +82,7 @@ def test_a_row_does_not_depend_on_the_others_of_a_full_batch(preset: str) -> Non
     events = hepgan.read(list(settings.data.files), settings.schema, entry_stop=1500)
     steps = hepgan.EncodingSettings(
         ({"step": "layer_sums", "incident": "energy", "threshold": 0.01}, {"step": "log", "threshold": 0.01},
-         {"step": "marginals", "given": "energy", "zeros": True}, {"step": "whiten"})
+         {"step": "marginals", "condition": "energy", "censored_zeros": True}, {"step": "whiten"})
         if preset == "showers" else settings.encoding.steps,
         settings.encoding.conditions,
     )  # fmt: skip

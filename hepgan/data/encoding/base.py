@@ -1,34 +1,38 @@
-"""What the steps of an encoding share: invertible maps of ``x[E, F]``, given the encoded conditions ``c[E, C]``.
+"""Steps of an encoding: invertible maps of ``x[E, F]``, conditional on ``c[E, C]``, and their registry.
 
-| step | what it is for |
+| step | use |
 |---|---|
-| ``scale`` | images and other bounded values to [-1, 1] or another range |
-| ``standardise`` | columns of about one size: mean 0, width 1 |
-| ``robust_standardise`` | the same by median and quartiles, where tails are long |
-| ``power`` | large values pulled in: the sign stays, the size gets an exponent |
-| ``threshold`` | small values to 0 |
-| ``dequantise`` | integers to continuous values, by uniform noise that decoding cuts off |
-| ``zero_noise`` | columns that never move get a little noise, as in TMVA |
-| ``log`` | energies with a read-out threshold: log above it, zeros spread out below |
-| ``logit`` | shares in [0, 1] |
-| ``layer_fractions`` | each layer's cells over the layer's energy, which is appended |
-| ``total_fractions`` | each layer's energy over the total, which is appended |
-| ``incident_fraction`` | the total over the incident energy |
-| ``layer_sums`` | all three in one, with ratios on the whole line, so that sums hold exactly |
-| ``marginals`` | each column's ranks to a normal score, given a condition |
-| ``whiten`` | principal components of width 1, of some columns before the others |
-| ``copula`` | ``marginals`` and ``whiten``, with zeros that follow the dependence |
-| ``regress`` | distances from what some columns (energies) say of the others, as it changes with a condition |
+| ``scale`` | map images and other bounded values to [-1, 1] or another range |
+| ``standardize`` | mean 0 and standard deviation 1 |
+| ``robust_standardize`` | the same from median and quartiles, for long tails |
+| ``power`` | compress large values: an exponent on the magnitude, the sign is kept |
+| ``threshold`` | set small values to 0 |
+| ``dequantize`` | make integers continuous with uniform noise, which decoding removes |
+| ``zero_noise`` | add a little noise to constant columns, as in TMVA |
+| ``log`` | energies with a readout threshold: logarithm above it, zeros spread out below |
+| ``logit`` | fractions in [0, 1] |
+| ``layer_fractions`` | divide the cells of each layer by the layer energy, which is appended |
+| ``total_fractions`` | divide each layer energy by the total, which is appended |
+| ``incident_fraction`` | divide the total by the incident energy |
+| ``layer_sums`` | all three at once, with unbounded ratios; the sums are exact by construction |
+| ``marginals`` | map the ranks of each column to normal scores, conditional on one condition |
+| ``whiten`` | principal components with standard deviation 1; other columns may be conditioned on some |
+| ``copula`` | ``marginals`` and ``whiten``, with zeros drawn from the dependence |
+| ``regress`` | standardized residuals of a regression on some columns (energies) and one condition |
 
-They are in ``scaling``, ``pointwise``, ``fractions``, ``layers``, ``marginals``, ``copula`` and ``regress``. A step is a frozen dataclass: settings
-and fitted constants, made by its ``fit`` from the training events. ``encode`` may draw noise (where values are discrete);
-``decode`` draws none and is differentiable.
+A step is a frozen dataclass of settings and fitted constants, returned by its ``fit`` from the training events. ``encode`` may draw
+noise (for discrete values); ``decode`` is deterministic and differentiable.
+
+``@register_step`` makes a step of your own available in run files (examples/own_step.py).
 """
 
 import dataclasses
-import math
-from collections.abc import Mapping
-from typing import Annotated, Literal, NamedTuple, Protocol
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +40,7 @@ import torch
 from torch import Tensor
 
 from hepgan.config import Within
+from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.errors import RunError
 from hepgan.random_streams import keyed_uniforms, stream_key
 
@@ -44,88 +49,16 @@ Positive = Annotated[float, Within(0, above=True)]
 NotNegative = Annotated[float, Within(0)]
 """Numbers in the settings of steps."""
 
-MOST_CLASSES = 1000
-"""Of a one-hot condition: each is a column of ``c``."""
-
 APPENDED = "appended"
-"""What the columns behind those of the fields are called in a step's ``fields``."""
+"""Name by which a step's ``fields`` refers to the appended columns."""
 
 
 @dataclasses.dataclass(frozen=True)
-class ConditionScale:
-    """How a scalar condition becomes columns of ``c[E, C]``.
+class ColumnLayout:
+    """Columns of each field in ``x`` and of each condition in ``c``, with units and scales.
 
-    Attributes:
-        range: The smallest and largest value that may be asked for, in the condition's own unit; the same where there is but one.
-        scale: ``linear`` or ``log`` map the range to [-1, 1]; ``share`` divides by the largest value; ``onehot`` makes a
-            column for each integer in the range.
-    """
-
-    range: tuple[float, float]
-    scale: Literal["linear", "log", "share", "onehot"] = "linear"
-
-    def __post_init__(self) -> None:
-        low, high = self.range
-        whole = self.scale != "onehot" or (float(low).is_integer() and float(high).is_integer())
-        limits = torch.finfo(torch.float32)
-        held = max(abs(low), abs(high), high - low) <= limits.max
-        positive = {"log": low, "share": high}.get(self.scale, 1.0) >= limits.tiny
-        if not (held and low <= high and whole and positive):
-            raise RunError(
-                f"a condition's range {list(self.range)} does not suit its scale '{self.scale}'"
-            )
-        if self.columns > MOST_CLASSES:
-            raise RunError(
-                f"a condition's range {list(self.range)} has {self.columns:.6g} classes, but the scale 'onehot' takes"
-                f" {MOST_CLASSES} at the most; write 'linear', or give each kind of events its own GAN"
-            )
-
-    @property
-    def columns(self) -> int:
-        """How many columns of ``c`` it takes."""
-        return int(self.range[1] - self.range[0]) + 1 if self.scale == "onehot" else 1
-
-    def allows(self, values: Tensor) -> Tensor:
-        """``[E]`` booleans: which values lie in the range, and are a class where there are classes."""
-        low, high = self.range
-        # A float32 of a limit may lie a rounding error outside of it.
-        room = 1e-6 * max(abs(low), abs(high))
-        inside = (values >= low - room) & (values <= high + room)
-        return inside & (values == values.round()) if self.scale == "onehot" else inside
-
-    def encode(self, values: Tensor) -> Tensor:
-        """``values[E]`` to ``c[E, columns]``."""
-        low, high = self.range
-        if self.scale == "onehot":
-            classes = (values - low).round().long()
-            return torch.nn.functional.one_hot(classes, self.columns).to(values.dtype)
-        if self.scale == "share":
-            return (values / high)[:, None]
-        if self.scale == "log":
-            values, low, high = torch.log(values), math.log(low), math.log(high)
-        if low == high:
-            return (values - low)[:, None]
-        return (2 * (values - low) / (high - low) - 1)[:, None]
-
-    def decode(self, c: Tensor) -> Tensor:
-        """``c[E, columns]`` back to values ``[E]``."""
-        low, high = self.range
-        if self.scale == "onehot":
-            return c.argmax(1).to(c.dtype) + low
-        if self.scale == "share":
-            return c[:, 0] * high
-        if self.scale == "log":
-            low, high = math.log(low), math.log(high)
-            return torch.exp(low + (c[:, 0] + 1) / 2 * (high - low))
-        return low + (c[:, 0] + 1) / 2 * (high - low)
-
-
-@dataclasses.dataclass(frozen=True)
-class Columns:
-    """Where things are: the columns of each field in ``x`` and of each condition in ``c``, with units and scales.
-
-    ``layer_sums`` and the like append columns behind those of the fields, which stay where they are; all appended ones
-    together are called ``appended``.
+    Some steps, such as ``layer_sums``, append columns after those of the fields, whose positions do not change; all appended
+    columns together are called ``appended``.
     """
 
     fields: Mapping[str, slice]
@@ -135,39 +68,53 @@ class Columns:
 
     @property
     def size(self) -> int:
-        """How many columns the fields take together."""
+        """Number of columns of all fields."""
         return max(int(s.stop) for s in self.fields.values())
 
     def mask(self, fields: tuple[str, ...], width: int) -> Tensor:
-        """``[width]`` booleans: the columns of ``fields`` (or ``appended``), or all of them where ``fields`` is empty.
+        """Returns ``[width]`` booleans: the columns of ``fields`` (which may include ``appended``), or all if ``fields`` is empty.
 
         Raises:
-            RunError: a name that is no field, or ``appended`` where nothing has been.
+            RunError: an unknown field, or ``appended`` although no column has been appended.
         """
-        found = torch.full((width,), not fields)
+        mask = torch.full((width,), not fields)
         for name in fields:
             if name == APPENDED and name not in self.fields:
                 if width == self.size:
                     raise RunError(
-                        f"an encoding step names '{APPENDED}', but no step before it appends any column, as layer_sums does"
+                        f"an encoding step names '{APPENDED}', but no previous step appends a column, as layer_sums does"
                     )
-                found[self.size :] = True
+                mask[self.size :] = True
                 continue
             if name not in self.fields:
                 raise RunError(
                     f"an encoding step names '{name}', but the fields are {', '.join(self.fields)}"
                 )
-            found[self.fields[name]] = True
-        return found
+            mask[self.fields[name]] = True
+        return mask
+
+    def condition_column(self, name: str) -> int:
+        """Returns the column of ``c`` that holds the scalar condition ``name``.
+
+        Raises:
+            RunError: there is no such condition, or it has several columns.
+        """
+        columns = self.conditions.get(name)
+        if columns is None or columns.stop - columns.start != 1:
+            known = ", ".join(self.conditions) or "none"
+            raise RunError(
+                f"an encoding step names the condition '{name}', which is not a scalar condition (known: {known})"
+            )
+        return int(columns.start)
 
 
 class Moments(NamedTuple):
-    """What some steps need to know of all events; the moments of two chunks add up to those of both.
+    """Moments and range of each column; those of two chunks can be merged.
 
     Attributes:
-        events: How many.
+        events: Number of events.
         mean: ``[F]``.
-        square: ``[F]``, sum of squared distances from the mean.
+        square: ``[F]``, sum of squared deviations from the mean.
         low: ``[F]``, smallest value.
         high: ``[F]``, largest value.
     """
@@ -180,38 +127,38 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, x: "Tensor | Moments") -> "Moments":
-        """Of ``x[E, F]``; moments are what they are."""
+        """Returns the moments of ``x[E, F]``; moments are returned unchanged."""
         if isinstance(x, Moments):
             return x
         square, mean = torch.var_mean(x, 0, correction=0)
         return cls(len(x), mean, len(x) * square, x.amin(0), x.amax(0))
 
-    def merged(self, other: "Moments") -> "Moments":
-        """Of both samples (T. F. Chan, G. H. Golub, R. J. LeVeque, Am. Stat. 37 (1983) 242)."""
+    def merge(self, other: "Moments") -> "Moments":
+        """Returns the moments of both samples (T. F. Chan, G. H. Golub, R. J. LeVeque, Am. Stat. 37 (1983) 242)."""
         events = self.events + other.events
-        apart = other.mean - self.mean
+        difference = other.mean - self.mean
         return Moments(
             events,
-            self.mean + apart * other.events / events,
-            self.square + other.square + apart**2 * (self.events * other.events / events),
+            self.mean + difference * other.events / events,
+            self.square + other.square + difference**2 * (self.events * other.events / events),
             torch.minimum(self.low, other.low),
             torch.maximum(self.high, other.high),
         )
 
     @property
-    def width(self) -> Tensor:
-        """``[F]``, the sample's standard deviation."""
+    def std(self) -> Tensor:
+        """``[F]``, sample standard deviation."""
         return (self.square / max(1, self.events - 1)).sqrt()
 
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
-    """Where steps draw from: each number is a function of (seed, what it is for, entry, column), in whichever chunks events come.
+    """Source of random numbers for steps: each is a function of (seed, purpose, entry, column), however events are chunked.
 
     Attributes:
         seed: The seed.
-        children: Of the stream ``encoding``: what it is for, the events' file, the step.
-        entries: ``[E]`` the events' entries in that file.
+        children: Names of the child stream below ``encoding``: the purpose, the events' file, the step.
+        entries: ``[E]`` entry numbers of the events in that file.
     """
 
     seed: int
@@ -219,42 +166,144 @@ class Noise:
     entries: npt.NDArray[np.int64]
 
     def child(self, name: int | str) -> "Noise":
-        """Returns other noise for the same events: for a step, or for one of its draws."""
+        """Returns independent noise for the same events: for a step, or for one of its draws."""
         return dataclasses.replace(self, children=(*self.children, name))
 
 
-class Step(Protocol):
-    """What every step has besides its own ``fit(x, c, columns, noise, *, settings…)``."""
-
-    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
-        """``x[E, F]`` one step nearer to the network."""
-        ...
-
-    def decode(self, x: Tensor, c: Tensor) -> Tensor:
-        """The way back."""
-        ...
-
-
-def column_of(given: str, columns: Columns) -> int:
-    """The column of ``c`` that is the scalar condition ``given``.
-
-    Raises:
-        RunError: it is no condition, or one of several columns.
-    """
-    place = columns.conditions.get(given)
-    if place is None or place.stop - place.start != 1:
-        known = ", ".join(columns.conditions) or "none"
-        raise RunError(
-            f"an encoding step is given '{given}', which is no scalar condition (there are: {known})"
-        )
-    return int(place.start)
-
-
 def uniform(x: Tensor, noise: Noise) -> Tensor:
-    """Returns numbers in (0, 1) of the shape of ``x[E, K]``, never 0: a zero stays strictly below the threshold.
+    """Returns uniform random numbers in (0, 1) with the shape of ``x[E, K]``.
 
-    The same noise gives the same numbers; what draws twice takes children of it.
+    The same noise gives the same numbers; a step that draws twice must use two children of its noise.
     """
     key = stream_key(noise.seed, "encoding", *noise.children)
     drawn = torch.from_numpy(keyed_uniforms(noise.entries, x.shape[1], key=key))
+    # Strictly inside: a spread-out zero must stay below the threshold.
     return drawn.clamp(1e-6, 1 - 1e-6).to(x)
+
+
+class Step(Protocol):
+    """Interface of a fitted step, in addition to its class method ``fit(x, c, columns, noise, *, settings…)``."""
+
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
+        """Encodes ``x[E, F]``, conditional on ``c[E, C]``."""
+        ...
+
+    def decode(self, x: Tensor, c: Tensor) -> Tensor:
+        """Inverts ``encode``; deterministic and differentiable."""
+        ...
+
+
+T = TypeVar("T", bound=type)
+
+STEPS: dict[str, type] = {}
+"""The registered steps by their names in a run file."""
+
+NAMES: dict[type, str] = {}
+"""The names of all classes that are saved as steps."""
+
+FROM_MOMENTS: set[type] = set()
+"""Steps that are fitted to ``Moments``, and therefore to all events of a stream."""
+
+
+def register_step(name: str, *, from_moments: bool = False) -> Callable[[T], T]:
+    """Class decorator that makes an encoding step available in run files and saved GANs.
+
+    The class is a frozen dataclass with ``fit``, ``encode`` and ``decode`` (see ``Step``). The keyword-only parameters of ``fit``
+    are the settings in the run file, checked against their annotations. Attributes are tensors, numbers, text, tuples of these,
+    or other registered steps; tensors are moved and saved with the encoding.
+
+    Args:
+        name: Name of the step in a run file.
+        from_moments: ``fit`` accepts ``Moments`` in place of ``x``, so that it uses all events of a stream instead of a sample.
+
+    Raises:
+        RunError: the class does not have this form, or the name is taken.
+    """
+
+    def register(cls: T) -> T:
+        _check_step(cls, name)
+        tensor_record(cls)
+        STEPS[name], NAMES[cls] = cls, name
+        if from_moments:
+            FROM_MOMENTS.add(cls)
+        return cls
+
+    return register
+
+
+def _check_step(cls: type, name: str) -> None:
+    known = STEPS.get(name)
+    # Importing a module again (a notebook, a reload) replaces its own step.
+    if known is not None and (plugin_of(known), known.__qualname__) != (
+        plugin_of(cls),
+        cls.__qualname__,
+    ):
+        raise RunError(
+            f"the encoding step '{name}' is already defined by {known.__module__}.{known.__qualname__}; choose another name"
+        )
+    parameters = getattr(cls, "__dataclass_params__", None)
+    if parameters is None or not parameters.frozen:
+        raise RunError(
+            f"the encoding step '{name}' must be a frozen dataclass; write @dataclasses.dataclass(frozen=True) below"
+            " @register_step"
+        )
+    for method in ("fit", "encode", "decode"):
+        if not callable(getattr(cls, method, None)):
+            raise RunError(f"the encoding step '{name}' has no method '{method}'")
+    for parameter in settings_of(cls).values():
+        if parameter.annotation is inspect.Parameter.empty:
+            raise RunError(
+                f"the setting '{parameter.name}' of the encoding step '{name}' has no type; annotate it in 'fit'"
+            )
+
+
+def settings_of(step: type) -> dict[str, inspect.Parameter]:
+    """Returns the settings of a step: the keyword-only parameters of its ``fit``."""
+    return {
+        key: parameter
+        for key, parameter in inspect.signature(typing.cast(Any, step).fit).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+
+def plugin_of(step: type) -> str | None:
+    """Returns the module that must be imported before the step can be loaded; ``None`` for hepgan's own steps."""
+    if step.__module__.partition(".")[0] == "hepgan":
+        return None
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    return Path(script).stem if step.__module__ == "__main__" and script else step.__module__
+
+
+def tensor_record(cls: T) -> T:
+    """Class decorator for dataclasses with tensors: ``==`` compares values, ``hash`` is consistent with it, ``repr`` shows shapes."""
+
+    def equal(self: Any, other: object) -> Any:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(_same(value, getattr(other, name)) for name, value in _attributes(self))
+
+    def hashed(self: Any) -> int:
+        shapes = (tuple(v.shape) for _, v in _attributes(self) if isinstance(v, Tensor))
+        return hash((type(self), *shapes))
+
+    def shown(self: Any) -> str:
+        parts = (
+            f"{name}=[{' × '.join(map(str, v.shape))}]" if isinstance(v, Tensor) else f"{name}={v}"
+            for name, v in _attributes(self)
+        )
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    methods = {"__eq__": equal, "__hash__": hashed, "__repr__": shown}
+    for name, method in methods.items():
+        setattr(cls, name, method)
+    return cls
+
+
+def _attributes(record: Any) -> list[tuple[str, Any]]:
+    return [(field.name, getattr(record, field.name)) for field in dataclasses.fields(record)]
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.device == other.device and one.dtype == other.dtype and torch.equal(one, other)
+    return type(one) is type(other) and bool(one == other)

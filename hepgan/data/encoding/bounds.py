@@ -1,4 +1,4 @@
-"""Physical limits of generated values: those that the schema declares, or else the sign of the training data."""
+"""Physical limits of generated values: those declared in the schema, otherwise the sign of the training data."""
 
 import dataclasses
 import math
@@ -9,21 +9,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hepgan.data.encoding.base import Noise
+from hepgan.data.encoding.base import NAMES, Noise, tensor_record
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 
 
+@tensor_record
 @dataclasses.dataclass(frozen=True)
 class Bounds:
-    """Clips decoded values to the limits of their columns; comes before all other steps.
+    """Clips decoded values to the limits of their columns; always the first step of an encoding.
 
-    A column without a declared limit keeps the sign of the training data: non-negative values stay non-negative, non-positive ones
-    non-positive. A column of zeros has the sign of its field, and a field of zeros is not negative.
+    A column without a declared limit keeps the sign of the training data: non-negative values stay non-negative, non-positive values
+    non-positive. A column of zeros gets the sign of its field; a field of zeros is non-negative.
 
     Attributes:
         limits: ``[2, F]`` smallest and largest value.
-        limited: ``[2, F]`` booleans: which of them apply.
+        limited: ``[2, F]`` booleans: whether each limit applies.
     """
 
     limits: Tensor
@@ -35,21 +36,23 @@ class Bounds:
         limits, limited = torch.zeros(2, len(low)), torch.zeros(2, len(low), dtype=torch.bool)
         start = 0
         for field in schema.fields.values():
-            place = slice(start, start + field.size)
+            columns = slice(start, start + field.size)
             start += field.size
-            dark = (low[place] == 0) & (high[place] == 0)
-            first, last = low[place].min(), high[place].max()
+            zero = (low[columns] == 0) & (high[columns] == 0)
+            field_low, field_high = low[columns].min(), high[columns].max()
             signs = (
-                torch.where(dark, first >= 0, low[place] >= 0),
-                torch.where(dark, (first < 0) & (last <= 0), high[place] <= 0),
+                torch.where(zero, field_low >= 0, low[columns] >= 0),
+                torch.where(zero, (field_low < 0) & (field_high <= 0), high[columns] <= 0),
             )
-            for end, (declared, sign) in enumerate(zip(_representable(field), signs, strict=True)):
-                limits[end, place] = 0.0 if declared is None else declared
-                limited[end, place] = sign if declared is None else True
+            for end, (declared, sign) in enumerate(
+                zip(_representable_limits(field), signs, strict=True)
+            ):
+                limits[end, columns] = 0.0 if declared is None else declared
+                limited[end, columns] = sign if declared is None else True
         return cls(limits, limited)
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
-        """Returns ``x`` as it is: ``check_bounds`` has looked at it."""
+        """Returns ``x`` unchanged; ``check_bounds`` has checked it."""
         return x
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
@@ -59,19 +62,22 @@ class Bounds:
         return torch.where(self.limited[1] & (x > high), high, x)
 
 
+NAMES[Bounds] = "bounds"  # saved with every encoding, but not a step of run files
+
+
 def check_bounds(
     values: npt.NDArray[Any], field: Field, name: str, *, first: int = 0
 ) -> npt.NDArray[Any]:
-    """Returns ``values[E, …]``, which lie within the declared limits of ``field``.
+    """Returns ``values[E, …]`` after checking that they lie within the declared limits of ``field``.
 
     Args:
-        values: The field's values.
-        field: Its limits.
-        name: Its name, for the message.
-        first: The number of the first event, for the message.
+        values: Values of the field.
+        field: Field with its limits.
+        name: Name of the field, for the error message.
+        first: Number of the first event, for the error message.
 
     Raises:
-        DataError: a value that does not; names the field and the first event.
+        DataError: a value outside the limits; names the field and the first such event.
     """
     for limit, beyond, word in (
         (field.minimum, np.less, "below its minimum"),
@@ -79,33 +85,33 @@ def check_bounds(
     ):
         if limit is None or not values.size:
             continue
-        # The limit as the file may hold it lies a rounding error away.
+        # A limit stored as float32 in the file differs by a rounding error.
         outside = beyond(values, limit) & beyond(values, np.float32(limit))
-        if field.fill is not None:  # what lies behind a list's end is no value
+        if field.fill is not None:  # padding is not a value
             outside &= values != field.fill
         if outside.any():
             event = int(np.argwhere(outside)[0, 0])
             raise DataError(
                 f"field '{name}' is {values[outside][0]:g} in event {first + event}, {word} of {limit:g};"
-                f" change [schema.fields.{name}], or leave such events out with a selection"
+                f" change [schema.fields.{name}], or exclude such events with a selection"
             )
     return values
 
 
-def _representable(field: Field) -> tuple[float | None, float | None]:
-    """The declared limits as the nearest values inside of them that the field can hold."""
+def _representable_limits(field: Field) -> tuple[float | None, float | None]:
+    """Returns the declared limits, rounded inwards to values that the field can hold."""
     low, high = field.minimum, field.maximum
     if np.dtype(field.dtype or "float32").kind in "iu":
         low = None if low is None else float(math.ceil(low))
         high = None if high is None else float(math.floor(high))
     return (
-        None if low is None else _inside(low, np.inf),
-        None if high is None else _inside(high, -np.inf),
+        None if low is None else _round_towards(low, np.inf),
+        None if high is None else _round_towards(high, -np.inf),
     )
 
 
-def _inside(limit: float, towards: float) -> float:
-    """The float32 that is ``limit`` or the next one ``towards`` infinity."""
+def _round_towards(limit: float, direction: float) -> float:
+    """Returns ``limit`` as float32, rounded towards ``direction`` (plus or minus infinity)."""
     near = np.float32(limit)
-    past = float(near) < limit if towards > 0 else float(near) > limit
-    return float(np.nextafter(near, np.float32(towards)) if past else near)
+    past = float(near) < limit if direction > 0 else float(near) > limit
+    return float(np.nextafter(near, np.float32(direction)) if past else near)

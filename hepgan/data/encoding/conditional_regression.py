@@ -1,4 +1,4 @@
-"""The encoding step ``regress``: what some columns say about the others is taken out, as it changes with a condition."""
+"""The encoding step ``regress``: standardized residuals of a regression whose coefficients depend on a condition."""
 
 import dataclasses
 from typing import Annotated, Self
@@ -7,27 +7,28 @@ import torch
 from torch import Tensor
 
 from hepgan.config import Within
-from hepgan.data.encoding.base import APPENDED, Columns, Noise, column_of
+from hepgan.data.encoding.base import APPENDED, ColumnLayout, Noise, register_step
 from hepgan.errors import RunError
 
 
+@register_step("regress")
 @dataclasses.dataclass(frozen=True)
 class Regress:
-    """Each column as its distance from what is expected of it, in widths: both follow a condition.
+    """Standardized residuals of each column, given the columns of ``condition_on_first`` and one condition.
 
-    What is expected of a column is linear in those that come ``first`` (of one of these: in those before it), with polynomials of
-    the condition as coefficients; so is the logarithm of the width. A copula has one dependence for all energies; this gives
-    it one that changes with the energy.
+    The expected value of a column is linear in the columns of ``condition_on_first`` (for one of these: in those before it), with
+    polynomials of the condition as coefficients; the logarithm of the residual's width is such a polynomial, too. A copula has one
+    dependence for all energies; this step lets it change with the energy.
 
     Attributes:
-        column: The column of ``c`` that the coefficients follow.
-        first: The columns that others are expected from, in order.
-        expected: ``[1 + A, K, F]`` coefficients of the powers 0 … K−1 of the condition, of 1 and of the A first columns.
-        width: ``[K, F]`` the same for the logarithm of the width.
+        column: Column of ``c`` on which the coefficients depend.
+        condition_on_first: The A columns on which the others are regressed, in order.
+        expected: ``[1 + A, K, F]`` coefficients of the powers 0 … K−1 of the condition, for the intercept and the A columns.
+        width: ``[K, F]`` coefficients of the logarithm of the width.
     """
 
     column: int
-    first: tuple[int, ...]
+    condition_on_first: tuple[int, ...]
     expected: Tensor
     width: Tensor
 
@@ -36,84 +37,87 @@ class Regress:
         cls,
         x: Tensor,
         c: Tensor,
-        columns: Columns,
+        columns: ColumnLayout,
         noise: Noise,
         *,
-        given: str,
-        first: tuple[str, ...] = (APPENDED,),
+        condition: str,
+        condition_on_first: tuple[str, ...] = (APPENDED,),
         degree: Annotated[int, Within(0, 5)] = 2,
     ) -> Self:
-        """Least squares, in polynomials of ``degree`` of the condition ``given``.
+        """Least-squares fit with polynomials of ``degree`` in ``condition``.
 
         Raises:
-            RunError: ``given`` is no condition of one column, or a name in ``first`` no field or nothing.
+            RunError: ``condition`` is not a condition with one column, or ``condition_on_first`` is empty or names an unknown field.
         """
-        if not first:
-            raise RunError("first = [] should name columns")
-        column = column_of(given, columns)
-        chosen = tuple(columns.mask(first, x.shape[1]).nonzero()[:, 0].tolist())
-        size, follows = degree + 1, _powers(c[:, column].to(x), degree + 1)
-        expected = x.new_zeros(1 + len(chosen), size, x.shape[1])
-        for known in range(len(chosen) + 1):
-            # First columns know those before them, all others know all of these.
+        if not condition_on_first:
+            raise RunError("condition_on_first = [] is empty; name at least one field")
+        column = columns.condition_column(condition)
+        first = tuple(columns.mask(condition_on_first, x.shape[1]).nonzero()[:, 0].tolist())
+        size, powers = degree + 1, _powers(c[:, column].to(x), degree + 1)
+        expected = x.new_zeros(1 + len(first), size, x.shape[1])
+        for known in range(len(first) + 1):
+            # Each of the first columns is regressed on those before it, all other columns on all of them.
             rest = torch.ones(x.shape[1], dtype=torch.bool)
-            rest[list(chosen)] = False
-            targets = rest if known == len(chosen) else torch.arange(x.shape[1]) == chosen[known]
-            regressors = _products(x, follows, chosen[:known])
-            found = least_squares(regressors.flatten(1), x[:, targets])
-            expected[: 1 + known, :, targets] = found.reshape(1 + known, size, -1)
-        plain = cls(column, chosen, expected, x.new_zeros(size, x.shape[1]))
-        distance = plain.encode(x, c, noise)
-        width = log_width(distance, follows)
-        # Columns that are what is expected of them, but for rounding, keep width 1.
-        exact = distance.abs().mean(0) <= 1e-6 * x.abs().mean(0)
-        return dataclasses.replace(plain, width=torch.where(exact, torch.zeros_like(width), width))
+            rest[list(first)] = False
+            targets = rest if known == len(first) else torch.arange(x.shape[1]) == first[known]
+            regressors = _products(x, powers, first[:known])
+            solution = least_squares(regressors.flatten(1), x[:, targets])
+            expected[: 1 + known, :, targets] = solution.reshape(1 + known, size, -1)
+        unscaled = cls(column, first, expected, x.new_zeros(size, x.shape[1]))
+        residuals = unscaled.encode(x, c, noise)
+        width = log_width(residuals, powers)
+        # Columns that are predicted exactly, up to rounding, keep width 1.
+        exact = residuals.abs().mean(0) <= 1e-6 * x.abs().mean(0)
+        return dataclasses.replace(
+            unscaled, width=torch.where(exact, torch.zeros_like(width), width)
+        )
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
-        """Values to distances in widths."""
-        follows = _powers(c[:, self.column].to(x), len(self.width))
-        expected = _products(x, follows, self.first).flatten(1) @ self.expected.to(x).flatten(0, 1)
-        return (x - expected) * torch.exp(-follows @ self.width.to(x))
+        """Returns the standardized residuals."""
+        powers = _powers(c[:, self.column].to(x), len(self.width))
+        products = _products(x, powers, self.condition_on_first)
+        expected = products.flatten(1) @ self.expected.to(x).flatten(0, 1)
+        return (x - expected) * torch.exp(-powers @ self.width.to(x))
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
-        """Back, the first columns one after the other."""
-        follows = _powers(c[:, self.column].to(x), len(self.width))
-        apart = x * torch.exp(follows @ self.width.to(x))
-        products, coefficients = follows, self.expected.to(x)
-        for number, column in enumerate(self.first):
+        """Returns the values; those of the first columns are computed one after the other."""
+        powers = _powers(c[:, self.column].to(x), len(self.width))
+        residuals = x * torch.exp(powers @ self.width.to(x))
+        products, coefficients = powers, self.expected.to(x)
+        for number, column in enumerate(self.condition_on_first):
             known = coefficients[: 1 + number, :, column].flatten()
-            value = apart[:, column] + products @ known
-            products = torch.cat([products, value[:, None] * follows], 1)
-        return apart + products @ coefficients.flatten(0, 1)
+            value = residuals[:, column] + products @ known
+            products = torch.cat([products, value[:, None] * powers], 1)
+        return residuals + products @ coefficients.flatten(0, 1)
 
 
 def least_squares(regressors: Tensor, targets: Tensor) -> Tensor:
-    """Returns the coefficients ``[K, F]`` of ``targets[E, F]`` over ``regressors[E, K]``, the smallest where several fit alike.
+    """Returns the minimum-norm least-squares coefficients ``[K, F]`` of ``targets[E, F]`` on ``regressors[E, K]``.
 
-    On the CPU, by singular values: the only driver on a GPU takes it for granted that no regressor follows from the others.
+    Solved on the CPU by singular value decomposition: the only driver on a GPU assumes linearly independent regressors.
     """
-    if targets.shape[1] == 0:  # which the driver cannot take
+    if targets.shape[1] == 0:  # not supported by the driver
         return targets.new_zeros(regressors.shape[1], 0)
-    found: Tensor = torch.linalg.lstsq(regressors.cpu(), targets.cpu(), driver="gelsd").solution
-    return found.to(targets.device)
+    result: Tensor = torch.linalg.lstsq(regressors.cpu(), targets.cpu(), driver="gelsd").solution
+    return result.to(targets.device)
 
 
-def log_width(distance: Tensor, powers: Tensor) -> Tensor:
-    """Coefficients ``[K, F]`` of the logarithm of each column's width over ``powers[E, K]``, for ``distance[E, F]`` from its mean."""
-    size = distance.abs()
+def log_width(residuals: Tensor, powers: Tensor) -> Tensor:
+    """Returns coefficients ``[K, F]`` of each column's log width on ``powers[E, K]``, from ``residuals[E, F]``."""
+    size = residuals.abs()
     floor = 1e-3 * size.mean(0).clamp_min(1e-6)
-    found = least_squares(powers, torch.log(size + floor))
+    result = least_squares(powers, torch.log(size + floor))
     # For a normal distribution the mean of log|d| is log(sigma) - 0.635.
-    found[0] += 0.635
-    return found
+    result[0] += 0.635
+    return result
 
 
 def _powers(values: Tensor, size: int) -> Tensor:
-    """``[E, K]``: 1, v, v² and so on."""
+    """Returns ``[E, K]``: the powers 0 … K−1 of ``values[E]``."""
     return torch.stack([values**power for power in range(size)], 1)
 
 
-def _products(x: Tensor, follows: Tensor, known: tuple[int, ...]) -> Tensor:
-    """``[E, 1 + A, K]``: the powers, and each known column times them."""
+def _products(x: Tensor, powers: Tensor, columns: tuple[int, ...]) -> Tensor:
+    """Returns ``[E, 1 + A, K]``: the powers, and their products with each of the columns."""
     one = torch.ones_like(x[:, :1])
-    return torch.cat([one, x[:, list(known)]], 1)[:, :, None] * follows[:, None]
+    return torch.cat([one, x[:, list(columns)]], 1)[:, :, None] * powers[:, None]

@@ -1,13 +1,13 @@
-"""A Gaussian copula, given the conditions, as an encoding: each column's ranks become normal, then columns independent.
+"""Gaussian copula, conditional on one condition: normal scores of each column, then decorrelation.
 
-What it encodes to is nearly white noise, so that a generator only has to learn what is not Gaussian; with no network at
-all it is already a fair model of showers. Three parts, each of use alone:
+The encoded events are nearly independent normal numbers, so that a generator only has to learn the non-Gaussian dependence; without
+any network the copula is already a fair model of showers.
 
-* ``Marginals``: ranks to a normal score, column by column, with tables that follow one condition;
-* ``Whiten``: principal components of width 1;
-* ``Copula``: both, where zeros below a threshold are *censored* scores. Spreading them independently would dilute
-  the correlations, so they are drawn from the dependence itself, by Gibbs sweeps (the extended rank
-  likelihood of P. D. Hoff, Ann. Appl. Stat. 1 (2007) 265).
+* ``Marginals``: normal scores column by column, with tables that depend on one condition;
+* ``Whiten``: principal components with standard deviation 1;
+* ``Copula``: both, where zeros below a threshold are *censored* scores. Independent noise for the zeros would dilute
+  the correlations; they are therefore drawn from the dependence by Gibbs sampling (the extended rank likelihood of
+  P. D. Hoff, Ann. Appl. Stat. 1 (2007) 265).
 """
 
 import dataclasses
@@ -17,23 +17,24 @@ import torch
 from torch import Tensor
 
 from hepgan.config import Within
-from hepgan.data.encoding.base import Columns, Noise, uniform
+from hepgan.data.encoding.base import ColumnLayout, Noise, register_step, uniform
 from hepgan.data.encoding.marginals import Z_MAX, Knots, Marginals, PerWindow, Windows
 
 Sweeps = Annotated[int, Within(0, 1000)]
 
 BAND = 32
-"""Columns of a sweep that share one matrix product."""
+"""Columns of a Gibbs sweep that share one matrix product."""
 
 
+@register_step("whiten")
 @dataclasses.dataclass(frozen=True)
 class Whiten:
-    """Uncorrelated coordinates of width 1: ``(x - mean) forward``.
+    """Uncorrelated coordinates with standard deviation 1: ``(x - mean) forward``.
 
     Attributes:
         mean: ``[F]``.
         forward: ``[F, F]``.
-        backward: ``[F, F]``, its inverse.
+        backward: ``[F, F]``, inverse of ``forward``.
     """
 
     mean: Tensor
@@ -45,60 +46,64 @@ class Whiten:
         cls,
         x: Tensor,
         c: Tensor,
-        columns: Columns,
+        columns: ColumnLayout,
         noise: Noise,
         *,
-        first: tuple[str, ...] = (),
+        condition_on_first: tuple[str, ...] = (),
     ) -> Self:
-        """From the sample's covariance; directions without any width keep a width of 1e-3.
+        """Uses the sample covariance; directions without variance keep a standard deviation of 1e-3.
 
-        The columns of the fields ``first`` (or ``appended``) are whitened by themselves, all others given them: those
-        coordinates are the same whatever the others are, so that a generator can make them first.
+        The columns of the fields in ``condition_on_first`` (or ``appended``) are whitened on their own, all others conditional on
+        them: their coordinates do not depend on the other columns, so that a generator can produce them first.
 
         Raises:
-            RunError: a name that is no field.
+            RunError: an unknown field.
         """
-        mask = columns.mask(first, x.shape[1]) if first else torch.zeros(x.shape[1]) > 0
+        mask = torch.zeros(x.shape[1]) > 0
+        if condition_on_first:
+            mask = columns.mask(condition_on_first, x.shape[1])
         a, b = mask.nonzero()[:, 0], (~mask).nonzero()[:, 0]
         covariance = _covariance(x)
-        # What the others are on average, given the first: x_b = x_a pull.
-        pull = torch.linalg.pinv(covariance[a][:, a]) @ covariance[a][:, b]
+        # Regression of the other columns on the first: E[x_b | x_a] = x_a slope.
+        slope = torch.linalg.pinv(covariance[a][:, a]) @ covariance[a][:, b]
         forward, backward = torch.zeros_like(covariance), torch.zeros_like(covariance)
-        forward_a, backward_a = _principal(covariance[a][:, a])
-        forward_b, backward_b = _principal(covariance[b][:, b] - covariance[b][:, a] @ pull)
+        forward_a, backward_a = _principal_components(covariance[a][:, a])
+        forward_b, backward_b = _principal_components(
+            covariance[b][:, b] - covariance[b][:, a] @ slope
+        )
         for matrix, of_a, of_b, between in (
-            (forward, forward_a, forward_b, -pull @ forward_b),
-            (backward, backward_a, backward_b, backward_a @ pull),
+            (forward, forward_a, forward_b, -slope @ forward_b),
+            (backward, backward_a, backward_b, backward_a @ slope),
         ):
-            matrix[a[:, None], a], matrix[b[:, None], b], matrix[a[:, None], b] = (
-                of_a,
-                of_b,
-                between,
-            )
+            matrix[a[:, None], a], matrix[b[:, None], b] = of_a, of_b
+            matrix[a[:, None], b] = between
         return cls(x.mean(0), forward, backward)
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
-        """To uncorrelated coordinates, float32."""
-        # In float32, twice as fast: decoding scales the rounding errors of narrow directions down again.
+        """Returns the uncorrelated coordinates, float32."""
+        # float32 is twice as fast: decoding scales the rounding errors of narrow directions down again.
         return (x - self.mean.to(x)).float() @ self.forward.float()
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
-        """Back."""
+        """Returns the values."""
         return x @ self.backward.to(x) + self.mean.to(x)
 
 
-def _principal(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """To principal components of width 1, and back."""
+def _principal_components(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the matrices to and from principal components with standard deviation 1."""
     variances, axes = torch.linalg.eigh(covariance)
     widths = variances.clamp_min(1e-6).sqrt()
     return axes / widths, (axes * widths).T.contiguous()
 
 
+@register_step("copula")
 @dataclasses.dataclass(frozen=True)
 class Copula:
-    """``Marginals``, then ``Whiten``, with zeros drawn from the dependence.
+    """``Marginals`` followed by ``Whiten``, with zeros drawn from the dependence.
 
     Attributes:
+        marginals: Normal scores of each column.
+        whiten: Decorrelation of the scores.
         precision: ``[F, F]`` inverse covariance of the scores, for drawing the scores of zeros.
         sweeps: Gibbs sweeps over the zeros of an event when it is encoded.
     """
@@ -113,54 +118,56 @@ class Copula:
         cls,
         x: Tensor,
         c: Tensor,
-        columns: Columns,
+        columns: ColumnLayout,
         noise: Noise,
         *,
-        given: str | None = None,
+        condition: str | None = None,
         windows: Windows = 24,
         per_window: PerWindow = 400,
         knots: Knots = 65,
-        zeros: bool = False,
+        censored_zeros: bool = False,
         sweeps: Sweeps = 3,
-        first: tuple[str, ...] = (),
+        condition_on_first: tuple[str, ...] = (),
     ) -> Self:
-        """The options are those of ``Marginals.fit`` and ``Whiten.fit``; ``sweeps`` of Gibbs sampling where there are zeros."""
+        """Takes the options of ``Marginals.fit`` and ``Whiten.fit``, and the number of Gibbs ``sweeps`` for censored zeros."""
         marginals = Marginals.fit(
             x, c, columns, noise,
-            given=given, windows=windows, per_window=per_window, knots=knots, zeros=zeros,
+            condition=condition, windows=windows, per_window=per_window, knots=knots, censored_zeros=censored_zeros,
         )  # fmt: skip
         scores = marginals.encode(x, c, noise).to(x)
-        censored = marginals.spread & (x <= 0)
+        censored = marginals.censored & (x <= 0)
         limit = marginals.scores_of_zero(c.to(x))
-        for number in range(sweeps if zeros else 0):
+        for number in range(sweeps if censored_zeros else 0):
             drawn = uniform(scores, noise.child(number))
-            scores = _sweep(scores, limit, censored, scores.mean(0), _precision(scores), drawn)
-        whiten = Whiten.fit(scores, c, columns, noise, first=first)
-        return cls(marginals, whiten, _precision(scores), sweeps if zeros else 0)
+            scores = _gibbs_sweep(
+                scores, limit, censored, scores.mean(0), _precision(scores), drawn
+            )
+        whiten = Whiten.fit(scores, c, columns, noise, condition_on_first=condition_on_first)
+        return cls(marginals, whiten, _precision(scores), sweeps if censored_zeros else 0)
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
-        """Values to independent normal coordinates."""
+        """Returns independent normal coordinates."""
         scores = self.marginals.encode(x, c, noise)
-        censored = self.marginals.spread & (x <= 0)
+        censored = self.marginals.censored & (x <= 0)
         limit = self.marginals.scores_of_zero(c.to(x))
         for number in range(self.sweeps):
             drawn = uniform(scores, noise.child(number))
-            scores = _sweep(scores, limit, censored, self.whiten.mean, self.precision, drawn)
+            scores = _gibbs_sweep(scores, limit, censored, self.whiten.mean, self.precision, drawn)
         return self.whiten.encode(scores, c, noise)
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
-        """Back to values."""
+        """Returns the values."""
         return self.marginals.decode(self.whiten.decode(x, c), c)
 
 
 def _covariance(x: Tensor) -> Tensor:
-    """``[F, F]`` of ``x[E, F]``; zero where there is but one event."""
-    apart = x - x.mean(0)
-    return apart.T @ apart / max(1, len(x) - 1)
+    """Returns the sample covariance ``[F, F]`` of ``x[E, F]``; zero for a single event."""
+    centered = x - x.mean(0)
+    return centered.T @ centered / max(1, len(x) - 1)
 
 
 def _precision(scores: Tensor) -> Tensor:
-    """``[F, F]`` inverse covariance, with a little added to the diagonal for columns that never move."""
+    """Returns the inverse covariance ``[F, F]``, regularized on the diagonal for constant columns."""
     size = scores.shape[1]
     precision: Tensor = torch.linalg.inv(
         _covariance(scores) + 1e-3 * torch.eye(size, dtype=scores.dtype)
@@ -168,7 +175,7 @@ def _precision(scores: Tensor) -> Tensor:
     return precision
 
 
-def _sweep(
+def _gibbs_sweep(
     scores: Tensor,
     limit: Tensor,
     censored: Tensor,
@@ -176,31 +183,34 @@ def _sweep(
     precision: Tensor,
     drawn: Tensor,
 ) -> Tensor:
-    """Each censored score of ``scores[E, F]`` drawn anew by ``drawn[E, F]``, below its ``limit``, given all others of its event."""
-    # Columns in float32 and as rows: the sweep is bound by memory.
+    """Returns ``scores[E, F]`` with each censored score redrawn below its ``limit``, conditional on the others of its event.
+
+    ``drawn[E, F]`` are the uniform random numbers.
+    """
+    # Columns in float32 and as rows: the sweep is limited by memory bandwidth.
     rows = (scores - mean.to(scores)).T.float().contiguous()
     limits = (limit - mean.to(limit)).T.float().contiguous()
     hidden, precision, drawn = censored.T.contiguous(), precision.float(), drawn.T.float()
     for band in torch.split(hidden.any(1).nonzero()[:, 0], BAND):
-        # One matrix product for many columns; what those before in the band have moved is added column by column.
-        pulls = precision[band] @ rows
-        moved = torch.zeros_like(pulls)
+        # One matrix product for many columns; changes of earlier columns of the band are added column by column.
+        products = precision[band] @ rows
+        changes = torch.zeros_like(products)
         for k, column in enumerate(band.tolist()):
             events = hidden[column].nonzero()[:, 0]
-            pull = torch.addmv(pulls[k], moved[:k].T, precision[column, band[:k]])[events]
+            product = torch.addmv(products[k], changes[:k].T, precision[column, band[:k]])[events]
             old = rows[column, events]
             expected, width = (
-                old - pull / precision[column, column],
+                old - product / precision[column, column],
                 precision[column, column].rsqrt(),
             )
-            new = _below(limits[column, events], expected, width, drawn[column, events])
+            new = _truncated_normal(limits[column, events], expected, width, drawn[column, events])
             new = new.clamp_min(-1.5 * Z_MAX)
-            rows[column, events], moved[k, events] = new, new - old
+            rows[column, events], changes[k, events] = new, new - old
     return rows.T.to(scores) + mean.to(scores)
 
 
-def _below(limit: Tensor, expected: Tensor, width: Tensor, drawn: Tensor) -> Tensor:
-    """``[E]`` normal numbers around ``expected`` below ``limit``, of the uniform numbers ``drawn``."""
+def _truncated_normal(limit: Tensor, expected: Tensor, width: Tensor, drawn: Tensor) -> Tensor:
+    """Returns ``[E]`` normal numbers around ``expected`` truncated at ``limit``, from the uniform numbers ``drawn``."""
     top = torch.special.ndtr((limit - expected) / width).clamp_min(1e-6)
     scores = torch.special.ndtri((drawn * top).clamp(1e-7, 1 - 1e-6))
     return torch.minimum(expected + width * scores, limit)

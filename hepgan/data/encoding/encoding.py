@@ -3,7 +3,7 @@
 >>> import awkward as ak
 >>> schema = Schema.from_table({"fields": {"mass": {"unit": "GeV"}}})
 >>> events = ak.Array({"mass": [80.0, 91.0, 125.0]})
->>> encoding = Encoding.fit(events, schema, EncodingSettings(({"step": "standardise"},)), seed=1)
+>>> encoding = Encoding.fit(events, schema, EncodingSettings(({"step": "standardize"},)), seed=1)
 >>> x, c = encoding.encode(events, seed=1)
 >>> encoding.decode(x, c)["mass"].tolist()
 [80.0, 91.0, 125.0]

@@ -1,4 +1,4 @@
-"""Steps that treat each value by itself: ``power``, ``threshold``, ``dequantise``, ``zero_noise``, ``log``, ``logit``."""
+"""Steps that act on each value independently: ``power``, ``threshold``, ``dequantize``, ``zero_noise``, ``log``, ``logit``."""
 
 import dataclasses
 import math
@@ -8,16 +8,25 @@ import torch
 from torch import Tensor
 
 from hepgan.config import Within
-from hepgan.data.encoding.base import Columns, Finite, Moments, Noise, Positive, uniform
+from hepgan.data.encoding.base import (
+    ColumnLayout,
+    Finite,
+    Moments,
+    Noise,
+    Positive,
+    register_step,
+    uniform,
+)
 from hepgan.errors import DataError
 
 Exponent = Annotated[float, Within(0.01, 1)]
 Alpha = Annotated[float, Within(0, 0.5, below=True)]
 
 
+@register_step("power")
 @dataclasses.dataclass(frozen=True)
 class Power:
-    """``sign(x) |x|^exponent``: the energy scale of a cell compressed, zeros stay zeros."""
+    """Compresses values: ``sign(x) |x|^exponent``; zeros stay zeros."""
 
     exponent: Exponent
     mask: Tensor
@@ -27,30 +36,31 @@ class Power:
         cls,
         x: Tensor,
         c: Tensor,
-        columns: Columns,
+        columns: ColumnLayout,
         noise: Noise,
         *,
         exponent: Exponent,
         fields: tuple[str, ...] = (),
     ) -> Self:
-        """``exponent`` of at most 1, so that the way back has a slope everywhere, and not so small that digits are lost."""
+        """``exponent`` is at most 1, so that decoding has a finite gradient, and not so small that precision is lost."""
         return cls(exponent, _of_fields(columns, fields, x))
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
-        """Pulls large values in."""
+        """Returns the compressed values."""
         return torch.where(self.mask, x.sign() * x.abs() ** self.exponent, x)
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
-        """Stretches them again, to at most e^80, so that no untrained network overflows."""
-        # Other columns are kept out, lest their powers overflow and spoil their gradients.
+        """Returns the values, limited to e^80, so that an untrained network does not overflow."""
+        # Zero in other columns: overflowing powers would turn their gradients into NaN.
         own = torch.where(self.mask, x, torch.zeros_like(x))
         size = own.abs().clamp_max(math.exp(80 * self.exponent))
         return torch.where(self.mask, own.sign() * size ** (1 / self.exponent), x)
 
 
+@register_step("threshold")
 @dataclasses.dataclass(frozen=True)
 class Threshold:
-    """What lies at or below ``threshold`` is 0, before and after: a read-out's cut."""
+    """Sets values at or below ``threshold`` to 0 when encoding and decoding, like the threshold of a readout."""
 
     threshold: Finite
     mask: Tensor
@@ -60,27 +70,28 @@ class Threshold:
         cls,
         x: Tensor,
         c: Tensor,
-        columns: Columns,
+        columns: ColumnLayout,
         noise: Noise,
         *,
         threshold: Finite,
         fields: tuple[str, ...] = (),
     ) -> Self:
-        """``threshold`` in the unit that the values have at this place of the chain."""
+        """``threshold`` is in the unit of the values at this step of the encoding."""
         return cls(threshold, _of_fields(columns, fields, x))
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
-        """Cuts."""
+        """Applies the threshold."""
         return self.decode(x, c)
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
-        """Cuts."""
+        """Applies the threshold."""
         return torch.where(self.mask & (x <= self.threshold), torch.zeros_like(x), x)
 
 
+@register_step("dequantize")
 @dataclasses.dataclass(frozen=True)
-class Dequantise:
-    """Integers to continuous values: uniform noise in [0, 1) is added, and the floor taken on the way back."""
+class Dequantize:
+    """Makes integers continuous by adding uniform noise in [0, 1); decoding takes the floor."""
 
     mask: Tensor
 
@@ -89,12 +100,12 @@ class Dequantise:
         cls,
         x: Tensor,
         c: Tensor,
-        columns: Columns,
+        columns: ColumnLayout,
         noise: Noise,
         *,
         fields: tuple[str, ...] = (),
     ) -> Self:
-        """Of ``fields``, or of all columns."""
+        """Applies to ``fields``, or to all columns."""
         return cls(_of_fields(columns, fields, x))
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
@@ -102,21 +113,22 @@ class Dequantise:
         return torch.where(self.mask, x + uniform(x, noise), x)
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
-        """Takes the floor, whose gradient is that of the identity."""
+        """Takes the floor, with the gradient of the identity (straight-through)."""
         return torch.where(self.mask, x + (x.floor() - x).detach(), x)
 
 
+@register_step("zero_noise", from_moments=True)
 @dataclasses.dataclass(frozen=True)
 class ZeroNoise:
-    """Uniform noise of full ``width`` on columns that have one value throughout; decoding puts the value back.
+    """Adds uniform noise of full ``width`` to constant columns; decoding restores the constant.
 
-    TMVA's way with pixels that are zero in every image. An unseen event with another value there keeps it, where it is
-    farther away than the noise.
+    TMVA does this with pixels that are zero in every image. A different value in a later event is kept if it is farther from the
+    constant than the noise.
 
     Attributes:
-        width: Of the noise.
-        value: ``[F]`` the values.
-        mask: ``[F]`` booleans: the columns that have but one.
+        width: Full width of the noise.
+        value: ``[F]`` the constants.
+        mask: ``[F]`` booleans: the constant columns.
     """
 
     width: Positive
@@ -128,35 +140,36 @@ class ZeroNoise:
         cls,
         x: Tensor | Moments,
         c: Tensor,
-        columns: Columns,
+        columns: ColumnLayout,
         noise: Noise,
         *,
         width: Positive = 1e-3,
         fields: tuple[str, ...] = (),
     ) -> Self:
-        """Of ``fields``, or of all columns."""
-        seen = Moments.of(x)
-        constant = (seen.low == seen.high) & columns.mask(fields, len(seen.low))
-        return cls(width, torch.where(constant, seen.low, 0.0), constant)
+        """Applies to ``fields``, or to all columns."""
+        moments = Moments.of(x)
+        constant = (moments.low == moments.high) & columns.mask(fields, len(moments.low))
+        return cls(width, torch.where(constant, moments.low, 0.0), constant)
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Adds the noise."""
-        spread = x + self.width * (uniform(x, noise) - 0.5)
-        return torch.where(self.mask & (x == self.value), spread, x)
+        noisy = x + self.width * (uniform(x, noise) - 0.5)
+        return torch.where(self.mask & (x == self.value), noisy, x)
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
-        """Takes it away."""
+        """Removes the noise."""
         value = self.value.to(x)
-        # The noise of a large value is rounded: half a unit in the last place more.
-        room = self.width / 2 + torch.finfo(x.dtype).eps * value.abs()
-        return torch.where(self.mask & ((x - value).abs() <= room), value, x)
+        # The sum of a large value and the noise is rounded, by half a unit in the last place.
+        tolerance = self.width / 2 + torch.finfo(x.dtype).eps * value.abs()
+        return torch.where(self.mask & ((x - value).abs() <= tolerance), value, x)
 
 
+@register_step("log")
 @dataclasses.dataclass(frozen=True)
 class Log:
-    """``log(x / threshold)`` above the threshold; what lies below counts as zero and is spread over (-1, 0).
+    """Logarithm ``log(x / threshold)`` above the threshold; smaller values count as zero and are spread over (-1, 0).
 
-    Zeros become continuous, and decoding cuts them off again: cells below the threshold come out as exactly 0.
+    Decoding sets negative numbers back to exactly 0.
     """
 
     threshold: Positive
@@ -167,36 +180,37 @@ class Log:
         cls,
         x: Tensor,
         c: Tensor,
-        columns: Columns,
+        columns: ColumnLayout,
         noise: Noise,
         *,
         threshold: Positive,
         fields: tuple[str, ...] = (),
     ) -> Self:
-        """``threshold`` in the fields' own unit.
+        """``threshold`` is in the unit of the fields.
 
         Raises:
             DataError: a negative value.
         """
         mask = _of_fields(columns, fields, x)
         if (x.amin(0)[mask] < 0).any():
-            raise DataError("values should be 0 or more, but some are negative")
+            raise DataError("some values are negative, but a logarithm needs values of 0 or more")
         return cls(threshold, mask)
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
-        """To logarithms above 0 and spread zeros below."""
+        """Returns positive logarithms, and negative random numbers for zeros."""
         above = torch.log(x.clamp_min(self.threshold) / self.threshold)
         return torch.where(self.mask, torch.where(x > self.threshold, above, -uniform(x, noise)), x)
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
-        """Back to energies; at most e^60 thresholds, so that no untrained network overflows."""
+        """Returns the values, limited to e^60 thresholds, so that an untrained network does not overflow."""
         energies = self.threshold * torch.exp(x.clamp(0, 60))
         return torch.where(self.mask, torch.where(x <= 0, torch.zeros_like(x), energies), x)
 
 
+@register_step("logit")
 @dataclasses.dataclass(frozen=True)
 class Logit:
-    """``logit(alpha + (1 - 2 alpha) x)`` of shares in [0, 1]."""
+    """Logit of fractions in [0, 1]: ``logit(alpha + (1 - 2 alpha) x)``."""
 
     alpha: Alpha
     mask: Tensor
@@ -206,13 +220,13 @@ class Logit:
         cls,
         x: Tensor,
         c: Tensor,
-        columns: Columns,
+        columns: ColumnLayout,
         noise: Noise,
         *,
         alpha: Alpha = 1e-6,
         fields: tuple[str, ...] = (),
     ) -> Self:
-        """``alpha`` keeps 0 and 1 finite.
+        """``alpha`` keeps the logits of 0 and 1 finite.
 
         Raises:
             DataError: a value outside [0, 1].
@@ -221,19 +235,19 @@ class Logit:
         for extreme in (x.amin(0)[mask], x.amax(0)[mask]):
             if ((extreme < 0) | (extreme > 1)).any():
                 worst = extreme.abs().max().item()
-                raise DataError(f"values should be shares between 0 and 1, but there is {worst:g}")
+                raise DataError(f"the value {worst:g} is not a fraction between 0 and 1")
         return cls(alpha, mask)
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
-        """To the whole line."""
+        """Returns the logits."""
         return torch.where(self.mask, torch.logit(self.alpha + (1 - 2 * self.alpha) * x), x)
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
-        """Back to [0, 1]."""
-        shares = (torch.sigmoid(x) - self.alpha) / (1 - 2 * self.alpha)
-        return torch.where(self.mask, shares.clamp(0, 1), x)
+        """Returns the fractions."""
+        fractions = (torch.sigmoid(x) - self.alpha) / (1 - 2 * self.alpha)
+        return torch.where(self.mask, fractions.clamp(0, 1), x)
 
 
-def _of_fields(columns: Columns, fields: tuple[str, ...], x: Tensor) -> Tensor:
-    """``[F]`` booleans: the columns of ``fields``, or those of all fields, but not the appended ones."""
+def _of_fields(columns: ColumnLayout, fields: tuple[str, ...], x: Tensor) -> Tensor:
+    """Returns ``[F]`` booleans: the columns of ``fields``, or of all fields (without appended columns)."""
     return columns.mask(fields or tuple(columns.fields), x.shape[1])

@@ -21,11 +21,11 @@ from hepgan.data.encoding.scaling import RobustStandardise, Scale, Standardise
 
 STEPS: dict[str, type] = {
     "scale": Scale,
-    "standardise": Standardise,
-    "robust_standardise": RobustStandardise,
+    "standardize": Standardise,
+    "robust_standardize": RobustStandardise,
     "power": Power,
     "threshold": Threshold,
-    "dequantise": Dequantise,
+    "dequantize": Dequantise,
     "zero_noise": ZeroNoise,
     "log": Log,
     "logit": Logit,

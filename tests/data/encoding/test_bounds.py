@@ -22,8 +22,8 @@ NONE = torch.empty(4000, 0)
 STEPS: list[list[dict[str, Any]]] = [
     [],
     [{"step": "scale", "clip": False}],
-    [{"step": "standardise"}],
-    [{"step": "power", "exponent": 0.5}, {"step": "robust_standardise"}],
+    [{"step": "standardize"}],
+    [{"step": "power", "exponent": 0.5}, {"step": "robust_standardize"}],
     [{"step": "marginals"}],
     [{"step": "copula"}],
 ]
@@ -98,7 +98,7 @@ def test_any_limits_hold(low: float | None, high: float | None, dtype: str, seed
     values = values.clip(-5 if low is None else low, 5 if high is None else high)
     values = np.trunc(values) if dtype == "int32" else values
     sample = ak.zip({"v": values.astype(dtype)}, depth_limit=1)
-    made = fit(sample, schema, [{"step": "standardise"}]).decode(noise(1), NONE)["v"]
+    made = fit(sample, schema, [{"step": "standardize"}]).decode(noise(1), NONE)["v"]
     assert low is None or low <= ak.min(made)
     assert high is None or ak.max(made) <= high
 

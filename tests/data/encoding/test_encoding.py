@@ -45,11 +45,11 @@ def assert_same(found: ak.Array, events: ak.Array, names: list[str], rtol: float
     [
         [{"step": "scale"}],
         [{"step": "scale", "range": [0.0, 100.0]}],
-        [{"step": "standardise"}],
-        [{"step": "standardise", "per_column": False}],
+        [{"step": "standardize"}],
+        [{"step": "standardize", "per_column": False}],
         [{"step": "log", "threshold": 0.001}],
-        [{"step": "logit", "fields": ["b"]}, {"step": "standardise"}],
-        [{"step": "robust_standardise"}],
+        [{"step": "logit", "fields": ["b"]}, {"step": "standardize"}],
+        [{"step": "robust_standardize"}],
         [{"step": "power", "exponent": 0.3}],
         [{"step": "threshold", "threshold": 0.001}],
         [{"step": "zero_noise"}],
@@ -68,7 +68,7 @@ def test_decode_undoes_encode(steps: list[dict[str, Any]]) -> None:
     assert_same(encoding.decode(*encoding.encode(events, seed=2)), events, ["a", "b"])
 
 
-ROBUST = {"step": "robust_standardise"}
+ROBUST = {"step": "robust_standardize"}
 
 
 @pytest.mark.parametrize(
@@ -78,13 +78,13 @@ ROBUST = {"step": "robust_standardise"}
         FRACTIONS[:3],
         FRACTIONS,
         [*FRACTIONS, SHARES, ROBUST],
-        [*FRACTIONS, {"step": "power", "exponent": 0.5}, {"step": "standardise"}],
+        [*FRACTIONS, {"step": "power", "exponent": 0.5}, {"step": "standardize"}],
         [FRACTIONS[0], FRACTIONS[2]],
         [SUMS],
         [SUMS, LOG],
-        [SUMS, LOG, {"step": "standardise"}],
+        [SUMS, LOG, {"step": "standardize"}],
         [SUMS, LOG, COPULA],
-        [SUMS, LOG, COPULA | {"first": ["appended"]}, {"step": "regress", "given": "energy"}],
+        [SUMS, LOG, COPULA | {"condition_on_first": ["appended"]}, {"step": "regress", "condition": "energy"}],
         [LOG, COPULA],
     ],
     ids=str,
@@ -105,11 +105,11 @@ def test_showers_with_empty_layers_come_back(steps: list[dict[str, Any]]) -> Non
     st.lists(
         st.sampled_from(
             [
-                {"step": "standardise"},
+                {"step": "standardize"},
                 {"step": "whiten"},
                 {"step": "marginals"},
                 {"step": "scale", "clip": False},
-                {"step": "robust_standardise"},
+                {"step": "robust_standardize"},
                 {"step": "power", "exponent": 0.7},
                 {"step": "zero_noise"},
             ]
@@ -132,7 +132,7 @@ def test_any_chain_comes_back(steps: list[dict[str, Any]], seed: int) -> None:
 @settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from([FRACTIONS[1:2], FRACTIONS[1:3], FRACTIONS[1:], FRACTIONS[2:]]),
-    st.lists(st.sampled_from([ROBUST, {"step": "standardise"}, {"step": "whiten"}]), max_size=2),
+    st.lists(st.sampled_from([ROBUST, {"step": "standardize"}, {"step": "whiten"}]), max_size=2),
     st.integers(0, 2**31),
     st.floats(0, 1),
 )
@@ -179,7 +179,7 @@ def test_fractions_share_out_exactly_what_the_sums_say() -> None:
 
 def test_robust_scale_is_that_of_scipy() -> None:
     events = columns()
-    x, _ = fit(events, COLUMNS, {"step": "robust_standardise"}).encode(events, seed=1)
+    x, _ = fit(events, COLUMNS, {"step": "robust_standardize"}).encode(events, seed=1)
     values = ak.to_numpy(events["a"])
     width = scipy.stats.iqr(values, scale="normal")
     np.testing.assert_allclose(x[:, 0], (values - np.median(values)) / width, rtol=1e-5, atol=1e-6)
@@ -203,10 +203,10 @@ def test_constant_columns_get_noise_that_decoding_takes_away() -> None:
 
 STREAMED = [
     [{"step": "scale"}],
-    [{"step": "standardise"}],
-    [{"step": "power", "exponent": 0.5}, {"step": "standardise", "per_column": False}],
-    [{"step": "zero_noise"}, {"step": "scale"}, {"step": "standardise"}],
-    [{"step": "robust_standardise"}, {"step": "whiten"}],
+    [{"step": "standardize"}],
+    [{"step": "power", "exponent": 0.5}, {"step": "standardize", "per_column": False}],
+    [{"step": "zero_noise"}, {"step": "scale"}, {"step": "standardize"}],
+    [{"step": "robust_standardize"}, {"step": "whiten"}],
     [{"step": "copula"}],
 ]
 
@@ -225,7 +225,7 @@ def test_fitting_a_stream_is_fitting_its_events(steps: list[dict[str, Any]], siz
     streamed = Encoding.fit_stream(chunks, COLUMNS, chain, seed=1)
     for a, b in zip(whole.pack()[1].values(), streamed.pack()[1].values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-    adding = sum(s["step"] in ("scale", "standardise", "zero_noise") for s in steps)
+    adding = sum(s["step"] in ("scale", "standardize", "zero_noise") for s in steps)
     assert len(passes) == 1 + adding
 
 
@@ -252,7 +252,7 @@ def test_encoding_does_not_depend_on_the_size_of_its_blocks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     events = showers(700)
-    encoding = fit(events, SHOWERS, SUMS, {"step": "standardise"}, **ENERGY)
+    encoding = fit(events, SHOWERS, SUMS, {"step": "standardize"}, **ENERGY)
     whole = encoding.encode(events, seed=1)
     monkeypatch.setattr("hepgan.data.encoding.encoding.BLOCK", 1000)
     found = encoding.encode(events, seed=1)
@@ -273,7 +273,7 @@ def test_events_that_a_step_cannot_take_are_named_with_the_step() -> None:
 def test_integers_come_back_exactly_through_dequantise() -> None:
     schema = Schema.from_table({"fields": {"n": {"dtype": "uint8"}}})
     events = ak.zip({"n": np.arange(256).astype("u1")}, depth_limit=1)
-    encoding = fit(events, schema, {"step": "dequantise"}, {"step": "standardise"})
+    encoding = fit(events, schema, {"step": "dequantize"}, {"step": "standardize"})
     found = encoding.decode(*encoding.encode(events, seed=2))
     assert ak.to_numpy(found["n"]).dtype == np.uint8
     np.testing.assert_array_equal(ak.to_numpy(found["n"]), np.arange(256))
@@ -305,7 +305,7 @@ def test_marginals_make_columns_of_unseen_events_normal_given_the_condition() ->
         sample(1),
         schema,
         {"step": "log", "threshold": 1e-3},
-        {"step": "marginals", "given": "energy"},
+        {"step": "marginals", "condition": "energy"},
         **ENERGY,
     )
     x, c = encoding.encode(sample(2), seed=4)
@@ -338,7 +338,7 @@ def test_correlation_survives_zeros() -> None:
     cells = np.where(z > 0, np.exp(z), 0.0).astype("f4")
     schema = Schema.from_table({"fields": {"cells": {"shape": [2], "unit": "MeV"}}})
     events = ak.zip({"cells": cells}, depth_limit=1)
-    copula = {"step": "copula", "zeros": True, "sweeps": 10}
+    copula = {"step": "copula", "censored_zeros": True, "sweeps": 10}
     encoding = fit(events, schema, {"step": "log", "threshold": 0.5}, copula)
     noise = torch.randn(20000, 2, generator=torch.Generator().manual_seed(7))
     made = ak.to_numpy(encoding.decode(noise, torch.empty(20000, 0))["cells"])
@@ -389,7 +389,7 @@ def test_regress_follows_a_dependence_that_changes_with_the_condition() -> None:
     e, a, w = rng.uniform(-0.8, 0.8, 20000), *rng.standard_normal((2, 20000))
     events = ak.zip({"e": e, "a": a, "b": e * a + np.exp(e) * w}, depth_limit=1)
     scale = {"e": ConditionScale((-0.8, 0.8))}
-    encoding = fit(events, schema, {"step": "regress", "given": "e", "first": ["a"]}, **scale)
+    encoding = fit(events, schema, {"step": "regress", "condition": "e", "condition_on_first": ["a"]}, **scale)
     x = encoding.encode(events, seed=1)[0].numpy()
     noise = torch.randn(20000, 2, generator=torch.Generator().manual_seed(1))
     made = encoding.decode(noise, encoding.encode_conditions({"e": e}))
@@ -467,16 +467,16 @@ def test_conditions_come_back(scale: Any) -> None:
         ({"step": "log", "treshold": 1.0}, "has no setting 'treshold'; it takes threshold, fields"),
         ({"step": "log", "threshold": "x"}, r"encoding.steps\[0\].threshold = 'x' should be float"),
         ({"step": "scale", "fields": ["c"]}, "names 'c', but the fields are a, b"),
-        ({"step": "copula", "given": "energy"}, "'energy', which is no scalar condition"),
+        ({"step": "copula", "condition": "energy"}, "'energy', which is no scalar condition"),
         ({"step": "layer_sums", "incident": "e", "threshold": 1.0}, "'e' is no condition"),
-        ({"step": "whiten", "first": ["appended"]}, "no step before it appends any column"),
-        ({"step": "regress", "given": "e"}, "'e', which is no scalar condition"),
+        ({"step": "whiten", "condition_on_first": ["appended"]}, "no step before it appends any column"),
+        ({"step": "regress", "condition": "e"}, "'e', which is no scalar condition"),
         (
-            {"step": "regress", "given": "e", "degree": -1},
+            {"step": "regress", "condition": "e", "degree": -1},
             r"the step 'regress': encoding.steps\[0\].degree = -1 should be at least 0 and at most 5",
         ),
         (
-            {"step": "regress", "given": "e", "first": []},
+            {"step": "regress", "condition": "e", "condition_on_first": []},
             r"steps\[0\], the step 'regress': first = \[\] should",
         ),
         ({"step": "scale", "range": [2.0, 1.0]}, "should rise"),

@@ -24,7 +24,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "log": {"threshold": 0.001},
     "incident_fraction": {"incident": "energy", "fields": ["a", "b"]},
     "layer_sums": {"incident": "energy", "threshold": 1e-4},
-    "regress": {"given": "energy", "first": ["a"]},
+    "regress": {"condition": "energy", "condition_on_first": ["a"]},
 }
 """Settings without a default."""
 
@@ -87,7 +87,7 @@ def test_a_step_changes_its_own_fields_only(data: st.DataObject, seed: int) -> N
         factor = 10.0 ** data.draw(st.integers(0, 3))
         for name in fields:
             values = factor * ak.to_numpy(events[name])
-            events[name] = (np.rint(values) if step == "dequantise" else values).astype("f4")
+            events[name] = (np.rint(values) if step == "dequantize" else values).astype("f4")
     encoding = fit(events, table)
     x, c = encoding.encode(events, seed=2)
     other = [i for name in set(PLACES) - set(fields) for i in PLACES[name]]
@@ -102,7 +102,7 @@ def test_a_step_changes_its_own_fields_only(data: st.DataObject, seed: int) -> N
 @pytest.mark.parametrize("step", STEPS)
 def test_the_defaults_of_every_step_bring_events_back(step: str) -> None:
     events = sample(300)
-    if step == "dequantise":
+    if step == "dequantize":
         events["a"], events["b"] = (np.rint(9 * ak.to_numpy(events[name])) for name in PLACES)
     encoding = fit(events, {"step": step, **NEEDED.get(step, {})})
     found, expected = flat(encoding.decode(*encoding.encode(events, seed=2))), flat(events)
@@ -183,14 +183,14 @@ KINDS = [
 VARIANTS: list[dict[str, Any]] = [
     *({"step": step, **NEEDED.get(step, {})} for step in STEPS),
     {"step": "scale", "per_column": False},
-    {"step": "standardise", "per_column": False},
-    {"step": "marginals", "given": "energy"},
-    {"step": "marginals", "given": "energy", "windows": 1},
-    {"step": "marginals", "given": "energy", "zeros": True, "knots": 3, "per_window": 2},
-    {"step": "copula", "given": "energy", "zeros": True},
-    {"step": "copula", "zeros": True},
-    {"step": "whiten", "first": ["a"]},
-    {"step": "regress", "given": "energy", "first": ["a", "b"]},
+    {"step": "standardize", "per_column": False},
+    {"step": "marginals", "condition": "energy"},
+    {"step": "marginals", "condition": "energy", "windows": 1},
+    {"step": "marginals", "condition": "energy", "censored_zeros": True, "knots": 3, "per_window": 2},
+    {"step": "copula", "condition": "energy", "censored_zeros": True},
+    {"step": "copula", "censored_zeros": True},
+    {"step": "whiten", "condition_on_first": ["a"]},
+    {"step": "regress", "condition": "energy", "condition_on_first": ["a", "b"]},
 ]
 
 
@@ -198,7 +198,7 @@ VARIANTS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("table", VARIANTS, ids=str)
 def test_degenerate_events_come_back_or_are_told(kind: str, table: dict[str, Any]) -> None:
     events, scales = odd(kind)
-    if table["step"] == "dequantise":
+    if table["step"] == "dequantize":
         events["a"], events["b"] = (np.rint(9 * ak.to_numpy(events[name])) for name in PLACES)
     if table["step"] == "layer_sums" and kind == "empty events":
         with pytest.raises(DataError, match="the step 'layer_sums': event 0 has no energy"):
@@ -220,8 +220,8 @@ def test_degenerate_events_come_back_or_are_told(kind: str, table: dict[str, Any
 def test_no_events_are_told_by_fit_and_are_nothing_to_encode() -> None:
     events = sample(3)
     with pytest.raises(DataError, match="there is no event to fit the encoding to"):
-        fit(events[:0], {"step": "standardise"})
-    encoding = fit(events, {"step": "standardise"})
+        fit(events[:0], {"step": "standardize"})
+    encoding = fit(events, {"step": "standardize"})
     x, c = encoding.encode(events[:0], seed=1)
     assert (x.shape, c.shape) == ((0, 3), (0, 1))
     assert len(encoding.decode(x, c)) == 0
@@ -240,7 +240,7 @@ def test_small_values_keep_their_distribution_in_tables_of_ranks() -> None:
 @pytest.mark.parametrize("windows", [1, 24])
 def test_one_table_where_the_condition_does_not_vary(windows: int) -> None:
     events, _ = odd("two energies" if windows == 1 else "one energy")
-    tables = [{"step": "marginals", "windows": windows, "given": "energy"}, {"step": "marginals"}]
+    tables = [{"step": "marginals", "windows": windows, "condition": "energy"}, {"step": "marginals"}]
     given, plain = (fit(events, table).encode(events, seed=1)[0] for table in tables)
     torch.testing.assert_close(given, plain)
 

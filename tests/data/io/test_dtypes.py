@@ -74,7 +74,7 @@ def test_generated_booleans_and_integers_are_those_of_the_file() -> None:
     limits = np.iinfo("int32")
     numbers = np.array([0, 1, 1, 0, 1, 100, 2**23, -(2**23)], "i4")
     events = ak.zip({"b": numbers == 1, "n": numbers}, depth_limit=1)
-    encoding = Encoding.fit(events, schema, EncodingSettings(({"step": "standardise"},)), seed=1)
+    encoding = Encoding.fit(events, schema, EncodingSettings(({"step": "standardize"},)), seed=1)
     found = encoding.decode(*encoding.encode(events, seed=1))
     assert found["b"].tolist() == events["b"].tolist()
     noise = 1e4 * torch.randn(4000, 2, generator=torch.Generator().manual_seed(1))

@@ -352,7 +352,7 @@ def test_generated_lists_have_their_generated_lengths(tmp_path: Path) -> None:
         file.mktree("t", {"hits": "var * float32"}).extend({"hits": lists})
     schema = reader.resolve(tmp_path / "a.root", Schema({"hits": Field((3,), fill=-1.0)}))
     events = reader.read(tmp_path / "a.root", schema)
-    settings = EncodingSettings(({"step": "standardise"},))
+    settings = EncodingSettings(({"step": "standardize"},))
     encoding = Encoding.fit(events, schema, settings, seed=1)
     x, c = encoding.encode(events, seed=1)
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))

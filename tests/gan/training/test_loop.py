@@ -282,7 +282,7 @@ def test_weights_that_the_last_step_made_not_finite_reach_no_checkpoint(tmp_path
 
 
 def test_saved_gan_generates_the_same(tmp_path: Path) -> None:
-    state, view = started(NORMED, QUICK, {"step": "standardise"})
+    state, view = started(NORMED, QUICK, {"step": "standardize"})
     gan, _ = training.train(state, view)
     gan.save(tmp_path)
     again = GAN.load(tmp_path)
