@@ -11,7 +11,7 @@ from typing import Any
 import awkward as ak
 import torch
 
-from hepgan.data.encoding.base import ConditionScale
+from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.io import reader
 from hepgan.data.schema import Field, Schema
@@ -46,12 +46,12 @@ CHAINS: dict[str, list[dict[str, Any]]] = {
     "layer_sums": [SUMS],
     "whiten": [{"step": "whiten"}],
     "marginals": [{"step": "marginals"}],
-    "four of fractions, logit, standardise": [
+    "four of fractions, logit, standardize": [
         *FRACTIONS,
         {"step": "logit", "fields": ["layer_0", "layer_1", "layer_2"]},
         {"step": "standardize"},
     ],
-    "layer_sums, log, standardise": [SUMS, LOG, {"step": "standardize"}],
+    "layer_sums, log, standardize": [SUMS, LOG, {"step": "standardize"}],
     "log, marginals given the energy": [
         LOG,
         {"step": "marginals", "condition": "energy", "censored_zeros": True},

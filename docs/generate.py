@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hepgan.cli.presets import headlines, with_spread
-from hepgan.data.encoding.registry import STEPS
+from hepgan.data.encoding.steps import STEPS
 from hepgan.gan.training import objectives
 from hepgan.layout.spec import arguments, composite, convolution, physics, pooling, recurrent
 from hepgan.layout.spec.base import ACTIVATIONS, INITIALIZATIONS, Activation, LayerSpec

@@ -7,7 +7,7 @@ from hepgan import layout as layout
 from hepgan import pipeline as pipeline
 from hepgan import processors as processors
 from hepgan import tmva as tmva
-from hepgan.data.encoding.base import ConditionScale as ConditionScale
+from hepgan.data.encoding.conditions import ConditionScale as ConditionScale
 from hepgan.data.encoding.encoding import Encoding as Encoding
 from hepgan.data.encoding.encoding import EncodingSettings as EncodingSettings
 from hepgan.data.io.reader import ReadOptions as ReadOptions

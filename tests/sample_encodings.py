@@ -5,7 +5,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from hepgan.data.encoding.base import ConditionScale
+from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.schema import Schema
 
@@ -52,7 +52,13 @@ SUMS = {"step": "layer_sums", "incident": "energy", "threshold": THRESHOLD}
 
 LOG = {"step": "log", "threshold": THRESHOLD}
 
-COPULA = {"step": "copula", "condition": "energy", "censored_zeros": True, "windows": 6, "per_window": 300}
+COPULA = {
+    "step": "copula",
+    "condition": "energy",
+    "censored_zeros": True,
+    "windows": 6,
+    "per_window": 300,
+}
 
 
 def fit(events: ak.Array, schema: Schema, *steps: dict[str, Any], **conditions: Any) -> Encoding:

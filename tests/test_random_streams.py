@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from scipy import stats
 
 from hepgan.cli import main
-from hepgan.data.encoding.base import ConditionScale
+from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.io import writer
 from hepgan.data.io.chunks import as_events

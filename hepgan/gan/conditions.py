@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hepgan.data.encoding.base import ConditionScale
-from hepgan.data.encoding.encoding import Encoding, check_condition
+from hepgan.data.encoding.conditions import ConditionScale, check_condition
+from hepgan.data.encoding.encoding import Encoding
 from hepgan.data.io.dtypes import to_dtype
 from hepgan.errors import DataError
 from hepgan.gan.noise import BLOCK

@@ -149,7 +149,7 @@ def test_layout_error_has_its_caret() -> None:
         (("[train]\nsteps", "[train]\nstepz"), ["unknown key 'stepz'", "did you mean 'steps'"]),
         (("seed = 1", "seed = "), ["not valid TOML"]),
         (("DENSE|8|LRELU", "DENSE|8|LRLU"), ["did you mean 'LRELU'?"]),
-        (("range = [1.0, 10.0]", "range = [1.0, 5.0]"), ["lies outside of 1 to 5"]),
+        (("range = [1.0, 10.0]", "range = [1.0, 5.0]"), ["is outside the trained range of 1 to 5"]),
     ],
     ids=["tree", "file", "branch", "shape", "key", "toml", "layout", "range"],
 )  # fmt: skip

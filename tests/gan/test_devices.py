@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from hepgan.data.encoding import encoding as encodings
-from hepgan.data.encoding.base import ConditionScale
+from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
-from hepgan.data.encoding.registry import STEPS
+from hepgan.data.encoding.steps import STEPS
 from hepgan.data.schema import Schema
 from hepgan.errors import RunError
 from hepgan.evaluation.observables.standard import Observable
@@ -120,7 +120,13 @@ STEP_SETTINGS: dict[str, dict[str, Any]] = {
     "layer_sums": {"incident": "energy", "threshold": 0.1},
     "incident_fraction": {"incident": "energy", "fields": ("cells",)},
     "marginals": {"condition": "energy", "windows": 3, "per_window": 50, "knots": 9},
-    "copula": {"condition": "energy", "windows": 3, "per_window": 50, "knots": 9, "censored_zeros": True},
+    "copula": {
+        "condition": "energy",
+        "windows": 3,
+        "per_window": 50,
+        "knots": 9,
+        "censored_zeros": True,
+    },
     "regress": {"condition": "energy", "condition_on_first": ("share",)},
 }
 SCHEMA = Schema.from_table(

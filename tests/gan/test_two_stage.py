@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hepgan.data.encoding.base import ConditionScale
+from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.errors import LayoutError, RunError
@@ -36,7 +36,13 @@ SCHEMA = Schema.from_table(
 STEPS = (
     {"step": "layer_sums", "incident": "energy", "threshold": 0.01},
     {"step": "log", "threshold": 0.01},
-    {"step": "copula", "condition": "energy", "censored_zeros": True, "windows": 6, "condition_on_first": ["appended"]},
+    {
+        "step": "copula",
+        "condition": "energy",
+        "censored_zeros": True,
+        "windows": 6,
+        "condition_on_first": ["appended"],
+    },
 )
 BY_ENERGY = {"energy": ConditionScale((1.0, 100.0), "log")}
 CELLS = GANSettings(

@@ -246,7 +246,7 @@ def test_missing_device_is_told(name: str) -> None:
     ("conditions", "message"),
     [
         ({}, "the condition 'energy' is missing; it may be 1 to 10 GeV"),
-        ({"energy": 11.0}, "energy = 11 lies outside of 1 to 10"),
+        ({"energy": 11.0}, "energy = 11 is outside the trained range of 1 to 10"),
         ({"energi": 5.0}, "has no condition 'energi'"),
         ({"energy": Range(5.0, 2.0)}, "should be in increasing order"),
         ({"energy": Range(0.0, 20.0)}, "the range energy = 0:20 is not inside 1:10"),

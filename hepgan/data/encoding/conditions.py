@@ -94,8 +94,7 @@ def encode_conditions(
     Raises:
         DataError: a condition is missing, outside its range, or differs in length from the others.
     """
-    is_array = isinstance(values, ak.Array)
-    names = values.fields if is_array else values
+    names = values.fields if isinstance(values, ak.Array) else values
     parts = []
     for name, scale in scales.items():
         if name not in names:
@@ -104,7 +103,9 @@ def encode_conditions(
         check_condition(name, numbers, scale)
         parts.append(scale.encode(numbers))
     if not parts:
-        return torch.empty(len(values) if is_array else 0, 0, dtype=torch.float64)
+        return torch.empty(
+            len(values) if isinstance(values, ak.Array) else 0, 0, dtype=torch.float64
+        )
     if len({len(part) for part in parts}) > 1:
         raise DataError("the conditions differ in length: " + ", ".join(f"{len(p)}" for p in parts))
     return torch.cat(parts, 1)

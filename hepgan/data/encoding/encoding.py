@@ -10,6 +10,7 @@
 """
 
 import dataclasses
+import html
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,10 +20,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from hepgan.data.encoding.base import Columns, ConditionScale, Noise, Step
+from hepgan.data.encoding.base import NAMES, ColumnLayout, Noise, Step
 from hepgan.data.encoding.bounds import Bounds, check_bounds
-from hepgan.data.encoding.fit import apply_steps, fit_steps, sample_of
-from hepgan.data.encoding.registry import converted, mapped, pack_step, unpack_step
+from hepgan.data.encoding.conditions import ConditionScale, encode_conditions
+from hepgan.data.encoding.steps import (
+    apply_steps,
+    draw_sample,
+    fit_steps,
+    map_tensors,
+    pack_step,
+    step_to,
+    unpack_step,
+)
 from hepgan.data.io.dtypes import to_dtype
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, DataError, NotFiniteError, RunError
@@ -30,10 +39,10 @@ from hepgan.random_streams import numpy_generator
 
 CPU = torch.device("cpu")
 BLOCK = 2**19
-"""Values that are encoded or decoded together."""
+"""Number of values that are encoded or decoded at once."""
 
-MOST_FEATURES = 2**24
-"""Of a saved encoding: 400 times those of the largest published showers."""
+MAX_FEATURES = 2**24
+"""Maximum size of a saved encoding: 400 times the largest published showers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,26 +51,27 @@ class EncodingSettings:
 
     Attributes:
         steps: Tables with the key ``step`` and the settings of that step's ``fit``, in the order of encoding.
-        conditions: How each condition of the schema becomes columns of ``c``.
+        conditions: Scale of each condition of the schema.
     """
 
     steps: tuple[Mapping[str, Any], ...]
     conditions: Mapping[str, ConditionScale] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Encoding:
-    """Fitted steps between events and what networks see. ``decode`` undoes ``encode`` to float32.
+    """Fitted, invertible map between events and tensors; ``decode`` inverts ``encode`` to float32 precision.
 
-    An encoding is fitted on the CPU and lives on one device, ``device``; ``to`` gives one on another. All its methods take and
-    return tensors on that device. Encoding is done on the CPU, so that its result is the same to the last bit on every device.
+    An encoding is fitted on the CPU and has one device; ``to`` returns a copy on another. Its methods take and return tensors on that
+    device. Events are encoded on the CPU, so that the result is bit for bit the same on every device.
 
     Attributes:
-        schema: What an event is.
-        scales: Each condition's scale.
-        steps: The fitted steps, in the order of encoding, behind the bounds of the values.
-        features: F, the width of ``x``; at least the schema's number of values.
-        device: Where its constants are.
+        schema: Fields and conditions of an event.
+        scales: Scale of each condition.
+        steps: Fitted steps in the order of encoding, after the bounds of the values.
+        features: F, the number of columns of ``x``; at least the number of values in the schema.
+        device: Device of the constants.
+        fitted_events: Number of events used in the fit; 0 if unknown.
     """
 
     schema: Schema
@@ -69,25 +79,54 @@ class Encoding:
     steps: tuple[Step, ...]
     features: int
     device: torch.device = CPU
+    fitted_events: int = 0
+
+    def __hash__(self) -> int:
+        return hash((self.steps, self.features, self.device))
+
+    def __repr__(self) -> str:
+        lines = [f"{name}: {value}" for name, value in self._summary()]
+        return f"Encoding({'; '.join(lines)})"
+
+    def _repr_html_(self) -> str:
+        rows = (
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
+            for name, value in self._summary()
+        )
+        return f"<table>{''.join(rows)}</table>"
+
+    def _summary(self) -> list[tuple[str, str]]:
+        """Returns the rows of the short representations."""
+        steps = ", ".join(NAMES[type(step)] for step in self.steps)
+        values = sum(field.size for field in self.schema.fields.values())
+        rows = [("steps", steps), ("x", f"{values:,} values → {self.features:,} features")]
+        scales = (f"{n} {s.scale} [{s.range[0]:g}, {s.range[1]:g}]" for n, s in self.scales.items())
+        if self.scales:
+            rows.append(("c", f"{', '.join(scales)} → {self.conditions} columns"))
+        if self.fitted_events:
+            rows.append(("fitted to", f"{self.fitted_events:,} events"))
+        return rows
 
     @classmethod
     def fit(
         cls, events: ak.Array, schema: Schema, settings: EncodingSettings, *, seed: int
     ) -> "Encoding":
-        """Fits one step after the other to ``events``.
+        """Fits the steps in order to ``events``.
 
         Raises:
             RunError: an unknown step or setting, or a condition without a scale.
-            DataError: events that a step cannot take, or conditions outside their range.
+            DataError: events that a step does not support, or conditions outside their range.
         """
         columns = _columns(schema, settings)
         if len(events) == 0:
-            raise DataError("there is no event to fit the encoding to; give at least one")
+            raise DataError("there are no events to fit the encoding to; give at least one")
         x, c = _tensors(events, schema, settings.conditions)
         bounds = Bounds.fit(schema, x.amin(0), x.amax(0))
         noise = Noise(seed, ("fit",), np.arange(len(x)))
         steps, features = fit_steps(settings.steps, x, c, columns, noise)
-        return cls(schema, settings.conditions, (bounds, *steps), features)
+        return cls(
+            schema, settings.conditions, (bounds, *steps), features, fitted_events=len(events)
+        )
 
     @classmethod
     def fit_stream(
@@ -101,38 +140,42 @@ class Encoding:
     ) -> "Encoding":
         """Fits to events that do not fit in memory.
 
-        Ranges, means, widths and constant columns are those of all events, at one more pass over the chunks each; what
-        needs ranks or covariances is fitted to ``sample`` events, drawn evenly from all.
+        Ranges, means, standard deviations and constant columns are those of all events, at the cost of another pass over the chunks per
+        step; steps that need ranks or covariances are fitted to a uniform random sample of ``sample`` events.
 
         Args:
-            chunks: Starts a pass over the events, e.g. ``lambda: split_chunks(files, schema, shares, "train")``.
-            schema: What an event is.
+            chunks: Function that starts a pass over the events, e.g. ``lambda: split_chunks(files, schema, shares, "train")``.
+            schema: Fields and conditions of an event.
             settings: As in ``fit``.
-            seed: For the sample and for steps that spread discrete values.
-            sample: How many events are held in memory.
+            seed: Seed of the sample and of steps that add noise to discrete values.
+            sample: Number of events in memory.
 
         Raises:
             RunError: as ``fit``.
-            DataError: as ``fit``, or there is no event.
+            DataError: as ``fit``, or there are no events.
         """
         columns = _columns(schema, settings)
 
-        def pieces() -> Iterator[tuple[Tensor, Tensor]]:
+        total = 0
+
+        def tensors() -> Iterator[tuple[Tensor, Tensor]]:
             first = 0
             for events in chunks():
                 yield _tensors(events, schema, settings.conditions, first=first)
                 first += len(events)
+            nonlocal total
+            total = first
 
         rng = numpy_generator(seed, "encoding", "sample")
-        x, c, (low, high) = sample_of(pieces(), sample, rng)
+        x, c, (low, high) = draw_sample(tensors(), sample, rng)
         bounds = Bounds.fit(schema, low, high)
         noise = Noise(seed, ("fit",), np.arange(len(x)))
-        steps, features = fit_steps(settings.steps, x, c, columns, noise, pieces=pieces)
-        return cls(schema, settings.conditions, (bounds, *steps), features)
+        steps, features = fit_steps(settings.steps, x, c, columns, noise, chunks=tensors)
+        return cls(schema, settings.conditions, (bounds, *steps), features, fitted_events=total)
 
     @property
     def conditions(self) -> int:
-        """C, the width of ``c``."""
+        """C, the number of columns of ``c``."""
         return sum(scale.columns for scale in self.scales.values())
 
     def encode(
@@ -147,20 +190,22 @@ class Encoding:
 
         Args:
             events: The events.
-            seed: For steps that spread discrete values. Their noise is a function of (seed, file, entry).
-            file: Names the events' file. Whoever encodes chunk by chunk gives it and the entries, as ``StreamingLoader`` does,
-                lest each chunk gets the same noise.
-            entries: ``[E]`` the events' entries in that file; their places in ``events`` where there are none.
+            seed: Seed of steps that add noise to discrete values; the noise is a function of (seed, file, entry).
+            file: Name of the events' file. Required with ``entries`` to encode chunk by chunk, as ``StreamingLoader`` does; otherwise
+                every chunk gets the same noise.
+            entries: ``[E]`` entry numbers of the events in that file; default: their positions in ``events``.
 
         Raises:
-            DataError: a condition outside its range, an event that a step cannot take, or not as many entries as events.
-            RunError: the seed is no integer from 0 to 2^64 − 1.
+            DataError: a condition outside its range, an event that a step does not support, or unequal numbers of entries and events.
+            RunError: the seed is not an integer from 0 to 2^64 − 1.
         """
         entries = np.arange(len(events)) if entries is None else np.asarray(entries)
         if len(entries) != len(events):
-            raise DataError(f"{len(entries)} entries are given for {len(events)} events")
+            raise DataError(
+                f"there are {len(entries)} entries for {len(events)} events; give one entry per event"
+            )
         noise = Noise(seed, ("encode", file), entries)
-        c = _conditions(events, self.scales)
+        c = encode_conditions(events, self.scales)
         values, steps = _values(events, self.schema), self.to("cpu").steps
         x = torch.empty(len(events), self.features)
         for start in range(0, len(events), rows := _rows(self.features)):
@@ -170,35 +215,35 @@ class Encoding:
         return x.to(self.device), c.float().to(self.device)
 
     def encode_conditions(self, values: Mapping[str, npt.ArrayLike]) -> Tensor:
-        """``c[E, C]`` of condition values ``[E]`` in the schema's units, float32.
+        """Returns ``c[E, C]`` of condition values ``[E]`` in the units of the schema, float32.
 
         Raises:
-            DataError: a condition is missing, unknown, of another length, or outside the range that was trained.
+            DataError: a condition is missing, of another length, or outside the trained range.
         """
-        return _conditions(values, self.scales).float().to(self.device)
+        return encode_conditions(values, self.scales).float().to(self.device)
 
     def decode_tensors(self, x: Tensor, c: Tensor) -> dict[str, Tensor]:
-        """Each field's values ``[B, *shape]``, within their bounds, differentiable where the steps are."""
+        """Returns the values ``[B, *shape]`` of each field, within their bounds; differentiable."""
         for step in reversed(self.steps):
             x = step.decode(x, c)
-        places = _slices({name: field.size for name, field in self.schema.fields.items()})
+        slices = _slices({name: field.size for name, field in self.schema.fields.items()})
         return {
-            name: x[:, place].reshape(-1, *self.schema.fields[name].shape)
-            for name, place in places.items()
+            name: x[:, columns].reshape(-1, *self.schema.fields[name].shape)
+            for name, columns in slices.items()
         }
 
     def decode(
         self, x: Tensor, c: Tensor, *, given: Mapping[str, npt.NDArray[Any]] | None = None
     ) -> ak.Array:
-        """Events of ``x[E, F]``, ``c[E, C]``: the schema's fields and conditions, with the types of the file they come from.
+        """Returns the events of ``x[E, F]``, ``c[E, C]``: the fields and conditions of the schema, with the types of the training file.
 
-        ``given`` are values of conditions ``[E]`` that are taken as they are, not as they come back from the encoding.
+        ``given`` are values ``[E]`` of conditions to use instead of the decoded ones, which are rounded.
 
         Raises:
-            NotFiniteError: a number of ``x`` or of an event is NaN or infinite; names the field and the first event.
+            NotFiniteError: ``x`` or an event has a NaN or infinite value; names the field and the first event.
         """
         fields, given = self.schema.all, given or {}
-        found = {
+        columns = {
             name: given.get(name, np.empty((len(x), *field.shape), field.dtype or "float32"))
             for name, field in fields.items()
         }
@@ -206,37 +251,38 @@ class Encoding:
             for start in range(0, len(x), rows := _rows(self.features)):
                 part = slice(start, start + rows)
                 _check_finite("the encoded event", x[part].cpu().numpy(), first=start)
-                made = self.decode_tensors(x[part], c[part]) | self.decode_conditions(c[part])
-                for name, values in made.items():
+                decoded = self.decode_tensors(x[part], c[part]) | self.decode_conditions(c[part])
+                for name, values in decoded.items():
                     if name not in given:
                         numbers = values.cpu().numpy()
                         _check_finite(f"field '{name}'", numbers, first=start)
-                        found[name][part] = to_dtype(
+                        columns[name][part] = to_dtype(
                             numbers, fields[name].dtype or "float32", name, first=start
                         )
         for name, field in fields.items():
-            if field.fill is not None:  # what lies behind a list's end is no value
-                inside = np.arange(field.shape[0]) < found[field.count][:, None]
-                found[name][~inside] = field.fill
-        # As ak.zip has it, which takes a third of the time of a single event.
-        columns = [ak.contents.NumpyArray(values) for values in found.values()]
-        return ak.Array(ak.contents.RecordArray(columns, list(found)))
+            if field.fill is not None:  # padding
+                inside = np.arange(field.shape[0]) < columns[field.count][:, None]
+                columns[name][~inside] = field.fill
+        # Equivalent to ak.zip, which takes a third of the time for a single event.
+        contents = [ak.contents.NumpyArray(values) for values in columns.values()]
+        return ak.Array(ak.contents.RecordArray(contents, list(columns)))
 
     def decode_conditions(self, c: Tensor) -> dict[str, Tensor]:
-        """Each condition's values ``[B]``, in the schema's units."""
-        places = _slices({name: scale.columns for name, scale in self.scales.items()})
-        return {name: self.scales[name].decode(c[:, place]) for name, place in places.items()}
+        """Returns the values ``[B]`` of each condition in the units of the schema."""
+        slices = _slices({name: scale.columns for name, scale in self.scales.items()})
+        return {name: self.scales[name].decode(c[:, columns]) for name, columns in slices.items()}
 
     def to(self, device: torch.device | str) -> "Encoding":
         """Returns the same encoding on ``device``."""
-        steps = tuple(converted(step, device) for step in self.steps)
+        steps = tuple(step_to(step, device) for step in self.steps)
         return dataclasses.replace(self, steps=steps, device=torch.device(device))
 
     def pack(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What ``unpack`` takes: a table for JSON and the tensors that it names."""
+        """Returns a table for JSON and the tensors that it names, for ``unpack``."""
         tensors: dict[str, Tensor] = {}
         table = {
             "features": self.features,
+            "fitted_events": self.fitted_events,
             "conditions": {name: dataclasses.asdict(s) for name, s in self.scales.items()},
             "steps": [
                 pack_step(step, f"encoding.{i}", tensors) for i, step in enumerate(self.steps)
@@ -248,10 +294,10 @@ class Encoding:
     def unpack(
         cls, schema: Schema, table: Mapping[str, Any], tensors: Mapping[str, Tensor]
     ) -> "Encoding":
-        """The encoding that ``pack`` described.
+        """Returns the encoding of a table and tensors from ``pack``.
 
         Raises:
-            CheckpointError: a step or tensor that is unknown or missing, or a size that no schema has.
+            CheckpointError: an unknown or missing step or tensor, an impossible size, or a step of a plugin that is not imported.
         """
         try:
             scales = {
@@ -259,41 +305,43 @@ class Encoding:
                 for name, scale in table["conditions"].items()
             }
             steps = tuple(unpack_step(step, tensors) for step in table["steps"])
-            features = int(table["features"])
+            features, events = int(table["features"]), int(table["fitted_events"])
         except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"the saved encoding is damaged: {error!r}") from error
-        if not schema.features <= features <= MOST_FEATURES:
+        if not schema.features <= features <= MAX_FEATURES:
             raise CheckpointError(
-                f"the saved encoding is damaged: it has {features:,} features of {schema.features:,} values"
+                f"the saved encoding is damaged: it has {features:,} features for {schema.features:,} values"
             )
-        return cls(schema, scales, steps, features)
+        return cls(schema, scales, steps, features, fitted_events=events)
 
 
 class EncodingModule(nn.Module):
-    """Holds an encoding in a module: its constants are buffers, so that ``.to`` of the module around it moves them too."""
+    """Module with the constants of an encoding as buffers, so that ``.to`` of the parent module moves them."""
 
     def __init__(self, encoding: Encoding) -> None:
         super().__init__()
         self._fitted = encoding
-        self.register_buffer("place", torch.empty(0, device=encoding.device), persistent=False)
+        self.register_buffer(
+            "device_marker", torch.empty(0, device=encoding.device), persistent=False
+        )
         for name, constant in encoding.pack()[1].items():
             self.register_buffer(name.replace(".", "_"), constant, persistent=False)
 
     @property
     def encoding(self) -> Encoding:
-        """The encoding, on the device and in the precision of the module."""
-        place, *constants = self.buffers()
-        left = iter(constants)
-        steps = tuple(mapped(step, lambda _: next(left)) for step in self._fitted.steps)
-        return dataclasses.replace(self._fitted, steps=steps, device=place.device)
+        """Encoding on the device and in the precision of the module."""
+        marker, *constants = self.buffers()
+        remaining = iter(constants)
+        steps = tuple(map_tensors(step, lambda _: next(remaining)) for step in self._fitted.steps)
+        return dataclasses.replace(self._fitted, steps=steps, device=marker.device)
 
 
-def _columns(schema: Schema, settings: EncodingSettings) -> Columns:
-    _same_names(schema, settings)
+def _columns(schema: Schema, settings: EncodingSettings) -> ColumnLayout:
+    _check_conditions(schema, settings)
     fields = _slices({name: field.size for name, field in schema.fields.items()})
     conditions = _slices({name: scale.columns for name, scale in settings.conditions.items()})
     units = {name: field.unit for name, field in schema.all.items()}
-    return Columns(fields, units, conditions, settings.conditions)
+    return ColumnLayout(fields, units, conditions, settings.conditions)
 
 
 def _slices(sizes: Mapping[str, int]) -> dict[str, slice]:
@@ -301,20 +349,20 @@ def _slices(sizes: Mapping[str, int]) -> dict[str, slice]:
     return {name: slice(end - sizes[name], end) for name, end in zip(sizes, ends, strict=True)}
 
 
-def _check_finite(of: str, values: npt.NDArray[Any], *, first: int) -> None:
+def _check_finite(name: str, values: npt.NDArray[Any], *, first: int) -> None:
     if not np.isfinite(values).all():
         at, *_ = np.argwhere(~np.isfinite(values))[0]
         bad = values[at][~np.isfinite(values[at])]
         raise NotFiniteError(
-            f"{of} is {bad.flat[0]} in generated event {first + at}, so the generator is not to be used"
+            f"{name} is {bad.flat[0]} in generated event {first + at}; do not use this generator"
         )
 
 
-def _same_names(schema: Schema, settings: EncodingSettings) -> None:
+def _check_conditions(schema: Schema, settings: EncodingSettings) -> None:
     for name, field in schema.conditions.items():
         if field.shape:
             raise RunError(
-                f"[schema.conditions.{name}] should be a scalar, but has the shape {list(field.shape)}"
+                f"[schema.conditions.{name}] has the shape {list(field.shape)}, but a condition must be a scalar"
             )
         if name not in settings.conditions:
             raise RunError(
@@ -322,19 +370,19 @@ def _same_names(schema: Schema, settings: EncodingSettings) -> None:
             )
     for name in settings.conditions:
         if name not in schema.conditions:
-            raise RunError(f"[encoding.conditions.{name}] is no condition of the schema")
+            raise RunError(f"[encoding.conditions.{name}] is not a condition of the schema")
 
 
 def _rows(features: int) -> int:
-    """Events that are encoded together: few enough for the processor's cache, enough to be worth a call."""
+    """Returns the number of events to encode at once: few enough for the CPU cache, enough to amortize the call."""
     return max(64, BLOCK // features)
 
 
 def _values(events: ak.Array, schema: Schema, *, first: int = 0) -> list[npt.NDArray[Any]]:
-    """The fields' values ``[E, n]``, row-major, in the schema's order and their own types; events are counted from ``first``.
+    """Returns the values ``[E, n]`` of each field, row-major, in the order of the schema; events are counted from ``first``.
 
     Raises:
-        DataError: a value beyond the declared limits of its field.
+        DataError: a value outside the declared limits of its field.
     """
     return [
         check_bounds(
@@ -345,52 +393,13 @@ def _values(events: ak.Array, schema: Schema, *, first: int = 0) -> list[npt.NDA
 
 
 def _flatten(values: Sequence[npt.NDArray[Any]], part: slice) -> Tensor:
-    """``[E, F]`` in float64: a part of the events."""
+    """Returns ``[E, F]`` in float64 for a part of the events."""
     return torch.from_numpy(np.concatenate([v[part] for v in values], axis=1, dtype=np.float64))
 
 
 def _tensors(
     events: ak.Array, schema: Schema, scales: Mapping[str, ConditionScale], *, first: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """``x[E, F]`` and ``c[E, C]`` in float64, before any step; events are counted from ``first``."""
+    """Returns ``x[E, F]`` and ``c[E, C]`` in float64, before any step; events are counted from ``first``."""
     values = _values(events, schema, first=first)
-    return _flatten(values, slice(None)), _conditions(events, scales)
-
-
-def _conditions(
-    values: Mapping[str, npt.ArrayLike] | ak.Array,
-    scales: Mapping[str, ConditionScale],
-) -> Tensor:
-    """``[E, C]`` in float64."""
-    names = values.fields if isinstance(values, ak.Array) else values
-    parts = []
-    for name, scale in scales.items():
-        if name not in names:
-            raise DataError(f"the condition '{name}' is missing; give it in {list(scale.range)}")
-        found = torch.from_numpy(np.array(values[name], dtype=np.float64, ndmin=1))
-        check_condition(name, found, scale)
-        parts.append(scale.encode(found))
-    if not parts:
-        return torch.empty(_length(values), 0, dtype=torch.float64)
-    if len({len(part) for part in parts}) > 1:
-        raise DataError("the conditions differ in length: " + ", ".join(f"{len(p)}" for p in parts))
-    return torch.cat(parts, 1)
-
-
-def _length(values: Mapping[str, npt.ArrayLike] | ak.Array) -> int:
-    return len(values) if isinstance(values, ak.Array) else 0
-
-
-def check_condition(name: str, values: Tensor, scale: ConditionScale) -> None:
-    """Every one of ``values[E]`` is in the condition's range.
-
-    Raises:
-        DataError: with the first that is not.
-    """
-    outside = ~scale.allows(values)
-    if outside.any():
-        low, high = scale.range
-        kind = "is no class" if scale.scale == "onehot" else "lies outside"
-        raise DataError(
-            f"{name} = {values[outside][0].item():g} {kind} of {low:g} to {high:g}, the range that this GAN is made for"
-        )
+    return _flatten(values, slice(None)), encode_conditions(events, scales)

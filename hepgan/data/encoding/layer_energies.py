@@ -1,4 +1,8 @@
-"""Energies of layers apart from their shapes, so that the sums are what they should be by construction."""
+"""Layer energies separated from the shapes: cells as fractions of their layer, layers of the total, the total of the incident energy.
+
+Decoding scales the cells to the layer energies, so that the sums are exact by construction. ``layer_fractions``, ``total_fractions`` and
+``incident_fraction`` in sequence are the representation of the CaloChallenge's flows (arXiv:2106.05285).
+"""
 
 import dataclasses
 from typing import Self
@@ -6,29 +10,38 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from hepgan.data.encoding.base import Columns, ConditionScale, Noise, NotNegative, Positive, uniform
+from hepgan.data.encoding.base import (
+    ColumnLayout,
+    Noise,
+    NotNegative,
+    Positive,
+    register_step,
+    uniform,
+)
+from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.schema import ENERGY_UNITS
 from hepgan.errors import DataError, RunError
 
 
+@register_step("layer_sums")
 @dataclasses.dataclass(frozen=True)
 class LayerSums:
-    """Appends L columns that fix the L layers' energies; decoding scales each layer's cells to them.
+    """Appends L columns that determine the energies of the L layers; decoding scales the cells of each layer to them.
 
-    Of the layers' energies E_i with the sum E, and the brightest (on average) layer m as the yardstick:
-    ``log(E_i / E_m · E / threshold)`` for the others, in order, which is positive, or for an empty layer a random number in
-    (-1, 0); and ``-log(1 - E / E_inc / (1 + slack))``, also positive, from the share of the incident energy that is missing.
-    ``slack`` leaves room for what a shower may gain (a positron's annihilation adds 1.02 MeV).
+    With the layer energies E_i, their sum E, and the layer m of the largest mean energy as reference, the columns are
+    ``log(E_i / E_m · E / threshold)`` for the other layers in order, which is positive, or a random number in (-1, 0) for an empty
+    layer; and ``-log(1 - E / E_inc / (1 + slack))``, also positive. ``slack`` allows for energy that a shower gains (a positron's
+    annihilation adds 1.02 MeV).
 
     Attributes:
-        layers: First and last-but-one column of each layer.
+        layers: First and one-past-last column of each layer.
         reference: The index m.
-        hottest: In each layer the cell that is hottest on average; it takes the energy of a layer without lit cells.
-        column: The incident energy's column of ``c``.
-        incident: How that column was made.
-        unit: The incident energy's unit in the layers' unit.
-        slack: See above.
-        threshold: Smallest energy of a cell; weaker layers and cells are empty.
+        hottest: Cell with the largest mean energy in each layer; it gets the energy of a layer without hits.
+        column: Column of the incident energy in ``c``.
+        incident: Scale of that column.
+        unit: Unit of the incident energy in the unit of the layers.
+        slack: Fraction by which the deposited energy may exceed the incident energy.
+        threshold: Smallest energy of a hit; layers and cells at or below it are empty.
     """
 
     layers: tuple[tuple[int, int], ...]
@@ -45,28 +58,28 @@ class LayerSums:
         cls,
         x: Tensor,
         c: Tensor,
-        columns: Columns,
+        columns: ColumnLayout,
         noise: Noise,
         *,
         incident: str,
         threshold: Positive,
         slack: NotNegative = 0.005,
     ) -> Self:
-        """Every field is a layer; ``incident`` is the condition that holds the incident energy.
+        """Treats every field as a layer; ``incident`` names the condition that is the incident energy.
 
         Raises:
-            RunError: ``incident`` is no condition, or a unit is missing.
+            RunError: ``incident`` is not a condition, or a unit is missing.
             DataError: an event deposits more than ``1 + slack`` of its incident energy, or nothing in the layer m.
         """
-        place = columns.conditions.get(incident)
-        if place is None:
+        position = columns.conditions.get(incident)
+        if position is None:
             known = ", ".join(columns.conditions) or "none"
-            raise RunError(f"'{incident}' is no condition (there are: {known})")
+            raise RunError(f"'{incident}' is not a condition (known: {known})")
         layers = tuple((s.start, s.stop) for s in columns.fields.values())
         means = torch.stack([x[:, a:b].sum(1).mean() for a, b in layers])
         hottest = tuple(int(x[:, a:b].mean(0).argmax()) for a, b in layers)
         step = cls(
-            layers, int(means.argmax()), hottest, place.start, columns.scales[incident],
+            layers, int(means.argmax()), hottest, position.start, columns.scales[incident],
             unit_of(incident, columns), slack, threshold,
         )  # fmt: skip
         step._check(x, c)
@@ -74,12 +87,12 @@ class LayerSums:
 
     def _check(self, x: Tensor, c: Tensor) -> None:
         energies = self._energies(_cut(x, self.threshold))
-        share = energies.sum(1) / positive(self._incident_energy(c))
-        if (share >= 1 + self.slack).any():
-            at = int(share.argmax())
+        fraction = energies.sum(1) / positive(self._incident_energy(c))
+        if (fraction >= 1 + self.slack).any():
+            at = int(fraction.argmax())
             raise DataError(
-                f"event {at} deposits {share[at].item():.4f} of its incident energy;"
-                f" check the units, or allow more with 'slack' (now {self.slack:g})"
+                f"event {at} deposits {fraction[at].item():.4f} of its incident energy;"
+                f" check the units, or increase 'slack' (now {self.slack:g})"
             )
         if (empty := energies[:, self.reference] <= 0).any():
             at = int(empty.nonzero()[0, 0])
@@ -93,12 +106,12 @@ class LayerSums:
         return self.incident.decode(c[:, self.column : self.column + width]) * self.unit
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
-        """``cells[E, F]`` to ``[E, F + L]``."""
+        """Returns ``[E, F + L]`` for ``cells[E, F]``."""
         cells = _cut(x, self.threshold)
         energies = self._energies(cells)
         total = energies.sum(1, keepdim=True)
-        share = total[:, 0] / self._incident_energy(c.to(x))
-        missing = -torch.log1p(-share / (1 + self.slack))
+        fraction = total[:, 0] / self._incident_energy(c.to(x))
+        missing = -torch.log1p(-fraction / (1 + self.slack))
         bright = energies[:, self.reference, None]
         there = energies.clamp_min(self.threshold)
         ratios = torch.log(there / bright * (total / self.threshold))
@@ -107,12 +120,12 @@ class LayerSums:
         return torch.cat([cells, torch.stack([*others, missing], 1)], 1)
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
-        """Cells whose sums are exactly what the last L columns say; cells below the threshold are 0."""
+        """Returns cells whose sums are exactly those of the last L columns; cells below the threshold are 0."""
         count = len(self.layers)
         cells, sums = x[:, :-count], x[:, -count:]
-        share = -(1 + self.slack) * torch.expm1(-sums[:, -1:]).clamp_max(0)
-        total = self._incident_energy(c.to(x))[:, None] * share
-        # No ratio beyond e^20, so that no untrained network overflows.
+        fraction = -(1 + self.slack) * torch.expm1(-sums[:, -1:]).clamp_max(0)
+        total = self._incident_energy(c.to(x))[:, None] * fraction
+        # Limited to e^20, so that an untrained network does not overflow.
         yard = torch.log(total.clamp_min(self.threshold) / self.threshold)
         others = torch.exp((sums[:, :-1] - yard).clamp_max(20))
         others = torch.where(sums[:, :-1] <= 0, torch.zeros_like(others), others)
@@ -126,9 +139,9 @@ class LayerSums:
         return torch.cat(parts, 1)
 
     def _scaled(self, cells: Tensor, energy: Tensor, hottest: int) -> Tensor:
-        """``cells[E, K]`` with the sum ``energy[E, 1]``; twice, because the first time some fall below the threshold."""
+        """Returns ``cells[E, K]`` scaled to the sum ``energy[E, 1]``."""
         energy = torch.where(energy <= self.threshold, torch.zeros_like(energy), energy)
-        for _ in range(2):
+        for _ in range(2):  # twice, because scaling down moves cells below the threshold
             total = cells.sum(1, keepdim=True)
             scale = energy / total.clamp_min(1e-6 * self.threshold)
             cells = _cut(cells * scale, self.threshold)
@@ -138,11 +151,155 @@ class LayerSums:
         return cells * (energy / total.clamp_min(self.threshold)) + dark * there
 
 
+@dataclasses.dataclass(frozen=True)
+class Fractions:
+    """Divides groups of columns by their sums, which are appended. An empty group has fractions 0 and the sum 0.
+
+    Decoding sets negative fractions and sums to 0 and normalizes the fractions of each group.
+    """
+
+    groups: tuple[tuple[int, int], ...]
+
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
+        """Returns ``[E, F + groups]`` for ``x[E, F]``."""
+        sums = [x[:, a:b].sum(1, keepdim=True) for a, b in self.groups]
+        return torch.cat([self._multiplied(x, [_inverse(s) for s in sums]), *sums], 1)
+
+    def decode(self, x: Tensor, c: Tensor) -> Tensor:
+        """Returns the columns of the groups."""
+        count = len(self.groups)
+        fractions, sums = x[:, :-count], x[:, -count:].clamp_min(0)
+        first, last = self.groups[0][0], self.groups[-1][1]
+        fractions = torch.cat(
+            [fractions[:, :first], fractions[:, first:last].clamp_min(0), fractions[:, last:]], 1
+        )
+        factors = [
+            sums[:, i, None] * _inverse(fractions[:, a:b].sum(1, keepdim=True))
+            for i, (a, b) in enumerate(self.groups)
+        ]
+        return self._multiplied(fractions, factors)
+
+    def _multiplied(self, x: Tensor, factors: list[Tensor]) -> Tensor:
+        first, last = self.groups[0][0], self.groups[-1][1]
+        parts = [x[:, a:b] * f for (a, b), f in zip(self.groups, factors, strict=True)]
+        return torch.cat([x[:, :first], *parts, x[:, last:]], 1)
+
+
+@register_step("layer_fractions")
+@dataclasses.dataclass(frozen=True)
+class LayerFractions(Fractions):
+    """Divides the cells of each layer by the layer energy; every field is a layer."""
+
+    @classmethod
+    def fit(cls, x: Tensor, c: Tensor, columns: ColumnLayout, noise: Noise) -> Self:
+        """Appends one column per layer: its energy.
+
+        Raises:
+            DataError: a cell is negative.
+        """
+        _check_not_negative(x)
+        return cls(tuple((s.start, s.stop) for s in columns.fields.values()))
+
+
+@register_step("total_fractions")
+@dataclasses.dataclass(frozen=True)
+class TotalFractions(Fractions):
+    """Divides the columns appended by ``layer_fractions``, or those of all fields without it, by their sum."""
+
+    @classmethod
+    def fit(cls, x: Tensor, c: Tensor, columns: ColumnLayout, noise: Noise) -> Self:
+        """Appends one column: the total.
+
+        Raises:
+            DataError: an energy is negative.
+        """
+        width = x.shape[1]
+        group = (columns.size, width) if width > columns.size else (0, width)
+        _check_not_negative(x[:, slice(*group)])
+        return cls((group,))
+
+
+@register_step("incident_fraction")
+@dataclasses.dataclass(frozen=True)
+class IncidentFraction:
+    """Divides columns by the incident energy.
+
+    Attributes:
+        mask: ``[F]`` booleans: the columns that are divided.
+        column: Column of the incident energy in ``c``.
+        incident: Scale of that column.
+        unit: Unit of the incident energy in the unit of the fields.
+    """
+
+    mask: Tensor
+    column: int
+    incident: ConditionScale
+    unit: float
+
+    @classmethod
+    def fit(
+        cls,
+        x: Tensor,
+        c: Tensor,
+        columns: ColumnLayout,
+        noise: Noise,
+        *,
+        incident: str,
+        fields: tuple[str, ...] = (),
+    ) -> Self:
+        """Applies to ``fields``, or to the last column, which ``total_fractions`` appends.
+
+        Raises:
+            RunError: ``incident`` is not a condition, a unit is missing, or no column has been appended.
+        """
+        position = columns.conditions.get(incident)
+        if position is None:
+            known = ", ".join(columns.conditions) or "none"
+            raise RunError(f"'{incident}' is not a condition (known: {known})")
+        mask = columns.mask(fields, x.shape[1])
+        if not fields:
+            if x.shape[1] == columns.size:
+                raise RunError(
+                    "it needs a column appended by total_fractions before it; add that step, or give 'fields'"
+                )
+            mask = torch.arange(x.shape[1]) == x.shape[1] - 1
+        unit = unit_of(incident, columns)
+        step = cls(mask, position.start, columns.scales[incident], unit)
+        positive(step._energy(c)[:, 0])
+        return step
+
+    def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
+        """Returns the fractions."""
+        return torch.where(self.mask, x / self._energy(c.to(x)), x)
+
+    def decode(self, x: Tensor, c: Tensor) -> Tensor:
+        """Returns the energies."""
+        return torch.where(self.mask, x * self._energy(c.to(x)), x)
+
+    def _energy(self, c: Tensor) -> Tensor:
+        values = self.incident.decode(c[:, self.column : self.column + self.incident.columns])
+        return values[:, None] * self.unit
+
+
+def _inverse(sums: Tensor) -> Tensor:
+    """Returns ``1 / sums``, and 0 for sums of 0."""
+    there = sums > 0
+    return there / torch.where(there, sums, torch.ones_like(sums))
+
+
+def _check_not_negative(x: Tensor) -> None:
+    if (x < 0).any():
+        at = int((x < 0).any(1).nonzero()[0, 0])
+        raise DataError(
+            f"event {at} has a negative energy; set such cells to 0 with the step 'threshold'"
+        )
+
+
 def positive(incident: Tensor) -> Tensor:
-    """Returns the incident energies ``[E]`` of training events.
+    """Returns the incident energies ``[E]`` after checking that they are positive.
 
     Raises:
-        DataError: one of them is not positive.
+        DataError: an incident energy is not positive.
     """
     if not (there := incident > 0).all():
         at = int((~there).nonzero()[0, 0])
@@ -151,15 +308,15 @@ def positive(incident: Tensor) -> Tensor:
 
 
 def _cut(cells: Tensor, threshold: float) -> Tensor:
-    # Not `cells > threshold`: NaN stays NaN.
+    # Not `cells > threshold`, so that NaN stays NaN.
     return torch.where(cells <= threshold, torch.zeros_like(cells), cells)
 
 
-def unit_of(incident: str, columns: Columns) -> float:
-    """The incident energy's unit in the layers' unit.
+def unit_of(incident: str, columns: ColumnLayout) -> float:
+    """Returns the unit of the incident energy in the unit of the layers.
 
     Raises:
-        RunError: a unit is not one of energy, or layers differ in theirs.
+        RunError: a unit is not a unit of energy, or the layers have different units.
     """
     of_layers = {columns.units[name] for name in columns.fields}
     units = {columns.units[incident], *of_layers}

@@ -154,9 +154,7 @@ def _check_range(moments: Moments, low: Tensor, high: Tensor, mask: Tensor) -> N
         outside = ((extreme < low) | (extreme > high)) & mask
         if outside.any():
             worst = extreme[outside].abs().max().item()
-            raise DataError(
-                f"the value {worst:g} is outside the range; widen 'range'"
-            )
+            raise DataError(f"the value {worst:g} is outside the range; widen 'range'")
 
 
 def _masked(mask: Tensor, offset: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:

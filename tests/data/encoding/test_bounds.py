@@ -114,19 +114,6 @@ def test_tails_are_as_steep_as_their_own_end() -> None:
     assert above - last > 100
 
 
-def test_a_gan_that_was_saved_with_one_slope_gets_two() -> None:
-    schema = Schema.from_table(SIGNS)
-    encoding = fit(events(), schema, [{"step": "copula"}])
-    table, tensors = encoding.pack()
-    table["steps"] = table["steps"][1:]
-    tensors["encoding.1.marginals.slope"] = tensors["encoding.1.marginals.slope"][1]
-    old = Encoding.unpack(schema, table, tensors)
-    x = torch.randn(50, 5)
-    for name, values in encoding.decode_tensors(x, NONE[:50]).items():
-        found = old.decode_tensors(x, NONE[:50])[name]
-        torch.testing.assert_close(found.abs(), values.abs(), atol=1e-3, rtol=1e-3)
-
-
 def test_training_events_beyond_their_limits_are_told() -> None:
     schema = Schema.from_table({"fields": {"pt": {"minimum": 0.0, "maximum": 0.1}}})
     rounded = ak.Array({"pt": np.array([0.0, 0.1], "f4")})

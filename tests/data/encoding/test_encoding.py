@@ -27,7 +27,7 @@ from sample_encodings import (
 )
 
 from hepgan.data.encoding import copula
-from hepgan.data.encoding.base import ConditionScale
+from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, DataError, RunError
@@ -84,7 +84,12 @@ ROBUST = {"step": "robust_standardize"}
         [SUMS, LOG],
         [SUMS, LOG, {"step": "standardize"}],
         [SUMS, LOG, COPULA],
-        [SUMS, LOG, COPULA | {"condition_on_first": ["appended"]}, {"step": "regress", "condition": "energy"}],
+        [
+            SUMS,
+            LOG,
+            COPULA | {"condition_on_first": ["appended"]},
+            {"step": "regress", "condition": "energy"},
+        ],
         [LOG, COPULA],
     ],
     ids=str,
@@ -389,7 +394,9 @@ def test_regress_follows_a_dependence_that_changes_with_the_condition() -> None:
     e, a, w = rng.uniform(-0.8, 0.8, 20000), *rng.standard_normal((2, 20000))
     events = ak.zip({"e": e, "a": a, "b": e * a + np.exp(e) * w}, depth_limit=1)
     scale = {"e": ConditionScale((-0.8, 0.8))}
-    encoding = fit(events, schema, {"step": "regress", "condition": "e", "condition_on_first": ["a"]}, **scale)
+    encoding = fit(
+        events, schema, {"step": "regress", "condition": "e", "condition_on_first": ["a"]}, **scale
+    )
     x = encoding.encode(events, seed=1)[0].numpy()
     noise = torch.randn(20000, 2, generator=torch.Generator().manual_seed(1))
     made = encoding.decode(noise, encoding.encode_conditions({"e": e}))
@@ -464,25 +471,31 @@ def test_conditions_come_back(scale: Any) -> None:
     [
         ({"step": "whitten"}, r"unknown step 'whitten'; did you mean 'whiten'\?"),
         ({"step": "log"}, "needs the setting 'threshold'"),
-        ({"step": "log", "treshold": 1.0}, "has no setting 'treshold'; it takes threshold, fields"),
+        (
+            {"step": "log", "treshold": 1.0},
+            "has no setting 'treshold'; its settings are threshold, fields",
+        ),
         ({"step": "log", "threshold": "x"}, r"encoding.steps\[0\].threshold = 'x' should be float"),
         ({"step": "scale", "fields": ["c"]}, "names 'c', but the fields are a, b"),
-        ({"step": "copula", "condition": "energy"}, "'energy', which is no scalar condition"),
-        ({"step": "layer_sums", "incident": "e", "threshold": 1.0}, "'e' is no condition"),
-        ({"step": "whiten", "condition_on_first": ["appended"]}, "no step before it appends any column"),
-        ({"step": "regress", "condition": "e"}, "'e', which is no scalar condition"),
+        ({"step": "copula", "condition": "energy"}, "'energy', which is not a scalar condition"),
+        ({"step": "layer_sums", "incident": "e", "threshold": 1.0}, "'e' is not a condition"),
+        (
+            {"step": "whiten", "condition_on_first": ["appended"]},
+            "no previous step appends a column",
+        ),
+        ({"step": "regress", "condition": "e"}, "'e', which is not a scalar condition"),
         (
             {"step": "regress", "condition": "e", "degree": -1},
             r"the step 'regress': encoding.steps\[0\].degree = -1 should be at least 0 and at most 5",
         ),
         (
             {"step": "regress", "condition": "e", "condition_on_first": []},
-            r"steps\[0\], the step 'regress': first = \[\] should",
+            r"steps\[0\], the step 'regress': condition_on_first = \[\] is empty",
         ),
-        ({"step": "scale", "range": [2.0, 1.0]}, "should rise"),
+        ({"step": "scale", "range": [2.0, 1.0]}, "is not increasing"),
         ({"step": "power", "exponent": 2.0}, "should be at least 0.01 and at most 1"),
         ({"step": "zero_noise", "width": 0.0}, "should be above 0"),
-        ({"step": "incident_fraction", "incident": "e"}, "'e' is no condition"),
+        ({"step": "incident_fraction", "incident": "e"}, "'e' is not a condition"),
     ],
 )
 def test_wrong_steps_are_told(step: dict[str, Any], message: str) -> None:
@@ -491,7 +504,7 @@ def test_wrong_steps_are_told(step: dict[str, Any], message: str) -> None:
 
 
 def test_values_outside_of_a_range_are_told() -> None:
-    with pytest.raises(DataError, match="lies outside of it; widen 'range'"):
+    with pytest.raises(DataError, match="is outside the range; widen 'range'"):
         fit(columns(), COLUMNS, {"step": "scale", "range": [0.0, 1.0]})
 
 
@@ -502,7 +515,7 @@ def test_condition_without_range_is_told() -> None:
 
 def test_energy_outside_of_the_range_is_told() -> None:
     encoding = fit(showers(), SHOWERS, SUMS, **ENERGY)
-    with pytest.raises(DataError, match=r"energy = 150 lies outside of 1 to 100"):
+    with pytest.raises(DataError, match=r"energy = 150 is outside the trained range of 1 to 100"):
         encoding.encode_conditions({"energy": [50.0, 150.0]})
 
 
@@ -533,7 +546,7 @@ def test_a_sweep_in_bands_is_a_sweep_column_by_column(monkeypatch: pytest.Monkey
 
     def swept(band: int) -> torch.Tensor:
         monkeypatch.setattr(copula, "BAND", band)
-        return copula._sweep(scores, limit, censored, mean, precision, drawn)
+        return copula._gibbs_sweep(scores, limit, censored, mean, precision, drawn)
 
     plain = swept(1)
     torch.testing.assert_close(swept(8), plain, rtol=1e-4, atol=1e-4)

@@ -1,5 +1,6 @@
 """Every step of an encoding by itself: its own columns come back, others are left alone, and odd input is defined."""
 
+import dataclasses
 import inspect
 import typing
 from typing import Any
@@ -12,11 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hepgan.data.encoding.base import ConditionScale
+from hepgan.data.encoding import base
+from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
-from hepgan.data.encoding.registry import STEPS
+from hepgan.data.encoding.steps import STEPS
 from hepgan.data.schema import Schema
-from hepgan.errors import DataError, RunError
+from hepgan.errors import CheckpointError, DataError, RunError
 
 NEEDED: dict[str, dict[str, Any]] = {
     "power": {"exponent": 0.5},
@@ -115,8 +117,6 @@ def test_a_scaled_field_leaves_masses_of_others_alone() -> None:
     table = {"step": "scale", "fields": ["x"]}
     encoding = Encoding.fit(events, schema, EncodingSettings((table,)), seed=1)
     table, tensors = encoding.pack()
-    for step in table["steps"]:
-        step.pop("mask", None)  # as GANs were saved before
     for found in (encoding, Encoding.unpack(schema, table, tensors)):
         back = found.decode(*found.encode(events, seed=1))
         assert back["mass"].tolist() == [80.0, 91.0, 125.0]
@@ -186,7 +186,13 @@ VARIANTS: list[dict[str, Any]] = [
     {"step": "standardize", "per_column": False},
     {"step": "marginals", "condition": "energy"},
     {"step": "marginals", "condition": "energy", "windows": 1},
-    {"step": "marginals", "condition": "energy", "censored_zeros": True, "knots": 3, "per_window": 2},
+    {
+        "step": "marginals",
+        "condition": "energy",
+        "censored_zeros": True,
+        "knots": 3,
+        "per_window": 2,
+    },
     {"step": "copula", "condition": "energy", "censored_zeros": True},
     {"step": "copula", "censored_zeros": True},
     {"step": "whiten", "condition_on_first": ["a"]},
@@ -219,7 +225,7 @@ def test_degenerate_events_come_back_or_are_told(kind: str, table: dict[str, Any
 
 def test_no_events_are_told_by_fit_and_are_nothing_to_encode() -> None:
     events = sample(3)
-    with pytest.raises(DataError, match="there is no event to fit the encoding to"):
+    with pytest.raises(DataError, match="there are no events to fit the encoding to"):
         fit(events[:0], {"step": "standardize"})
     encoding = fit(events, {"step": "standardize"})
     x, c = encoding.encode(events[:0], seed=1)
@@ -240,7 +246,10 @@ def test_small_values_keep_their_distribution_in_tables_of_ranks() -> None:
 @pytest.mark.parametrize("windows", [1, 24])
 def test_one_table_where_the_condition_does_not_vary(windows: int) -> None:
     events, _ = odd("two energies" if windows == 1 else "one energy")
-    tables = [{"step": "marginals", "windows": windows, "condition": "energy"}, {"step": "marginals"}]
+    tables = [
+        {"step": "marginals", "windows": windows, "condition": "energy"},
+        {"step": "marginals"},
+    ]
     given, plain = (fit(events, table).encode(events, seed=1)[0] for table in tables)
     torch.testing.assert_close(given, plain)
 
@@ -281,20 +290,20 @@ def test_tables_too_large_for_memory_are_refused() -> None:
     wide = Schema.from_table({"fields": {"v": {"shape": [1000]}}})
     events = ak.zip({"v": np.ones((3, 1000))}, depth_limit=1)
     table = {"step": "marginals", "windows": 4096, "knots": 4096}
-    with pytest.raises(RunError, match="'marginals': its tables would hold 16,777,216,000 numbers"):
+    with pytest.raises(RunError, match="'marginals': its tables would have 16,777,216,000 numbers"):
         Encoding.fit(events, wide, EncodingSettings((table,)), seed=1)
 
 
 @pytest.mark.parametrize(
     ("bounds", "scale", "message"),
     [
-        ((0.0, 1e20), "onehot", "has 1e\\+20 classes, but the scale 'onehot' takes 1000"),
+        ((0.0, 1e20), "onehot", "has 1e\\+20 classes, but the scale 'onehot' allows at most 1000"),
         ((0.0, 1000.0), "onehot", "has 1001 classes"),
         ((2.0, 1.0), "linear", "does not suit its scale 'linear'"),
         ((-3e38, 3e38), "linear", "does not suit its scale 'linear'"),
         ((0.0, 1e300), "linear", "does not suit its scale 'linear'"),
         ((float("nan"), 1.0), "linear", "does not suit its scale 'linear'"),
-        ((0.0, float("inf")), "share", "does not suit its scale 'share'"),
+        ((0.0, float("inf")), "fraction", "does not suit its scale 'fraction'"),
         ((1e-320, 1.0), "log", "does not suit its scale 'log'"),
     ],
 )
@@ -305,7 +314,7 @@ def test_ranges_of_conditions_that_no_network_takes_are_refused(
         ConditionScale(bounds, scale)
 
 
-@pytest.mark.parametrize("scale", ["linear", "log", "share", "onehot"])
+@pytest.mark.parametrize("scale", ["linear", "log", "fraction", "onehot"])
 def test_a_condition_of_one_value_comes_back(scale: Any) -> None:
     only = ConditionScale((50.0, 50.0), scale)
     values = torch.full((3,), 50.0)
@@ -314,3 +323,52 @@ def test_a_condition_of_one_value_comes_back(scale: Any) -> None:
     c = only.encode(values)
     assert c.isfinite().all()
     torch.testing.assert_close(only.decode(c), values)
+
+
+def test_a_step_of_a_plugin_is_saved_and_a_missing_plugin_raises_with_its_name() -> None:
+    @base.register_step("test_shift")
+    @dataclasses.dataclass(frozen=True)
+    class Shift:
+        by: float
+        mean: torch.Tensor
+
+        @classmethod
+        def fit(cls, x: Any, c: Any, columns: Any, noise: Any, *, by: float = 1.0) -> Any:
+            return cls(by, x.mean(0))
+
+        def encode(self, x: torch.Tensor, c: torch.Tensor, noise: Any) -> torch.Tensor:
+            return x - self.mean.to(x) + self.by
+
+        def decode(self, x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+            return x + self.mean.to(x) - self.by
+
+    schema = Schema.from_table({"fields": {"x": {}}})
+    events = ak.Array({"x": [0.0, 1.0, 5.0]})
+    try:
+        settings = EncodingSettings(({"step": "test_shift", "by": 2.0},))
+        encoding = Encoding.fit(events, schema, settings, seed=1)
+        loaded = Encoding.unpack(schema, *encoding.pack())
+        assert loaded.steps == encoding.steps
+        assert hash(loaded) == hash(encoding)
+        table, tensors = encoding.pack()
+        x, c = loaded.encode(events, seed=1)
+        assert x[:, 0].tolist() == [0.0, 1.0, 5.0]
+        assert loaded.decode(x, c)["x"].tolist() == [0.0, 1.0, 5.0]
+    finally:
+        del base.STEPS["test_shift"], base.NAMES[Shift]
+    with pytest.raises(
+        CheckpointError, match=f"'test_shift' is defined by the plugin '{__name__}'"
+    ):
+        Encoding.unpack(schema, table, tensors)
+
+
+def test_encodings_compare_by_value_and_have_a_short_repr() -> None:
+    events = sample(50)
+    one, same, other = (fit(events, {"step": name}) for name in ("scale", "scale", "standardize"))
+    assert one == same
+    assert hash(one) == hash(same)
+    assert one != other
+    assert "bounds, scale" in repr(one)
+    assert "50 events" in repr(one)
+    assert len(repr(one)) < 300
+    assert "<table>" in one._repr_html_()

@@ -28,7 +28,7 @@ from trainings import (
     weights,
 )
 
-from hepgan.data.encoding.base import ConditionScale
+from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, DataError, HepganError, LayoutError, RunError
@@ -566,7 +566,7 @@ def test_classes_that_are_not_given_are_drawn_evenly() -> None:
     assert np.bincount(labels) == pytest.approx([2000] * 4, abs=200)
     some = ak.to_numpy(gan.sample(4000, label=Range(1, 2), seed=1)["label"])
     assert np.bincount(some, minlength=4) == pytest.approx([0, 2000, 2000, 0], abs=150)
-    with pytest.raises(DataError, match=r"label = 1.5 is no class of 0 to 3"):
+    with pytest.raises(DataError, match=r"label = 1.5 is not a class of 0 to 3"):
         gan.sample(label=np.array([1.0, 1.5]), seed=1)
 
 

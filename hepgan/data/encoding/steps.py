@@ -1,0 +1,261 @@
+"""Chain of steps: fitted in memory or to a stream, applied, moved, and saved as JSON and tensors (no pickle)."""
+
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hepgan.config import value_of
+
+# Importing the modules registers their steps, in the order of the documentation.
+from hepgan.data.encoding import (  # noqa: F401
+    bounds,
+    conditional_regression,
+    copula,
+    layer_energies,
+    marginals,
+    pointwise,
+    scaling,
+)
+from hepgan.data.encoding.base import (
+    FROM_MOMENTS,
+    NAMES,
+    STEPS,
+    ColumnLayout,
+    Moments,
+    Noise,
+    Step,
+    plugin_of,
+    settings_of,
+)
+from hepgan.data.encoding.conditions import ConditionScale
+from hepgan.errors import CheckpointError, DataError, RunError, did_you_mean
+
+Chunks = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+"""Function that starts a pass over ``(x[E, F], c[E, C])`` of all events."""
+
+
+def fit_steps(
+    tables: Sequence[Mapping[str, Any]],
+    x: Tensor,
+    c: Tensor,
+    columns: ColumnLayout,
+    noise: Noise,
+    *,
+    chunks: Chunks | None = None,
+) -> tuple[tuple[Step, ...], int]:
+    """Returns the fitted steps and the number of encoded columns.
+
+    Args:
+        tables: Settings of the steps.
+        x: Features ``[E, F]``.
+        c: Encoded conditions ``[E, C]``.
+        columns: Columns of the fields and conditions.
+        noise: Random numbers of the steps.
+        chunks: If ``x`` and ``c`` are only a sample: all events, to which steps are fitted that need only moments.
+
+    Raises:
+        RunError: an unknown step or setting.
+        DataError: events that a step does not support.
+    """
+    steps: list[Step] = []
+    for i, table in enumerate(tables):
+        data: Tensor | Moments = x
+        if chunks is not None and STEPS.get(str(table.get("step"))) in FROM_MOMENTS:
+            data = _encoded_moments(chunks(), steps, noise.child("moments"))
+        step = fit_step(table, data, c, columns, noise.child(i), where=f"encoding.steps[{i}]")
+        # In the precision in which they are saved: a loaded encoding is identical.
+        steps.append(step_to(step, torch.float32))
+        x = apply_steps(steps[-1:], x, c, noise.child(i))
+    return tuple(steps), x.shape[1]
+
+
+def apply_steps(
+    steps: Sequence[Step], x: Tensor, c: Tensor, noise: Noise, *, first: int = 0
+) -> Tensor:
+    """Returns ``x[E, F]`` encoded by all steps in order.
+
+    Raises:
+        DataError: a step returns NaN or infinity; names the step and the first event, counted from ``first``.
+    """
+    for number, step in enumerate(steps):
+        x = step.encode(x, c, noise.child(number))
+        if not x.sum().isfinite() and not x.isfinite().all():
+            event = first + int((~x.isfinite()).any(1).nonzero()[0, 0])
+            raise DataError(
+                f"the encoding step '{NAMES[type(step)]}' makes event {event} not finite: its values are outside the "
+                "range that the step was fitted to or supports; exclude it with a selection"
+            )
+    return x
+
+
+def draw_sample(
+    chunks: Iterable[tuple[Tensor, Tensor]], events: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns ``x`` and ``c`` of a uniform random sample of at most ``events`` events, and ``[2, F]`` the range of all events.
+
+    Raises:
+        DataError: there are no events.
+    """
+    sample: tuple[Tensor, ...] = ()
+    extremes: list[Tensor] = []
+    for chunk in chunks:
+        if len(chunk[0]):
+            values = torch.cat([chunk[0], *extremes])
+            extremes = [torch.stack([values.amin(0), values.amax(0)])]
+        # The events with the smallest random numbers are kept.
+        keys = torch.from_numpy(rng.random(len(chunk[0])))
+        parts = (*chunk, keys)
+        sample = tuple(map(torch.cat, zip(sample, parts, strict=True))) if sample else parts
+        if len(sample[0]) > events:
+            kept = sample[-1].topk(events, largest=False).indices.sort().values
+            sample = tuple(part[kept] for part in sample)
+    if not sample or len(sample[0]) == 0:
+        raise DataError("there is no event to fit the encoding to; give at least one")
+    return sample[0], sample[1], extremes[0]
+
+
+def _encoded_moments(
+    chunks: Iterable[tuple[Tensor, Tensor]], steps: Sequence[Step], noise: Noise
+) -> Moments:
+    """Returns the moments of all events encoded by ``steps``."""
+
+    def parts() -> Iterator[Moments]:
+        first = 0
+        for x, c in chunks:
+            entries = np.arange(first, first + len(x))
+            first += len(x)
+            if len(x):
+                yield Moments.of(
+                    apply_steps(steps, x, c, dataclasses.replace(noise, entries=entries))
+                )
+
+    return functools.reduce(Moments.merge, parts())
+
+
+def fit_step(
+    table: Mapping[str, Any],
+    x: Tensor | Moments,
+    c: Tensor,
+    columns: ColumnLayout,
+    noise: Noise,
+    *,
+    where: str,
+) -> Step:
+    """Returns the fitted step of a table with the key ``step`` and its settings; ``where`` is its position, for messages.
+
+    Raises:
+        RunError: an unknown step or setting, or a missing setting.
+        DataError: events that the step does not support.
+    """
+    name = str(table.get("step"))
+    if name not in STEPS:
+        known = ", ".join(STEPS)
+        raise RunError(
+            f"{where}: unknown step '{name}'{did_you_mean(name, STEPS)} (known: {known}); a step of your own is known when"
+            " its module is in 'plugins'"
+        )
+    fit = typing.cast(Any, STEPS[name]).fit
+    hints = typing.get_type_hints(fit, include_extras=True)
+    options = settings_of(STEPS[name])
+    settings = {key: value for key, value in table.items() if key != "step"}
+    for key in settings:
+        if key not in options:
+            known = ", ".join(options) or "nothing"
+            raise RunError(
+                f"{where}: the step '{name}' has no setting '{key}'; its settings are {known}"
+            )
+    for key, parameter in options.items():
+        if parameter.default is inspect.Parameter.empty and key not in settings:
+            raise RunError(f"{where}: the step '{name}' needs the setting '{key}'")
+    values = {
+        key: value_of(hints[key], value, f"the step '{name}': {where}.{key}")
+        for key, value in settings.items()
+    }
+    try:
+        return typing.cast(Step, fit(x, c, columns, noise, **values))
+    except (RunError, DataError) as error:
+        raise type(error)(f"{where}, the step '{name}': {error}") from error
+
+
+def step_to(record: Any, to: torch.device | str | torch.dtype) -> Any:
+    """Returns a step with its tensors on another device, or its floating-point tensors with another dtype."""
+
+    def move(value: Tensor) -> Tensor:
+        keep = isinstance(to, torch.dtype) and not value.is_floating_point()
+        return value if keep else value.to(to)
+
+    return map_tensors(record, move)
+
+
+def map_tensors(record: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Returns a step with ``function`` applied to each of its tensors, in the order in which ``pack_step`` adds them."""
+    changes = {}
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, Tensor):
+            changes[field.name] = function(value)
+        elif type(value) in NAMES:
+            changes[field.name] = map_tensors(value, function)
+    return dataclasses.replace(record, **changes)
+
+
+def pack_step(record: Any, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Returns the table of a step; its tensors are added to ``tensors`` with names that start with ``prefix``.
+
+    Raises:
+        RunError: an attribute of a plugin's step cannot be saved.
+    """
+    table: dict[str, Any] = {"step": NAMES[type(record)]}
+    if plugin := plugin_of(type(record)):
+        table["plugin"] = plugin
+    for field in dataclasses.fields(record):
+        value, name = getattr(record, field.name), f"{prefix}.{field.name}"
+        if isinstance(value, Tensor):
+            tensors[name] = value
+            table[field.name] = {"tensor": name}
+        elif type(value) in NAMES:
+            table[field.name] = pack_step(value, name, tensors)
+        elif isinstance(value, ConditionScale):
+            table[field.name] = {"range": list(value.range), "scale": value.scale}
+        elif value is None or isinstance(value, (bool, int, float, str, tuple)):
+            table[field.name] = value
+        else:
+            raise RunError(
+                f"the encoding step '{table['step']}' cannot be saved: its attribute '{field.name}' is a"
+                f" {type(value).__name__}; use numbers, text, tuples of these, tensors or registered steps"
+            )
+    return table
+
+
+def unpack_step(table: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
+    """Returns the step that ``pack_step`` saved.
+
+    Raises:
+        CheckpointError: the step is defined by a plugin that has not been imported.
+    """
+    name = table["step"]
+    classes = {**{known: cls for cls, known in NAMES.items()}, **STEPS}
+    if name not in classes and isinstance(plugin := table.get("plugin"), str):
+        raise CheckpointError(
+            f"the encoding step {name!r:.80} is defined by the plugin {plugin!r:.80}, which is not imported;"
+            f" import it in Python, or pass --plugin"
+        )
+    cls = classes[name]
+    hints = typing.get_type_hints(cls, include_extras=True)
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):
+        value = table[field.name]
+        if isinstance(value, Mapping) and "tensor" in value:
+            values[field.name] = tensors[value["tensor"]]
+        elif isinstance(value, Mapping) and "step" in value:
+            values[field.name] = unpack_step(value, tensors)
+        else:
+            values[field.name] = value_of(hints[field.name], value, field.name)
+    return cls(**values)
