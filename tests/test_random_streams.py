@@ -325,7 +325,7 @@ def test_events_encode_the_same_in_any_chunks(steps: list[dict[str, Any]]) -> No
 
 
 def test_entries_that_are_not_those_of_the_events_are_told() -> None:
-    with pytest.raises(DataError, match="2 entries are given for 3 events"):
+    with pytest.raises(DataError, match="there are 2 entries for 3 events"):
         encoding().encode(counts(3), seed=1, file="a", entries=np.arange(2))
 
 
