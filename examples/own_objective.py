@@ -2,8 +2,7 @@
 
     python examples/own_objective.py runs/mmd [train.steps=50]
 
-Importing this module registers the objective, so that a run file beside it can use it too: ``plugins = ["own_objective"]`` and
-``objective = "relativistic-mmd"`` in ``[train]``.
+A run file beside this module uses it by ``plugins = ["own_objective"]`` and ``[train] objective = "relativistic-mmd"``.
 """
 
 import sys
@@ -43,8 +42,7 @@ def mmd(x: Tensor, y: Tensor) -> Tensor:
 
 def main(folder: Path, overrides: dict[str, int]) -> None:
     own = {"plugins": ["own_objective"], "train.objective": "relativistic-mmd"}
-    settings = hepgan.load_run("showers", {**overrides, **own})
-    print(train(settings, folder)[0])
+    print(train(hepgan.load_run("showers", {**overrides, **own}), folder)[0])
 
 
 if __name__ == "__main__":

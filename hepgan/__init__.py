@@ -54,6 +54,7 @@ _MODULES = {
     "register_metric": "hepgan.evaluation.metrics.scores",
     "register_objective": "hepgan.gan.training.objectives",
     "register_observable": "hepgan.evaluation.observables.base",
+    "register_step": "hepgan.data.encoding.base",
     "score": "hepgan.evaluation.metrics.compute",
     "write": "hepgan.data.io.writer",
 }

@@ -7,6 +7,7 @@ from hepgan import layout as layout
 from hepgan import pipeline as pipeline
 from hepgan import processors as processors
 from hepgan import tmva as tmva
+from hepgan.data.encoding.base import register_step as register_step
 from hepgan.data.encoding.conditions import ConditionScale as ConditionScale
 from hepgan.data.encoding.encoding import Encoding as Encoding
 from hepgan.data.encoding.encoding import EncodingSettings as EncodingSettings
@@ -84,6 +85,7 @@ __all__ = [
     "register_metric",
     "register_objective",
     "register_observable",
+    "register_step",
     "score",
     "write",
 ]

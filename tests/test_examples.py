@@ -58,6 +58,10 @@ def test_own_layer_example() -> None:
     assert text.startswith("CENTER (1, 12, 12) 0\nDENSE|32|LRELU (32,) 4640\n")
 
 
+def test_own_step_example() -> None:
+    assert "encoded 10.7" in run_example("own_step.py")
+
+
 def test_tmva_macro_example(tmp_path: Path) -> None:
     text = run_example("04_tmva_macro.py", tmp_path, 1)
     assert text.startswith("TMVAGeneration_GAN: ")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from hepgan.cli import main
 from hepgan.errors import RunError
 from hepgan.pipeline import load
 from hepgan.plugins import import_plugins, plugins_of, require_plugins
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.fixture(autouse=True)
@@ -156,3 +159,35 @@ def test_workers_import_the_plugins_of_an_embedded_gan(gan_folder: Path, tmp_pat
     del sys.modules["plugin_worker"]  # as in a worker, which has the path but not the module
     load_cached(embedded, "cpu")
     assert sys.modules["plugin_worker"].LOADED
+
+
+def test_a_step_of_a_plugin_is_trained_saved_and_asked_for_by_name(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    """The example's step, in a run file beside it; other processes have not imported it."""
+    shutil.copy(EXAMPLES / "own_step.py", tiny_run.parent)
+    text = tiny_run.read_text()
+    steps = text[text.index("steps = [") : text.index("\n", text.index("steps = ["))]
+    assert "copula" in steps
+    tiny_run.write_text(
+        'plugins = ["own_step"]\n'
+        + text.replace(steps, 'steps = [{ step = "asinh", softness = 2.0 }]')
+    )
+
+    def hepgan(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "hepgan", *map(str, arguments)],
+            cwd=tiny_run.parent, capture_output=True, text=True, check=False, timeout=240,
+        )  # fmt: skip
+
+    out = tmp_path / "out"
+    done = hepgan("train", tiny_run, "-o", out, "--device", "cpu", "--set", "train.steps=2")
+    assert done.returncode == 0, done.stderr
+    generate = ["generate", out, "-n", 5, "--seed", 1, "--condition", "energy=5", "-o"]
+    refused = hepgan(*generate, tmp_path / "no.root")
+    assert refused.returncode == 2
+    assert "own_step" in refused.stderr
+    assert not (tmp_path / "no.root").exists()
+    done = hepgan(*generate, tmp_path / "yes.root", "--plugin", "own_step")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "yes.root").is_file()
