@@ -61,7 +61,7 @@ class GAN:
 
     >>> gan = GAN.load("showers", device="cpu")
     >>> gan.sample(2, energy=50.0, seed=1).fields
-    ['energy', 'layer_0', 'layer_1', 'layer_2']
+    ['layer_0', 'layer_1', 'layer_2', 'energy']
 
     Attributes:
         settings: Layouts and sizes.
