@@ -234,7 +234,9 @@ def test_distances_whose_time_grows_faster_than_the_number_of_observables_are_le
         build_sample({name: rng.normal(size=60) for name in observables}, observables) for _ in "ab"
     )
     plan = compute.MetricContext(first, second, observables, {}, "generated", 1, quick=True)
-    with pytest.raises(DataError, match="501 observables are too many, at most 500 are compared together"):
+    with pytest.raises(
+        DataError, match="501 observables are too many, at most 500 are compared together"
+    ):
         compute._correlation(plan)
 
 
