@@ -1,4 +1,4 @@
-"""Mirror images of events: what a detector's symmetry adds to the training events, for nothing."""
+"""Data augmentation by reflection, for detectors with mirror symmetry."""
 
 from collections.abc import Mapping
 
@@ -7,19 +7,20 @@ import numpy as np
 
 
 def with_reflections(events: ak.Array, axes: Mapping[str, Mapping[str, int]]) -> ak.Array:
-    """``events``, and behind them their mirror images: for each axis, all that there are so far, mirrored along it.
+    """Returns ``events`` followed by their reflections along each axis; two axes give four events for each one.
 
-    Two axes thus make four events of each. Conditions, and fields that ``axes`` does not name, stay as they are.
+    Conditions and fields that ``axes`` does not name are copied unchanged.
 
     Args:
         events: E events.
-        axes: For each axis, by its name, which of a field's own axes it is: ``{"y": {"layer_0": 0, "layer_1": 0}}``.
+        axes: For each named axis, its index in each field: ``{"y": {"layer_0": 0, "layer_1": 0}}``.
     """
-    for places in axes.values():
-        parts = {name: ak.to_numpy(events[name]) for name in events.fields}
-        flipped = {name: np.flip(parts[name], 1 + place) for name, place in places.items()}
+    for indices in axes.values():
+        columns = {name: ak.to_numpy(events[name]) for name in events.fields}
+        reflected = {name: np.flip(columns[name], 1 + i) for name, i in indices.items()}
         both = {
-            name: np.concatenate([part, flipped.get(name, part)]) for name, part in parts.items()
+            name: np.concatenate([values, reflected.get(name, values)])
+            for name, values in columns.items()
         }
-        events = ak.zip({name: ak.from_numpy(part) for name, part in both.items()}, depth_limit=1)
+        events = ak.zip({n: ak.from_numpy(values) for n, values in both.items()}, depth_limit=1)
     return events

@@ -1,7 +1,7 @@
-"""Shuffled batches without labels, for any torch code.
+"""Shuffled batches without labels, for any PyTorch code.
 
-``UnsupervisedLoader`` for what fits in memory, ``StreamingLoader`` for what does not; both are iterables of
-``(x[B, F], c[B, C])`` with a new order every epoch, and continue exactly from a saved state.
+``UnsupervisedLoader`` holds all events in memory, ``StreamingLoader`` reads them from files; both are iterables of
+``(x[B, F], c[B, C])`` with a new order in every epoch, and resume exactly from a saved state.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,20 +26,20 @@ __all__ = [
 
 
 class UnsupervisedLoader:
-    """Batches of events that are held in memory, on whatever device they are.
+    """Shuffled batches of events in memory, on any device.
 
-    Iterating gives the rest of the current epoch: a loop that is left goes on there the next time, and
-    ``itertools.chain.from_iterable(itertools.repeat(loader))`` never ends. The order is a function of (seed, epoch) alone.
+    Iterating yields the remaining batches of the current epoch: after a ``break``, the next loop continues there, and
+    ``itertools.chain.from_iterable(itertools.repeat(loader))`` never ends. The order depends on (seed, epoch) alone.
 
     Args:
         x: Features ``[E, F]``.
         c: Conditions ``[E, C]``; ``None`` for ``C = 0``.
         batch_size: ``B``.
         seed: Seed of the order.
-        weights: ``[E]``; where given, batches are ``(x, c, w[B])``.
-        rank: Which of ``world`` processes this is: they see disjoint events, equally many, each epoch.
-        world: How many processes there are.
-        drop_last: Leave out the last batch of an epoch where it is smaller.
+        weights: ``[E]``; batches are then ``(x, c, w[B])``.
+        rank: Rank of this process; in each epoch the ranks see disjoint, equally large sets of events.
+        world_size: Number of processes.
+        drop_last: Drop the last batch of an epoch if it is smaller.
 
     Raises:
         DataError: lengths differ, or there is less than one batch for each process.
@@ -54,7 +54,7 @@ class UnsupervisedLoader:
         seed: int,
         weights: Tensor | None = None,
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
         drop_last: bool = True,
     ) -> None:
         self.tensors: tuple[Tensor, ...] = (x, x.new_empty(len(x), 0) if c is None else c)
@@ -62,31 +62,30 @@ class UnsupervisedLoader:
         lengths = [len(tensor) for tensor in self.tensors]
         if len(set(lengths)) > 1:
             raise DataError(f"x, c and weights have different numbers of events: {lengths}")
-        if not 0 <= rank < world:
-            raise DataError(f"rank {rank} is not one of 0 … {world - 1}")
+        if not 0 <= rank < world_size:
+            raise DataError(f"rank {rank} is not one of 0 … {world_size - 1}")
         self.batch_size, self.seed = batch_size, check_seed(seed)
-        self.rank, self.world = rank, world
+        self.rank, self.world_size = rank, world_size
         self.drop_last = drop_last
         self.epoch, self.batch = 0, 0
         if batch_size < 1 or len(self) == 0:
             raise DataError(
-                f"batches of {batch_size} cannot be made of {len(x)} events in {world} process(es); "
+                f"batches of {batch_size} cannot be made of {len(x)} events in {world_size} process(es); "
                 "choose a batch size between 1 and the number of events"
             )
 
     def __len__(self) -> int:
-        """Batches an epoch."""
-        share = len(self.tensors[0]) // self.world
-        return share // self.batch_size if self.drop_last else -(-share // self.batch_size)
+        """Number of batches in an epoch."""
+        events = len(self.tensors[0]) // self.world_size
+        return events // self.batch_size if self.drop_last else -(-events // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        """The batches that are left of this epoch."""
+        """Yields the remaining batches of this epoch."""
         order = self._order()
         while self.batch < len(self):
             rows = order[self.batch * self.batch_size : (self.batch + 1) * self.batch_size]
-            self.batch += (
-                1  # before the batch is given: a state saved while it is used continues after it
-            )
+            # Before yielding: a state that is saved while the batch is used resumes after it.
+            self.batch += 1
             # Twice as fast as tensor[rows] on a CPU.
             yield tuple(tensor.index_select(0, rows) for tensor in self.tensors)
         self.epoch, self.batch = self.epoch + 1, 0
@@ -95,33 +94,34 @@ class UnsupervisedLoader:
         # Drawn on the CPU, so that every device sees the same order.
         events, width = len(self.tensors[0]), self.batch_size
         order = torch.randperm(events, generator=torch_generator(self.seed, "order", self.epoch))
-        # Each process takes its part of every batch of all, so that together they see what one process would.
-        share = events // self.world
-        whole = share // width * width
-        parts = order[: whole * self.world].reshape(-1, self.world, width)[:, self.rank].flatten()
-        rest = order[whole * self.world :][self.rank * (share - whole) :][: share - whole]
-        return _sent(torch.cat([parts, rest]), self.tensors[0].device)
+        # Each rank takes its part of every global batch, so that together they see the batches of a single process.
+        local = events // self.world_size
+        full = local // width * width
+        batches = order[: full * self.world_size].reshape(-1, self.world_size, width)
+        remainder = order[full * self.world_size :][self.rank * (local - full) :][: local - full]
+        rows = torch.cat([batches[:, self.rank].flatten(), remainder])
+        return _to_device(rows, self.tensors[0].device)
 
     def state_dict(self) -> dict[str, int]:
-        """Where the loader is; it continues there after ``load_state_dict``."""
+        """Returns the position in the epoch, for ``load_state_dict``."""
         return {"seed": self.seed, "epoch": self.epoch, "batch": self.batch, "batches": len(self)}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue where ``state`` was taken.
+        """Resumes at a position from ``state_dict``.
 
         Raises:
-            CheckpointError: it comes from other data, another batch size or number of processes.
+            CheckpointError: the state belongs to other data, another batch size or another number of processes.
         """
         if state["batches"] != len(self):
             raise CheckpointError(
-                f"the loader was saved with {state['batches']} batches an epoch and now has {len(self)}; "
-                "give it the same events, batch size and number of processes"
+                f"the loader was saved with {state['batches']} batches per epoch and now has {len(self)}; "
+                "use the same events, batch size and number of processes"
             )
         self.seed, self.epoch, self.batch = state["seed"], state["epoch"], state["batch"]
 
 
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Returns ``tensor``, which is on the CPU, on ``device``, without waiting for what the device has still to do."""
+def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copies a CPU tensor to ``device`` without waiting for the device."""
     if device.type == "cpu":
         return tensor
     return tensor.pin_memory().to(device, non_blocking=True)

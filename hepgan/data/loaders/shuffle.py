@@ -1,4 +1,4 @@
-"""A shuffle buffer for what comes in chunks: which events leave it, batches of them, and where it stands after so many."""
+"""Shuffle buffer for chunked input: swaps, batches, fast-forward to a given event, and prefetching."""
 
 import contextlib
 import queue
@@ -10,14 +10,14 @@ import torch
 from torch import Generator, Tensor
 
 PIECE = 256
-"""Events that are moved together: rows that have just been read are still in the cache when they are overwritten."""
+"""Events copied at a time, so that rows that have just been read are still in the cache when they are overwritten."""
 
 Chunk = tuple[Tensor, ...]
 """Tensors ``[E, …]`` of the same events."""
 
 
 class Swap(NamedTuple):
-    """The events in ``slots`` of the buffer ``held`` leave it; those of ``parts``, where there are any, take their places."""
+    """Events in ``slots`` of the buffer ``held`` that leave it, and the events ``parts`` that replace them, if any."""
 
     held: Chunk
     slots: Tensor
@@ -25,9 +25,12 @@ class Swap(NamedTuple):
 
 
 class BufferState(NamedTuple):
-    """What is in the buffer when ``chunks`` of them have passed, and ``left`` events have left it.
+    """Content of the buffer after a number of chunks.
 
-    ``events`` are their numbers over all chunks of the epoch, in the buffer's order.
+    Attributes:
+        events: Numbers of the events in the buffer, counted over all chunks of the epoch, in the order of the buffer.
+        chunks: Chunks that have been read.
+        left: Events that have left the buffer.
     """
 
     events: Tensor
@@ -35,34 +38,34 @@ class BufferState(NamedTuple):
     left: int
 
 
-def draws(
+def swaps(
     chunks: Iterable[Chunk], buffer: int, generator: Generator, *, held: Chunk = ()
 ) -> Iterator[Swap]:
-    """What leaves a buffer of ``buffer`` events, in random order, as chunks come in; at last those left in it.
+    """Yields the events that leave a shuffle buffer as chunks are read, and finally those that remain in it.
 
     Args:
-        chunks: The chunks.
-        buffer: Events in the buffer; a larger chunk passes in parts.
+        chunks: Chunks of events.
+        buffer: Size of the buffer in events; larger chunks are read in parts.
         generator: Draws the slots.
-        held: What is in the buffer at the start.
+        held: Initial content of the buffer.
     """
     filled = len(held[0]) if held else 0
-    store = _room(held, buffer)
+    store = _empty_buffer(held, buffer)
     for chunk in chunks:
-        store = store or _room(tuple(part[:0] for part in chunk), buffer)
-        yield from _taken_in(store, filled, chunk, generator)
+        store = store or _empty_buffer(tuple(part[:0] for part in chunk), buffer)
+        yield from _read_chunk(store, filled, chunk, generator)
         filled = min(buffer, filled + len(chunk[0]))
     yield Swap(store, torch.randperm(filled, generator=generator), ())
 
 
-def _room(held: Chunk, buffer: int) -> Chunk:
+def _empty_buffer(held: Chunk, buffer: int) -> Chunk:
     store = tuple(part.new_empty(buffer, *part.shape[1:]) for part in held)
     for new, part in zip(store, held, strict=True):
         new[: len(part)] = part
     return store
 
 
-def _taken_in(store: Chunk, filled: int, chunk: Chunk, generator: Generator) -> Iterator[Swap]:
+def _read_chunk(store: Chunk, filled: int, chunk: Chunk, generator: Generator) -> Iterator[Swap]:
     buffer = len(store[0])
     for start in range(0, len(chunk[0]), buffer):
         parts = tuple(part[start : start + buffer] for part in chunk)
@@ -75,7 +78,7 @@ def _taken_in(store: Chunk, filled: int, chunk: Chunk, generator: Generator) -> 
 
 
 def batches(drawn: Iterable[Swap], size: int, *, skip: int = 0) -> Iterator[Chunk]:
-    """Batches of ``size`` events, after the first ``skip``; fewer at the end are left out."""
+    """Yields batches of ``size`` events after skipping ``skip`` events; a smaller last batch is dropped."""
     used, room = 0, skip or size
     batch: Chunk = ()
     for held, slots, parts in drawn:
@@ -93,21 +96,23 @@ def batches(drawn: Iterable[Swap], size: int, *, skip: int = 0) -> Iterator[Chun
 
 
 def _exchange(held: Chunk, slots: Tensor, parts: Chunk, batch: Chunk, used: int) -> None:
-    places = slots.to(held[0].device)
+    rows = slots.to(held[0].device)
     for store, out in zip(held, batch, strict=True):
-        torch.index_select(store, 0, places, out=out[used : used + len(places)])
+        torch.index_select(store, 0, rows, out=out[used : used + len(rows)])
     for store, part in zip(held if parts else (), parts, strict=True):
-        store.index_copy_(0, places, part)
+        store.index_copy_(0, rows, part)
 
 
-def after(sizes: Sequence[int], buffer: int, generator: Generator, events: int) -> BufferState:
-    """Where a buffer stands when about ``events`` have left it, without any data; ``generator`` is left as it is then.
+def fast_forward(
+    sizes: Sequence[int], buffer: int, generator: Generator, events: int
+) -> BufferState:
+    """Returns the content of the buffer after at most ``events`` have left it, without reading data.
 
     Args:
-        sizes: Events in each chunk of the epoch.
-        buffer: As for ``draws``.
-        generator: At the start of the epoch.
-        events: At most so many have left the buffer.
+        sizes: Number of events of each chunk of the epoch.
+        buffer: As for ``swaps``.
+        generator: Generator at the start of the epoch; it is advanced to the returned state.
+        events: Largest number of events that have left the buffer.
     """
     store = (torch.empty(buffer, dtype=torch.long),)
     filled = left = first = 0
@@ -116,14 +121,14 @@ def after(sizes: Sequence[int], buffer: int, generator: Generator, events: int) 
         if not events or left + leaving > events:
             return BufferState(store[0][:filled], number, left)
         chunk = (torch.arange(first, first + size),)
-        for draw in _taken_in(store, filled, chunk, generator):
-            store[0][draw.slots] = draw.parts[0]
+        for swap in _read_chunk(store, filled, chunk, generator):
+            store[0][swap.slots] = swap.parts[0]
         filled, left, first = min(buffer, filled + size), left + leaving, first + size
     return BufferState(store[0][:filled], len(sizes), left)
 
 
-def ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    """``chunks``, made by a thread that is one ahead; its errors are raised here."""
+def prefetch(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """Yields ``chunks``, which a thread reads one ahead; its errors are raised here."""
     ready: queue.Queue[Chunk | BaseException | None] = queue.Queue(maxsize=1)
     stopped = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Shuffled batches of what does not fit in memory: chunks through a shuffle buffer, read ahead by a thread."""
+"""Shuffled batches of events that do not fit in memory: a shuffle buffer over chunks that a thread prefetches."""
 
 import contextlib
 import itertools
@@ -17,7 +17,7 @@ from hepgan.data.io.chunks import OpenTree, chunk_ranges, open_tree, read_entrie
 from hepgan.data.io.files import Files, Source, base_name, sources
 from hepgan.data.io.reader import DEFAULTS, ReadOptions
 from hepgan.data.io.splits import split
-from hepgan.data.loaders.shuffle import Chunk, after, ahead, batches, draws
+from hepgan.data.loaders.shuffle import Chunk, batches, fast_forward, prefetch, swaps
 from hepgan.data.schema import Schema
 from hepgan.errors import BadFileError, CheckpointError, DataError
 from hepgan.random_streams import check_seed, torch_generator
@@ -26,7 +26,7 @@ OPEN_FILES = 32
 
 
 class Encode(Protocol):
-    """Events to ``(x[E, F], c[E, C])``; the same events of the same file and entries give the same tensors."""
+    """Function from events to ``(x[E, F], c[E, C])``; equal events of the same file and entries give equal tensors."""
 
     def __call__(
         self, events: ak.Array, /, *, file: str, entries: npt.NDArray[np.int64]
@@ -34,15 +34,15 @@ class Encode(Protocol):
         """Returns ``x`` and ``c``.
 
         Args:
-            events: The events.
-            file: Names their file and tree, for noise that no other file gets.
-            entries: ``[E]`` their entries there.
+            events: Events.
+            file: Name of their file and tree, which keys the noise.
+            entries: ``[E]`` their entries in the tree.
         """
         ...
 
 
 class _Span(NamedTuple):
-    """Consecutive entries of one tree and how many of them are wanted; ``name`` is that of the tree among all."""
+    """Consecutive entries of one tree, the number of events selected from them, and a unique name of the tree."""
 
     source: Source
     name: str
@@ -52,36 +52,36 @@ class _Span(NamedTuple):
 
 
 class StreamingLoader:
-    """Batches of events that stay in their files.
+    """Shuffled batches of events that are read from files.
 
-    Each epoch visits the chunks (whole baskets or clusters of all files) in a new random order and sends them through a
-    shuffle buffer: a chunk takes the places of randomly chosen events of the buffer, which leave it. An event thus
-    stays for about ``buffer`` events on average, exponentially distributed. A thread reads and encodes ahead by one chunk;
-    memory is the buffer and about four chunks.
+    Each epoch reads the chunks (whole baskets or clusters of all files) in a new random order through a shuffle buffer:
+    the events of a chunk replace randomly chosen events of the buffer, which form the batches. The time that an event
+    spends in the buffer is exponentially distributed with a mean of about ``buffer`` events. A thread reads and encodes
+    one chunk ahead; memory use is the buffer and about four chunks.
 
-    Iteration and state are those of ``UnsupervisedLoader``, and the state is four numbers: continuing within an epoch works out
-    which events the buffer held, and reads only the chunks that they come from.
+    Iteration and state are as in ``UnsupervisedLoader``. The state is four numbers: to resume within an epoch, the content of the
+    buffer is recomputed, and only the chunks of those events are read.
 
     Attributes:
-        skipped: Path -> why the file was left out, with ``on_bad_file="skip"``.
+        skipped: Reason for each skipped file by path, with ``on_bad_file="skip"``.
 
     Args:
-        files: As in ``root.read``.
-        schema: What is read.
-        encode: Events, their file and entries to ``(x[E, F], c[E, C])``, e.g. ``functools.partial(encoding.encode, seed=1)``.
+        files: As in ``hepgan.read``.
+        schema: Fields and conditions to read.
+        encode: Encodes events, such as ``functools.partial(encoding.encode, seed=1)``.
         batch_size: ``B``.
         seed: Seed of the order.
         step_size: Size of a chunk, as in ``hepgan.data.io.reader.iterate``.
-        buffer: Events in the buffer; where a chunk is larger it passes in parts.
-        part: The split that is wanted and the shares of all, as ``split`` takes them: ``("train", {"train": 0.8, …})``.
-        split_seed: The seed of ``split``.
-        options: Reading options. The branches of a cut are read once at the start, to know the number of events; with a weight, batches
-            are ``(x, c, w[B])``.
-        rank: Which of ``world`` processes this is: they read disjoint chunks and give equally many batches.
-        world: How many processes there are.
+        buffer: Size of the shuffle buffer in events; larger chunks are read in parts.
+        part: Name of the split and the fractions of all splits, as in ``split``: ``("train", {"train": 0.8, …})``.
+        split_seed: Seed of ``split``.
+        options: Reading options. The branches of a cut are read once at the start, to count the events; with a weight, batches are
+            ``(x, c, w[B])``.
+        rank: Rank of this process; the ranks read disjoint chunks and yield the same number of batches.
+        world_size: Number of processes.
 
     Raises:
-        DataError: as ``root.read``, or there is less than one batch for each process.
+        DataError: as in ``hepgan.read``, or there is less than one batch for each process.
     """
 
     def __init__(
@@ -98,31 +98,31 @@ class StreamingLoader:
         split_seed: int = 0,
         options: ReadOptions = DEFAULTS,
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
     ) -> None:
-        if not 0 <= rank < world:
-            raise DataError(f"rank {rank} is not one of 0 … {world - 1}")
+        if not 0 <= rank < world_size:
+            raise DataError(f"rank {rank} is not one of 0 … {world_size - 1}")
         if buffer < 1:
-            raise DataError(f"a shuffle buffer of {buffer} events is none; give 1 or more")
+            raise DataError(f"the shuffle buffer has {buffer} events; it needs at least 1")
         self.request, self.encode = options.request(schema), encode
         self.batch_size, self.seed, self.buffer = batch_size, check_seed(seed), buffer
-        self.part, self.split_seed, self.rank, self.world = part, split_seed, rank, world
+        self.part, self.split_seed, self.rank, self.world_size = part, split_seed, rank, world_size
         self.epoch, self.batch = 0, 0
         self.skipped: dict[str, str] = {}
         self.spans = self._all_spans(sources(files, tree=options.tree), step_size, options)
         self.events = sum(span.events for span in self.spans)
         if batch_size < 1 or len(self) == 0:
-            left_out = f", {len(self.skipped)} files are left out" if self.skipped else ""
+            skipped = f", files skipped: {len(self.skipped)}" if self.skipped else ""
             raise DataError(
                 f"batches of {batch_size} cannot be made of {self.events} events in {len(self.spans)} chunks "
-                f"for {world} process(es){left_out}; choose smaller batches or steps"
+                f"for {world_size} process(es){skipped}; choose smaller batches or a smaller step_size"
             )
 
     def _all_spans(
         self, trees: Sequence[Source], step_size: int | str, options: ReadOptions
     ) -> list[_Span]:
         resolved: dict[str, Schema] = {}
-        found: list[_Span] = []
+        spans: list[_Span] = []
         left = options.entry_stop
         for source, name in zip(trees, _names_of(trees), strict=True):
             if left == 0:
@@ -131,14 +131,14 @@ class StreamingLoader:
                 with open_tree(source, self.request, resolved) as tree:
                     for start, stop in chunk_ranges(tree, step_size, left):
                         events = len(self._kept(tree, start, stop))
-                        found.append(_Span(source, name, start, stop, events))
+                        spans.append(_Span(source, name, start, stop, events))
                         left = None if left is None else left - (stop - start)
             except BadFileError as error:
                 if options.on_bad_file == "raise":
                     raise
                 self.skipped[source.path] = str(error)
                 warnings.warn(f"file left out: {error}", stacklevel=4)
-        return found
+        return spans
 
     def _kept(self, tree: OpenTree, start: int, stop: int) -> np.ndarray[Any, Any]:
         entries = selected_entries(tree, start, stop)
@@ -147,61 +147,61 @@ class StreamingLoader:
     def _in_part(self, path: str, entries: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         if self.part is None:
             return np.ones(len(entries), dtype=bool)
-        name, shares = self.part
-        return np.asarray(split(path, entries, shares, seed=self.split_seed) == name)
+        name, fractions = self.part
+        return np.asarray(split(path, entries, fractions, seed=self.split_seed) == name)
 
     @property
     def files(self) -> dict[str, int]:
-        """Path -> number of events that are wanted of it."""
-        found: dict[str, int] = {}
+        """Number of selected events by path."""
+        events: Counter[str] = Counter()
         for span in self.spans:
-            found[span.source.path] = found.get(span.source.path, 0) + span.events
-        return found
+            events[span.source.path] += span.events
+        return dict(events)
 
     def __len__(self) -> int:
-        """Batches in the current epoch, the same on every rank."""
+        """Number of batches in an epoch, the same on every rank."""
         return min(
             sum(span.events for span in self._spans_of(rank)) // self.batch_size
-            for rank in range(self.world)
+            for rank in range(self.world_size)
         )
 
     def _spans_of(self, rank: int) -> list[_Span]:
-        # Dealt out by size, the largest first, so that ranks have about equally many events; the same every epoch.
-        share: list[list[_Span]] = [[] for _ in range(self.world)]
-        left = [0] * self.world
+        # Assigned by size, the largest first, so that ranks have similar numbers of events; the same in every epoch.
+        assigned: list[list[_Span]] = [[] for _ in range(self.world_size)]
+        left = [0] * self.world_size
         for span in sorted(self.spans, key=lambda span: -span.events):
             if span.events:
                 least = left.index(min(left))
-                share[least].append(span)
+                assigned[least].append(span)
                 left[least] += span.events
-        return share[rank]
+        return assigned[rank]
 
     def __iter__(self) -> Iterator[Chunk]:
-        """The batches that are left of this epoch."""
+        """Yields the remaining batches of this epoch."""
         generator = torch_generator(self.seed, "order", self.epoch)
         spans = self._spans_of(self.rank)
         order = [spans[i] for i in torch.randperm(len(spans), generator=generator).tolist()]
-        given = self.batch * self.batch_size
-        held = after([span.events for span in order], self.buffer, generator, given)
-        chunks = ahead(self._read(order[held.chunks :]))
-        drawn = draws(chunks, self.buffer, generator, held=self._again(order, held.events))
-        found = batches(drawn, self.batch_size, skip=given - held.left)
-        for batch in itertools.islice(found, len(self) - self.batch):
+        done = self.batch * self.batch_size
+        held = fast_forward([span.events for span in order], self.buffer, generator, done)
+        chunks = prefetch(self._read(order[held.chunks :]))
+        swapped = swaps(chunks, self.buffer, generator, held=self._read_again(order, held.events))
+        remaining = batches(swapped, self.batch_size, skip=done - held.left)
+        for batch in itertools.islice(remaining, len(self) - self.batch):
             self.batch += 1
             yield batch
         self.epoch, self.batch = self.epoch + 1, 0
 
-    def _again(self, order: Sequence[_Span], events: Tensor) -> Chunk:
-        """The ``events`` that the buffer held, read from their chunks again."""
+    def _read_again(self, order: Sequence[_Span], events: Tensor) -> Chunk:
+        """Reads the ``events`` of the buffer from their chunks again."""
         held: Chunk = ()
         first = 0
         for span in order:
-            mine = ((events >= first) & (events < first + span.events)).nonzero()[:, 0]
-            if len(mine):
+            slots = ((events >= first) & (events < first + span.events)).nonzero()[:, 0]
+            if len(slots):
                 chunk = next(self._read([span]))
                 held = held or tuple(part.new_empty(len(events), *part.shape[1:]) for part in chunk)
                 for store, part in zip(held, chunk, strict=True):
-                    store[mine.to(store.device)] = part[(events[mine] - first).to(part.device)]
+                    store[slots.to(store.device)] = part[(events[slots] - first).to(part.device)]
             first += span.events
         return held
 
@@ -227,25 +227,25 @@ class StreamingLoader:
         return x, c, torch.from_numpy(ak.to_numpy(events["weight"]).astype(np.float32)).to(x.device)
 
     def state_dict(self) -> dict[str, int]:
-        """Where the loader is; it continues there after ``load_state_dict``."""
+        """Returns the position in the epoch, for ``load_state_dict``."""
         return {"seed": self.seed, "epoch": self.epoch, "batch": self.batch, "events": self.events}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue where ``state`` was taken.
+        """Resumes at a position from ``state_dict``.
 
         Raises:
-            CheckpointError: it comes from other files.
+            CheckpointError: the state belongs to other files.
         """
         if state["events"] != self.events:
             raise CheckpointError(
                 f"the loader was saved with {state['events']} events and its files now have {self.events}; "
-                "give it the same files"
+                "use the same files"
             )
         self.seed, self.epoch, self.batch = state["seed"], state["epoch"], state["batch"]
 
 
 def _names_of(trees: Sequence[Source]) -> list[str]:
-    """Returns a name for each tree, the same wherever the files are; a tree that is given again has another one."""
+    """Returns a name for each tree, independent of its folder; a tree that is given again gets another name."""
     seen: Counter[tuple[str, str | None]] = Counter()
     names = []
     for source in trees:

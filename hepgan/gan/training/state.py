@@ -121,5 +121,5 @@ def make_loader(
     seed = child_seed(seed, "order", phase)
     batch, world = distributed.local_batch_size(settings.batch_size), distributed.world_size()
     return UnsupervisedLoader(
-        features, c, batch_size=batch, seed=seed, rank=distributed.rank(), world=world
+        features, c, batch_size=batch, seed=seed, rank=distributed.rank(), world_size=world
     )

@@ -126,10 +126,12 @@ def test_an_epoch_gives_every_event_once_over_all_ranks(events, size, world, dro
     x, c = numbers(events)
     if (events // world // size if drop else events // world) == 0:
         with pytest.raises(DataError, match="cannot be made of"):
-            UnsupervisedLoader(x, c, batch_size=size, seed=1, world=world, drop_last=drop)
+            UnsupervisedLoader(x, c, batch_size=size, seed=1, world_size=world, drop_last=drop)
         return
     loaders = [
-        UnsupervisedLoader(x, c, batch_size=size, seed=1, rank=rank, world=world, drop_last=drop)
+        UnsupervisedLoader(
+            x, c, batch_size=size, seed=1, rank=rank, world_size=world, drop_last=drop
+        )
         for rank in range(world)
     ]
     batches = [list(loader) for loader in loaders]
@@ -167,7 +169,7 @@ def test_continuing_equals_going_on(stop):
     resumed.load_state_dict(state)
     endless = itertools.chain.from_iterable(itertools.repeat(resumed))
     assert given_events(itertools.islice(endless, 30)) == expected
-    with pytest.raises(CheckpointError, match="saved with 10 batches an epoch and now has 20"):
+    with pytest.raises(CheckpointError, match="saved with 10 batches per epoch and now has 20"):
         UnsupervisedLoader(*numbers(103), batch_size=5, seed=4).load_state_dict(state)
 
 
@@ -222,7 +224,7 @@ def test_ranks_of_a_stream_are_disjoint_and_equally_long(files):
             step_size=100,
             buffer=300,
             rank=rank,
-            world=3,
+            world_size=3,
         )
         for rank in range(3)
     ]
@@ -364,9 +366,7 @@ def test_a_stream_leaves_bad_files_out_on_request(files, tmp_path):
     assert list(loader.skipped) == [str(bad)]
     with (
         pytest.warns(UserWarning, match="left out"),
-        pytest.raises(
-            DataError, match="of 0 events in 0 chunks for 1 process.*, 1 files are left out"
-        ),
+        pytest.raises(DataError, match="of 0 events in 0 chunks for 1 process.*, files skipped: 1"),
     ):
         StreamingLoader([bad], NUMBERED, encode, **options)
 

@@ -72,7 +72,9 @@ def test_processes_together_see_the_batches_of_one(world: int) -> None:
     parts = [
         [
             b[0]
-            for b in UnsupervisedLoader(x, batch_size=12 // world, seed=4, rank=rank, world=world)
+            for b in UnsupervisedLoader(
+                x, batch_size=12 // world, seed=4, rank=rank, world_size=world
+            )
         ]
         for rank in range(world)
     ]
