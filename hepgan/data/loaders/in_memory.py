@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hepgan.data.io.splits import event_bits, read_splits, split, split_chunks, splitmix64
+from hepgan.data.loaders.dataset import Batch, EpochDataset
 from hepgan.data.loaders.streaming import StreamingLoader
 from hepgan.errors import CheckpointError, DataError
 from hepgan.random_streams import check_seed, torch_generator
@@ -25,11 +26,11 @@ __all__ = [
 ]
 
 
-class UnsupervisedLoader:
+class UnsupervisedLoader(EpochDataset):
     """Shuffled batches of events in memory, on any device.
 
-    Iterating yields the remaining batches of the current epoch: after a ``break``, the next loop continues there, and
-    ``itertools.chain.from_iterable(itertools.repeat(loader))`` never ends. The order depends on (seed, epoch) alone.
+    Each iteration is an epoch, and the order depends on (seed, epoch) alone. See ``EpochDataset`` for resumption and PyTorch's
+    ``DataLoader``.
 
     Args:
         x: Features ``[E, F]``.
@@ -67,7 +68,6 @@ class UnsupervisedLoader:
         self.batch_size, self.seed = batch_size, check_seed(seed)
         self.rank, self.world_size = rank, world_size
         self.drop_last = drop_last
-        self.epoch, self.batch = 0, 0
         if batch_size < 1 or len(self) == 0:
             raise DataError(
                 f"batches of {batch_size} cannot be made of {len(x)} events in {world_size} process(es); "
@@ -79,8 +79,9 @@ class UnsupervisedLoader:
         events = len(self.tensors[0]) // self.world_size
         return events // self.batch_size if self.drop_last else -(-events // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        """Yields the remaining batches of this epoch."""
+    def __iter__(self) -> Iterator[Batch]:
+        """Yields the batches of an epoch."""
+        self._start_epoch()
         order = self._order()
         while self.batch < len(self):
             rows = order[self.batch * self.batch_size : (self.batch + 1) * self.batch_size]
@@ -88,7 +89,7 @@ class UnsupervisedLoader:
             self.batch += 1
             # Twice as fast as tensor[rows] on a CPU.
             yield tuple(tensor.index_select(0, rows) for tensor in self.tensors)
-        self.epoch, self.batch = self.epoch + 1, 0
+        self._end_epoch()
 
     def _order(self) -> Tensor:
         # Drawn on the CPU, so that every device sees the same order.
@@ -117,7 +118,7 @@ class UnsupervisedLoader:
                 f"the loader was saved with {state['batches']} batches per epoch and now has {len(self)}; "
                 "use the same events, batch size and number of processes"
             )
-        self.seed, self.epoch, self.batch = state["seed"], state["epoch"], state["batch"]
+        self._resume(state)
 
 
 def _to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -17,6 +17,7 @@ from hepgan.data.io.chunks import OpenTree, chunk_ranges, open_tree, read_entrie
 from hepgan.data.io.files import Files, Source, base_name, sources
 from hepgan.data.io.reader import DEFAULTS, ReadOptions
 from hepgan.data.io.splits import split
+from hepgan.data.loaders.dataset import EpochDataset
 from hepgan.data.loaders.shuffle import Chunk, batches, fast_forward, prefetch, swaps
 from hepgan.data.schema import Schema
 from hepgan.errors import BadFileError, CheckpointError, DataError
@@ -51,7 +52,7 @@ class _Span(NamedTuple):
     events: int
 
 
-class StreamingLoader:
+class StreamingLoader(EpochDataset):
     """Shuffled batches of events that are read from files.
 
     Each epoch reads the chunks (whole baskets or clusters of all files) in a new random order through a shuffle buffer:
@@ -107,7 +108,6 @@ class StreamingLoader:
         self.request, self.encode = options.request(schema), encode
         self.batch_size, self.seed, self.buffer = batch_size, check_seed(seed), buffer
         self.part, self.split_seed, self.rank, self.world_size = part, split_seed, rank, world_size
-        self.epoch, self.batch = 0, 0
         self.skipped: dict[str, str] = {}
         self.spans = self._all_spans(sources(files, tree=options.tree), step_size, options)
         self.events = sum(span.events for span in self.spans)
@@ -177,7 +177,8 @@ class StreamingLoader:
         return assigned[rank]
 
     def __iter__(self) -> Iterator[Chunk]:
-        """Yields the remaining batches of this epoch."""
+        """Yields the batches of an epoch."""
+        self._start_epoch()
         generator = torch_generator(self.seed, "order", self.epoch)
         spans = self._spans_of(self.rank)
         order = [spans[i] for i in torch.randperm(len(spans), generator=generator).tolist()]
@@ -189,7 +190,7 @@ class StreamingLoader:
         for batch in itertools.islice(remaining, len(self) - self.batch):
             self.batch += 1
             yield batch
-        self.epoch, self.batch = self.epoch + 1, 0
+        self._end_epoch()
 
     def _read_again(self, order: Sequence[_Span], events: Tensor) -> Chunk:
         """Reads the ``events`` of the buffer from their chunks again."""
@@ -241,7 +242,7 @@ class StreamingLoader:
                 f"the loader was saved with {state['events']} events and its files now have {self.events}; "
                 "use the same files"
             )
-        self.seed, self.epoch, self.batch = state["seed"], state["epoch"], state["batch"]
+        self._resume(state)
 
 
 def _names_of(trees: Sequence[Source]) -> list[str]:

@@ -274,6 +274,7 @@ def _update_ema(state: TrainingState, decay: float) -> None:
 
 
 def _endless(loader: UnsupervisedLoader) -> Iterator[tuple[Tensor, ...]]:
+    loader.load_state_dict(loader.state_dict())  # continue within the epoch
     while True:
         yield from loader
 

@@ -173,6 +173,40 @@ def test_continuing_equals_going_on(stop):
         UnsupervisedLoader(*numbers(103), batch_size=5, seed=4).load_state_dict(state)
 
 
+@pytest.mark.parametrize("kind", ["memory", "stream"])
+def test_a_loop_that_is_left_is_followed_by_a_new_epoch(files, kind):
+    def loader():
+        if kind == "memory":
+            return UnsupervisedLoader(*numbers(2500), batch_size=50, seed=4)
+        return StreamingLoader(files, NUMBERED, encode, batch_size=50, seed=4, step_size=100)
+
+    left, whole = loader(), loader()
+    next(iter(left))
+    given_events(whole)
+    assert given_events(left) == given_events(whole)
+    next(iter(left))
+    left.load_state_dict(left.state_dict())
+    rest = given_events(left)
+    assert len(rest) == 2450
+    assert rest == given_events(whole)[50:]
+
+
+@pytest.mark.parametrize("kind", ["memory", "stream"])
+def test_a_dataloader_of_torch_passes_the_batches_on(files, kind, monkeypatch):
+    def loader():
+        if kind == "memory":
+            return UnsupervisedLoader(*numbers(2500), batch_size=50, seed=4)
+        return StreamingLoader(files, NUMBERED, encode, batch_size=50, seed=4, step_size=100)
+
+    passed = torch.utils.data.DataLoader(loader(), batch_size=None)
+    assert len(passed) == 50
+    for epoch in zip((passed, passed), (plain := loader(), plain), strict=True):
+        assert given_events(epoch[0]) == given_events(epoch[1])
+    monkeypatch.setattr("hepgan.data.loaders.dataset.get_worker_info", lambda: object())
+    with pytest.raises(DataError, match=r"num_workers=0"):
+        next(iter(loader()))
+
+
 def test_weights_come_beside_their_events():
     x, c = numbers(20)
     loader = UnsupervisedLoader(x, c, batch_size=4, seed=1, weights=-x[:, 0])

@@ -1,0 +1,51 @@
+"""Base class of the loaders: epochs and exact resumption behind PyTorch's ``IterableDataset``."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from hepgan.errors import DataError
+
+Batch = tuple[Tensor, ...]
+"""``x[B, F]``, ``c[B, C]`` and, for weighted events, ``w[B]``."""
+
+
+class EpochDataset(IterableDataset[Batch]):
+    """Iterable of whole batches in which each iteration is one epoch.
+
+    Iterating again starts a new epoch, also after a loop that was left early. Only after ``load_state_dict`` does the next
+    iteration resume within an epoch. ``torch.utils.data.DataLoader`` takes it with ``batch_size=None`` and no workers.
+
+    Attributes:
+        seed: Seed of the order.
+        epoch: Number of the current epoch.
+        batch: Batches of it that have been yielded.
+    """
+
+    seed: int
+    epoch: int = 0
+    batch: int = 0
+    _resumed: bool = False
+
+    def _start_epoch(self) -> None:
+        """Moves to the next epoch unless the current one is untouched or was just resumed.
+
+        Raises:
+            DataError: this is a worker process of a ``DataLoader``.
+        """
+        if get_worker_info() is not None:
+            raise DataError(
+                f"{type(self).__name__} batches, shuffles and prefetches itself; use it without a DataLoader, or with"
+                " DataLoader(loader, batch_size=None, num_workers=0)"
+            )
+        if self.batch and not self._resumed:
+            self._end_epoch()
+        self._resumed = False
+
+    def _end_epoch(self) -> None:
+        self.epoch, self.batch = self.epoch + 1, 0
+
+    def _resume(self, state: Mapping[str, int]) -> None:
+        self.seed, self.epoch, self.batch = state["seed"], state["epoch"], state["batch"]
+        self._resumed = True
