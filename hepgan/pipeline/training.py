@@ -15,7 +15,7 @@ from hepgan.data.io import fingerprint, reader, writer
 from hepgan.data.io.files import sources
 from hepgan.data.io.reader import ReadOptions
 from hepgan.data.io.splits import read_splits
-from hepgan.data.loaders.augment import with_reflections
+from hepgan.data.loaders.augment import reflect
 from hepgan.errors import DataError, RunError
 from hepgan.gan.devices import device_of
 from hepgan.gan.discriminator_input import DiscriminatorInput, discriminator_observables
@@ -61,7 +61,7 @@ def prepare(run: RunConfig, *, device: torch.device, last: Path | None = None) -
         checkpoint.check_files(files, last)
     splits = read_events(run)
     _check_validation(run, len(splits["validation"]))
-    events = with_reflections(splits["train"], run.reflections)
+    events = reflect(splits["train"], run.reflections)
     encoding = checkpoint.load_encoding(last.parent.parent, schema) if last else None
     encoding = encoding or Encoding.fit(events, schema, run.encoding, seed=run.seed)
     origin = Origin(files, fingerprint.of_encoding(encoding))

@@ -19,7 +19,7 @@ from tiny import tiny_events, write_tiny
 from hepgan import pipeline as library
 from hepgan.cli import main
 from hepgan.config import from_table
-from hepgan.data.loaders.augment import with_reflections
+from hepgan.data.loaders.augment import reflect
 from hepgan.errors import DataError, HepganError, RunError
 from hepgan.gan import serialization
 from hepgan.gan.conditions import Range
@@ -206,7 +206,7 @@ def test_mirror_images_are_those_of_both_axes_and_their_product() -> None:
     rng = np.random.default_rng(1)
     layer, energy = rng.random((3, 2, 5)), rng.random(3)
     events = ak.zip({"layer": layer, "energy": energy}, depth_limit=1)
-    found = with_reflections(events, {"y": {"layer": 0}, "x": {"layer": 1}})
+    found = reflect(events, {"y": {"layer": 0}, "x": {"layer": 1}})
     images = [layer, layer[:, ::-1], layer[:, :, ::-1], layer[:, ::-1, ::-1]]
     np.testing.assert_array_equal(ak.to_numpy(found["layer"]), np.concatenate(images))
     np.testing.assert_array_equal(ak.to_numpy(found["energy"]), np.tile(energy, 4))

@@ -6,7 +6,7 @@ import awkward as ak
 import numpy as np
 
 
-def with_reflections(events: ak.Array, axes: Mapping[str, Mapping[str, int]]) -> ak.Array:
+def reflect(events: ak.Array, axes: Mapping[str, Mapping[str, int]]) -> ak.Array:
     """Returns ``events`` followed by their reflections along each axis; two axes give four events for each one.
 
     Conditions and fields that ``axes`` does not name are copied unchanged.
