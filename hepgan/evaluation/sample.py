@@ -32,7 +32,7 @@ class Sample(NamedTuple):
 
     @property
     def weighted(self) -> bool:
-        """Whether the weights differ between events."""
+        """True if the weights differ between events."""
         return bool(np.any(self.weights != self.weights[0]))
 
 

@@ -37,7 +37,7 @@ class KeptStep:
 
     @property
     def untrained(self) -> bool:
-        """Whether no training step was better than the untrained generator."""
+        """True if no training step was better than the untrained generator."""
         return self.step == 0 and self.steps > 0
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What to do with simulated or collected events: return their fields, fill histograms, or write files on the worker."""
+"""Outputs for simulated or collected events: returned fields, filled histograms, or files written on the worker."""
 
 import dataclasses
 import hashlib

@@ -99,7 +99,7 @@ class Evaluation:
 
     @property
     def distinguishable(self) -> bool:
-        """Whether any generated sample can be distinguished from the reference."""
+        """True if any generated sample can be distinguished from the reference."""
         return any(sample.distinguishable for sample in self.samples.values())
 
     @property

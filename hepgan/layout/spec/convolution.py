@@ -58,7 +58,7 @@ class SlidingSpec(LayerSpec):
 
     @property
     def circular(self) -> tuple[bool, ...]:
-        """Whether each axis is padded circularly."""
+        """Circular padding of each axis, as booleans."""
         flags = ("CIRCL", "CIRCH", "CIRCW")[-len(self.kernel) :]
         return tuple(flag in self.flags for flag in flags)
 
