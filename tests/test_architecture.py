@@ -46,13 +46,13 @@ def test_imports_never_go_up() -> None:
     assert seen > 20
 
 
-def test_every_module_is_in_a_room() -> None:
+def test_every_module_is_in_a_listed_package() -> None:
     names = {p.relative_to(PACKAGE).with_suffix("").parts[0] for p in PACKAGE.rglob("*.py")}
     assert names - {"__init__", "__main__", "presets"} <= set(ROOMS)
 
 
 @pytest.mark.parametrize(("library", "home"), ONLY.items())
-def test_each_file_library_has_one_room(library: str, home: str) -> None:
+def test_each_file_library_is_imported_by_one_package(library: str, home: str) -> None:
     users = {
         path.relative_to(PACKAGE).with_suffix("").parts[0]
         for path in PACKAGE.rglob("*.py")
@@ -93,6 +93,6 @@ def test_importing_hepgan_and_showing_help_load_no_heavy_library(code: str) -> N
     assert int(number) < 600
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_exists() -> None:
     for name in hepgan.__all__:
         assert getattr(hepgan, name) is not None

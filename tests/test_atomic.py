@@ -29,7 +29,7 @@ def writer(target: Path, kind: str = "whole") -> tuple[subprocess.Popen[str], Pa
 
 
 @pytest.mark.parametrize("kind", ["whole", "hidden_folder"])
-def test_part_of_a_killed_process_is_swept_and_that_of_a_running_one_is_not(
+def test_temporary_file_of_a_killed_process_is_removed_and_that_of_a_running_one_is_not(
     tmp_path: Path, kind: str
 ) -> None:
     target = tmp_path / "a[1].txt"
@@ -47,7 +47,9 @@ def test_part_of_a_killed_process_is_swept_and_that_of_a_running_one_is_not(
 
 
 @pytest.mark.parametrize("planted", ["link", "pipe", "file", "folder"])
-def test_planted_part_is_neither_followed_nor_in_the_way(tmp_path: Path, planted: str) -> None:
+def test_planted_temporary_link_is_neither_followed_nor_an_obstacle(
+    tmp_path: Path, planted: str
+) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("mine")
     part = tmp_path / f".a.{os.getpid()}.part"
@@ -64,7 +66,7 @@ def test_planted_part_is_neither_followed_nor_in_the_way(tmp_path: Path, planted
     assert elsewhere.read_text() == "mine"
 
 
-def test_link_at_the_place_of_a_file_is_replaced_not_followed(tmp_path: Path) -> None:
+def test_link_at_the_target_is_replaced_not_followed(tmp_path: Path) -> None:
     (elsewhere := tmp_path / "elsewhere").write_text("mine")
     (link := tmp_path / "link").symlink_to(elsewhere)
     with pytest.raises(RunError, match="link cannot be written: it is a symbolic link"):
@@ -74,14 +76,14 @@ def test_link_at_the_place_of_a_file_is_replaced_not_followed(tmp_path: Path) ->
     assert elsewhere.read_text() == "mine"
 
 
-def test_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
+def test_folder_that_is_a_link_raises(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "plots").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(RunError, match="plots cannot be written: it is a symbolic link"):
         atomic.subfolder(tmp_path / "plots")
 
 
-def test_error_while_writing_leaves_what_was_there(tmp_path: Path) -> None:
+def test_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     atomic.write_text(target, "before")
 
@@ -96,7 +98,7 @@ def test_error_while_writing_leaves_what_was_there(tmp_path: Path) -> None:
     assert target.read_text() == "before"
 
 
-def test_long_names_leave_room_for_the_part(tmp_path: Path) -> None:
+def test_temporary_name_of_a_long_name_fits_the_limit(tmp_path: Path) -> None:
     target = tmp_path / ("ä" * 127)
     atomic.write_text(target, "whole")
     assert list(tmp_path.iterdir()) == [target]

@@ -65,7 +65,7 @@ def test_every_key_of_a_written_run_file_is_in_the_reference(
         assert expected - {"phases"} <= keys(text), where
 
 
-def test_every_way_to_write_a_word_that_the_reference_shows_is_read(reference: ModuleType) -> None:
+def test_every_form_of_a_word_in_the_reference_is_parsed(reference: ModuleType) -> None:
     shown = sections(reference.words(), "###")
     assert len(shown) == len(LAYERS)
     tried = 0
@@ -80,7 +80,7 @@ def test_every_way_to_write_a_word_that_the_reference_shows_is_read(reference: M
     assert tried > 40
 
 
-def test_defaults_of_words_are_those_that_a_short_form_is_given(reference: ModuleType) -> None:
+def test_defaults_in_the_reference_are_those_of_the_parser(reference: ModuleType) -> None:
     text = sections(reference.words(), "###")["CONV"]
     rows = re.findall(r"^\| ([\w ]+) \| `(\d+)` \|", text, re.MULTILINE)
     assert dict(rows) == {"pad height": "0", "pad width": "0", "groups": "1"}
@@ -94,7 +94,7 @@ def test_every_objective_is_in_the_reference(reference: ModuleType) -> None:
     )
 
 
-def test_every_place_for_generated_text_is_filled(reference: ModuleType) -> None:
+def test_every_placeholder_for_generated_text_is_filled(reference: ModuleType) -> None:
     pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")]
     assert set(re.findall("<!-- (.*) -->", "\n".join(pages))) == set(reference.PAGES)
     config = {"repo_url": "https://example.org"}
@@ -104,7 +104,7 @@ def test_every_place_for_generated_text_is_filled(reference: ModuleType) -> None
         assert "](../" not in text
 
 
-def test_quick_start_python_runs_as_it_stands(tmp_path: Path) -> None:
+def test_quick_start_python_runs_unchanged(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     block = page.split("```python\n")[1].split("```")[0]
     subprocess.run([sys.executable, "-c", block], check=True, cwd=tmp_path)

@@ -93,7 +93,7 @@ def test_examples_are_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 50
 
 
-def test_readme_python_runs_as_it_stands(tmp_path: Path) -> None:
+def test_readme_python_runs_unchanged(tmp_path: Path) -> None:
     """The README's first Python block, in a folder whose ``runs/showers`` has the pretrained GAN."""
     readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
     block = readme.split("```python\n")[1].split("```")[0]
@@ -173,7 +173,7 @@ def test_calogan_examples_go_from_hdf5_to_figures(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_objective_of_ones_own_trains(tmp_path: Path) -> None:
+def test_own_objective_example(tmp_path: Path) -> None:
     text = run_example(
         "own_objective.py", tmp_path / "own", "train.steps=2", "train.validate_every=0"
     )

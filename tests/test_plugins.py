@@ -65,14 +65,14 @@ def test_a_missing_plugin_raises_with_the_nearest_name(tmp_path: Path) -> None:
         ("def (", "SyntaxError"),
     ],
 )
-def test_errors_of_a_plugin_are_told_in_a_sentence(tmp_path: Path, text: str, message: str) -> None:
+def test_errors_in_a_plugin_raise_a_short_error(tmp_path: Path, text: str, message: str) -> None:
     write_plugin(tmp_path, "plugin_bad", text)
     with pytest.raises(RunError, match=rf"the plugin 'plugin_bad' cannot be imported: .*{message}"):
         import_plugins(["plugin_bad"], folder=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/b", "a.py/", "", "x y", "." * 3, "x" * 300, "0x"])
-def test_names_that_are_no_module_are_refused(name: str, tmp_path: Path) -> None:
+def test_names_that_are_not_modules_raise(name: str, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not the name of a module"):
         import_plugins([name], folder=tmp_path)
 
@@ -131,7 +131,7 @@ def test_train_imports_the_plugins_of_its_run_file(tiny_run: Path, tmp_path: Pat
         ["layout", "DENSE|2", "--input", "4"],
     ],
 )  # fmt: skip
-def test_the_option_plugin_imports_a_module_first(
+def test_the_plugin_option_imports_a_module_first(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -161,7 +161,7 @@ def test_workers_import_the_plugins_of_an_embedded_gan(gan_folder: Path, tmp_pat
     assert sys.modules["plugin_worker"].LOADED
 
 
-def test_a_step_of_a_plugin_is_trained_saved_and_asked_for_by_name(
+def test_a_plugin_step_is_trained_and_saved_and_loading_without_it_raises(
     tiny_run: Path, tmp_path: Path
 ) -> None:
     """The example's step, in a run file beside it; other processes have not imported it."""

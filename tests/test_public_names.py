@@ -23,7 +23,7 @@ def stub_names() -> dict[str, tuple[str, str]]:
     }
 
 
-def test_stub_and_run_time_have_the_same_names() -> None:
+def test_stub_and_runtime_have_the_same_names() -> None:
     names = stub_names()
     assert set(names) | {"__version__"} == set(dir(hepgan))
     assert set(hepgan.__all__) <= set(names)
@@ -33,20 +33,20 @@ def test_stub_and_run_time_have_the_same_names() -> None:
 
 
 @pytest.mark.parametrize("name", hepgan.__all__)
-def test_name_is_that_of_its_module(name: str) -> None:
+def test_a_public_name_is_the_object_of_its_module(name: str) -> None:
     module, attribute = stub_names()[name]
     assert getattr(hepgan, name) is getattr(importlib.import_module(module), attribute)
     assert hepgan.__dict__[name] is getattr(hepgan, name)
 
 
-def test_unknown_name_raises_with_the_nearest() -> None:
+def test_unknown_name_raises_with_the_nearest_name() -> None:
     with pytest.raises(
         AttributeError, match="'hepgan' has no attribute 'Scema'; did you mean 'Schema'"
     ):
         hepgan.Scema  # type: ignore[attr-defined]  # noqa: B018
 
 
-def test_general_verbs_are_in_their_packages() -> None:
+def test_general_verbs_are_only_in_their_packages() -> None:
     assert not {"parse", "build", "load", "run"} & set(dir(hepgan))
     from hepgan.layout import build, parse
 

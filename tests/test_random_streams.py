@@ -119,11 +119,11 @@ def test_first_numbers_of_all_streams_differ() -> None:
     assert len(set(found)) == len(found)
 
 
-def test_a_stream_is_the_same_wherever_and_whenever_it_is_drawn() -> None:
+def test_a_stream_does_not_depend_on_where_or_when_it_is_drawn() -> None:
     assert stream_key(1, "latent", np.int64(5)) == 106407030314393593023025899775538534473
 
 
-def test_generator_on_the_cpu_is_the_mersenne_twister_of_the_whole_key() -> None:
+def test_cpu_generator_is_a_mersenne_twister_seeded_with_the_whole_key() -> None:
     """Not of 32 bits of a seed, which is all that torch would take."""
     key = stream_key(3, "order", 7)
     oracle = np.random.MT19937()
@@ -141,7 +141,7 @@ def test_generator_on_the_cpu_is_the_mersenne_twister_of_the_whole_key() -> None
 @pytest.mark.parametrize(
     "seed", [-1, 2**64, 1.0, 2.5, True, "1", None, np.float64(3), float("nan")]
 )
-def test_a_seed_that_is_none_is_told_in_a_sentence(seed: Any) -> None:
+def test_an_invalid_seed_raises_a_short_error(seed: Any) -> None:
     gan = GAN.build(WIDE, encoding(), seed=2**64 - 1)
     x = torch.zeros(10, 2)
     for call in (
@@ -157,13 +157,13 @@ def test_a_seed_that_is_none_is_told_in_a_sentence(seed: Any) -> None:
             call()
 
 
-def test_the_largest_seed_and_numpys_integers_are_seeds() -> None:
+def test_the_largest_seed_and_numpy_integers_are_valid_seeds() -> None:
     gan = GAN.build(WIDE, encoding(), seed=np.int64(1))
     assert len(gan.sample(2, seed=2**64 - 1)) == 2
     assert ak.array_equal(gan.sample(2, seed=np.uint8(7)), gan.sample(2, seed=7))
 
 
-def test_the_command_line_names_the_seeds_that_there_are() -> None:
+def test_the_command_line_states_the_valid_seeds() -> None:
     done = CliRunner().invoke(
         main, ["generate", "showers", "-n", "1", "-o", "x.root", "--seed", str(2**64)]
     )
@@ -201,7 +201,7 @@ def test_keyed_uniforms_are_uniform_and_independent() -> None:
 # What is drawn of one seed for one GAN
 
 
-def test_first_latent_batch_has_nothing_of_the_first_weights() -> None:
+def test_first_latent_batch_is_uncorrelated_with_the_initial_weights() -> None:
     """With HE it was those weights, correlation 1."""
     state, _ = started(WIDE)
     noise = torch.randn(32, 64, generator=state.noise_generator)
@@ -210,14 +210,14 @@ def test_first_latent_batch_has_nothing_of_the_first_weights() -> None:
     assert torch.equal(torch.randn(32, 64, generator=state.noise_generator), noise)
 
 
-def test_noise_of_encoding_fitting_and_validation_has_nothing_of_the_latent() -> None:
+def test_noise_of_encoding_and_validation_is_uncorrelated_with_the_latent() -> None:
     state, _ = started(WIDE)
     x = encoding({"step": "dequantize"}).encode(counts(500), seed=1)[0]
     noise = torch.rand(500, 5, generator=state.noise_generator)
     assert abs(correlation(x - x.floor(), noise)) < 0.07
 
 
-def test_no_network_starts_as_another_of_this_seed_or_the_next() -> None:
+def test_no_two_networks_of_adjacent_seeds_start_with_equal_weights() -> None:
     """The discriminator of seed s was drawn as the generator of seed s + 1."""
     same = dataclasses.replace(
         WIDE, latent=(5,), generator="DENSE|5|LINEAR", discriminator="DENSE|5|LRELU, DENSE|1|LINEAR"
@@ -229,7 +229,7 @@ def test_no_network_starts_as_another_of_this_seed_or_the_next() -> None:
     assert len({weights.numpy().tobytes() for weights in found}) == 6
 
 
-def test_conditions_that_are_drawn_do_not_depend_on_how_many_events_are_made() -> None:
+def test_drawn_conditions_do_not_depend_on_the_number_of_events() -> None:
     schema = Schema({"a": Field()}, {"e": Field(), "k": Field(dtype="int32")})
     rng = np.random.default_rng(1)
     events = as_events(
@@ -275,13 +275,15 @@ def stream(files: list[str], **options: Any) -> StreamingLoader:
     return StreamingLoader(files, COUNTS, encode, batch_size=10, seed=1, **options)
 
 
-def test_chunks_files_and_trees_of_equal_events_get_different_noise(equal_files: list[str]) -> None:
+def test_equal_events_in_different_chunks_files_and_trees_get_different_noise(
+    equal_files: list[str],
+) -> None:
     for files in (equal_files, [equal_files[0]] * 2):
         noise = noise_of(stream(files, step_size=100))
         assert len(np.unique(noise, axis=0)) == 1200
 
 
-def test_noise_is_the_same_whatever_the_chunks_and_wherever_the_files(
+def test_noise_does_not_depend_on_chunks_or_on_the_location_of_files(
     equal_files: list[str], tmp_path: Path
 ) -> None:
     whole = noise_of(stream(equal_files, step_size=100))
@@ -295,7 +297,7 @@ def test_noise_is_the_same_whatever_the_chunks_and_wherever_the_files(
     np.testing.assert_array_equal(found, whole)
 
 
-def test_noise_of_a_split_is_that_of_its_entries(equal_files: list[str]) -> None:
+def test_noise_of_a_split_depends_on_its_entries(equal_files: list[str]) -> None:
     shares = {"train": 0.5, "test": 0.5}
     parts = [stream(equal_files, step_size=100, part=(name, shares), buffer=50) for name in shares]
     found = np.concatenate([noise_of(part) for part in parts])
@@ -313,7 +315,7 @@ def test_noise_of_a_split_is_that_of_its_entries(equal_files: list[str]) -> None
     ],
     ids=lambda steps: steps[-1]["step"],
 )
-def test_events_encode_the_same_in_any_chunks(steps: list[dict[str, Any]]) -> None:
+def test_encoded_events_do_not_depend_on_chunks(steps: list[dict[str, Any]]) -> None:
     fitted, events = encoding(*steps), counts(300, seed=5)
     entries = np.arange(40, 340)
     whole, _ = fitted.encode(events, seed=2, file="a", entries=entries)
@@ -324,12 +326,12 @@ def test_events_encode_the_same_in_any_chunks(steps: list[dict[str, Any]]) -> No
     assert not torch.equal(other, whole)
 
 
-def test_entries_that_are_not_those_of_the_events_are_told() -> None:
+def test_entries_that_do_not_match_the_events_raise() -> None:
     with pytest.raises(DataError, match="there are 2 entries for 3 events"):
         encoding().encode(counts(3), seed=1, file="a", entries=np.arange(2))
 
 
-def test_an_encoding_is_fitted_the_same_whatever_the_chunks() -> None:
+def test_a_fitted_encoding_does_not_depend_on_chunks() -> None:
     steps = EncodingSettings(({"step": "dequantize"}, {"step": "standardize"}))
     events = counts(500)
     fitted = [
@@ -367,7 +369,7 @@ DROPPED = dataclasses.replace(
 @pytest.mark.parametrize(
     ("settings", "how"), [(WIDE, DROPPED), (REMEMBERING, QUICK)], ids=["dropout", "remember"]
 )
-def test_training_stopped_at_any_step_goes_on_as_uninterrupted(
+def test_training_stopped_at_any_step_resumes_as_if_uninterrupted(
     tmp_path: Path, settings: GANSettings, how: TrainSettings
 ) -> None:
     whole = trained(settings, how)
@@ -399,7 +401,9 @@ def test_a_training_step_seeds_no_other_generator(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("word", ["RNN", "LSTM", "GRU"])
-def test_events_of_a_remembering_generator_do_not_depend_on_those_before(word: str) -> None:
+def test_events_of_a_generator_with_remembered_state_do_not_depend_on_earlier_ones(
+    word: str,
+) -> None:
     settings = dataclasses.replace(REMEMBERING, generator=f"{word}|6|3|4|1, DENSE|N|LINEAR")
     gan = trained(settings).gan
     first = gan.sample(50, seed=3)
@@ -411,7 +415,7 @@ def test_events_of_a_remembering_generator_do_not_depend_on_those_before(word: s
     )
 
 
-def test_sampling_leaves_the_remembered_states_of_training() -> None:
+def test_sampling_does_not_change_the_remembered_states_of_training() -> None:
     state = trained(REMEMBERING)
     layers = [part for part in state.gan.generator.modules() if isinstance(part, Recurrent)]
     before = [layer.last for layer in layers]
@@ -441,7 +445,7 @@ def test_a_generator_without_remembered_states_still_loads() -> None:
         torch.ones(2, 3, 6).bool(),
     ],
 )
-def test_remembered_states_of_another_layer_are_refused(last: torch.Tensor) -> None:
+def test_remembered_states_of_another_layer_raise(last: torch.Tensor) -> None:
     generator = trained(REMEMBERING).gan.generator
     held = generator.state_dict()
     (name,) = (name for name in held if name.endswith(".last"))

@@ -90,7 +90,7 @@ def test_run_generate_and_evaluate(tiny_run: Path, tiny_file: Path, tmp_path: Pa
     assert (tmp_path / "judged" / "scores.json").is_file()
 
 
-def test_train_is_the_first_part_of_run(tiny_run: Path, tmp_path: Path) -> None:
+def test_train_does_the_first_part_of_run(tiny_run: Path, tmp_path: Path) -> None:
     done = hepgan("train", tiny_run, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "generator.safetensors").is_file()
@@ -134,7 +134,7 @@ def test_layout_command_shows_shapes_and_parameters() -> None:
     assert f"{12 * 27 * 27 * 512 + 512:,}" in done.stdout
 
 
-def test_layout_error_has_its_caret() -> None:
+def test_layout_error_shows_a_caret() -> None:
     done = hepgan_process("layout", "DENSE|64|RELUU", "--input", "10")
     refused(done, "did you mean 'RELU'?", "DENSE|64|RELUU\n", "         ^^^^^")
 
@@ -153,7 +153,7 @@ def test_layout_error_has_its_caret() -> None:
     ],
     ids=["tree", "file", "branch", "shape", "key", "toml", "layout", "range"],
 )  # fmt: skip
-def test_bad_run_is_told_in_a_line_and_writes_nothing(
+def test_an_invalid_run_is_rejected_in_one_line_and_writes_nothing(
     tiny_run: Path, tmp_path: Path, change: tuple[str, str], texts: list[str]
 ) -> None:
     tiny_run.write_text(tiny_run.read_text().replace(*change))
@@ -161,7 +161,7 @@ def test_bad_run_is_told_in_a_line_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_device_is_told(tiny_run: Path, tmp_path: Path) -> None:
+def test_missing_device_raises_and_writes_nothing(tiny_run: Path, tmp_path: Path) -> None:
     done = hepgan("run", tiny_run, "-o", tmp_path / "out", "--device", "cuda:42")
     refused(done, "cuda:42", "choose cpu or auto")
     assert not (tmp_path / "out").exists()
@@ -180,7 +180,7 @@ def test_nan_names_branch_and_entry(tmp_path: Path, tiny_run: Path, tiny_file: P
     assert not (tmp_path / "out").exists()
 
 
-def test_empty_tree_is_told(tmp_path: Path, tiny_run: Path, tiny_file: Path) -> None:
+def test_empty_tree_is_rejected(tmp_path: Path, tiny_run: Path, tiny_file: Path) -> None:
     with uproot.recreate(tmp_path / "empty.root") as file:
         file.mktree("events", {"energy": "f4", "a": "f4", "b": np.dtype(("f8", (2,)))})
     tiny_run.write_text(tiny_run.read_text().replace(str(tiny_file), str(tmp_path / "empty.root")))
@@ -188,20 +188,20 @@ def test_empty_tree_is_told(tmp_path: Path, tiny_run: Path, tiny_file: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
-def test_generating_from_no_run_is_told(tmp_path: Path) -> None:
+def test_generate_without_a_finished_run_is_rejected(tmp_path: Path) -> None:
     done = hepgan("generate", tmp_path, "-n", 5, "-o", tmp_path / "x.root", "--seed", 1)
     refused(done, "gan.json does not exist", "finished run")
 
 
 @pytest.mark.parametrize("text", ["energy", "energy=x", "energy=1:2:3"])
-def test_unreadable_condition_is_told(tmp_path: Path, text: str) -> None:
+def test_malformed_condition_is_rejected(tmp_path: Path, text: str) -> None:
     done = hepgan(
         "generate", tmp_path, "-n", 5, "-o", tmp_path / "x.root", "--seed", 1, "--condition", text
     )
     refused(done, f"--condition {text}", "NAME=VALUE")
 
 
-def test_ctrl_c_exits_with_130_and_a_checkpoint(tiny_run: Path, tmp_path: Path) -> None:
+def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(tiny_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     long = [
         "train",
@@ -232,7 +232,7 @@ def test_ctrl_c_exits_with_130_and_a_checkpoint(tiny_run: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_simulate_is_the_same_for_every_executor(
+def test_simulate_gives_the_same_showers_with_every_executor(
     tiny_run: Path, tiny_file: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -291,7 +291,7 @@ def test_simulate_makes_a_shower_for_each_entry(
 
 
 @pytest.mark.parametrize("error", [ImportError("initialization failed"), RunError("needs coffea")])
-def test_a_signal_that_another_exception_hides_ends_the_command_all_the_same(
+def test_a_signal_hidden_by_another_exception_still_ends_the_command(
     error: Exception, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where it comes while a C extension is imported."""
@@ -309,7 +309,7 @@ def test_a_signal_that_another_exception_hides_ends_the_command_all_the_same(
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_signals_end_every_phase_of_a_run_with_128_and_their_number(
+def test_signals_end_every_phase_of_a_run_with_exit_code_128_plus_their_number(
     name: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While events are read, trained on, generated and compared; what was begun is gone, and --resume goes on."""
@@ -341,7 +341,7 @@ def test_signals_end_every_phase_of_a_run_with_128_and_their_number(
     assert not (out / "report.html").exists()
 
 
-def test_signal_that_python_drops_in_a_callback_comes_again() -> None:
+def test_signal_dropped_by_python_in_a_callback_is_raised_again() -> None:
     """Exceptions of a garbage collector's callbacks are ignored, and with them the signal's."""
 
     class Thing:

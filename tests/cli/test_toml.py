@@ -53,7 +53,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("number", range(len(HOSTILE)))
-def test_a_hostile_run_file_is_refused_in_a_sentence(number: int, tmp_path: Path) -> None:
+def test_a_hostile_run_file_raises_a_short_error(number: int, tmp_path: Path) -> None:
     written, message = list(HOSTILE.items())[number]
     path = tmp_path / "run.toml"
     path.write_text(written)
@@ -64,7 +64,7 @@ def test_a_hostile_run_file_is_refused_in_a_sentence(number: int, tmp_path: Path
     assert len(str(told.value)) < 500
 
 
-def test_a_toml_text_has_a_longest_length() -> None:
+def test_the_length_of_a_toml_text_is_limited() -> None:
     with pytest.raises(RunError, match="1,000,000 are the most"):
         parse_toml(" " * (LONGEST + 1), where="it")
 
@@ -83,9 +83,7 @@ def test_a_toml_text_has_a_longest_length() -> None:
         ('schema.fields.image.branches=["x{0..9999999999}"]', "expands to more than 100,000"),
     ],
 )
-def test_a_hostile_setting_is_refused_in_a_sentence(
-    setting: str, message: str, tmp_path: Path
-) -> None:
+def test_a_hostile_setting_raises_a_short_error(setting: str, message: str, tmp_path: Path) -> None:
     arguments = ["train", "mnist", "--set", setting, "-o", str(tmp_path / "run")]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2, result.output
@@ -94,11 +92,11 @@ def test_a_hostile_setting_is_refused_in_a_sentence(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_file_of_a_name_too_long_for_any_file_is_not_there() -> None:
+def test_a_run_file_with_an_overlong_name_does_not_exist() -> None:
     with pytest.raises(RunError, match="there is no preset or run file 'aaa"):
         library.load("a" * 5000)
 
 
-def test_as_many_branches_as_a_field_may_have_are_written_out() -> None:
+def test_branch_ranges_expand_up_to_the_limit() -> None:
     assert len(expand_ranges(["x{0..99}{0..999}"])) == 10**5
     assert Field((2, 3), branches=("x{1..2}_{0..2}",)).size == 6

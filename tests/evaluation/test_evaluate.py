@@ -96,7 +96,7 @@ def reasons(verdict: Evaluation) -> dict[str, str]:
     return {skip.observable: skip.reason for skip in verdict.skipped}
 
 
-def test_a_missing_branch_is_named_and_the_rest_is_judged(
+def test_a_missing_branch_is_named_and_the_rest_is_evaluated(
     judged: Callable[..., Evaluation], tmp_path: Path
 ) -> None:
     found = judged({n: c for n, c in showers(2).items() if n != "layer_1"})
@@ -105,7 +105,9 @@ def test_a_missing_branch_is_named_and_the_rest_is_judged(
     assert "no branch &#x27;layer_1&#x27;" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_another_shape_is_named_and_the_rest_is_judged(judged: Callable[..., Evaluation]) -> None:
+def test_a_different_shape_is_named_and_the_rest_is_evaluated(
+    judged: Callable[..., Evaluation],
+) -> None:
     columns = showers(2)
     columns["layer_1"] = columns["layer_1"][:, :, :3].copy()
     found = judged(columns)
@@ -123,7 +125,7 @@ def test_the_report_names_the_files_and_their_hashes(
         assert digest in page.read_text()
 
 
-def test_trees_may_have_other_names(judged: Callable[..., Evaluation]) -> None:
+def test_trees_may_have_different_names(judged: Callable[..., Evaluation]) -> None:
     found = judged(showers(2), tree="Events")
     assert not found.distinguishable
     assert not any("left out" in skip.reason for skip in found.skipped)
@@ -147,7 +149,7 @@ def test_a_wrong_unit_is_named(
     assert found.distinguishable
 
 
-def test_a_field_of_another_size_is_not_taken_for_another_unit(
+def test_a_field_of_another_magnitude_is_not_mistaken_for_another_unit(
     judged: Callable[..., Evaluation],
 ) -> None:
     columns = showers(2)
@@ -165,7 +167,7 @@ def test_nan_is_named_and_its_events_are_left_out(judged: Callable[..., Evaluati
     assert {score.n_generated for score in found.scores} == {398}
 
 
-def test_too_few_events_are_gaps_and_no_verdict_is_made_up(
+def test_too_few_events_give_skipped_metrics_and_no_verdict(
     judged: Callable[..., Evaluation],
 ) -> None:
     found = judged({n: c[:20] for n, c in showers(2).items()})
@@ -188,7 +190,7 @@ def test_weights_are_expressions_of_branches(
     assert total == pytest.approx(800)
 
 
-def test_without_its_weights_the_same_sample_is_told_apart(
+def test_the_same_sample_without_its_weights_is_distinguishable(
     judged: Callable[..., Evaluation],
 ) -> None:
     columns = showers(2, 2000)
@@ -197,12 +199,12 @@ def test_without_its_weights_the_same_sample_is_told_apart(
     assert "E_inc" in found.samples["made"].shown_by
 
 
-def test_a_weight_of_an_unknown_branch_is_an_error(judged: Callable[..., Evaluation]) -> None:
+def test_a_weight_with_an_unknown_branch_raises(judged: Callable[..., Evaluation]) -> None:
     with pytest.raises(DataError, match="no branch 'nothere'"):
         judged(showers(2), weights=(None, "2 * nothere"))
 
 
-def test_samples_are_called_after_what_tells_their_files_apart() -> None:
+def test_samples_are_named_by_the_differing_part_of_their_paths() -> None:
     assert list(_names(("a/x.root", "b/y.root"))) == ["x", "y"]
     assert list(_names(("a/x.root", "b/x.root"))) == ["a/x", "b/x"]
     assert list(_names(("a/x.root:one", "a/x.root:two"))) == ["one", "two"]

@@ -26,7 +26,7 @@ X = Observable("x", lambda e: e["x"], "x", "mm")
 CELLS = Observable("cells", lambda e: e["cells"], "cells", "MeV", spectrum=True)
 
 
-def test_every_event_is_counted_once_wherever_it_lies() -> None:
+def test_every_event_is_counted_once_including_overflow() -> None:
     rng = np.random.default_rng(0)
     reference = {"x": rng.normal(size=1000)}
     generated = {"x": np.concatenate([rng.normal(size=900), [1e9, -1e9, np.nan], np.zeros(97)])}
@@ -38,7 +38,7 @@ def test_every_event_is_counted_once_wherever_it_lies() -> None:
     assert counts[1][-1] >= 2  # what is missing goes where it is seen
 
 
-def test_axes_come_from_the_reference_alone() -> None:
+def test_axes_depend_only_on_the_reference() -> None:
     rng = np.random.default_rng(1)
     reference = {"x": rng.normal(size=1000)}
     axes = [
@@ -60,7 +60,7 @@ def test_a_spectrum_is_filled_once_per_event_and_bin() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(cut=st.integers(1, 99))
-def test_histograms_of_chunks_add_to_the_histogram_of_all(cut: int) -> None:
+def test_histograms_of_chunks_add_up_to_the_histogram_of_all(cut: int) -> None:
     rng = np.random.default_rng(2)
     events = {"x": rng.normal(size=100), "cells": rng.exponential(size=(100, 5))}
     observables = {"x": X, "cells": CELLS}
@@ -74,7 +74,7 @@ def test_histograms_of_chunks_add_to_the_histogram_of_all(cut: int) -> None:
         assert parts[0][name] + parts[1][name] == whole[name]
 
 
-def test_several_generated_samples_stand_side_by_side() -> None:
+def test_several_generated_samples_share_one_histogram() -> None:
     samples = {name: {"x": np.full(n, 0.5)} for name, n in (("gan", 10), ("flow", 20))}
     found = compare({"x": np.linspace(0, 1, 30)}, samples, {"x": X})["x"]
     assert [found[{"source": s}].sum(flow=True).value for s in ("reference", "gan", "flow")] == [
@@ -84,7 +84,7 @@ def test_several_generated_samples_stand_side_by_side() -> None:
     ]
 
 
-def test_a_lattice_is_binned_on_its_points() -> None:
+def test_discrete_values_get_one_bin_each() -> None:
     rng = np.random.default_rng(3)
     lit = Observable("lit", lambda e: e["lit"], "lit", step=1 / 288)
     axis = axis_for(rng.binomial(288, 0.4, 5000) / 288, lit)
@@ -102,7 +102,7 @@ def test_an_axis_over_decades_is_logarithmic_and_outliers_do_not_stretch_it() ->
     assert narrow.edges[-1] < 10
 
 
-def test_the_axis_of_what_is_never_negative_starts_at_zero() -> None:
+def test_the_axis_of_a_nonnegative_observable_starts_at_zero() -> None:
     axis = axis_for(np.random.default_rng(7).uniform(0, 10, 1000), X)
     assert axis.edges[0] == pytest.approx(0, abs=0.05)
     assert axis.edges[0] >= 0
@@ -113,7 +113,7 @@ def test_constant_and_empty_observables_have_an_axis() -> None:
     assert axis_for(np.array([]), X).size > 0
 
 
-def test_saved_histograms_come_back(tmp_path: Path) -> None:
+def test_saved_histograms_round_trip(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     schema = Schema({"layer": Field((4, 4), "MeV")})
     events = {"layer": rng.exponential(size=(100, 4, 4))}
@@ -134,7 +134,7 @@ def test_the_public_compare_is_the_function_whatever_was_imported_before() -> No
 
 
 @pytest.mark.parametrize("column", [0, 1])
-def test_reference_and_generated_are_filled_alike(column: int) -> None:
+def test_reference_and_generated_are_filled_the_same_way(column: int) -> None:
     values = np.random.default_rng(6).normal(size=(500, 2))
     found = compare({"x": values[:, column]}, {"x": values[:, column]}, {"x": X})["x"]
     counts = found.view(flow=True)["value"]

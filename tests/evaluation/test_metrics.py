@@ -45,7 +45,7 @@ def is_uniform(p_values: list[float]) -> bool:
     x=st.lists(st.floats(-100, 100), min_size=2, max_size=40),
     y=st.lists(st.floats(-100, 100), min_size=2, max_size=40),
 )
-def test_wasserstein_and_kolmogorov_are_scipys(x: list[float], y: list[float]) -> None:
+def test_wasserstein_and_kolmogorov_equal_scipys(x: list[float], y: list[float]) -> None:
     a, b = np.array(x), np.array(y)
     distance = statistics.wasserstein(a, b, seed=1)
     assert distance.value == pytest.approx(scipy.stats.wasserstein_distance(x, y), abs=1e-9)
@@ -54,7 +54,7 @@ def test_wasserstein_and_kolmogorov_are_scipys(x: list[float], y: list[float]) -
     )
 
 
-def test_kolmogorovs_p_value_is_scipys_asymptotic_one() -> None:
+def test_kolmogorov_p_value_equals_scipys_asymptotic_one() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=2000), rng.normal(0.05, 1, 3000)
     expected = scipy.stats.kstwobign.sf(
@@ -63,7 +63,7 @@ def test_kolmogorovs_p_value_is_scipys_asymptotic_one() -> None:
     assert statistics.kolmogorov(x, y).p_value == pytest.approx(expected)
 
 
-def test_separation_power_is_the_challenges_formula() -> None:
+def test_separation_power_equals_the_calochallenge_formula() -> None:
     rng = np.random.default_rng(1)
     p, q = rng.random(40), rng.random(40)
     a, b = p / p.sum(), q / q.sum()
@@ -72,7 +72,7 @@ def test_separation_power_is_the_challenges_formula() -> None:
     assert found.value == pytest.approx(expected, rel=1e-9)
 
 
-def test_separation_counts_what_lies_outside_the_axis() -> None:
+def test_separation_power_includes_overflow() -> None:
     edges = np.linspace(0, 1, 5)
     inside = np.full(100, 0.5)
     outside = np.full(100, 7.0)
@@ -80,7 +80,7 @@ def test_separation_counts_what_lies_outside_the_axis() -> None:
     assert found.value == pytest.approx(1.0)
 
 
-def test_baselines_are_what_toys_under_the_null_give() -> None:
+def test_baselines_agree_with_toys_under_the_null() -> None:
     rng = np.random.default_rng(2)
     edges, n = np.linspace(-3, 3, 21), 2000
     values: dict[str, list[float]] = {"separation": [], "kolmogorov": [], "wasserstein": []}
@@ -101,7 +101,7 @@ def test_baselines_are_what_toys_under_the_null_give() -> None:
 
 
 @pytest.mark.parametrize("name", ["separation", "kolmogorov", "wasserstein"])
-def test_errors_cover(name: str) -> None:
+def test_errors_have_the_right_coverage(name: str) -> None:
     rng = np.random.default_rng(3)
     edges, n, shift = np.linspace(-3, 4, 21), 2000, 0.5
     found = []
@@ -150,7 +150,7 @@ def test_chi_square_is_uniform_under_the_null_of_weighted_histograms() -> None:
     assert is_uniform(p_values)
 
 
-def test_chi_square_of_spectra_is_uniform_although_cells_go_together() -> None:
+def test_chi_square_of_spectra_is_uniform_although_cells_are_correlated() -> None:
     rng = np.random.default_rng(6)
     p_values, naive = [], []
     for _ in range(1000):
@@ -194,7 +194,7 @@ def test_the_mean_image_has_uniform_p_values_and_finds_a_dead_row() -> None:
     assert per_observable.mean_image(cells(400), dead)["mean_image"].p_value < 1e-6
 
 
-def test_frechet_distance_is_scipys_square_root_formula() -> None:
+def test_frechet_distance_equals_the_formula_with_scipys_matrix_square_root() -> None:
     rng = np.random.default_rng(9)
     x = rng.normal(size=(300, 6)) @ rng.normal(size=(6, 6))
     y = rng.normal(1, 1, (200, 6)) @ rng.normal(size=(6, 6))
@@ -210,7 +210,7 @@ def test_constant_and_repeated_features_have_a_frechet_distance() -> None:
     assert fpd.frechet_distance(double, double) == pytest.approx(0, abs=1e-6)
 
 
-def test_extrapolated_frechet_distance_of_known_gaussians_covers_and_has_no_bias() -> None:
+def test_extrapolated_frechet_distance_of_gaussians_is_unbiased_with_the_right_coverage() -> None:
     rng = np.random.default_rng(11)
     shift, widths = 0.3, np.linspace(1, 2, 8)
     expected = shift**2 + np.sum((widths - 1.1 * widths) ** 2)
@@ -227,7 +227,7 @@ def test_extrapolated_frechet_distance_of_known_gaussians_covers_and_has_no_bias
     assert ((values - values.mean()) / errors).std() == pytest.approx(1.0, abs=0.2)
 
 
-def test_the_frechet_fit_is_the_published_one_without_its_bias() -> None:
+def test_the_frechet_fit_is_the_published_one_corrected_for_bias() -> None:
     rng = np.random.default_rng(22)
     x, y = rng.uniform(-1, 1, (2, 8000, 5))
     y[:, 0] *= 0.8
@@ -253,7 +253,7 @@ def bounded(rng: np.random.Generator, shift: float) -> tuple[np.ndarray, np.ndar
 
 
 @pytest.mark.parametrize("name", ["kpd", "density", "coverage", "correlation", "chi_square"])
-def test_errors_of_joint_scores_cover(name: str) -> None:
+def test_errors_of_joint_scores_have_the_right_coverage(name: str) -> None:
     rng = np.random.default_rng(23)
     found = []
     for seed in range(TOYS):
@@ -274,7 +274,7 @@ def test_errors_of_joint_scores_cover(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["fpd", "kpd", "separation"])
-def test_errors_of_alike_samples_are_those_of_the_baseline(name: str) -> None:
+def test_errors_of_identically_distributed_samples_equal_the_baseline_errors(name: str) -> None:
     rng = np.random.default_rng(24)
     edges, found = np.linspace(-1, 1, 21), []
     for seed in range(TOYS):
@@ -294,7 +294,7 @@ def test_errors_of_alike_samples_are_those_of_the_baseline(name: str) -> None:
     assert np.median(errors) == pytest.approx(values.std(), rel=0.25)
 
 
-def test_kernel_distance_is_the_unbiased_double_sum() -> None:
+def test_kernel_distance_equals_the_unbiased_double_sum() -> None:
     rng = np.random.default_rng(12)
     x, y = rng.normal(size=(2, 400, 4)).astype(np.float32)
 
@@ -310,7 +310,7 @@ def test_kernel_distance_is_the_unbiased_double_sum() -> None:
     assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)
 
 
-def test_auc_is_the_mann_whitney_statistic_and_its_error_covers() -> None:
+def test_auc_is_the_mann_whitney_statistic_and_its_error_has_the_right_coverage() -> None:
     rng = np.random.default_rng(13)
     a, b = rng.integers(0, 20, 300).astype(float), rng.integers(3, 23, 200).astype(float)
     u = scipy.stats.mannwhitneyu(b, a).statistic / (300 * 200)
@@ -340,7 +340,7 @@ def test_a_classifier_finds_the_analytic_auc_of_overlapping_gaussians_and_half_u
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shift", [0.0, 0.1, 0.4])
-def test_errors_of_auc_and_accuracy_cover(shift: float) -> None:
+def test_errors_of_auc_and_accuracy_have_the_right_coverage(shift: float) -> None:
     rng = np.random.default_rng(25)
     found = []
     for seed in range(200):
@@ -354,7 +354,9 @@ def test_errors_of_auc_and_accuracy_cover(shift: float) -> None:
         assert auc.mean() == pytest.approx(0.5, abs=4 * auc.std() / math.sqrt(200))
 
 
-def test_trainings_test_different_events_and_their_mean_has_a_smaller_error() -> None:
+def test_repeated_classifiers_use_different_test_events_and_their_mean_has_a_smaller_error() -> (
+    None
+):
     rng = np.random.default_rng(26)
     x, y = (sample.astype(np.float32) for sample in bounded(rng, 0.1))
     tested = [classifier._three_parts(x, y, 2000, 1, turn, "cpu")[2][0] for turn in range(5)]
@@ -364,7 +366,7 @@ def test_trainings_test_different_events_and_their_mean_has_a_smaller_error() ->
     assert three.error == pytest.approx(one.error / math.sqrt(3), rel=0.1)
 
 
-def test_neighbours_of_alike_samples_stand_at_their_baseline_and_lost_kinds_are_seen() -> None:
+def test_prdc_is_at_its_baseline_for_equal_distributions_and_detects_lost_modes() -> None:
     rng = np.random.default_rng(15)
     x, y = rng.normal(size=(2, 4000, 2))
     alike = prdc.prdc_scores(x, y, seed=1)
@@ -377,14 +379,14 @@ def test_neighbours_of_alike_samples_stand_at_their_baseline_and_lost_kinds_are_
     assert half["precision"].value > 0.95 * half["precision"].baseline
 
 
-def test_a_share_of_all_events_has_an_error_too() -> None:
+def test_a_precision_of_one_has_a_nonzero_error() -> None:
     rng = np.random.default_rng(28)
     narrow = prdc.prdc_scores(rng.normal(size=(2000, 2)), np.zeros((1000, 2)), seed=1)
     assert narrow["precision"].value == 1
     assert 0 < narrow["precision"].error < 0.01
 
 
-def test_lost_correlation_is_seen() -> None:
+def test_a_lost_correlation_is_detected() -> None:
     rng = np.random.default_rng(16)
     x = rng.normal(size=(3000, 2))
     together = np.column_stack([x[:, 0], x[:, 0] * 0.6 + x[:, 1] * 0.8])
@@ -394,7 +396,7 @@ def test_lost_correlation_is_seen() -> None:
     assert same.value < same.baseline + 5 * same.baseline_error
 
 
-def test_validation_distance_of_shifts_is_their_sum_of_squares_in_units_of_the_spread() -> None:
+def test_validation_distance_of_shifts_is_the_sum_of_their_standardized_squares() -> None:
     rng = np.random.default_rng(17)
     reference = {"a": 3 * rng.normal(size=50_000), "b": rng.normal(size=50_000)}
     generated = {"a": reference["a"] + 1.5, "b": reference["b"] - 0.25}
@@ -405,7 +407,7 @@ def test_validation_distance_of_shifts_is_their_sum_of_squares_in_units_of_the_s
     assert compute.validation_distance(reference, missing) > 0.05
 
 
-def test_validation_distance_sees_a_lost_correlation() -> None:
+def test_validation_distance_detects_a_lost_correlation() -> None:
     rng = np.random.default_rng(18)
     u, v = rng.normal(size=(2, 20_000))
     reference = {"a": u, "b": 0.8 * u + 0.6 * v}
@@ -416,7 +418,7 @@ def test_validation_distance_sees_a_lost_correlation() -> None:
     assert compute.validation_distance(reference, lost) == pytest.approx(expected, rel=0.01)
 
 
-def test_too_few_events_and_constants_are_gaps_with_their_reason() -> None:
+def test_too_few_events_and_constants_are_skipped_with_a_reason() -> None:
     schema = Schema({"x": Field(), "y": Field()})
     events = {"x": np.ones(60), "y": np.random.default_rng(18).normal(size=60)}
     observables = observables_for(schema)
@@ -446,19 +448,19 @@ def test_scores_are_the_same_for_the_same_seed() -> None:
     assert found[0] == found[1]
 
 
-def test_n_sigma_counts_errors_from_the_baseline_on_the_bad_side() -> None:
+def test_n_sigma_is_positive_only_when_worse_than_the_baseline() -> None:
     one = Score("wasserstein", "x", 5.0, 3.0, 0.0, 10, 10, baseline_error=4.0)
     assert one.n_sigma == pytest.approx(1.0)
     other = Score("recall", "all", 0.5, 0.1, 0.9, 10, 10)
     assert other.n_sigma == pytest.approx(4.0)
 
 
-def test_digit_scores_want_images_of_digits() -> None:
+def test_digit_scores_require_images_of_digits() -> None:
     with pytest.raises(DataError, match=r"\(E, 28, 28\)"):
         digits.digit_scores(np.zeros((5, 20, 20)))
 
 
-def test_images_of_784_values_are_digits_only_where_asked(
+def test_images_of_784_values_are_digits_only_on_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(compute, "_classified", lambda *_args: {})
@@ -474,14 +476,14 @@ def test_images_of_784_values_are_digits_only_where_asked(
     assert digit_metrics(digits=True) == {"digit_confidence", "digit_balance", "digit_frechet"}
 
 
-def test_digits_of_another_size_are_refused() -> None:
+def test_digits_of_another_size_raise() -> None:
     with pytest.raises(
         RunError, match=r"one field of 28 × 28 pixels, but the schema has image \[20, 20\]"
     ):
         digits.digit_field(Schema({"image": Field((20, 20))}))
 
 
-def test_awkward_events_score_as_arrays_do() -> None:
+def test_awkward_events_have_the_scores_of_arrays() -> None:
     rng = np.random.default_rng(21)
     columns = [{"x": rng.normal(size=300), "y": rng.normal(size=300)} for _ in range(2)]
     observables = observables_for(Schema({"x": Field(), "y": Field()}))
@@ -493,7 +495,7 @@ def test_awkward_events_score_as_arrays_do() -> None:
     ("observables", "number", "message"),
     [({}, 10, "no observable to compare"), ({"x": None}, 0, "reference has no events")],
 )
-def test_nothing_to_compare_is_refused(observables, number: int, message: str) -> None:
+def test_nothing_to_compare_raises(observables, number: int, message: str) -> None:
     events = ak.Array({"x": np.zeros(number)})
     with pytest.raises(DataError, match=message):
         compute.score(events, events, observables, seed=1, quick=True)

@@ -44,7 +44,7 @@ def showers(seed: int, events: int = 50) -> dict[str, np.ndarray]:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_observables_are_their_published_formulas(seed: int) -> None:
+def test_observables_equal_their_published_formulas(seed: int) -> None:
     events = showers(seed)
     found = evaluate_observables(events, observables_for(SCHEMA, GEOMETRY))
     for e in range(len(events["energy"])):
@@ -87,7 +87,7 @@ def test_the_same_function_serves_numpy_and_torch() -> None:
         np.testing.assert_allclose(theirs.numpy(), ours, rtol=1e-10, atol=1e-10, err_msg=name)
 
 
-def test_gradients_are_right_and_finite_even_for_empty_layers() -> None:
+def test_gradients_are_correct_and_finite_even_for_empty_layers() -> None:
     events = {name: torch.from_numpy(v[:3]) for name, v in showers(2).items()}
     events["layer_0"][1] = 0.0
     events["layer_1"][2] = 0.0
@@ -125,7 +125,7 @@ def test_an_empty_layer_has_no_center() -> None:
         ((9,) * 45, (16,) * 45, 362),
     ],
 )
-def test_high_level_vector_has_the_challenges_number_of_features(
+def test_high_level_vector_has_as_many_features_as_in_the_calochallenge(
     radial: tuple[int, ...], angular: tuple[int, ...], number: int
 ) -> None:
     shapes = {f"layer_{i}": (a, r) for i, (a, r) in enumerate(zip(angular, radial, strict=True))}
@@ -143,7 +143,7 @@ def test_high_level_vector_has_the_challenges_number_of_features(
     assert x.shape == (20, number)
 
 
-def test_the_two_vectors_are_the_challenges_on_random_voxels() -> None:
+def test_both_feature_vectors_equal_the_calochallenges_on_random_voxels() -> None:
     """Data set 1 (photons) of arXiv:2410.21611: layers 0, 1, 2, 3, 12, of which 1 and 2 have bins in α."""
     radial, angular = (8, 16, 19, 5, 5), (1, 10, 10, 1, 1)
     shapes = {f"layer_{i}": (a, r) for i, (a, r) in enumerate(zip(angular, radial, strict=True))}
@@ -204,7 +204,7 @@ def test_the_two_vectors_are_the_challenges_on_random_voxels() -> None:
     np.testing.assert_array_equal(spectrum, cells)
 
 
-def test_calogans_observables_are_there_by_their_names() -> None:
+def test_calogan_observables_have_their_published_names() -> None:
     layers = ("layer_0", "layer_1", "layer_2")
     shapes = dict(zip(layers, ((3, 96), (12, 12), (12, 6)), strict=True))
     schema = Schema(
@@ -216,7 +216,7 @@ def test_calogans_observables_are_there_by_their_names() -> None:
     assert {"E_tot", "E_tot_over_E_inc", "E_inc", "depth", "l_d", "s_d", "sigma_sd"} <= found
 
 
-def test_polar_voxels_have_the_challenges_centers_and_widths() -> None:
+def test_polar_voxels_have_the_centers_and_widths_of_the_calochallenge() -> None:
     edges = (0.0, 5.0, 10.0, 30.0)
     schema = Schema({"voxels": Field((6, 3), "MeV")})
     events = {"voxels": np.random.default_rng(4).exponential(1.0, (10, 6, 3))}
@@ -248,7 +248,7 @@ def test_a_field_of_three_axes_is_a_stack_of_layers() -> None:
     np.testing.assert_array_equal(layers[2].cells({"showers": cells}), cells[:, 2].reshape(7, 12))
 
 
-def test_image_observables_are_plain_moments() -> None:
+def test_image_observables_are_moments() -> None:
     images = np.random.default_rng(6).integers(0, 255, (9, 28, 28)).astype(float)
     found = evaluate_observables(
         {"image": images}, observables_for(Schema({"image": Field((28, 28))}))
@@ -260,7 +260,7 @@ def test_image_observables_are_plain_moments() -> None:
     )
 
 
-def test_columns_are_observables_of_their_own() -> None:
+def test_each_column_is_an_observable() -> None:
     schema = Schema({"pt": Field((), "GeV"), "momentum": Field((3,), "GeV")})
     events = {"pt": np.arange(4.0), "momentum": np.arange(12.0).reshape(4, 3)}
     found = evaluate_observables(events, observables_for(schema))
@@ -268,7 +268,7 @@ def test_columns_are_observables_of_their_own() -> None:
     np.testing.assert_array_equal(found["momentum_2"], events["momentum"][:, 2])
 
 
-def test_a_users_observable_is_evaluated_beside_the_others() -> None:
+def test_a_custom_observable_is_evaluated_with_the_others() -> None:
     mine = Observable("first", lambda e: e["layer_0"][:, 0, 0], "first cell", "MeV")
     events = showers(7)
     found = evaluate_observables(events, {**observables_for(SCHEMA, GEOMETRY), "first": mine})
@@ -292,7 +292,7 @@ def test_layers_of_different_units_cannot_be_summed() -> None:
         observables_for(schema, GEOMETRY)
 
 
-def test_a_geometry_that_does_not_fit_says_what_it_needs() -> None:
+def test_a_geometry_that_does_not_fit_raises_with_the_required_layers() -> None:
     with pytest.raises(RunError, match=r"geometry.layer_0.*give 9 edges"):
         observables_for(SCHEMA, {"layer_0": LayerGeometry(r_edges=(0.0, 1.0))})
 

@@ -24,7 +24,7 @@ def sample(seed: int) -> ak.Array:
     return ak.Array({"x": rng.normal(size=400), "y": rng.normal(size=400)})
 
 
-def test_an_own_observable_and_metric_are_in_scores_histograms_and_the_report(
+def test_a_custom_observable_and_metric_are_in_scores_histograms_and_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hepgan.evaluation.report.figures.draw", lambda *_args, **_options: [])
@@ -50,7 +50,7 @@ def test_an_own_observable_and_metric_are_in_scores_histograms_and_the_report(
     assert "&lt;mean&gt; radius" in page
 
 
-def test_an_own_observable_is_used_only_for_schemas_with_its_fields() -> None:
+def test_a_custom_observable_is_used_only_for_schemas_with_its_fields() -> None:
     hepgan.register_observable("z2", fields=["z"])(lambda events: events["z"] ** 2)
     try:
         assert "z2" not in observables_for(SCHEMA)
@@ -59,6 +59,6 @@ def test_an_own_observable_is_used_only_for_schemas_with_its_fields() -> None:
         del base.REGISTERED["z2"]
 
 
-def test_names_that_are_taken_are_errors() -> None:
+def test_registering_a_name_twice_raises() -> None:
     with pytest.raises(DataError, match="'fpd' already exists"):
         hepgan.register_metric("fpd")(lambda reference, generated, *, seed: Estimate(0, 0, 0, 0))

@@ -88,7 +88,7 @@ def test_the_reference_against_itself_is_indistinguishable(alike) -> None:
 
 
 @pytest.mark.usefixtures("pictureless")
-def test_the_whole_report_trains_the_challenges_network_three_times_for_scores_and_baselines(
+def test_the_full_report_trains_the_calochallenge_classifier_three_times_for_scores_and_baselines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = classifier.SETUPS["challenge"]._replace(width=32, rate=1e-3, epochs=3)
@@ -142,7 +142,7 @@ def test_a_dead_row_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("pictureless")
-def test_bad_input_is_named_and_the_rest_is_judged(tmp_path: Path) -> None:
+def test_bad_input_is_named_and_the_rest_is_evaluated(tmp_path: Path) -> None:
     sample = showers(6)
     sample["layer_0"][3, 1, 1] = np.nan
     sample["layer_1"] = sample["layer_1"].reshape(1500, 36)
@@ -167,7 +167,7 @@ def test_an_empty_layer_and_few_events_are_skipped(tmp_path: Path) -> None:
     assert found.distinguishable
 
 
-def test_nothing_in_common_and_no_events_are_errors(tmp_path: Path) -> None:
+def test_samples_without_common_fields_or_events_raise(tmp_path: Path) -> None:
     events = as_events(showers(8))
     options = {"seed": 1, "quick": True}
     with pytest.raises(DataError, match="no field in common"):
@@ -208,7 +208,7 @@ class Page(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_stands_alone_and_is_small(report: Path) -> None:
+def test_the_page_is_self_contained_and_small(report: Path) -> None:
     text = report.read_text(encoding="utf-8")
     page = Page()
     page.feed(text)
@@ -238,7 +238,7 @@ def test_evaluate_writes_nothing_and_its_repr_is_a_table(
     assert found._repr_html_().count("<tr>") == len(repr(found).splitlines())
 
 
-def test_every_picture_is_on_the_page_and_among_the_files(report: Path) -> None:
+def test_every_figure_is_on_the_page_and_in_the_folder(report: Path) -> None:
     text = report.read_text(encoding="utf-8")
     plots = list((report.parent / "plots").glob("*.png"))
     assert len(plots) == text.count("<figure")
@@ -254,7 +254,7 @@ def test_scores_json_holds_every_score_with_its_baseline(alike: Evaluation, repo
     assert all({"value", "error", "baseline"} <= set(score) for score in found["scores"])
 
 
-def test_a_number_that_does_not_exist_is_null() -> None:
+def test_a_missing_number_is_null() -> None:
     score = Score("separation", "x", float("inf"), 0.0, 0.0, 10, 10)
     assert as_json([score], [SkippedMetric("fpd", "all", "why")])["scores"][0]["value"] is None
 
@@ -272,7 +272,7 @@ def test_an_empty_report_is_still_a_page(tmp_path: Path) -> None:
     assert "&lt;t&gt;" in page.read_text()
 
 
-def test_importing_the_room_loads_neither_matplotlib_nor_torch() -> None:
+def test_importing_the_package_loads_neither_matplotlib_nor_torch() -> None:
     code = "import sys, hepgan.evaluation; print([m for m in ('matplotlib', 'torch', 'mplhep') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -33,7 +33,7 @@ def counts(x: np.ndarray, w: np.ndarray) -> Counts:
     return Counts(np.histogram(x, EDGES, weights=w)[0], np.histogram(x, EDGES, weights=w**2)[0])
 
 
-def test_weighted_distances_are_scipys() -> None:
+def test_weighted_distances_equal_scipys() -> None:
     rng = np.random.default_rng(1)
     x, y, w, v = rng.normal(size=300), rng.normal(size=200), rng.random(300), rng.random(200)
     found = statistics.wasserstein(x, y, (w, v), seed=1)
@@ -68,7 +68,7 @@ def test_chi_square_of_spectra_with_negative_weights_is_uniform_under_the_null()
 
 
 @pytest.mark.parametrize("name", ["separation", "kolmogorov", "wasserstein"])
-def test_errors_with_negative_weights_cover(name: str) -> None:
+def test_errors_with_negative_weights_have_the_right_coverage(name: str) -> None:
     rng = np.random.default_rng(4)
     found = []
     for seed in range(200):
@@ -86,7 +86,7 @@ def test_errors_with_negative_weights_cover(name: str) -> None:
     assert ((values - values.mean()) / errors).std() == pytest.approx(1.0, abs=0.17)
 
 
-def test_baselines_with_negative_weights_are_what_toys_under_the_null_give() -> None:
+def test_baselines_with_negative_weights_agree_with_toys_under_the_null() -> None:
     rng = np.random.default_rng(5)
     rows: list[tuple[float, ...]] = []
     for seed in range(150):
@@ -102,7 +102,7 @@ def test_baselines_with_negative_weights_are_what_toys_under_the_null_give() -> 
         assert values[:, column + 1].mean() == pytest.approx(expected, abs=5 * error, rel=0.1)
 
 
-def test_unweighting_gives_what_the_weights_stand_for() -> None:
+def test_unweighting_gives_the_weighted_distribution() -> None:
     rng = np.random.default_rng(6)
     x = rng.normal(size=200_000)
     found = unweight(build_sample({"x": x}, {"x": X}, np.exp(0.5 * x)), seed=1)
@@ -114,7 +114,7 @@ def test_unweighting_gives_what_the_weights_stand_for() -> None:
         unweight(build_sample({"x": x[:3]}, {"x": X}, np.array([1.0, 1.0, -0.5])), seed=1)
 
 
-def test_correlations_are_numpys_weighted_ones() -> None:
+def test_weighted_correlations_equal_numpys() -> None:
     rng = np.random.default_rng(7)
     values, w = rng.normal(size=(50, 4)) @ rng.normal(size=(4, 4)), rng.random(50)
     covariance = np.cov(values, rowvar=False, aweights=w)
@@ -148,7 +148,7 @@ def test_histograms_hold_the_weights_and_root_reads_them_back(tmp_path: Path) ->
                 assert read.axis().member("fTitle") == histogram.axes[1].label
 
 
-def test_a_weighted_sample_is_judged_and_what_needs_single_events_is_said() -> None:
+def test_a_weighted_sample_is_evaluated_and_metrics_of_single_events_are_skipped() -> None:
     rng = np.random.default_rng(9)
     schema = Schema({"x": Field(unit="mm"), "y": Field()})
     x, w = tilted(rng, 4000)

@@ -8,7 +8,7 @@ from hepgan.tmva import booking
 
 
 @pytest.mark.parametrize("language", languages.TARGETS)
-def test_the_starting_texts_of_the_fuzzer_and_their_beginnings_are_read(
+def test_the_fuzzers_initial_texts_and_their_prefixes_parse_or_raise_our_errors(
     language: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("schema_of", "_events"):  # which the target replaces

@@ -64,7 +64,7 @@ SHORT = {"steps": 3, "batch_size": 6, "log_every": 3, "validate_every": 3, "chec
 
 
 @pytest.mark.parametrize("preset", presets())
-def test_presets_train_validate_and_sample_on_one_device_without_waiting_for_it(
+def test_presets_train_validate_and_sample_on_one_device_without_synchronizing(
     preset: str, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = running.read_events
@@ -172,7 +172,7 @@ SEES = {"sum": Observable("sum", lambda e: e["cells"].sum(1) / e["energy"], "sum
 COPULA = {"step": "copula", **STEP_SETTINGS["copula"], "censored_zeros": False}
 
 
-def test_what_a_discriminator_input_moves_as_a_whole(accelerator: Accelerator) -> None:
+def test_a_discriminator_input_moves_as_a_whole(accelerator: Accelerator) -> None:
     encoding = fitted(COPULA)
     x, c = encoding.encode(events(), seed=1)
     view = DiscriminatorInput(encoding, SEES, x, c)
@@ -253,7 +253,7 @@ def failing(error: Exception) -> Any:
 
 
 @pytest.mark.parametrize("error", FULL, ids=["cuda", "python", "cpu"])
-def test_full_memory_is_no_damage(
+def test_running_out_of_memory_is_not_reported_as_damage(
     error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     state, view = started("cpu")
@@ -274,7 +274,7 @@ def test_full_memory_is_no_damage(
             training.train(*started("cpu"))
 
 
-def test_gans_are_loaded_where_auto_is() -> None:
+def test_gans_load_on_the_auto_device() -> None:
     gan = GAN.load("mnist", device="auto")
     assert gan.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(RunError, match="the device 'cuda:99' does not exist"):

@@ -60,7 +60,7 @@ OF_SHOWERS: list[tuple[Any, ...]] = [
 @pytest.mark.parametrize(
     "columns_", [slice(None), slice(0, 1), slice(-1, None)], ids=["all", "first", "last"]
 )
-def test_nan_of_a_network_stays_nan_through_decoding(
+def test_nan_from_a_network_stays_nan_after_decoding(
     steps: tuple[dict[str, Any], ...], columns_: slice
 ) -> None:
     if steps in OF_SHOWERS:
@@ -78,7 +78,7 @@ def test_nan_of_a_network_stays_nan_through_decoding(
 
 @pytest.mark.parametrize("event", [True, False], ids=["event", "observables alone"])
 @pytest.mark.parametrize("every", [1, 4])
-def test_a_diverging_generator_is_told_with_its_step(event: bool, every: int) -> None:
+def test_a_diverging_generator_raises_with_the_step(event: bool, every: int) -> None:
     """Through a copula, the observables and their distance, where it once was an IndexError."""
     how = dataclasses.replace(
         QUICK, generator=NetworkSettings(1e30), log_every=4, validate_every=every
@@ -104,7 +104,7 @@ def test_a_diverging_generator_is_told_with_its_step(event: bool, every: int) ->
         training.train(state, view, validation=watch)
 
 
-def test_events_that_are_not_finite_are_told_with_the_step_of_their_validation() -> None:
+def test_nonfinite_events_raise_with_the_step_of_their_validation() -> None:
     """Weights may be finite where what they make is not."""
     state, view = started()
 
@@ -124,7 +124,7 @@ def test_events_that_are_not_finite_are_told_with_the_step_of_their_validation()
 
 @pytest.mark.parametrize("part", ["generator", "encoding"])
 @pytest.mark.parametrize("value", [NAN, float("-inf")])
-def test_saved_numbers_that_are_not_finite_are_refused_with_the_tensor(
+def test_nonfinite_saved_values_raise_with_the_tensor(
     tmp_path: Path, part: str, value: float
 ) -> None:
     state, _ = started(DENSE, QUICK, {"step": "standardize"})
@@ -138,7 +138,7 @@ def test_saved_numbers_that_are_not_finite_are_refused_with_the_tensor(
 
 
 @pytest.mark.parametrize("number", ["NaN", "-Infinity"])
-def test_numbers_of_gan_json_that_are_not_finite_are_refused(tmp_path: Path, number: str) -> None:
+def test_nonfinite_numbers_in_gan_json_raise(tmp_path: Path, number: str) -> None:
     state, _ = started()
     state.gan.save(tmp_path)
     about = tmp_path / "gan.json"
@@ -152,9 +152,7 @@ def test_numbers_of_gan_json_that_are_not_finite_are_refused(tmp_path: Path, num
 
 
 @pytest.mark.parametrize("name", ["generator", "discriminator", "ema"])
-def test_checkpoint_that_is_not_finite_is_refused_with_the_tensor(
-    tmp_path: Path, name: str
-) -> None:
+def test_nonfinite_checkpoint_raises_with_the_tensor(tmp_path: Path, name: str) -> None:
     state, _ = started()
     path = checkpoint.save_checkpoint(state, tmp_path, keep=1)
     tensors, about = load_file(path), serialization.read_metadata(path)
@@ -165,7 +163,7 @@ def test_checkpoint_that_is_not_finite_is_refused_with_the_tensor(
         checkpoint.load_checkpoint(started()[0], path)
 
 
-def test_running_statistics_that_are_not_finite_reach_no_checkpoint(tmp_path: Path) -> None:
+def test_nonfinite_running_statistics_are_not_written_to_a_checkpoint(tmp_path: Path) -> None:
     state, view = started(NORMED)
 
     def poison(row: Any) -> None:
@@ -179,7 +177,7 @@ def test_running_statistics_that_are_not_finite_reach_no_checkpoint(tmp_path: Pa
     assert checkpoint.newest_checkpoint(tmp_path) is None
 
 
-def test_generator_that_makes_nan_writes_no_file(gan_folder: Path, tmp_path: Path) -> None:
+def test_generator_that_returns_nan_writes_no_file(gan_folder: Path, tmp_path: Path) -> None:
     """Finite weights that overflow."""
     folder = tmp_path / "gan"
     folder.mkdir()
@@ -196,7 +194,7 @@ def test_generator_that_makes_nan_writes_no_file(gan_folder: Path, tmp_path: Pat
     assert not (tmp_path / "x.root").exists()
 
 
-def test_frechet_distance_of_features_that_are_not_finite_is_nan() -> None:
+def test_frechet_distance_of_nonfinite_features_is_nan() -> None:
     features = np.random.default_rng(1).normal(size=(50, 3))
     for value in (NAN, float("inf")):
         broken = features.copy()

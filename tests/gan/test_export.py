@@ -35,7 +35,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> GAN:
     return prepare(load(folder / "tiny.toml"), device=torch.device("cpu")).state.gan
 
 
-def test_onnx_gives_what_torch_gives(small: GAN, tmp_path: Path) -> None:
+def test_onnx_output_equals_torchs(small: GAN, tmp_path: Path) -> None:
     export(small, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     noise, energy = asked(small, 1000)
@@ -56,7 +56,7 @@ def asked(gan: GAN, number: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.slow
-def test_onnx_gives_what_torch_gives_for_showers(gan: GAN, tmp_path: Path) -> None:
+def test_onnx_output_equals_torchs_for_showers(gan: GAN, tmp_path: Path) -> None:
     export(gan, tmp_path / "model.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
@@ -83,7 +83,7 @@ def test_onnx_gives_what_torch_gives_for_showers(gan: GAN, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_networks_that_onnx_runtime_only_has_in_single_precision_are_exported_so(
+def test_operators_without_double_precision_in_onnx_runtime_are_exported_in_single(
     small: GAN, tmp_path: Path
 ) -> None:
     settings = dataclasses.replace(
@@ -102,7 +102,7 @@ def test_networks_that_onnx_runtime_only_has_in_single_precision_are_exported_so
 
 
 @pytest.mark.slow
-def test_exported_program_is_what_torch_gives(gan: GAN, tmp_path: Path) -> None:
+def test_output_of_the_exported_program_equals_torchs(gan: GAN, tmp_path: Path) -> None:
     export(gan, tmp_path / "model.pt2")
     extra = {"hepgan.json": ""}
     program = torch.export.load(tmp_path / "model.pt2", extra_files=extra).module()
@@ -115,7 +115,7 @@ def test_exported_program_is_what_torch_gives(gan: GAN, tmp_path: Path) -> None:
             assert torch.equal(one, other)
 
 
-def test_other_endings_and_existing_files_are_refused(small: GAN, tmp_path: Path) -> None:
+def test_other_suffixes_and_existing_files_raise(small: GAN, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"end with \.onnx or \.pt2"):
         export(small, tmp_path / "model.h5")
     (tmp_path / "model.pt2").touch()
@@ -151,7 +151,7 @@ def unconditional(step: str) -> GAN:
     return GAN.build(settings, encoding, seed=1)
 
 
-def test_models_for_one_batch_size_are_refused() -> None:
+def test_models_for_one_batch_size_raise() -> None:
     gan = unconditional("standardize")
     decoded = DecodedGenerator(gan).eval()
     with torch.no_grad():
@@ -168,7 +168,9 @@ class Branches(torch.nn.Module):
 
 
 @pytest.mark.parametrize("ending", [".onnx", ".pt2"])
-def test_what_torch_cannot_export_is_told_in_a_line(ending: str, tmp_path: Path) -> None:
+def test_a_network_that_torch_cannot_export_raises_a_one_line_error(
+    ending: str, tmp_path: Path
+) -> None:
     gan = dataclasses.replace(unconditional("standardize"), generator=Branches())
     with pytest.raises(RunError, match="torch cannot export this GAN to") as told:
         export(gan, tmp_path / f"model{ending}")

@@ -62,7 +62,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("name", list(EXPECTED))
-def test_objective_is_its_formula(name: str) -> None:
+def test_objective_equals_its_formula(name: str) -> None:
     objective, (discriminator, generator) = OBJECTIVES[name], EXPECTED[name]
     assert objective.discriminator(batch(REAL, FAKE)).item() == pytest.approx(
         discriminator, rel=1e-5
@@ -79,7 +79,7 @@ def test_objectives_pull_in_opposite_directions(name: str) -> None:
     assert (down < 0).all()
 
 
-def test_penalties_of_a_linear_function_are_its_slope() -> None:
+def test_penalties_of_a_linear_function_follow_from_its_slope() -> None:
     x = torch.randn(7, 3, requires_grad=True)
     slope = torch.tensor([1.0, 2.0, 2.0])
     assert zero_centered_penalty(x @ slope, x).item() == pytest.approx(9.0, rel=1e-5)
@@ -93,7 +93,7 @@ def test_penalty_trains_the_network() -> None:
     torch.testing.assert_close(gradient, 2 * weight.detach())
 
 
-def test_points_between_lie_on_the_line() -> None:
+def test_interpolated_points_lie_on_the_line() -> None:
     real, fake = torch.zeros(100, 2), torch.tensor([[1.0, 2.0]]).repeat(100, 1)
     place = torch.rand(100, generator=torch.Generator().manual_seed(1))
     points = interpolate(real, fake, place)
@@ -136,11 +136,11 @@ def test_registered_objectives_see_events_noise_and_conditions() -> None:
     assert sum(distances[-5:]) < sum(distances[:5]) / 2
 
 
-def test_unknown_objectives_are_refused_with_the_nearest_name() -> None:
+def test_an_unknown_objective_raises_with_the_nearest_name() -> None:
     with pytest.raises(RunError, match="unknown objective 'hing'; did you mean 'hinge'"):
         dataclasses.replace(QUICK, objective="hing")
 
 
-def test_an_objective_s_name_is_taken_once() -> None:
+def test_registering_an_objective_name_twice_raises() -> None:
     with pytest.raises(RunError, match="there is an objective 'hinge' already"):
         register_objective("hinge")(type("Mine", (), {"generator": None, "discriminator": None}))

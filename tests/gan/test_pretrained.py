@@ -19,12 +19,12 @@ from hepgan.processors.model_cache import load_cached
 LAYERS = ("layer_0", "layer_1", "layer_2")
 
 
-def test_they_are_five_megabytes_together_at_the_most() -> None:
+def test_pretrained_gans_are_at_most_five_megabytes_in_total() -> None:
     assert set(folders()) == {"mnist", "showers"}
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 5e6
 
 
-def test_showers_of_one_energy_come_right_after_installing(tmp_path: Path) -> None:
+def test_pretrained_showers_have_the_requested_energy_and_response(tmp_path: Path) -> None:
     out = tmp_path / "out.root"
     asked = ["generate", "showers", "-n", "500", "--condition", "energy=50", "--seed", "1"]
     result = CliRunner().invoke(main, [*asked, "-o", str(out)])
@@ -41,7 +41,7 @@ def test_showers_of_one_energy_come_right_after_installing(tmp_path: Path) -> No
     assert made.std() == pytest.approx(response.std(), rel=0.3)
 
 
-def test_the_digits_are_as_good_as_their_scores_say() -> None:
+def test_pretrained_digits_are_as_good_as_their_recorded_scores() -> None:
     gan = GAN.load("mnist")
     assert gan.tree == "mnist"
     events = read_events(load_run("mnist"))
@@ -61,14 +61,16 @@ def test_presets_are_listed_with_their_scores() -> None:
     assert f"confidence {best['mean']:.3g} ± {best['sd']:.3g} ({best['baseline']:.3g})" in text
 
 
-def test_processors_take_them_by_name() -> None:
+def test_processors_load_pretrained_gans_by_name() -> None:
     embedded = embed("mnist")
     assert set(embedded.files) == {"gan.json", "generator.safetensors"}
     made = [load_cached(model, "cpu").sample(3, seed=1)["image"] for model in ("mnist", embedded)]
     np.testing.assert_array_equal(*made)
 
 
-def test_a_folder_of_that_name_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_takes_precedence_over_a_pretrained_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "showers").mkdir()
     result = CliRunner().invoke(main, ["generate", "showers", "-n", "1", "--seed", "1", "-o", "a"])

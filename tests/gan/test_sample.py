@@ -45,7 +45,7 @@ def gan(gan_folder: Path) -> GAN:
         ({"energy": 5.0, "theta": 1.0}, 5, r"no condition 'theta' \(it has: energy\)"),
     ],
 )
-def test_unclear_requests_are_refused(gan: GAN, conditions, n, message: str) -> None:
+def test_ambiguous_requests_raise(gan: GAN, conditions, n, message: str) -> None:
     with pytest.raises(DataError, match=message):
         gan.sample(n, conditions=conditions, seed=1)
 
@@ -54,7 +54,9 @@ def test_numpy_integers_count_events(gan: GAN) -> None:
     assert len(gan.sample(np.int32(3), energy=5.0, seed=1)) == 3
 
 
-def test_the_first_events_of_a_trillion_come_at_once_and_are_those_of_a_thousand(gan: GAN) -> None:
+def test_the_first_of_a_trillion_events_arrive_immediately_and_equal_those_of_a_thousand(
+    gan: GAN,
+) -> None:
     first = next(gan.sample_blocks(10**12, energy=Range(2.0, 9.0), seed=1))
     few = gan.sample(1000, energy=Range(2.0, 9.0), seed=1)
     for name in few.fields:
@@ -63,7 +65,7 @@ def test_the_first_events_of_a_trillion_come_at_once_and_are_those_of_a_thousand
         )
 
 
-def test_more_events_than_the_disk_can_hold_are_refused(gan_folder: Path, tmp_path: Path) -> None:
+def test_more_events_than_fit_on_the_disk_raise(gan_folder: Path, tmp_path: Path) -> None:
     arguments = ["generate", str(gan_folder), "-n", str(10**15), "--condition", "energy=2:9"]
     done = CliRunner().invoke(main, [*arguments, "--seed", "1", "-o", str(tmp_path / "a.root")])
     assert done.exit_code == 2
@@ -71,7 +73,7 @@ def test_more_events_than_the_disk_can_hold_are_refused(gan_folder: Path, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_a_generator_without_weights_samples_and_is_not_trained(
+def test_a_generator_without_parameters_samples_but_cannot_be_trained(
     tiny_run: Path, tmp_path: Path
 ) -> None:
     settings = {"gan.generator": "PASS", "train.steps": 0, "encoding.steps": []}

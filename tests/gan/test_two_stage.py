@@ -101,7 +101,7 @@ def noise(gan: GAN, number: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
     )
 
 
-def test_without_a_network_of_its_own_the_first_stage_is_the_noise(encoding: Encoding) -> None:
+def test_a_first_stage_without_a_network_passes_the_noise_through(encoding: Encoding) -> None:
     gan = GAN.build(CELLS, encoding, seed=1)
     z, c = noise(gan)
     assert gan.latent == (12,)
@@ -109,7 +109,9 @@ def test_without_a_network_of_its_own_the_first_stage_is_the_noise(encoding: Enc
     assert gan.generate(z, c).shape == (50, 12)
 
 
-def test_cells_follow_the_energies_and_energies_no_cell_s_noise(encoding: Encoding) -> None:
+def test_cells_depend_on_the_energies_and_energies_not_on_the_noise_of_the_cells(
+    encoding: Encoding,
+) -> None:
     gan = GAN.build(BOTH, encoding, seed=1)
     z, c = noise(gan)
     assert gan.latent == (15,)
@@ -122,7 +124,7 @@ def test_cells_follow_the_energies_and_energies_no_cell_s_noise(encoding: Encodi
 
 
 @pytest.mark.parametrize("settings", [CELLS, BOTH], ids=["cells", "both"])
-def test_sums_of_layers_hold_whatever_the_stages_make(
+def test_layer_sums_hold_for_any_output_of_the_stages(
     encoding: Encoding, settings: GANSettings
 ) -> None:
     gan = GAN.build(settings, encoding, seed=1)
@@ -145,7 +147,7 @@ def test_parameters_of_all_stages_are_counted(encoding: Encoding, settings: GANS
     }
 
 
-def test_two_discriminators_lose_the_sum_of_both(encoding: Encoding) -> None:
+def test_the_loss_of_two_discriminators_is_their_sum(encoding: Encoding) -> None:
     state, _ = started(encoding, BOTH)
     seen, c = next(iter(state.loader))
     fake = torch.randn(seen.shape, generator=torch.Generator().manual_seed(2))
@@ -160,7 +162,7 @@ def test_two_discriminators_lose_the_sum_of_both(encoding: Encoding) -> None:
     assert discriminator_loss(state, seen, fake, noise, c).item() == pytest.approx(alone, rel=1e-5)
 
 
-def test_both_stages_train_save_and_go_on_bit_for_bit(encoding: Encoding, tmp_path: Path) -> None:
+def test_both_stages_train_save_and_resume_bit_for_bit(encoding: Encoding, tmp_path: Path) -> None:
     state, view = started(encoding, BOTH)
     before = {k: v.clone() for k, v in state.gan.generator.state_dict().items()}
     whole, _ = training.train(state, view, folder=tmp_path)
@@ -176,7 +178,7 @@ def test_both_stages_train_save_and_go_on_bit_for_bit(encoding: Encoding, tmp_pa
     assert ak.all(made[0]["front"] == made[1]["front"])
 
 
-def test_wrong_stages_are_told(encoding: Encoding) -> None:
+def test_invalid_stages_raise(encoding: Encoding) -> None:
     plain = Encoding.fit(showers(), SCHEMA, EncodingSettings((), BY_ENERGY), seed=1)
     with pytest.raises(RunError, match="this encoding appends none; add the step layer_sums"):
         GAN.build(CELLS, plain, seed=1)
@@ -191,7 +193,7 @@ def test_wrong_stages_are_told(encoding: Encoding) -> None:
         EnergySettings(generator="DENSE|N|LINEAR", latent=(-1,))
 
 
-def test_whitened_first_columns_are_the_same_whatever_the_others_are() -> None:
+def test_whitening_of_the_first_columns_does_not_depend_on_the_others() -> None:
     schema = Schema.from_table({"fields": {"a": {"shape": [2]}, "b": {"shape": [3]}}})
     rng = np.random.default_rng(1)
     mixed = rng.standard_normal((4000, 5)) @ rng.standard_normal((5, 5))
@@ -234,7 +236,7 @@ def test_energy_constraint_is_the_mean_distance_in_gev(encoding: Encoding) -> No
     assert energy_error(encoding, x, c).item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_energy_constraint_without_an_energy_is_told_before_training() -> None:
+def test_energy_constraint_without_an_energy_raises_before_training() -> None:
     schema = Schema.from_table({"fields": {"v": {"shape": [2]}}})
     events = ak.zip({"v": np.random.default_rng(1).standard_normal((64, 2))}, depth_limit=1)
     plain = Encoding.fit(events, schema, EncodingSettings(()), seed=1)
@@ -245,7 +247,9 @@ def test_energy_constraint_without_an_energy_is_told_before_training() -> None:
         training.initial_state(gan, DiscriminatorInput(plain, {}, x, c), x, c, [how], seed=1)
 
 
-def test_feature_matching_is_the_distance_before_the_last_layer(encoding: Encoding) -> None:
+def test_feature_matching_is_the_distance_between_inputs_of_the_last_layer(
+    encoding: Encoding,
+) -> None:
     state, view = started(encoding, ONE)
     extra, (seen, x, c) = losses(state, view, feature_matching=2.0)
     before = Chain(state.gan.discriminator.layers.layers[:-1])
@@ -253,7 +257,7 @@ def test_feature_matching_is_the_distance_before_the_last_layer(encoding: Encodi
     assert extra == pytest.approx(2 * distance.square().sum().item(), rel=1e-3)
 
 
-def test_generator_steps_follow_each_other(encoding: Encoding) -> None:
+def test_several_generator_steps_follow_one_another(encoding: Encoding) -> None:
     how = dataclasses.replace(HOW, critic_steps=3, generator_steps=2)
     state, view = started(encoding, ONE, how)
     training.train_step(state, view, iter(state.loader))

@@ -73,14 +73,14 @@ def test_every_word_trains_and_survives_a_copy(text: str, input_: tuple[int, ...
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize(("text", "input_"), EVERY_WORD)
-def test_every_word_gives_the_same_on_a_gpu(text: str, input_: tuple[int, ...]) -> None:
+def test_every_word_gives_the_same_output_on_a_gpu(text: str, input_: tuple[int, ...]) -> None:
     net = network(text, *input_, conditions=conditions(text)).double()
     x, c = random(4, *input_).double(), random(4, conditions(text), seed=1).double()
     there = copy.deepcopy(net).to("cuda")(x.to("cuda"), c.to("cuda"))
     torch.testing.assert_close(there.cpu(), net(x, c))
 
 
-def test_same_seed_gives_the_same_weights_and_leaves_torchs_random_numbers_alone() -> None:
+def test_equal_seeds_give_equal_weights_and_leave_torchs_global_generator_unchanged() -> None:
     torch.manual_seed(3)
     state = torch.get_rng_state()
     text = "CONV|3|2|2|1|1|SN, BNORM, RESHAPE|21|7, LSTM|3|7|21"
@@ -105,7 +105,7 @@ def test_same_seed_gives_the_same_weights_and_leaves_torchs_random_numbers_alone
         ("ORTHOGONAL", math.sqrt(1 / 500)),
     ],
 )
-def test_initial_weights_have_the_spread_of_their_name_and_biases_are_nought(
+def test_initial_weights_have_the_width_of_their_scheme_and_biases_are_zero(
     name: str, deviation: float
 ) -> None:
     layer = only(network("DENSE|400", 500, initialization=name), Weighted)
@@ -118,31 +118,31 @@ def test_initial_weights_have_the_spread_of_their_name_and_biases_are_nought(
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (5, 3)])
-def test_orthogonal_weights_are(shape: tuple[int, int]) -> None:
+def test_orthogonal_weights_are_orthogonal(shape: tuple[int, int]) -> None:
     weight = only(network(f"DENSE|{shape[0]}|ORTHOGONAL", shape[1]), Weighted).weight.detach()
     square = weight @ weight.T if shape[0] < shape[1] else weight.T @ weight
     torch.testing.assert_close(square, torch.eye(3))
 
 
-def test_identity_and_zero_start_are_what_they_say() -> None:
+def test_identity_and_zero_initialization_give_the_identity_and_zero() -> None:
     x = random(4, 5)
     assert torch.equal(network("DENSE|5|LINEAR|IDENTITY", 5)(x), x)
     assert torch.equal(network("RES[DENSE|9|RELU, DENSE|5|LINEAR|ZERO]", 5)(x), x)
     assert not network("DENSE|5|LINEAR", 5, initialization="zero")(x).any()
 
 
-def test_unknown_initialisation_names_the_nearest() -> None:
+def test_unknown_initialization_raises_with_the_nearest_name() -> None:
     with pytest.raises(RunError, match="did you mean 'XAVIER'"):
         network("DENSE|5", 5, initialization="XAVIR")
 
 
-def test_billion_wide_layer_is_refused_before_it_is_allocated() -> None:
+def test_billion_wide_layer_raises_before_it_is_allocated() -> None:
     with pytest.raises(LayoutError, match="of memory"):
         network("DENSE|1000000000", 784)
 
 
 @pytest.mark.parametrize(("word", "kind"), [("RNN", nn.RNN), ("LSTM", nn.LSTM), ("GRU", nn.GRU)])
-def test_recurrent_layers_are_torchs(word: str, kind: type[nn.RNNBase]) -> None:
+def test_recurrent_layers_equal_torchs(word: str, kind: type[nn.RNNBase]) -> None:
     text = f"{word}|4|3|6|0|1" + ("|1" if word == "GRU" else "")
     net, oracle = network(text, 6, 3), kind(3, 4, batch_first=True)
     layer = only(net, Recurrent)
@@ -164,7 +164,7 @@ def test_recurrent_layers_are_torchs(word: str, kind: type[nn.RNNBase]) -> None:
     )
 
 
-def test_remembered_state_carries_on_where_a_batch_ended() -> None:
+def test_remembered_state_continues_from_the_previous_batch() -> None:
     x = random(5, 8, 3)
     whole = network("LSTM|4|3|8|0|1", 8, 3)(x)
     halves = network("LSTM|4|3|4|1|1", 4, 3)
@@ -173,7 +173,7 @@ def test_remembered_state_carries_on_where_a_batch_ended() -> None:
 
 @pytest.mark.parametrize("momentum", [0.9, 0.99, -1])
 @pytest.mark.parametrize("shape", [(6,), (6, 3, 4)])
-def test_batch_norm_is_torchs_with_the_momentum_the_other_way_round(
+def test_batch_norm_equals_torchs_with_one_minus_the_momentum(
     momentum: float, shape: tuple[int, ...]
 ) -> None:
     net = network(f"BNORM|{momentum}|0.001", *shape)
@@ -198,7 +198,7 @@ def test_locally_connected_layer_with_equal_weights_is_a_convolution() -> None:
     torch.testing.assert_close(net(x), F.conv2d(x, kernel, stride=(1, 2), padding=(1, 0)))
 
 
-def test_circular_padding_turns_with_the_angle() -> None:
+def test_circular_padding_is_equivariant_under_rotation() -> None:
     net = network("CONV|3|3|3|1|1|1|1|TANH|CIRCW", 2, 4, 9)
     x = random(4, 2, 4, 9)
     torch.testing.assert_close(net(x.roll(2, dims=-1)), net(x).roll(2, dims=-1))
@@ -222,14 +222,14 @@ def test_spectral_norm_makes_the_largest_singular_value_one(text: str) -> None:
     assert torch.linalg.matrix_norm(matrix, 2).item() == pytest.approx(1, abs=1e-3)
 
 
-def test_minibatch_discrimination_sees_copies() -> None:
+def test_minibatch_discrimination_detects_copies() -> None:
     net = network("MBDISC|4|3|ALONE", 5)
     apart, alike = 100 * random(6, 5), random(1, 5).expand(6, 5)
     torch.testing.assert_close(net(alike), torch.full((6, 4), 6.0))
     assert net(apart).mean() < 2
 
 
-def test_energy_features_are_those_of_the_formulas() -> None:
+def test_energy_features_equal_their_formulas() -> None:
     x, c = random(6, 4).abs(), random(6, 2)
     text = "[SUM; OCCUPANCY|0.5; BALANCE|10|3|1]"
     missing = (x.sum(1) - 10 * c[:, 1]).abs()
@@ -237,7 +237,7 @@ def test_energy_features_are_those_of_the_formulas() -> None:
     torch.testing.assert_close(network(text, 4, conditions=2)(x, c), torch.stack(wanted, dim=1))
 
 
-def test_attention_starts_with_the_image_alone() -> None:
+def test_attention_is_initially_the_identity() -> None:
     net = network("ATTEND[SCALE|-1]", 1, 3, 4, initialization="ZERO")
     x = random(5, 1, 3, 4)
     torch.testing.assert_close(net(x), x, rtol=2e-4, atol=0)
@@ -262,7 +262,7 @@ def test_conditions_are_constant_over_an_image() -> None:
     assert torch.equal(y[:, 1:], c[:, :, None, None].expand(5, 2, 3, 4))
 
 
-def test_network_takes_flat_events_and_says_when_conditions_are_missing() -> None:
+def test_network_accepts_flat_events_and_raises_without_conditions() -> None:
     net = network("CONV|2|2|2|1|1", 1, 3, 4, conditions=2)
     x, c = random(5, 1, 3, 4), random(5, 2)
     assert torch.equal(net(x, c), net(x.flatten(1), c))
@@ -270,7 +270,7 @@ def test_network_takes_flat_events_and_says_when_conditions_are_missing() -> Non
         net(x)
 
 
-def test_generator_step_through_a_frozen_discriminator_leaves_it_bit_for_bit() -> None:
+def test_generator_step_through_a_frozen_discriminator_leaves_it_unchanged_bit_for_bit() -> None:
     generator, discriminator = parse_gan(
         "DENSE|16|RELU, BNORM, DENSE|36|LINEAR, RESHAPE|1|6|6"
         "##CONV|4|3|3|1|1|1|1|LRELU|SN, BNORM|0.9, RESHAPE|12|12, LSTM|5|12|12|1, DENSE|1|LINEAR"
@@ -291,7 +291,7 @@ def test_generator_step_through_a_frozen_discriminator_leaves_it_bit_for_bit() -
     )
 
 
-def test_generator_gradient_through_a_frozen_discriminator_is_that_of_the_composition() -> None:
+def test_generator_gradient_through_a_frozen_discriminator_equals_that_of_the_composition() -> None:
     g = network("DENSE|16|RELU, BNORM, DENSE|36|LINEAR, RESHAPE|1|6|6", 3)
     d = network(
         "CONV|4|3|3|1|1|1|1|LRELU, BNORM, RESHAPE|FLAT, MBDISC|3|2, DENSE|1|LINEAR", 1, 6, 6

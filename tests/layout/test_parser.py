@@ -27,7 +27,7 @@ def message(text: str) -> str:
     "text",
     ["DENSE|128|TANH", "DENSE|TANH|128", "TANH|128", "128|TANH", "dense | 128 | tanh", "128"],
 )
-def test_dense_reads_in_every_spelling_of_tmva(text: str) -> None:
+def test_dense_is_parsed_in_every_spelling_of_tmva(text: str) -> None:
     assert parse(text) == Layout((DenseSpec(128),))
 
 
@@ -37,11 +37,11 @@ def test_a_bare_activation_is_a_dense_layer_with_as_many_outputs_as_the_network(
     )
 
 
-def test_dense_takes_tanh_where_no_activation_is_given() -> None:
+def test_dense_has_tanh_by_default() -> None:
     assert parse("DENSE|5") == parse("DENSE|5|TANH")
 
 
-def test_convolution_without_the_padding_pair_has_none() -> None:
+def test_convolution_has_no_padding_by_default() -> None:
     assert parse("CONV|12|2|2|1|1|TANH") == parse("CONV|12|2|2|1|1|0|0|TANH")
 
 
@@ -50,14 +50,14 @@ def test_activations_are_not_case_sensitive(name: str) -> None:
     assert parse(f"DENSE|3|{name}").words[0] == DenseSpec(3, Activation(name.upper()))
 
 
-def test_slope_of_a_leaky_relu_is_told_from_a_width() -> None:
+def test_slope_of_a_leaky_relu_is_distinguished_from_a_width() -> None:
     wide = parse("LRELU|64").words[0]
     assert wide == DenseSpec(64, Activation("LRELU"))
     assert parse("LRELU|0.1|64") == parse("DENSE|64|LRELU|0.1")
     assert parse("DENSE|64|LRELU|1") == parse("DENSE|64|LRELU|1.0")
 
 
-def test_flags_are_read_in_any_order_and_printed_in_one() -> None:
+def test_flags_are_parsed_in_any_order_and_printed_in_canonical_order() -> None:
     assert str(parse("DENSE|3|NOBIAS|SN|LINEAR|ZERO")) == "DENSE|3|LINEAR|ZERO|SN|NOBIAS"
 
 
@@ -140,27 +140,27 @@ def test_published_layouts_survive_a_round_trip(name: str) -> None:
         ("DENSE|1_0", "should be a number", "1_0"),
     ],
 )
-def test_errors_say_what_and_mark_where(text: str, says: str, marked: str) -> None:
+def test_errors_describe_and_mark_the_fault(text: str, says: str, marked: str) -> None:
     first, line, caret = message(text).split("\n")
     assert says in first
     start = caret.index("^")
     assert line[start : start + caret.count("^")] == marked
 
 
-def test_caret_stands_in_the_line_of_the_fault() -> None:
+def test_caret_is_under_the_line_of_the_fault() -> None:
     first, line, caret = message("DENSE|3,\nDENSE|4|RELUU,\nDENSE|5").split("\n")
     assert "RELUU" in first
     assert line.strip() == "DENSE|4|RELUU,"
     assert caret.count("^") == 5
 
 
-def test_long_lines_are_shown_around_the_fault_alone() -> None:
+def test_long_lines_are_shortened_around_the_fault() -> None:
     error = message("DENSE|3," * 500 + "DENSE|4|RELUU" + ",DENSE|3" * 500)
     assert len(error) < 400
     assert "RELUU" in error.split("\n")[1]
 
 
-def test_single_network_is_refused_where_a_gan_is_due_and_the_other_way_round() -> None:
+def test_single_network_raises_where_a_gan_is_expected_and_vice_versa() -> None:
     with pytest.raises(LayoutError, match="discriminator's layout are missing"):
         parse_gan("DENSE|3")
     with pytest.raises(LayoutError, match="a single network is expected"):
@@ -194,7 +194,7 @@ def test_single_network_is_refused_where_a_gan_is_due_and_the_other_way_round() 
     ],
     ids=lambda text: f"{text[:12]!r}…{len(text)}",
 )
-def test_hostile_strings_are_refused_in_no_time(text: str) -> None:
+def test_hostile_strings_raise_quickly(text: str) -> None:
     start = time.process_time()
     error = message(text)
     assert time.process_time() - start < 0.5
@@ -264,12 +264,12 @@ def raises_layout_errors_alone(count: int, seed: int) -> float:
     return longest
 
 
-def test_hostile_strings_raise_layout_errors_alone() -> None:
+def test_hostile_strings_raise_only_layout_errors() -> None:
     assert raises_layout_errors_alone(4_000, seed=1) < 1.0
 
 
 @pytest.mark.slow
-def test_a_million_hostile_strings_raise_layout_errors_alone() -> None:
+def test_a_million_hostile_strings_raise_only_layout_errors() -> None:
     assert raises_layout_errors_alone(1_000_000, seed=2) < 1.0
 
 

@@ -30,7 +30,7 @@ def clean_registry() -> Iterator[None]:
     BUILDERS.update(builders)
 
 
-def test_a_word_of_a_plugin_is_parsed_traced_and_built() -> None:
+def test_a_plugin_word_is_parsed_traced_and_built() -> None:
     with pytest.raises(LayoutError, match="unknown word 'CENTER'"):
         parse("CENTER|0.5")
     import_plugins(["own_layer"], folder=EXAMPLES)
@@ -47,7 +47,7 @@ def test_a_word_of_a_plugin_is_parsed_traced_and_built() -> None:
     assert [str(layout.words[0]) for layout in settings.layouts] == ["CENTER", "CENTER"]
 
 
-def test_errors_in_a_word_of_a_plugin_point_at_it() -> None:
+def test_errors_in_a_plugin_word_point_at_it() -> None:
     import_plugins(["own_layer"], folder=EXAMPLES)
     with pytest.raises(LayoutError, match="2 numbers are given; write CENTER or CENTER|strength"):
         parse("CENTER|1|2")
@@ -56,7 +56,7 @@ def test_errors_in_a_word_of_a_plugin_point_at_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["DENSE", "RELU", "N", "two words", "lower", "9A", "A|B"])
-def test_a_word_that_is_taken_or_cannot_be_written_is_refused(name: str) -> None:
+def test_registering_a_word_that_exists_or_cannot_be_parsed_raises(name: str) -> None:
     with pytest.raises(ValueError, match="the word"):
 
         @register_layer

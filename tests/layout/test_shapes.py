@@ -26,18 +26,20 @@ def last(text: str, *input: int, **options: object) -> tuple[int, ...]:
     ("name", "counts"),
     [("calogan", [29_726_376, 2_744_524]), ("alexnet", [62_378_344])],
 )
-def test_published_networks_have_their_published_parameters(name: str, counts: list[int]) -> None:
+def test_published_networks_have_the_published_numbers_of_parameters(
+    name: str, counts: list[int]
+) -> None:
     found = [network["parameters"] for network in published_layouts()[name].summary().values()]
     assert found == counts == list(published_layouts()[name].published)
 
 
-def test_dcgan_has_the_trainable_parameters_of_torchs_tutorial() -> None:
+def test_dcgan_has_as_many_parameters_as_in_torchs_tutorial() -> None:
     found = [network["trainable"] for network in look_up("dcgan-64").summary().values()]
     assert found == [3_576_704, 2_765_568]
 
 
 @pytest.mark.parametrize("name", published_layouts())
-def test_every_named_layout_makes_events_and_judges_them(name: str) -> None:
+def test_every_named_layout_generates_and_classifies_events(name: str) -> None:
     networks = look_up(name).summary()
     if "generator" in networks:
         made = networks["generator"]["layers"][-1]["output"]
@@ -45,7 +47,7 @@ def test_every_named_layout_makes_events_and_judges_them(name: str) -> None:
         assert math.prod(networks["discriminator"]["layers"][-1]["output"]) == 1
 
 
-def test_slides_reshape_fails_under_9408_and_names_5808() -> None:
+def test_the_slides_reshape_to_9408_raises_with_5808() -> None:
     with pytest.raises(LayoutError) as caught:
         summarize(SLIDES, input=(1, 28, 28))
     first, line, caret = str(caught.value).split("\n")
@@ -53,7 +55,7 @@ def test_slides_reshape_fails_under_9408_and_names_5808() -> None:
     assert line[caret.index("^") : caret.rindex("^") + 1] == "9408"
 
 
-def test_slides_layout_with_a_plain_flat_fits() -> None:
+def test_the_slides_layout_with_a_plain_flat_is_valid() -> None:
     text = SLIDES.replace("1|1|9408|FLAT", "FLAT")
     layers = summarize(text, input=(1, 28, 28))["network"]["layers"]
     assert [layer["output"] for layer in layers] == [[12, 27, 27], [12, 22, 22], [5808], [512]]
@@ -86,14 +88,14 @@ def test_slides_layout_with_a_plain_flat_fits() -> None:
         ("DENSE|4, COND", (9,), (6,)),
     ],
 )
-def test_shapes_are_those_worked_out_by_hand(
+def test_shapes_equal_those_computed_by_hand(
     text: str, input_: tuple[int, ...], output: tuple[int, ...]
 ) -> None:
     conditions = 2 if "COND" in text else 0
     assert last(text, *input_, conditions=conditions) == output
 
 
-def test_width_nought_is_the_number_of_outputs() -> None:
+def test_width_zero_means_the_number_of_outputs() -> None:
     assert last("DENSE|5,LINEAR", 9, outputs=3) == (3,)
     with pytest.raises(LayoutError, match="not known here"):
         last("DENSE|5,LINEAR", 9)
@@ -135,7 +137,7 @@ def test_layers_that_do_not_fit_are_marked(text: str, says: str, marked: str) ->
     assert line[caret.index("^") : caret.rindex("^") + 1] == marked
 
 
-def test_faults_of_layouts_made_without_a_string_are_marked_in_their_own_print() -> None:
+def test_faults_of_layouts_built_in_python_are_marked_in_their_printed_form() -> None:
     layout = parse("CONV|12|30|2|1|1|TANH")
     bare = type(layout)(layout.words)
     with pytest.raises(LayoutError, match=r"CONV\|12\|30"):
@@ -149,7 +151,7 @@ def test_branches_named_after_fields_read_them_in_a_discriminator() -> None:
     assert [line.branch for line in lines] == ["layer_1", "layer_0", "energy", ""]
 
 
-def test_branches_named_after_fields_must_make_them_in_a_generator() -> None:
+def test_branches_named_after_fields_must_generate_them_in_a_generator() -> None:
     fine = "[energy: DENSE|1; layer_0: DENSE|288; layer_1: DENSE|144]"
     assert last(fine, 433, fields=FIELDS, role="generator") == (433,)
     with pytest.raises(LayoutError, match=r"'layer_0' is 3\|96 = 288 values, but"):
@@ -158,17 +160,17 @@ def test_branches_named_after_fields_must_make_them_in_a_generator() -> None:
         last("[layer_0: DENSE|288; layer_1: DENSE|144]", 20, fields=FIELDS)
 
 
-def test_misspelt_field_names_the_nearest() -> None:
+def test_misspelled_field_raises_with_the_nearest_name() -> None:
     with pytest.raises(LayoutError, match="did you mean 'layer_0'"):
         last("[layer0: SUM; layer_1: SUM]", 433, fields=FIELDS, role="discriminator")
 
 
-def test_field_cannot_be_read_behind_another_layer() -> None:
+def test_fields_can_be_read_only_by_the_first_layer() -> None:
     with pytest.raises(LayoutError, match="its stream must be the first layer"):
         last("ACT|RELU, [layer_0: SUM; layer_1: SUM]", 433, fields=FIELDS, role="discriminator")
 
 
-def test_conditions_go_in_front_where_the_layout_does_not_say_where() -> None:
+def test_conditions_are_concatenated_to_the_input_by_default() -> None:
     assert trace(parse("DENSE|4"), input=(9,), conditions=2)[0].word == "COND"
     inside = trace(
         parse("[layer_0: PASS; layer_1: PASS]"), input=(433,), fields=FIELDS, conditions=2
@@ -176,12 +178,12 @@ def test_conditions_go_in_front_where_the_layout_does_not_say_where() -> None:
     assert inside[1].output == (3, 3, 96)
 
 
-def test_conditions_go_behind_a_first_reshape_whose_sizes_are_meant_without_them() -> None:
+def test_conditions_are_concatenated_after_a_leading_reshape() -> None:
     lines = trace(parse("RESHAPE|1|1|784|FLAT, DENSE|4"), input=(1, 28, 28), conditions=2)
     assert [line.output for line in lines] == [(784,), (786,), (4,)]
 
 
-def test_generator_that_does_not_make_an_event_is_refused() -> None:
+def test_generator_of_the_wrong_output_size_raises() -> None:
     with pytest.raises(LayoutError, match="output is 512 = 512 values, but an event has N = 784"):
         summarize("DENSE|512##DENSE|1", input=(1, 28, 28), features=784)
 
@@ -199,7 +201,7 @@ def test_summary_of_a_gan_gives_each_network() -> None:
     assert table["discriminator"]["parameters"] == 6
 
 
-def test_billion_wide_layer_is_printed_but_not_built() -> None:
+def test_billion_wide_layer_is_summarized_but_not_built() -> None:
     wide = "DENSE|8, DENSE|1000000000"
     assert summarize(wide, input=(784,))["network"]["parameters"] == 8 * 785 + 9 * 10**9
     with pytest.raises(LayoutError) as caught:
@@ -209,17 +211,17 @@ def test_billion_wide_layer_is_printed_but_not_built() -> None:
     assert line[caret.index("^") : caret.rindex("^") + 1] == "1000000000"
 
 
-def test_outputs_too_large_for_the_memory_are_refused_too() -> None:
+def test_outputs_too_large_for_memory_raise() -> None:
     with pytest.raises(LayoutError, match="of memory"):
         build(parse("UPSAMPLE|10000|10000"), input=(1, 28, 28), seed=1)
 
 
-def test_outputs_beyond_any_memory_are_refused_at_once() -> None:
+def test_outputs_beyond_any_memory_raise_immediately() -> None:
     with pytest.raises(LayoutError, match="exceeds any memory"):
         last(", ".join(["UPSAMPLE|1000000|1000000"] * 300), 1, 28, 28)
 
 
-def test_memory_needed_is_sixteen_bytes_a_parameter_and_four_a_value() -> None:
+def test_required_memory_is_16_bytes_per_parameter_and_4_per_value() -> None:
     layout = parse("DENSE|9")
     steps = trace_steps(layout, (10,), shape_context((10,)))
     check_memory(layout, steps, limit=99 * 16 + 9 * 4)
@@ -228,16 +230,16 @@ def test_memory_needed_is_sixteen_bytes_a_parameter_and_four_a_value() -> None:
 
 
 @pytest.mark.parametrize("input_", [(), (0,), (1, -28, 28)])
-def test_input_without_values_is_refused(input_: tuple[int, ...]) -> None:
+def test_input_without_values_raises(input_: tuple[int, ...]) -> None:
     with pytest.raises(LayoutError, match="input shape"):
         trace(parse("DENSE|3"), input=input_)
 
 
-def test_input_of_more_values_than_any_network_takes_is_refused() -> None:
+def test_oversized_input_raises() -> None:
     with pytest.raises(LayoutError, match="too large"):
         trace(parse("DENSE|3"), input=(10**9, 10**9))
 
 
-def test_grammar_and_shapes_do_without_torch() -> None:
+def test_grammar_and_shapes_do_not_import_torch() -> None:
     code = "import hepgan.layout.summary, hepgan.layout.zoo, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

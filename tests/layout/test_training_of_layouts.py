@@ -91,7 +91,7 @@ def calorimeter_run(layout: str, batch: int) -> library.RunConfig:
     )
 
 
-def test_calogan_s_published_networks_train_on_showers() -> None:
+def test_the_published_calogan_networks_train_on_showers() -> None:
     """All layers of the paper's two networks, 32 million weights, move on real showers."""
     run = calorimeter_run("calogan", batch=4)
     prepared = library.prepare(run, device=torch.device("cpu"))
@@ -117,7 +117,7 @@ def statistics(network: torch.nn.Module) -> int:
 
 
 @pytest.mark.parametrize("name", ["tmva-default", "tmva-tutorial", "tmva-slides", "dcgan-28", "residual-28"])  # fmt: skip
-def test_named_image_pairs_take_steps_on_digits(name: str) -> None:
+def test_named_image_layouts_train_on_digits(name: str) -> None:
     published = published_layouts()[name]
     latent = list(published.noise or published.input)
     run = image_run(name, 10, 1e-4, latent)

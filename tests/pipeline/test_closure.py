@@ -105,7 +105,7 @@ def test_training_reaches_the_target(run_file: Path, tmp_path: Path) -> None:
     assert scipy.stats.skew(response(np.full(4000, 5.0))) > 0.4  # 0 without training
 
 
-def test_dead_optimizer_leaves_the_distance(
+def test_a_dead_optimizer_does_not_reduce_the_distance(
     run_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self, closure=None: None)

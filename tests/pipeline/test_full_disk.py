@@ -47,7 +47,7 @@ def showers(path: Path) -> Path:
 @pytest.mark.parametrize(
     "command", ["generate", "simulate", "parts", "convert", "evaluate", "export"]
 )
-def test_full_disk_leaves_nothing_half_and_one_sentence(
+def test_full_disk_leaves_no_partial_file_and_raises_a_one_line_error(
     command: str, gan_folder: Path, tmp_path: Path
 ) -> None:
     tiny, out = gan_folder.parent / "tiny.root", tmp_path / "out"
@@ -81,7 +81,7 @@ def report(folder: Path, text: str) -> None:
     )  # fmt: skip
 
 
-def test_each_file_of_a_report_is_the_old_or_the_new_one(
+def test_each_file_of_a_report_is_either_old_or_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full at the first, the second, … file; the report of before is there, or a part of the new one."""

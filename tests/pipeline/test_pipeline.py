@@ -59,7 +59,9 @@ def test_scores_have_value_error_baseline_and_numbers(folder: Path) -> None:
     assert all(0.3 < s["value"] < 1 and s["baseline"] is not None for s in aucs)
 
 
-def test_generated_file_has_the_form_of_the_reference(folder: Path, tiny_file: Path) -> None:
+def test_generated_file_has_the_branches_and_types_of_the_reference(
+    folder: Path, tiny_file: Path
+) -> None:
     with uproot.open(folder / "generated.root") as made, uproot.open(tiny_file) as reference:
         assert set(made["events"].keys()) == set(reference["events"].keys())
         for name, branch in reference["events"].items():
@@ -83,7 +85,7 @@ def test_closure_on_known_distributions(folder: Path, tmp_path: Path) -> None:
     assert abs(scipy.stats.spearmanr(response, events["energy"]).statistic) < 0.05
 
 
-def test_scores_notice_a_wrong_sample(folder: Path, tiny_file: Path, tmp_path: Path) -> None:
+def test_scores_detect_a_wrong_sample(folder: Path, tiny_file: Path, tmp_path: Path) -> None:
     """Judged against the reference, shifted events score far from the baseline and events of the same kind near to it."""
     good, bad = tiny_events(3000, 7), tiny_events(3000, 8)
     bad["a"] = bad["a"] * 1.1
@@ -100,7 +102,7 @@ def test_scores_notice_a_wrong_sample(folder: Path, tiny_file: Path, tmp_path: P
     assert not verdict.samples["good"].distinguishable
 
 
-def test_generated_energies_are_those_asked_for(folder: Path, tmp_path: Path) -> None:
+def test_generated_energies_are_the_requested_ones(folder: Path, tmp_path: Path) -> None:
     library.generate(
         folder, tmp_path / "x.root", n=50, seed=1, conditions={"energy": 7.5}, device=CPU
     )
@@ -130,14 +132,14 @@ def test_same_seed_gives_the_same_run(folder: Path, tmp_path: Path) -> None:
             np.testing.assert_array_equal(values, two["events"][name].array(library="np"))
 
 
-def test_run_toml_is_the_run(folder: Path) -> None:
+def test_run_toml_reproduces_the_run(folder: Path) -> None:
     text = (folder / "run.toml").read_text()
     run = from_table(library.RunConfig, tomllib.loads(text), where="run file")
     assert library.as_toml(run) == text
     assert library.load(folder / "run.toml", {"seed": 9}) == dataclasses.replace(run, seed=9)
 
 
-def test_resumed_run_equals_the_uninterrupted(folder: Path, tmp_path: Path) -> None:
+def test_resumed_run_equals_an_uninterrupted_one(folder: Path, tmp_path: Path) -> None:
     run = library.load(folder / "run.toml")
     stop = tmp_path / "stopped"
     seen = []
@@ -197,12 +199,12 @@ def test_preset_is_a_valid_run_with_a_description(name: str) -> None:
         ({"encoding.conditions.energy.range": [1.0, float("inf")]}, "range"),
     ],
 )
-def test_wrong_settings_are_told(overrides: dict[str, Any], message: str) -> None:
+def test_invalid_settings_raise(overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(RunError, match=message):
         library.load("showers", overrides)
 
 
-def test_mirror_images_are_those_of_both_axes_and_their_product() -> None:
+def test_reflections_are_those_of_both_axes_and_their_product() -> None:
     rng = np.random.default_rng(1)
     layer, energy = rng.random((3, 2, 5)), rng.random(3)
     events = ak.zip({"layer": layer, "energy": energy}, depth_limit=1)
@@ -212,7 +214,7 @@ def test_mirror_images_are_those_of_both_axes_and_their_product() -> None:
     np.testing.assert_array_equal(ak.to_numpy(found["energy"]), np.tile(energy, 4))
 
 
-def test_training_events_alone_are_mirrored() -> None:
+def test_only_training_events_are_reflected() -> None:
     runs = [library.load("bologan", {"data.reflect": mirror}) for mirror in ([], ["y", "x"])]
     plain, mirrored = (library.prepare(run, device=CPU) for run in runs)
     sizes = [len(p.state.loader.tensors[0]) for p in (plain, mirrored)]
@@ -221,12 +223,14 @@ def test_training_events_alone_are_mirrored() -> None:
         assert ak.all(plain.splits[name]["layer_1"] == mirrored.splits[name]["layer_1"])
 
 
-def test_unknown_preset_names_the_nearest() -> None:
+def test_unknown_preset_raises_with_the_nearest_name() -> None:
     with pytest.raises(RunError, match="no preset or run file 'shower'; did you mean 'showers'"):
         library.load("shower")
 
 
-def test_folder_of_another_run_is_left_alone(folder: Path, tiny_run: Path, tmp_path: Path) -> None:
+def test_folder_of_another_run_is_not_overwritten(
+    folder: Path, tiny_run: Path, tmp_path: Path
+) -> None:
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
     with pytest.raises(RunError, match=r"is not empty; choose another folder with -o"):
         library.run(library.load(tiny_run), folder, device=CPU)
@@ -237,7 +241,7 @@ def test_folder_of_another_run_is_left_alone(folder: Path, tiny_run: Path, tmp_p
 
 
 @pytest.mark.parametrize("name", ["tpu", "cuda:99", "nonsense", "mps", "meta", "cpu:3"])
-def test_missing_device_is_told(name: str) -> None:
+def test_missing_device_raises_and_writes_nothing(name: str) -> None:
     with pytest.raises(RunError, match=name):
         library.device_of(name)
 
@@ -286,20 +290,20 @@ def test_killed_before_the_first_checkpoint_resumes_from_the_start(
     assert [json.loads(line)["step"] for line in lines] == [0, 5, 10, 15, 20]
 
 
-def test_wrong_geometry_is_told_before_anything_is_written(tiny_run: Path, tmp_path: Path) -> None:
+def test_wrong_geometry_raises_before_anything_is_written(tiny_run: Path, tmp_path: Path) -> None:
     tiny_run.write_text(tiny_run.read_text() + "\n[geometry.b]\nr_edges = [0.0, 1.0]\n")
     with pytest.raises(RunError):
         library.train(library.load(tiny_run), tmp_path / "out", device=CPU)
     assert not (tmp_path / "out").exists()
 
 
-def test_folder_that_cannot_be_made_is_told(tiny_run: Path, tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_raises(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(RunError, match="cannot be created"):
         library.train(library.load(tiny_run), tmp_path / "file" / "out", device=CPU)
 
 
-def test_condition_given_twice_is_told(folder: Path, tiny_file: Path, tmp_path: Path) -> None:
+def test_condition_passed_twice_raises(folder: Path, tiny_file: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'energy' is given twice"):
         library.generate(
             folder, tmp_path / "x.root", seed=1, conditions={"energy": 5.0},
@@ -307,9 +311,7 @@ def test_condition_given_twice_is_told(folder: Path, tiny_file: Path, tmp_path: 
         )  # fmt: skip
 
 
-def test_fewer_conditions_than_events_are_told(
-    folder: Path, tiny_file: Path, tmp_path: Path
-) -> None:
+def test_fewer_conditions_than_events_raise(folder: Path, tiny_file: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has 4,000 entries, fewer than the 5,000"):
         library.generate(
             folder, tmp_path / "x.root", n=5000, seed=1, conditions_from=str(tiny_file), device=CPU
@@ -328,7 +330,7 @@ def test_files_are_compared_without_a_run_file(tmp_path: Path) -> None:
     assert {"a", "b_0", "b_1", "energy"} <= {score.observable for score in verdict.scores}
 
 
-def test_an_untrained_generator_is_told_first_in_the_report_and_the_terminal(
+def test_an_untrained_generator_is_reported_first_in_report_and_terminal(
     tiny_run: Path, tmp_path: Path
 ) -> None:
     """A learning rate of 1 makes every trained generator worse than the encoding alone."""
@@ -346,7 +348,7 @@ def test_an_untrained_generator_is_told_first_in_the_report_and_the_terminal(
     assert "so step 0 of 3 was kept" in page
 
 
-def test_a_validation_split_of_one_event_is_told_before_training(
+def test_a_validation_split_of_one_event_raises_before_training(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = training.read_events
@@ -365,7 +367,7 @@ def test_a_validation_split_of_one_event_is_told_before_training(
 
 
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
-def test_batch_norm_of_one_event_is_told_before_training(
+def test_batch_norm_of_one_event_raises_before_training(
     tiny_run: Path, tmp_path: Path, network: str
 ) -> None:
     last = {"generator": "N|LINEAR", "discriminator": "1|LINEAR"}[network]

@@ -43,7 +43,7 @@ def test_showers_have_the_energies_of_unseen_showers(tmp_path: Path) -> None:
     assert len(auc_and_baseline(tmp_path / "out")) == 2
 
 
-def test_digits_are_digits(tmp_path: Path) -> None:
+def test_preset_digits_are_recognized_as_digits(tmp_path: Path) -> None:
     started = time.process_time()
     run(load("mnist"), tmp_path / "out", device=CPU)
     assert time.process_time() - started < FIVE_MINUTES

@@ -43,7 +43,7 @@ def holding(folder: Path) -> "subprocess.Popen[str]":
     return process
 
 
-def test_lock_of_a_running_process_is_refused_and_that_of_a_dead_one_taken_over(
+def test_lock_of_a_running_process_raises_and_that_of_a_dead_one_is_taken_over(
     tmp_path: Path,
 ) -> None:
     process = holding(tmp_path)
@@ -62,7 +62,7 @@ def test_lock_of_a_running_process_is_refused_and_that_of_a_dead_one_taken_over(
     assert not list(tmp_path.iterdir())
 
 
-def test_lock_of_another_host_is_refused_with_what_to_remove(tmp_path: Path) -> None:
+def test_lock_of_another_host_raises_with_the_file_to_remove(tmp_path: Path) -> None:
     """Whether a process there still runs cannot be told from here."""
     about = {"pid": 12, "host": "node7", "started": "2026-01-02T03:04:05+00:00"}
     (tmp_path / NAME).write_text(json.dumps(about))
@@ -73,7 +73,7 @@ def test_lock_of_another_host_is_refused_with_what_to_remove(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"pid": 1}'])
-def test_lock_that_says_nothing_is_that_of_a_dead_process(tmp_path: Path, text: str) -> None:
+def test_unreadable_lock_is_taken_over(tmp_path: Path, text: str) -> None:
     (tmp_path / NAME).write_text(text)
     with locked(tmp_path):
         pass
@@ -97,7 +97,7 @@ def run_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_second_training_in_a_folder_is_refused_while_the_first_runs(
+def test_second_training_in_a_folder_raises_while_the_first_runs(
     run_file: Path, tmp_path: Path
 ) -> None:
     run, out = library.load(run_file), tmp_path / "out"
@@ -116,7 +116,7 @@ def test_second_training_in_a_folder_is_refused_while_the_first_runs(
     assert not (out / NAME).exists()
 
 
-def test_two_new_trainings_in_one_folder_leave_one(
+def test_only_one_of_two_new_trainings_in_a_folder_survives(
     run_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second fills the folder while the first reads its events."""
@@ -133,7 +133,9 @@ def test_two_new_trainings_in_one_folder_leave_one(
         library.train(run, out, device=CPU)
 
 
-def test_lock_that_a_killed_training_left_is_no_content(run_file: Path, tmp_path: Path) -> None:
+def test_a_folder_with_only_the_lock_of_a_killed_training_counts_as_empty(
+    run_file: Path, tmp_path: Path
+) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / NAME).write_text("")
     library.train(library.load(run_file, {"train.steps": 2}), tmp_path / "out", device=CPU)
@@ -175,7 +177,7 @@ def _removed(folder: Path) -> None:
         (_removed, r"was trained with the input file b\.root, which is no longer among them"),
     ],
 )
-def test_changed_input_files_are_refused_with_their_name(
+def test_changed_input_files_raise_with_their_name(
     run_file: Path, tmp_path: Path, change: Callable[[Path], None], message: str
 ) -> None:
     begun(run_file, tmp_path / "out")
@@ -187,7 +189,7 @@ def test_changed_input_files_are_refused_with_their_name(
     assert after == before
 
 
-def test_touched_and_moved_files_are_the_same(run_file: Path, tmp_path: Path) -> None:
+def test_touched_and_moved_files_have_the_same_fingerprint(run_file: Path, tmp_path: Path) -> None:
     """Data that come back under another folder, as from a backup, with other times."""
     begun(run_file, tmp_path / "out")
     (tmp_path / "elsewhere").mkdir()
@@ -200,7 +202,7 @@ def test_touched_and_moved_files_are_the_same(run_file: Path, tmp_path: Path) ->
     library.train(library.load(run_file), tmp_path / "moved", device=CPU, resume=True)
 
 
-def test_resumed_training_keeps_the_encoding_that_it_began_with(
+def test_resumed_training_keeps_its_encoding(
     run_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another machine fits with other rounding; without the file the difference is told."""
@@ -224,7 +226,7 @@ def test_resumed_training_keeps_the_encoding_that_it_began_with(
 
 
 @pytest.mark.parametrize("size", [0, 100, 9_000_000])
-def test_fingerprint_is_of_the_content(tmp_path: Path, size: int) -> None:
+def test_fingerprint_depends_on_the_content(tmp_path: Path, size: int) -> None:
     path, other = tmp_path / "a", tmp_path / "b"
     path.write_bytes(bytes(size))
     other.write_bytes(bytes(size))

@@ -84,7 +84,7 @@ def assert_equal(one: dict[str, Any], two: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_everything_is_the_same_for_executors_chunks_orders_and_workers(
+def test_results_do_not_depend_on_executor_chunks_order_or_workers(
     gan_folder: Path, files: list[Path], dask: Any
 ) -> None:
     processor = everything(gan_folder)
@@ -107,7 +107,7 @@ def test_everything_is_the_same_for_executors_chunks_orders_and_workers(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_dying_dask_worker_loses_and_doubles_nothing(
+def test_a_dying_dask_worker_neither_loses_nor_duplicates_events(
     gan_folder: Path, files: list[Path], dask: Any, tmp_path: Path
 ) -> None:
     expected = runner()(fileset(files), everything(gan_folder))
@@ -125,7 +125,7 @@ def test_a_dying_dask_worker_loses_and_doubles_nothing(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_workers_load_a_model_once_and_savemetrics_adds_their_times(
+def test_workers_load_a_model_once_and_savemetrics_sums_their_times(
     gan_folder: Path, files: list[Path], dask: Any
 ) -> None:
     counting = simulation(processors.embed(gan_folder), output=loads)
@@ -215,7 +215,7 @@ def way(request: pytest.FixtureRequest) -> list[str]:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_simulate_writes_the_same_with(
+def test_simulate_writes_the_same_with_every_executor(
     way: list[str], gan_folder: Path, files: list[Path], tmp_path: Path
 ) -> None:
     asked = ["simulate", gan_folder, *files, "--energy", "GenPart_energy", "--seed", 3]
@@ -227,7 +227,9 @@ def test_simulate_writes_the_same_with(
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_evaluate_finds_the_same_with(way: list[str], gan_folder: Path, tmp_path: Path) -> None:
+def test_evaluate_gives_the_same_scores_with_every_executor(
+    way: list[str], gan_folder: Path, tmp_path: Path
+) -> None:
     energy = ["--condition", "energy=1:10", "--seed", 1]
     made("generate", gan_folder, "-n", 900, *energy, "-o", tmp_path / "made.root")
     asked = ["evaluate", gan_folder.parent / "tiny.root", tmp_path / "made.root", "--quick", "--config", gan_folder / "run.toml", "--reference-weight", "1 / energy"]  # fmt: skip
@@ -250,7 +252,7 @@ def calogan(path: Path, seed: int) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_convert_writes_the_same_with(way: list[str], tmp_path: Path) -> None:
+def test_convert_writes_the_same_with_every_executor(way: list[str], tmp_path: Path) -> None:
     sources = [calogan(tmp_path / name / "gamma.hdf5", seed) for seed, name in enumerate("bac")]
     for options in ([], ["--pixel-branches"]):
         asked = ["convert", "calogan", *sources, *options]
@@ -330,12 +332,12 @@ def test_workers_and_hidden_folders_do_not_outlive_the_command(tmp_path: Path) -
         assert list(folder.iterdir()) == []
 
 
-def test_futures_are_worked_off_by_workers_that_follow_their_parent() -> None:
+def test_the_futures_executor_uses_the_pool_of_workers_that_exit_with_their_parent() -> None:
     with executors._executor("futures", 2, None) as chosen:
         assert chosen.pool is pool
 
 
-def test_folder_of_parts_of_a_killed_command_counts_as_empty(tmp_path: Path) -> None:
+def test_folder_with_parts_of_a_killed_command_counts_as_empty(tmp_path: Path) -> None:
     (tmp_path / ".a.root.1f2e3d4c5b6a7980.part").touch()
     with parts_for(tmp_path) as (target, folder):
         assert target == folder == tmp_path

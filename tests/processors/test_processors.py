@@ -47,7 +47,7 @@ def particles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-def test_noise_is_a_function_of_the_key_alone() -> None:
+def test_noise_depends_only_on_the_key() -> None:
     entries, numbers = np.repeat(np.arange(50), 3), np.tile(np.arange(3), 50)
     whole = keyed_normals(entries, numbers, (7, 5), seed=3, file="ab", tree="c")
     order = np.random.default_rng(1).permutation(150)[:40]
@@ -113,7 +113,7 @@ def test_a_row_does_not_depend_on_the_others_of_a_full_batch(preset: str) -> Non
     assert torch.equal(other[keep], expected[keep])
 
 
-def test_simulate_is_the_same_for_every_chunk_size_and_order(
+def test_simulate_does_not_depend_on_chunk_size_or_order(
     gan_folder: Path, particles: list[Path]
 ) -> None:
     found = [runner(size)(fileset(particles), simulation(gan_folder)) for size in CHUNKS]
@@ -134,7 +134,7 @@ def test_simulate_is_the_same_for_every_chunk_size_and_order(
     )
 
 
-def test_wrapper_gives_what_simulate_gives(gan_folder: Path, particles: list[Path]) -> None:
+def test_wrapper_gives_the_showers_of_simulate(gan_folder: Path, particles: list[Path]) -> None:
     expected = runner()(fileset(particles), simulation(gan_folder, out_of_range="flag"))
 
     class Mine(ProcessorABC):
@@ -151,7 +151,7 @@ def test_wrapper_gives_what_simulate_gives(gan_folder: Path, particles: list[Pat
     same(expected, runner(1_000)(fileset(particles), Mine()))
 
 
-def test_wrapper_refuses_selected_events(gan_folder: Path, particles: list[Path]) -> None:
+def test_wrapper_raises_for_selected_events(gan_folder: Path, particles: list[Path]) -> None:
     wrapper = processors.GeneratorWrapper(gan_folder, seed=5)
 
     def process(events: ak.Array) -> int:
@@ -162,7 +162,7 @@ def test_wrapper_refuses_selected_events(gan_folder: Path, particles: list[Path]
         runner()(fileset(particles), process)
 
 
-def test_a_model_is_loaded_once_a_process_and_again_when_it_changes(
+def test_a_model_is_loaded_once_per_process_and_again_when_it_changes(
     gan_folder: Path, particles: list[Path]
 ) -> None:
     model_cache._loaded.cache_clear()
@@ -177,7 +177,7 @@ def tiny_fileset(gan_folder: Path) -> dict[str, object]:
     return {"reference": {"files": {str(gan_folder.parent / "tiny.root"): "events"}}}
 
 
-def test_collect_is_what_read_gives(gan_folder: Path) -> None:
+def test_collect_equals_read(gan_folder: Path) -> None:
     schema = hepgan.GAN.load(gan_folder).schema
     options = {"weight": "1 / energy"}
     expected = hepgan.read(gan_folder.parent / "tiny.root", schema, cut="a > 3", **options)
@@ -240,9 +240,7 @@ def refused(text: str, files: dict[str, object], processor: ProcessorABC) -> Non
         job(files, processor)
 
 
-def test_particles_outside_the_range_are_refused_or_flagged(
-    gan_folder: Path, tmp_path: Path
-) -> None:
+def test_particles_outside_the_range_raise_or_are_flagged(gan_folder: Path, tmp_path: Path) -> None:
     energies = ak.Array([[2.0, 11.0], [], [float("nan")], [5.0]])
     with uproot.recreate(tmp_path / "wide.root") as file:
         file.mktree("Events", {"GenPart_energy": "var * float64", "weight": "f4"})
@@ -261,9 +259,7 @@ def test_particles_outside_the_range_are_refused_or_flagged(
     assert ak.all(inside.b[found.inside] == found.b[found.inside])
 
 
-def test_the_flag_of_particles_outside_is_a_branch_of_what_is_written(
-    gan_folder: Path, tmp_path: Path
-) -> None:
+def test_the_out_of_range_flag_is_written_as_a_branch(gan_folder: Path, tmp_path: Path) -> None:
     with uproot.recreate(tmp_path / "wide.root") as file:
         file.mktree("Events", {"E": "var * float64"})
         file["Events"].extend({"E": ak.Array([[2.0, 11.0], [], [5.0]])})
@@ -334,7 +330,7 @@ def test_no_events_are_collected_and_compared_with_the_right_types(
         assert all(one.sum(flow=True).value == 0 for one in histograms.values())
 
 
-def test_conditions_that_the_gan_is_not_made_for_are_not_compared(
+def test_conditions_outside_the_range_of_the_gan_are_not_compared(
     gan_folder: Path, tmp_path: Path
 ) -> None:
     schema = hepgan.GAN.load(gan_folder).schema
@@ -344,7 +340,7 @@ def test_conditions_that_the_gan_is_not_made_for_are_not_compared(
     refused("energy = 11 of particle 0 in entry 0 of .*wide.root", files, compare)
 
 
-def test_metrics_tell_what_was_read_and_nothing_else_changes(
+def test_savemetrics_reports_reading_without_changing_results(
     gan_folder: Path, particles: list[Path]
 ) -> None:
     """Coffea's metrics: bytes, columns, entries, chunks and time; what ``then`` counts is added up beside them."""
@@ -407,7 +403,7 @@ def test_bad_input_raises_with_its_name(
         processors.embed(tmp_path)
 
 
-def test_bad_files_are_an_error_or_skipped_by_name(
+def test_bad_files_raise_or_are_skipped_and_listed(
     gan_folder: Path, particles: list[Path], tmp_path: Path
 ) -> None:
     from hepgan.processors.executors import fileset_of
@@ -436,7 +432,7 @@ def test_bad_files_are_an_error_or_skipped_by_name(
 
 
 @pytest.mark.parametrize("on_bad_file", ["raise", "skip"])
-def test_damage_within_a_file_is_an_error_with_its_name(
+def test_damage_within_a_file_raises_with_its_name(
     gan_folder: Path, particles: list[Path], tmp_path: Path, on_bad_file: Any
 ) -> None:
     with uproot.open(particles[0]) as file:
@@ -453,7 +449,7 @@ def test_damage_within_a_file_is_an_error_with_its_name(
             job(files, simulation(gan_folder))
 
 
-def test_types_of_files_must_agree() -> None:
+def test_types_must_agree_between_files() -> None:
     from hepgan.processors.chunk_results import ChunkId, ChunkResults
 
     places = [ChunkId("d", name, "t", name, 0) for name in "ab"]
@@ -506,7 +502,7 @@ def test_an_empty_tree_among_full_ones_contributes_nothing(
     assert histograms["weight"].sum(flow=True).value == 7500
 
 
-def test_simulate_does_every_tree_of_a_file_and_refuses_one_named_twice(
+def test_simulate_processes_every_tree_of_a_file_and_rejects_duplicates(
     gan_folder: Path, tmp_path: Path
 ) -> None:
     path, out = tmp_path / "two.root", tmp_path / "out.root"

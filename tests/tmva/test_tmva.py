@@ -65,7 +65,7 @@ def booked(options: str, path: str, **more: Any) -> Any:
     return book(options, [path], tree="events", **more).run
 
 
-def test_the_tutorial_s_string_means_what_it_says(pixels: str) -> None:
+def test_the_string_of_the_tutorial_gives_the_expected_run(pixels: str) -> None:
     phase = TUTORIAL_PHASE.format(epochs=10)
     second = "MaxEpochs=4,LearningRate=2e-5,Momentum=0.0,BatchSize=32,TestRepetitions=1"
     options = (
@@ -144,7 +144,7 @@ def test_shared_training_keys_work(columns: str) -> None:
     assert how.objective == "sum-of-squares"
 
 
-def test_every_option_and_key_that_help_names_is_known(columns: str) -> None:
+def test_every_option_and_key_in_the_help_is_accepted(columns: str) -> None:
     text = help_text()
     for name in (*OPTIONS, *REFUSED, *KEYS):
         assert f"  {name} " in text
@@ -202,7 +202,7 @@ def test_every_option_and_key_that_help_names_is_known(columns: str) -> None:
         (f"{SMALL}:TrainingStrategy=BatchSize=1000", "choose a smaller BatchSize", None),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done_is_refused_by_name_with_its_place(
+def test_unsupported_options_raise_with_name_and_position(
     columns: str, options: str, message: str, marked: str | None
 ) -> None:
     with pytest.raises(RunError) as caught:
@@ -214,12 +214,12 @@ def test_what_cannot_be_done_is_refused_by_name_with_its_place(
         assert line[caret.index("^") : caret.rindex("^") + 1] == marked
 
 
-def test_a_fault_in_the_layout_has_its_caret_in_the_layout(columns: str) -> None:
+def test_a_fault_in_the_layout_has_a_caret_under_the_layout(columns: str) -> None:
     with pytest.raises(LayoutError, match="did you mean 'DENSE'"):
         booked("Layout=DENS|3|TANH##TANH|1", columns)
 
 
-def test_colons_inside_of_brackets_belong_to_the_layout() -> None:
+def test_colons_inside_brackets_belong_to_the_layout() -> None:
     text = "Layout=[mass: TANH|4; pt: TANH|4], DENSE|0##[mass: TANH|4; pt: TANH|4], DENSE|1:!V"
     found = options_of(text)
     assert found["Layout"].text == text.removeprefix("Layout=").removesuffix(":!V")
@@ -230,7 +230,7 @@ PIECES = [*"!:=|,#+[]HVN019.e- ", "Layout", "TrainingStrategy", "MaxEpochs", "=1
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=60).map(lambda pieces: "".join(pieces)))
-def test_any_string_gives_options_or_an_error_of_ours(text: str) -> None:
+def test_any_string_gives_options_or_a_hepgan_error(text: str) -> None:
     try:
         found = options_of(text)
     except RunError:
@@ -242,7 +242,7 @@ def test_any_string_gives_options_or_an_error_of_ours(text: str) -> None:
     ("transform", "last", "inside"),
     [("None", "TANH", (-1, 1)), ("N", "TANH", (-1, 1)), ("N", "SIGMOID", (0, 1)), ("None", "RELU", (0, 1))],
 )  # fmt: skip
-def test_variables_come_to_what_the_last_layer_can_give_and_back(
+def test_variables_are_scaled_to_the_range_of_the_last_layer_and_back(
     columns: str, transform: str, last: str, inside: tuple[int, int]
 ) -> None:
     run = booked(f"Layout=DENSE|0|{last}##DENSE|1:VarTransform={transform}", columns)
@@ -278,7 +278,7 @@ def test_pixels_are_in_the_order_of_the_branches(pixels: str) -> None:
     np.testing.assert_array_equal(ak.to_numpy(events["x"]).reshape(5, -1), raw)
 
 
-def test_train_takes_a_tmva_string_and_phases_go_on(columns: str, tmp_path: Path) -> None:
+def test_train_accepts_a_tmva_string_and_phases_continue(columns: str, tmp_path: Path) -> None:
     """The second phase starts from the first one's weights: with a tiny learning rate it stays there."""
     phases = (
         "MaxEpochs=4,LearningRate=1e-2,BatchSize=32|MaxEpochs=2,LearningRate=1e-12,BatchSize=32"
@@ -300,7 +300,7 @@ def test_train_takes_a_tmva_string_and_phases_go_on(columns: str, tmp_path: Path
             np.testing.assert_allclose(last["both"][name], tensor, atol=1e-6)
 
 
-def test_command_line_says_what_is_missing(columns: str, tmp_path: Path) -> None:
+def test_command_line_names_missing_options(columns: str, tmp_path: Path) -> None:
     for arguments, message in (
         (["train"], "name a preset"),
         (["train", "--tmva", SMALL], "--tmva needs --files"),
@@ -314,7 +314,7 @@ def test_command_line_says_what_is_missing(columns: str, tmp_path: Path) -> None
     assert not (tmp_path / "no").exists()
 
 
-def test_help_is_printed_where_h_asks_for_it(columns: str, tmp_path: Path) -> None:
+def test_h_prints_help(columns: str, tmp_path: Path) -> None:
     options = f"H:{SMALL}:TrainingStrategy=MaxEpochs=1:Architecture=CPU"
     arguments = ["--files", columns, "--tree", "events", "-o", str(tmp_path / "run")]
     result = CliRunner().invoke(main, ["train", "--tmva", options, *arguments])
@@ -322,7 +322,7 @@ def test_help_is_printed_where_h_asks_for_it(columns: str, tmp_path: Path) -> No
     assert help_text() in result.output
 
 
-def test_a_macro_carries_over_line_by_line(
+def test_a_tmva_macro_translates_line_by_line(
     columns: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "hepgan")
@@ -359,7 +359,7 @@ def test_a_macro_carries_over_line_by_line(
     assert max(ak.max(part["mass"]) for part in events.values()) > 115  # both trees
 
 
-def test_a_macro_s_faults_are_told(columns: str, tmp_path: Path) -> None:
+def test_faults_of_a_macro_raise(columns: str, tmp_path: Path) -> None:
     loader = DataLoader("dataset")
     faults: list[tuple[Any, str]] = [
         (lambda: loader.AddVariable("a+b"), "not formulas"),
@@ -419,7 +419,7 @@ def test_a_macro_s_faults_are_told(columns: str, tmp_path: Path) -> None:
         ("nTrain_Signal=0:nTest_Signal=0:!V", 0.5),
     ],
 )
-def test_numbers_of_events_are_shares_of_what_there_is(
+def test_numbers_of_events_become_fractions_of_the_available_events(
     columns: str, tmp_path: Path, options: str, share: float
 ) -> None:
     loader = DataLoader("d", trees=[f"{columns}:events"])
@@ -430,7 +430,7 @@ def test_numbers_of_events_are_shares_of_what_there_is(
     assert booking.run.data.test == pytest.approx(share)
 
 
-def test_more_events_than_there_are_is_told(columns: str) -> None:
+def test_more_events_than_available_raises(columns: str) -> None:
     loader = DataLoader("d", trees=[f"{columns}:events"])
     loader.PrepareTrainingAndTestTree("", "nTrain_Signal=500")
     with pytest.raises(
@@ -524,7 +524,7 @@ def test_weight_decay_without_a_penalty_warns(
     assert dataclasses.asdict(run.train.generator)["l2"] == 0
 
 
-def test_digits_of_a_loader_are_those_of_a_run_file() -> None:
+def test_digits_of_a_data_loader_equal_those_of_a_run_file() -> None:
     options = "Layout=TANH|4,TANH|784##TANH|4,LINEAR|1:TrainingStrategy=MaxEpochs=1"
     runs = []
     for digits in (True, False):

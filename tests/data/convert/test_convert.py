@@ -154,7 +154,7 @@ def calochallenge(folder, name="photon"):
     return showers, energy
 
 
-def test_calochallenge_voxels_are_ordered_by_layer_angle_radius(tmp_path):
+def test_calochallenge_voxels_are_ordered_by_layer_angle_and_radius(tmp_path):
     showers, energy = calochallenge(tmp_path)
     schema = convert(
         "calochallenge", [tmp_path / "set.hdf5", tmp_path / "binning.xml"], tmp_path / "out.root"
@@ -176,7 +176,7 @@ def test_calochallenge_voxels_are_ordered_by_layer_angle_radius(tmp_path):
     ]
 
 
-def test_published_binnings_give_the_published_voxel_numbers(tmp_path):
+def test_published_binnings_give_the_published_numbers_of_voxels(tmp_path):
     # Radii and angles of data set 1, photons (368 voxels), and of data sets 2 and 3 (arXiv:2410.21611).
     published = {
         368: [(0, 8, 1), (1, 16, 10), (2, 19, 10), (3, 5, 1), (12, 5, 1)],
@@ -205,7 +205,7 @@ def par04(path, z=(0, 44, 3, 3), energies=(1.0, 2.0, 4.0, 8.0)):
         file.mktree("virtualReadout", types).extend(lists)
 
 
-def test_par04_cells_are_at_their_indices_and_add_up(tmp_path):
+def test_par04_cells_are_placed_by_index_and_repeated_cells_are_summed(tmp_path):
     par04(tmp_path / "g4.root")
     schema = convert("par04", [tmp_path / "g4.root"], tmp_path / "out.root")
     events = reader.read(tmp_path / "out.root", schema)
@@ -230,7 +230,7 @@ def test_par04_cells_are_at_their_indices_and_add_up(tmp_path):
     assert not (tmp_path / "no.root").exists()
 
 
-def test_par04_lists_of_different_length_and_cells_that_are_nan_name_the_entry(tmp_path):
+def test_par04_lists_of_different_lengths_and_nan_cells_raise_with_the_entry(tmp_path):
     """Even if the total lengths agree, in which case cells would move to other events."""
     with uproot.recreate(tmp_path / "moved.root") as file:
         lists = {
@@ -385,7 +385,7 @@ def test_ambiguous_or_hostile_binnings_raise(tmp_path, text, message):
         read_binning(tmp_path / "b.xml")
 
 
-def test_wrong_sources_are_named_and_leave_nothing(tmp_path):
+def test_wrong_sources_raise_with_their_name_and_leave_no_file(tmp_path):
     calogan_hdf5(tmp_path / "good.hdf5")
     calochallenge(tmp_path)
     (tmp_path / "text.hdf5").write_text("no HDF5")

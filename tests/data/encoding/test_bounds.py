@@ -66,7 +66,7 @@ def test_generated_values_keep_the_sign_of_the_training_data(steps: list[dict[st
 
 
 @pytest.mark.parametrize("steps", STEPS, ids=str)
-def test_generated_values_keep_within_the_limits_of_the_schema(steps: list[dict[str, Any]]) -> None:
+def test_generated_values_stay_within_the_limits_of_the_schema(steps: list[dict[str, Any]]) -> None:
     sample = events()
     sample = sample[sample["eta"] > -2.5]
     schema = Schema.from_table(LIMITS)
@@ -90,7 +90,9 @@ def test_generated_values_keep_within_the_limits_of_the_schema(steps: list[dict[
     dtype=st.sampled_from(["float32", "float64", "int32"]),
     seed=st.integers(0, 100),
 )
-def test_any_limits_hold(low: float | None, high: float | None, dtype: str, seed: int) -> None:
+def test_arbitrary_limits_are_respected(
+    low: float | None, high: float | None, dtype: str, seed: int
+) -> None:
     limits = {"minimum": low, "maximum": high}
     given = {name: limit for name, limit in limits.items() if limit is not None}
     schema = Schema.from_table({"fields": {"v": {"dtype": dtype, **given}}})
@@ -103,7 +105,7 @@ def test_any_limits_hold(low: float | None, high: float | None, dtype: str, seed
     assert high is None or ak.max(made) <= high
 
 
-def test_tails_are_as_steep_as_their_own_end() -> None:
+def test_each_tail_is_extrapolated_with_its_own_slope() -> None:
     """The lower tail of an exponential distribution is short, the upper one long."""
     sample = events(20_000)
     schema = Schema.from_table({"fields": {"pt": {}}})
@@ -114,7 +116,7 @@ def test_tails_are_as_steep_as_their_own_end() -> None:
     assert above - last > 100
 
 
-def test_training_events_beyond_their_limits_are_told() -> None:
+def test_training_events_beyond_their_limits_raise_with_the_event() -> None:
     schema = Schema.from_table({"fields": {"pt": {"minimum": 0.0, "maximum": 0.1}}})
     rounded = ak.Array({"pt": np.array([0.0, 0.1], "f4")})
     encoding = fit(rounded, schema, [])
@@ -131,7 +133,7 @@ def test_training_events_beyond_their_limits_are_told() -> None:
         )  # fmt: skip
 
 
-def test_what_lies_behind_the_end_of_a_list_has_no_limits() -> None:
+def test_padding_of_a_list_is_not_checked_against_the_limits() -> None:
     field = Field(shape=(3,), fill=0.0, minimum=20.0)
     padded = np.array([[30.0, 0.0, 0.0]])
     assert check_bounds(padded, field, "pt") is padded
@@ -139,7 +141,7 @@ def test_what_lies_behind_the_end_of_a_list_has_no_limits() -> None:
         check_bounds(padded - 20, field, "pt")
 
 
-def test_signs_of_a_stream_are_those_of_all_its_events() -> None:
+def test_signs_are_inferred_from_all_events_of_a_stream() -> None:
     schema = Schema.from_table({"fields": {"v": {}}})
     chunks = [ak.Array({"v": np.full(1000, value)}) for value in (1.0, 2.0, -1.0)]
     for number, least in ((2, 0.0), (3, -5.0)):
@@ -149,7 +151,7 @@ def test_signs_of_a_stream_are_those_of_all_its_events() -> None:
         assert encoding.decode(torch.tensor([[-5.0]]), NONE[:1])["v"].tolist() == [least]
 
 
-def test_limits_let_gradients_through_and_keep_nan() -> None:
+def test_limits_pass_gradients_and_nan_through() -> None:
     encoding = fit(events(), Schema.from_table(LIMITS | SIGNS), [])
     x = torch.tensor([[30.0, -1.0, 0.5, 1.0, 0.0], [torch.nan] * 5], requires_grad=True)
     found = encoding.decode_tensors(x, NONE[:2])
@@ -159,7 +161,7 @@ def test_limits_let_gradients_through_and_keep_nan() -> None:
     assert x.grad[0].tolist() == [1.0] * 5
 
 
-def test_limits_stand_in_run_files_and_saved_schemas(tiny_run: Path) -> None:
+def test_limits_are_written_to_run_files_and_saved_schemas(tiny_run: Path) -> None:
     text = tiny_run.read_text().replace('[schema.fields.a]\n', "[schema.fields.a]\nminimum = 0.0\nmaximum = 1e3\n")  # fmt: skip
     tiny_run.write_text(text)
     run = load(tiny_run)
@@ -179,12 +181,12 @@ def test_limits_stand_in_run_files_and_saved_schemas(tiny_run: Path) -> None:
         {"minimum": float("inf")},
     ],
 )
-def test_limits_that_do_not_rise_are_refused(table: dict[str, float]) -> None:
+def test_a_minimum_above_the_maximum_raises(table: dict[str, float]) -> None:
     with pytest.raises(RunError, match="the minimum must not exceed the maximum|NaN"):
         Schema.from_table({"fields": {"v": table}})
 
 
-def test_limits_of_conditions_are_their_range() -> None:
+def test_conditions_are_limited_by_their_range() -> None:
     with pytest.raises(
         RunError, match=r"give a condition a range instead: \[encoding.conditions.e\]"
     ):

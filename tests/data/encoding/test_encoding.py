@@ -94,7 +94,7 @@ ROBUST = {"step": "robust_standardize"}
     ],
     ids=str,
 )
-def test_showers_with_empty_layers_come_back(steps: list[dict[str, Any]]) -> None:
+def test_showers_with_empty_layers_round_trip(steps: list[dict[str, Any]]) -> None:
     events = showers()
     encoding = fit(events, SHOWERS, *steps, **ENERGY)
     found = encoding.decode(*encoding.encode(events, seed=2))
@@ -124,7 +124,7 @@ def test_showers_with_empty_layers_come_back(steps: list[dict[str, Any]]) -> Non
     ),
     st.integers(0, 2**31),
 )
-def test_any_chain_comes_back(steps: list[dict[str, Any]], seed: int) -> None:
+def test_any_chain_of_steps_round_trips(steps: list[dict[str, Any]], seed: int) -> None:
     rng = np.random.default_rng(seed)
     events = ak.zip(
         {"a": rng.normal(5, 2, 200).astype("f4"), "b": rng.normal(0, 1, (200, 2)).astype("f4")},
@@ -141,7 +141,7 @@ def test_any_chain_comes_back(steps: list[dict[str, Any]], seed: int) -> None:
     st.integers(0, 2**31),
     st.floats(0, 1),
 )
-def test_any_chain_of_fractions_brings_showers_back(
+def test_any_chain_of_fractions_round_trips_showers(
     first: list[dict[str, Any]], then: list[dict[str, Any]], seed: int, empty: float
 ) -> None:
     """Whole events may be empty. Energies come back to float32 of the largest of all."""
@@ -160,7 +160,7 @@ def test_any_chain_of_fractions_brings_showers_back(
         assert (np.abs(ak.to_numpy(found[name]) - expected) <= room).all()
 
 
-def test_fractions_are_what_they_say() -> None:
+def test_fractions_equal_layer_energies_over_their_sums() -> None:
     events = showers()
     x, _ = fit(events, SHOWERS, *FRACTIONS[1:], **ENERGY).encode(events, seed=1)
     front, back = ak.to_numpy(events["front"]).sum((1, 2)), ak.to_numpy(events["back"]).sum(1)
@@ -171,7 +171,7 @@ def test_fractions_are_what_they_say() -> None:
     np.testing.assert_allclose(x[:, 6:10].sum(1), back > 0, rtol=1e-5)
 
 
-def test_fractions_share_out_exactly_what_the_sums_say() -> None:
+def test_decoded_fractions_add_up_to_the_decoded_sums() -> None:
     encoding = fit(showers(), SHOWERS, *FRACTIONS[1:], **ENERGY)
     made = torch.rand(300, encoding.features, generator=torch.Generator().manual_seed(1)) - 0.2
     energy = np.linspace(1, 100, 300)
@@ -182,7 +182,7 @@ def test_fractions_share_out_exactly_what_the_sums_say() -> None:
     np.testing.assert_allclose(total[lit.numpy()], expected[lit.numpy()], rtol=1e-5)
 
 
-def test_robust_scale_is_that_of_scipy() -> None:
+def test_robust_scale_equals_scipys() -> None:
     events = columns()
     x, _ = fit(events, COLUMNS, {"step": "robust_standardize"}).encode(events, seed=1)
     values = ak.to_numpy(events["a"])
@@ -190,7 +190,7 @@ def test_robust_scale_is_that_of_scipy() -> None:
     np.testing.assert_allclose(x[:, 0], (values - np.median(values)) / width, rtol=1e-5, atol=1e-6)
 
 
-def test_constant_columns_get_noise_that_decoding_takes_away() -> None:
+def test_noise_added_to_constant_columns_is_removed_by_decoding() -> None:
     pixels = np.zeros((400, 4), "f4")
     pixels[:, 1], pixels[:, 2] = 255, np.arange(400)
     schema = Schema.from_table({"fields": {"image": {"shape": [4]}}})
@@ -218,7 +218,7 @@ STREAMED = [
 
 @pytest.mark.parametrize("steps", STREAMED, ids=str)
 @pytest.mark.parametrize("size", [1, 97, 800])
-def test_fitting_a_stream_is_fitting_its_events(steps: list[dict[str, Any]], size: int) -> None:
+def test_fitting_a_stream_equals_fitting_its_events(steps: list[dict[str, Any]], size: int) -> None:
     events, passes = columns(), []
 
     def chunks() -> list[ak.Array]:
@@ -234,7 +234,7 @@ def test_fitting_a_stream_is_fitting_its_events(steps: list[dict[str, Any]], siz
     assert len(passes) == 1 + adding
 
 
-def test_ranges_of_a_stream_are_of_all_events_and_ranks_of_an_even_sample() -> None:
+def test_streams_use_all_events_for_ranges_and_an_even_sample_for_ranks() -> None:
     events = columns(20_000)
     chain = EncodingSettings(({"step": "marginals"},))
 
@@ -253,7 +253,7 @@ def test_ranges_of_a_stream_are_of_all_events_and_ranks_of_an_even_sample() -> N
         assert scipy.stats.kstest(column.numpy(), "norm").pvalue > 1e-3
 
 
-def test_encoding_does_not_depend_on_the_size_of_its_blocks(
+def test_encoding_does_not_depend_on_the_block_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     events = showers(700)
@@ -265,7 +265,7 @@ def test_encoding_does_not_depend_on_the_size_of_its_blocks(
     assert_same(encoding.decode(*found), encoding.decode(*whole), ["front", "back", "energy"])
 
 
-def test_events_that_a_step_cannot_take_are_named_with_the_step() -> None:
+def test_events_that_a_step_cannot_encode_raise_with_the_step() -> None:
     encoding = fit(showers(), SHOWERS, SUMS, **ENERGY)
     unseen = showers(300, seed=5)
     energy = ak.to_numpy(unseen["energy"]).copy()
@@ -275,7 +275,7 @@ def test_events_that_a_step_cannot_take_are_named_with_the_step() -> None:
         encoding.encode(unseen, seed=1)
 
 
-def test_integers_come_back_exactly_through_dequantise() -> None:
+def test_dequantized_integers_round_trip_exactly() -> None:
     schema = Schema.from_table({"fields": {"n": {"dtype": "uint8"}}})
     events = ak.zip({"n": np.arange(256).astype("u1")}, depth_limit=1)
     encoding = fit(events, schema, {"step": "dequantize"}, {"step": "standardize"})
@@ -284,21 +284,21 @@ def test_integers_come_back_exactly_through_dequantise() -> None:
     np.testing.assert_array_equal(ak.to_numpy(found["n"]), np.arange(256))
 
 
-def test_unseen_events_of_any_kind_come_back() -> None:
+def test_unseen_events_of_any_kind_round_trip() -> None:
     encoding = fit(showers(), SHOWERS, SUMS, LOG, COPULA, **ENERGY)
     unseen = showers(400, seed=9)
     found = encoding.decode(*encoding.encode(unseen, seed=4))
     assert_same(found, unseen, ["front", "back", "energy"], rtol=1e-3)
 
 
-def test_copula_makes_coordinates_of_unseen_events_uncorrelated() -> None:
+def test_copula_decorrelates_unseen_events() -> None:
     encoding = fit(showers(6000), SHOWERS, SUMS, LOG, COPULA, **ENERGY)
     x, _ = encoding.encode(showers(3000, seed=11), seed=4)
     covariance = np.cov(x.numpy().T)
     assert np.abs(covariance - np.eye(len(covariance))).max() < 0.2
 
 
-def test_marginals_make_columns_of_unseen_events_normal_given_the_condition() -> None:
+def test_marginals_make_unseen_events_normal_at_each_condition() -> None:
     def sample(seed: int) -> ak.Array:
         rng = np.random.default_rng(seed)
         energy = rng.uniform(1, 100, 6000)
@@ -319,7 +319,7 @@ def test_marginals_make_columns_of_unseen_events_normal_given_the_condition() ->
         assert scipy.stats.kstest(part, "norm").pvalue > 1e-3
 
 
-def test_copula_without_network_keeps_marginals_and_rank_correlation() -> None:
+def test_copula_alone_reproduces_marginals_and_rank_correlations() -> None:
     rng = np.random.default_rng(2)
     mean, covariance = [0, 0, 0], [[1, 0.8, 0.3], [0.8, 1, 0.5], [0.3, 0.5, 1]]
     z = rng.multivariate_normal(mean, covariance, 8000)
@@ -336,7 +336,7 @@ def test_copula_without_network_keeps_marginals_and_rank_correlation() -> None:
     np.testing.assert_allclose(rank, expected, atol=0.04)
 
 
-def test_correlation_survives_zeros() -> None:
+def test_correlation_with_many_zeros_is_reproduced() -> None:
     """Two cells that are zero half of the time, from a Gaussian copula of correlation 0.8: censoring must not dilute it."""
     rng = np.random.default_rng(4)
     z = rng.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], 8000)
@@ -354,7 +354,7 @@ def test_correlation_survives_zeros() -> None:
     assert (diluted > 0).all(1).mean() < both - 0.02
 
 
-def test_empty_layers_are_as_frequent_as_at_their_energy() -> None:
+def test_frequency_of_empty_layers_follows_the_energy() -> None:
     rng = np.random.default_rng(2)
     energy = rng.uniform(1, 100, 6000)
     sums = energy * rng.lognormal(2.0, 0.5, 6000) * (rng.random(6000) > 1 / np.sqrt(energy))
@@ -372,9 +372,7 @@ def test_empty_layers_are_as_frequent_as_at_their_energy() -> None:
 
 
 @pytest.mark.parametrize(("slack", "response"), [(0.5, 0.4), (0.005, 0.003), (0.005, 0.19)])
-def test_energies_come_back_whatever_part_of_them_the_cells_hold(
-    slack: float, response: float
-) -> None:
+def test_energies_round_trip_at_any_response(slack: float, response: float) -> None:
     events = showers()
     for name in ("front", "back"):
         events[name] = events[name] * np.float32(response)
@@ -387,7 +385,7 @@ def test_energies_come_back_whatever_part_of_them_the_cells_hold(
     np.testing.assert_allclose(totals[1], totals[0], rtol=2e-3)
 
 
-def test_regress_follows_a_dependence_that_changes_with_the_condition() -> None:
+def test_regress_follows_a_dependence_that_varies_with_the_condition() -> None:
     """b leans on a with a slope of E from -0.8 to 0.8, and is as wide as E is large."""
     schema = Schema.from_table({"fields": {"a": {}, "b": {}}, "conditions": {"e": {}}})
     rng = np.random.default_rng(3)
@@ -408,7 +406,7 @@ def test_regress_follows_a_dependence_that_changes_with_the_condition() -> None:
         assert np.std(made["b"][there]) == pytest.approx(np.std(events["b"][there]), rel=0.06)
 
 
-def test_layer_sums_hold_whatever_the_network_says() -> None:
+def test_layer_sums_hold_for_any_network_output() -> None:
     encoding = fit(showers(), SHOWERS, SUMS, LOG, COPULA, **ENERGY)
     noise = 3 * torch.randn(500, encoding.features, generator=torch.Generator().manual_seed(1))
     energy = np.linspace(1, 100, 500)
@@ -451,7 +449,7 @@ def test_saved_encoding_decodes_the_same() -> None:
         torch.testing.assert_close(again.decode_tensors(x, c)[name], values, rtol=1e-4, atol=1e-4)
 
 
-def test_damaged_description_is_refused() -> None:
+def test_damaged_description_raises() -> None:
     table, tensors = fit(columns(), COLUMNS, {"step": "whiten"}).pack()
     tensors.pop("encoding.1.mean")
     with pytest.raises(CheckpointError, match=r"encoding.1.mean"):
@@ -459,7 +457,7 @@ def test_damaged_description_is_refused() -> None:
 
 
 @pytest.mark.parametrize("scale", ["linear", "log", "onehot"])
-def test_conditions_come_back(scale: Any) -> None:
+def test_conditions_round_trip(scale: Any) -> None:
     s = ConditionScale((1.0, 9.0), scale)
     values = torch.tensor([1.0, 4.0, 9.0])
     assert s.encode(values).shape == (3, s.columns)
@@ -498,35 +496,35 @@ def test_conditions_come_back(scale: Any) -> None:
         ({"step": "incident_fraction", "incident": "e"}, "'e' is not a condition"),
     ],
 )
-def test_wrong_steps_are_told(step: dict[str, Any], message: str) -> None:
+def test_invalid_steps_raise(step: dict[str, Any], message: str) -> None:
     with pytest.raises(RunError, match=message):
         fit(columns(), COLUMNS, step)
 
 
-def test_values_outside_of_a_range_are_told() -> None:
+def test_values_outside_the_range_raise() -> None:
     with pytest.raises(DataError, match="is outside the range; widen 'range'"):
         fit(columns(), COLUMNS, {"step": "scale", "range": [0.0, 1.0]})
 
 
-def test_condition_without_range_is_told() -> None:
+def test_a_condition_without_a_range_raises() -> None:
     with pytest.raises(RunError, match=r"'energy' needs a range: \[encoding.conditions.energy\]"):
         fit(showers(), SHOWERS, SUMS)
 
 
-def test_energy_outside_of_the_range_is_told() -> None:
+def test_an_energy_outside_the_range_raises() -> None:
     encoding = fit(showers(), SHOWERS, SUMS, **ENERGY)
     with pytest.raises(DataError, match=r"energy = 150 is outside the trained range of 1 to 100"):
         encoding.encode_conditions({"energy": [50.0, 150.0]})
 
 
-def test_wrong_units_are_told() -> None:
+def test_wrong_units_raise() -> None:
     wrong = dataclasses.replace(SHOWERS.conditions["energy"], unit="")
     schema = dataclasses.replace(SHOWERS, conditions={"energy": wrong})
     with pytest.raises(RunError, match="needs units of energy"):
         fit(showers(), schema, SUMS, **ENERGY)
 
 
-def test_more_energy_than_came_in_is_told() -> None:
+def test_deposits_above_the_incident_energy_raise() -> None:
     events = showers()
     events["energy"] = ak.to_numpy(events["energy"]) / 2
     scale = {"energy": ConditionScale((0.1, 100.0), "log")}
@@ -534,7 +532,7 @@ def test_more_energy_than_came_in_is_told() -> None:
         fit(events, SHOWERS, SUMS, **scale)
 
 
-def test_a_sweep_in_bands_is_a_sweep_column_by_column(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_banded_sweep_equals_a_sweep_column_by_column(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(3)
     scores = torch.randn(200, 37, generator=generator, dtype=torch.float64)
     mix = torch.randn(37, 37, generator=generator, dtype=torch.float64)

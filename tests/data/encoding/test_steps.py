@@ -70,7 +70,7 @@ def flat(events: ak.Array) -> np.ndarray[Any, Any]:
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 2**31))
-def test_a_step_changes_its_own_fields_only(data: st.DataObject, seed: int) -> None:
+def test_a_step_changes_only_its_own_fields(data: st.DataObject, seed: int) -> None:
     step = data.draw(st.sampled_from(WITH_FIELDS))
     table = {"step": step, **NEEDED.get(step, {})}
     fields = data.draw(st.sampled_from([["a"], ["b"], ["a", "b"]]))
@@ -102,7 +102,7 @@ def test_a_step_changes_its_own_fields_only(data: st.DataObject, seed: int) -> N
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_the_defaults_of_every_step_bring_events_back(step: str) -> None:
+def test_every_step_round_trips_with_its_defaults(step: str) -> None:
     events = sample(300)
     if step == "dequantize":
         events["a"], events["b"] = (np.rint(9 * ak.to_numpy(events[name])) for name in PLACES)
@@ -111,7 +111,7 @@ def test_the_defaults_of_every_step_bring_events_back(step: str) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_scaled_field_leaves_masses_of_others_alone() -> None:
+def test_scaling_a_field_leaves_the_other_fields_unchanged() -> None:
     schema = Schema.from_table({"fields": {"x": {}, "mass": {}}})
     events = ak.Array({"x": [0.0, 1.0, 2.0], "mass": [80.0, 91.0, 125.0]})
     table = {"step": "scale", "fields": ["x"]}
@@ -125,7 +125,7 @@ def test_a_scaled_field_leaves_masses_of_others_alone() -> None:
 
 
 @pytest.mark.parametrize("step", WITH_FIELDS)
-def test_gradients_of_other_columns_are_those_of_the_identity(step: str) -> None:
+def test_gradients_of_columns_outside_a_step_are_one(step: str) -> None:
     table = {"step": step, **NEEDED.get(step, {}), "fields": ["a"]}
     table |= {"exponent": 0.05} if step == "power" else {}
     encoding = fit(sample(50), table)
@@ -139,7 +139,7 @@ def test_gradients_of_other_columns_are_those_of_the_identity(step: str) -> None
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_nan_stays_in_its_event(step: str) -> None:
+def test_nan_does_not_spread_to_other_events(step: str) -> None:
     encoding = fit(sample(200), {"step": step, **NEEDED.get(step, {})})
     x, c = encoding.encode(sample(20, seed=3), seed=1)
     for column in range(encoding.features):
@@ -202,7 +202,7 @@ VARIANTS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("table", VARIANTS, ids=str)
-def test_degenerate_events_come_back_or_are_told(kind: str, table: dict[str, Any]) -> None:
+def test_degenerate_events_round_trip_or_raise(kind: str, table: dict[str, Any]) -> None:
     events, scales = odd(kind)
     if table["step"] == "dequantize":
         events["a"], events["b"] = (np.rint(9 * ak.to_numpy(events[name])) for name in PLACES)
@@ -223,7 +223,7 @@ def test_degenerate_events_come_back_or_are_told(kind: str, table: dict[str, Any
         np.testing.assert_allclose(made[:, constant], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_no_events_are_told_by_fit_and_are_nothing_to_encode() -> None:
+def test_fitting_no_events_raises_and_encoding_none_gives_none() -> None:
     events = sample(3)
     with pytest.raises(DataError, match="there are no events to fit the encoding to"):
         fit(events[:0], {"step": "standardize"})
@@ -233,7 +233,7 @@ def test_no_events_are_told_by_fit_and_are_nothing_to_encode() -> None:
     assert len(encoding.decode(x, c)) == 0
 
 
-def test_small_values_keep_their_distribution_in_tables_of_ranks() -> None:
+def test_marginals_reproduce_the_distribution_of_small_values() -> None:
     rng = np.random.default_rng(1)
     events = sample(2000)
     events["a"] = (1e-6 * rng.exponential(size=2000)).astype("f4")
@@ -244,7 +244,7 @@ def test_small_values_keep_their_distribution_in_tables_of_ranks() -> None:
 
 
 @pytest.mark.parametrize("windows", [1, 24])
-def test_one_table_where_the_condition_does_not_vary(windows: int) -> None:
+def test_a_constant_condition_needs_only_one_window(windows: int) -> None:
     events, _ = odd("two energies" if windows == 1 else "one energy")
     tables = [
         {"step": "marginals", "windows": windows, "condition": "energy"},
@@ -258,7 +258,7 @@ BAD = [0, -1, 10**20, 10**400, 1.5, "x", float("nan"), float("inf"), True]
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_settings_out_of_their_limits_are_told_with_step_and_key(step: str) -> None:
+def test_settings_beyond_their_limits_raise_with_step_and_key(step: str) -> None:
     hints = typing.get_type_hints(STEPS[step].fit, include_extras=True)  # type: ignore[attr-defined]
     for key in sorted(options(step)):
         limits = getattr(hints[key], "__metadata__", (None,))[0]
@@ -276,7 +276,7 @@ def test_settings_out_of_their_limits_are_told_with_step_and_key(step: str) -> N
                 fit(sample(5), {"step": step, key: pair})
 
 
-def test_every_number_in_the_settings_of_steps_has_limits() -> None:
+def test_every_numeric_step_setting_has_limits() -> None:
     for step, cls in STEPS.items():
         hints = typing.get_type_hints(cls.fit, include_extras=True)  # type: ignore[attr-defined]
         for key in options(step):
@@ -286,7 +286,7 @@ def test_every_number_in_the_settings_of_steps_has_limits() -> None:
             assert typing.get_origin(hints[key]) is typing.Annotated or not bare, (step, key)
 
 
-def test_tables_too_large_for_memory_are_refused() -> None:
+def test_tables_too_large_for_memory_raise() -> None:
     wide = Schema.from_table({"fields": {"v": {"shape": [1000]}}})
     events = ak.zip({"v": np.ones((3, 1000))}, depth_limit=1)
     table = {"step": "marginals", "windows": 4096, "knots": 4096}
@@ -307,7 +307,7 @@ def test_tables_too_large_for_memory_are_refused() -> None:
         ((1e-320, 1.0), "log", "does not suit its scale 'log'"),
     ],
 )
-def test_ranges_of_conditions_that_no_network_takes_are_refused(
+def test_degenerate_condition_ranges_raise(
     bounds: tuple[float, float], scale: Any, message: str
 ) -> None:
     with pytest.raises(RunError, match=message):
@@ -315,7 +315,7 @@ def test_ranges_of_conditions_that_no_network_takes_are_refused(
 
 
 @pytest.mark.parametrize("scale", ["linear", "log", "fraction", "onehot"])
-def test_a_condition_of_one_value_comes_back(scale: Any) -> None:
+def test_a_constant_condition_round_trips(scale: Any) -> None:
     only = ConditionScale((50.0, 50.0), scale)
     values = torch.full((3,), 50.0)
     assert only.allows(values).all()
@@ -325,7 +325,7 @@ def test_a_condition_of_one_value_comes_back(scale: Any) -> None:
     torch.testing.assert_close(only.decode(c), values)
 
 
-def test_a_step_of_a_plugin_is_saved_and_a_missing_plugin_raises_with_its_name() -> None:
+def test_a_plugin_step_is_saved_and_a_missing_plugin_raises_with_its_name() -> None:
     @base.register_step("test_shift")
     @dataclasses.dataclass(frozen=True)
     class Shift:

@@ -69,7 +69,7 @@ def test_nan_and_infinity_cannot_become_an_integer(dtype: str, bad: float) -> No
         to_dtype(np.array([[0.0, 1.0], [0.0, bad]]), dtype, "hits", first=10)
 
 
-def test_generated_booleans_and_integers_are_those_of_the_file() -> None:
+def test_generated_booleans_and_integers_have_the_types_of_the_file() -> None:
     schema = Schema.from_table({"fields": {"b": {"dtype": "bool"}, "n": {"dtype": "int32"}}})
     limits = np.iinfo("int32")
     numbers = np.array([0, 1, 1, 0, 1, 100, 2**23, -(2**23)], "i4")

@@ -248,7 +248,7 @@ def test_no_tree_name_can_inject_toml(tmp_path: Path) -> None:
     assert tomllib.loads(text) == {"schema": {"fields": {"x": {}}}}
 
 
-def test_infer_is_the_schema_that_inspect_proposes() -> None:
+def test_infer_returns_the_schema_that_inspect_proposes() -> None:
     schema = Schema.infer("sample:showers.root")
     assert repr(schema) == (
         "Schema(layer_0[3, 96], layer_1[12, 12], layer_2[12, 6] | energy (incident))"

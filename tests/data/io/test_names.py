@@ -211,7 +211,9 @@ def test_any_branch_names_are_read_back_or_rejected(
         )
 
 
-def test_nested_branches_are_written_under_roots_name_and_read_by_both(tmp_path: Path) -> None:
+def test_nested_branches_are_written_under_roots_name_and_read_by_root_and_uproot(
+    tmp_path: Path,
+) -> None:
     schema = Schema({"x": Field(branches=("hits/hits.fX",)), "y": Field(branches=("muons/pt",))})
     writer.write(
         tmp_path / "a.root", as_events({"x": np.ones(3), "y": np.zeros(3)}), schema, tree="t"
@@ -332,7 +334,7 @@ def test_a_condition_on_the_command_line_may_have_any_name() -> None:
     assert _condition("a=b=1:2") == ("a=b", Range(1.0, 2.0))
 
 
-def test_parts_of_two_files_never_have_one_name() -> None:
+def test_parts_of_different_files_have_different_names() -> None:
     names = {part_name(ChunkId("events", f"{i}/a.root", "t", "", 0)) for i in range(1000)}
     assert len(names) == 1000
     digest = names.pop().split("-")[1]
@@ -369,7 +371,7 @@ def test_generated_lists_have_their_generated_lengths(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", ["TTree", "RNTuple"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_lists_keep_their_type_within_its_limits(tmp_path: Path, format: str, dtype: str) -> None:
+def test_lists_keep_their_type_up_to_its_limits(tmp_path: Path, format: str, dtype: str) -> None:
     kind = np.dtype(dtype)
     limits = np.iinfo(kind) if kind.kind in "iu" else np.finfo(kind) if kind.kind == "f" else None
     ends = [limits.min, limits.max] if limits else [False, True]

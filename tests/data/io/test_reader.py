@@ -223,7 +223,7 @@ def server(tmp_path):
         thread.join()
 
 
-def test_http_reads_only_the_ranges_that_it_needs(server, tmp_path):
+def test_http_reads_only_the_needed_ranges(server, tmp_path):
     values = {
         "x": np.arange(3, dtype="f4"),
         "noise": np.random.default_rng(1).random((3, 500_000)).astype("f4"),
@@ -239,7 +239,7 @@ def test_http_reads_only_the_ranges_that_it_needs(server, tmp_path):
 
 @pytest.mark.parametrize("format", ["TTree", "RNTuple"])
 @pytest.mark.parametrize("step", [1, 7, 20, 1000, "1 kB", "1 MB"])
-def test_chunks_together_are_the_file(tmp_path, format, step):
+def test_chunks_concatenate_to_the_file(tmp_path, format, step):
     path = tmp_path / "chunks.root"
     events = layers(100)
     writer.write(
@@ -601,7 +601,7 @@ def test_nan_in_an_integer_branch_is_not_written(tmp_path):
 # Samples
 
 
-def test_samples_match_their_card():
+def test_samples_match_their_data_card():
     digits = reader.read(
         "sample:mnist.root", Schema({"image": Field((28, 28))}, {"label": Field()})
     )

@@ -74,7 +74,7 @@ def test_splitmix64_gives_the_published_sequence():
 
 
 @given(st.integers(0, 2**40), st.integers(1, 50), st.integers(0, 5))
-def test_split_depends_on_file_name_and_entry_alone(start, events, seed):
+def test_split_depends_only_on_file_name_and_entry(start, events, seed):
     entries = np.arange(start, start + events)
     whole = split("/some/folder/a.root", entries, SHARES, seed=seed)
     single = [
@@ -84,14 +84,14 @@ def test_split_depends_on_file_name_and_entry_alone(start, events, seed):
     assert whole.tolist() == single
 
 
-def test_shares_are_met_within_binomial_errors():
+def test_split_fractions_hold_within_binomial_errors():
     for file, seed in itertools.product(("a.root", "b.root"), (0, 1)):
         names = split(file, np.arange(100_000), SHARES, seed=seed)
         for name, share in SHARES.items():
             assert stats.binomtest(int((names == name).sum()), 100_000, share).pvalue > 1e-4
 
 
-def test_files_seeds_and_neighbours_are_independent():
+def test_splits_of_files_seeds_and_adjacent_entries_are_independent():
     a = event_bits("a.root", np.arange(50_000)) >> np.uint64(63)
     b = event_bits("b.root", np.arange(50_000)) >> np.uint64(63)
     c = event_bits("a.root", np.arange(50_000), seed=1) >> np.uint64(63)
@@ -100,7 +100,7 @@ def test_files_seeds_and_neighbours_are_independent():
 
 
 @pytest.mark.parametrize("shares", [{}, {"train": 0.5}, {"train": 1.5, "test": -0.5}])
-def test_shares_that_do_not_add_up_are_named(shares):
+def test_fractions_that_do_not_add_up_to_1_raise(shares):
     with pytest.raises(DataError, match="add up to 1, but are"):
         split("a.root", np.arange(3), shares)
 
@@ -144,7 +144,7 @@ def test_an_epoch_gives_every_event_once_over_all_ranks(events, size, world, dro
         assert torch.equal(x[:, :1] + 0.5, c)
 
 
-def test_epochs_differ_and_seeds_repeat():
+def test_epochs_differ_and_equal_seeds_give_equal_orders():
     first, again, other = (
         UnsupervisedLoader(*numbers(500), batch_size=50, seed=s) for s in (1, 1, 2)
     )
@@ -159,7 +159,7 @@ def test_epochs_differ_and_seeds_repeat():
 
 
 @pytest.mark.parametrize("stop", [1, 7, 10, 13, 25])
-def test_continuing_equals_going_on(stop):
+def test_resumed_loader_equals_uninterrupted(stop):
     whole = UnsupervisedLoader(*numbers(103), batch_size=10, seed=4)
     endless = itertools.chain.from_iterable(itertools.repeat(whole))
     list(itertools.islice(endless, stop))
@@ -174,7 +174,7 @@ def test_continuing_equals_going_on(stop):
 
 
 @pytest.mark.parametrize("kind", ["memory", "stream"])
-def test_a_loop_that_is_left_is_followed_by_a_new_epoch(files, kind):
+def test_iterating_again_after_a_break_starts_a_new_epoch(files, kind):
     def loader():
         if kind == "memory":
             return UnsupervisedLoader(*numbers(2500), batch_size=50, seed=4)
@@ -192,7 +192,7 @@ def test_a_loop_that_is_left_is_followed_by_a_new_epoch(files, kind):
 
 
 @pytest.mark.parametrize("kind", ["memory", "stream"])
-def test_a_dataloader_of_torch_passes_the_batches_on(files, kind, monkeypatch):
+def test_torchs_dataloader_passes_batches_through(files, kind, monkeypatch):
     def loader():
         if kind == "memory":
             return UnsupervisedLoader(*numbers(2500), batch_size=50, seed=4)
@@ -207,7 +207,7 @@ def test_a_dataloader_of_torch_passes_the_batches_on(files, kind, monkeypatch):
         next(iter(loader()))
 
 
-def test_weights_come_beside_their_events():
+def test_weights_stay_with_their_events():
     x, c = numbers(20)
     loader = UnsupervisedLoader(x, c, batch_size=4, seed=1, weights=-x[:, 0])
     for x, _, w in loader:
@@ -233,7 +233,7 @@ def test_a_stream_gives_every_event_once(files, buffer, step):
     assert given_events(loader) != given_events(batches)
 
 
-def test_a_stream_forgets_the_order_of_the_file(files):
+def test_a_stream_is_uncorrelated_with_the_order_of_the_file(files):
     loader = StreamingLoader(
         files, NUMBERED, encode, batch_size=50, seed=1, step_size=100, buffer=1000
     )
@@ -247,7 +247,7 @@ def test_a_stream_forgets_the_order_of_the_file(files):
     assert abs(stats.spearmanr(order[0], order[1]).statistic) < 0.1
 
 
-def test_ranks_of_a_stream_are_disjoint_and_equally_long(files):
+def test_ranks_of_a_stream_are_disjoint_and_of_equal_length(files):
     loaders = [
         StreamingLoader(
             files,
@@ -268,7 +268,7 @@ def test_ranks_of_a_stream_are_disjoint_and_equally_long(files):
     assert len(set(everything)) == len(everything) >= 2250
 
 
-def test_a_stream_of_one_split_gives_that_split(files):
+def test_a_stream_of_one_split_gives_only_that_split(files):
     loader = StreamingLoader(
         files,
         NUMBERED,
@@ -283,7 +283,7 @@ def test_a_stream_of_one_split_gives_that_split(files):
     assert sorted(given_events(loader)) == sorted(expected.tolist())
 
 
-def test_a_stream_continues_where_it_was(files):
+def test_a_resumed_stream_equals_an_uninterrupted_one(files):
     options = {"batch_size": 40, "step_size": 100, "buffer": 300}
     whole = StreamingLoader(files, NUMBERED, encode, seed=5, **options)
     endless = itertools.chain.from_iterable(itertools.repeat(whole))
@@ -302,7 +302,7 @@ def test_a_stream_continues_where_it_was(files):
 
 @pytest.mark.parametrize("buffer", [1, 30, 300, 3000])
 @pytest.mark.parametrize("taken", [0, 3, 20, 44, 61])
-def test_a_stream_continues_anywhere_with_any_buffer(files, buffer, taken):
+def test_a_stream_resumes_at_any_batch_with_any_buffer(files, buffer, taken):
     options = {
         "batch_size": 40,
         "step_size": 100,
@@ -316,7 +316,7 @@ def test_a_stream_continues_anywhere_with_any_buffer(files, buffer, taken):
     assert given_events(resumed) == given_events(batches[taken:])
 
 
-def test_continuing_reads_only_what_the_buffer_held(files):
+def test_resuming_reads_only_the_chunks_in_the_buffer(files):
     read = []
 
     def counted(events, **_):
@@ -332,7 +332,7 @@ def test_continuing_reads_only_what_the_buffer_held(files):
     assert sum(read) < 1500
 
 
-def test_neighbours_of_the_file_are_as_far_apart_as_the_buffer_says(tmp_path):
+def test_adjacent_entries_are_separated_by_the_buffer_size_on_average(tmp_path):
     """Each stays for an exponentially distributed time, so distances are of a Laplace distribution of the buffer's width."""
     events, buffer = 40_000, 2000
     values = as_events({"x": np.arange(events, dtype="f4"), "c": np.zeros(events, "f4")})
@@ -366,7 +366,7 @@ def test_entry_stop_of_a_stream_counts_entries_of_all_files_before_the_cut(files
     assert sum(map(len, parts.values())) == stop - 100
 
 
-def test_a_stream_selects_and_weighs(files):
+def test_a_stream_applies_cut_and_weight(files):
     loader = StreamingLoader(
         files,
         NUMBERED,
@@ -386,7 +386,7 @@ def test_a_stream_selects_and_weighs(files):
     assert loader.files == {files[0]: 0, files[1]: 500}
 
 
-def test_a_stream_leaves_bad_files_out_on_request(files, tmp_path):
+def test_a_stream_skips_bad_files_on_request(files, tmp_path):
     bad = tmp_path / "bad.root"
     bad.write_bytes(b"no ROOT file")
     options = {"batch_size": 50, "seed": 1, "step_size": 100, "options": SKIP}
@@ -405,7 +405,7 @@ def test_a_stream_leaves_bad_files_out_on_request(files, tmp_path):
         StreamingLoader([bad], NUMBERED, encode, **options)
 
 
-def test_splits_name_the_files_that_were_left_out(files, tmp_path):
+def test_splits_list_the_skipped_files(files, tmp_path):
     bad = tmp_path / "bad.root"
     bad.write_bytes(b"no ROOT file")
     with pytest.warns(UserWarning, match="left out"):
@@ -441,9 +441,7 @@ def every_way(files, on_bad_file="raise"):
 
 @pytest.mark.parametrize("way", every_way([]))
 @pytest.mark.parametrize("on_bad_file", ["raise", "skip"])
-def test_a_file_that_is_damaged_half_way_is_an_error_in_every_way_of_reading(
-    files, way, on_bad_file
-):
+def test_a_file_damaged_in_the_middle_raises_in_every_reader(files, way, on_bad_file):
     with uproot.open(files[1]) as file:
         place = int(file["t/x"].member("fBasketSeek")[9])
     with Path(files[1]).open("r+b") as file:
@@ -454,7 +452,7 @@ def test_a_file_that_is_damaged_half_way_is_an_error_in_every_way_of_reading(
 
 
 @pytest.mark.parametrize("way", every_way([]))
-def test_an_empty_file_contributes_no_events_in_every_way_of_reading(files, tmp_path, way):
+def test_an_empty_file_contributes_no_events_in_every_reader(files, tmp_path, way):
     empty = [str(tmp_path / "none.root"), str(tmp_path / "no_ntuple.root")]
     with uproot.recreate(empty[0]) as file:
         file.mktree("t", {"other": "f4"})  # nor does it have the branches
@@ -468,7 +466,7 @@ def test_an_empty_file_contributes_no_events_in_every_way_of_reading(files, tmp_
         every_way(empty)[way]()
 
 
-def test_chunks_of_a_split_are_that_split(files):
+def test_chunks_of_a_split_concatenate_to_the_split(files):
     parts = read_splits(files, NUMBERED, SHARES, seed=3)
     for name, expected in parts.items():
         chunks = list(split_chunks(files, NUMBERED, SHARES, name, seed=3, step_size=100))
@@ -478,14 +476,14 @@ def test_chunks_of_a_split_are_that_split(files):
         next(split_chunks(files, NUMBERED, SHARES, "tset"))
 
 
-def test_errors_of_the_reading_thread_reach_the_reader(files):
+def test_errors_in_the_reader_thread_reach_the_caller(files):
     loader = StreamingLoader(files, NUMBERED, encode, batch_size=50, seed=1, step_size=100)
     os.truncate(files[1], 1000)
     with pytest.raises(DataError, match=r"b.root' is truncated"):
         list(loader)
 
 
-def test_a_stream_that_is_left_ends_its_thread(files):
+def test_leaving_a_stream_ends_its_thread(files):
     loader = StreamingLoader(
         files, NUMBERED, encode, batch_size=50, seed=1, step_size=100, buffer=100
     )

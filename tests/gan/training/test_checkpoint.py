@@ -115,7 +115,7 @@ def assert_little_is_lost(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(30, marks=pytest.mark.slow)])
-def test_training_that_is_killed_goes_on_bit_for_bit(
+def test_killed_training_resumes_bit_for_bit(
     run_file: Path, whole: Path, tmp_path: Path, kills: int
 ) -> None:
     wait, folder = random.Random(kills), tmp_path / "out"
@@ -142,7 +142,7 @@ def stopping(number: int, error: Callable[[], BaseException]) -> Callable[[int],
     ("number", "death"),
     [(0, True), (1, True), (3, True), (20, True), (44, True), (2, False), (43, False)],
 )
-def test_each_write_may_be_the_last(
+def test_training_resumes_after_a_crash_at_any_write(
     run_file: Path,
     whole: Path,
     tmp_path: Path,
@@ -173,7 +173,7 @@ def test_each_write_may_be_the_last(
     assert_as_undisturbed(folder, whole)
 
 
-def test_full_disk_is_told_and_leaves_the_last_checkpoint(
+def test_full_disk_raises_and_leaves_the_last_checkpoint(
     run_file: Path, whole: Path, tmp_path: Path
 ) -> None:
     """No file may grow to the size of a checkpoint."""
@@ -195,7 +195,7 @@ def test_full_disk_is_told_and_leaves_the_last_checkpoint(
     assert_as_undisturbed(folder, whole)
 
 
-def test_row_of_the_history_that_a_full_disk_cuts_short_is_taken_back(tmp_path: Path) -> None:
+def test_history_row_truncated_by_a_full_disk_is_removed(tmp_path: Path) -> None:
     history.append(tmp_path, {"step": 1})
     code = (
         "import resource, sys; from pathlib import Path; from hepgan.gan.training import history;"
@@ -208,7 +208,7 @@ def test_row_of_the_history_that_a_full_disk_cuts_short_is_taken_back(tmp_path: 
     assert (tmp_path / "history.jsonl").read_text() == '{"step": 1}\n'
 
 
-def test_command_tells_of_a_training_that_diverges(run_file: Path, tmp_path: Path) -> None:
+def test_command_reports_diverging_training(run_file: Path, tmp_path: Path) -> None:
     how = ["--set", "train.discriminator.learning_rate=1e30"]
     asked = command(run_file, tmp_path / "out", *how)[3:]
     done = CliRunner().invoke(main, asked)
@@ -248,7 +248,7 @@ HUGE = {
 
 
 @pytest.mark.parametrize("forgery", HUGE)
-def test_forged_gan_is_refused_before_it_takes_memory(
+def test_forged_gan_raises_before_allocating_memory(
     whole: Path, tmp_path: Path, forgery: str
 ) -> None:
     text = forged(json.loads((whole / "gan.json").read_text()), *HUGE[forgery])
@@ -262,7 +262,7 @@ def test_forged_gan_is_refused_before_it_takes_memory(
 
 
 @pytest.mark.parametrize("field", ["a", "b"])
-def test_gan_whose_schema_is_not_that_of_its_encoding_is_refused(
+def test_gan_whose_schema_differs_from_its_encodings_raises(
     whole: Path, tmp_path: Path, field: str
 ) -> None:
     about = json.loads((whole / "gan.json").read_text())
@@ -275,7 +275,7 @@ def test_gan_whose_schema_is_not_that_of_its_encoding_is_refused(
         GAN.load(tmp_path)
 
 
-def test_constants_of_an_encoding_in_other_shapes_are_refused_or_give_events(
+def test_encoding_constants_of_other_shapes_raise_or_give_events(
     whole: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "gan.json").write_bytes((whole / "gan.json").read_bytes())
@@ -293,7 +293,7 @@ def test_constants_of_an_encoding_in_other_shapes_are_refused_or_give_events(
     assert refused > len(tensors)
 
 
-def test_sparse_file_beyond_all_memory_is_refused(whole: Path, tmp_path: Path) -> None:
+def test_sparse_file_larger_than_memory_raises(whole: Path, tmp_path: Path) -> None:
     """Its header is right: one tensor of 8 TB, none of which takes room on the disk."""
     (tmp_path / "gan.json").write_bytes((whole / "gan.json").read_bytes())
     size = 2**43
@@ -305,7 +305,7 @@ def test_sparse_file_beyond_all_memory_is_refused(whole: Path, tmp_path: Path) -
         GAN.load(tmp_path)
 
 
-def test_header_of_a_hundred_thousand_empty_tensors_is_refused(whole: Path, tmp_path: Path) -> None:
+def test_header_with_a_hundred_thousand_empty_tensors_raises(whole: Path, tmp_path: Path) -> None:
     (tmp_path / "gan.json").write_bytes((whole / "gan.json").read_bytes())
     empty = '"{}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}'
     header = ("{" + ",".join(map(empty.format, range(10**5))) + "}").encode()
@@ -317,7 +317,7 @@ def test_header_of_a_hundred_thousand_empty_tensors_is_refused(whole: Path, tmp_
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "history.jsonl", "run.toml", "gan.json"])
-def test_resuming_writes_through_no_link(
+def test_resuming_does_not_write_through_links(
     run_file: Path, whole: Path, tmp_path: Path, name: str
 ) -> None:
     """A link to a folder is refused, one to a file replaced by a file; what it points to stays as it is."""
@@ -387,7 +387,7 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_checkpoint_is_told_and_the_one_before_goes_on(
+def test_damaged_checkpoint_is_reported_and_training_resumes_from_the_previous_one(
     run_file: Path, whole: Path, tmp_path: Path, damage: str
 ) -> None:
     state = library.prepare(library.load(run_file, SETTINGS), device=CPU).state

@@ -33,7 +33,7 @@ def run_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_two_processes_train_as_one(run_file: Path, tmp_path: Path) -> None:
+def test_two_processes_train_like_one(run_file: Path, tmp_path: Path) -> None:
     terms = {"gradient_penalty": 0.1, "feature_matching": 0.5, "generator_steps": 2}
     settings = {f"train.{name}": value for name, value in terms.items()}
     told = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
@@ -54,9 +54,7 @@ def test_two_processes_train_as_one(run_file: Path, tmp_path: Path) -> None:
             assert b[name] == pytest.approx(a[name], rel=1e-3, abs=1e-4)
 
 
-def test_whole_way_and_uneven_batches_are_refused_in_several_processes(
-    run_file: Path, tmp_path: Path
-) -> None:
+def test_run_and_uneven_batches_raise_in_several_processes(run_file: Path, tmp_path: Path) -> None:
     done = torchrun("run", run_file, "-o", tmp_path / "no", "--device", "cpu")
     assert "several processes can only train" in done.stderr
     odd = ["--set", "train.batch_size=63"]
@@ -66,7 +64,7 @@ def test_whole_way_and_uneven_batches_are_refused_in_several_processes(
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_processes_together_see_the_batches_of_one(world: int) -> None:
+def test_batches_of_all_processes_add_up_to_those_of_one(world: int) -> None:
     x = torch.arange(101.0)[:, None]
     whole = [b[0] for b in UnsupervisedLoader(x, batch_size=12, seed=4)]
     parts = [
@@ -140,7 +138,7 @@ with ranks.process_group(torch.device("cpu")):
 """
 
 
-def test_processes_with_batch_norm_decide_as_the_first_does(tmp_path: Path) -> None:
+def test_processes_with_batch_norm_follow_the_decisions_of_the_first(tmp_path: Path) -> None:
     """Process 0 validates, counts the patience and finds the checkpoint; running statistics are the same in all."""
     (tmp_path / "apart.py").write_text(APART)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

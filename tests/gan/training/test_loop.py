@@ -47,7 +47,7 @@ from hepgan.random_streams import torch_generator
 
 
 @pytest.mark.parametrize("objective", ["relativistic", "non-saturating", "hinge"])
-def test_adversarial_training_finds_a_gaussian(objective: Any) -> None:
+def test_adversarial_training_learns_a_gaussian(objective: Any) -> None:
     """A linear generator against a dense discriminator: mean and covariance are known."""
     how = TrainSettings(
         steps=1500, batch_size=256, objective=objective, r1=0.5, r2=0.5,
@@ -67,7 +67,7 @@ def test_adversarial_training_finds_a_gaussian(objective: Any) -> None:
     assert len(rows) == 30
 
 
-def test_generator_step_leaves_the_discriminator_bit_for_bit() -> None:
+def test_generator_step_leaves_the_discriminator_unchanged_bit_for_bit() -> None:
     state, view = started(NORMED)
     batches = iter(state.loader)
     training.train_step(state, view, batches)
@@ -86,7 +86,7 @@ def test_generator_step_leaves_the_discriminator_bit_for_bit() -> None:
     assert all(p.requires_grad for p in state.gan.discriminator.parameters())
 
 
-def test_generator_gradient_is_that_of_the_plain_composition() -> None:
+def test_generator_gradient_equals_that_of_the_plain_composition() -> None:
     state, view = started()
     noise, c = torch.randn(32, 3), torch.empty(32, 0)
     g, d = state.gan.generator, state.gan.discriminator
@@ -98,7 +98,7 @@ def test_generator_gradient_is_that_of_the_plain_composition() -> None:
         assert torch.equal(one, other)
 
 
-def test_noise_is_drawn_afresh_each_step_with_unit_width() -> None:
+def test_every_step_draws_new_noise_of_unit_width() -> None:
     state, _ = started()
     first, second = training._noise(state, 4000), training._noise(state, 4000)
     assert not torch.equal(first, second)
@@ -129,7 +129,9 @@ def test_resumed_training_equals_uninterrupted(tmp_path: Path, settings: GANSett
 
 
 @pytest.mark.parametrize("settings", [DENSE, DROPPED], ids=["dense", "dropout"])
-def test_same_seed_trains_the_same_and_leaves_the_global_generator(settings: GANSettings) -> None:
+def test_equal_seeds_give_equal_training_and_leave_the_global_generator_unchanged(
+    settings: GANSettings,
+) -> None:
     runs = []
     for _ in range(2):
         torch.manual_seed(int(time.time_ns()) % 2**31)
@@ -182,7 +184,7 @@ def test_only_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_signals_stop_cleanly_with_a_checkpoint(tmp_path: Path, name: str) -> None:
+def test_signals_stop_training_with_a_checkpoint(tmp_path: Path, name: str) -> None:
     state, view = started(how=dataclasses.replace(QUICK, steps=10**6))
     number = getattr(signal, name)
     before = signal.getsignal(number)
@@ -203,7 +205,7 @@ def test_signals_stop_cleanly_with_a_checkpoint(tmp_path: Path, name: str) -> No
     assert signal.getsignal(number) is before
 
 
-def test_a_signal_in_the_last_step_stops_too(tmp_path: Path) -> None:
+def test_a_signal_in_the_last_step_also_stops_training(tmp_path: Path) -> None:
     state, view = started(how=dataclasses.replace(QUICK, log_every=19))
 
     def send(row: Row) -> None:
@@ -214,7 +216,7 @@ def test_a_signal_in_the_last_step_stops_too(tmp_path: Path) -> None:
         training.train(state, view, folder=tmp_path, on_row=send)
 
 
-def test_a_signal_that_is_ignored_stays_so() -> None:
+def test_an_ignored_signal_stays_ignored() -> None:
     """As SIGHUP is under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -239,7 +241,7 @@ Path(sys.argv[1]).write_text(str(stop.number))
 """
 
 
-def test_a_lost_terminal_ends_a_training_and_not_the_program(tmp_path: Path) -> None:
+def test_a_lost_terminal_stops_training_but_not_the_program(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", LOST, str(tmp_path / "number")],
@@ -252,7 +254,7 @@ def test_a_lost_terminal_ends_a_training_and_not_the_program(tmp_path: Path) -> 
     assert (tmp_path / "number").read_text() == str(int(signal.SIGHUP))
 
 
-def test_loss_that_is_not_finite_names_network_step_and_checkpoint(tmp_path: Path) -> None:
+def test_nonfinite_loss_raises_with_network_step_and_checkpoint(tmp_path: Path) -> None:
     how = dataclasses.replace(QUICK, steps=400, checkpoint_every=5, log_every=3)
     state, view = started(how=how)
 
@@ -264,7 +266,7 @@ def test_loss_that_is_not_finite_names_network_step_and_checkpoint(tmp_path: Pat
         training.train(state, view, folder=tmp_path, on_row=poison)
 
 
-def test_weights_that_the_last_step_made_not_finite_reach_no_checkpoint(tmp_path: Path) -> None:
+def test_weights_that_became_nonfinite_in_the_last_step_are_not_saved(tmp_path: Path) -> None:
     """The losses of that step are those of the weights before it."""
     state, view = started()
 
@@ -291,7 +293,7 @@ def test_saved_gan_generates_the_same(tmp_path: Path) -> None:
     np.testing.assert_allclose(ak.to_numpy(after["v"]), ak.to_numpy(before["v"]), rtol=1e-5)
 
 
-def test_sample_depends_on_the_seed_and_not_on_how_many_are_made() -> None:
+def test_sample_depends_on_the_seed_and_not_on_the_number_of_events() -> None:
     state, _ = started()
     gan = state.gan
     many, few = gan.sample(2500, seed=5)["v"], gan.sample(1500, seed=5)["v"]
@@ -300,7 +302,7 @@ def test_sample_depends_on_the_seed_and_not_on_how_many_are_made() -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "foreign", "version"])
-def test_damaged_gan_is_refused_with_its_path(tmp_path: Path, damage: str) -> None:
+def test_damaged_gan_raises_with_its_path(tmp_path: Path, damage: str) -> None:
     state, _ = started()
     state.gan.save(tmp_path)
     about, weights_ = tmp_path / "gan.json", tmp_path / "generator.safetensors"
@@ -316,7 +318,7 @@ def test_damaged_gan_is_refused_with_its_path(tmp_path: Path, damage: str) -> No
         GAN.load(tmp_path)
 
 
-def test_checkpoint_of_other_networks_is_refused(tmp_path: Path) -> None:
+def test_checkpoint_of_other_networks_raises(tmp_path: Path) -> None:
     state, _ = started()
     path = checkpoint.save_checkpoint(state, tmp_path, keep=1)
     other, _ = started(dataclasses.replace(DENSE, latent=(4,)))
@@ -324,7 +326,7 @@ def test_checkpoint_of_other_networks_is_refused(tmp_path: Path) -> None:
         checkpoint.load_checkpoint(other, path)
 
 
-def test_parameters_are_those_of_torch() -> None:
+def test_number_of_parameters_equals_torchs() -> None:
     state, _ = started()
     expected = count_parameters(DENSE, state.gan.encoding)
     assert expected["generator"] == sum(p.numel() for p in state.gan.generator.parameters())
@@ -348,7 +350,7 @@ def test_last_sigmoid_is_left_to_the_objective() -> None:
         ({"input": (1, 28, 28)}, RunError, "should hold the 2 values of the discriminator's input"),
     ],
 )  # fmt: skip
-def test_networks_that_do_not_fit_the_events_are_refused(
+def test_networks_that_do_not_fit_the_events_raise(
     change: dict[str, Any], error: type[HepganError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -367,7 +369,7 @@ def test_networks_that_do_not_fit_the_events_are_refused(
         {"patience": 3, "validate_every": 0},
     ],
 )
-def test_wrong_training_settings_are_told(wrong: dict[str, Any]) -> None:
+def test_invalid_training_settings_raise(wrong: dict[str, Any]) -> None:
     with pytest.raises(RunError, match=rf"\[train\] {next(iter(wrong))}"):
         dataclasses.replace(QUICK, **wrong)
 
@@ -383,7 +385,7 @@ def test_wrong_training_settings_are_told(wrong: dict[str, Any]) -> None:
         {"dropout": (0.0, 1.0)},
     ],
 )
-def test_wrong_network_settings_are_told(wrong: dict[str, Any]) -> None:
+def test_invalid_network_settings_raise(wrong: dict[str, Any]) -> None:
     with pytest.raises(RunError, match=rf"^{next(iter(wrong))} = "):
         dataclasses.replace(RATE, **wrong)
 
@@ -401,7 +403,7 @@ def in_phases(phases: Sequence[TrainSettings]) -> tuple[TrainingState, Discrimin
     return state, view
 
 
-def test_phases_continue_the_weights_of_the_last() -> None:
+def test_a_phase_starts_with_the_weights_of_the_previous_one() -> None:
     """The same steps, phase by phase by hand."""
     state, view = in_phases(PHASES)
     _, rows = training.train(state, view)
@@ -456,7 +458,7 @@ def test_a_phase_ends_when_its_patience_does() -> None:
     ],
     ids=["sgd", "momentum", "adam", "adagrad", "rmsprop", "adadelta", "l2"],
 )
-def test_optimizers_go_down_as_torch_s_own(how: NetworkSettings, oracle: Any) -> None:
+def test_optimizers_step_like_torchs(how: NetworkSettings, oracle: Any) -> None:
     mine, theirs = (torch.nn.Linear(3, 2, bias=False) for _ in range(2))
     theirs.load_state_dict(mine.state_dict())
     own, other = make_optimizer(mine, how), oracle(theirs.parameters())
@@ -469,7 +471,7 @@ def test_optimizers_go_down_as_torch_s_own(how: NetworkSettings, oracle: Any) ->
     torch.testing.assert_close(mine.weight, theirs.weight)
 
 
-def test_weight_penalties_are_those_of_the_loss_and_leave_biases_alone() -> None:
+def test_weight_penalties_equal_terms_of_the_loss_and_exclude_biases() -> None:
     network = torch.nn.Linear(3, 2)
     how = NetworkSettings(0.1, "sgd", l1=0.2, l2=0.3)
     before, bias = network.weight.detach().clone(), network.bias.detach().clone()
@@ -484,7 +486,7 @@ def test_weight_penalties_are_those_of_the_loss_and_leave_biases_alone() -> None
     assert torch.equal(network.bias, bias)
 
 
-def test_a_gradient_is_cut_to_its_largest_norm() -> None:
+def test_gradients_are_clipped_to_the_largest_norm() -> None:
     network = torch.nn.Linear(3, 2)
     how, before = NetworkSettings(1.0, "sgd", clip=0.5), torch.nn.Linear(3, 2)
     before.load_state_dict(network.state_dict())
@@ -495,7 +497,7 @@ def test_a_gradient_is_cut_to_its_largest_norm() -> None:
     assert sum(m.square().sum() for m in moved).sqrt().item() == pytest.approx(0.5, rel=1e-4)
 
 
-def test_dropout_drops_the_inputs_of_its_layer_in_training_alone() -> None:
+def test_dropout_drops_the_inputs_of_its_layer_only_in_training() -> None:
     state, _ = started(dataclasses.replace(DENSE, generator="DENSE|4000|LINEAR, DENSE|N|LINEAR"))
     g, c = state.gan.generator, torch.empty(1, 0)
     seen: list[torch.Tensor] = []
@@ -518,7 +520,7 @@ def test_dropout_drops_the_inputs_of_its_layer_in_training_alone() -> None:
         pass
 
 
-def test_the_generator_s_test_loss_is_that_of_the_held_out_events_and_moves_nothing() -> None:
+def test_the_generators_test_loss_uses_held_out_events_and_changes_no_weight() -> None:
     state, view = started(NORMED)
     held_out = watch(lambda gan: 0.0).held_out
     before = weights(state)
@@ -532,7 +534,7 @@ def test_the_generator_s_test_loss_is_that_of_the_held_out_events_and_moves_noth
     assert first == pytest.approx(torch.nn.functional.softplus(gap).mean().item(), rel=1e-5)
 
 
-def test_divergence_between_rows_leaves_no_checkpoint_and_no_generator(tmp_path: Path) -> None:
+def test_divergence_between_logged_steps_leaves_no_checkpoint(tmp_path: Path) -> None:
     how = dataclasses.replace(
         QUICK, steps=12, generator=NetworkSettings(1e30), log_every=50, validate_every=0
     )
@@ -542,7 +544,7 @@ def test_divergence_between_rows_leaves_no_checkpoint_and_no_generator(tmp_path:
     assert checkpoint.newest_checkpoint(tmp_path) is None
 
 
-def test_short_training_has_a_last_row() -> None:
+def test_short_training_logs_its_last_step() -> None:
     how = dataclasses.replace(QUICK, steps=3, log_every=50, validate_every=0)
     state, view = started(how=how)
     _, rows = training.train(state, view)
@@ -552,7 +554,7 @@ def test_short_training_has_a_last_row() -> None:
 CLASSES = Schema.from_table({"fields": {"v": {}}, "conditions": {"label": {"dtype": "uint8"}}})
 
 
-def test_classes_that_are_not_given_are_drawn_evenly() -> None:
+def test_unspecified_classes_are_drawn_uniformly() -> None:
     rng = np.random.default_rng(3)
     events = ak.zip(
         {"v": rng.normal(size=500).astype("f4"), "label": rng.integers(0, 4, 500).astype("u1")},
@@ -570,13 +572,13 @@ def test_classes_that_are_not_given_are_drawn_evenly() -> None:
         gan.sample(label=np.array([1.0, 1.5]), seed=1)
 
 
-def test_largest_seed_is_as_good_as_any() -> None:
+def test_the_largest_seed_works() -> None:
     state, _ = started()
     a, b = (ak.to_numpy(state.gan.sample(9, seed=2**63 - i)["v"]) for i in (1, 2))
     assert not np.array_equal(a, b)
 
 
-def test_discriminator_is_not_shown_conditions_as_observables() -> None:
+def test_conditions_are_not_observables_of_the_discriminator() -> None:
     schema = Schema.from_table(
         {"fields": {"image": {"shape": [4, 4]}}, "conditions": {"label": {"dtype": "uint8"}}}
     )
@@ -585,7 +587,7 @@ def test_discriminator_is_not_shown_conditions_as_observables() -> None:
     assert "label" not in names
 
 
-def test_the_end_of_each_phase_is_validated_whatever_the_interval() -> None:
+def test_the_end_of_each_phase_is_validated_for_any_interval() -> None:
     """Steps behind the last multiple of ``validate_every`` compete too, and a short training is validated at all."""
     phases = [dataclasses.replace(QUICK, steps=n, validate_every=5, log_every=50) for n in (7, 3)]
     state, view = in_phases(phases)
@@ -595,7 +597,7 @@ def test_the_end_of_each_phase_is_validated_whatever_the_interval() -> None:
     assert gan.kept == KeptStep(step=10, steps=10, score=5.0)
 
 
-def test_validation_that_is_off_stays_off_at_the_end() -> None:
+def test_disabled_validation_stays_disabled_at_the_end() -> None:
     state, view = started(how=dataclasses.replace(QUICK, validate_every=0))
     gan, rows = training.train(state, view, validation=watch(lambda gan: pytest.fail("validated")))
     assert not any("validation" in row for row in rows)
@@ -603,7 +605,7 @@ def test_validation_that_is_off_stays_off_at_the_end() -> None:
     assert "without validation" in str(gan.kept)
 
 
-def test_an_untrained_generator_that_was_kept_says_so(tmp_path: Path) -> None:
+def test_an_untrained_generator_that_was_kept_is_recorded(tmp_path: Path) -> None:
     state, view = started()
     scores = iter([1.0, 2.0, 2.0, 2.0, 2.0])
     gan, _ = training.train(state, view, validation=watch(lambda gan: next(scores)))
@@ -615,7 +617,7 @@ def test_an_untrained_generator_that_was_kept_says_so(tmp_path: Path) -> None:
     assert GAN.load(tmp_path).kept == kept
 
 
-def test_the_kept_step_stands_in_gan_json_and_older_files_load_without(tmp_path: Path) -> None:
+def test_the_kept_step_is_saved_in_gan_json_and_older_files_load_without_it(tmp_path: Path) -> None:
     state, view = started()
     scores = iter([9.0, 3.0, 1.0, 2.0, 5.0])
     gan, _ = training.train(state, view, validation=watch(lambda gan: next(scores)))
@@ -629,7 +631,7 @@ def test_the_kept_step_stands_in_gan_json_and_older_files_load_without(tmp_path:
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf")])
-def test_validation_score_that_is_not_finite_names_the_step(score: float) -> None:
+def test_nonfinite_validation_score_raises_with_the_step(score: float) -> None:
     state, view = started()
     scores = iter([1.0, score])
     with pytest.raises(HepganError, match="validation score is not finite at step 5"):

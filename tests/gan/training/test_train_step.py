@@ -41,9 +41,7 @@ class Waits(TorchDispatchMode):
 
 @pytest.mark.parametrize("clip", [0.0, 1.0])
 @pytest.mark.parametrize("settings", [DENSE, NORMED, CONVOLUTIONS], ids=["dense", "normed", "conv"])
-def test_host_waits_for_the_device_only_where_a_row_is_written(
-    settings: GANSettings, clip: float
-) -> None:
+def test_the_host_synchronizes_only_at_logged_steps(settings: GANSettings, clip: float) -> None:
     """As many times in 60 steps as in 20, when both write one row."""
     found = []
     for steps in (20, 60):
@@ -60,7 +58,7 @@ def test_host_waits_for_the_device_only_where_a_row_is_written(
     assert found[0] == found[1] > 0
 
 
-def test_step_asks_for_no_gradient_of_the_events() -> None:
+def test_a_step_requires_no_gradient_of_the_events() -> None:
     """That of the weights is the same bit for bit as one that goes all the way."""
     state, view = started()
     seen, c = next(iter(state.loader))
@@ -82,7 +80,7 @@ def test_step_asks_for_no_gradient_of_the_events() -> None:
         assert torch.equal(weight.grad, gradient)
 
 
-def test_half_precision_learns_what_whole_precision_does() -> None:
+def test_half_precision_learns_as_well_as_single_precision() -> None:
     found = []
     for precision in ("float32", "bfloat16"):
         how = TrainSettings(
@@ -99,7 +97,7 @@ def test_half_precision_learns_what_whole_precision_does() -> None:
 
 
 @pytest.mark.parametrize("settings", [DENSE, NORMED, CONVOLUTIONS], ids=["dense", "normed", "conv"])
-def test_half_precision_is_of_the_products_alone_and_ends_with_training(
+def test_half_precision_is_limited_to_products_and_to_training(
     settings: GANSettings,
 ) -> None:
     state, view = started(settings, HALF)
@@ -130,7 +128,7 @@ def test_training_in_half_precision_resumes_bit_for_bit(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_training_on_a_gpu_finds_a_gaussian(precision: Any) -> None:
+def test_training_on_a_gpu_learns_a_gaussian(precision: Any) -> None:
     how = dataclasses.replace(QUICK, steps=1500, batch_size=256, precision=precision)
     state, view = started(dataclasses.replace(DENSE, latent=(2,)), how)
     there = torch.device("cuda")
