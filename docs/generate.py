@@ -14,9 +14,8 @@ from typing import Any
 from hepgan.cli.presets import headlines, with_spread
 from hepgan.data.encoding.steps import STEPS
 from hepgan.gan.training import objectives
-from hepgan.layout.spec import arguments, composite, convolution, physics, pooling, recurrent
-from hepgan.layout.spec.base import ACTIVATIONS, INITIALIZATIONS, Activation, LayerSpec
-from hepgan.layout.spec.registry import LAYERS
+from hepgan.layout.spec import composite, convolution, physics, pooling, recurrent
+from hepgan.layout.spec.base import ACTIVATIONS, INITIALIZATIONS, LAYERS, Activation, LayerSpec
 from hepgan.layout.zoo import published_layouts
 from hepgan.pipeline import RunConfig, measured, presets
 
@@ -53,7 +52,7 @@ def words() -> str:
 
 def _word(word: type[LayerSpec]) -> Iterator[str]:
     yield f"### {word.word or '[ … ; … ]'}"
-    yield "\n".join(["```", *arguments.spellings(word), "```"])
+    yield "\n".join(["```", *word.spellings(), "```"])
     yield about(word)
     numbers = {name for form in word.forms for name in form}
     shown = [f for f in dataclasses.fields(word) if f.name in numbers]

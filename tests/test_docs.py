@@ -14,8 +14,7 @@ import uproot
 
 from hepgan.gan.training.objectives import OBJECTIVES
 from hepgan.layout import parse
-from hepgan.layout.spec.arguments import spellings
-from hepgan.layout.spec.registry import LAYERS
+from hepgan.layout.spec.base import LAYERS
 from hepgan.pipeline import as_toml, load, presets
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +69,7 @@ def test_every_form_of_a_word_in_the_reference_is_parsed(reference: ModuleType) 
     assert len(shown) == len(LAYERS)
     tried = 0
     for name, word in LAYERS.items():
-        if not name or "network" in spellings(word)[0] or name in ("FROM", "ACT"):
+        if not name or "network" in word.spellings()[0] or name in ("FROM", "ACT"):
             continue
         for form in re.findall(rf"^({name}\b.*)$", shown[name].split("```")[1], re.MULTILINE):
             head, *fields = form.removesuffix("[|activation]").split("|")

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hepgan.layout.parser import parse, parse_gan
 from hepgan.layout.shapes import LayerInfo, trace
-from hepgan.layout.spec.base import LayerSpec, Layout
-from hepgan.layout.spec.registry import register_builder, register_layer
+from hepgan.layout.spec.base import LayerSpec, Layout, register_builder, register_layer
 
 if TYPE_CHECKING:
     from hepgan.layout.nn.network import build

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import psutil
 
+from hepgan.errors import error_at
 from hepgan.layout.shapes import Step
 from hepgan.layout.spec.base import LayerSpec, Layout, size
-from hepgan.layout.spec.diagnostics import error_at
 
 #: Training holds each weight, its gradient and Adam's two moments, in float32.
 _BYTES_A_PARAMETER, _BYTES_A_VALUE = 16, 4

@@ -9,14 +9,24 @@ or a size instead of a word is a DENSE layer, as in TMVA. ``parse_gan`` reads ``
 """
 
 import dataclasses
+import math
 import re
-from typing import NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from hepgan.errors import LayoutError, did_you_mean
-from hepgan.layout.spec.arguments import Argument, word_of
-from hepgan.layout.spec.base import Branch, ContainerSpec, LayerSpec, Layout
-from hepgan.layout.spec.diagnostics import MisfitError, clipped, error_at
-from hepgan.layout.spec.registry import LAYERS
+from hepgan.errors import LayoutError, clipped, did_you_mean, error_at
+from hepgan.layout.spec import formula
+from hepgan.layout.spec.base import (
+    ACTIVATIONS,
+    LAYERS,
+    Activation,
+    Branch,
+    ContainerSpec,
+    LayerSpec,
+    Layout,
+    MisfitError,
+)
+from hepgan.layout.spec.composite import FromSpec
+from hepgan.layout.spec.dense_norm import DenseSpec
 
 #: Bounds of nesting and length, which keep the time for any string short.
 DEEPEST, LONGEST = 40, 100_000
@@ -24,17 +34,38 @@ DEEPEST, LONGEST = 40, 100_000
 _TOKEN = re.compile(r"##|[,|;:\[\]#]|[^,|;:\[\]#]+")
 _PUNCTUATION = frozenset(("##", "#", ",", "|", ";", ":", "[", "]"))
 
+_INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
+# No two of its parts can take the same digits, so that the time is linear for any string.
+_DECIMAL = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+
+
+class Token(NamedTuple):
+    """A token and its position in the layout's text."""
+
+    text: str
+    start: int
+    end: int
+
+
+class _Sorted(NamedTuple):
+    """Arguments of a word, sorted by kind."""
+
+    numbers: list[Token]
+    activation: Token | None
+    slope: Token | None
+    flags: list[Token]
+
 
 @dataclasses.dataclass
 class _Reader:
     """Tokens ``(text, start, end)`` and the current position; the last token is ``""``."""
 
     text: str
-    tokens: list[Argument]
+    tokens: list[Token]
     at: int = 0
 
     @property
-    def next(self) -> Argument:
+    def next(self) -> Token:
         return self.tokens[self.at]
 
     def accept(self, punctuation: str) -> bool:
@@ -43,7 +74,7 @@ class _Reader:
         self.at += matches
         return matches
 
-    def fail(self, message: str, first: Argument, last: Argument | None = None) -> NoReturn:
+    def fail(self, message: str, first: Token, last: Token | None = None) -> NoReturn:
         raise error_at(message, self.text, first.start, (last or first).end)
 
 
@@ -95,9 +126,9 @@ def _reader(text: str) -> _Reader:
         bare = match[0].strip()
         if bare:
             start = match.start() + match[0].index(bare)
-            tokens.append(Argument(bare, start, start + len(bare)))
+            tokens.append(Token(bare, start, start + len(bare)))
     end = len(text.rstrip())
-    return _Reader(text, [*tokens, Argument("", end, end + 1)])
+    return _Reader(text, [*tokens, Token("", end, end + 1)])
 
 
 def _end(reader: _Reader) -> None:
@@ -123,18 +154,14 @@ def _item(reader: _Reader, depth: int) -> LayerSpec:
     reader.at += 1
     arguments = _arguments(reader)
     if reader.next.text == "[":
-        name = head.text.upper() if head.text.isascii() else head.text
+        name = _upper(head.text)
         if arguments:
             reader.fail(f"{clipped(name)} takes no arguments before '['", arguments[0])
         return _branching(reader, head, name, depth)
-    try:
-        return word_of(head, arguments)
-    except MisfitError as fault:
-        span = fault.fields[0].split("-")
-        raise error_at(str(fault), reader.text, int(span[0]), int(span[1])) from None
+    return _word(reader, head, arguments)
 
 
-def _arguments(reader: _Reader) -> list[Argument]:
+def _arguments(reader: _Reader) -> list[Token]:
     arguments = []
     while reader.accept("|"):
         token = reader.next
@@ -146,7 +173,7 @@ def _arguments(reader: _Reader) -> list[Argument]:
     return arguments
 
 
-def _branching(reader: _Reader, head: Argument, name: str, depth: int) -> LayerSpec:
+def _branching(reader: _Reader, head: Token, name: str, depth: int) -> LayerSpec:
     kind = LAYERS.get(name)
     if kind is None or not issubclass(kind, ContainerSpec):
         containers = [w for w, k in LAYERS.items() if w and issubclass(k, ContainerSpec)]
@@ -184,3 +211,189 @@ def _branch(reader: _Reader, others: set[str], depth: int, *, named: bool) -> Br
         others.add(name)
         reader.at += 2
     return Branch(_net(reader, depth), name)
+
+
+def _word(reader: _Reader, head: Token, arguments: list[Token]) -> LayerSpec:
+    """Returns the layer word that begins with ``head``, from its arguments in TMVA's order or in its looser spellings."""
+    kind = LAYERS.get(_upper(head.text))
+    if kind is None:
+        if _upper(head.text) not in ACTIVATIONS and not _is_number(head.text):
+            reader.fail(f"unknown word '{clipped(head.text)}'{_nearest_head(head.text)}", head)
+        kind, arguments = DenseSpec, [head, *arguments]
+    if issubclass(kind, ContainerSpec):
+        reader.fail(f"{kind.word} needs a network in brackets: {kind.word}[…]", head)
+    if kind is FromSpec:
+        return _from(reader, head, arguments)
+    given = _sorted(reader, kind, arguments)
+    values, spans, formulas = _numbers(reader, kind, given, head, arguments)
+    names = {field.name: field for field in dataclasses.fields(kind)}
+    if given.activation is not None:
+        values["activation"] = _activation(reader, given)
+    elif "activation" in names and names["activation"].default is dataclasses.MISSING:
+        reader.fail(f"{kind.word} needs an activation{_usage(kind)}", head)
+    if given.slope is not None:
+        spans.append(("activation", given.slope.start, given.slope.end))
+    spans = [("", head.start, (arguments or [head])[-1].end), *spans]
+    word = kind(
+        **values, flags=_flags(reader, kind, given.flags), formulas=formulas, spans=tuple(spans)
+    )
+    _check(reader, word)
+    return word
+
+
+def _check(reader: _Reader, word: LayerSpec) -> None:
+    try:
+        word.check(given=[name for name, _, _ in word.spans])
+    except MisfitError as fault:
+        start, end = word.span(*fault.fields) or (0, 0)
+        raise error_at(str(fault), reader.text, start, end) from None
+
+
+def _from(reader: _Reader, head: Token, arguments: list[Token]) -> LayerSpec:
+    if len(arguments) != 1:
+        reader.fail("FROM takes the name of a branch: FROM|name", head, (arguments or [head])[-1])
+    name = arguments[0]
+    spans = (("", head.start, name.end), ("name", name.start, name.end))
+    return FromSpec(name.text, spans=spans)
+
+
+def _sorted(reader: _Reader, kind: type[LayerSpec], arguments: list[Token]) -> _Sorted:
+    """Returns the arguments sorted by kind. Only DENSE takes a number after a name that is not a slope."""
+    given = _Sorted([], None, None, [])
+    for argument in arguments:
+        name = _upper(argument.text)
+        if _is_number(argument.text):
+            given = _with_number(reader, kind, given, argument)
+        elif name in ACTIVATIONS and "activation" in _fields(kind):
+            if given.activation is not None:
+                reader.fail(f"a second activation '{name}'", argument)
+            given = given._replace(activation=argument)
+        elif any(name in group for group in kind.known_flags):
+            given.flags.append(argument)
+        else:
+            reader.fail(_unknown(kind, argument.text), argument)
+    return given
+
+
+def _with_number(
+    reader: _Reader, kind: type[LayerSpec], given: _Sorted, argument: Token
+) -> _Sorted:
+    sloped = given.activation is not None and given.slope is None and not given.flags
+    if sloped and given.activation is not None and ACTIVATIONS[_upper(given.activation.text)]:
+        integer = _INTEGER.fullmatch(argument.text) or not _DECIMAL.fullmatch(argument.text)
+        if not (kind is DenseSpec and integer and not given.numbers):
+            return given._replace(slope=argument)
+    if kind is not DenseSpec and (given.activation is not None or given.flags):
+        reader.fail(f"a number after the names{_usage(kind)}", argument)
+    given.numbers.append(argument)
+    return given
+
+
+def _numbers(
+    reader: _Reader, kind: type[LayerSpec], given: _Sorted, head: Token, arguments: list[Token]
+) -> tuple[dict[str, Any], list[tuple[str, int, int]], tuple[tuple[str, str], ...]]:
+    numbers = given.numbers
+    form = next((form for form in kind.forms if len(form) == len(numbers)), None)
+    if form is None:
+        count = f"{len(numbers)} numbers are" if len(numbers) != 1 else "1 number is"
+        reader.fail(f"{kind.word}: {count} given{_usage(kind)}", head, (arguments or [head])[-1])
+    values: dict[str, Any] = {}
+    formulas = []
+    types = {field.name: field.type for field in dataclasses.fields(kind)}
+    for name, argument in zip(form, numbers, strict=True):
+        if types[name] is float:
+            values[name] = _decimal(reader, argument)
+        elif types[name] is bool:
+            values[name] = _truth(reader, argument)
+        else:
+            values[name], text = _size(reader, argument)
+            formulas += [(name, text)] if text else []
+    spans = [(name, a.start, a.end) for name, a in zip(form, numbers, strict=True)]
+    return values, spans, tuple(formulas)
+
+
+def _size(reader: _Reader, argument: Token) -> tuple[int, str]:
+    """Returns an integer, or 0 and a formula to evaluate once ``N`` is known."""
+    if _INTEGER.fullmatch(argument.text):
+        return int(argument.text), ""
+    tokens = formula.tokens(argument.text)
+    if tokens is None:
+        reader.fail(f"'{clipped(argument.text)}' should be an integer or a formula of N", argument)
+    text = "".join(tokens)
+    try:
+        value = formula.evaluate(text, 1)
+    except LayoutError as fault:
+        # A denominator such as N - 1 may be 0 for N = 1 and right for the actual N.
+        if "divides" not in str(fault) or "N" not in text:
+            raise error_at(str(fault), reader.text, argument.start, argument.end) from None
+        value = 0
+    return (0, text) if "N" in text else (value, "")
+
+
+def _decimal(reader: _Reader, argument: Token) -> float:
+    if not _DECIMAL.fullmatch(argument.text) or not math.isfinite(float(argument.text)):
+        reader.fail(f"'{clipped(argument.text)}' should be a number", argument)
+    return float(argument.text)
+
+
+def _truth(reader: _Reader, argument: Token) -> bool:
+    if argument.text not in ("0", "1"):
+        reader.fail(f"'{clipped(argument.text)}' should be 0 or 1", argument)
+    return argument.text == "1"
+
+
+def _activation(reader: _Reader, given: _Sorted) -> Activation:
+    name = _upper(given.activation.text) if given.activation else ""
+    return Activation(name, None if given.slope is None else _decimal(reader, given.slope))
+
+
+def _flags(reader: _Reader, kind: type[LayerSpec], flags: list[Token]) -> tuple[str, ...]:
+    """Returns the flags in the order of ``known_flags``, so that equal layouts compare equal."""
+    chosen: dict[str, int] = {}
+    for number, group in enumerate(kind.known_flags):
+        for flag in flags:
+            if _upper(flag.text) in group:
+                if number in chosen.values():
+                    several = (
+                        f"one of {', '.join(group)} is enough"
+                        if len(group) > 1
+                        else "once is enough"
+                    )
+                    reader.fail(f"{_upper(flag.text)}: {several}", flag)
+                chosen[_upper(flag.text)] = number
+    return tuple(chosen)
+
+
+def _fields(kind: type[LayerSpec]) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+def _is_number(text: str) -> bool:
+    return bool(_DECIMAL.fullmatch(text)) or formula.tokens(text) is not None
+
+
+def _upper(text: str) -> str:
+    """Returns ``text`` in upper case; non-ASCII text is unchanged, since some of its letters have ASCII capitals."""
+    return text.upper() if text.isascii() else text
+
+
+def _unknown(kind: type[LayerSpec], text: str) -> str:
+    if text[0] in "0123456789.+-(":
+        return f"'{clipped(text)}' should be a number"
+    flags = [flag for group in kind.known_flags for flag in group]
+    activations = list(ACTIVATIONS) if "activation" in _fields(kind) else []
+    what = "activation" if activations else "argument"
+    near = did_you_mean(_upper(text)[:40], [*activations, *flags])
+    return f"unknown {what} '{clipped(text)}'{near or _usage(kind)}"
+
+
+def _nearest_head(text: str) -> str:
+    heads = [*filter(None, LAYERS), *ACTIVATIONS]
+    return (
+        did_you_mean(_upper(text)[:40], heads)
+        or f"; the words are {', '.join(filter(None, LAYERS))}"
+    )
+
+
+def _usage(kind: type[LayerSpec]) -> str:
+    return f"; write {' or '.join(kind.spellings())}"

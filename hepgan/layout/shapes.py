@@ -5,13 +5,14 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from hepgan.errors import LayoutError
+from hepgan.errors import LayoutError, error_at
 from hepgan.layout.parser import parse
 from hepgan.layout.spec.base import (
     Branch,
     ContainerSpec,
     LayerSpec,
     Layout,
+    MisfitError,
     Role,
     Shape,
     ShapeContext,
@@ -20,7 +21,6 @@ from hepgan.layout.spec.base import (
 )
 from hepgan.layout.spec.composite import StreamSpec
 from hepgan.layout.spec.dense_norm import ReshapeSpec
-from hepgan.layout.spec.diagnostics import MisfitError, error_at
 from hepgan.layout.spec.formula import LARGEST
 from hepgan.layout.spec.physics import CondSpec
 

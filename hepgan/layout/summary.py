@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hepgan.errors import error_at
 from hepgan.layout.parser import parse, parse_gan
 from hepgan.layout.shapes import LayerInfo, layer_table, shape_context, trace_steps
-from hepgan.layout.spec.arguments import spellings
-from hepgan.layout.spec.base import Layout, Role, Shape, format_shape, size
-from hepgan.layout.spec.diagnostics import error_at
-from hepgan.layout.spec.registry import LAYERS
+from hepgan.layout.spec.base import LAYERS, Layout, Role, Shape, format_shape, size
 
 
 def summarize(
@@ -60,7 +58,7 @@ def words() -> list[dict[str, str]]:
     return [
         {
             "word": word or "[a; b]",
-            "spellings": " or ".join(spellings(kind)),
+            "spellings": " or ".join(kind.spellings()),
             "flags": " ".join("/".join(group) for group in kind.known_flags),
             "description": (kind.__doc__ or "").split("\n")[0],
         }

@@ -9,7 +9,6 @@ from typing import Any
 
 from hepgan.config import from_table
 from hepgan.errors import RunError, did_you_mean
-from hepgan.layout.spec.base import Shape
 from hepgan.layout.summary import summarize
 
 
@@ -38,7 +37,7 @@ class PublishedLayout:
     published: tuple[int, ...] = ()
 
     @property
-    def generator_input(self) -> Shape:
+    def generator_input(self) -> tuple[int, ...]:
         """Shape of the generator's input."""
         return self.noise or self.input
 

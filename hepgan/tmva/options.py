@@ -5,8 +5,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from hepgan.errors import RunError, did_you_mean
-from hepgan.layout.spec.diagnostics import error_at
+from hepgan.errors import RunError, did_you_mean, error_at
 
 OPTIONS: Mapping[str, str] = {
     "H": "print this help",

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from hepgan.errors import LayoutError
 from hepgan.layout import parse, trace
 from hepgan.layout.nn.network import build
-from hepgan.layout.spec.base import ACTIVATIONS, Shape
-from hepgan.layout.spec.registry import LAYERS
+from hepgan.layout.spec.base import ACTIVATIONS, LAYERS, Shape
 
 INPUTS: tuple[Shape, ...] = ((7,), (4, 3), (1, 5, 6), (3, 4, 4), (1, 3, 4, 3), (1, 1, 9))
 FLAGS = ["", "", "", "|SN", "|ZERO", "|NOBIAS", "|HE|SN"]

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from hepgan.errors import LayoutError
 from hepgan.layout import parse, parse_gan, trace
-from hepgan.layout.spec.base import ACTIVATIONS, Activation, Layout
+from hepgan.layout.spec.base import ACTIVATIONS, LAYERS, Activation, Layout
 from hepgan.layout.spec.dense_norm import DenseSpec
-from hepgan.layout.spec.registry import LAYERS
 from hepgan.layout.zoo import published_layouts
 
 ALPHABET = "DENSECOVMAXPLRTHUGBNYI0123456789|,;:[]#()+-*/.N \n_é٣ßıſ\u202e\U0001f600\ud800\x00"

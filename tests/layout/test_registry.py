@@ -11,7 +11,7 @@ import torch
 from hepgan.errors import LayoutError
 from hepgan.gan.networks import GANSettings
 from hepgan.layout import LayerSpec, build, parse, register_layer, trace
-from hepgan.layout.spec.registry import BUILDERS, LAYERS
+from hepgan.layout.spec.base import BUILDERS, LAYERS
 from hepgan.plugins import import_plugins
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

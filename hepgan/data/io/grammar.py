@@ -11,8 +11,7 @@ import dataclasses
 import re
 from typing import Any, NoReturn
 
-from hepgan.errors import DataError, did_you_mean
-from hepgan.layout.spec.diagnostics import clipped, error_at
+from hepgan.errors import DataError, clipped, did_you_mean, error_at
 
 #: Maximum nesting depth and number of characters, to bound time and memory for hostile text.
 DEEPEST, LONGEST = 50, 20_000

@@ -1,13 +1,28 @@
-"""Base classes of layer words, layouts and branches: printing, formulas, bounds and the context of shape inference."""
+"""Base classes of layer words, layouts and branches, and the registry of words.
+
+A word of your own takes two decorators, in a module that a run file names in ``plugins`` (``examples/own_layer.py``)::
+
+    @register_layer
+    @dataclasses.dataclass(frozen=True)
+    class CenterSpec(LayerSpec):
+        word = "CENTER"
+
+    @register_builder(CenterSpec)
+    def build_center(spec, step, init):
+        return Center()
+"""
 
 import dataclasses
 import html
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from hepgan.layout.spec.diagnostics import MisfitError
+from hepgan.errors import LayoutError
 from hepgan.layout.spec.formula import LARGEST, evaluate
+
+if TYPE_CHECKING:
+    from torch import nn
 
 #: One event's shape inside a network: ``(n,)`` flat, ``(time, width)``, ``(depth, height, width)`` an image,
 #: ``(depth, length, height, width)`` voxels.
@@ -32,6 +47,18 @@ INITIALIZATIONS: tuple[str, ...] = (
 
 #: Flags of every layer with weights: initialization, spectral norm, no bias.
 WEIGHT_FLAGS: tuple[tuple[str, ...], ...] = (INITIALIZATIONS, ("SN",), ("NOBIAS",))
+
+
+class MisfitError(LayoutError):
+    """A word that does not fit its input, before its position in the text is known.
+
+    Attributes:
+        fields: The faulty fields of the word, ``""`` for the whole word.
+    """
+
+    def __init__(self, message: str, *fields: str) -> None:
+        super().__init__(message)
+        self.fields = fields or ("",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +186,7 @@ class LayerSpec:
         for name, text in self.formulas:
             try:
                 values[name] = evaluate(text, context.features)
-            except MisfitError as fault:
+            except LayoutError as fault:
                 raise MisfitError(str(fault), name) from None
         word = dataclasses.replace(self, formulas=(), **values)
         word.check(given=values)
@@ -182,6 +209,21 @@ class LayerSpec:
                     continue
                 bounds = field.metadata.get("bounds", (-LARGEST_FACTOR, LARGEST_FACTOR))
                 _check_number(value, name.replace("_", " "), bounds, name)
+
+    @classmethod
+    def spellings(cls) -> list[str]:
+        """Returns the spellings of the word, without its flags.
+
+        >>> LAYERS["MAXPOOL"].spellings()[0]
+        'MAXPOOL|height|width|stride rows|stride cols'
+        >>> LAYERS["ACT"].spellings(), LAYERS["COND"].spellings()
+        (['ACT|activation'], ['COND', 'COND|width[|activation]'])
+        """
+        activation = {field.name: field for field in dataclasses.fields(cls)}.get("activation")
+        tail = "" if activation is None else "[|activation]"
+        if activation is not None and activation.default is dataclasses.MISSING:
+            tail = "|activation"
+        return ["|".join([cls.word, *form]).replace("_", " ") + tail for form in cls.forms]
 
     def span(self, *fields: str) -> tuple[int, int] | None:
         """Returns the text range from the first to the last of the ``fields``, or of the whole word without any of them."""
@@ -265,6 +307,11 @@ class ContainerSpec(LayerSpec):
     def __str__(self) -> str:
         return f"{self.word}[{'; '.join(map(str, self.branches))}]"
 
+    @classmethod
+    def spellings(cls) -> list[str]:
+        """Returns the word with the network in brackets."""
+        return [f"{cls.word}[network]"]
+
     def branch_input(self, branch: Branch, shape: Shape, context: ShapeContext) -> Shape:
         """Returns the input shape of ``branch`` for the word's input ``shape``."""
         del branch, context
@@ -273,6 +320,54 @@ class ContainerSpec(LayerSpec):
     def combine(self, outputs: tuple[Shape, ...], shape: Shape, context: ShapeContext) -> Shape:
         """Returns the output shape for the branches' ``outputs``."""
         raise NotImplementedError
+
+
+#: Builds the module of a layer from its dataclass, its ``shapes.Step`` and the ``nn.network.WeightInit``.
+Builder = Callable[[Any, Any, Any], "nn.Module"]
+
+LAYERS: dict[str, type[LayerSpec]] = {}
+"""The dataclass of each word; that of a stream is ``""``."""
+
+BUILDERS: dict[type[LayerSpec], Builder] = {}
+"""The builder of each dataclass's module, filled by ``hepgan.layout.nn.network``."""
+
+S = TypeVar("S", bound=LayerSpec)
+B = TypeVar("B", bound=Builder)
+
+
+def register_layer(spec: type[S]) -> type[S]:
+    """Class decorator that adds a layer word to the language.
+
+    Raises:
+        ValueError: another class has registered the word, or it cannot be read back from a layout.
+    """
+    word = spec.word
+    if word and (
+        not word.isascii() or not word.isalnum() or not word[0].isalpha() or word != word.upper()
+    ):
+        raise ValueError(f"the word {word!r} should be letters A to Z and digits, a letter first")
+    if word in ACTIVATIONS or word == "N":
+        raise ValueError(f"the word {word!r} is already an activation or the number of features")
+    known = LAYERS.get(word)
+    if known is not None and (known.__module__, known.__qualname__) != (
+        spec.__module__,
+        spec.__qualname__,
+    ):
+        raise ValueError(
+            f"the word {word!r} is already registered by {known.__module__}.{known.__qualname__}"
+        )
+    LAYERS[word] = spec
+    return spec
+
+
+def register_builder(*specs: type[LayerSpec]) -> Callable[[B], B]:
+    """Decorator of the function ``(spec, step, init) -> nn.Module`` that builds the module of the words ``specs``."""
+
+    def register(builder: B) -> B:
+        BUILDERS.update(dict.fromkeys(specs, builder))
+        return builder
+
+    return register
 
 
 def size(shape: Shape) -> int:
@@ -287,6 +382,11 @@ def format_shape(shape: Shape) -> str:
     '12|27|27'
     """
     return "|".join(map(str, shape))
+
+
+def channel_axis(shape: Shape) -> int:
+    """Returns the channel axis of a shape: the depth of an image, the width of a sequence."""
+    return 1 if len(shape) == 2 else 0
 
 
 def _first_line(word: LayerSpec) -> str:

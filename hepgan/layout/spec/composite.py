@@ -2,18 +2,19 @@
 
 import dataclasses
 
-from hepgan.errors import did_you_mean
+from hepgan.errors import clipped, did_you_mean
 from hepgan.layout.spec.base import (
     Branch,
     ContainerSpec,
     LayerSpec,
+    MisfitError,
     Shape,
     ShapeContext,
+    channel_axis,
     format_shape,
+    register_layer,
     size,
 )
-from hepgan.layout.spec.diagnostics import MisfitError, clipped
-from hepgan.layout.spec.registry import register_layer
 
 #: Initial bias of the branch's weight, such that attention starts with the image alone.
 ATTEND_BIAS = -10.0
@@ -30,6 +31,11 @@ class StreamSpec(ContainerSpec):
     """
 
     word = ""
+
+    @classmethod
+    def spellings(cls) -> list[str]:
+        """Returns the brackets, without a word."""
+        return ["[network; …]"]
 
     def branch_input(self, branch: Branch, shape: Shape, context: ShapeContext) -> Shape:
         """Returns the field's shape if the branch reads one (a field of two axes is an image of depth 1), else ``shape``."""
@@ -159,6 +165,11 @@ class FromSpec(LayerSpec):
     word = "FROM"
     name: str
 
+    @classmethod
+    def spellings(cls) -> list[str]:
+        """Returns the word with the name of a branch."""
+        return ["FROM|name"]
+
     def __str__(self) -> str:
         return f"FROM|{self.name}"
 
@@ -192,8 +203,3 @@ def concatenation_axis(outputs: tuple[Shape, ...]) -> int | None:
     axis = channel_axis(outputs[0])
     others = {output[:axis] + output[axis + 1 :] for output in outputs}
     return axis if len(others) == 1 else None
-
-
-def channel_axis(shape: Shape) -> int:
-    """Returns the channel axis of a shape: the depth of an image, the width of a sequence."""
-    return 1 if len(shape) == 2 else 0

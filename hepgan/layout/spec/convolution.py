@@ -8,15 +8,15 @@ from hepgan.layout.spec.base import (
     WEIGHT_FLAGS,
     Activation,
     LayerSpec,
+    MisfitError,
     Shape,
     ShapeContext,
     at_least,
     format_shape,
+    register_layer,
     side,
     size,
 )
-from hepgan.layout.spec.diagnostics import MisfitError
-from hepgan.layout.spec.registry import register_layer
 
 #: The fields of a sliding window, its strides and its padding.
 AXES_2D = ("height", "width"), ("stride_rows", "stride_cols"), ("pad_height", "pad_width")

@@ -9,15 +9,15 @@ from hepgan.layout.spec.base import (
     WEIGHT_FLAGS,
     Activation,
     LayerSpec,
+    MisfitError,
     Shape,
     ShapeContext,
     at_least,
     format_shape,
+    register_layer,
     size,
     within,
 )
-from hepgan.layout.spec.diagnostics import MisfitError
-from hepgan.layout.spec.registry import register_layer
 
 
 @register_layer

@@ -2,7 +2,7 @@
 
 import re
 
-from hepgan.layout.spec.diagnostics import MisfitError
+from hepgan.errors import LayoutError
 
 #: Larger sizes are taken for typing errors; bounded numbers also keep the evaluation time bounded.
 LARGEST = 10**12
@@ -31,7 +31,7 @@ def evaluate(formula: str, features: int) -> int:
     1768
 
     Raises:
-        MisfitError: the text is not a formula, divides by zero, or exceeds ``LARGEST``.
+        LayoutError: the text is not a formula, divides by zero, or exceeds ``LARGEST``.
     """
     values: list[int] = []
     operators: list[str] = []
@@ -65,7 +65,7 @@ def _reduce(values: list[int], operators: list[str], strength: int, formula: str
     while operators and _STRENGTH[operators[-1]] >= strength:
         operator, right, left = operators.pop(), values.pop(), values.pop()
         if operator == "/" and right == 0:
-            raise MisfitError(f"{formula!r} divides by zero")
+            raise LayoutError(f"{formula!r} divides by zero")
         result = {
             "+": lambda a, b: a + b,
             "-": lambda a, b: a - b,
@@ -81,9 +81,9 @@ def _integer(digits: str) -> int:
 
 def _bounded(value: int, formula: str) -> int:
     if abs(value) > LARGEST:
-        raise MisfitError(f"{formula[:40]!r} is larger than any network could be")
+        raise LayoutError(f"{formula[:40]!r} is larger than any network could be")
     return value
 
 
-def _not_a_formula(formula: str) -> MisfitError:
-    return MisfitError(f"{formula[:40]!r} is not a sum or product of integers and N")
+def _not_a_formula(formula: str) -> LayoutError:
+    return LayoutError(f"{formula[:40]!r} is not a sum or product of integers and N")

@@ -7,14 +7,14 @@ from hepgan.layout.spec.base import (
     LINEAR,
     Activation,
     LayerSpec,
+    MisfitError,
     Shape,
     ShapeContext,
     at_least,
+    channel_axis,
+    register_layer,
     size,
 )
-from hepgan.layout.spec.composite import channel_axis
-from hepgan.layout.spec.diagnostics import MisfitError
-from hepgan.layout.spec.registry import register_layer
 
 
 @register_layer
@@ -27,6 +27,11 @@ class CondSpec(LayerSpec):
     forms = ((), ("width",))
     width: int = at_least(1, 0)
     activation: Activation = LINEAR
+
+    @classmethod
+    def spellings(cls) -> list[str]:
+        """Returns the word without and with an embedding; only an embedding has an activation."""
+        return ["COND", "COND|width[|activation]"]
 
     def check(self, *, given: Iterable[str] = ()) -> None:
         """Raises ``MisfitError`` also for an activation without an embedding."""

@@ -2,10 +2,15 @@
 
 import dataclasses
 
-from hepgan.layout.spec.base import LayerSpec, Shape, ShapeContext, side
+from hepgan.layout.spec.base import (
+    LayerSpec,
+    MisfitError,
+    Shape,
+    ShapeContext,
+    register_layer,
+    side,
+)
 from hepgan.layout.spec.convolution import AXES_2D, AXES_3D, CIRCULAR, SlidingSpec, spatial_axes
-from hepgan.layout.spec.diagnostics import MisfitError
-from hepgan.layout.spec.registry import register_layer
 
 
 @dataclasses.dataclass(frozen=True)

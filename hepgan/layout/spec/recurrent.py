@@ -6,13 +6,13 @@ from typing import ClassVar
 from hepgan.layout.spec.base import (
     WEIGHT_FLAGS,
     LayerSpec,
+    MisfitError,
     Shape,
     ShapeContext,
     at_least,
     format_shape,
+    register_layer,
 )
-from hepgan.layout.spec.diagnostics import MisfitError
-from hepgan.layout.spec.registry import register_layer
 
 
 @dataclasses.dataclass(frozen=True)
