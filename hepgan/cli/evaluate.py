@@ -14,7 +14,15 @@ from hepgan.data.io.names import printable
 @click.argument("generated", metavar="GENERATED.root...", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder.")
 @click.option("--config", metavar="RUN", help="Preset or run file with the schema and geometry.")
-@click.option("--quick", is_flag=True, help="A small classifier instead of the CaloChallenge's.")
+@click.option(
+    "--quick/--full",
+    default=None,
+    help="A small classifier, or the CaloChallenge's. [default: that of the run file, or quick]",
+)
+@click.option("--metric", "metrics", multiple=True, help="Compute only this; may be repeated.")
+@click.option(
+    "--observable", "observables", multiple=True, help="Compare only this; may be repeated."
+)
 @click.option("--reference-weight", metavar="EXPR", help="Weights: an expression of branches.")
 @click.option("--generated-weight", metavar="EXPR", help="The same for the generated files.")
 @click.option("--seed", type=SEED, default=1, show_default=True)
@@ -26,7 +34,9 @@ def evaluate(
     generated: tuple[str, ...],
     output: Path,
     config: str | None,
-    quick: bool,
+    quick: bool | None,
+    metrics: tuple[str, ...],
+    observables: tuple[str, ...],
     reference_weight: str | None,
     generated_weight: str | None,
     seed: int,
@@ -42,7 +52,7 @@ def evaluate(
     with progress_bar() as progress, open_runner(executor, workers, scheduler) as runner:
         evaluation = library.evaluate(
             reference, names, output,
-            seed=seed, config=config, quick=quick, weights=(reference_weight, generated_weight),
+            seed=seed, config=config, quick=quick, metrics=metrics, observables=observables, weights=(reference_weight, generated_weight),
             device=library.device_of(device), runner=runner, progress=progress,
         )  # fmt: skip
     click.echo(printable(evaluation.verdict))

@@ -25,7 +25,9 @@ from hepgan.data.encoding.encoding import EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.errors import RunError, did_you_mean
 from hepgan.evaluation.metrics.digits import digit_field
+from hepgan.evaluation.metrics.scores import REGISTERED, check_metrics
 from hepgan.evaluation.observables.geometry import AXES, LayerGeometry
+from hepgan.evaluation.observables.standard import observables_for, select_observables
 from hepgan.gan.networks import GANSettings
 from hepgan.gan.training.settings import TrainSettings
 from hepgan.random_streams import check_seed
@@ -74,10 +76,26 @@ class EvaluateSettings:
         quick: Whether to use a small classifier, trained once, instead of the CaloChallenge's, trained three times.
         digits: Whether the events are MNIST's digits: one field of 28 × 28 pixels from 0 to 255. Validation and scores then use
             the features of the digit classifier that comes with the package.
+        metrics: Names of the metrics to compute, standard ones or your own; by default all that apply.
+        observables: Names of the observables to compare, standard ones or your own; by default all that apply.
+        validation: Name of a registered metric (`@register_metric`) whose value on the validation split chooses the weights that
+            are kept; by default the Fréchet distance of all observables.
     """
 
     quick: bool = True
     digits: bool = False
+    metrics: tuple[str, ...] = ()
+    observables: tuple[str, ...] = ()
+    validation: str = ""
+
+    def __post_init__(self) -> None:
+        check_metrics(self.metrics)
+        if self.validation and self.validation not in REGISTERED:
+            hint = did_you_mean(self.validation, REGISTERED)
+            raise RunError(
+                f"[evaluate] validation = {shown(self.validation)} is not a registered metric{hint}; import the plugin that"
+                " registers it with @register_metric"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +143,10 @@ class RunConfig:
         if len(set(self.data.reflect)) < len(self.data.reflect):
             raise RunError(f"[data] reflect = {list(self.data.reflect)} names an axis twice")
         self.reflections  # noqa: B018  check the axes before reading data
+        if self.evaluate.observables:
+            select_observables(
+                observables_for(self.schema, self.geometry), self.evaluate.observables
+            )
         if self.evaluate.digits:
             digit_field(self.schema)  # check the schema before reading data
 

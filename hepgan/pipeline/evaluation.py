@@ -1,5 +1,6 @@
 """Evaluation of ROOT files against a reference: scores, plots and a report."""
 
+import dataclasses
 import datetime as dt
 import os
 import platform
@@ -16,6 +17,7 @@ from hepgan.data.io import inspection, reader
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
 from hepgan.evaluation.observables.geometry import LayerGeometry
+from hepgan.evaluation.observables.standard import observables_for, select_observables
 from hepgan.gan.devices import device_of
 from hepgan.gan.training import history
 from hepgan.pipeline.config import EvaluateSettings, load, presets
@@ -33,9 +35,11 @@ def evaluate(
     generated: Mapping[str, str],
     folder: str | os.PathLike[str],
     *,
-    seed: int,
+    seed: int = 1,
     config: str | None = None,
-    quick: bool = False,
+    quick: bool | None = None,
+    metrics: Sequence[str] = (),
+    observables: Sequence[str] = (),
     weights: tuple[str | None, str | None] = (None, None),
     device: torch.device | str = "auto",
     runner: "RunProcessor | None" = None,
@@ -43,7 +47,7 @@ def evaluate(
 ) -> "Evaluation":
     """Evaluates ROOT files against a reference file and writes ``report.html``, ``scores.json``, histograms and ``plots/`` to ``folder``.
 
-    Schema and geometry come from the run file ``config``, or else from ``run.toml`` next to the first generated file, from
+    Schema, geometry and the table ``[evaluate]`` come from the run file ``config``, or else from ``run.toml`` next to the first generated file, from
     the first preset that fits the reference, or from the reference's own branches. The report names the source, and the fields
     that a file lacks, which are not compared.
 
@@ -53,7 +57,10 @@ def evaluate(
         folder: A new folder, or an empty one.
         seed: Seed of resampling, splits and classifiers.
         config: A preset or a run file.
-        quick: Whether to use a small classifier, trained once, instead of the CaloChallenge's, trained three times.
+        quick: Whether to use a small classifier, trained once, instead of the CaloChallenge's, trained three times; overrides
+            the run file.
+        metrics: Names of the metrics to compute; overrides the run file.
+        observables: Names of the observables to compare; overrides the run file.
         weights: Expressions of branches that weight the reference's and the generated events.
         device: Device on which classifiers are trained.
         runner: The runner that ``processors.open_runner`` yields: workers read the files chunk by chunk. The result is the same.
@@ -68,6 +75,13 @@ def evaluate(
     check_folder(folder, None)
     compared = _choose_schema(reference, generated, config)
     schema = compared.schema
+    settings = dataclasses.replace(
+        compared.settings,
+        quick=compared.settings.quick if quick is None else quick,
+        metrics=tuple(metrics) or compared.settings.metrics,
+        observables=tuple(observables) or compared.settings.observables,
+    )
+    select_observables(observables_for(schema, compared.geometry), settings.observables)
     files = {"reference": reference, **generated}
     samples: dict[str, ak.Array] = {}
     skipped: list[SkippedMetric] = cleaning.skipped_branches(compared.unreadable)
@@ -78,7 +92,7 @@ def evaluate(
         available, missing = cleaning.available_schema(path, schema, source=name)
         samples[name] = _read(path, available, weights[name != "reference"], runner)
         skipped += missing
-    settings, events = EvaluateSettings(quick, compared.digits), samples.pop("reference")
+    events = samples.pop("reference")
     origin: dict[str, Any] = {
         "files": {n: cleaning.file_fingerprints(path) for n, path in files.items()}
     }
@@ -115,14 +129,14 @@ class _ComparedSchema(NamedTuple):
     Attributes:
         schema: Fields and conditions.
         geometry: Geometry of the layers.
-        digits: Whether the events are MNIST's digits.
+        settings: The table ``[evaluate]``.
         source: Run file or preset that they come from.
         unreadable: Branches that cannot be read, and why.
     """
 
     schema: Schema
     geometry: Mapping[str, LayerGeometry]
-    digits: bool
+    settings: EvaluateSettings
     source: str
     unreadable: Mapping[str, str] = MappingProxyType({})
 
@@ -133,7 +147,7 @@ def _choose_schema(
     beside = Path(next(iter(generated.values()))).parent / "run.toml"
     if config or beside.is_file():
         run = load(config or beside)
-        return _ComparedSchema(run.schema, run.geometry, run.evaluate.digits, str(config or beside))
+        return _ComparedSchema(run.schema, run.geometry, run.evaluate, str(config or beside))
     with reader.first_tree(reference) as first:
         for name in presets():
             preset = load(name)
@@ -142,7 +156,7 @@ def _choose_schema(
             except DataError:
                 continue
             source = f"the preset {name}, whose branches the reference has (choose another with --config)"
-            return _ComparedSchema(schema, preset.geometry, preset.evaluate.digits, source)
+            return _ComparedSchema(schema, preset.geometry, preset.evaluate, source)
         path, tree = first.source
     (summary,) = inspection.inspect(path, tree=tree)
     proposal = inspection.propose_fields(summary)
@@ -157,7 +171,7 @@ def _choose_schema(
         )
     schema = Schema(fields or others, others if fields else {})
     source = "the reference's branches, without a geometry (choose a run file with --config)"
-    return _ComparedSchema(schema, {}, digits=False, source=source, unreadable=proposal.unreadable)
+    return _ComparedSchema(schema, {}, EvaluateSettings(), source, proposal.unreadable)
 
 
 def evaluate_samples(
@@ -180,6 +194,7 @@ def evaluate_samples(
 
     evaluation: Evaluation = evaluate(
         reference, samples, schema=schema, geometry=geometry, seed=seed, quick=settings.quick,
+        metrics=settings.metrics, observables=settings.observables,
         device=str(device), digits=settings.digits, skipped=skipped, progress=progress,
     )  # fmt: skip
     evaluation.write(

@@ -8,7 +8,9 @@ import numpy as np
 from hepgan.data.encoding.encoding import Encoding
 from hepgan.data.schema import Schema
 from hepgan.evaluation.metrics import compute, digits, fpd
+from hepgan.evaluation.metrics.scores import HIGHER_IS_BETTER, REGISTERED
 from hepgan.evaluation.observables.standard import arrays, evaluate_observables, observables_for
+from hepgan.evaluation.sample import build_sample
 from hepgan.gan.model import GAN
 from hepgan.gan.training.validation import Validation
 from hepgan.pipeline.config import RunConfig
@@ -22,20 +24,20 @@ def make_validation(run: RunConfig, reference: ak.Array, encoding: Encoding) -> 
     """Returns the validation of a training: a GAN's distance from ``reference``, the validation split, and the encoded split.
 
     The distance is the Fréchet distance of the observables or, with ``[evaluate] digits``, that of the digit classifier's features,
-    since observables hardly distinguish digits from scribbles.
+    since observables hardly distinguish digits from scribbles. ``[evaluate] validation`` names a metric of the user's own instead.
     """
     # Several generated events per reference event: the fluctuations of the reference are the same in every score.
     copies = max(1, VALIDATED // len(reference))
     conditions = {
         name: np.tile(ak.to_numpy(reference[name]), copies) for name in run.schema.conditions
     }
-    distance = (
-        digit_distance(reference, run.schema)
-        if run.evaluate.digits
-        else observable_distance(reference, run)
-    )
-
     seed = child_seed(run.seed, "validation")
+    if run.evaluate.validation:
+        distance = metric_distance(reference, run, seed=seed)
+    elif run.evaluate.digits:
+        distance = digit_distance(reference, run.schema)
+    else:
+        distance = observable_distance(reference, run)
 
     def score(gan: GAN) -> float:
         return distance(gan.sample(copies * len(reference), conditions=conditions, seed=seed))
@@ -51,6 +53,22 @@ def observable_distance(reference: ak.Array, run: RunConfig) -> Callable[[ak.Arr
     def distance(events: ak.Array) -> float:
         generated = evaluate_observables(arrays(events, run.schema.all), observables)
         return compute.validation_distance(expected, generated)
+
+    return distance
+
+
+def metric_distance(
+    reference: ak.Array, run: RunConfig, *, seed: int
+) -> Callable[[ak.Array], float]:
+    """Returns a function of events: the value of the metric ``[evaluate] validation``, negated if higher values are better."""
+    observables = observables_for(run.schema, run.geometry)
+    expected = build_sample(arrays(reference, run.schema.all), observables)
+    metric = REGISTERED[run.evaluate.validation].function
+    sign = -1.0 if run.evaluate.validation in HIGHER_IS_BETTER else 1.0
+
+    def distance(events: ak.Array) -> float:
+        generated = build_sample(arrays(events, run.schema.all), observables)
+        return sign * metric(expected, generated, seed=seed).value
 
     return distance
 

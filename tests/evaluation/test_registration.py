@@ -59,6 +59,36 @@ def test_a_custom_observable_is_used_only_for_schemas_with_its_fields() -> None:
         del base.REGISTERED["z2"]
 
 
+def test_evaluate_computes_only_the_metrics_and_observables_asked_for() -> None:
+    options = {"schema": SCHEMA, "device": "cpu"}
+    evaluation = hepgan.evaluate(
+        sample(1), sample(2), metrics=["kolmogorov", "auc_high"], observables=["y"], **options
+    )
+    computed = {(s.metric, s.observable) for s in evaluation.scores}
+    assert computed == {("kolmogorov", "y"), ("auc_high", "all")}
+    assert list(evaluation.histograms) == ["y"]
+    evaluation = hepgan.evaluate(sample(1), sample(2), metrics=["wasserstein"], **options)
+    assert {s.observable for s in evaluation.scores} == {"x", "y"}
+    assert "generated was not tested" in evaluation.verdict
+    with pytest.raises(DataError, match="unknown metric 'kolmogorof'; did you mean 'kolmogorov'"):
+        hepgan.evaluate(sample(1), sample(2), metrics=["kolmogorof"], **options)
+    with pytest.raises(DataError, match="no observable 'yy'; did you mean 'y'"):
+        hepgan.evaluate(sample(1), sample(2), observables=["yy"], **options)
+
+
+def test_an_observable_whose_field_is_missing_is_listed_as_skipped() -> None:
+    evaluation = hepgan.evaluate(
+        sample(1), sample(2)[["x"]], schema=SCHEMA, observables=["x", "y"],
+        metrics=["chi_square"], device="cpu",
+    )  # fmt: skip
+    assert {s.observable for s in evaluation.scores} == {"x"}
+    assert ("y", "left out: a sample lacks its fields") in {
+        (skip.observable, skip.reason) for skip in evaluation.skipped
+    }
+    with pytest.raises(DataError, match="lack the fields of the observables y"):
+        hepgan.evaluate(sample(1), sample(2)[["x"]], schema=SCHEMA, observables=["y"])
+
+
 def test_registering_a_name_twice_raises() -> None:
     with pytest.raises(DataError, match="'fpd' already exists"):
         hepgan.register_metric("fpd")(lambda reference, generated, *, seed: Estimate(0, 0, 0, 0))

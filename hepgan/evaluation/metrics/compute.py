@@ -19,7 +19,7 @@ weights, distributions, mean images and correlations are weighted; FPD, KPD, nei
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,12 +32,15 @@ from hepgan.evaluation.metrics import classifier, features, fpd, kpd, per_observ
 from hepgan.evaluation.metrics.classifier import Network
 from hepgan.evaluation.metrics.features import Float32s
 from hepgan.evaluation.metrics.scores import (
+    METRICS_OF_TASK,
     OVERALL,
     REGISTERED,
+    STANDARD,
     MetricFunction,
     MetricResults,
     Score,
     SkippedMetric,
+    check_metrics,
 )
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
 from hepgan.evaluation.observables.standard import Observable
@@ -54,6 +57,10 @@ MAX_FEATURES = 500
 """Largest number of features of correlations and Fréchet distances, whose cost grows with its square and cube."""
 
 
+JOINT = STANDARD.difference(METRICS_OF_TASK["distribution"], METRICS_OF_TASK["spectrum"])
+"""Standard metrics of all observables or cells together."""
+
+
 class MetricContext(NamedTuple):
     """Input of all metrics of one generated sample.
 
@@ -67,6 +74,7 @@ class MetricContext(NamedTuple):
         quick: Whether to train a small classifier once instead of the CaloChallenge's three times.
         device: Device on which classifiers are trained.
         digits: Whether the events are MNIST's digits, which the digit classifier scores.
+        metrics: Metrics to compute; if empty, all that apply.
     """
 
     reference: Sample
@@ -78,6 +86,11 @@ class MetricContext(NamedTuple):
     quick: bool
     device: str = "cpu"
     digits: bool = False
+    metrics: frozenset[str] = frozenset()
+
+    def includes(self, *metrics: str) -> bool:
+        """Returns whether one of ``metrics`` is to be computed."""
+        return not self.metrics or not self.metrics.isdisjoint(metrics)
 
 
 def score(
@@ -85,8 +98,9 @@ def score(
     generated: Events,
     observables: Mapping[str, Observable],
     *,
-    seed: int,
-    quick: bool,
+    seed: int = 1,
+    quick: bool = True,
+    metrics: Sequence[str] = (),
     weights: Mapping[str, Floats] | None = None,
     digits: bool = False,
 ) -> list[Score]:
@@ -98,12 +112,14 @@ def score(
         observables: Observables to compare.
         seed: Seed of resampling, splits and classifiers.
         quick: Whether to train a small classifier once instead of the CaloChallenge's three times.
+        metrics: Standard and registered metrics to compute; by default all that apply.
         weights: Event weights for ``reference``, ``generated`` or both.
         digits: Whether the events are MNIST's digits, which the digit classifier scores.
 
     Raises:
-        DataError: there is no observable, or a sample has no events.
+        DataError: there is no observable or no metric of a name, or a sample has no events.
     """
+    check_metrics(metrics)
     source, weights = "generated", weights or {}
     samples = {
         name: histograms.to_arrays(events)
@@ -113,7 +129,10 @@ def score(
         samples[histograms.REFERENCE], samples[source], observables, weights=weights
     )
     first, second = (build_sample(e, observables, weights.get(n)) for n, e in samples.items())
-    plan = MetricContext(first, second, observables, filled, source, seed, quick, digits=digits)
+    plan = MetricContext(
+        first, second, observables, filled, source, seed, quick,
+        digits=digits, metrics=frozenset(metrics),
+    )  # fmt: skip
     return compute_metrics(plan).scores
 
 
@@ -151,9 +170,13 @@ def compute_metrics(
     """Returns all scores that can be computed from the two samples, and the reasons for those that cannot."""
     measured = MetricResults([], [], {})
     tasks = [
-        *_single_tasks(plan),
-        *_joint_tasks(plan, measured, progress),
-        *_registered_tasks(plan),
+        task
+        for task in (
+            *_single_tasks(plan),
+            *(_joint_tasks(plan, measured, progress) if plan.includes(*JOINT) else ()),
+            *_registered_tasks(plan),
+        )
+        if plan.includes(*METRICS_OF_TASK.get(task[0], task[:1]))
     ]
     for i, (metric, observable, estimate) in enumerate(tasks):
         progress("comparing", i / len(tasks), "")
@@ -162,7 +185,11 @@ def compute_metrics(
         except DataError as error:
             measured.skipped.append(SkippedMetric(metric, observable, str(error), plan.source))
             continue
-        measured.scores.extend(_score(plan, n, observable, e) for n, e in estimates.items())
+        measured.scores.extend(
+            _score(plan, name, observable, estimate)
+            for name, estimate in estimates.items()
+            if plan.includes(name)
+        )
     return measured
 
 
@@ -249,12 +276,12 @@ def _not_too_wide(high: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
     """Returns ``high`` unless it has too many features.
 
     Raises:
-        DataError: there are more than ``WIDEST``.
+        DataError: there are more than ``MAX_FEATURES``.
     """
     if high[0].shape[1] > MAX_FEATURES:
         raise DataError(
-            f"{high[0].shape[1]:,} observables are too many, at most {MAX_FEATURES} are compared together; choose some in the [schema] of a "
-            "run file and give it as --config"
+            f"{high[0].shape[1]:,} observables are too many, at most {MAX_FEATURES} are compared together; choose some with --observable, or"
+            " with observables in [evaluate] of a run file"
         )
     return high
 

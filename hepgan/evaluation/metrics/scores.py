@@ -2,12 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from hepgan.errors import DataError
+from hepgan.errors import DataError, did_you_mean
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
 
 if TYPE_CHECKING:
@@ -22,11 +22,20 @@ CLASSIFIER_INPUTS = {"auc_low": "cells", "auc_log": "log cells", "auc_high": "ob
 HIGHER_IS_BETTER = {"precision", "recall", "density", "coverage", "digit_confidence"}
 
 
-STANDARD = frozenset({
-    "accuracy_high", "accuracy_log", "accuracy_low", "auc_high", "auc_log", "auc_low", "chi_square", "correlation", "coverage",
-    "density", "digit_balance", "digit_confidence", "digit_frechet", "fpd", "kolmogorov", "kpd", "mean_image", "precision",
-    "recall", "separation", "wasserstein",
-})  # fmt: skip
+METRICS_OF_TASK = {
+    "distribution": ("separation", "chi_square", "kolmogorov", "wasserstein"),
+    "spectrum": ("separation", "chi_square", "mean_image"),
+    "correlation": ("correlation",),
+    "fpd": ("fpd",),
+    "kpd": ("kpd",),
+    "precision": ("precision", "recall", "density", "coverage"),
+    **{f"auc_{name}": (f"auc_{name}", f"accuracy_{name}") for name in ("high", "low", "log")},
+    "digits": ("digit_confidence", "digit_balance", "digit_frechet"),
+}
+"""Standard metrics that are computed together, by task."""
+
+STANDARD = frozenset(name for names in METRICS_OF_TASK.values() for name in names)
+"""Names of the standard metrics."""
 
 
 class RegisteredMetric(NamedTuple):
@@ -79,6 +88,21 @@ def register_metric(
         return function
 
     return register
+
+
+def check_metrics(names: Iterable[str]) -> None:
+    """Checks that ``names`` are standard or registered metrics.
+
+    Raises:
+        DataError: there is no such metric; suggests the nearest name.
+    """
+    known = sorted(STANDARD | REGISTERED.keys())
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"; choose some of {', '.join(known)}"
+            raise DataError(
+                f"unknown metric '{name}'{hint} (or import the plugin that registers it)"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

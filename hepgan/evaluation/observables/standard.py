@@ -15,12 +15,12 @@ rank (shower observables, then fields, then observables of a field) has its labe
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from array_api_compat import array_namespace
 
 from hepgan.data.schema import ENERGY_UNITS, Field, Schema
-from hepgan.errors import RunError
+from hepgan.errors import DataError, RunError, did_you_mean
 from hepgan.evaluation.observables import shower_shapes
 from hepgan.evaluation.observables.base import (
     REGISTERED,
@@ -40,6 +40,7 @@ __all__ = [
     "chunks",
     "evaluate_observables",
     "observables_for",
+    "select_observables",
 ]
 
 RESERVED = frozenset({"E_inc", "E_tot_over_E_inc"})
@@ -84,6 +85,21 @@ def observables_for(
                 )
             result[name] = registered.observable
     return result
+
+
+def select_observables(
+    observables: Mapping[str, Observable], names: Sequence[str]
+) -> dict[str, Observable]:
+    """Returns the observables with these names; all of them if there are no names.
+
+    Raises:
+        DataError: there is no such observable; suggests the nearest name.
+    """
+    for name in names:
+        if name not in observables:
+            hint = did_you_mean(name, observables) or f"; choose some of {', '.join(observables)}"
+            raise DataError(f"the events have no observable '{name}'{hint}")
+    return {name: observables[name] for name in names or observables}
 
 
 def _distinct(of_showers: list[Observable], of_fields: list[Observable]) -> list[Observable]:

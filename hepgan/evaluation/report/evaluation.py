@@ -29,10 +29,15 @@ from hepgan.evaluation.metrics.scores import (
     MetricResults,
     Score,
     SkippedMetric,
+    check_metrics,
     with_error,
 )
 from hepgan.evaluation.observables.geometry import LayerGeometry
-from hepgan.evaluation.observables.standard import Observable, observables_for
+from hepgan.evaluation.observables.standard import (
+    Observable,
+    observables_for,
+    select_observables,
+)
 from hepgan.evaluation.report import figures, page
 from hepgan.evaluation.sample import Sample, build_sample
 from hepgan.progress import ProgressCallback, no_progress
@@ -188,9 +193,10 @@ def evaluate(
     *,
     schema: Schema,
     geometry: Mapping[str, LayerGeometry] | None = None,
-    observables: Mapping[str, Observable] | None = None,
+    observables: Sequence[str] | Mapping[str, Observable] = (),
+    metrics: Sequence[str] = (),
     seed: int = 1,
-    quick: bool = False,
+    quick: bool = True,
     device: str = "auto",
     digits: bool = False,
     skipped: Sequence[SkippedMetric] = (),
@@ -205,7 +211,8 @@ def evaluate(
         generated: Events, or several samples by name.
         schema: Fields and conditions; fields that a sample lacks are not compared and listed in ``skipped``.
         geometry: Geometry of the layers.
-        observables: Observables in addition to the standard ones of the schema.
+        observables: Names of the standard and registered observables to compare, by default all that apply; or observables by name.
+        metrics: Names of the standard and registered metrics to compute; by default all that apply.
         seed: Seed of resampling, splits and classifiers.
         quick: Whether to train a small classifier once instead of the CaloChallenge's three times.
         device: Device on which classifiers are trained.
@@ -214,8 +221,10 @@ def evaluate(
         progress: Progress callback.
 
     Raises:
-        DataError: there are no events or no field to compare, or a sample is named ``reference``.
+        DataError: there are no events or no field to compare, a sample is named ``reference``, or there is no observable or
+            metric of a name.
     """
+    check_metrics(metrics)
     others = {"generated": generated} if isinstance(generated, ak.Array) else dict(generated)
     if histograms.REFERENCE in others:
         raise DataError(
@@ -237,7 +246,11 @@ def evaluate(
     }
     missing += cleaning.unit_mismatches(arrays, common)
     used = {name: geometry[name] for name in common.fields if geometry and name in geometry}
-    chosen = {**observables_for(common, used), **(observables or {})}
+    chosen = (
+        dict(observables)
+        if isinstance(observables, Mapping)
+        else _select(observables, schema, common, geometry or {}, missing)
+    )
     filled = histograms.compare(
         arrays[histograms.REFERENCE].fields,
         {name: arrays[name].fields for name in others},
@@ -249,6 +262,7 @@ def evaluate(
     for name in others:
         context = MetricContext(
             samples[histograms.REFERENCE], samples[name], chosen, filled, name, seed, quick, device, digits,
+            frozenset(metrics),
         )  # fmt: skip
         results[name] = compute.compute_metrics(context, progress=progress)
         missing += results[name].skipped
@@ -260,6 +274,35 @@ def evaluate(
         filled,
         Comparison(samples, common, chosen, results, used, digits, seconds),
     )
+
+
+def _select(
+    names: Sequence[str],
+    schema: Schema,
+    common: Schema,
+    geometry: Mapping[str, LayerGeometry],
+    skipped: list[SkippedMetric],
+) -> dict[str, Observable]:
+    """Returns the observables of the common fields with these names; those of missing fields are appended to ``skipped``.
+
+    Raises:
+        DataError: there is no observable of a name, or no sample has the fields of any.
+    """
+    of_schema, of_common = (
+        observables_for(part, {name: geometry[name] for name in part.fields if name in geometry})
+        for part in (schema, common)
+    )
+    if not names:
+        return of_common
+    absent = select_observables(of_schema, names).keys() - of_common.keys()
+    skipped += [
+        SkippedMetric(OVERALL, name, "left out: a sample lacks its fields", histograms.REFERENCE)
+        for name in names
+        if name in absent
+    ]
+    if left := [name for name in names if name not in absent]:
+        return select_observables(of_common, left)
+    raise DataError(f"the samples lack the fields of the observables {', '.join(names)}")
 
 
 def evaluate_sample(results: MetricResults, name: str) -> SampleEvaluation:
@@ -277,9 +320,14 @@ def evaluate_sample(results: MetricResults, name: str) -> SampleEvaluation:
         for s in results.scores
         if s.metric in CLASSIFIER_INPUTS and s.value - 0.5 > AUC_SIGMAS * max(s.error, 1e-9)
     ]
-    if not tested:
+    if not results.scores:
         return SampleEvaluation(True, f"{name} could not be compared with the reference.", ())
-    number = tested[0].n_reference, tested[0].n_generated
+    if not tested and not any(s.metric in CLASSIFIER_INPUTS for s in results.scores):
+        sentence = (
+            f"{name} was not tested: none of the computed metrics has a p-value or is an AUC."
+        )
+        return SampleEvaluation(True, sentence, ())
+    number = results.scores[0].n_reference, results.scores[0].n_generated
     among = f"with {number[0]:,} reference and {number[1]:,} generated events"
     if not shown_by and not classified:
         return SampleEvaluation(
