@@ -36,7 +36,7 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=10)
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
-    device = library.device_of(chosen.device)
+    device = library.resolve_device(chosen.device)
     gans = {"showers (trained)": hepgan.GAN.load("showers", device=device)}
     gans |= {f"{name} (untrained)": untrained(name, device) for name in ("calogan", "bologan")}
     rows = [row for name, gan in gans.items() for row in measure(name, gan, chosen.seconds, device)]

@@ -43,7 +43,7 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=8)
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
-    device, preset = library.device_of(chosen.device), chosen.preset
+    device, preset = library.resolve_device(chosen.device), chosen.preset
     by = lambda what, steps: rates(what, steps, chosen.seconds, device)
     tables = {
         "Batch": by("batch", {n: step(preset, device, {"train.batch_size": n}) for n in BATCHES}),

@@ -35,7 +35,7 @@ def main() -> None:
     options.add_argument("--threads", type=int, default=1)
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
-    device = library.device_of(chosen.device)
+    device = library.resolve_device(chosen.device)
     rows = [training(preset, device, chosen.seconds) for preset in chosen.preset]
     write(chosen.folder, "speed", about(device), {"Training steps a second": rows})
 

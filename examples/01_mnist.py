@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import hepgan
-from hepgan.pipeline import device_of, run
+from hepgan.pipeline import resolve_device, run
 
 
 def main(folder: Path, overrides: dict[str, int]) -> None:
@@ -17,7 +17,7 @@ def main(folder: Path, overrides: dict[str, int]) -> None:
     print("generator:    ", settings.gan.layouts[0])
     print("discriminator:", settings.gan.layouts[1])
 
-    verdict = run(settings, folder, device=device_of("auto"))
+    verdict = run(settings, folder, device=resolve_device("auto"))
     print(verdict.verdict)
 
     # The trained generator on its own: awkward events with a field "image"[28, 28], 0 … 255.

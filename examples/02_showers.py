@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 import hepgan
-from hepgan.pipeline import device_of, train
+from hepgan.pipeline import resolve_device, train
 
 
 def main(folder: Path, overrides: dict[str, int]) -> None:
     settings = hepgan.load_run("showers", overrides)
-    gan, prepared = train(settings, folder, device=device_of("auto"))
+    gan, prepared = train(settings, folder, device=resolve_device("auto"))
 
     # Showers at the energies of held-out events, as an analysis would request them.
     unseen = prepared.splits["test"]

@@ -23,7 +23,7 @@ if sys.platform != "win32":
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def replace_on_success(path: Path) -> Iterator[Path]:
     """Context manager that yields an empty file beside ``path``, which replaces ``path`` when the block ends.
 
     After an error, it is removed and ``path`` is unchanged. A symbolic link at ``path`` is replaced, not followed.
@@ -51,7 +51,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         RunError: the system cannot write the file; the previous file is unchanged.
     """
-    with whole(path) as part, part.open("wb") as file:
+    with replace_on_success(path) as part, part.open("wb") as file:
         file.write(content)
 
 

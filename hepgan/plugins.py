@@ -80,11 +80,18 @@ def plugins_of(*records: Any) -> tuple[str, ...]:
         elif isinstance(record, (list, tuple)):
             remaining += record
         elif dataclasses.is_dataclass(record):
-            module = type(record).__module__
-            if module.partition(".")[0] != "hepgan":
-                modules.add(_script() or module if module == "__main__" else module)
+            if plugin := plugin_of(type(record)):
+                modules.add(plugin)
             remaining += [getattr(record, field.name) for field in dataclasses.fields(record)]
     return tuple(sorted(modules))
+
+
+def plugin_of(cls: type) -> str | None:
+    """Returns the module that must be imported to have the class ``cls``; ``None`` for hepgan's own classes."""
+    module = cls.__module__
+    if module.partition(".")[0] == "hepgan":
+        return None
+    return _script() or module if module == "__main__" else module
 
 
 def check_name(name: str) -> None:

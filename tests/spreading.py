@@ -12,7 +12,7 @@ from hepgan.processors.workers import pool
 
 def wait_in(folder: Path) -> None:
     """Writes half of a file into ``folder``, and another whose name is the worker's number."""
-    with atomic.whole(folder / "part") as part:
+    with atomic.replace_on_success(folder / "part") as part:
         part.write_text("half")
         (folder / str(os.getpid())).touch()
         time.sleep(60)

@@ -70,6 +70,12 @@ def test_only_plots_imports_matplotlib() -> None:
     assert users == {("evaluation", "plots")}
 
 
+def test_evaluation_reads_no_event_files() -> None:
+    readers = {f"hepgan.data.io.{name}" for name in ("chunks", "files", "fingerprint", "reader")}
+    for path in (PACKAGE / "evaluation").rglob("*.py"):
+        assert not readers & imports(path), path
+
+
 def test_layouts_need_no_torch() -> None:
     code = "import sys, hepgan.layout.summary; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -88,7 +88,7 @@ def test_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     atomic.write_text(target, "before")
 
     def interrupted() -> None:
-        with atomic.whole(target) as part:
+        with atomic.replace_on_success(target) as part:
             part.write_text("half")
             raise KeyboardInterrupt
 

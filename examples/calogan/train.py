@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 import hepgan
-from hepgan.pipeline import device_of, train
+from hepgan.pipeline import resolve_device, train
 
 
 def main(folder: Path, files: list[str], overrides: dict[str, object]) -> None:
     if files:
         overrides["data.files"] = files
     settings = hepgan.load_run("showers", overrides)
-    gan, prepared = train(settings, folder, device=device_of("auto"))
+    gan, prepared = train(settings, folder, device=resolve_device("auto"))
 
     unseen = prepared.splits["test"]
     made = gan.sample(energy=unseen.energy.to_numpy(), seed=1)

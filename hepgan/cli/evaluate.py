@@ -53,7 +53,7 @@ def evaluate(
         evaluation = library.evaluate(
             reference, names, output,
             seed=seed, config=config, quick=quick, metrics=metrics, observables=observables, weights=(reference_weight, generated_weight),
-            device=library.device_of(device), runner=runner, progress=progress,
+            device=library.resolve_device(device), runner=runner, progress=progress,
         )  # fmt: skip
     click.echo(printable(evaluation.verdict))
     click.echo(f"report: {output / 'report.html'}")

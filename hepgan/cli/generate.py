@@ -47,7 +47,7 @@ def generate(
         count = library.generate(
             folder, output, n=number, seed=seed,
             conditions=_conditions(conditions),
-            conditions_from=conditions_from, device=library.device_of(device), progress=progress,
+            conditions_from=conditions_from, device=library.resolve_device(device), progress=progress,
         )  # fmt: skip
     click.echo(f"{count:,} events: {output}")
 

@@ -68,7 +68,7 @@ def resolve(
         raise RunError("--files, --tree and --variables need --tmva; write --set data.files=…")
     run = library.load(source, overrides, import_plugins=True)
     folder = output or Path("runs") / Path(source).stem
-    return ResolvedOptions(run, folder, library.device_of(device), verbose=False)
+    return ResolvedOptions(run, folder, library.resolve_device(device), verbose=False)
 
 
 def echo_kept_step(folder: Path) -> None:
@@ -102,7 +102,7 @@ def _book(
     if booking.help:
         click.echo(help_text())
     run = library.replaced(booking.run, overrides)
-    chosen = library.device_of(booking.device if device == "auto" else device)
+    chosen = library.resolve_device(booking.device if device == "auto" else device)
     return ResolvedOptions(run, output or Path("runs") / "tmva", chosen, booking.verbose)
 
 

@@ -17,9 +17,6 @@ from hepgan.errors import RunError, did_you_mean
 if TYPE_CHECKING:
     from hepgan.data.io.files import Files
 
-ENERGY_UNITS = {"eV": 1e-6, "keV": 1e-3, "MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
-"""Units of energy [MeV]."""
-
 _LARGEST = 10**8
 """Maximum number of values of a field in one event."""
 
@@ -209,7 +206,7 @@ class Schema:
         Raises:
             DataError: a file or tree is missing or damaged, or no branch can be a field.
         """
-        from hepgan.data.io.inspection import infer_schema
+        from hepgan.data.io.inspection import infer_schema  # imported here: it imports this module
 
         return infer_schema(files, tree=tree)
 

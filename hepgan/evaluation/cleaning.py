@@ -1,17 +1,14 @@
 """Common fields of several samples; detection of missing fields, unit mismatches and non-finite values."""
 
-import hashlib
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import awkward as ak
 import numpy as np
 
-from hepgan.data.io import reader
-from hepgan.data.io.files import sources
-from hepgan.data.schema import ENERGY_UNITS, Schema
+from hepgan.data.schema import Schema
+from hepgan.data.units import ENERGY_UNITS
 from hepgan.errors import DataError
 from hepgan.evaluation.histograms import REFERENCE
 from hepgan.evaluation.metrics.scores import OVERALL, SkippedMetric
@@ -33,46 +30,12 @@ class SampleArrays(NamedTuple):
     weights: Floats | None
 
 
-def skipped_branches(branches: Mapping[str, str]) -> list[SkippedMetric]:
-    """Returns an entry for each branch of the reference that cannot be read; ``branches`` holds the reasons by name."""
+def skipped_fields(reasons: Mapping[str, str], *, source: str) -> list[SkippedMetric]:
+    """Returns an entry for each field or branch that cannot be read from a sample; ``reasons`` holds the reasons by name."""
     return [
-        SkippedMetric(OVERALL, name, f"left out: {reason}", REFERENCE)
-        for name, reason in branches.items()
+        SkippedMetric(OVERALL, name, f"left out: {reason}", source)
+        for name, reason in reasons.items()
     ]
-
-
-def available_schema(
-    path: str, schema: Schema, *, source: str
-) -> tuple[Schema, list[SkippedMetric]]:
-    """Returns the schema of the fields that a ROOT file has, and an entry for each field that it lacks.
-
-    Args:
-        path: A file, or ``file.root:tree``.
-        schema: Schema to look for.
-        source: Name of the sample.
-
-    Raises:
-        DataError: the file cannot be read, or has none of the fields.
-    """
-    skipped: list[SkippedMetric] = []
-    with reader.first_tree(path) as first:
-        for name, field in schema.in_branches.items():
-            try:
-                first.resolve(Schema({name: field}))
-            except DataError as error:
-                skipped.append(SkippedMetric(OVERALL, name, f"left out: {error}", source))
-    return drop_fields(schema, {skip.observable for skip in skipped}, skipped), skipped
-
-
-def file_fingerprints(files: str) -> str:
-    """Returns the paths that ``files`` names, with the SHA-256 of local files."""
-    found = []
-    for path in (source.path for source in sources(files)):
-        if Path(path).is_file():
-            with Path(path).open("rb") as file:
-                path = f"{path} (SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()})"
-        found.append(path)
-    return ", ".join(found)
 
 
 def drop_fields(schema: Schema, names: set[str], skipped: list[SkippedMetric]) -> Schema:

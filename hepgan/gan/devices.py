@@ -8,7 +8,7 @@ import torch
 from hepgan.errors import RunError
 
 
-def device_of(name: torch.device | str) -> torch.device:
+def resolve_device(name: torch.device | str) -> torch.device:
     """Returns the device called ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; ``auto`` is a GPU if there is one.
 
     Raises:

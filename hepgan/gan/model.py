@@ -134,7 +134,7 @@ class GAN:
             CheckpointError: a file is missing, damaged or of another version.
             RunError: a plugin is missing, or the device is missing or its memory is too small.
         """
-        from hepgan.gan import serialization
+        from hepgan.gan import serialization  # imported here: it imports this module
 
         return serialization.load(path, device=device, plugins=plugins)
 
@@ -146,7 +146,7 @@ class GAN:
         Raises:
             RunError: a file cannot be written.
         """
-        from hepgan.gan import serialization
+        from hepgan.gan import serialization  # imported here: it imports this module
 
         serialization.save(self, path)
 

@@ -19,7 +19,7 @@ from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, LayoutError, RunError
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.gan import pretrained
-from hepgan.gan.devices import device_of, is_out_of_memory, out_of_memory_as_run_error
+from hepgan.gan.devices import is_out_of_memory, out_of_memory_as_run_error, resolve_device
 from hepgan.gan.model import GAN, KeptStep
 from hepgan.gan.networks import GANSettings, count_parameters
 from hepgan.layout.memory import available
@@ -68,7 +68,7 @@ def load(
     plugins: Sequence[str] = (),
 ) -> GAN:
     """Reads a GAN; see ``GAN.load``."""
-    device = device_of(device)
+    device = resolve_device(device)
     import_plugins(plugins)
     shipped = pretrained.find(path)
     folder = shipped or Path(path)

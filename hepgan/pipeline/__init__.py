@@ -9,7 +9,7 @@
 | evaluate any ROOT files | ``evaluate`` |
 """
 
-from hepgan.gan.devices import device_of
+from hepgan.gan.devices import resolve_device
 from hepgan.pipeline.config import (
     MEASURED,
     DataSettings,
@@ -36,7 +36,6 @@ __all__ = [
     "RunConfig",
     "as_toml",
     "check_folder",
-    "device_of",
     "evaluate",
     "generate",
     "load",
@@ -45,6 +44,7 @@ __all__ = [
     "prepare",
     "presets",
     "replaced",
+    "resolve_device",
     "run",
     "train",
 ]

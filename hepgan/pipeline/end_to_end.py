@@ -10,7 +10,7 @@ import torch
 
 from hepgan.data.io import writer
 from hepgan.errors import RunError
-from hepgan.gan.devices import device_of
+from hepgan.gan.devices import resolve_device
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import count_parameters
 from hepgan.gan.training import distributed
@@ -43,7 +43,7 @@ def run(
         raise RunError(
             "several processes can only train; use torchrun … -m hepgan train, then hepgan run --resume with the same folder"
         )
-    folder, device = Path(folder), device_of(str(device))
+    folder, device = Path(folder), resolve_device(str(device))
     with ExitStack() as stack, cpu_threads(run.threads):
         gan, prepared = train_locked(
             run, folder, stack, device=device, resume=resume, progress=progress

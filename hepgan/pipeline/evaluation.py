@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import awkward as ak
 import torch
 
-from hepgan.data.io import inspection, reader
+from hepgan.data.io import fingerprint, inspection, reader
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.observables.standard import observables_for, select_observables
-from hepgan.gan.devices import device_of
+from hepgan.gan.devices import resolve_device
 from hepgan.gan.training import history
 from hepgan.pipeline.config import EvaluateSettings, load, presets
 from hepgan.pipeline.run_folder import check_folder, make_folder
@@ -71,7 +71,7 @@ def evaluate(
     """
     from hepgan.evaluation import cleaning  # imported here: training does not need it
 
-    folder, device = Path(folder), device_of(str(device))
+    folder, device = Path(folder), resolve_device(str(device))
     check_folder(folder, None)
     compared = _choose_schema(reference, generated, config)
     schema = compared.schema
@@ -84,18 +84,18 @@ def evaluate(
     select_observables(observables_for(schema, compared.geometry), settings.observables)
     files = {"reference": reference, **generated}
     samples: dict[str, ak.Array] = {}
-    skipped: list[SkippedMetric] = cleaning.skipped_branches(compared.unreadable)
+    skipped: list[SkippedMetric] = cleaning.skipped_fields(compared.unreadable, source="reference")
     if any(weights):
         schema = cleaning.without_weight(schema, skipped)
     progress("reading", 0.0, "")
     for name, path in files.items():
-        available, missing = cleaning.available_schema(path, schema, source=name)
+        missing = reader.missing_fields(path, schema)
+        reasons = cleaning.skipped_fields(missing, source=name)
+        available = cleaning.drop_fields(schema, set(missing), reasons)
         samples[name] = _read(path, available, weights[name != "reference"], runner)
-        skipped += missing
+        skipped += reasons
     events = samples.pop("reference")
-    origin: dict[str, Any] = {
-        "files": {n: cleaning.file_fingerprints(path) for n, path in files.items()}
-    }
+    origin: dict[str, Any] = {"files": {name: _with_sha256(path) for name, path in files.items()}}
     origin["schema and geometry"] = compared.source
     origin |= provenance(seed, device)
     make_folder(folder)
@@ -111,6 +111,13 @@ def evaluate(
         device,
         progress,
         skipped,
+    )
+
+
+def _with_sha256(files: str) -> str:
+    digests = fingerprint.sha256(files)
+    return ", ".join(
+        f"{path} (SHA-256 {digest})" if digest else path for path, digest in digests.items()
     )
 
 

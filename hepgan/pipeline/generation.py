@@ -14,7 +14,7 @@ from hepgan.data.io import reader, writer
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError, RunError
 from hepgan.gan.conditions import Condition
-from hepgan.gan.devices import device_of
+from hepgan.gan.devices import resolve_device
 from hepgan.gan.model import GAN
 from hepgan.progress import ProgressCallback, no_progress
 
@@ -51,7 +51,7 @@ def generate(
     Raises:
         HepganError: there is no GAN, the file exists, or the conditions do not fit.
     """
-    gan = GAN.load(folder, device=device_of(str(device)))
+    gan = GAN.load(folder, device=resolve_device(str(device)))
     values: dict[str, Condition] = dict(conditions or {})
     if conditions_from:
         read = _read_conditions(conditions_from, gan.encoding.schema, n)

@@ -17,7 +17,7 @@ from hepgan.data.io.reader import ReadOptions
 from hepgan.data.io.splits import read_splits
 from hepgan.data.loaders.augment import reflect
 from hepgan.errors import DataError, RunError
-from hepgan.gan.devices import device_of
+from hepgan.gan.devices import resolve_device
 from hepgan.gan.discriminator_input import DiscriminatorInput, discriminator_observables
 from hepgan.gan.model import GAN
 from hepgan.gan.training import checkpoint, distributed, history
@@ -147,7 +147,7 @@ def train_locked(
     progress: ProgressCallback,
 ) -> tuple[GAN, Prepared]:
     """Trains as ``train`` does, and keeps ``folder`` locked until ``stack`` is closed."""
-    device = distributed.local_device(device_of(str(device)))
+    device = distributed.local_device(resolve_device(str(device)))
     same = run if resume else None
     check_folder(folder, same)
     with cpu_threads(run.threads), distributed.process_group(device):

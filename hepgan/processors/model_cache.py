@@ -143,11 +143,11 @@ def _plugins(metadata: bytes) -> tuple[str, ...]:
 
 def _device(name: str) -> str:
     """Returns ``name`` as torch spells it; ``auto`` is a GPU where there is one, and spreads processes over several GPUs."""
-    from hepgan.gan.devices import device_of, gpus
+    from hepgan.gan.devices import gpus, resolve_device
 
     if name == "auto":
         return f"cuda:{os.getpid() % count}" if (count := gpus()) else "cpu"
     try:
-        return str(device_of(name))
+        return str(resolve_device(name))
     except RunError as error:
         raise RunError(f"{error} (on {platform.node()})") from error

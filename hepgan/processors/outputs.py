@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import awkward as ak
 import numpy as np
 
-from hepgan.atomic import os_errors_as_run_error, whole
+from hepgan.atomic import os_errors_as_run_error, replace_on_success
 from hepgan.data.io.branches import require_branches
 from hepgan.data.io.files import base_name, data_errors
 from hepgan.data.io.writer import write
@@ -112,7 +112,7 @@ class WriteFiles:
         if self.format == "root":
             write(path, rows, schema, tree=self.tree, overwrite=True)
         else:
-            with whole(path) as part:
+            with replace_on_success(path) as part:
                 ak.to_parquet(ak.zip({n: rows[n] for n in schema.all}, depth_limit=1), part)
         return {str(path): len(rows)}
 

@@ -285,7 +285,11 @@ def test_looking_for_a_gpu_does_not_start_cuda(monkeypatch: pytest.MonkeyPatch) 
     """Else workers that are forked afterwards have no GPU."""
     monkeypatch.setattr(torch.cuda, "is_available", failing(AssertionError("starts CUDA")))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert devices.device_of("auto").type == model_cache._device("auto").partition(":")[0] == "cuda"
+    assert (
+        devices.resolve_device("auto").type
+        == model_cache._device("auto").partition(":")[0]
+        == "cuda"
+    )
     monkeypatch.setattr(torch.cuda, "device_count", failing(AssertionError("not asked for")))
     assert model_cache._device("cpu") == "cpu"
 

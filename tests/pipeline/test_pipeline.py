@@ -243,7 +243,7 @@ def test_folder_of_another_run_is_not_overwritten(
 @pytest.mark.parametrize("name", ["tpu", "cuda:99", "nonsense", "mps", "meta", "cpu:3"])
 def test_missing_device_raises_and_writes_nothing(name: str) -> None:
     with pytest.raises(RunError, match=name):
-        library.device_of(name)
+        library.resolve_device(name)
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,8 @@ noise (for discrete values); ``decode`` is deterministic and differentiable.
 
 import dataclasses
 import inspect
-import sys
 import typing
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -42,6 +40,7 @@ from torch import Tensor
 from hepgan.config import Within
 from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.errors import RunError
+from hepgan.plugins import plugin_of
 from hepgan.random_streams import keyed_uniforms, stream_key
 
 Finite = Annotated[float, Within()]
@@ -264,14 +263,6 @@ def settings_of(step: type) -> dict[str, inspect.Parameter]:
         for key, parameter in inspect.signature(typing.cast(Any, step).fit).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
-
-
-def plugin_of(step: type) -> str | None:
-    """Returns the module that must be imported before the step can be loaded; ``None`` for hepgan's own steps."""
-    if step.__module__.partition(".")[0] == "hepgan":
-        return None
-    script = getattr(sys.modules["__main__"], "__file__", None)
-    return Path(script).stem if step.__module__ == "__main__" and script else step.__module__
 
 
 def tensor_record(cls: T) -> T:

@@ -19,7 +19,7 @@ from hepgan.data.encoding.base import (
     uniform,
 )
 from hepgan.data.encoding.conditions import ConditionScale
-from hepgan.data.schema import ENERGY_UNITS
+from hepgan.data.units import ENERGY_UNITS, energy_ratio
 from hepgan.errors import DataError, RunError
 
 
@@ -326,4 +326,4 @@ def unit_of(incident: str, columns: ColumnLayout) -> float:
         raise RunError(
             f"it needs units of energy in the schema ({known}), one for all layers, but has {found}"
         )
-    return ENERGY_UNITS[columns.units[incident]] / ENERGY_UNITS[of_layers.pop()]
+    return energy_ratio(columns.units[incident], of_layers.pop())

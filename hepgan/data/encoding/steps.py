@@ -31,11 +31,11 @@ from hepgan.data.encoding.base import (
     Moments,
     Noise,
     Step,
-    plugin_of,
     settings_of,
 )
 from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.errors import CheckpointError, DataError, RunError, did_you_mean
+from hepgan.plugins import plugin_of
 
 Chunks = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 """Function that starts a pass over ``(x[E, F], c[E, C])`` of all events."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hepgan.data.encoding.encoding import Encoding
-from hepgan.data.io.files import data_errors, is_url, open_file
+from hepgan.data.io.files import Files, data_errors, is_url, open_file, sources
 
 BLOCK = 2**16
 BLOCKS = 128
@@ -34,6 +34,20 @@ def of_file(path: str) -> str:
             bytes_.seek(start)
             digest.update(bytes_.read(BLOCK))
     return digest.hexdigest()
+
+
+def sha256(files: Files) -> dict[str, str]:
+    """Returns the paths that ``files`` names, each with the SHA-256 of the content; empty for a remote file.
+
+    Raises:
+        DataError: there is no such file, or one cannot be read.
+    """
+    digests = dict.fromkeys((source.path for source in sources(files)), "")
+    for path in digests:
+        if Path(path).is_file():
+            with data_errors(path), Path(path).open("rb") as file:
+                digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def of_encoding(encoding: Encoding) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import uproot
 import uproot.writing.identify
 
-from hepgan.atomic import whole
+from hepgan.atomic import replace_on_success
 from hepgan.data.io.names import file_names, printable
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def write_histograms(path: Path, histograms: "Mapping[str, Hist[Any]]") -> None:
         RunError: the system cannot write the file.
     """
     keys = file_names(histograms)
-    with whole(path) as part, uproot.recreate(part) as file:
+    with replace_on_success(path) as part, uproot.recreate(part) as file:
         for name, histogram in histograms.items():
             sources = list(histogram.axes["source"])
             folders = file_names(sources)

@@ -211,6 +211,22 @@ def resolve(files: Files, schema: Schema, *, tree: str | None = None) -> Schema:
         return first.resolve(schema)
 
 
+def missing_fields(files: Files, schema: Schema, *, tree: str | None = None) -> dict[str, str]:
+    """Returns the fields of ``schema`` that the first of ``files`` with entries lacks, or has in another form, with the reasons.
+
+    Raises:
+        DataError: a file or tree is missing or damaged, or no file has entries.
+    """
+    missing: dict[str, str] = {}
+    with first_tree(files, tree=tree) as first:
+        for name, field in schema.in_branches.items():
+            try:
+                first.resolve(Schema({name: field}))
+            except DataError as error:
+                missing[name] = str(error)
+    return missing
+
+
 def tree_name(files: Files, *, tree: str | None = None) -> str:
     """Returns the name of the first tree that has entries, with its folders, without its cycle."""
     with first_tree(files, tree=tree) as first:

@@ -11,7 +11,7 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from hepgan.atomic import whole
+from hepgan.atomic import replace_on_success
 from hepgan.data.io.branches import branch_names, root_name
 from hepgan.data.io.dtypes import to_dtype
 from hepgan.data.schema import Field, Schema
@@ -83,7 +83,7 @@ def write(
         raise DataError(f"'{target}' exists; choose another file or remove it")
     chunks = iter([events]) if isinstance(events, ak.Array) else iter(events)
     with (
-        whole(target) as part,
+        replace_on_success(target) as part,
         uproot.recreate(part, compression=compression or uproot.ZSTD(5)) as file,
     ):
         _fill(file, chunks, schema, tree, format)

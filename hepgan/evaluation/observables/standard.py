@@ -19,7 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from array_api_compat import array_namespace
 
-from hepgan.data.schema import ENERGY_UNITS, Field, Schema
+from hepgan.data.schema import Field, Schema
+from hepgan.data.units import ENERGY_UNITS, energy_ratio
 from hepgan.errors import DataError, RunError, did_you_mean
 from hepgan.evaluation.observables import shower_shapes
 from hepgan.evaluation.observables.base import (
@@ -166,7 +167,7 @@ def _of_incident(
 ) -> list[Observable]:
     found = [Observable("E_inc", lambda e: e[incident], "incident energy", incident_unit, "log10")]
     if unit in ENERGY_UNITS and incident_unit in ENERGY_UNITS:
-        factor = ENERGY_UNITS[unit] / ENERGY_UNITS[incident_unit]
+        factor = energy_ratio(unit, incident_unit)
         found.append(
             Observable(
                 "E_tot_over_E_inc",

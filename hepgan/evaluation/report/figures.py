@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from hist import Hist
 
-from hepgan.data.schema import ENERGY_UNITS, Field, Schema
+from hepgan.data.schema import Field, Schema
+from hepgan.data.units import ENERGY_UNITS
 from hepgan.evaluation.metrics import per_observable, statistics
 from hepgan.evaluation.metrics.digits import digit_scores
 from hepgan.evaluation.metrics.scores import CLASSIFIER_INPUTS, OVERALL, MetricResults

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hepgan.data.encoding.encoding import Encoding
-from hepgan.data.schema import ENERGY_UNITS
+from hepgan.data.units import ENERGY_UNITS, energy_ratio
 from hepgan.errors import RunError
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import network_layers
@@ -136,7 +136,7 @@ def check_incident(encoding: Encoding) -> tuple[str, float]:
             f" for all fields ({known}); incident = '{schema.incident}' with the unit '{incident_unit}'; units of the fields:"
             f" {', '.join(sorted(repr(unit) for unit in units))}"
         )
-    return schema.incident, ENERGY_UNITS[incident_unit] / ENERGY_UNITS[units.pop()]
+    return schema.incident, energy_ratio(incident_unit, units.pop())
 
 
 @contextmanager

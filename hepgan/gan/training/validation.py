@@ -18,8 +18,8 @@ from hepgan.gan.training.losses import generator_loss
 from hepgan.gan.training.state import TrainingState
 from hepgan.random_streams import torch_generator
 
-MAX_HELD_OUT = 2048
-"""Largest number of held-out events in the generator's test loss."""
+MAX_EVENTS = 2048
+"""Largest number of events in the generator's validation loss."""
 
 
 class Validation(NamedTuple):
@@ -27,11 +27,11 @@ class Validation(NamedTuple):
 
     Attributes:
         validate: Validation score of a GAN, the smaller the better; chooses the weights that are kept.
-        held_out: Encoded events ``x[E, F]``, ``c[E, C]`` for the generator's test loss.
+        events: Encoded events ``x[E, F]``, ``c[E, C]`` for the generator's validation loss.
     """
 
     validate: Callable[[GAN], float]
-    held_out: tuple[Tensor, Tensor]
+    events: tuple[Tensor, Tensor]
 
 
 def validate_if_due(
@@ -70,11 +70,11 @@ def validate_if_due(
 
 
 @torch.no_grad()
-def held_out_loss(
-    state: TrainingState, discriminator_input: DiscriminatorInput, held_out: tuple[Tensor, Tensor]
+def generator_validation_loss(
+    state: TrainingState, discriminator_input: DiscriminatorInput, events: tuple[Tensor, Tensor]
 ) -> float:
     """Returns the generator's loss on held-out events, with both networks in evaluation mode and the same noise in each call."""
-    gan, (x, c) = state.gan, (part[:MAX_HELD_OUT] for part in held_out)
+    gan, (x, c) = state.gan, (part[:MAX_EVENTS] for part in events)
     networks = gan.generator, gan.discriminator
     generator = torch_generator(state.seed, "validation", "test loss", device=gan.device)
     noise = torch.randn(len(x), *gan.latent, generator=generator, device=gan.device)
@@ -82,8 +82,8 @@ def held_out_loss(
         network.eval()
     try:
         fake = gan.generate(noise, c)
-        events, generated = discriminator_input(x, c), discriminator_input(fake, c)
-        return generator_loss(gan, events, generated, fake, noise, c, state.settings).item()
+        reference, generated = discriminator_input(x, c), discriminator_input(fake, c)
+        return generator_loss(gan, reference, generated, fake, noise, c, state.settings).item()
     finally:
         for network in networks:
             network.train()
@@ -121,7 +121,9 @@ def history_row(
     if len(state.phases) > 1:
         row["phase"] = state.phase
     if validation and (score := validate_if_due(state, validation, folder)) is not None:
-        row["generator_test_loss"] = held_out_loss(state, discriminator_input, validation.held_out)
+        row["generator_validation_loss"] = generator_validation_loss(
+            state, discriminator_input, validation.events
+        )
         row["validation"] = score
     return row
 

@@ -21,7 +21,6 @@ from hepgan.data.io.branches import BranchType
 from hepgan.data.io.inspection import BranchSummary, TreeSummary, propose_fields
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, RunError
-from hepgan.evaluation import cleaning
 from hepgan.evaluation.metrics import compute
 from hepgan.evaluation.observables.standard import observables_for
 from hepgan.evaluation.sample import build_sample
@@ -217,7 +216,7 @@ def test_work_is_linear_in_the_number_of_branches(tmp_path: Path, format: str) -
         yield calls(lambda: reader.resolve(path, schema))
         yield calls(lambda: reader.read(path, schema))
         yield calls(lambda: list(reader.iterate(path, schema, step_size=2)))
-        yield calls(lambda: cleaning.available_schema(str(path), schema, source="reference"))
+        yield calls(lambda: reader.missing_fields(path, schema))
 
     for few, many in zip(work(20), work(120), strict=True):
         assert many < 7.5 * few

@@ -520,11 +520,11 @@ def test_dropout_drops_the_inputs_of_its_layer_only_in_training() -> None:
         pass
 
 
-def test_the_generators_test_loss_uses_held_out_events_and_changes_no_weight() -> None:
+def test_the_generators_validation_loss_uses_held_out_events_and_changes_no_weight() -> None:
     state, view = started(NORMED)
-    held_out = watch(lambda gan: 0.0).held_out
+    held_out = watch(lambda gan: 0.0).events
     before = weights(state)
-    first, again = (validation.held_out_loss(state, view, held_out) for _ in range(2))
+    first, again = (validation.generator_validation_loss(state, view, held_out) for _ in range(2))
     assert first == again
     assert_equal(before, weights(state))
     g, d = state.gan.generator.eval(), state.gan.discriminator.eval()
