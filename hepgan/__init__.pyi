@@ -22,6 +22,8 @@ from hepgan.errors import DataError as DataError
 from hepgan.errors import HepganError as HepganError
 from hepgan.evaluation.histograms import compare as compare
 from hepgan.evaluation.metrics.compute import score as score
+from hepgan.evaluation.metrics.histogram_tests import chi_square_test as chi_square_test
+from hepgan.evaluation.metrics.histogram_tests import kolmogorov_test as kolmogorov_test
 from hepgan.evaluation.metrics.scores import Score as Score
 from hepgan.evaluation.metrics.scores import register_metric as register_metric
 from hepgan.evaluation.observables.base import Observable as Observable
@@ -75,9 +77,11 @@ __all__ = [
     "StreamingLoader",
     "TrainSettings",
     "UnsupervisedLoader",
+    "chi_square_test",
     "compare",
     "evaluate",
     "import_plugins",
+    "kolmogorov_test",
     "load_run",
     "observables_for",
     "parse_gan",

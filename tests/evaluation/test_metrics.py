@@ -174,8 +174,14 @@ def test_merging_leaves_enough_in_every_bin() -> None:
     rng = np.random.default_rng(7)
     p, q = rng.poisson(3, (2, 30)).astype(float)
     groups = statistics.merge_sparse_bins([p, q], [p, q])
-    assert min(np.bincount(groups, w).min() for w in (p, q)) >= statistics.MIN_ENTRIES
+    fractions = np.bincount(groups, p / p.sum() + q / q.sum()) / 2
+    assert min(p.sum(), q.sum()) * fractions.min() >= statistics.MIN_ENTRIES - 1e-9
     assert set(np.diff(groups)) <= {0, 1}
+
+
+def test_a_range_that_is_empty_in_one_sample_is_not_merged_away() -> None:
+    p, q = np.array([0.0, 100, 0, 0]), np.array([0.0, 0, 60, 40])
+    assert statistics.chi_square(Counts(p, p), Counts(q, q)).p_value < 1e-10
 
 
 def test_the_mean_image_has_uniform_p_values_and_finds_a_dead_row() -> None:

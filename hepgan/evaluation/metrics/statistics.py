@@ -142,23 +142,43 @@ def equivalent_size(reference: Floats, generated: Floats) -> int:
 
 
 def chi_square(reference: Counts, generated: Counts) -> Estimate:
-    """Returns the two-sample χ²/ndf of the shapes of weighted histograms, with its p-value; sparse bins are merged.
-
-    Σ (W1 w2 − W2 w1)² / (W1² v2 + W2² v1) with ndf = bins − 1 (arXiv:physics/0605123).
-    """
+    """Returns the two-sample χ²/ndf of the shapes of weighted histograms, with its p-value; sparse bins are merged."""
     groups = merge_sparse_bins(
         [reference.values, generated.values], [reference.variances, generated.variances]
     )
-    (w1, v1), (w2, v2) = (
-        (np.bincount(groups, c.values), np.bincount(groups, c.variances))
-        for c in (reference, generated)
-    )
-    ndf = len(w1) - 1
+    chi2, ndf, variance = shape_chi_square(reference, generated, groups)
     if ndf < 1:
         return Estimate(0.0, 0.0, 1.0, 0.0, 1.0)
+    return _chi_square(chi2, ndf, variance)
+
+
+class ShapeChiSquare(NamedTuple):
+    """χ² of the shapes of two histograms, its degrees of freedom, and its variance to first order in the bin contents."""
+
+    chi2: float
+    ndf: int
+    variance: float
+
+
+def shape_chi_square(
+    first: Counts, second: Counts, groups: npt.NDArray[np.int64]
+) -> ShapeChiSquare:
+    """Returns χ² of the shapes of two weighted histograms with bins merged into ``groups``.
+
+    Σ (W1 w2 − W2 w1)² / (W1² v2 + W2² v1) with ndf = groups − 1 (arXiv:physics/0605123); groups without entries do not count.
+    """
+    (w1, v1), (w2, v2) = (
+        (np.bincount(groups, c.values), np.bincount(groups, c.variances)) for c in (first, second)
+    )
     total1, total2 = w1.sum(), w2.sum()
-    chi2 = float(np.sum((total1 * w2 - total2 * w1) ** 2 / (total1**2 * v2 + total2**2 * v1)))
-    return _chi_square(chi2, ndf)
+    noise = total1**2 * v2 + total2**2 * v1
+    filled = noise > 0
+    pull = np.where(filled, (total1 * w2 - total2 * w1) / np.where(filled, noise, 1.0), 0.0)
+    variance = 0.0
+    for total, w, v in ((total1, w2, v2), (-total2, w1, v1)):
+        scale = np.where(w != 0, v / np.where(w != 0, w, 1.0), 0.0)  # the noise grows with w
+        variance += float(np.sum((2 * pull * total - pull**2 * total**2 * scale) ** 2 * v))
+    return ShapeChiSquare(float(np.sum(pull**2 * noise)), max(int(filled.sum()) - 1, 0), variance)
 
 
 def clustered_chi_square(
@@ -195,15 +215,27 @@ def _mean_covariance(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
     return mean, residuals.T @ residuals * (n / (n - 1))
 
 
-def merge_sparse_bins(values: list[Floats], variances: list[Floats]) -> npt.NDArray[np.int64]:
-    """Returns the group of each bin: neighboring bins are merged until each group has enough effective entries in every sample."""
+def merge_sparse_bins(
+    values: list[Floats], variances: list[Floats], *, min_entries: float = MIN_ENTRIES
+) -> npt.NDArray[np.int64]:
+    """Returns the group of each bin: neighbors are merged until each group is expected to have enough effective entries.
+
+    Expectations are those of the samples' mean distribution, so that a range that is empty in one sample remains visible.
+    """
+    size = min(v.sum() ** 2 / max(s.sum(), 1e-300) for v, s in zip(values, variances, strict=True))
+    fractions = sum(v / v.sum() for v in values) / len(values)
+    noise = sum(s / v.sum() ** 2 for v, s in zip(values, variances, strict=True)) / len(values) ** 2
     groups = np.zeros(len(values[0]), dtype=np.int64)
-    group, sums = 0, np.zeros((len(values), 2))
+    group, fraction, variance = 0, 0.0, 0.0
     for i in range(len(groups)):
         groups[i] = group
-        sums += [[w[i], v[i]] for w, v in zip(values, variances, strict=True)]
-        if np.all(sums[:, 0] ** 2 >= MIN_ENTRIES * sums[:, 1]) and np.all(sums > 0):
-            group, sums = group + 1, np.zeros_like(sums)
+        fraction, variance = fraction + fractions[i], variance + noise[i]
+        if (
+            fraction > 0
+            and size * fraction >= min_entries
+            and fraction**2 >= min_entries * variance
+        ):
+            group, fraction, variance = group + 1, 0.0, 0.0
     return np.minimum(groups, max(group - 1, 0))
 
 
@@ -300,8 +332,10 @@ def _resampled_baseline(
     )
 
 
-def _chi_square(chi2: float, ndf: int) -> Estimate:
-    baseline_error = math.sqrt(2 / ndf)
-    # χ² of non-centrality λ = χ² − ndf has the variance 2 ndf + 4 λ
-    error = math.sqrt(2 * ndf + 4 * max(chi2 - ndf, 0.0)) / ndf
-    return Estimate(chi2 / ndf, error, 1.0, baseline_error, float(scipy.stats.chi2.sf(chi2, ndf)))
+def _chi_square(chi2: float, ndf: int, variance: float | None = None) -> Estimate:
+    """Returns χ²/ndf with its p-value; ``variance`` is that of χ² to first order, by default of pulls of unit width."""
+    # χ² of non-centrality λ has the expectation ndf + λ and the variance 2 ndf + 4 λ; the first-order one is 4 χ²
+    first_order = 4 * chi2 if variance is None else variance
+    error = math.sqrt(2 * ndf + max(first_order - 4 * ndf, 0.0)) / ndf
+    p_value = float(scipy.stats.chi2.sf(chi2, ndf))
+    return Estimate(chi2 / ndf, error, 1.0, math.sqrt(2 / ndf), p_value)
