@@ -115,7 +115,7 @@ def test_compared_histograms_are_ready_for_mplhep_and_uhi(tmp_path: Path) -> Non
     reference, generated = one["reference", :], one["generated", :]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # matplotlib's own
-        figure, top, bottom = mplhep.comp.hists(generated, reference, xlabel=one.axes[1].label)
+        _, _, bottom = mplhep.comp.hists(generated, reference, xlabel=one.axes[1].label)
     assert bottom.get_xlabel() == "width [mm]"
     assert hepgan.chi_square_test(reference, generated).p_value > 1e-3
     save_histograms(tmp_path / "histograms.json", found)
