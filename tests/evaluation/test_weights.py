@@ -146,6 +146,7 @@ def test_histograms_hold_the_weights_and_root_reads_them_back(tmp_path: Path) ->
                 np.testing.assert_array_equal(read.variances(flow=True), expected["variance"])
                 np.testing.assert_allclose(read.axis().edges(), histogram.axes[1].edges)
                 assert read.axis().member("fTitle") == histogram.axes[1].label
+                assert read.member("fTsumw2") == pytest.approx(expected["variance"][1:-1].sum())
 
 
 def test_a_weighted_sample_is_evaluated_and_metrics_of_single_events_are_skipped() -> None:

@@ -37,6 +37,8 @@ def write_histograms(path: Path, histograms: "Mapping[str, Hist[Any]]") -> None:
 
 
 def _th1(histogram: "Hist[Any]", source: str, title: str) -> Any:
+    # Not uproot's `file[key] = histogram[source, :]`: its fTsumw2 is the sum of weights instead of squared weights (uproot 5.7), which
+    # makes ROOT's effective entries and error of the mean wrong for weighted events; and it writes labels with control characters.
     axis = histogram.axes[1]
     view: Any = histogram.view(flow=True)[histogram.axes["source"].index(source)]
     values, variances = view["value"], view["variance"]

@@ -119,6 +119,8 @@ def separability(
 
 def area_under_curve(negative: Floats, positive: Floats) -> tuple[float, float]:
     """Returns the AUC of scores, P(positive > negative), and its error (DeLong, Biometrics 44 (1988) 837)."""
+    # scipy.stats.mannwhitneyu has the same AUC, U/(n m), but not the fraction of the other sample below or above each score, of which
+    # the error is made; the AUC is their mean.
     n, m = len(negative), len(positive)
     ranks = scipy.stats.rankdata(np.concatenate([negative, positive]))
     below = (ranks[n:] - scipy.stats.rankdata(positive)) / n
