@@ -4,6 +4,10 @@ Every part of a run file (``hepgan.pipeline.RunConfig``) goes through these two 
 reported with its position, and writing a run file back loses nothing.
 """
 
+# Why not a library: msgspec ignores unknown keys of dataclasses, and its errors name neither the value nor the nearest key; cattrs converts
+# ("1" to 1, a text to a tuple of its characters) and has no unions of scalars and tuples. With a hook for each kind of type, which keeps
+# the errors, cattrs took 173 lines in place of the 131 from `from_table` on.
+
 import dataclasses
 import math
 import re
