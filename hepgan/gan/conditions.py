@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from hepgan.data.dtypes import to_dtype
 from hepgan.data.encoding.conditions import ConditionScale, check_condition
 from hepgan.data.encoding.encoding import Encoding
-from hepgan.data.io.dtypes import to_dtype
 from hepgan.errors import DataError
 from hepgan.gan.noise import BLOCK
 from hepgan.random_streams import numpy_generator

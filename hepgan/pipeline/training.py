@@ -64,7 +64,7 @@ def prepare(run: RunConfig, *, device: torch.device, last: Path | None = None) -
     events = reflect(splits["train"], run.reflections)
     encoding = checkpoint.load_encoding(last.parent.parent, schema) if last else None
     encoding = encoding or Encoding.fit(events, schema, run.encoding, seed=run.seed)
-    origin = Origin(files, fingerprint.of_encoding(encoding))
+    origin = Origin(files, encoding.fingerprint())
     encoding = encoding.to(device)
     x, c = encoding.encode(events, seed=run.seed)
     contents = run.gan.discriminator_input

@@ -222,7 +222,7 @@ def test_resumed_training_keeps_its_encoding(
     monkeypatch.undo()
     library.train(run, tmp_path / "whole", device=CPU)
     expected = GAN.load(tmp_path / "whole")
-    assert fingerprint.of_encoding(gan.encoding) == fingerprint.of_encoding(expected.encoding)
+    assert gan.encoding.fingerprint() == expected.encoding.fingerprint()
 
 
 @pytest.mark.parametrize("size", [0, 100, 9_000_000])

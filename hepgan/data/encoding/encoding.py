@@ -10,7 +10,9 @@
 """
 
 import dataclasses
+import hashlib
 import html
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from hepgan.data.dtypes import to_dtype
 from hepgan.data.encoding.base import NAMES, ColumnLayout, Noise, Step
 from hepgan.data.encoding.bounds import Bounds, check_bounds
 from hepgan.data.encoding.conditions import ConditionScale, encode_conditions
@@ -32,7 +35,6 @@ from hepgan.data.encoding.steps import (
     step_to,
     unpack_step,
 )
-from hepgan.data.io.dtypes import to_dtype
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, DataError, NotFiniteError, RunError
 from hepgan.random_streams import numpy_generator
@@ -289,6 +291,15 @@ class Encoding:
             ],
         }
         return table, tensors
+
+    def fingerprint(self) -> str:
+        """Returns a hash of the settings and the exact fitted constants."""
+        table, tensors = self.pack()
+        digest = hashlib.blake2b(json.dumps(table, sort_keys=True).encode(), digest_size=16)
+        for name, tensor in sorted(tensors.items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     @classmethod
     def unpack(

@@ -1,11 +1,9 @@
-"""Fingerprints of input files and encodings, to check that a resumed training reads what it started with."""
+"""Fingerprints of input files: to check that a resumed training reads what it started with, and for reports."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from hepgan.data.encoding.encoding import Encoding
 from hepgan.data.io.files import Files, data_errors, is_url, open_file, sources
 
 BLOCK = 2**16
@@ -48,16 +46,6 @@ def sha256(files: Files) -> dict[str, str]:
             with data_errors(path), Path(path).open("rb") as file:
                 digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests
-
-
-def of_encoding(encoding: Encoding) -> str:
-    """Returns a fingerprint of the settings and the exact fitted constants of an encoding."""
-    table, tensors = encoding.pack()
-    digest = hashlib.blake2b(json.dumps(table, sort_keys=True).encode(), digest_size=16)
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _starts(size: int) -> Iterator[int]:

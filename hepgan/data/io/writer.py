@@ -12,8 +12,8 @@ import numpy as np
 import uproot
 
 from hepgan.atomic import replace_on_success
+from hepgan.data.dtypes import to_dtype
 from hepgan.data.io.branches import branch_names, root_name
-from hepgan.data.io.dtypes import to_dtype
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, NoEventsError
 

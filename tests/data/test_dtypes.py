@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hepgan.data.dtypes import to_dtype
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
-from hepgan.data.io.dtypes import to_dtype
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError, HepganError, RunError
 
