@@ -12,7 +12,7 @@ import filelock
 import pytest
 from tiny import TINY, tiny_events, write_tiny
 
-collect_ignore = ["pretend.py"]
+collect_ignore = ["fake_accelerator.py"]
 """Registers a device with torch, once; the search for doctests would import it a second time."""
 
 

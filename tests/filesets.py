@@ -75,8 +75,8 @@ class Together(ProcessorABC):
     def process(self, events: ak.Array) -> dict[str, object]:
         return {name: one.process(events) for name, one in self.several.items()}
 
-    def postprocess(self, found: dict[str, object]) -> dict[str, object]:
-        return {name: one.postprocess(found[name]) for name, one in self.several.items()}
+    def postprocess(self, results: dict[str, object]) -> dict[str, object]:
+        return {name: one.postprocess(results[name]) for name, one in self.several.items()}
 
 
 class Dying(ProcessorABC):

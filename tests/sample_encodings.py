@@ -16,14 +16,16 @@ def showers(number: int = 1500, seed: int = 3) -> ak.Array:
     """Two layers of few cells with thresholds, empty layers and an incident energy [GeV], cells [MeV]."""
     rng = np.random.default_rng(seed)
     energy = rng.uniform(1, 100, number)
-    share = rng.beta(2, 5, number)
+    fraction = rng.beta(2, 5, number)
     first = rng.gamma(0.4, 1.0, (number, 2, 3)) + 0.2
     second = rng.gamma(0.15, 1.0, (number, 4))
     second[rng.random(number) < 0.1] = 0.0
     second[second < 0.05] = 0.0
-    first *= (900 * energy * (1 - share) / first.sum((1, 2)))[:, None, None]
+    first *= (900 * energy * (1 - fraction) / first.sum((1, 2)))[:, None, None]
     sums = second.sum(1)
-    second *= np.divide(60 * energy * share, sums, out=np.zeros_like(sums), where=sums > 0)[:, None]
+    second *= np.divide(60 * energy * fraction, sums, out=np.zeros_like(sums), where=sums > 0)[
+        :, None
+    ]
     second[second < THRESHOLD] = 0.0
     return ak.zip(
         {

@@ -10,7 +10,7 @@ import pytest
 import hepgan
 
 PACKAGE = Path(hepgan.__file__).parent
-ROOMS = [
+PACKAGES = [
     "errors", "progress", "random_streams", "atomic", "config", "plugins", "layout", "data", "evaluation", "gan", "processors",
     "pipeline", "tmva", "cli",
 ]  # fmt: skip
@@ -19,36 +19,36 @@ ONLY = {"uproot": "data", "h5py": "data", "coffea": "processors"}
 
 def imports(path: Path) -> set[str]:
     """All modules that a file imports, wherever in it."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
-def room(module: str) -> str | None:
+def package_of(module: str) -> str | None:
     parts = module.split(".")
-    return parts[1] if parts[0] == "hepgan" and len(parts) > 1 and parts[1] in ROOMS else None
+    return parts[1] if parts[0] == "hepgan" and len(parts) > 1 and parts[1] in PACKAGES else None
 
 
 def test_imports_never_go_up() -> None:
-    seen = 0
+    count = 0
     for path in PACKAGE.rglob("*.py"):
         here = path.relative_to(PACKAGE).with_suffix("").parts[0]
-        if here not in ROOMS:
+        if here not in PACKAGES:
             continue
         for module in imports(path):
-            if (other := room(module)) and other != here:
-                seen += 1
-                assert ROOMS.index(other) < ROOMS.index(here), f"{path} imports {module}"
-    assert seen > 20
+            if (other := package_of(module)) and other != here:
+                count += 1
+                assert PACKAGES.index(other) < PACKAGES.index(here), f"{path} imports {module}"
+    assert count > 20
 
 
 def test_every_module_is_in_a_listed_package() -> None:
     names = {p.relative_to(PACKAGE).with_suffix("").parts[0] for p in PACKAGE.rglob("*.py")}
-    assert names - {"__init__", "__main__", "presets"} <= set(ROOMS)
+    assert names - {"__init__", "__main__", "presets"} <= set(PACKAGES)
 
 
 @pytest.mark.parametrize(("library", "home"), ONLY.items())

@@ -43,24 +43,24 @@ def keys(text: str) -> set[str]:
 
 def plain(table: dict[str, Any], where: str = "") -> dict[str, set[str]]:
     """The keys of each table of a run file that are no tables themselves."""
-    found = {where: {key for key, value in table.items() if not isinstance(value, dict)}}
+    keys_by_table = {where: {key for key, value in table.items() if not isinstance(value, dict)}}
     for key, value in table.items():
         if isinstance(value, dict):
             named = "<name>" if where in ("schema.fields", "schema.conditions") else key
             named = "<name>" if where in ("geometry", "encoding.conditions") else named
-            found |= plain(value, f"{where}.{named}" if where else named)
-    return found
+            keys_by_table |= plain(value, f"{where}.{named}" if where else named)
+    return keys_by_table
 
 
 @pytest.mark.parametrize("preset", presets())
 def test_every_key_of_a_written_run_file_is_in_the_reference(
     reference: ModuleType, preset: str
 ) -> None:
-    found = sections(reference.run_file(), "##")
+    pages = sections(reference.run_file(), "##")
     for where, expected in plain(tomllib.loads(as_toml(load(preset)))).items():
-        text = found.get(f"[{where}]" if where else "Above all tables", "")
+        text = pages.get(f"[{where}]" if where else "Above all tables", "")
         if same := re.search(r"As `(\[.*\])`", text):
-            text = found[same[1]]
+            text = pages[same[1]]
         assert expected - {"phases"} <= keys(text), where
 
 

@@ -29,8 +29,8 @@ def test_conda_recipe_has_the_version_of_the_package(recipe: str) -> None:
 def test_conda_recipe_has_the_dependencies_of_the_package(
     project: dict[str, object], recipe: str
 ) -> None:
-    asked = recipe.partition("  run:\n")[2].partition("\n\n")[0]
-    conda = [line.strip().removeprefix("- ") for line in asked.splitlines()]
+    requirements = recipe.partition("  run:\n")[2].partition("\n\n")[0]
+    conda = [line.strip().removeprefix("- ") for line in requirements.splitlines()]
     dependencies = [
         re.fullmatch(r"([\w-]+)(.*)", text).groups()  # type: ignore[union-attr]
         for text in project["dependencies"]  # type: ignore[union-attr]

@@ -115,9 +115,9 @@ def test_opening_a_run_file_imports_nothing(tiny_run: Path) -> None:
 def test_train_imports_the_plugins_of_its_run_file(tiny_run: Path, tmp_path: Path) -> None:
     write_plugin(tiny_run.parent, "plugin_bad", "raise ValueError('on purpose')\n")
     tiny_run.write_text('plugins = ["plugin_bad"]\n' + tiny_run.read_text())
-    done = CliRunner().invoke(main, ["train", str(tiny_run), "-o", str(tmp_path / "out")])
-    assert done.exit_code == 2
-    assert "the plugin 'plugin_bad' cannot be imported: ValueError: on purpose" in done.output
+    result = CliRunner().invoke(main, ["train", str(tiny_run), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert "the plugin 'plugin_bad' cannot be imported: ValueError: on purpose" in result.output
     assert not (tmp_path / "out").exists()
 
 
@@ -137,9 +137,9 @@ def test_the_plugin_option_imports_a_module_first(
     monkeypatch.chdir(tmp_path)
     write_plugin(tmp_path, "plugin_bad", "raise ValueError('on purpose')\n")
     for name in ("plugin_bad", "plugin_bad.py"):
-        done = CliRunner().invoke(main, [*command, "--plugin", name])
-        assert done.exit_code == 2
-        assert "the plugin 'plugin_bad' cannot be imported: ValueError: on purpose" in done.output
+        result = CliRunner().invoke(main, [*command, "--plugin", name])
+        assert result.exit_code == 2
+        assert "the plugin 'plugin_bad' cannot be imported: ValueError: on purpose" in result.output
 
 
 def test_workers_import_the_plugins_of_an_embedded_gan(gan_folder: Path, tmp_path: Path) -> None:
@@ -181,13 +181,13 @@ def test_a_plugin_step_is_trained_and_saved_and_loading_without_it_raises(
         )  # fmt: skip
 
     out = tmp_path / "out"
-    done = hepgan("train", tiny_run, "-o", out, "--device", "cpu", "--set", "train.steps=2")
-    assert done.returncode == 0, done.stderr
+    result = hepgan("train", tiny_run, "-o", out, "--device", "cpu", "--set", "train.steps=2")
+    assert result.returncode == 0, result.stderr
     generate = ["generate", out, "-n", 5, "--seed", 1, "--condition", "energy=5", "-o"]
     refused = hepgan(*generate, tmp_path / "no.root")
     assert refused.returncode == 2
     assert "own_step" in refused.stderr
     assert not (tmp_path / "no.root").exists()
-    done = hepgan(*generate, tmp_path / "yes.root", "--plugin", "own_step")
-    assert done.returncode == 0, done.stderr
+    result = hepgan(*generate, tmp_path / "yes.root", "--plugin", "own_step")
+    assert result.returncode == 0, result.stderr
     assert (tmp_path / "yes.root").is_file()

@@ -75,14 +75,16 @@ def encoding(*steps: dict[str, Any]) -> Encoding:
     return Encoding.fit(counts(2000), COUNTS, settings, seed=1)
 
 
-def started(
-    settings: GANSettings, how: TrainSettings = QUICK, *, seed: int = 1
+def start_training(
+    settings: GANSettings, train_settings: TrainSettings = QUICK, *, seed: int = 1
 ) -> tuple[TrainingState, DiscriminatorInput]:
     fitted = encoding()
     x, c = fitted.encode(counts(500), seed=seed)
-    view = DiscriminatorInput(fitted, {}, x, c)
+    discriminator_input = DiscriminatorInput(fitted, {}, x, c)
     gan = GAN.build(settings, fitted, seed=seed)
-    return training.initial_state(gan, view, x, c, [how], seed=seed), view
+    return training.initial_state(
+        gan, discriminator_input, x, c, [train_settings], seed=seed
+    ), discriminator_input
 
 
 def first_dense(network: torch.nn.Module) -> torch.Tensor:
@@ -100,23 +102,23 @@ def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def test_streams_of_all_names_and_of_neighboring_seeds_differ() -> None:
     children: list[tuple[int | str, ...]] = [(), (0,), (1,), ("0",), (0, 1), (1, 0), (2**40,)]
-    asked = list(itertools.product(range(20), STREAMS, children))
-    assert len({stream_key(seed, name, *parts) for seed, name, parts in asked}) == len(asked)
-    assert len({child_seed(seed, name, *parts) for seed, name, parts in asked}) == len(asked)
+    keys = list(itertools.product(range(20), STREAMS, children))
+    assert len({stream_key(seed, name, *parts) for seed, name, parts in keys}) == len(keys)
+    assert len({child_seed(seed, name, *parts) for seed, name, parts in keys}) == len(keys)
 
 
 def test_first_numbers_of_all_streams_differ() -> None:
-    found = [
+    draws = [
         torch.rand(8, generator=torch_generator(seed, name)).numpy().tobytes()
         for seed in (1, 2, 2**64 - 1)
         for name in STREAMS
     ]
-    found += [
+    draws += [
         numpy_generator(seed, name).random(8, dtype="f4").tobytes()
         for seed in (1, 2)
         for name in STREAMS
     ]
-    assert len(set(found)) == len(found)
+    assert len(set(draws)) == len(draws)
 
 
 def test_a_stream_does_not_depend_on_where_or_when_it_is_drawn() -> None:
@@ -132,10 +134,10 @@ def test_cpu_generator_is_a_mersenne_twister_seeded_with_the_whole_key() -> None
     generator = torch.Generator()
     torch.randn(3, generator=generator)  # leaves half a pair of normal numbers behind
     reseed(generator, 3, "order", 7)
-    drawn = torch.randint(0, 2**16, (1000,), generator=generator)
-    assert drawn.tolist() == (oracle.random_raw(1000) % 2**16).tolist()
+    draws = torch.randint(0, 2**16, (1000,), generator=generator)
+    assert draws.tolist() == (oracle.random_raw(1000) % 2**16).tolist()
     reseed(generator, 3, "order", 7)
-    assert torch.equal(torch.randint(0, 2**16, (1000,), generator=generator), drawn)
+    assert torch.equal(torch.randint(0, 2**16, (1000,), generator=generator), draws)
 
 
 @pytest.mark.parametrize(
@@ -164,11 +166,11 @@ def test_the_largest_seed_and_numpy_integers_are_valid_seeds() -> None:
 
 
 def test_the_command_line_states_the_valid_seeds() -> None:
-    done = CliRunner().invoke(
+    result = CliRunner().invoke(
         main, ["generate", "showers", "-n", "1", "-o", "x.root", "--seed", str(2**64)]
     )
-    assert done.exit_code == 2
-    assert "should be an integer from 0 to 2^64 − 1" in done.output
+    assert result.exit_code == 2
+    assert "should be an integer from 0 to 2^64 − 1" in result.output
 
 
 # Uniform numbers keyed by entry
@@ -183,19 +185,19 @@ def test_keyed_uniforms_are_a_function_of_the_entry(width: int) -> None:
     mixed = rng.permutation(entries)
     np.testing.assert_array_equal(keyed_uniforms(mixed, width, key=5), whole[mixed])
     far = np.array([2**40, 0, 0, 2**40 + 1])
-    found = keyed_uniforms(far, width, key=5)
-    np.testing.assert_array_equal(found[1], found[2])
-    np.testing.assert_array_equal(found[1], whole[0])
+    uniforms = keyed_uniforms(far, width, key=5)
+    np.testing.assert_array_equal(uniforms[1], uniforms[2])
+    np.testing.assert_array_equal(uniforms[1], whole[0])
     assert len(np.unique(whole)) > 0.99 * whole.size
     assert not (keyed_uniforms(entries, width, key=6) == whole[entries]).all(1).any()
     assert keyed_uniforms(entries[:0], width, key=5).shape == (0, width)
 
 
 def test_keyed_uniforms_are_uniform_and_independent() -> None:
-    found = keyed_uniforms(np.arange(4000), 11, key=1)
-    assert stats.kstest(found.ravel(), "uniform").pvalue > 1e-3
-    assert np.abs(np.corrcoef(found.T) - np.eye(11)).max() < 0.07
-    assert abs(np.corrcoef(found[:-1, 0], found[1:, 0])[0, 1]) < 0.07
+    uniforms = keyed_uniforms(np.arange(4000), 11, key=1)
+    assert stats.kstest(uniforms.ravel(), "uniform").pvalue > 1e-3
+    assert np.abs(np.corrcoef(uniforms.T) - np.eye(11)).max() < 0.07
+    assert abs(np.corrcoef(uniforms[:-1, 0], uniforms[1:, 0])[0, 1]) < 0.07
 
 
 # What is drawn of one seed for one GAN
@@ -203,7 +205,7 @@ def test_keyed_uniforms_are_uniform_and_independent() -> None:
 
 def test_first_latent_batch_is_uncorrelated_with_the_initial_weights() -> None:
     """With HE it was those weights, correlation 1."""
-    state, _ = started(WIDE)
+    state, _ = start_training(WIDE)
     noise = torch.randn(32, 64, generator=state.noise_generator)
     assert abs(correlation(noise, first_dense(state.gan.generator))) < 0.07
     reseed_step(state)
@@ -211,7 +213,7 @@ def test_first_latent_batch_is_uncorrelated_with_the_initial_weights() -> None:
 
 
 def test_noise_of_encoding_and_validation_is_uncorrelated_with_the_latent() -> None:
-    state, _ = started(WIDE)
+    state, _ = start_training(WIDE)
     x = encoding({"step": "dequantize"}).encode(counts(500), seed=1)[0]
     noise = torch.rand(500, 5, generator=state.noise_generator)
     assert abs(correlation(x - x.floor(), noise)) < 0.07
@@ -222,11 +224,11 @@ def test_no_two_networks_of_adjacent_seeds_start_with_equal_weights() -> None:
     same = dataclasses.replace(
         WIDE, latent=(5,), generator="DENSE|5|LINEAR", discriminator="DENSE|5|LRELU, DENSE|1|LINEAR"
     )
-    found = []
+    initial = []
     for seed in range(3):
         gan = GAN.build(same, encoding(), seed=seed)
-        found += [first_dense(gan.generator), first_dense(gan.discriminator)]
-    assert len({weights.numpy().tobytes() for weights in found}) == 6
+        initial += [first_dense(gan.generator), first_dense(gan.discriminator)]
+    assert len({weights.numpy().tobytes() for weights in initial}) == 6
 
 
 def test_drawn_conditions_do_not_depend_on_the_number_of_events() -> None:
@@ -291,19 +293,21 @@ def test_noise_does_not_depend_on_chunks_or_on_the_location_of_files(
     moved = tmp_path / "moved"
     for name in ("one", "other"):
         shutil.copytree(tmp_path / name, moved / name)
-    found = noise_of(
+    noise = noise_of(
         stream([str(moved / name / "n.root") for name in ("one", "other")], step_size=200)
     )
-    np.testing.assert_array_equal(found, whole)
+    np.testing.assert_array_equal(noise, whole)
 
 
 def test_noise_of_a_split_depends_on_its_entries(equal_files: list[str]) -> None:
-    shares = {"train": 0.5, "test": 0.5}
-    parts = [stream(equal_files, step_size=100, part=(name, shares), buffer=50) for name in shares]
-    found = np.concatenate([noise_of(part) for part in parts])
+    fractions = {"train": 0.5, "test": 0.5}
+    parts = [
+        stream(equal_files, step_size=100, part=(name, fractions), buffer=50) for name in fractions
+    ]
+    noise = np.concatenate([noise_of(part) for part in parts])
     whole = {row.tobytes() for row in noise_of(stream(equal_files, step_size=300))}
-    assert len(found) > 1150
-    assert all(row.tobytes() in whole for row in found)
+    assert len(noise) > 1150
+    assert all(row.tobytes() in whole for row in noise)
 
 
 @pytest.mark.parametrize(
@@ -320,8 +324,8 @@ def test_encoded_events_do_not_depend_on_chunks(steps: list[dict[str, Any]]) -> 
     entries = np.arange(40, 340)
     whole, _ = fitted.encode(events, seed=2, file="a", entries=entries)
     parts = [slice(0, 7), slice(7, 200), slice(200, 300)]
-    found = [fitted.encode(events[p], seed=2, file="a", entries=entries[p])[0] for p in parts]
-    torch.testing.assert_close(torch.cat(found), whole, rtol=1e-4, atol=1e-4)
+    encoded = [fitted.encode(events[p], seed=2, file="a", entries=entries[p])[0] for p in parts]
+    torch.testing.assert_close(torch.cat(encoded), whole, rtol=1e-4, atol=1e-4)
     other, _ = fitted.encode(events, seed=2, file="b", entries=entries)
     assert not torch.equal(other, whole)
 
@@ -348,9 +352,9 @@ def test_a_fitted_encoding_does_not_depend_on_chunks() -> None:
 # Training
 
 
-def trained(settings: GANSettings, how: TrainSettings = QUICK) -> TrainingState:
-    state, view = started(settings, how)
-    training.train(state, view)
+def trained(settings: GANSettings, train_settings: TrainSettings = QUICK) -> TrainingState:
+    state, discriminator_input = start_training(settings, train_settings)
+    training.train(state, discriminator_input)
     return state
 
 
@@ -367,34 +371,38 @@ DROPPED = dataclasses.replace(
 
 
 @pytest.mark.parametrize(
-    ("settings", "how"), [(WIDE, DROPPED), (REMEMBERING, QUICK)], ids=["dropout", "remember"]
+    ("settings", "train_settings"),
+    [(WIDE, DROPPED), (REMEMBERING, QUICK)],
+    ids=["dropout", "remember"],
 )
 def test_training_stopped_at_any_step_resumes_as_if_uninterrupted(
-    tmp_path: Path, settings: GANSettings, how: TrainSettings
+    tmp_path: Path, settings: GANSettings, train_settings: TrainSettings
 ) -> None:
-    whole = trained(settings, how)
-    half, view = started(settings, dataclasses.replace(how, steps=3))
-    training.train(half, view, folder=tmp_path)
+    whole = trained(settings, train_settings)
+    half, discriminator_input = start_training(
+        settings, dataclasses.replace(train_settings, steps=3)
+    )
+    training.train(half, discriminator_input, folder=tmp_path)
     last = checkpoint.newest_checkpoint(tmp_path)
     assert last is not None
-    again, view = started(settings, how)
+    again, discriminator_input = start_training(settings, train_settings)
     checkpoint.load_checkpoint(again, last)
-    training.train(again, view)
-    expected, found = weights(whole), weights(again)
-    assert expected.keys() == found.keys()
+    training.train(again, discriminator_input)
+    expected, resumed = weights(whole), weights(again)
+    assert expected.keys() == resumed.keys()
     for name, tensor in expected.items():
-        assert torch.equal(tensor, found[name]), name
+        assert torch.equal(tensor, resumed[name]), name
 
 
 def test_a_training_step_seeds_no_other_generator(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch.manual_seed seeds those of all GPUs."""
-    state, view = started(WIDE, DROPPED)
+    state, discriminator_input = start_training(WIDE, DROPPED)
 
     def refuse(seed: int) -> None:
         raise AssertionError
 
     monkeypatch.setattr(torch, "manual_seed", refuse)
-    training.train(state, view)
+    training.train(state, discriminator_input)
 
 
 # Remembered states
@@ -447,7 +455,7 @@ def test_a_generator_without_remembered_states_still_loads() -> None:
 )
 def test_remembered_states_of_another_layer_raise(last: torch.Tensor) -> None:
     generator = trained(REMEMBERING).gan.generator
-    held = generator.state_dict()
-    (name,) = (name for name in held if name.endswith(".last"))
+    state = generator.state_dict()
+    (name,) = (name for name in state if name.endswith(".last"))
     with pytest.raises(RuntimeError, match="Unexpected key"):
-        generator.load_state_dict(held | {name: last})
+        generator.load_state_dict(state | {name: last})

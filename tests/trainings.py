@@ -50,15 +50,20 @@ def gaussian(number: int = 4000) -> ak.Array:
     return ak.zip({"v": values}, depth_limit=1)
 
 
-def started(
-    settings: GANSettings = DENSE, how: TrainSettings = QUICK, *steps: dict[str, Any], seed: int = 1
+def start_training(
+    settings: GANSettings = DENSE,
+    train_settings: TrainSettings = QUICK,
+    *steps: dict[str, Any],
+    seed: int = 1,
 ) -> tuple[TrainingState, DiscriminatorInput]:
     events = gaussian()
     encoding = Encoding.fit(events, SCHEMA, EncodingSettings(steps), seed=seed)
     x, c = encoding.encode(events, seed=seed)
-    view = DiscriminatorInput(encoding, {}, x, c)
+    discriminator_input = DiscriminatorInput(encoding, {}, x, c)
     gan = GAN.build(settings, encoding, seed=seed)
-    return training.initial_state(gan, view, x, c, [how], seed=seed), view
+    return training.initial_state(
+        gan, discriminator_input, x, c, [train_settings], seed=seed
+    ), discriminator_input
 
 
 def watch(validate: Callable[[GAN], float]) -> Validation:

@@ -36,32 +36,34 @@ def hepgan_process(*arguments: object) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def refused(done: subprocess.CompletedProcess[str], *texts: str) -> None:
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    _, _, message = done.stderr.partition("error: ")
+def refused(result: subprocess.CompletedProcess[str], *texts: str) -> None:
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    _, _, message = result.stderr.partition("error: ")
     # One line; a layout's error shows the layout and the caret in two more.
     assert len(message.strip().splitlines()) == (3 if "^" in message else 1)
     for text in texts:
-        assert text in message, done.stderr
+        assert text in message, result.stderr
 
 
 def test_run_generate_and_evaluate(tiny_run: Path, tiny_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = hepgan_process(
+    result = hepgan_process(
         "run", tiny_run, "-o", out, "--seed", 5, "--device", "cpu", "--set", "train.steps=10"
     )
-    assert done.returncode == 0, done.stderr
-    assert "training" in done.stderr
-    assert str(out / "report.html") in done.stdout
-    assert "kept the generator of step" in done.stdout or "untrained generator" in done.stdout
+    assert result.returncode == 0, result.stderr
+    assert "training" in result.stderr
+    assert str(out / "report.html") in result.stdout
+    assert "kept the generator of step" in result.stdout or "untrained generator" in result.stdout
     assert "steps = 10" in (out / "run.toml").read_text()
     assert "seed = 5" in (out / "run.toml").read_text()
 
-    made = tmp_path / "made.root"
-    done = hepgan("generate", out, "-n", 700, "-o", made, "--seed", 3, "--condition", "energy=2:8")
-    assert done.returncode == 0, done.stderr
-    with uproot.open(made) as file:
+    generated = tmp_path / "made.root"
+    result = hepgan(
+        "generate", out, "-n", 700, "-o", generated, "--seed", 3, "--condition", "energy=2:8"
+    )
+    assert result.returncode == 0, result.stderr
+    with uproot.open(generated) as file:
         energy = file["events"]["energy"].array(library="np")
     assert len(energy) == 700
     assert 2 <= energy.min() < 2.2
@@ -69,30 +71,30 @@ def test_run_generate_and_evaluate(tiny_run: Path, tiny_file: Path, tmp_path: Pa
 
     again = tmp_path / "again.root"
     hepgan("generate", out, "-n", 700, "-o", again, "--seed", 3, "--condition", "energy=2:8")
-    with uproot.open(made) as one, uproot.open(again) as two:
+    with uproot.open(generated) as one, uproot.open(again) as two:
         for name, branch in one["events"].items():
             np.testing.assert_array_equal(
                 branch.array(library="np"), two["events"][name].array(library="np")
             )
 
-    done = hepgan(
+    result = hepgan(
         "evaluate",
         tiny_file,
-        made,
+        generated,
         "-o",
         tmp_path / "judged",
         "--quick",
         "--config",
         out / "run.toml",
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     assert (tmp_path / "judged" / "report.html").is_file()
     assert (tmp_path / "judged" / "scores.json").is_file()
 
 
 def test_train_does_the_first_part_of_run(tiny_run: Path, tmp_path: Path) -> None:
-    done = hepgan("train", tiny_run, "-o", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
+    result = hepgan("train", tiny_run, "-o", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
     assert (tmp_path / "out" / "generator.safetensors").is_file()
     assert not (tmp_path / "out" / "generated.root").exists()
 
@@ -114,9 +116,9 @@ def test_train_does_the_first_part_of_run(tiny_run: Path, tmp_path: Path) -> Non
     ],
 )
 def test_every_command_has_help(command: str) -> None:
-    done = hepgan(command, "--help")
-    assert done.returncode == 0
-    assert "Usage: " in done.stdout
+    result = hepgan(command, "--help")
+    assert result.returncode == 0
+    assert "Usage: " in result.stdout
 
 
 def test_presets_are_listed_with_their_descriptions() -> None:
@@ -126,17 +128,17 @@ def test_presets_are_listed_with_their_descriptions() -> None:
 
 
 def test_layout_command_shows_shapes_and_parameters() -> None:
-    done = hepgan(
+    result = hepgan(
         "layout", "CONV|12|2|2|1|1|TANH, RESHAPE|FLAT, DENSE|512|TANH", "--input", "1|28|28"
     )
-    assert done.returncode == 0, done.stderr
-    assert "12×27×27" in done.stdout
-    assert f"{12 * 27 * 27 * 512 + 512:,}" in done.stdout
+    assert result.returncode == 0, result.stderr
+    assert "12×27×27" in result.stdout
+    assert f"{12 * 27 * 27 * 512 + 512:,}" in result.stdout
 
 
 def test_layout_error_shows_a_caret() -> None:
-    done = hepgan_process("layout", "DENSE|64|RELUU", "--input", "10")
-    refused(done, "did you mean 'RELU'?", "DENSE|64|RELUU\n", "         ^^^^^")
+    result = hepgan_process("layout", "DENSE|64|RELUU", "--input", "10")
+    refused(result, "did you mean 'RELU'?", "DENSE|64|RELUU\n", "         ^^^^^")
 
 
 @pytest.mark.parametrize(
@@ -162,8 +164,8 @@ def test_an_invalid_run_is_rejected_in_one_line_and_writes_nothing(
 
 
 def test_missing_device_raises_and_writes_nothing(tiny_run: Path, tmp_path: Path) -> None:
-    done = hepgan("run", tiny_run, "-o", tmp_path / "out", "--device", "cuda:42")
-    refused(done, "cuda:42", "choose cpu or auto")
+    result = hepgan("run", tiny_run, "-o", tmp_path / "out", "--device", "cuda:42")
+    refused(result, "cuda:42", "choose cpu or auto")
     assert not (tmp_path / "out").exists()
 
 
@@ -189,16 +191,16 @@ def test_empty_tree_is_rejected(tmp_path: Path, tiny_run: Path, tiny_file: Path)
 
 
 def test_generate_without_a_finished_run_is_rejected(tmp_path: Path) -> None:
-    done = hepgan("generate", tmp_path, "-n", 5, "-o", tmp_path / "x.root", "--seed", 1)
-    refused(done, "gan.json does not exist", "finished run")
+    result = hepgan("generate", tmp_path, "-n", 5, "-o", tmp_path / "x.root", "--seed", 1)
+    refused(result, "gan.json does not exist", "finished run")
 
 
 @pytest.mark.parametrize("text", ["energy", "energy=x", "energy=1:2:3"])
 def test_malformed_condition_is_rejected(tmp_path: Path, text: str) -> None:
-    done = hepgan(
+    result = hepgan(
         "generate", tmp_path, "-n", 5, "-o", tmp_path / "x.root", "--seed", 1, "--condition", text
     )
-    refused(done, f"--condition {text}", "NAME=VALUE")
+    refused(result, f"--condition {text}", "NAME=VALUE")
 
 
 def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(tiny_run: Path, tmp_path: Path) -> None:
@@ -237,29 +239,30 @@ def test_simulate_gives_the_same_showers_with_every_executor(
 ) -> None:
     out = tmp_path / "out"
     hepgan("train", tiny_run, "-o", out, "--set", "train.validate_every=0")
-    found = []
+    results = []
     for name, options in {
         "a": ["--step-size", 700],
         "b": ["--executor", "futures", "--workers", 2, "--step-size", 1500],
     }.items():
-        made = tmp_path / f"{name}.root"
-        done = hepgan(
-            "simulate", out, tiny_file, "-o", made, "--energy", "energy", "--seed", 3, *options
+        output = tmp_path / f"{name}.root"
+        result = hepgan(
+            "simulate", out, tiny_file, "-o", output, "--energy", "energy", "--seed", 3, *options
         )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout == f"4,000 showers: {made}\n"
-        with uproot.open(made) as file:
-            found.append(file["events"].arrays(library="np"))
-    assert sorted(found[0]) == ["a", "b", "energy", "entry", "file", "particle"]
-    for name, values in found[0].items():
-        np.testing.assert_array_equal(values, found[1][name])
-    np.testing.assert_array_equal(found[0]["entry"], np.arange(4000))
+        assert result.returncode == 0, result.stderr
+        assert result.stdout == f"4,000 showers: {output}\n"
+        with uproot.open(output) as file:
+            results.append(file["events"].arrays(library="np"))
+    assert sorted(results[0]) == ["a", "b", "energy", "entry", "file", "particle"]
+    for name, values in results[0].items():
+        np.testing.assert_array_equal(values, results[1][name])
+    np.testing.assert_array_equal(results[0]["entry"], np.arange(4000))
     with uproot.open(tiny_file) as file:
         np.testing.assert_array_equal(
-            found[0]["energy"], file["events"]["energy"].array(library="np")
+            results[0]["energy"], file["events"]["energy"].array(library="np")
         )
     refused(
-        hepgan("simulate", out, tiny_file, "-o", made, "--energy", "energy", "--seed", 3), "exists"
+        hepgan("simulate", out, tiny_file, "-o", output, "--energy", "energy", "--seed", 3),
+        "exists",
     )
     other = tmp_path / "other.root"
     for executor in ("iterative", "futures"):
@@ -275,19 +278,19 @@ def test_simulate_gives_the_same_showers_with_every_executor(
 def test_simulate_makes_a_shower_for_each_entry(
     tiny_run: Path, tiny_file: Path, tmp_path: Path
 ) -> None:
-    out, made = tmp_path / "out", tmp_path / "made.root"
+    out, generated = tmp_path / "out", tmp_path / "made.root"
     hepgan(
         "train", tiny_run, "-o", out, "--set", "train.validate_every=0", "--set", "train.steps=2"
     )
-    options = ["-o", made, "--seed", 3, "--energy"]
+    options = ["-o", generated, "--seed", 3, "--energy"]
     refused(hepgan("simulate", out, tiny_file, *options, "enrgy"), "did you mean 'energy'?")
-    done = hepgan("simulate", out, tiny_file, *options, "energy", "--step-size", 700)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"4,000 showers: {made}\n"
-    with uproot.open(made) as file, uproot.open(tiny_file) as asked:
+    result = hepgan("simulate", out, tiny_file, *options, "energy", "--step-size", 700)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"4,000 showers: {generated}\n"
+    with uproot.open(generated) as file, uproot.open(tiny_file) as input_:
         assert file["events"].keys() == ["a", "b", "entry", "particle", "file", "energy"]
         energy = file["events"]["energy"].array(library="np")
-        np.testing.assert_array_equal(energy, asked["events"]["energy"].array(library="np"))
+        np.testing.assert_array_equal(energy, input_["events"]["energy"].array(library="np"))
 
 
 @pytest.mark.parametrize("error", [ImportError("initialization failed"), RunError("needs coffea")])
@@ -303,9 +306,9 @@ def test_a_signal_hidden_by_another_exception_still_ends_the_command(
             raise error from None
 
     monkeypatch.setattr("hepgan.pipeline.training.read_events", cut_short)
-    done = CliRunner().invoke(main, ["train", str(tiny_run), "-o", str(tmp_path / "out")])
-    assert done.exit_code == 128 + signal.SIGTERM
-    assert done.stderr.endswith("hepgan: stopped\n")
+    result = CliRunner().invoke(main, ["train", str(tiny_run), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 128 + signal.SIGTERM
+    assert result.stderr.endswith("hepgan: stopped\n")
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
@@ -316,7 +319,7 @@ def test_signals_end_every_phase_of_a_run_with_exit_code_128_plus_their_number(
     from hepgan.pipeline import end_to_end, training
 
     number, out = getattr(signal, name), tmp_path / "out"
-    asked = ["run", str(tiny_run), "-o", str(out), "--device", "cpu", "--set", "threads=1"]
+    run_command = ["run", str(tiny_run), "-o", str(out), "--device", "cpu", "--set", "threads=1"]
 
     def invoked(owner: Any, function: str, *more: str) -> Any:
         def send(*arguments: object, **options: object) -> Any:
@@ -326,10 +329,10 @@ def test_signals_end_every_phase_of_a_run_with_exit_code_128_plus_their_number(
         before = getattr(owner, function)
         with monkeypatch.context() as patch:
             patch.setattr(owner, function, send)
-            done = CliRunner().invoke(main, [*asked, *more])
-        assert done.exit_code == 128 + number, done.output
-        assert "Traceback" not in done.output
-        return done
+            result = CliRunner().invoke(main, [*run_command, *more])
+        assert result.exit_code == 128 + number, result.output
+        assert "Traceback" not in result.output
+        return result
 
     assert "hepgan: stopped\n" in invoked(training, "read_events").stderr
     assert not out.exists()
@@ -344,7 +347,7 @@ def test_signals_end_every_phase_of_a_run_with_exit_code_128_plus_their_number(
 def test_signal_dropped_by_python_in_a_callback_is_raised_again() -> None:
     """Exceptions of a garbage collector's callbacks are ignored, and with them the signal's."""
 
-    class Thing:
+    class Target:
         pass
 
     def drop(_: object) -> None:
@@ -352,9 +355,9 @@ def test_signal_dropped_by_python_in_a_callback_is_raised_again() -> None:
         time.sleep(0)
 
     def work() -> None:
-        thing = Thing()
-        watched = weakref.ref(thing, drop)
-        del thing
+        target = Target()
+        watched = weakref.ref(target, drop)
+        del target
         time.sleep(10)
         pytest.fail(f"nothing came but {watched}")
 

@@ -59,9 +59,9 @@ def test_a_hostile_run_file_raises_a_short_error(number: int, tmp_path: Path) ->
     path.write_text(written)
     with pytest.raises(
         RunError, match=message if len(written) < LONGEST else "not a run file"
-    ) as told:
+    ) as caught:
         library.load(path)
-    assert len(str(told.value)) < 500
+    assert len(str(caught.value)) < 500
 
 
 def test_the_length_of_a_toml_text_is_limited() -> None:

@@ -35,16 +35,16 @@ def test_numbers_are_rounded_to_the_nearest_representable_integer(
 def test_the_limits_of_integers_do_not_wrap(dtype: str, source: str) -> None:
     limits = np.iinfo(dtype)
     values = np.array([limits.min, limits.max, -1e30, 1e30], source)
-    found = to_dtype(values, dtype, "n").tolist()
-    assert found == [limits.min, limits.max, limits.min, limits.max]
+    converted = to_dtype(values, dtype, "n").tolist()
+    assert converted == [limits.min, limits.max, limits.min, limits.max]
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
 @pytest.mark.parametrize("source", INTEGERS)
 def test_integers_of_another_type_are_clipped(dtype: str, source: str) -> None:
-    low, high, there = np.iinfo(dtype), np.iinfo(dtype), np.iinfo(source)
-    values = np.array([there.min, 0, there.max], source)
-    expected = [max(there.min, low.min), 0, min(there.max, high.max)]
+    low, high, source_limits = np.iinfo(dtype), np.iinfo(dtype), np.iinfo(source)
+    values = np.array([source_limits.min, 0, source_limits.max], source)
+    expected = [max(source_limits.min, low.min), 0, min(source_limits.max, high.max)]
     assert to_dtype(values, dtype, "n").tolist() == expected
 
 
@@ -56,9 +56,11 @@ def test_booleans_are_true_from_one_half() -> None:
 
 def test_large_numbers_stay_finite_in_a_smaller_type() -> None:
     values = np.array([1e300, -1e300, 1.5, np.inf, np.nan])
-    found = to_dtype(values, "float32", "x")
+    converted = to_dtype(values, "float32", "x")
     largest = np.finfo("f4").max
-    np.testing.assert_array_equal(found, np.array([largest, -largest, 1.5, np.inf, np.nan], "f4"))
+    np.testing.assert_array_equal(
+        converted, np.array([largest, -largest, 1.5, np.inf, np.nan], "f4")
+    )
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int32", "uint64"])
@@ -75,12 +77,12 @@ def test_generated_booleans_and_integers_have_the_types_of_the_file() -> None:
     numbers = np.array([0, 1, 1, 0, 1, 100, 2**23, -(2**23)], "i4")
     events = ak.zip({"b": numbers == 1, "n": numbers}, depth_limit=1)
     encoding = Encoding.fit(events, schema, EncodingSettings(({"step": "standardize"},)), seed=1)
-    found = encoding.decode(*encoding.encode(events, seed=1))
-    assert found["b"].tolist() == events["b"].tolist()
+    decoded = encoding.decode(*encoding.encode(events, seed=1))
+    assert decoded["b"].tolist() == events["b"].tolist()
     noise = 1e4 * torch.randn(4000, 2, generator=torch.Generator().manual_seed(1))
-    made = encoding.decode(noise, torch.empty(4000, 0))
-    assert 0.4 < np.mean(made["b"]) < 0.6
-    assert (ak.min(made["n"]), ak.max(made["n"])) == (limits.min, limits.max)
+    generated = encoding.decode(noise, torch.empty(4000, 0))
+    assert 0.4 < np.mean(generated["b"]) < 0.6
+    assert (ak.min(generated["n"]), ak.max(generated["n"])) == (limits.min, limits.max)
     with pytest.raises(HepganError, match="nan in generated event 0"):
         encoding.decode(noise * torch.nan, torch.empty(4000, 0))
 

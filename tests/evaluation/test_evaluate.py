@@ -75,7 +75,7 @@ def write(path: Path, columns: Columns, tree: str = "showers") -> str:
 
 
 @pytest.fixture
-def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Evaluation]:
+def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Evaluation]:
     """Evaluates generated columns against good ones, without pictures."""
     monkeypatch.setattr("hepgan.evaluation.report.figures.draw", lambda *_args, **_options: [])
     config = tmp_path / "run.toml"
@@ -97,38 +97,38 @@ def reasons(verdict: Evaluation) -> dict[str, str]:
 
 
 def test_a_missing_branch_is_named_and_the_rest_is_evaluated(
-    judged: Callable[..., Evaluation], tmp_path: Path
+    evaluated: Callable[..., Evaluation], tmp_path: Path
 ) -> None:
-    found = judged({n: c for n, c in showers(2).items() if n != "layer_1"})
-    assert "no branch 'layer_1'" in reasons(found)["layer_1"]
-    assert any(score.observable == "layer_0.energy" for score in found.scores)
+    evaluation = evaluated({n: c for n, c in showers(2).items() if n != "layer_1"})
+    assert "no branch 'layer_1'" in reasons(evaluation)["layer_1"]
+    assert any(score.observable == "layer_0.energy" for score in evaluation.scores)
     assert "no branch &#x27;layer_1&#x27;" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_a_different_shape_is_named_and_the_rest_is_evaluated(
-    judged: Callable[..., Evaluation],
+    evaluated: Callable[..., Evaluation],
 ) -> None:
     columns = showers(2)
     columns["layer_1"] = columns["layer_1"][:, :, :3].copy()
-    found = judged(columns)
-    assert "6 values" in reasons(found)["layer_1"]
-    assert not found.distinguishable
+    evaluation = evaluated(columns)
+    assert "6 values" in reasons(evaluation)["layer_1"]
+    assert not evaluation.distinguishable
 
 
 def test_the_report_names_the_files_and_their_hashes(
-    judged: Callable[..., Evaluation], tmp_path: Path
+    evaluated: Callable[..., Evaluation], tmp_path: Path
 ) -> None:
-    judged(showers(2))
+    evaluated(showers(2))
     page = tmp_path / "out" / "report.html"
     for name in ("good.root", "made.root"):
         digest = hashlib.sha256((page.parent.parent / name).read_bytes()).hexdigest()
         assert digest in page.read_text()
 
 
-def test_trees_may_have_different_names(judged: Callable[..., Evaluation]) -> None:
-    found = judged(showers(2), tree="Events")
-    assert not found.distinguishable
-    assert not any("left out" in skip.reason for skip in found.skipped)
+def test_trees_may_have_different_names(evaluated: Callable[..., Evaluation]) -> None:
+    evaluation = evaluated(showers(2), tree="Events")
+    assert not evaluation.distinguishable
+    assert not any("left out" in skip.reason for skip in evaluation.skipped)
 
 
 @pytest.mark.parametrize(
@@ -140,68 +140,68 @@ def test_trees_may_have_different_names(judged: Callable[..., Evaluation]) -> No
     ],
 )
 def test_a_wrong_unit_is_named(
-    judged: Callable[..., Evaluation], field: str, factor: float, said: str
+    evaluated: Callable[..., Evaluation], field: str, factor: float, said: str
 ) -> None:
     columns = showers(2)
     columns[field] = (columns[field] * factor).astype("f4")
-    found = judged(columns)
-    assert said in reasons(found)[field]
-    assert found.distinguishable
+    evaluation = evaluated(columns)
+    assert said in reasons(evaluation)[field]
+    assert evaluation.distinguishable
 
 
 def test_a_field_of_another_magnitude_is_not_mistaken_for_another_unit(
-    judged: Callable[..., Evaluation],
+    evaluated: Callable[..., Evaluation],
 ) -> None:
     columns = showers(2)
     columns["layer_0"] = (columns["layer_0"] * 30).astype("f4")
-    assert "layer_0" not in reasons(judged(columns))
+    assert "layer_0" not in reasons(evaluated(columns))
 
 
-def test_nan_is_named_and_its_events_are_left_out(judged: Callable[..., Evaluation]) -> None:
+def test_nan_is_named_and_its_events_are_left_out(evaluated: Callable[..., Evaluation]) -> None:
     columns = showers(2)
     columns["layer_0"][7, 1, 1] = np.nan
     columns["energy"][9] = np.inf
-    found = judged(columns)
-    assert "in 1 of 400 events, first in entry 7" in reasons(found)["layer_0"]
-    assert "first in entry 9" in reasons(found)["energy"]
-    assert {score.n_generated for score in found.scores} == {398}
+    evaluation = evaluated(columns)
+    assert "in 1 of 400 events, first in entry 7" in reasons(evaluation)["layer_0"]
+    assert "first in entry 9" in reasons(evaluation)["energy"]
+    assert {score.n_generated for score in evaluation.scores} == {398}
 
 
 def test_too_few_events_give_skipped_metrics_and_no_verdict(
-    judged: Callable[..., Evaluation],
+    evaluated: Callable[..., Evaluation],
 ) -> None:
-    found = judged({n: c[:20] for n, c in showers(2).items()})
-    assert found.scores == []
-    assert "could not be compared" in found.verdict
-    assert "there are 400 and 20" in reasons(found)["E_tot"]
+    evaluation = evaluated({n: c[:20] for n, c in showers(2).items()})
+    assert evaluation.scores == []
+    assert "could not be compared" in evaluation.verdict
+    assert "there are 400 and 20" in reasons(evaluation)["E_tot"]
 
 
 def test_weights_are_expressions_of_branches(
-    judged: Callable[..., Evaluation], tmp_path: Path
+    evaluated: Callable[..., Evaluation], tmp_path: Path
 ) -> None:
     columns = showers(2, 2000)
     # Half of the energies above 50 GeV are given twice the weight that undoes it.
-    kept = (columns["energy"] < 50) | (np.arange(2000) % 2 == 0)
-    columns = {n: c[kept] for n, c in columns.items()}
-    found = judged(columns, weights=("w", "1 + (energy >= 50)"))
-    assert not found.distinguishable, found.verdict
+    selected = (columns["energy"] < 50) | (np.arange(2000) % 2 == 0)
+    columns = {n: c[selected] for n, c in columns.items()}
+    evaluation = evaluated(columns, weights=("w", "1 + (energy >= 50)"))
+    assert not evaluation.distinguishable, evaluation.verdict
     with uproot.open(tmp_path / "out" / "histograms.root") as file:
         total = file["reference/E_inc"].values(flow=True).sum()
     assert total == pytest.approx(800)
 
 
 def test_the_same_sample_without_its_weights_is_distinguishable(
-    judged: Callable[..., Evaluation],
+    evaluated: Callable[..., Evaluation],
 ) -> None:
     columns = showers(2, 2000)
-    kept = (columns["energy"] < 50) | (np.arange(2000) % 2 == 0)
-    found = judged({n: c[kept] for n, c in columns.items()})
-    assert "E_inc" in found.samples["made"].shown_by
+    selected = (columns["energy"] < 50) | (np.arange(2000) % 2 == 0)
+    evaluation = evaluated({n: c[selected] for n, c in columns.items()})
+    assert "E_inc" in evaluation.samples["made"].shown_by
 
 
-def test_a_weight_with_an_unknown_branch_raises(judged: Callable[..., Evaluation]) -> None:
+def test_a_weight_with_an_unknown_branch_raises(evaluated: Callable[..., Evaluation]) -> None:
     with pytest.raises(DataError, match="no branch 'nothere'"):
-        judged(showers(2), weights=(None, "2 * nothere"))
+        evaluated(showers(2), weights=(None, "2 * nothere"))
 
 
 def test_samples_are_named_by_the_differing_part_of_their_paths() -> None:
@@ -239,20 +239,20 @@ def test_faults_of_real_showers_are_named_and_real_ones_are_indistinguishable(se
     reference, other = ({n: c[rows] for n, c in sample.items()} for rows in np.split(order, 2))
     observables = observables_for(preset.schema, preset.geometry)
 
-    def judge(generated: Columns) -> SampleEvaluation:
+    def evaluate_generated(generated: Columns) -> SampleEvaluation:
         filled = histograms.compare(reference, generated, observables)
         first, second = (build_sample(events, observables) for events in (reference, generated))
-        plan = compute.MetricContext(first, second, observables, filled, "generated", seed, True)
-        return evaluate_sample(compute.compute_metrics(plan), "generated")
+        context = compute.MetricContext(first, second, observables, filled, "generated", seed, True)
+        return evaluate_sample(compute.compute_metrics(context), "generated")
 
-    assert not judge(other).distinguishable
-    assert judge(scaled(other)).shown_by[0] == "E_tot_over_E_inc"
+    assert not evaluate_generated(other).distinguishable
+    assert evaluate_generated(scaled(other)).shown_by[0] == "E_tot_over_E_inc"
     for layer in preset.schema.fields:
-        broken = judge(shuffled(layer, other)).shown_by
+        broken = evaluate_generated(shuffled(layer, other)).shown_by
         assert "E_tot_over_E_inc" in broken[:3]
         assert f"{layer}.fraction" in broken
         row = preset.schema.fields[layer].shape[0] // 2
-        assert f"{layer}.spectrum" in judge(dead(layer, row, other)).shown_by[:5]
+        assert f"{layer}.spectrum" in evaluate_generated(dead(layer, row, other)).shown_by[:5]
 
 
 def test_the_provenance_names_the_preset_that_gave_schema_and_geometry(

@@ -83,8 +83,10 @@ def test_the_same_function_serves_numpy_and_torch() -> None:
     events = showers(1)
     tensors = {name: torch.from_numpy(values) for name, values in events.items()}
     for name, observable in observables_for(SCHEMA, GEOMETRY).items():
-        ours, theirs = observable.function(events), observable.function(tensors)
-        np.testing.assert_allclose(theirs.numpy(), ours, rtol=1e-10, atol=1e-10, err_msg=name)
+        from_arrays, from_tensors = observable.function(events), observable.function(tensors)
+        np.testing.assert_allclose(
+            from_tensors.numpy(), from_arrays, rtol=1e-10, atol=1e-10, err_msg=name
+        )
 
 
 def test_gradients_are_correct_and_finite_even_for_empty_layers() -> None:
@@ -111,10 +113,10 @@ def test_gradients_are_correct_and_finite_even_for_empty_layers() -> None:
 
 def test_an_empty_layer_has_no_center() -> None:
     events = {name: np.zeros_like(values) for name, values in showers(3).items()}
-    found = evaluate_observables(events, observables_for(SCHEMA, GEOMETRY))
-    assert np.isnan(found["layer_0.center_x"]).all()
-    assert np.isnan(found["layer_0.E_ratio"]).all()
-    assert (found["layer_0.energy"] == 0).all()
+    evaluated = evaluate_observables(events, observables_for(SCHEMA, GEOMETRY))
+    assert np.isnan(evaluated["layer_0.center_x"]).all()
+    assert np.isnan(evaluated["layer_0.E_ratio"]).all()
+    assert (evaluated["layer_0.energy"] == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_both_feature_vectors_equal_the_calochallenges_on_random_voxels() -> Non
     ]
     for name, voxels in events.items():
         energy = voxels.sum(axis=(1, 2))
-        there = energy > 0
+        positive = energy > 0
         expected += [np.log10(energy + 1e-8), 1 - np.mean(voxels > 0, axis=(1, 2))]
         middle = (np.array(edges[name][1:]) + np.array(edges[name][:-1])) / 2
         count = voxels.shape[1]
@@ -179,16 +181,16 @@ def test_both_feature_vectors_equal_the_calochallenges_on_random_voxels() -> Non
         if count > 1:
             at += [np.cos(angle)[:, None] * middle, np.sin(angle)[:, None] * middle]
         for position in at:
-            first = (voxels * position).sum(axis=(1, 2))[there] / energy[there]
-            second = (voxels * position**2).sum(axis=(1, 2))[there] / energy[there]
+            first = (voxels * position).sum(axis=(1, 2))[positive] / energy[positive]
+            second = (voxels * position**2).sum(axis=(1, 2))[positive] / energy[positive]
             for moment in (first, np.sqrt(second - first**2)):
                 column = np.full(
                     30, moment.mean() / 100
                 )  # an empty layer has none: the mean instead
-                column[there] = moment / 100
+                column[positive] = moment / 100
                 expected.append(column)
-        if not there.all():
-            expected.append(1.0 * ~there)
+        if not positive.all():
+            expected.append(1.0 * ~positive)
     assert high.shape == (30, 30 + 6)  # six moments of layer 2, and that each is missing
     for column in expected:
         nearest = np.abs(high - column[:, None]).max(axis=0).min()
@@ -269,9 +271,9 @@ def test_each_column_is_an_observable() -> None:
 
 
 def test_a_custom_observable_is_evaluated_with_the_others() -> None:
-    mine = Observable("first", lambda e: e["layer_0"][:, 0, 0], "first cell", "MeV")
+    custom = Observable("first", lambda e: e["layer_0"][:, 0, 0], "first cell", "MeV")
     events = showers(7)
-    found = evaluate_observables(events, {**observables_for(SCHEMA, GEOMETRY), "first": mine})
+    found = evaluate_observables(events, {**observables_for(SCHEMA, GEOMETRY), "first": custom})
     np.testing.assert_array_equal(found["first"], events["layer_0"][:, 0, 0])
 
 

@@ -108,7 +108,7 @@ def finish(process: subprocess.Popen[str]) -> None:
 
 def session_of(number: int) -> list[int]:
     """Returns the processes of a session that are still running."""
-    found = []
+    processes = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -116,29 +116,29 @@ def session_of(number: int) -> list[int]:
             except OSError:
                 continue
             if int(fields[3]) == number and fields[0] != "Z":
-                found.append(int(entry.name))
-    return found
+                processes.append(int(entry.name))
+    return processes
 
 
 def contents(path: Path) -> dict[str, object]:
     """Returns the contents that must agree between two outputs: weights, branches, scores and the names of all files."""
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    found: dict[str, object] = {}
+    result: dict[str, object] = {}
     for file in files:
         name = str(file.relative_to(path)) if file != path else "."
-        found[name] = None
+        result[name] = None
         if file.suffix == ".safetensors":
-            found[name] = file.read_bytes() if "checkpoints" not in name else None
+            result[name] = file.read_bytes() if "checkpoints" not in name else None
         elif file.suffix == ".root" and file.name != "histograms.root":
             with uproot.open(file) as opened:
                 tree = opened[opened.keys(filter_classname=["TTree", "ROOT::RNTuple"])[0]]
                 columns = {branch: tree[branch].array() for branch in tree.keys()}  # noqa: SIM118
-                found[name] = {
+                result[name] = {
                     n: (len(c), ak.to_list(c[:50]), float(ak.sum(c))) for n, c in columns.items()
                 }
         elif file.name == "scores.json":
-            found[name] = json.dumps(json.loads(file.read_text())["scores"])
-    return found
+            result[name] = json.dumps(json.loads(file.read_text())["scores"])
+    return result
 
 
 def attempt(
@@ -167,9 +167,9 @@ def attempt(
         time.sleep(0.2)
     if alive:
         return f"{len(alive)} processes are left after {number.name}"
-    left = {p.name for p in folder.iterdir()} - before - {command.output}
-    if left and number != signal.SIGKILL:
-        return f"left after {number.name}: {sorted(left)}"
+    leftovers = {p.name for p in folder.iterdir()} - before - {command.output}
+    if leftovers and number != signal.SIGKILL:
+        return f"left after {number.name}: {sorted(leftovers)}"
     if output.is_file():
         contents(output)  # a ROOT file is whole or not there
         output.unlink()
@@ -177,9 +177,9 @@ def attempt(
         shutil.rmtree(output, ignore_errors=True)
     again = command.again if output.exists() else ()
     finish(hepgan(*command.arguments(command.output), *again, cwd=folder))
-    left = {p.name for p in folder.iterdir()} - before - {command.output}
-    if left:
-        return f"left after the second run ({number.name}): {sorted(left)}"
+    leftovers = {p.name for p in folder.iterdir()} - before - {command.output}
+    if leftovers:
+        return f"left after the second run ({number.name}): {sorted(leftovers)}"
     return ""
 
 

@@ -90,16 +90,16 @@ def layout() -> Callable[[str], None]:
     fields = {"a": (4,), "b": (4,)}
 
     def run(text: str) -> None:
-        found = summarize(text, **event)
+        summary = summarize(text, **event)
         layouts = parse_gan(text) if "##" in text else (parse(text),)
-        for network, (name, table) in zip(layouts, found.items(), strict=True):
+        for network, (name, table) in zip(layouts, summary.items(), strict=True):
             assert str(parse(str(network))) == str(network)
             values = sum(size_of(layer) for layer in table["layers"])
             if values < 50_000 and len(table["layers"]) < 100:
                 outputs = {"generator": 36, "discriminator": 1}.get(name, 0)
                 module = build(network, seed=1, features=36, outputs=outputs, **event)
-                made = module(torch.zeros(2, 1, 6, 6), torch.zeros(2, 2))
-                assert list(made.shape[1:]) == table["layers"][-1]["output"]
+                output = module(torch.zeros(2, 1, 6, 6), torch.zeros(2, 2))
+                assert list(output.shape[1:]) == table["layers"][-1]["output"]
         if "##" not in text:
             summarize(text, input=(8,), fields=fields, conditions=2)
 
@@ -237,9 +237,9 @@ def main() -> int:
             sys.stdout.write(output[-6000:])
         for path in Path(temporary).glob("*-*"):
             chosen.failures.mkdir(exist_ok=True)
-            kept = chosen.failures / f"{chosen.language}-{path.name}"
-            kept.write_bytes(path.read_bytes())
-            print(f"failed: {kept}\n{path.read_bytes()[:500]!r}")
+            saved = chosen.failures / f"{chosen.language}-{path.name}"
+            saved.write_bytes(path.read_bytes())
+            print(f"failed: {saved}\n{path.read_bytes()[:500]!r}")
     tried, rate = (
         int(stats.get(f"{key}", 0)) for key in ("number_of_executed_units", "average_exec_per_sec")
     )

@@ -1,6 +1,6 @@
 """Every object lives on one device, and a training never waits for it between two rows of its history.
 
-The device is the one of ``pretend``, which needs no GPU: it refuses tensors of two devices in one operation, as CUDA does, and
+The device is that of ``fake_accelerator``, which needs no GPU: it refuses tensors of two devices in one operation, as CUDA does, and
 notes what would make the host wait.
 """
 
@@ -13,7 +13,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import torch
-from pretend import DEVICE, Accelerator, pinned
+from fake_accelerator import DEVICE, Accelerator, pinned
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -48,8 +48,8 @@ def accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Accelerator]:
     monkeypatch.setattr(Tensor, "pin_memory", pinned)
     for name in ("fit_steps", "apply_steps"):
         monkeypatch.setattr(encodings, name, unwatched(getattr(encodings, name)))
-    with Accelerator() as made:
-        yield made
+    with Accelerator() as mode:
+        yield mode
 
 
 def unwatched(function: Any) -> Any:
@@ -101,8 +101,8 @@ def test_presets_train_validate_and_sample_on_one_device_without_synchronizing(
 def tensors_of(prepared: Any) -> list[Tensor]:
     gan, state = prepared.state.gan, prepared.state
     modules = (gan.generator, gan.discriminator, state.ema, prepared.discriminator_input)
-    held = [t for module in modules for t in (*module.parameters(), *module.buffers())]
-    return [*held, *state.loader.tensors, *gan.encoding.pack()[1].values()]
+    tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
+    return [*tensors, *state.loader.tensors, *gan.encoding.pack()[1].values()]
 
 
 def exporting(gan: GAN) -> list[Tensor]:
@@ -153,19 +153,19 @@ def fitted(*steps: dict[str, Any]) -> Encoding:
 
 @pytest.mark.parametrize("name", STEPS)
 def test_encodings_encode_and_decode_on_their_device(name: str, accelerator: Accelerator) -> None:
-    here = fitted({"step": name, **STEP_SETTINGS.get(name, {})})
-    there = here.to(DEVICE)
-    assert there.device == DEVICE
-    expected, found = here.encode(events(), seed=1), there.encode(events(), seed=1)
-    for one, other in zip(found, expected, strict=True):
+    encoding = fitted({"step": name, **STEP_SETTINGS.get(name, {})})
+    moved = encoding.to(DEVICE)
+    assert moved.device == DEVICE
+    expected, encoded = encoding.encode(events(), seed=1), moved.encode(events(), seed=1)
+    for one, other in zip(encoded, expected, strict=True):
         assert one.device == DEVICE
         assert torch.equal(one.cpu(), other)
     accelerator.waits.clear()
-    decoded = there.decode_tensors(*found) | there.decode_conditions(found[1])
+    decoded = moved.decode_tensors(*encoded) | moved.decode_conditions(encoded[1])
     assert accelerator.waits == []
-    for field, values in (here.decode_tensors(*expected)).items():
+    for field, values in (encoding.decode_tensors(*expected)).items():
         assert torch.equal(decoded[field].cpu(), values)
-    assert ak.all(there.decode(*found)["cells"] == here.decode(*expected)["cells"])
+    assert ak.all(moved.decode(*encoded)["cells"] == encoding.decode(*expected)["cells"])
 
 
 SEES = {"sum": Observable("sum", lambda e: e["cells"].sum(1) / e["energy"], "sum")}
@@ -175,11 +175,11 @@ COPULA = {"step": "copula", **STEP_SETTINGS["copula"], "censored_zeros": False}
 def test_a_discriminator_input_moves_as_a_whole(accelerator: Accelerator) -> None:
     encoding = fitted(COPULA)
     x, c = encoding.encode(events(), seed=1)
-    view = DiscriminatorInput(encoding, SEES, x, c)
-    expected = view(x, c)
-    found = view.to(DEVICE)(x.to(DEVICE), c.to(DEVICE))
-    assert found.device == DEVICE
-    torch.testing.assert_close(found.cpu(), expected)
+    discriminator_input = DiscriminatorInput(encoding, SEES, x, c)
+    expected = discriminator_input(x, c)
+    features = discriminator_input.to(DEVICE)(x.to(DEVICE), c.to(DEVICE))
+    assert features.device == DEVICE
+    torch.testing.assert_close(features.cpu(), expected)
 
 
 def test_an_exported_gan_moves_as_a_whole(accelerator: Accelerator) -> None:
@@ -200,9 +200,9 @@ def test_observables_of_one_energy_have_a_mean_and_a_width(
     encoding = fitted({"step": "standardize"}).to(device)
     one = ak.with_field(events(), np.full(60, 50.0, dtype="f4"), "energy")
     x, c = encoding.encode(one, seed=1)
-    seen = DiscriminatorInput(encoding, SEES, x, c, event=False)(x, c).cpu()
-    assert abs(seen.mean()) < 1e-3
-    assert 0.5 < seen.std() < 2
+    features = DiscriminatorInput(encoding, SEES, x, c, event=False)(x, c).cpu()
+    assert abs(features.mean()) < 1e-3
+    assert 0.5 < features.std() < 2
 
 
 SETTINGS = GANSettings(
@@ -214,23 +214,25 @@ PHASE = TrainSettings(
 )  # fmt: skip
 
 
-def started(device: torch.device | str) -> tuple[TrainingState, DiscriminatorInput]:
+def start_training(device: torch.device | str) -> tuple[TrainingState, DiscriminatorInput]:
     encoding = fitted({"step": "standardize"}).to(device)
     x, c = encoding.encode(events(), seed=1)
-    view = DiscriminatorInput(encoding, {}, x, c)
+    discriminator_input = DiscriminatorInput(encoding, {}, x, c)
     gan = GAN.build(SETTINGS, encoding, seed=1, device=device)
-    return training.initial_state(gan, view, x, c, [PHASE], seed=1), view
+    return training.initial_state(
+        gan, discriminator_input, x, c, [PHASE], seed=1
+    ), discriminator_input
 
 
 @pytest.mark.parametrize(("first", "then"), [("cpu", DEVICE), (DEVICE, "cpu")])
 def test_checkpoints_are_resumed_on_another_type_of_device(
     first: Any, then: Any, accelerator: Accelerator, tmp_path: Path
 ) -> None:
-    whole, view = started(first)
-    training.train(whole, view, folder=tmp_path)
-    again, view = started(then)
+    whole, discriminator_input = start_training(first)
+    training.train(whole, discriminator_input, folder=tmp_path)
+    again, discriminator_input = start_training(then)
     checkpoint.load_checkpoint(again, tmp_path / "checkpoints" / "step-00000002.safetensors")
-    training.train(again, view)
+    training.train(again, discriminator_input)
     assert again.gan.device.type == torch.device(then).type
     for one, other in zip(
         again.gan.generator.parameters(), whole.gan.generator.parameters(), strict=True
@@ -256,14 +258,14 @@ def failing(error: Exception) -> Any:
 def test_running_out_of_memory_is_not_reported_as_damage(
     error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    state, view = started("cpu")
-    training.train(state, view, folder=tmp_path)
+    state, discriminator_input = start_training("cpu")
+    training.train(state, discriminator_input, folder=tmp_path)
     path = checkpoint.newest_checkpoint(tmp_path)
     assert path is not None
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "_restore_optimizer", failing(error))
         with pytest.raises(RunError, match=r"does not fit into the memory of 'cpu'"):
-            checkpoint.load_checkpoint(started("cpu")[0], path)
+            checkpoint.load_checkpoint(start_training("cpu")[0], path)
     with monkeypatch.context() as patch:
         patch.setattr(GAN, "to", failing(error))
         with pytest.raises(RunError, match=r"does not fit into the memory of 'cpu'"):
@@ -271,7 +273,7 @@ def test_running_out_of_memory_is_not_reported_as_damage(
     with monkeypatch.context() as patch:
         patch.setattr(training, "train_step", failing(error))
         with pytest.raises(RunError, match=r"training does not fit .* smaller batch_size"):
-            training.train(*started("cpu"))
+            training.train(*start_training("cpu"))
 
 
 def test_gans_load_on_the_auto_device() -> None:
@@ -312,8 +314,8 @@ def test_presets_train_validate_and_sample_on_a_gpu(
         folder=tmp_path,
     )
     assert np.isfinite(rows[-1]["validation"])
-    given = {name: prepared.splits["test"][name] for name in run.schema.conditions}
-    assert len(gan.sample(len(prepared.splits["test"]), conditions=given, seed=1)) == 200
+    conditions = {name: prepared.splits["test"][name] for name in run.schema.conditions}
+    assert len(gan.sample(len(prepared.splits["test"]), conditions=conditions, seed=1)) == 200
     state = prepare(run, device=torch.device("cpu")).state
     newest = checkpoint.newest_checkpoint(tmp_path)
     assert newest is not None

@@ -21,7 +21,7 @@ from sample_encodings import (
     fit,
     showers,
 )
-from trainings import DENSE, NORMED, QUICK, gaussian, started
+from trainings import DENSE, NORMED, QUICK, gaussian, start_training
 
 from hepgan import pipeline as library
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
@@ -80,20 +80,20 @@ def test_nan_from_a_network_stays_nan_after_decoding(
 @pytest.mark.parametrize("every", [1, 4])
 def test_a_diverging_generator_raises_with_the_step(event: bool, every: int) -> None:
     """Through a copula, the observables and their distance, where it once was an IndexError."""
-    how = dataclasses.replace(
+    train_settings = dataclasses.replace(
         QUICK, generator=NetworkSettings(1e30), log_every=4, validate_every=every
     )
     events = gaussian(400)
-    state, _ = started(DENSE, how, {"step": "copula"})
+    state, _ = start_training(DENSE, train_settings, {"step": "copula"})
     encoding = Encoding.fit(
         events, state.gan.encoding.schema, EncodingSettings(({"step": "copula"},)), seed=1
     )
     x, c = encoding.encode(events, seed=1)
-    view = DiscriminatorInput(
+    discriminator_input = DiscriminatorInput(
         encoding, discriminator_observables(encoding.schema, {}), x, c, event=event
     )
-    gan = GAN.build(DENSE, encoding, seed=1, discriminator_features=view.size)
-    state = training.initial_state(gan, view, x, c, [how], seed=1)
+    gan = GAN.build(DENSE, encoding, seed=1, discriminator_features=discriminator_input.size)
+    state = training.initial_state(gan, discriminator_input, x, c, [train_settings], seed=1)
 
     def validate(gan: GAN) -> float:
         gan.sample(100, seed=1)
@@ -101,12 +101,12 @@ def test_a_diverging_generator_raises_with_the_step(event: bool, every: int) -> 
 
     watch = Validation(validate, (x, c))
     with pytest.raises(HepganError, match=r"(nan|inf|finite).* at step [1234];"):
-        training.train(state, view, validation=watch)
+        training.train(state, discriminator_input, validation=watch)
 
 
 def test_nonfinite_events_raise_with_the_step_of_their_validation() -> None:
     """Weights may be finite where what they make is not."""
-    state, view = started()
+    state, discriminator_input = start_training()
 
     def validate(gan: GAN) -> float:
         if state.step == 10:
@@ -118,7 +118,9 @@ def test_nonfinite_events_raise_with_the_step_of_their_validation() -> None:
 
     with pytest.raises(HepganError, match=r"event is (inf|nan) in generated event 0.* at step 10;"):
         training.train(
-            state, view, validation=Validation(validate, (torch.zeros(9, 2), torch.empty(9, 0)))
+            state,
+            discriminator_input,
+            validation=Validation(validate, (torch.zeros(9, 2), torch.empty(9, 0))),
         )
 
 
@@ -127,7 +129,7 @@ def test_nonfinite_events_raise_with_the_step_of_their_validation() -> None:
 def test_nonfinite_saved_values_raise_with_the_tensor(
     tmp_path: Path, part: str, value: float
 ) -> None:
-    state, _ = started(DENSE, QUICK, {"step": "standardize"})
+    state, _ = start_training(DENSE, QUICK, {"step": "standardize"})
     state.gan.save(tmp_path)
     tensors = load_file(tmp_path / "generator.safetensors")
     name = next(name for name in tensors if name.startswith(part))
@@ -139,7 +141,7 @@ def test_nonfinite_saved_values_raise_with_the_tensor(
 
 @pytest.mark.parametrize("number", ["NaN", "-Infinity"])
 def test_nonfinite_numbers_in_gan_json_raise(tmp_path: Path, number: str) -> None:
-    state, _ = started()
+    state, _ = start_training()
     state.gan.save(tmp_path)
     about = tmp_path / "gan.json"
     about.write_text(
@@ -153,18 +155,18 @@ def test_nonfinite_numbers_in_gan_json_raise(tmp_path: Path, number: str) -> Non
 
 @pytest.mark.parametrize("name", ["generator", "discriminator", "ema"])
 def test_nonfinite_checkpoint_raises_with_the_tensor(tmp_path: Path, name: str) -> None:
-    state, _ = started()
+    state, _ = start_training()
     path = checkpoint.save_checkpoint(state, tmp_path, keep=1)
     tensors, about = load_file(path), serialization.read_metadata(path)
     key = next(key for key in tensors if key.startswith(name))
     tensors[key].view(-1)[0] = NAN
     serialization.write_tensors(path, tensors, {"state": serialization.json.dumps(about)})
     with pytest.raises(CheckpointError, match=rf"its tensor '{key}' is not finite"):
-        checkpoint.load_checkpoint(started()[0], path)
+        checkpoint.load_checkpoint(start_training()[0], path)
 
 
 def test_nonfinite_running_statistics_are_not_written_to_a_checkpoint(tmp_path: Path) -> None:
-    state, view = started(NORMED)
+    state, discriminator_input = start_training(NORMED)
 
     def poison(row: Any) -> None:
         if row["step"] == 10:
@@ -173,7 +175,7 @@ def test_nonfinite_running_statistics_are_not_written_to_a_checkpoint(tmp_path: 
     with pytest.raises(
         HepganError, match=r"weight of the generator is not finite \('.*running_var'\) at step 10"
     ):
-        training.train(state, view, folder=tmp_path, on_row=poison)
+        training.train(state, discriminator_input, folder=tmp_path, on_row=poison)
     assert checkpoint.newest_checkpoint(tmp_path) is None
 
 

@@ -38,17 +38,17 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> GAN:
 def test_onnx_output_equals_torchs(small: GAN, tmp_path: Path) -> None:
     export(small, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    noise, energy = asked(small, 1000)
+    noise, energy = inputs(small, 1000)
     energy = 1 + energy / 20
     with torch.no_grad():
         expected = DecodedGenerator(small).eval()(noise, energy)
     for stop in (1, 1000):
-        found = session.run(None, {"noise": noise[:stop].numpy(), "energy": energy[:stop].numpy()})
-        for one, other in zip(found, expected, strict=True):
+        result = session.run(None, {"noise": noise[:stop].numpy(), "energy": energy[:stop].numpy()})
+        for one, other in zip(result, expected, strict=True):
             np.testing.assert_allclose(one, other[:stop].numpy(), rtol=1e-5, atol=0)
 
 
-def asked(gan: GAN, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+def inputs(gan: GAN, number: int) -> tuple[torch.Tensor, torch.Tensor]:
     draw = torch.Generator().manual_seed(1)
     return torch.randn(number, *gan.latent, generator=draw), 1 + 99 * torch.rand(
         number, generator=draw
@@ -63,18 +63,18 @@ def test_onnx_output_equals_torchs_for_showers(gan: GAN, tmp_path: Path) -> None
     about = json.loads(session.get_modelmeta().custom_metadata_map["hepgan"])
     assert about["inputs"]["energy"] == {"shape": [], "unit": "GeV", "range": [1.0, 100.0]}
     assert about["outputs"]["layer_1"] == {"shape": [12, 12], "unit": "MeV"}
-    noise, energy = asked(gan, 10_000)
+    noise, energy = inputs(gan, 10_000)
     with torch.no_grad():
         expected = [field.numpy() for field in DecodedGenerator(gan).eval()(noise, energy)]
         sampled = gan.encoding.decode_tensors(
             gan.generate(noise, c := gan.encoding.encode_conditions({"energy": energy.numpy()})), c
         )
     for stop in (1, 10_000):
-        found = session.run(None, {"noise": noise[:stop].numpy(), "energy": energy[:stop].numpy()})
-        for one, other in zip(found, expected, strict=True):
+        result = session.run(None, {"noise": noise[:stop].numpy(), "energy": energy[:stop].numpy()})
+        for one, other in zip(result, expected, strict=True):
             # Cell by cell, and the dark ones are the same.
             np.testing.assert_allclose(one, other[:stop], rtol=1e-5, atol=0)
-    for name, one in zip(about["outputs"], found, strict=True):
+    for name, one in zip(about["outputs"], result, strict=True):
         # Single precision, as in GAN.sample, is farther away in dim cells.
         single = sampled[name].numpy()
         assert ((single > 0) == (one > 0)).mean() > 1 - 1e-6
@@ -92,12 +92,12 @@ def test_operators_without_double_precision_in_onnx_runtime_are_exported_in_sing
     gan = GAN.build(settings, small.encoding, seed=1)
     export(gan, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    noise, energy = asked(gan, 100)
+    noise, energy = inputs(gan, 100)
     energy = 1 + energy / 20
     with torch.no_grad():
         expected = DecodedGenerator(gan, single=True).eval()(noise, energy)
-    found = session.run(None, {"noise": noise.numpy(), "energy": energy.numpy()})
-    for one, other in zip(found, expected, strict=True):
+    result = session.run(None, {"noise": noise.numpy(), "energy": energy.numpy()})
+    for one, other in zip(result, expected, strict=True):
         np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-6)
 
 
@@ -107,7 +107,7 @@ def test_output_of_the_exported_program_equals_torchs(gan: GAN, tmp_path: Path) 
     extra = {"hepgan.json": ""}
     program = torch.export.load(tmp_path / "model.pt2", extra_files=extra).module()
     assert json.loads(extra["hepgan.json"])["outputs"]["layer_0"]["unit"] == "MeV"
-    noise, energy = asked(gan, 500)
+    noise, energy = inputs(gan, 500)
     with torch.no_grad():
         for one, other in zip(
             program(noise, energy), DecodedGenerator(gan).eval()(noise, energy), strict=True
@@ -134,10 +134,10 @@ def test_gans_without_conditions_are_exported_for_any_batch(
         with torch.no_grad():
             expected = DecodedGenerator(gan).eval()(noise)
             if ending == ".onnx":
-                found = onnxruntime.InferenceSession(path).run(None, {"noise": noise.numpy()})
+                result = onnxruntime.InferenceSession(path).run(None, {"noise": noise.numpy()})
             else:
-                found = torch.export.load(path).module()(noise)
-        for one, other in zip(found, expected, strict=True):
+                result = torch.export.load(path).module()(noise)
+        for one, other in zip(result, expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
@@ -172,7 +172,7 @@ def test_a_network_that_torch_cannot_export_raises_a_one_line_error(
     ending: str, tmp_path: Path
 ) -> None:
     gan = dataclasses.replace(unconditional("standardize"), generator=Branches())
-    with pytest.raises(RunError, match="torch cannot export this GAN to") as told:
+    with pytest.raises(RunError, match="torch cannot export this GAN to") as caught:
         export(gan, tmp_path / f"model{ending}")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())

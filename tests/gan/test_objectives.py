@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from trainings import QUICK, started
+from trainings import QUICK, start_training
 
 from hepgan.errors import RunError
 from hepgan.gan.training.loop import train
@@ -95,11 +95,11 @@ def test_penalty_trains_the_network() -> None:
 
 def test_interpolated_points_lie_on_the_line() -> None:
     real, fake = torch.zeros(100, 2), torch.tensor([[1.0, 2.0]]).repeat(100, 1)
-    place = torch.rand(100, generator=torch.Generator().manual_seed(1))
-    points = interpolate(real, fake, place)
+    fraction = torch.rand(100, generator=torch.Generator().manual_seed(1))
+    points = interpolate(real, fake, fraction)
     assert points.requires_grad
-    torch.testing.assert_close(points[:, 0], place)
-    torch.testing.assert_close(points[:, 1], 2 * place)
+    torch.testing.assert_close(points[:, 0], fraction)
+    torch.testing.assert_close(points[:, 1], 2 * fraction)
 
 
 def test_registered_objectives_see_events_noise_and_conditions() -> None:
@@ -118,11 +118,13 @@ def test_registered_objectives_see_events_noise_and_conditions() -> None:
             return (batch.generated.mean(0) - batch.events.mean(0)).square().sum()
 
     try:
-        state, view = started(
-            how=dataclasses.replace(QUICK, objective="test-distance", steps=300, r1=0.0, r2=0.0)
+        state, discriminator_input = start_training(
+            train_settings=dataclasses.replace(
+                QUICK, objective="test-distance", steps=300, r1=0.0, r2=0.0
+            )
         )
         before = [weight.clone() for weight in state.gan.discriminator.parameters()]
-        train(state, view)
+        train(state, discriminator_input)
     finally:
         del OBJECTIVES["test-distance"]
     batch = batches[-1]

@@ -26,19 +26,19 @@ def test_pretrained_gans_are_at_most_five_megabytes_in_total() -> None:
 
 def test_pretrained_showers_have_the_requested_energy_and_response(tmp_path: Path) -> None:
     out = tmp_path / "out.root"
-    asked = ["generate", "showers", "-n", "500", "--condition", "energy=50", "--seed", "1"]
-    result = CliRunner().invoke(main, [*asked, "-o", str(out)])
+    arguments = ["generate", "showers", "-n", "500", "--condition", "energy=50", "--seed", "1"]
+    result = CliRunner().invoke(main, [*arguments, "-o", str(out)])
     assert result.exit_code == 0, result.output
     with uproot.open(out) as file:
         cells = file["showers"].arrays([*LAYERS, "energy"], library="np")
     assert set(cells["energy"]) == {50.0}
-    made = sum(cells[layer].reshape(500, -1).sum(1, dtype="f8") for layer in LAYERS) / 50_000
+    generated = sum(cells[layer].reshape(500, -1).sum(1, dtype="f8") for layer in LAYERS) / 50_000
     settings = load_run("showers")
     real = read(list(settings.data.files), settings.schema, cut="(energy > 46) & (energy < 54)")
     sums = sum(np.asarray(real[layer]).reshape(len(real), -1).sum(1, dtype="f8") for layer in LAYERS)  # fmt: skip
     response = sums / (1000 * np.asarray(real["energy"]))
-    assert made.mean() == pytest.approx(response.mean(), rel=0.01)
-    assert made.std() == pytest.approx(response.std(), rel=0.3)
+    assert generated.mean() == pytest.approx(response.mean(), rel=0.01)
+    assert generated.std() == pytest.approx(response.std(), rel=0.3)
 
 
 def test_pretrained_digits_are_as_good_as_their_recorded_scores() -> None:
@@ -46,17 +46,17 @@ def test_pretrained_digits_are_as_good_as_their_recorded_scores() -> None:
     assert gan.tree == "mnist"
     events = read_events(load_run("mnist"))
     images = [events["train"]["image"][:1965], events["test"]["image"], gan.sample(1965, seed=9)["image"]]  # fmt: skip
-    other, real, made = (digits.digit_scores(np.asarray(found)) for found in images)
-    told = {score["metric"]: score["value"] for score in scores("mnist")["scores"]}
-    assert made.confidence == pytest.approx(told["digit_confidence"], abs=0.01)
+    other, real, generated = (digits.digit_scores(np.asarray(image)) for image in images)
+    recorded = {score["metric"]: score["value"] for score in scores("mnist")["scores"]}
+    assert generated.confidence == pytest.approx(recorded["digit_confidence"], abs=0.01)
     baseline = fpd.frechet_distance(real.features, other.features)
-    assert fpd.frechet_distance(real.features, made.features) < 2 * baseline
+    assert fpd.frechet_distance(real.features, generated.features) < 2 * baseline
 
 
 def test_presets_are_listed_with_their_scores() -> None:
     text = CliRunner().invoke(main, ["presets"]).output
-    told = {score["metric"]: score["value"] for score in scores("showers")["scores"]}
-    assert f"hepgan generate showers: AUC of cells {told['auc_low']:.3g}" in text
+    recorded = {score["metric"]: score["value"] for score in scores("showers")["scores"]}
+    assert f"hepgan generate showers: AUC of cells {recorded['auc_low']:.3g}" in text
     best = measured()["mnist"]["scores"]["digit_confidence"]
     assert f"confidence {best['mean']:.3g} ± {best['sd']:.3g} ({best['baseline']:.3g})" in text
 
@@ -64,8 +64,10 @@ def test_presets_are_listed_with_their_scores() -> None:
 def test_processors_load_pretrained_gans_by_name() -> None:
     embedded = embed("mnist")
     assert set(embedded.files) == {"gan.json", "generator.safetensors"}
-    made = [load_cached(model, "cpu").sample(3, seed=1)["image"] for model in ("mnist", embedded)]
-    np.testing.assert_array_equal(*made)
+    generated = [
+        load_cached(model, "cpu").sample(3, seed=1)["image"] for model in ("mnist", embedded)
+    ]
+    np.testing.assert_array_equal(*generated)
 
 
 def test_a_folder_takes_precedence_over_a_pretrained_name(

@@ -70,10 +70,10 @@ MADE = slice(10, 12)
 
 def showers(number: int = 600) -> ak.Array:
     rng = np.random.default_rng(4)
-    energy, share = rng.uniform(1, 100, number), rng.beta(2, 5, number)
+    energy, fraction = rng.uniform(1, 100, number), rng.beta(2, 5, number)
     front, back = rng.gamma(0.8, 1.0, (number, 2, 3)) + 0.1, rng.gamma(0.8, 1.0, (number, 4))
-    front *= (900 * energy * (1 - share) / front.sum((1, 2)))[:, None, None]
-    back *= (60 * energy * share / back.sum(1))[:, None]
+    front *= (900 * energy * (1 - fraction) / front.sum((1, 2)))[:, None, None]
+    back *= (60 * energy * fraction / back.sum(1))[:, None]
     values = {"energy": energy, "front": front, "back": back}
     return ak.zip({k: v.astype("f4") for k, v in values.items()}, depth_limit=1)
 
@@ -83,13 +83,15 @@ def encoding() -> Encoding:
     return Encoding.fit(showers(), SCHEMA, EncodingSettings(STEPS, BY_ENERGY), seed=1)
 
 
-def started(
-    encoding: Encoding, settings: GANSettings, how: TrainSettings = HOW
+def start_training(
+    encoding: Encoding, settings: GANSettings, train_settings: TrainSettings = HOW
 ) -> tuple[TrainingState, DiscriminatorInput]:
     x, c = encoding.encode(showers(), seed=1)
-    view = DiscriminatorInput(encoding, {}, x, c)
+    discriminator_input = DiscriminatorInput(encoding, {}, x, c)
     gan = GAN.build(settings, encoding, seed=1)
-    return training.initial_state(gan, view, x, c, [how], seed=1), view
+    return training.initial_state(
+        gan, discriminator_input, x, c, [train_settings], seed=1
+    ), discriminator_input
 
 
 def noise(gan: GAN, number: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
@@ -148,34 +150,34 @@ def test_parameters_of_all_stages_are_counted(encoding: Encoding, settings: GANS
 
 
 def test_the_loss_of_two_discriminators_is_their_sum(encoding: Encoding) -> None:
-    state, _ = started(encoding, BOTH)
-    seen, c = next(iter(state.loader))
-    fake = torch.randn(seen.shape, generator=torch.Generator().manual_seed(2))
+    state, _ = start_training(encoding, BOTH)
+    real, c = next(iter(state.loader))
+    fake = torch.randn(real.shape, generator=torch.Generator().manual_seed(2))
     noise = torch.empty(len(c), 0)
     both = state.gan.discriminator
     places = {"whole": slice(0, 12), "energies": MADE}
     alone = 0.0
-    for name, place in places.items():
+    for name, columns in places.items():
         one = dataclasses.replace(state.gan, discriminator=getattr(both, name))
         part = dataclasses.replace(state, gan=one)
-        alone += discriminator_loss(part, seen[:, place], fake[:, place], noise, c).item()
-    assert discriminator_loss(state, seen, fake, noise, c).item() == pytest.approx(alone, rel=1e-5)
+        alone += discriminator_loss(part, real[:, columns], fake[:, columns], noise, c).item()
+    assert discriminator_loss(state, real, fake, noise, c).item() == pytest.approx(alone, rel=1e-5)
 
 
 def test_both_stages_train_save_and_resume_bit_for_bit(encoding: Encoding, tmp_path: Path) -> None:
-    state, view = started(encoding, BOTH)
+    state, discriminator_input = start_training(encoding, BOTH)
     before = {k: v.clone() for k, v in state.gan.generator.state_dict().items()}
-    whole, _ = training.train(state, view, folder=tmp_path)
+    whole, _ = training.train(state, discriminator_input, folder=tmp_path)
     after = whole.generator.state_dict()
     assert not any(torch.equal(before[name], after[name]) for name in before if "weight" in name)
-    again, view = started(encoding, BOTH)
+    again, discriminator_input = start_training(encoding, BOTH)
     checkpoint.load_checkpoint(again, tmp_path / "checkpoints" / "step-00000003.safetensors")
-    resumed, _ = training.train(again, view)
+    resumed, _ = training.train(again, discriminator_input)
     assert all(torch.equal(t, after[n]) for n, t in resumed.generator.state_dict().items())
     whole.save(tmp_path)
     loaded = GAN.load(tmp_path)
-    made = [gan.sample(20, energy=50.0, seed=3) for gan in (whole, loaded)]
-    assert ak.all(made[0]["front"] == made[1]["front"])
+    generated = [gan.sample(20, energy=50.0, seed=3) for gan in (whole, loaded)]
+    assert ak.all(generated[0]["front"] == generated[1]["front"])
 
 
 def test_invalid_stages_raise(encoding: Encoding) -> None:
@@ -213,22 +215,22 @@ def test_whitening_of_the_first_columns_does_not_depend_on_the_others() -> None:
 
 
 def losses(
-    state: TrainingState, view: DiscriminatorInput, **terms: Any
+    state: TrainingState, discriminator_input: DiscriminatorInput, **terms: Any
 ) -> tuple[float, list[torch.Tensor]]:
     """The generator's loss with these terms less that without them; reference and generated events, their conditions."""
-    seen, c = next(iter(state.loader))
+    real, c = next(iter(state.loader))
     z = torch.randn(len(c), *state.gan.latent, generator=torch.Generator().manual_seed(7))
     x = state.gan.generate(z, c)
-    found = [
-        generator_loss(state.gan, seen, view(x, c), x, z, c, settings).item()
+    values = [
+        generator_loss(state.gan, real, discriminator_input(x, c), x, z, c, settings).item()
         for settings in (dataclasses.replace(HOW, **terms), HOW)
     ]
-    return found[0] - found[1], [seen, x, c]
+    return values[0] - values[1], [real, x, c]
 
 
 def test_energy_constraint_is_the_mean_distance_in_gev(encoding: Encoding) -> None:
-    state, view = started(encoding, ONE)
-    extra, (_, x, c) = losses(state, view, energy_constraint=0.05)
+    state, discriminator_input = start_training(encoding, ONE)
+    extra, (_, x, c) = losses(state, discriminator_input, energy_constraint=0.05)
     events = encoding.decode(x, c)
     total = ak.to_numpy(events["front"]).sum((1, 2)) + ak.to_numpy(events["back"]).sum(1)
     expected = np.abs(total / 1000 - ak.to_numpy(events["energy"])).mean()
@@ -242,25 +244,27 @@ def test_energy_constraint_without_an_energy_raises_before_training() -> None:
     plain = Encoding.fit(events, schema, EncodingSettings(()), seed=1)
     x, c = plain.encode(events, seed=1)
     gan = GAN.build(dataclasses.replace(ONE, generator="DENSE|N|LINEAR"), plain, seed=1)
-    how = dataclasses.replace(HOW, energy_constraint=1.0)
+    train_settings = dataclasses.replace(HOW, energy_constraint=1.0)
     with pytest.raises(RunError, match="energy_constraint needs a condition with a unit of energy"):
-        training.initial_state(gan, DiscriminatorInput(plain, {}, x, c), x, c, [how], seed=1)
+        training.initial_state(
+            gan, DiscriminatorInput(plain, {}, x, c), x, c, [train_settings], seed=1
+        )
 
 
 def test_feature_matching_is_the_distance_between_inputs_of_the_last_layer(
     encoding: Encoding,
 ) -> None:
-    state, view = started(encoding, ONE)
-    extra, (seen, x, c) = losses(state, view, feature_matching=2.0)
+    state, discriminator_input = start_training(encoding, ONE)
+    extra, (real, x, c) = losses(state, discriminator_input, feature_matching=2.0)
     before = Chain(state.gan.discriminator.layers.layers[:-1])
-    distance = before(seen, c, {}).mean(0) - before(x, c, {}).mean(0)
+    distance = before(real, c, {}).mean(0) - before(x, c, {}).mean(0)
     assert extra == pytest.approx(2 * distance.square().sum().item(), rel=1e-3)
 
 
 def test_several_generator_steps_follow_one_another(encoding: Encoding) -> None:
-    how = dataclasses.replace(HOW, critic_steps=3, generator_steps=2)
-    state, view = started(encoding, ONE, how)
-    training.train_step(state, view, iter(state.loader))
+    train_settings = dataclasses.replace(HOW, critic_steps=3, generator_steps=2)
+    state, discriminator_input = start_training(encoding, ONE, train_settings)
+    training.train_step(state, discriminator_input, iter(state.loader))
     done = {
         name: {int(one["step"]) for one in optimizer.state.values()}
         for name, optimizer in state.optimizers.items()

@@ -100,16 +100,16 @@ def net(r: random.Random, shape: Shape, length: int, depth: int = 0) -> str:
         trial = word(r, shape, depth)
         try:
             # With a COND behind it, none is put in front.
-            made = trace(parse(f"{trial}, COND"), input=shape, features=6, conditions=2, outputs=3)
+            lines = trace(parse(f"{trial}, COND"), input=shape, features=6, conditions=2, outputs=3)
         except LayoutError:
             if "FROM" in trial and depth:
                 words.append(trial)
                 break
             continue
-        if sum(line.parameters for line in made) > 20_000 or max(map(len_, made)) > 4_000:
+        if sum(line.parameters for line in lines) > 20_000 or max(map(len_, lines)) > 4_000:
             continue
         words.append(trial)
-        shape = made[-2].output
+        shape = lines[-2].output
     return r.choice([",", ", ", " ,\n"]).join(words)
 
 

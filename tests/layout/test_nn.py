@@ -19,9 +19,9 @@ def network(text: str, *input_: int, seed: int = 1, **options: object) -> Networ
     return build(parse(text), input=input_, seed=seed, **options)  # type: ignore[arg-type]
 
 
-def only(net: nn.Module, kind: type[nn.Module]) -> nn.Module:
-    (found,) = [module for module in net.modules() if isinstance(module, kind)]
-    return found
+def only_module(net: nn.Module, kind: type[nn.Module]) -> nn.Module:
+    (match,) = [module for module in net.modules() if isinstance(module, kind)]
+    return match
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -76,8 +76,8 @@ def test_every_word_trains_and_survives_a_copy(text: str, input_: tuple[int, ...
 def test_every_word_gives_the_same_output_on_a_gpu(text: str, input_: tuple[int, ...]) -> None:
     net = network(text, *input_, conditions=conditions(text)).double()
     x, c = random(4, *input_).double(), random(4, conditions(text), seed=1).double()
-    there = copy.deepcopy(net).to("cuda")(x.to("cuda"), c.to("cuda"))
-    torch.testing.assert_close(there.cpu(), net(x, c))
+    on_gpu = copy.deepcopy(net).to("cuda")(x.to("cuda"), c.to("cuda"))
+    torch.testing.assert_close(on_gpu.cpu(), net(x, c))
 
 
 def test_equal_seeds_give_equal_weights_and_leave_torchs_global_generator_unchanged() -> None:
@@ -108,7 +108,7 @@ def test_equal_seeds_give_equal_weights_and_leave_torchs_global_generator_unchan
 def test_initial_weights_have_the_width_of_their_scheme_and_biases_are_zero(
     name: str, deviation: float
 ) -> None:
-    layer = only(network("DENSE|400", 500, initialization=name), Weighted)
+    layer = only_module(network("DENSE|400", 500, initialization=name), Weighted)
     weight = layer.weight.detach()
     assert weight.std() == pytest.approx(deviation, rel=0.01)
     assert weight.mean() == pytest.approx(0, abs=5 * deviation / math.sqrt(weight.numel()))
@@ -119,7 +119,9 @@ def test_initial_weights_have_the_width_of_their_scheme_and_biases_are_zero(
 
 @pytest.mark.parametrize("shape", [(3, 5), (5, 3)])
 def test_orthogonal_weights_are_orthogonal(shape: tuple[int, int]) -> None:
-    weight = only(network(f"DENSE|{shape[0]}|ORTHOGONAL", shape[1]), Weighted).weight.detach()
+    weight = only_module(
+        network(f"DENSE|{shape[0]}|ORTHOGONAL", shape[1]), Weighted
+    ).weight.detach()
     square = weight @ weight.T if shape[0] < shape[1] else weight.T @ weight
     torch.testing.assert_close(square, torch.eye(3))
 
@@ -145,7 +147,7 @@ def test_billion_wide_layer_raises_before_it_is_allocated() -> None:
 def test_recurrent_layers_equal_torchs(word: str, kind: type[nn.RNNBase]) -> None:
     text = f"{word}|4|3|6|0|1" + ("|1" if word == "GRU" else "")
     net, oracle = network(text, 6, 3), kind(3, 4, batch_first=True)
-    layer = only(net, Recurrent)
+    layer = only_module(net, Recurrent)
     assert isinstance(layer, Recurrent)
     with torch.no_grad():
         layer.bias.normal_(generator=torch.Generator().manual_seed(2))
@@ -182,7 +184,7 @@ def test_batch_norm_equals_torchs_with_one_minus_the_momentum(
     for seed in range(3):
         x = 3 * random(7, *shape, seed=seed) + 1
         torch.testing.assert_close(net(x), oracle(x))
-    layer = only(net, BatchNorm)
+    layer = only_module(net, BatchNorm)
     torch.testing.assert_close(layer.running_mean, oracle.running_mean)
     torch.testing.assert_close(layer.running_var, oracle.running_var)
     torch.testing.assert_close(net.eval()(x), oracle.eval()(x))
@@ -190,7 +192,7 @@ def test_batch_norm_equals_torchs_with_one_minus_the_momentum(
 
 def test_locally_connected_layer_with_equal_weights_is_a_convolution() -> None:
     net = network("LOCAL|3|2|3|1|2|1|0|LINEAR", 2, 5, 7)
-    layer = only(net, Weighted)
+    layer = only_module(net, Weighted)
     kernel = random(3, 2, 2, 3)
     with torch.no_grad():
         layer.weight.copy_(kernel.reshape(3, -1).T.expand_as(layer.weight))
@@ -205,7 +207,7 @@ def test_circular_padding_is_equivariant_under_rotation() -> None:
     oracle = nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular")
     net = network("CONV|3|3|3|1|1|1|1|LINEAR|CIRCW|CIRCH", 2, 4, 9)
     with torch.no_grad():
-        oracle.weight.copy_(only(net, Weighted).weight)
+        oracle.weight.copy_(only_module(net, Weighted).weight)
         oracle.bias.zero_()
     torch.testing.assert_close(net(x), oracle(x))
 
@@ -215,7 +217,7 @@ def test_circular_padding_is_equivariant_under_rotation() -> None:
 )
 def test_spectral_norm_makes_the_largest_singular_value_one(text: str) -> None:
     net = network(f"{text}|SN", 3, 4, 4)
-    layer, norm = only(net, Weighted), only(net, SpectralNorm)
+    layer, norm = only_module(net, Weighted), only_module(net, SpectralNorm)
     for _ in range(50):
         weight = norm(layer.weight)
     matrix = weight.movedim(norm.axis, 0).flatten(1)
@@ -224,17 +226,17 @@ def test_spectral_norm_makes_the_largest_singular_value_one(text: str) -> None:
 
 def test_minibatch_discrimination_detects_copies() -> None:
     net = network("MBDISC|4|3|ALONE", 5)
-    apart, alike = 100 * random(6, 5), random(1, 5).expand(6, 5)
-    torch.testing.assert_close(net(alike), torch.full((6, 4), 6.0))
-    assert net(apart).mean() < 2
+    different, equal = 100 * random(6, 5), random(1, 5).expand(6, 5)
+    torch.testing.assert_close(net(equal), torch.full((6, 4), 6.0))
+    assert net(different).mean() < 2
 
 
 def test_energy_features_equal_their_formulas() -> None:
     x, c = random(6, 4).abs(), random(6, 2)
     text = "[SUM; OCCUPANCY|0.5; BALANCE|10|3|1]"
     missing = (x.sum(1) - 10 * c[:, 1]).abs()
-    wanted = [x.sum(1), (x > 0.5).float().mean(1), missing, 10.0 * (missing > 3)]
-    torch.testing.assert_close(network(text, 4, conditions=2)(x, c), torch.stack(wanted, dim=1))
+    expected = [x.sum(1), (x > 0.5).float().mean(1), missing, 10.0 * (missing > 3)]
+    torch.testing.assert_close(network(text, 4, conditions=2)(x, c), torch.stack(expected, dim=1))
 
 
 def test_attention_is_initially_the_identity() -> None:
@@ -278,12 +280,12 @@ def test_generator_step_through_a_frozen_discriminator_leaves_it_unchanged_bit_f
     g = build(generator, input=(3,), seed=1)
     d = build(discriminator, input=(1, 6, 6), seed=2)
     d(random(8, 1, 6, 6))
-    before, remembered = copy.deepcopy(d.state_dict()), only(d, Recurrent).last
+    before, remembered = copy.deepcopy(d.state_dict()), only_module(d, Recurrent).last
     z = random(8, 3)
     with frozen_statistics(d):
         gradients = torch.autograd.grad(F.softplus(-d(g(z))).mean(), list(g.parameters()))
     assert all(torch.equal(value, before[key]) for key, value in d.state_dict().items())
-    assert only(d, Recurrent).last is remembered
+    assert only_module(d, Recurrent).last is remembered
     assert all(gradient.any() for gradient in gradients)
     d(random(8, 1, 6, 6))
     assert not torch.equal(

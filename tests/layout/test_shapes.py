@@ -29,21 +29,21 @@ def last(text: str, *input: int, **options: object) -> tuple[int, ...]:
 def test_published_networks_have_the_published_numbers_of_parameters(
     name: str, counts: list[int]
 ) -> None:
-    found = [network["parameters"] for network in published_layouts()[name].summary().values()]
-    assert found == counts == list(published_layouts()[name].published)
+    parameters = [network["parameters"] for network in published_layouts()[name].summary().values()]
+    assert parameters == counts == list(published_layouts()[name].published)
 
 
 def test_dcgan_has_as_many_parameters_as_in_torchs_tutorial() -> None:
-    found = [network["trainable"] for network in look_up("dcgan-64").summary().values()]
-    assert found == [3_576_704, 2_765_568]
+    parameters = [network["trainable"] for network in look_up("dcgan-64").summary().values()]
+    assert parameters == [3_576_704, 2_765_568]
 
 
 @pytest.mark.parametrize("name", published_layouts())
 def test_every_named_layout_generates_and_classifies_events(name: str) -> None:
     networks = look_up(name).summary()
     if "generator" in networks:
-        made = networks["generator"]["layers"][-1]["output"]
-        assert math.prod(made) == math.prod(look_up(name).input)
+        output = networks["generator"]["layers"][-1]["output"]
+        assert math.prod(output) == math.prod(look_up(name).input)
         assert math.prod(networks["discriminator"]["layers"][-1]["output"]) == 1
 
 
@@ -152,10 +152,10 @@ def test_branches_named_after_fields_read_them_in_a_discriminator() -> None:
 
 
 def test_branches_named_after_fields_must_generate_them_in_a_generator() -> None:
-    fine = "[energy: DENSE|1; layer_0: DENSE|288; layer_1: DENSE|144]"
-    assert last(fine, 433, fields=FIELDS, role="generator") == (433,)
+    valid = "[energy: DENSE|1; layer_0: DENSE|288; layer_1: DENSE|144]"
+    assert last(valid, 433, fields=FIELDS, role="generator") == (433,)
     with pytest.raises(LayoutError, match=r"'layer_0' is 3\|96 = 288 values, but"):
-        last(fine.replace("288", "287"), 20, fields=FIELDS)
+        last(valid.replace("288", "287"), 20, fields=FIELDS)
     with pytest.raises(LayoutError, match="no branch generates the event's field 'energy'"):
         last("[layer_0: DENSE|288; layer_1: DENSE|144]", 20, fields=FIELDS)
 

@@ -58,9 +58,9 @@ def assert_learns(run: library.RunConfig, folder: Path) -> None:
     def distance(images: np.ndarray[Any, Any]) -> float:
         return fpd.frechet_distance(expected, digits.digit_scores(images).features)
 
-    made = np.asarray(gan.sample(2000, seed=5)["image"])
+    generated = np.asarray(gan.sample(2000, seed=5)["image"])
     noise = np.random.default_rng(5).permuted(real, axis=1)
-    assert distance(made) < 0.5 * distance(noise)
+    assert distance(generated) < 0.5 * distance(noise)
 
 
 def test_convolutions_in_either_network_learn_digits(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_published_calogan_networks_train_on_showers() -> None:
     """All layers of the paper's two networks, 32 million weights, move on real showers."""
     run = calorimeter_run("calogan", batch=4)
     prepared = library.prepare(run, device=torch.device("cpu"))
-    state, view = prepared.state, prepared.discriminator_input
+    state, discriminator_input = prepared.state, prepared.discriminator_input
     counts = [
         sum(p.numel() for p in network.parameters()) + statistics(network)
         for network in (state.gan.generator, state.gan.discriminator)
@@ -104,7 +104,9 @@ def test_the_published_calogan_networks_train_on_showers() -> None:
     weights = [*state.gan.generator.parameters(), *state.gan.discriminator.parameters()]
     before = [p.detach().clone() for p in weights]
     batches = iter(state.loader)
-    losses = [loss.item() for _ in range(2) for loss in train_step(state, view, batches)]
+    losses = [
+        loss.item() for _ in range(2) for loss in train_step(state, discriminator_input, batches)
+    ]
     assert all(map(math.isfinite, losses))
     assert not any(torch.equal(a, b) for a, b in zip(before, weights, strict=True))
     energies = state.loader.tensors[0].sum(1) / (100 * state.loader.tensors[1][:, 0])

@@ -52,7 +52,7 @@ def test_full_disk_leaves_no_partial_file_and_raises_a_one_line_error(
 ) -> None:
     tiny, out = gan_folder.parent / "tiny.root", tmp_path / "out"
     write_events(tmp_path / "in.root", 50)
-    asked: dict[str, list[Any]] = {
+    commands: dict[str, list[Any]] = {
         "generate": ["generate", gan_folder, "-n", 500, "--condition", "energy=1:10", "--seed", 1, "-o", f"{out}.root"],
         "simulate": ["simulate", gan_folder, tmp_path / "in.root", "--energy", "GenPart_energy", "--seed", 1, "-o", f"{out}.root"],
         "parts": ["simulate", gan_folder, tmp_path / "in.root", "--energy", "GenPart_energy", "--seed", 1, "-o", out],
@@ -62,11 +62,11 @@ def test_full_disk_leaves_no_partial_file_and_raises_a_one_line_error(
     }  # fmt: skip
     before = set(tmp_path.iterdir())
     with full(1000):
-        done = CliRunner().invoke(main, [str(part) for part in asked[command]])
-    assert done.exit_code == 2, done.output
-    assert "cannot be written: File too large; free disk space" in done.output
-    assert "Traceback" not in done.output
-    assert done.output.count("\n") < 8
+        result = CliRunner().invoke(main, [str(part) for part in commands[command]])
+    assert result.exit_code == 2, result.output
+    assert "cannot be written: File too large; free disk space" in result.output
+    assert "Traceback" not in result.output
+    assert result.output.count("\n") < 8
     assert {path for path in tmp_path.rglob("*") if path.is_file()} <= before
 
 
@@ -99,8 +99,8 @@ def test_each_file_of_a_report_is_either_old_or_new(
         sync(file)
 
     monkeypatch.setattr(atomic.os, "fsync", fail)
-    for done in range(6):
-        calls = iter([1] * done)
+    for number in range(6):
+        calls = iter([1] * number)
         with pytest.raises(RunError, match="cannot be written: No space left on device"):
             report(tmp_path, "new")
         assert contents().keys() == old.keys()

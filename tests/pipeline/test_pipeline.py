@@ -32,11 +32,11 @@ CPU = torch.device("cpu")
 def folder(tmp_path_factory: pytest.TempPathFactory, tiny_file: Path) -> Path:
     from tiny import TINY
 
-    place = tmp_path_factory.mktemp("run")
-    run_file = place / "tiny.toml"
+    parent = tmp_path_factory.mktemp("run")
+    run_file = parent / "tiny.toml"
     run_file.write_text(TINY.format(path=tiny_file))
-    library.run(library.load(run_file), place / "out", device=CPU)
-    return place / "out"
+    library.run(library.load(run_file), parent / "out", device=CPU)
+    return parent / "out"
 
 
 def test_run_folder_is_complete(folder: Path) -> None:
@@ -62,19 +62,19 @@ def test_scores_have_value_error_baseline_and_numbers(folder: Path) -> None:
 def test_generated_file_has_the_branches_and_types_of_the_reference(
     folder: Path, tiny_file: Path
 ) -> None:
-    with uproot.open(folder / "generated.root") as made, uproot.open(tiny_file) as reference:
-        assert set(made["events"].keys()) == set(reference["events"].keys())
+    with uproot.open(folder / "generated.root") as generated, uproot.open(tiny_file) as reference:
+        assert set(generated["events"].keys()) == set(reference["events"].keys())
         for name, branch in reference["events"].items():
-            assert made["events"][name].interpretation == branch.interpretation
+            assert generated["events"][name].interpretation == branch.interpretation
 
 
 def test_closure_on_known_distributions(folder: Path, tmp_path: Path) -> None:
     """Given the energy, a/energy is normal of mean 1 and width 0.1; b has correlation 0.8."""
     path = tmp_path / "made.root"
-    made = library.generate(
+    generated = library.generate(
         folder, path, n=20_000, seed=3, conditions={"energy": Range(1.0, 10.0)}, device=CPU
     )
-    assert made == 20_000
+    assert generated == 20_000
     with uproot.open(path) as file:
         events = file["events"].arrays(library="np")
     response = events["a"] / events["energy"]
@@ -116,9 +116,9 @@ def test_conditions_from_a_file_are_taken_in_order(
     library.generate(
         folder, tmp_path / "x.root", n=100, seed=1, conditions_from=str(tiny_file), device=CPU
     )
-    with uproot.open(tmp_path / "x.root") as made, uproot.open(tiny_file) as reference:
+    with uproot.open(tmp_path / "x.root") as generated, uproot.open(tiny_file) as reference:
         expected = reference["events"]["energy"].array(entry_stop=100, library="np")
-        np.testing.assert_array_equal(made["events"]["energy"].array(library="np"), expected)
+        np.testing.assert_array_equal(generated["events"]["energy"].array(library="np"), expected)
 
 
 def test_same_seed_gives_the_same_run(folder: Path, tmp_path: Path) -> None:
@@ -142,13 +142,13 @@ def test_run_toml_reproduces_the_run(folder: Path) -> None:
 def test_resumed_run_equals_an_uninterrupted_one(folder: Path, tmp_path: Path) -> None:
     run = library.load(folder / "run.toml")
     stop = tmp_path / "stopped"
-    seen = []
+    stages = []
 
     class StopError(Exception): ...
 
-    def interrupt(text: str, share: float, remark: str) -> None:
-        seen.append(share)
-        if text == "training" and share > 0.7:
+    def interrupt(text: str, fraction: float, remark: str) -> None:
+        stages.append(fraction)
+        if text == "training" and fraction > 0.7:
             raise StopError
 
     with pytest.raises(StopError):
@@ -208,10 +208,10 @@ def test_reflections_are_those_of_both_axes_and_their_product() -> None:
     rng = np.random.default_rng(1)
     layer, energy = rng.random((3, 2, 5)), rng.random(3)
     events = ak.zip({"layer": layer, "energy": energy}, depth_limit=1)
-    found = reflect(events, {"y": {"layer": 0}, "x": {"layer": 1}})
+    reflected = reflect(events, {"y": {"layer": 0}, "x": {"layer": 1}})
     images = [layer, layer[:, ::-1], layer[:, :, ::-1], layer[:, ::-1, ::-1]]
-    np.testing.assert_array_equal(ak.to_numpy(found["layer"]), np.concatenate(images))
-    np.testing.assert_array_equal(ak.to_numpy(found["energy"]), np.tile(energy, 4))
+    np.testing.assert_array_equal(ak.to_numpy(reflected["layer"]), np.concatenate(images))
+    np.testing.assert_array_equal(ak.to_numpy(reflected["energy"]), np.tile(energy, 4))
 
 
 def test_only_training_events_are_reflected() -> None:
@@ -335,14 +335,14 @@ def test_an_untrained_generator_is_reported_first_in_report_and_terminal(
 ) -> None:
     """A learning rate of 1 makes every trained generator worse than the encoding alone."""
     settings = ["train.steps=3", "train.generator.learning_rate=1.0", "threads=1"]
-    told = [part for text in settings for part in ("--set", text)]
+    options = [part for text in settings for part in ("--set", text)]
     out = tmp_path / "out"
-    done = CliRunner().invoke(
-        main, ["run", str(tiny_run), "-o", str(out), "--device", "cpu", *told]
+    result = CliRunner().invoke(
+        main, ["run", str(tiny_run), "-o", str(out), "--device", "cpu", *options]
     )
-    assert done.exit_code == 0, done.output
+    assert result.exit_code == 0, result.output
     sentence = "no step of the training beat the untrained generator"
-    assert f"warning: {sentence}" in done.stdout
+    assert f"warning: {sentence}" in result.stdout
     page = (out / "report.html").read_text()
     assert page.index(sentence) < page.index("generated is ")
     assert "so step 0 of 3 was kept" in page
@@ -358,8 +358,8 @@ def test_a_validation_split_of_one_event_raises_before_training(
         return splits | {"validation": splits["validation"][:1]}
 
     monkeypatch.setattr(training, "read_events", short)
-    told = r"the validation split has 1 event, .*increase \[data\] validation = 0.1"
-    with pytest.raises(DataError, match=told):
+    message = r"the validation split has 1 event, .*increase \[data\] validation = 0.1"
+    with pytest.raises(DataError, match=message):
         library.train(library.load(tiny_run), tmp_path / "out", device=CPU)
     assert not (tmp_path / "out").exists()
     off = library.load(tiny_run, {"train.validate_every": 0, "train.steps": 2})

@@ -29,11 +29,11 @@ def test_showers_have_the_energies_of_unseen_showers(tmp_path: Path) -> None:
     run(settings, tmp_path / "out", device=CPU)
     assert time.process_time() - started < FIVE_MINUTES
     unseen = read_events(settings)["test"]
-    made = reader.read(str(tmp_path / "out" / "generated.root"), settings.schema)
+    generated = reader.read(str(tmp_path / "out" / "generated.root"), settings.schema)
     energy = ak.to_numpy(unseen["energy"])
-    np.testing.assert_array_equal(ak.to_numpy(made["energy"]), energy)
+    np.testing.assert_array_equal(ak.to_numpy(generated["energy"]), energy)
     totals = []
-    for events in (unseen, made):
+    for events in (unseen, generated):
         layers = [ak.to_numpy(events[f"layer_{i}"]).reshape(len(energy), -1) for i in range(3)]
         totals.append(np.stack([layer.sum(1) for layer in layers]))
     response = [total.sum(0) / (1000 * energy) for total in totals]
@@ -47,11 +47,11 @@ def test_preset_digits_are_recognized_as_digits(tmp_path: Path) -> None:
     started = time.process_time()
     run(load("mnist"), tmp_path / "out", device=CPU)
     assert time.process_time() - started < FIVE_MINUTES
-    made = reader.read(str(tmp_path / "out" / "generated.root"), load("mnist").schema)
-    images = ak.to_numpy(made["image"])
-    found = digit_scores(images)
-    assert found.confidence > 0.85
-    assert ((found.fractions > 0.04) & (found.fractions < 0.20)).all()
+    generated = reader.read(str(tmp_path / "out" / "generated.root"), load("mnist").schema)
+    images = ak.to_numpy(generated["image"])
+    scores = digit_scores(images)
+    assert scores.confidence > 0.85
+    assert ((scores.fractions > 0.04) & (scores.fractions < 0.20)).all()
     assert (images[:, :3, :3] < 40).mean() > 0.98
     # Asked for a digit, it makes that digit.
-    assert (found.classes == ak.to_numpy(made["label"])).mean() > 0.85
+    assert (scores.classes == ak.to_numpy(generated["label"])).mean() > 0.85

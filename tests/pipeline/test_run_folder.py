@@ -36,8 +36,8 @@ with runpy.run_path(sys.argv[1])["locked"](Path(sys.argv[2])):
 
 def holding(folder: Path) -> "subprocess.Popen[str]":
     """A process that holds the lock until it is killed."""
-    asked = [sys.executable, "-c", HOLD, str(run_folder.__file__), str(folder)]
-    process = subprocess.Popen(asked, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", HOLD, str(run_folder.__file__), str(folder)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process
@@ -47,9 +47,9 @@ def test_lock_of_a_running_process_raises_and_that_of_a_dead_one_is_taken_over(
     tmp_path: Path,
 ) -> None:
     process = holding(tmp_path)
-    told = rf"is in use by process {process.pid} on {socket.gethostname()} since 20..-"
+    message = rf"is in use by process {process.pid} on {socket.gethostname()} since 20..-"
     try:
-        with pytest.raises(RunError, match=told), locked(tmp_path):
+        with pytest.raises(RunError, match=message), locked(tmp_path):
             pass
     finally:
         process.kill()
@@ -66,8 +66,8 @@ def test_lock_of_another_host_raises_with_the_file_to_remove(tmp_path: Path) -> 
     """Whether a process there still runs cannot be told from here."""
     about = {"pid": 12, "host": "node7", "started": "2026-01-02T03:04:05+00:00"}
     (tmp_path / NAME).write_text(json.dumps(about))
-    told = rf"process 12 on node7 since 2026.*; if that process no longer runs, remove {tmp_path / NAME}"
-    with pytest.raises(RunError, match=told), locked(tmp_path):
+    message = rf"process 12 on node7 since 2026.*; if that process no longer runs, remove {tmp_path / NAME}"
+    with pytest.raises(RunError, match=message), locked(tmp_path):
         pass
     assert json.loads((tmp_path / NAME).read_text()) == about
 
@@ -103,12 +103,12 @@ def test_second_training_in_a_folder_raises_while_the_first_runs(
     run, out = library.load(run_file), tmp_path / "out"
     refused = []
 
-    def second(text: str, share: float, remark: str) -> None:
+    def second(text: str, fraction: float, remark: str) -> None:
         if text == "training" and not refused:
             for resume in (True, False):
-                with pytest.raises(RunError) as told:
+                with pytest.raises(RunError) as caught:
                     library.train(run, out, device=CPU, resume=resume)
-                refused.append(str(told.value))
+                refused.append(str(caught.value))
 
     library.train(run, out, device=CPU, progress=second)
     assert f"is in use by process {os.getpid()}" in refused[0]
@@ -145,8 +145,8 @@ def test_a_folder_with_only_the_lock_of_a_killed_training_counts_as_empty(
 def begun(run_file: Path, folder: Path) -> None:
     """A training that was killed at half its way."""
 
-    def stop(text: str, share: float, remark: str) -> None:
-        if share > 0.7:
+    def stop(text: str, fraction: float, remark: str) -> None:
+        if fraction > 0.7:
             raise KilledError
 
     with pytest.raises(KilledError):

@@ -100,8 +100,8 @@ def test_results_do_not_depend_on_executor_chunks_order_or_workers(
             DaskExecutor(client=dask, status=False),
         )
         for executor in executors:
-            found = runner(size, executor)(fileset(order), processor)
-            assert_equal(expected, found)
+            result = runner(size, executor)(fileset(order), processor)
+            assert_equal(expected, result)
     dask.cluster.scale(2)
 
 
@@ -116,11 +116,11 @@ def test_a_dying_dask_worker_neither_loses_nor_duplicates_events(
     whole = everything(gan_folder)
     whole.several["parts"] = simulation(processors.embed(gan_folder), output=parts)
     dying = Dying(whole, tmp_path / "died")
-    found = runner(1_000, DaskExecutor(client=dask, status=False))(fileset(files), dying)
+    result = runner(1_000, DaskExecutor(client=dask, status=False))(fileset(files), dying)
     assert (tmp_path / "died").exists()
-    assert_equal(expected, found)
-    assert {str(path) for path in (tmp_path / "parts").iterdir()} == set(found["parts"])
-    assert sum(found["parts"].values()) == ak.sum(ak.num(expected["columns"].showers))
+    assert_equal(expected, result)
+    assert {str(path) for path in (tmp_path / "parts").iterdir()} == set(result["parts"])
+    assert sum(result["parts"].values()) == ak.sum(ak.num(expected["columns"].showers))
 
 
 @pytest.mark.slow
@@ -134,10 +134,10 @@ def test_workers_load_a_model_once_and_savemetrics_sums_their_times(
         FuturesExecutor(workers=2, status=False),
         DaskExecutor(client=dask, status=False),
     ):
-        found, metrics = runner(500, executor, savemetrics=True)(fileset(files), counting)
-        assert found
-        assert {loaded for _, loaded in found} == {1}
-        assert os.getpid() not in {process for process, _ in found}
+        result, metrics = runner(500, executor, savemetrics=True)(fileset(files), counting)
+        assert result
+        assert {loaded for _, loaded in result} == {1}
+        assert os.getpid() not in {process for process, _ in result}
         assert metrics["entries"] == sum(SIZES)
         assert metrics["chunks"] == sum(-(-size // 500) for size in SIZES)
         assert metrics["processtime"] > 0
@@ -177,7 +177,7 @@ def command(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def made(*arguments: object) -> str:
+def output_of(*arguments: object) -> str:
     done = command(*arguments)
     assert done.exit_code == 0, done.output
     return done.stdout
@@ -185,8 +185,8 @@ def made(*arguments: object) -> str:
 
 def columns(path: Path, tree: str) -> dict[str, Any]:
     with uproot.open(path) as file:
-        found: dict[str, Any] = file[tree].arrays(library="np")
-    return found
+        arrays: dict[str, Any] = file[tree].arrays(library="np")
+    return arrays
 
 
 def assert_columns(one: dict[str, Any], two: dict[str, Any]) -> None:
@@ -205,7 +205,7 @@ WAYS = [
 
 
 @pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest) -> list[str]:
+def executor_options(request: pytest.FixtureRequest) -> list[str]:
     """Options that choose an executor."""
     options: list[str] = list(request.param)
     if options[-1] == "--scheduler":
@@ -216,25 +216,27 @@ def way(request: pytest.FixtureRequest) -> list[str]:
 
 @pytest.mark.filterwarnings("ignore")
 def test_simulate_writes_the_same_with_every_executor(
-    way: list[str], gan_folder: Path, files: list[Path], tmp_path: Path
+    executor_options: list[str], gan_folder: Path, files: list[Path], tmp_path: Path
 ) -> None:
-    asked = ["simulate", gan_folder, *files, "--energy", "GenPart_energy", "--seed", 3]
-    made(*asked, "-o", tmp_path / "alone.root")
-    said = made(*asked, "-o", tmp_path / "spread.root", "--step-size", 1000, *way)
-    found = columns(tmp_path / "spread.root", "Events")
-    assert said == f"{len(found['a']):,} showers: {tmp_path / 'spread.root'}\n"
-    assert_columns(columns(tmp_path / "alone.root", "Events"), found)
+    arguments = ["simulate", gan_folder, *files, "--energy", "GenPart_energy", "--seed", 3]
+    output_of(*arguments, "-o", tmp_path / "alone.root")
+    said = output_of(
+        *arguments, "-o", tmp_path / "spread.root", "--step-size", 1000, *executor_options
+    )
+    result = columns(tmp_path / "spread.root", "Events")
+    assert said == f"{len(result['a']):,} showers: {tmp_path / 'spread.root'}\n"
+    assert_columns(columns(tmp_path / "alone.root", "Events"), result)
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_evaluate_gives_the_same_scores_with_every_executor(
-    way: list[str], gan_folder: Path, tmp_path: Path
+    executor_options: list[str], gan_folder: Path, tmp_path: Path
 ) -> None:
     energy = ["--condition", "energy=1:10", "--seed", 1]
-    made("generate", gan_folder, "-n", 900, *energy, "-o", tmp_path / "made.root")
-    asked = ["evaluate", gan_folder.parent / "tiny.root", tmp_path / "made.root", "--quick", "--config", gan_folder / "run.toml", "--reference-weight", "1 / energy"]  # fmt: skip
-    made(*asked, "-o", tmp_path / "alone")
-    made(*asked, "-o", tmp_path / "spread", *way)
+    output_of("generate", gan_folder, "-n", 900, *energy, "-o", tmp_path / "made.root")
+    arguments = ["evaluate", gan_folder.parent / "tiny.root", tmp_path / "made.root", "--quick", "--config", gan_folder / "run.toml", "--reference-weight", "1 / energy"]  # fmt: skip
+    output_of(*arguments, "-o", tmp_path / "alone")
+    output_of(*arguments, "-o", tmp_path / "spread", *executor_options)
     for name in ("scores.json", "histograms.json"):
         assert (tmp_path / "alone" / name).read_text() == (tmp_path / "spread" / name).read_text()
     assert json.loads((tmp_path / "spread/scores.json").read_text())["n_reference"] == 3000
@@ -252,15 +254,17 @@ def calogan(path: Path, seed: int) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_convert_writes_the_same_with_every_executor(way: list[str], tmp_path: Path) -> None:
+def test_convert_writes_the_same_with_every_executor(
+    executor_options: list[str], tmp_path: Path
+) -> None:
     sources = [calogan(tmp_path / name / "gamma.hdf5", seed) for seed, name in enumerate("bac")]
     for options in ([], ["--pixel-branches"]):
-        asked = ["convert", "calogan", *sources, *options]
+        arguments = ["convert", "calogan", *sources, *options]
         one, other = (tmp_path / f"{name}{len(options)}.root" for name in ("alone", "spread"))
-        made(*asked, one)
-        made(*asked, other, *way)
+        output_of(*arguments, one)
+        output_of(*arguments, other, *executor_options)
         assert_columns(columns(one, "showers"), columns(other, "showers"))
-    made("convert", "calogan", *sources, tmp_path / "parts", *way)
+    output_of("convert", "calogan", *sources, tmp_path / "parts", *executor_options)
     parts = sorted((tmp_path / "parts").iterdir())
     assert [path.name for path in parts] == [f"0000{i}-gamma.root" for i in range(3)]
     whole = columns(tmp_path / "alone0.root", "showers")
@@ -315,7 +319,7 @@ def test_workers_and_hidden_folders_do_not_outlive_the_command(tmp_path: Path) -
     commands = {}
     for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP):
         (folder := tmp_path / number.name).mkdir()
-        code = Path(__file__).parents[1] / "spreading.py"
+        code = Path(__file__).parents[1] / "occupied_worker.py"
         commands[number] = subprocess.Popen([sys.executable, code, folder / "out.root"]), folder
     for number, (process, folder) in commands.items():
         busy = lambda folder=folder: [int(path.name) for path in folder.glob("*/[0-9]*")]
@@ -326,8 +330,8 @@ def test_workers_and_hidden_folders_do_not_outlive_the_command(tmp_path: Path) -
         assert process.wait(timeout=60) == (-9 if number == signal.SIGKILL else 128 + number)
         assert eventually(lambda worker=worker: ended(worker))
         if number == signal.SIGKILL:
-            (left,) = folder.iterdir()
-            assert not (left / "part").exists()
+            (hidden,) = folder.iterdir()
+            assert not (hidden / "part").exists()
             atomic.remove_stale_parts(folder, "out.root")
         assert list(folder.iterdir()) == []
 

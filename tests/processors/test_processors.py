@@ -99,8 +99,8 @@ def test_a_row_does_not_depend_on_the_others_of_a_full_batch(preset: str) -> Non
 
     def rows(noise: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            found = encoding.decode_tensors(gan.generate(noise, c), c)
-        return torch.cat([values.flatten(1) for values in found.values()], 1)
+            decoded = encoding.decode_tensors(gan.generate(noise, c), c)
+        return torch.cat([values.flatten(1) for values in decoded.values()], 1)
 
     expected = rows(noise, c)
     order = torch.randperm(BLOCK, generator=draw)
@@ -116,21 +116,22 @@ def test_a_row_does_not_depend_on_the_others_of_a_full_batch(preset: str) -> Non
 def test_simulate_does_not_depend_on_chunk_size_or_order(
     gan_folder: Path, particles: list[Path]
 ) -> None:
-    found = [runner(size)(fileset(particles), simulation(gan_folder)) for size in CHUNKS]
-    found.append(runner(700)(fileset(particles[::-1]), simulation(processors.embed(gan_folder))))
-    for other in found[1:]:
-        same(found[0], other)
-    assert len(found[0]) == 7500
+    results = [runner(size)(fileset(particles), simulation(gan_folder)) for size in CHUNKS]
+    results.append(runner(700)(fileset(particles[::-1]), simulation(processors.embed(gan_folder))))
+    for other in results[1:]:
+        same(results[0], other)
+    assert len(results[0]) == 7500
     energies = ak.concatenate(
         [uproot.open(path)["Events/GenPart_energy"].array() for path in sorted(particles)]
     )
-    assert ak.all(found[0].showers.energy == energies)
-    assert found[0].showers.b.type.content.content.size == 2
+    assert ak.all(results[0].showers.energy == energies)
+    assert results[0].showers.b.type.content.content.size == 2
     # Two files of one name are two files, and seeds differ.
-    cells = ak.to_numpy(ak.flatten(found[0].showers.a))
+    cells = ak.to_numpy(ak.flatten(results[0].showers.a))
     assert len(np.unique(cells)) > 0.999 * len(cells)
     assert not ak.any(
-        runner()(fileset(particles), simulation(gan_folder, seed=6)).showers.a == found[0].showers.a
+        runner()(fileset(particles), simulation(gan_folder, seed=6)).showers.a
+        == results[0].showers.a
     )
 
 
@@ -145,8 +146,8 @@ def test_wrapper_gives_the_showers_of_simulate(gan_folder: Path, particles: list
             events["showers"] = self.generator(events, energy=events.GenPart_energy)
             return processors.ReturnFields("showers", "weight")(events)
 
-        def postprocess(self, found: processors.ChunkResults) -> ak.Array:
-            return found.concatenate()
+        def postprocess(self, results: processors.ChunkResults) -> ak.Array:
+            return results.concatenate()
 
     same(expected, runner(1_000)(fileset(particles), Mine()))
 
@@ -155,8 +156,8 @@ def test_wrapper_raises_for_selected_events(gan_folder: Path, particles: list[Pa
     wrapper = processors.GeneratorWrapper(gan_folder, seed=5)
 
     def process(events: ak.Array) -> int:
-        left = events[events.weight > 10]
-        return len(wrapper(left, energy=left.GenPart_energy))
+        selected = events[events.weight > 10]
+        return len(wrapper(selected, energy=selected.GenPart_energy))
 
     with pytest.raises(Exception, match="simulate before you select"):
         runner()(fileset(particles), process)
@@ -182,23 +183,23 @@ def test_collect_equals_read(gan_folder: Path) -> None:
     options = {"weight": "1 / energy"}
     expected = hepgan.read(gan_folder.parent / "tiny.root", schema, cut="a > 3", **options)
     for size in (400, 100_000):
-        found = processors.collect(
+        collected = processors.collect(
             tiny_fileset(gan_folder), runner(size), schema, cut="a > 3", **options
         )
-        same(expected, found)
+        same(expected, collected)
 
 
 @pytest.mark.parametrize("format", ["root", "parquet"])
 def test_collect_writes_parts(gan_folder: Path, tmp_path: Path, format: str) -> None:
     schema = hepgan.GAN.load(gan_folder).schema
     parts = processors.WriteFiles(str(tmp_path / "out"), schema, "events", format=format)  # type: ignore[arg-type]
-    found = runner(700)(tiny_fileset(gan_folder), processors.Collect(schema, to=parts))
-    assert sum(found.values()) == 3000
+    counts = runner(700)(tiny_fileset(gan_folder), processors.Collect(schema, to=parts))
+    assert sum(counts.values()) == 3000
     expected = hepgan.read(gan_folder.parent / "tiny.root", schema)
     if format == "root":
         same(expected, hepgan.read(str(tmp_path / "out" / "*.root"), schema))
     else:
-        again = ak.concatenate([ak.from_parquet(path) for path in sorted(found)])
+        again = ak.concatenate([ak.from_parquet(path) for path in sorted(counts)])
         assert ak.all(again.a == expected.a)
         assert ak.all(again.b == expected.b)
 
@@ -209,14 +210,14 @@ def test_compare_equals_hepgan_compare(gan_folder: Path) -> None:
     reference = hepgan.read(gan_folder.parent / "tiny.root", schema)
     axes = axes_for(to_arrays(reference[:1000]), observables)
     processor = processors.Compare(schema, observables, axes=axes, gan=gan_folder, seed=3)
-    found = [runner(size)(tiny_fileset(gan_folder), processor) for size in (400, 3000)]
-    assert found[0] == found[1]
-    made = processors.Simulate(
+    results = [runner(size)(tiny_fileset(gan_folder), processor) for size in (400, 3000)]
+    assert results[0] == results[1]
+    simulate = processors.Simulate(
         gan_folder, energy="energy", output=processors.ReturnFields("showers"), seed=3
     )
-    generated = runner()(tiny_fileset(gan_folder), made).showers
+    generated = runner()(tiny_fileset(gan_folder), simulate).showers
     expected = compare(reference, generated, observables, axes=axes)
-    assert found[0] == expected
+    assert results[0] == expected
     fills = processors.FillHistograms(observables, axes, schema)
     filled = runner(300)(
         tiny_fileset(gan_folder),
@@ -247,16 +248,16 @@ def test_particles_outside_the_range_raise_or_are_flagged(gan_folder: Path, tmp_
         file["Events"].extend({"GenPart_energy": energies, "weight": np.ones(4, "f4")})
     files = fileset([tmp_path / "wide.root"])
     refused("energy = 11 of particle 1 in entry 0", files, simulation(gan_folder))
-    found = runner()(files, simulation(gan_folder, out_of_range="flag")).showers
-    assert found.inside.tolist() == [[True, False], [], [False], [True]]
-    assert ak.flatten(found.a)[1] == 0
-    assert ak.flatten(found.b)[2].tolist() == [0, 0]
+    flagged = runner()(files, simulation(gan_folder, out_of_range="flag")).showers
+    assert flagged.inside.tolist() == [[True, False], [], [False], [True]]
+    assert ak.flatten(flagged.a)[1] == 0
+    assert ak.flatten(flagged.b)[2].tolist() == [0, 0]
     # What is flagged leaves the others as they are.
     inside = runner()(
         files,
         simulation(gan_folder, energy=lambda events: ak.where(events.GenPart_energy > 10, 10, ak.nan_to_num(events.GenPart_energy, nan=1.0))),
     ).showers  # fmt: skip
-    assert ak.all(inside.b[found.inside] == found.b[found.inside])
+    assert ak.all(inside.b[flagged.inside] == flagged.b[flagged.inside])
 
 
 def test_the_out_of_range_flag_is_written_as_a_branch(gan_folder: Path, tmp_path: Path) -> None:
@@ -271,9 +272,9 @@ def test_the_out_of_range_flag_is_written_as_a_branch(gan_folder: Path, tmp_path
             )  # fmt: skip
     (part,) = (tmp_path / "parts").iterdir()
     for path in (tmp_path / "flagged.root", part):
-        found = uproot.open(path)["Events"].arrays()
-        assert found["inside"].tolist() == [True, False, True]
-        assert found["a"][1] == 0
+        arrays = uproot.open(path)["Events"].arrays()
+        assert arrays["inside"].tolist() == [True, False, True]
+        assert arrays["a"][1] == 0
 
 
 def test_a_field_called_showers_is_not_overwritten(gan_folder: Path, tmp_path: Path) -> None:
@@ -300,10 +301,10 @@ def test_no_events_and_no_particles_give_empty_results_of_the_right_types(
                         "weight": np.ones(3, "f4"),
                     }
                 )
-        found = runner()(fileset([tmp_path / f"{name}.root"]), simulation(gan_folder))
+        result = runner()(fileset([tmp_path / f"{name}.root"]), simulation(gan_folder))
         expected = runner()(fileset(particles), simulation(gan_folder))
-        assert found.type.content == expected.type.content
-        assert len(found) == events
+        assert result.type.content == expected.type.content
+        assert len(result) == events
 
 
 def test_no_events_are_collected_and_compared_with_the_right_types(
@@ -313,15 +314,15 @@ def test_no_events_are_collected_and_compared_with_the_right_types(
     with uproot.recreate(tmp_path / "none.root") as file:
         file.mktree("events", {"a": "f4", "b": np.dtype(("f8", 2)), "energy": "f4"})
     empty = {"reference": {"files": {str(tmp_path / "none.root"): "events"}}}
-    found = runner()(tiny_fileset(gan_folder), processors.Collect(schema))
+    collected = runner()(tiny_fileset(gan_folder), processors.Collect(schema))
     for files, options in ((empty, {}), (tiny_fileset(gan_folder), {"cut": "a > 1e9"})):
         none = runner(700)(files, processors.Collect(schema, **options))
         assert len(none) == 0
-        assert none.type.content == found.type.content
+        assert none.type.content == collected.type.content
         parts = processors.WriteFiles(str(tmp_path / "parts"), schema, "events")
         assert runner(700)(files, processors.Collect(schema, to=parts, **options)) == {}
         observables = hepgan.observables_for(schema)
-        axes = axes_for(to_arrays(found), observables)
+        axes = axes_for(to_arrays(collected), observables)
         compare = processors.Compare(
             schema, observables, axes=axes, gan=gan_folder, seed=1, **options
         )
@@ -352,10 +353,10 @@ def test_savemetrics_reports_reading_without_changing_results(
         },
     )
     model_cache._loaded.cache_clear()
-    found, metrics = runner(1000, savemetrics=True)(fileset(particles), counted)
+    result, metrics = runner(1000, savemetrics=True)(fileset(particles), counted)
     plain = runner(1000)(fileset(particles), simulation(gan_folder))
-    assert found["showers"] == len(ak.flatten(plain.showers))
-    assert found["loaded"] == {(os.getpid(), 1)}
+    assert result["showers"] == len(ak.flatten(plain.showers))
+    assert result["loaded"] == {(os.getpid(), 1)}
     assert metrics["entries"] == 7500
     assert metrics["chunks"] == 5 + 2  # of about 1,000
     assert {name.partition("-")[0] for name in metrics["columns"]} == {"GenPart_energy"}
@@ -416,10 +417,10 @@ def test_bad_files_raise_or_are_skipped_and_listed(
     with pytest.warns(UserWarning, match=r"file left out: .*bad\.root"):
         assert list(fileset_of(everything, on_bad_file="skip")["events"]["files"]) == everything[1:]
     expected = runner()(fileset(particles), simulation(gan_folder))
-    for path, told in ((bad, "truncated"), (tmp_path / "none.root", "does not exist")):
+    for path, message in ((bad, "truncated"), (tmp_path / "none.root", "does not exist")):
         files = fileset([path, *particles])
         refused(
-            rf"{path.name}' {'is ' if path == bad else ''}{told}", files, simulation(gan_folder)
+            rf"{path.name}' {'is ' if path == bad else ''}{message}", files, simulation(gan_folder)
         )
         with processors.open_runner(on_bad_file="skip") as job:
             with pytest.warns(UserWarning, match=rf"file left out: .*{path.name}"):
@@ -436,10 +437,10 @@ def test_damage_within_a_file_raises_with_its_name(
     gan_folder: Path, particles: list[Path], tmp_path: Path, on_bad_file: Any
 ) -> None:
     with uproot.open(particles[0]) as file:
-        places = [file["Events"][name].member("fBasketSeek")[0] for name in ("GenPart_energy", "weight")]  # fmt: skip
-    for place in places:
+        offsets = [file["Events"][name].member("fBasketSeek")[0] for name in ("GenPart_energy", "weight")]  # fmt: skip
+    for offset in offsets:
         raw = bytearray(particles[0].read_bytes())
-        raw[place + 120 : place + 160] = b"\xff" * 40
+        raw[offset + 120 : offset + 160] = b"\xff" * 40
         (tmp_path / "damaged.root").write_bytes(raw)
         files = fileset([tmp_path / "damaged.root", particles[1]])
         with (
@@ -493,10 +494,10 @@ def test_an_empty_tree_among_full_ones_contributes_nothing(
         with pytest.raises(DataError, match=r"none\.root' has no entries; give files with entries"):
             job(fileset([empty]), simulation(gan_folder))
     schema = Schema({"weight": Field()})
-    found = processors.collect(fileset([empty, *particles]), runner(), schema)
-    same(found, processors.collect(fileset(particles), runner(), schema))
+    collected = processors.collect(fileset([empty, *particles]), runner(), schema)
+    same(collected, processors.collect(fileset(particles), runner(), schema))
     observables = hepgan.observables_for(schema)
-    axes = axes_for(to_arrays(found), observables)
+    axes = axes_for(to_arrays(collected), observables)
     compared = processors.Compare(schema, observables, axes=axes, sources=["photons"])
     histograms = runner()(fileset([empty, *particles]), compared)
     assert histograms["weight"].sum(flow=True).value == 7500
@@ -512,14 +513,14 @@ def test_simulate_processes_every_tree_of_a_file_and_rejects_duplicates(
     trees = [f"{path}:first", f"{path}:second"]
     with processors.open_runner() as job:
         conditions = {"energy": "energy"}
-        made = processors.simulate(gan_folder, trees, out, job, seed=1, conditions=conditions)
+        number = processors.simulate(gan_folder, trees, out, job, seed=1, conditions=conditions)
         with uproot.open(out) as file:
-            found = file["first"].arrays(["energy", "file"], library="np")
+            arrays = file["first"].arrays(["energy", "file"], library="np")
         with pytest.raises(DataError, match=r"tree 'first' of '.*two\.root' is named twice"):
             processors.simulate(
                 gan_folder, [*trees, trees[0]], tmp_path / "b.root", job,
                 seed=1, conditions=conditions,
             )  # fmt: skip
-    assert made == 10
-    assert found["energy"].tolist() == [2] * 5 + [3] * 5
-    assert found["file"].tolist() == [0] * 5 + [1] * 5
+    assert number == 10
+    assert arrays["energy"].tolist() == [2] * 5 + [3] * 5
+    assert arrays["file"].tolist() == [0] * 5 + [1] * 5

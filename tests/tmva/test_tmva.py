@@ -138,10 +138,14 @@ def test_shared_training_keys_work(columns: str) -> None:
     keys = "MaxEpochs=3,BatchSize=20,TestRepetitions=2,ConvergenceSteps=5,DiscriminatorRepetitions=4,Multithreading=False"
     run = booked(f"{SMALL}:TrainingStrategy={keys}:ErrorStrategy=SUMOFSQUARES", columns)
     epoch = int(EVENTS * 0.64) // 20
-    how = run.train
-    assert (how.batch_size, how.steps, how.validate_every) == (20, 3 * epoch, 2 * epoch)
-    assert (how.patience, how.critic_steps, run.threads) == (3, 4, 1)
-    assert how.objective == "sum-of-squares"
+    settings = run.train
+    assert (settings.batch_size, settings.steps, settings.validate_every) == (
+        20,
+        3 * epoch,
+        2 * epoch,
+    )
+    assert (settings.patience, settings.critic_steps, run.threads) == (3, 4, 1)
+    assert settings.objective == "sum-of-squares"
 
 
 def test_every_option_and_key_in_the_help_is_accepted(columns: str) -> None:
@@ -221,9 +225,9 @@ def test_a_fault_in_the_layout_has_a_caret_under_the_layout(columns: str) -> Non
 
 def test_colons_inside_brackets_belong_to_the_layout() -> None:
     text = "Layout=[mass: TANH|4; pt: TANH|4], DENSE|0##[mass: TANH|4; pt: TANH|4], DENSE|1:!V"
-    found = options_of(text)
-    assert found["Layout"].text == text.removeprefix("Layout=").removesuffix(":!V")
-    assert found["V"].text == "False"
+    options = options_of(text)
+    assert options["Layout"].text == text.removeprefix("Layout=").removesuffix(":!V")
+    assert options["V"].text == "False"
 
 
 PIECES = [*"!:=|,#+[]HVN019.e- ", "Layout", "TrainingStrategy", "MaxEpochs", "=1"]
@@ -232,10 +236,10 @@ PIECES = [*"!:=|,#+[]HVN019.e- ", "Layout", "TrainingStrategy", "MaxEpochs", "=1
 @given(st.lists(st.sampled_from(PIECES), max_size=60).map(lambda pieces: "".join(pieces)))
 def test_any_string_gives_options_or_a_hepgan_error(text: str) -> None:
     try:
-        found = options_of(text)
+        options = options_of(text)
     except RunError:
         return
-    assert set(found) <= {*OPTIONS, *REFUSED}
+    assert set(options) <= {*OPTIONS, *REFUSED}
 
 
 @pytest.mark.parametrize(
@@ -410,7 +414,7 @@ def test_faults_of_a_macro_raise(columns: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "share"),
+    ("options", "fraction"),
     [
         ("SplitMode=Random", 0.5),
         ("nTrain_Signal=40:nTrain_Background=40", 0.6),
@@ -420,14 +424,14 @@ def test_faults_of_a_macro_raise(columns: str, tmp_path: Path) -> None:
     ],
 )
 def test_numbers_of_events_become_fractions_of_the_available_events(
-    columns: str, tmp_path: Path, options: str, share: float
+    columns: str, tmp_path: Path, options: str, fraction: float
 ) -> None:
     loader = DataLoader("d", trees=[f"{columns}:events"])
     loader.PrepareTrainingAndTestTree("", options)
     factory = Factory("Job", str(tmp_path))
     factory.BookMethod(loader, "GAN", "GAN", f"{SMALL}:TrainingStrategy=MaxEpochs=1,BatchSize=8")
     (booking,) = factory.booked.values()
-    assert booking.run.data.test == pytest.approx(share)
+    assert booking.run.data.test == pytest.approx(fraction)
 
 
 def test_more_events_than_available_raises(columns: str) -> None:
@@ -453,8 +457,8 @@ def test_cuts_mean_the_same_as_in_tmva(columns: str) -> None:
         loader = DataLoader("d")
         loader.AddCut(cut)
         schema = Schema.from_table({"fields": {"mass": {}, "pt": {}}})
-        found = reader.read(f"{columns}:events", schema, cut=loader.cut)
-        np.testing.assert_array_equal(ak.to_numpy(found["pt"]), pt[expected])
+        selected = reader.read(f"{columns}:events", schema, cut=loader.cut)
+        np.testing.assert_array_equal(ak.to_numpy(selected["pt"]), pt[expected])
 
 
 def test_keywords_give_the_same_run_as_option_strings(

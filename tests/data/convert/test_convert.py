@@ -135,9 +135,9 @@ def test_calogan_hdf5_and_its_root_tree_give_the_same_showers(tmp_path):
             np.testing.assert_array_equal(
                 events[name], values[:, 0] if name == "energy" else values
             )
-    found = calogan.showers([tmp_path / "eplus.hdf5"] * 2)
-    assert sum(map(len, found.chunks)) == 60
-    pixels = with_scalar_branches(found).all
+    from_hdf5 = calogan.showers([tmp_path / "eplus.hdf5"] * 2)
+    assert sum(map(len, from_hdf5.chunks)) == 60
+    pixels = with_scalar_branches(from_hdf5).all
     assert [b for n, f in pixels.items() for b in branch_names(n, f)] == list(columns)
 
 
@@ -263,8 +263,8 @@ def test_big_endian_datasets_are_read(tmp_path):
         np.testing.assert_array_equal(events[name], data[name])
 
 
-def unwritten(file, name, shape, **how):
-    file.create_dataset(name, (10**9, *shape), "f4", **how)
+def unwritten(file, name, shape, **options):
+    file.create_dataset(name, (10**9, *shape), "f4", **options)
 
 
 def external(file, name, shape):
@@ -515,9 +515,9 @@ def test_an_empty_source_among_full_ones_contributes_no_events(tmp_path):
     assert sum(reader.num_entries(tmp_path / "out.root").values()) == 30
     with pytest.raises(DataError, match="no events to write"):
         convert("calogan", sources[:2], tmp_path / "no.root")
-    with processors.open_mapper() as spread:
-        assert processors.convert("calogan", sources, tmp_path / "one.root", spread) == 1
+    with processors.open_mapper() as mapper:
+        assert processors.convert("calogan", sources, tmp_path / "one.root", mapper) == 1
         with pytest.raises(DataError, match="the sources hold no events"):
-            processors.convert("calogan", sources[:2], tmp_path / "no.root", spread)
+            processors.convert("calogan", sources[:2], tmp_path / "no.root", mapper)
     assert sum(reader.num_entries(tmp_path / "one.root").values()) == 30
     assert not list(tmp_path.glob("*no.root*"))

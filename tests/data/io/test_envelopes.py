@@ -32,12 +32,12 @@ def locations(path: Path) -> dict[str, tuple[int, int]]:
     """Returns the first byte and the length of each envelope."""
     with uproot.open(path) as file:
         tree = file["t"]
-        found = {
+        positions = {
             which: (tree.members[f"fSeek{which}"], tree.members[f"fLen{which}"])
             for which in ("Header", "Footer")
         }
-        place = tree.footer.cluster_group_records[0].page_list_link.locator
-        return found | {"Pages": (place.offset, place.num_bytes)}
+        locator = tree.footer.cluster_group_records[0].page_list_link.locator
+        return positions | {"Pages": (locator.offset, locator.num_bytes)}
 
 
 def forge(path: Path, which: str, at: int, content: bytes) -> None:
@@ -67,10 +67,10 @@ def test_counts_larger_than_the_file_raise_within_a_second(
     written: Path, which: str, at: int, content: bytes
 ) -> None:
     forge(written, which, at, content)
-    started = time.process_time()
+    start = time.process_time()
     with pytest.raises(DataError, match=r"a.root' cannot be read: it is damaged"):
         reader.read(written, SCHEMA)
-    assert time.process_time() - started < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("which", ["Header", "Footer", "Pages"])

@@ -145,9 +145,9 @@ NOT_READ = {
 @pytest.mark.parametrize("text", NOT_READ)
 def test_an_invalid_expression_raises_with_a_caret(text: str) -> None:
     message, marked = NOT_READ[text]
-    found = fault(text)
-    line, caret = found.splitlines()[-2:]
-    assert message in found
+    error = fault(text)
+    line, caret = error.splitlines()[-2:]
+    assert message in error
     shown = (line + " ")[caret.index("^") : caret.rindex("^") + 1]
     assert shown == marked
 
@@ -161,18 +161,18 @@ def test_the_length_of_an_expression_is_limited() -> None:
 
 
 def test_entries_that_lack_a_value_do_not_pass() -> None:
-    there = N > 1
+    exists = N > 1
     hits = K + 1
     for text, expected in {
-        "hits[1] > 4": there & (hits > 4),
-        "hits[1] != 4": there & (hits != 4),
-        "!(hits[1] > 4)": there & ~(hits > 4),
-        "(len(hits) < 2) || (hits[1] > 4)": there & (hits > 4),  # as in ROOT
+        "hits[1] > 4": exists & (hits > 4),
+        "hits[1] != 4": exists & (hits != 4),
+        "!(hits[1] > 4)": exists & ~(hits > 4),
+        "(len(hits) < 2) || (hits[1] > 4)": exists & (hits > 4),  # as in ROOT
         "max(hits) < 5": (N > 0) & (K + N - 1 < 5),
-        "TCut('hits[1] > 4')": there & (hits > 4),
+        "TCut('hits[1] > 4')": exists & (hits > 4),
     }.items():
         np.testing.assert_array_equal(value(text, "cut"), expected, text)
-    np.testing.assert_array_equal(np.isnan(value("hits[1]")), ~there)
+    np.testing.assert_array_equal(np.isnan(value("hits[1]")), ~exists)
 
 
 # ROOT's cuts. The expectations are written out after TTreeFormula of ROOT 6.40; a cut keeps what is not below 0.5, as in TMVA.
@@ -215,13 +215,13 @@ with np.errstate(all="ignore"):
     }
 
 
-def kept(cut: str) -> np.ndarray[Any, Any]:
+def passing(cut: str) -> np.ndarray[Any, Any]:
     return value(as_tcut(cut), "cut")
 
 
 @pytest.mark.parametrize("cut", CUTS)
 def test_a_root_cut_keeps_the_entries_that_root_keeps(cut: str) -> None:
-    np.testing.assert_array_equal(kept(cut), CUTS[cut])
+    np.testing.assert_array_equal(passing(cut), CUTS[cut])
 
 
 def test_root_agrees_if_it_is_installed(tmp_path: Path) -> None:
@@ -236,11 +236,11 @@ def test_root_agrees_if_it_is_installed(tmp_path: Path) -> None:
     tree = file.Get("t")
     for cut in CUTS:
         formula = ROOT.TTreeFormula("cut", cut, tree)
-        found = []
+        results = []
         for entry in range(E):
             tree.LoadTree(entry)
-            found.append(bool(formula.GetNdata() and not formula.EvalInstance(0) < 0.5))
-        np.testing.assert_array_equal(kept(cut), found, cut)
+            results.append(bool(formula.GetNdata() and not formula.EvalInstance(0) < 0.5))
+        np.testing.assert_array_equal(passing(cut), results, cut)
 
 
 PIECES = [
@@ -261,8 +261,8 @@ def test_any_text_gives_values_or_a_data_error(text: str) -> None:
         parsed = Expression.parse(text, "cut")
         if not set(parsed.names) <= set(COLUMNS):
             return
-        found = value(text, "cut")
+        values = value(text, "cut")
     except DataError:
         return
-    assert found.shape == (E,)
-    assert found.dtype == bool
+    assert values.shape == (E,)
+    assert values.dtype == bool

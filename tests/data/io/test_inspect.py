@@ -100,11 +100,11 @@ def test_proposed_fields_can_be_read_and_others_are_commented_out_with_the_reaso
 def test_no_branch_name_can_inject_toml(rows: list[tuple[str, int, str]]) -> None:
     branches = [BranchSummary(n, FLOAT, 0, 1, not_float32=bad, fault=f) for n, bad, f in rows]
     tree = tree_of(*branches)
-    found = tomllib.loads(inspection.schema_toml(tree)).get("schema", {})
-    assert set(found) <= {"fields"}
-    assert found.get("fields", {}).keys() == propose_fields(tree).fields.keys()
+    schema = tomllib.loads(inspection.schema_toml(tree)).get("schema", {})
+    assert set(schema) <= {"fields"}
+    assert schema.get("fields", {}).keys() == propose_fields(tree).fields.keys()
     good = {name for name, bad, fault in rows if not bad and not fault}
-    assert set(found.get("fields", {})) <= good | {n.rstrip("0123456789_") for n in good} | {
+    assert set(schema.get("fields", {})) <= good | {n.rstrip("0123456789_") for n in good} | {
         "values"
     }
     table = inspection.summary_table([tree])
@@ -127,12 +127,12 @@ def test_scalars_are_fields_and_weights_labels_and_incident_particles_are_commen
 def test_long_runs_of_numbered_branches_from_0_or_1_are_one_field() -> None:
     def fields(stem: str, first: int, number: int) -> list[str]:
         names = [f"{stem}{i}" for i in range(first, first + number)]
-        found = propose_fields(tree_of(*(BranchSummary(name, FLOAT, 0, 1) for name in names)))
+        proposal = propose_fields(tree_of(*(BranchSummary(name, FLOAT, 0, 1) for name in names)))
         schema = proposed(
             inspection.schema_toml(tree_of(*(BranchSummary(n, FLOAT, 0, 1) for n in names)))
         )
         assert schema.features == number
-        return list(found.fields)
+        return list(proposal.fields)
 
     assert fields("pixel", 0, 784) == ["pixel"]
     assert fields("cell_", 1, 8) == ["cell"]
@@ -152,18 +152,18 @@ def test_an_unreadable_branch_is_reported_and_the_others_are_summarized(
     with uproot.open(path) as file:
         tree = file["t"]
         if format == "TTree":
-            place = int(tree["bad"].member("fBasketSeek")[0]) + 100
+            offset = int(tree["bad"].member("fBasketSeek")[0]) + 100
         else:
-            place = int(tree.page_link_list[0][1].pages[0].locator.offset)
-    raw[place : place + 200] = b"\xff" * 200
+            offset = int(tree.page_link_list[0][1].pages[0].locator.offset)
+    raw[offset : offset + 200] = b"\xff" * 200
     path.write_bytes(raw)
     (summary,) = inspection.inspect(path)
     assert [b.name for b in summary.branches if not b.fault] == ["a", "z"]
     (line,) = [line for line in inspection.summary_table([summary]).splitlines() if "bad" in line]
     assert line.split()[:3] == ["bad", "float32", "unreadable"]
-    done = CliRunner().invoke(main, ["inspect", str(path)])
-    assert done.exit_code == 0
-    assert "# left out, unreadable: bad: " in done.output
+    result = CliRunner().invoke(main, ["inspect", str(path)])
+    assert result.exit_code == 0
+    assert "# left out, unreadable: bad: " in result.output
     assert set(proposed(inspection.schema_toml(summary)).fields) == {"a", "z"}
 
 
@@ -192,18 +192,18 @@ def test_evaluate_raises_for_a_tree_without_numbers(tmp_path: Path) -> None:
 
 def calls(work: Callable[[], object]) -> int:
     """Returns the number of function calls of this thread."""
-    found = 0
+    total = 0
 
     def count(*_: object) -> None:
-        nonlocal found
-        found += 1
+        nonlocal total
+        total += 1
 
     sys.setprofile(count)
     try:
         work()
     finally:
         sys.setprofile(None)
-    return found
+    return total
 
 
 @pytest.mark.parametrize("format", ["TTree", "RNTuple"])
@@ -232,18 +232,18 @@ def test_distances_whose_time_grows_faster_than_the_number_of_observables_are_le
     first, second = (
         build_sample({name: rng.normal(size=60) for name in observables}, observables) for _ in "ab"
     )
-    plan = compute.MetricContext(first, second, observables, {}, "generated", 1, quick=True)
+    context = compute.MetricContext(first, second, observables, {}, "generated", 1, quick=True)
     with pytest.raises(
         DataError, match="501 observables are too many, at most 500 are compared together"
     ):
-        compute._correlation(plan)
+        compute._correlation(context)
 
 
 def test_no_tree_name_can_inject_toml(tmp_path: Path) -> None:
     with uproot.recreate(tmp_path / "a.root") as file:
         file.mktree("t\n[data]", {"x": "f4"}).extend({"x": np.zeros(2, "f4")})
-    done = CliRunner().invoke(main, ["inspect", str(tmp_path / "a.root")])
-    text = done.output[done.output.index("# a schema") :]
+    result = CliRunner().invoke(main, ["inspect", str(tmp_path / "a.root")])
+    text = result.output[result.output.index("# a schema") :]
     assert tomllib.loads(text) == {"schema": {"fields": {"x": {}}}}
 
 

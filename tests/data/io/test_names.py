@@ -46,10 +46,10 @@ NAMES = st.text(min_size=1, max_size=12) | st.sampled_from(
 @settings(deadline=None)
 @given(st.lists(NAMES, unique=True, max_size=20))
 def test_file_names_are_distinct_and_safe(names: list[str]) -> None:
-    found = file_names(names)
-    assert list(found) == names
-    assert len({name.casefold() for name in found.values()}) == len(names)
-    for name in found.values():
+    safe_names = file_names(names)
+    assert list(safe_names) == names
+    assert len({name.casefold() for name in safe_names.values()}) == len(names)
+    for name in safe_names.values():
         assert name.isascii()
         assert name.isprintable()
         assert len(name) < 120
@@ -74,11 +74,11 @@ def test_every_value_has_an_observable_of_its_own(
     shapes: dict[str, tuple[int, ...]], unit: str
 ) -> None:
     schema = Schema({name: Field(shape, unit) for name, shape in shapes.items()})
-    found = observables_for(schema)
-    assert all(name == observable.name for name, observable in found.items())
+    observables = observables_for(schema)
+    assert all(name == observable.name for name, observable in observables.items())
     rng = np.random.default_rng(1)
     events = {name: rng.uniform(1, 2, (3, *shape)) for name, shape in shapes.items()}
-    values = [o.function(events) for o in found.values()]
+    values = [o.function(events) for o in observables.values()]
     for name in schema.fields:  # every value is in some observable
         columns = events[name].reshape(3, -1).T
         singles = [v.reshape(3, -1).T for v in values]
@@ -92,9 +92,9 @@ def test_a_vector_next_to_a_field_with_the_name_of_its_column_loses_no_value() -
 
 def test_a_field_with_the_name_of_a_shower_observable_gets_another_name() -> None:
     schema = Schema({"layer": Field((3, 3), "GeV"), "E_tot": Field(), "E_inc": Field()})
-    found = observables_for(schema, {"layer": LayerGeometry()})
-    assert found["E_tot"].label == "total energy"
-    assert {"E_tot (field)", "E_inc (field)"} <= set(found)
+    observables = observables_for(schema, {"layer": LayerGeometry()})
+    assert observables["E_tot"].label == "total energy"
+    assert {"E_tot (field)", "E_inc (field)"} <= set(observables)
 
 
 HOSTILE = [
@@ -196,11 +196,11 @@ def test_any_branch_names_are_read_back_or_rejected(
     try:
         writer.write(path, events, schema, tree="t", format=format, overwrite=True)
     except DataError as error:
-        told = str(error)
+        message = str(error)
     else:
-        told = ""
-    if told:
-        assert told.isprintable()
+        message = ""
+    if message:
+        assert message.isprintable()
         return
     back = reader.read(path, schema)
     for i, name in enumerate(names):
@@ -242,8 +242,8 @@ def test_a_weight_never_overwrites_a_field_of_that_name(tmp_path: Path) -> None:
 
 def test_a_field_named_weight_raises_with_weights() -> None:
     skipped: list[SkippedMetric] = []
-    left = without_weight(Schema({"weight": Field(), "x": Field()}), skipped)
-    assert list(left.all) == ["x"]
+    schema = without_weight(Schema({"weight": Field(), "x": Field()}), skipped)
+    assert list(schema.all) == ["x"]
     assert [skip.observable for skip in skipped] == ["weight"]
 
 
@@ -270,9 +270,9 @@ def test_lists_of_one_collection_share_a_count_and_its_branch(tmp_path: Path) ->
     for format in ("TTree", "RNTuple"):
         back = tmp_path / f"{format}.root"
         writer.write(back, events, schema, tree="t", format=format)
-        found = uproot.open(back)["t"].arrays()
-        assert found["eta"].tolist() == [[-1, -2], [], [-4]]
-        assert found["nMuon"].tolist() == [2, 0, 1]
+        arrays = uproot.open(back)["t"].arrays()
+        assert arrays["eta"].tolist() == [[-1, -2], [], [-4]]
+        assert arrays["nMuon"].tolist() == [2, 0, 1]
         assert reader.read(back, schema).tolist() == events.tolist()
 
 
@@ -311,9 +311,9 @@ def test_names_in_errors_are_escaped_on_the_terminal(tmp_path: Path) -> None:
     writer.write(
         tmp_path / "a.root", as_events({"x": np.ones(1)}), Schema({"x": Field()}), tree="t"
     )
-    found = CliRunner().invoke(main, ["inspect", f"{tmp_path}/a.root", "--tree", "\x1b[31m\udcff"])
-    assert found.exit_code == 2
-    assert "no tree '\\u001b[31m\\udcff'" in found.output
+    result = CliRunner().invoke(main, ["inspect", f"{tmp_path}/a.root", "--tree", "\x1b[31m\udcff"])
+    assert result.exit_code == 2
+    assert "no tree '\\u001b[31m\\udcff'" in result.output
 
 
 def test_a_proposed_schema_escapes_any_name_and_can_be_read(tmp_path: Path) -> None:
@@ -358,15 +358,15 @@ def test_generated_lists_have_their_generated_lengths(tmp_path: Path) -> None:
     encoding = Encoding.fit(events, schema, settings, seed=1)
     x, c = encoding.encode(events, seed=1)
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
-    made = encoding.decode(x + 0.5 * noise, c)
-    lengths = ak.to_numpy(made["n_hits"])
+    generated = encoding.decode(x + 0.5 * noise, c)
+    lengths = ak.to_numpy(generated["n_hits"])
     assert set(lengths) == {0, 1, 2, 3}
     behind = np.arange(3) >= lengths[:, None]
-    assert (ak.to_numpy(made["hits"])[behind] == -1).all()  # no noise
-    writer.write(tmp_path / "b.root", made, schema, tree="t")
-    found = uproot.open(tmp_path / "b.root")["t"].arrays()
-    assert ak.num(found["hits"]).tolist() == found["nhits"].tolist() == lengths.tolist()
-    assert reader.read(tmp_path / "b.root", schema).tolist() == made.tolist()
+    assert (ak.to_numpy(generated["hits"])[behind] == -1).all()  # no noise
+    writer.write(tmp_path / "b.root", generated, schema, tree="t")
+    arrays = uproot.open(tmp_path / "b.root")["t"].arrays()
+    assert ak.num(arrays["hits"]).tolist() == arrays["nhits"].tolist() == lengths.tolist()
+    assert reader.read(tmp_path / "b.root", schema).tolist() == generated.tolist()
 
 
 @pytest.mark.parametrize("format", ["TTree", "RNTuple"])

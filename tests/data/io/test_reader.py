@@ -369,10 +369,10 @@ def test_a_file_that_is_not_root_is_named(tmp_path):
         reader.read(tmp_path / "empty.root", LAYERS)
 
 
-@pytest.mark.parametrize("share", [0.001, 0.01, 0.3, 0.6, 0.99])
-def test_a_truncated_file_raises_with_its_size(file, share):
+@pytest.mark.parametrize("fraction", [0.001, 0.01, 0.3, 0.6, 0.99])
+def test_a_truncated_file_raises_with_its_size(file, fraction):
     data = file.read_bytes()
-    file.write_bytes(data[: int(len(data) * share)])
+    file.write_bytes(data[: int(len(data) * fraction)])
     with pytest.raises(DataError, match=r"a.root' is truncated"):
         reader.read(file, LAYERS)
 
@@ -386,8 +386,8 @@ def test_flipped_bits_give_a_data_error_or_plain_numbers(tmp_path, format):
     failed = 0
     for _ in range(150):
         bad = bytearray(good)
-        for place in rng.integers(8, len(good), 3):
-            bad[place] ^= 1 << int(rng.integers(8))
+        for offset in rng.integers(8, len(good), 3):
+            bad[offset] ^= 1 << int(rng.integers(8))
         path.write_bytes(bad)
         try:
             events = reader.read(path, LAYERS)

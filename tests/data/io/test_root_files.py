@@ -80,16 +80,16 @@ def test_all_branches_are_read_together_in_any_chunks() -> None:
 def test_jagged_branches_are_read(name: str, tree: str, sign: int) -> None:
     events = reader.read(FILE, Schema({"x": Field((7,), branches=(name,), fill=99.0)}), tree=tree)
     np.testing.assert_array_equal(events["n_x"], K % 8)
-    place = np.arange(7)
-    expected = np.where(place < (K % 8)[:, None], sign * (K[:, None] + place / 8), 99)
+    index = np.arange(7)
+    expected = np.where(index < (K % 8)[:, None], sign * (K[:, None] + index / 8), 99)
     np.testing.assert_array_equal(events["x"], expected)
 
 
 def test_cuts_can_use_jagged_branches_and_leaves() -> None:
-    found = reader.read(
+    events = reader.read(
         FILE, field("f"), tree="ana/types", cut="(len(hits) > 3) & (point.charge == 1)"
     )
-    np.testing.assert_array_equal(ak.to_numpy(found["x"]), K[(K % 8 > 3) & (K % 2 == 1)] / 8)
+    np.testing.assert_array_equal(ak.to_numpy(events["x"]), K[(K % 8 > 3) & (K % 2 == 1)] / 8)
 
 
 def test_older_cycles_can_be_read() -> None:
@@ -156,17 +156,17 @@ def as_float16(values: np.ndarray, bits: int) -> np.ndarray:
     return np.stack([plain >> 23 & 0xFF, mantissa >> 8, mantissa & 0xFF], axis=1).astype("u1")
 
 
-@pytest.mark.parametrize(("asked", "kept"), [(8, 8), (12, 12), (14, 14), (16, 12), (32, 12)])
+@pytest.mark.parametrize(("declared", "stored"), [(8, 8), (12, 12), (14, 14), (16, 12), (32, 12)])
 def test_truncated_numbers_keep_the_number_of_bits_of_root(
-    tmp_path: Path, asked: int, kept: int
+    tmp_path: Path, declared: int, stored: int
 ) -> None:
     values = np.random.default_rng(1).normal(size=500) * 10.0 ** np.arange(-10, 15).repeat(20)
     with uproot.recreate(tmp_path / "a.root") as file:
-        file.mktree("t", {"x": np.dtype(("u1", 3))}).extend({"x": as_float16(values, kept)})
+        file.mktree("t", {"x": np.dtype(("u1", 3))}).extend({"x": as_float16(values, stored)})
     with uproot.open(tmp_path / "a.root") as file:
-        given = SimpleNamespace(interpretation=uproot.AsFloat16(0, 0, asked))
-        found = file["t"]["x"].array(interpretation_of(given), library="np")
-    np.testing.assert_allclose(found, values, rtol=2.0**-kept)
+        branch = SimpleNamespace(interpretation=uproot.AsFloat16(0, 0, declared))
+        read_back = file["t"]["x"].array(interpretation_of(branch), library="np")
+    np.testing.assert_allclose(read_back, values, rtol=2.0**-stored)
 
 
 def test_double32_of_more_than_14_bits_is_a_float_and_32_bits_reach_the_upper_end() -> None:
@@ -198,8 +198,8 @@ def test_collections_of_records_are_read_and_written_as_lists(
         "Muon.pt"
     ].jagged
     writer.write(tmp_path / "b.root", events, schema, tree="t")
-    found = uproot.open(tmp_path / "b.root")["t"].arrays()
-    assert found["Muon.at.x"].tolist() == [[2, 4], []] * 3
+    arrays = uproot.open(tmp_path / "b.root")["t"].arrays()
+    assert arrays["Muon.at.x"].tolist() == [[2, 4], []] * 3
 
 
 def test_lengths_of_lists_in_an_rntuple_are_unsigned(monkeypatch: pytest.MonkeyPatch) -> None:

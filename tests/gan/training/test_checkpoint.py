@@ -37,8 +37,8 @@ SETTINGS = {"train.steps": 120, "train.checkpoint_every": 3, "threads": 1}
 
 def command(run_file: Path, folder: Path, *more: str) -> list[str]:
     settings = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
-    asked = ["train", str(run_file), "-o", str(folder), "--device", "cpu", *settings, *more]
-    return [sys.executable, "-m", "hepgan", *asked]
+    arguments = ["train", str(run_file), "-o", str(folder), "--device", "cpu", *settings, *more]
+    return [sys.executable, "-m", "hepgan", *arguments]
 
 
 def resumed(run_file: Path, folder: Path, limit: int = 0) -> subprocess.CompletedProcess[str]:
@@ -78,7 +78,7 @@ def assert_as_undisturbed(folder: Path, whole: Path) -> None:
         assert one.keys() == other.keys()
         for key, tensor in one.items():
             assert torch.equal(tensor, other[key]), key
-    rows = [history.read(place) for place in (whole, folder)]
+    rows = [history.read(run) for run in (whole, folder)]
     for row in (row for part in rows for row in part):
         row.pop("seconds")
     assert rows[0] == rows[1]
@@ -179,8 +179,8 @@ def test_full_disk_raises_and_leaves_the_last_checkpoint(
     """No file may grow to the size of a checkpoint."""
     folder = tmp_path / "out"
 
-    def stop(text: str, share: float, remark: str) -> None:
-        if share > 0.2:
+    def stop(text: str, fraction: float, remark: str) -> None:
+        if fraction > 0.2:
             raise KilledError
 
     with pytest.raises(KilledError):
@@ -209,19 +209,19 @@ def test_history_row_truncated_by_a_full_disk_is_removed(tmp_path: Path) -> None
 
 
 def test_command_reports_diverging_training(run_file: Path, tmp_path: Path) -> None:
-    how = ["--set", "train.discriminator.learning_rate=1e30"]
-    asked = command(run_file, tmp_path / "out", *how)[3:]
-    done = CliRunner().invoke(main, asked)
+    options = ["--set", "train.discriminator.learning_rate=1e30"]
+    arguments = command(run_file, tmp_path / "out", *options)[3:]
+    done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 2
-    told = r"error: (the (discriminator|generator)'s loss is (nan|inf)|a weight of the \w+ is not finite \(.*\)) at step \d+; .*checkpoint.*; lower the learning rate"
-    assert re.search(told, done.output), done.output
+    message = r"error: (the (discriminator|generator)'s loss is (nan|inf)|a weight of the \w+ is not finite \(.*\)) at step \d+; .*checkpoint.*; lower the learning rate"
+    assert re.search(message, done.output), done.output
     assert not (tmp_path / "out" / "generator.safetensors").exists()
 
 
-def forged(about: dict[str, Any], place: str, value: Any) -> str:
+def forged(about: dict[str, Any], key: str, value: Any) -> str:
     """``gan.json`` with another value at a place such as ``gan.latent``."""
     table = copy.deepcopy(about)
-    *path, last = place.split(".")
+    *path, last = key.split(".")
     inner = table
     for part in path:
         inner = inner[part]

@@ -36,8 +36,8 @@ def run_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_train_like_one(run_file: Path, tmp_path: Path) -> None:
     terms = {"gradient_penalty": 0.1, "feature_matching": 0.5, "generator_steps": 2}
     settings = {f"train.{name}": value for name, value in terms.items()}
-    told = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    done = torchrun("train", run_file, "-o", tmp_path / "two", "--device", "cpu", *told)
+    options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    done = torchrun("train", run_file, "-o", tmp_path / "two", "--device", "cpu", *options)
     two = tmp_path / "two"
     assert (two / "gan.json").is_file(), done.stderr  # gloo may abort in its teardown
     assert done.stdout.count("trained:") == 1
@@ -76,8 +76,8 @@ def test_batches_of_all_processes_add_up_to_those_of_one(world: int) -> None:
         ]
         for rank in range(world)
     ]
-    for batch, *shares in zip(whole, *parts, strict=True):
-        np.testing.assert_array_equal(batch, torch.cat(shares))
+    for batch, *local_batches in zip(whole, *parts, strict=True):
+        np.testing.assert_array_equal(batch, torch.cat(local_batches))
 
 
 APART = """
@@ -96,18 +96,18 @@ from hepgan.gan.training import loop as training
 from hepgan.pipeline.training import _resume
 
 sys.path.insert(0, sys.argv[1])
-from trainings import NORMED, QUICK, started, watch
+from trainings import NORMED, QUICK, start_training, watch
 import dataclasses
 
 out = Path(sys.argv[2])
 with ranks.process_group(torch.device("cpu")):
     rank = ranks.rank()
-    how = dataclasses.replace(QUICK, steps=40, validate_every=5, patience=2, checkpoint_every=5)
-    state, view = started(NORMED, how)
+    train_settings = dataclasses.replace(QUICK, steps=40, validate_every=5, patience=2, checkpoint_every=5)
+    state, discriminator_input = start_training(NORMED, train_settings)
     # Process 1, asked alone, would lose its patience at once.
     scores = iter([9.0, 8.0, 7.0, 7.5, 7.5] if rank == 0 else [1.0, 2.0, 3.0])
     gan, rows = training.train(
-        state, view, validation=watch(lambda gan: next(scores)), folder=out if rank == 0 else None
+        state, discriminator_input, validation=watch(lambda gan: next(scores)), folder=out if rank == 0 else None
     )
     kept = gan.generator.state_dict() | {f"d.{k}": v for k, v in state.gan.discriminator.state_dict().items()}
     mine = (state.step, gan.kept, {name: tensor.tolist() for name, tensor in kept.items()})
@@ -116,12 +116,12 @@ with ranks.process_group(torch.device("cpu")):
     assert both[0] == both[1]
     assert state.step == 20 and state.best_step == 10
     # Process 1 sees no checkpoint, as on a file system that lags behind.
-    again, _ = started(NORMED, how)
+    again, _ = start_training(NORMED, train_settings)
     seen = checkpoint.newest_checkpoint(out if rank == 0 else out / "lagging")
     _resume(again, out, ranks.broadcast(seen, torch.device("cpu")), write=False)
     assert again.step == 20
     # A signal that reaches process 1 alone ends both at the next row.
-    lone, view = started(NORMED, how)
+    lone, discriminator_input = start_training(NORMED, train_settings)
     step = training.train_step
 
     def signaled(state, *more):
@@ -131,7 +131,7 @@ with ranks.process_group(torch.device("cpu")):
 
     training.train_step = signaled
     try:
-        training.train(lone, view)
+        training.train(lone, discriminator_input)
     except training.TrainingStopped as stopped:
         assert lone.step == 10 and stopped.code == 143
         print("agreed", flush=True)

@@ -23,7 +23,7 @@ from trainings import (
     QUICK,
     RATE,
     assert_equal,
-    started,
+    start_training,
     watch,
     weights,
 )
@@ -49,7 +49,7 @@ from hepgan.random_streams import torch_generator
 @pytest.mark.parametrize("objective", ["relativistic", "non-saturating", "hinge"])
 def test_adversarial_training_learns_a_gaussian(objective: Any) -> None:
     """A linear generator against a dense discriminator: mean and covariance are known."""
-    how = TrainSettings(
+    train_settings = TrainSettings(
         steps=1500, batch_size=256, objective=objective, r1=0.5, r2=0.5,
         generator=NetworkSettings(2e-3), discriminator=NetworkSettings(2e-3), ema=0.995, final_lr_fraction=0.1, validate_every=0,
     )  # fmt: skip
@@ -59,25 +59,27 @@ def test_adversarial_training_learns_a_gaussian(objective: Any) -> None:
         generator="DENSE|N|LINEAR",
         discriminator="DENSE|32|LRELU, DENSE|32|LRELU, DENSE|1|LINEAR",
     )
-    state, view = started(linear, how)
-    gan, rows = training.train(state, view)
-    made = ak.to_numpy(gan.sample(20_000, seed=2)["v"])
-    np.testing.assert_allclose(made.mean(0), MEAN, atol=0.12)
-    np.testing.assert_allclose(np.cov(made.T), COVARIANCE, atol=0.15)
+    state, discriminator_input = start_training(linear, train_settings)
+    gan, rows = training.train(state, discriminator_input)
+    generated = ak.to_numpy(gan.sample(20_000, seed=2)["v"])
+    np.testing.assert_allclose(generated.mean(0), MEAN, atol=0.12)
+    np.testing.assert_allclose(np.cov(generated.T), COVARIANCE, atol=0.15)
     assert len(rows) == 30
 
 
 def test_generator_step_leaves_the_discriminator_unchanged_bit_for_bit() -> None:
-    state, view = started(NORMED)
+    state, discriminator_input = start_training(NORMED)
     batches = iter(state.loader)
-    training.train_step(state, view, batches)
+    training.train_step(state, discriminator_input, batches)
     before = {k: v.clone() for k, v in state.gan.discriminator.state_dict().items()}
     moments = state.optimizers["discriminator"].state_dict()["state"]
     saved = {(i, k): v.clone() for i, s in moments.items() for k, v in s.items()}
     noise = torch.randn(32, 3, requires_grad=True)
     c = torch.empty(32, 0)
     with training._frozen(state.gan.discriminator):
-        loss = -state.gan.discriminate(view(state.gan.generate(noise, c), c), c).mean()
+        loss = -state.gan.discriminate(
+            discriminator_input(state.gan.generate(noise, c), c), c
+        ).mean()
         optimizer_step(state.gan.generator, state.optimizers["generator"], loss, RATE)
     assert_equal(before, dict(state.gan.discriminator.state_dict()))
     after = state.optimizers["discriminator"].state_dict()["state"]
@@ -87,19 +89,21 @@ def test_generator_step_leaves_the_discriminator_unchanged_bit_for_bit() -> None
 
 
 def test_generator_gradient_equals_that_of_the_plain_composition() -> None:
-    state, view = started()
+    state, discriminator_input = start_training()
     noise, c = torch.randn(32, 3), torch.empty(32, 0)
     g, d = state.gan.generator, state.gan.discriminator
     plain = torch.autograd.grad(-d(g(noise, c), c).mean(), list(g.parameters()))
     with training._frozen(d):
-        loss = -state.gan.discriminate(view(state.gan.generate(noise, c), c), c).mean()
+        loss = -state.gan.discriminate(
+            discriminator_input(state.gan.generate(noise, c), c), c
+        ).mean()
         through = torch.autograd.grad(loss, list(g.parameters()))
     for one, other in zip(plain, through, strict=True):
         assert torch.equal(one, other)
 
 
 def test_every_step_draws_new_noise_of_unit_width() -> None:
-    state, _ = started()
+    state, _ = start_training()
     first, second = training._noise(state, 4000), training._noise(state, 4000)
     assert not torch.equal(first, second)
     assert first.std().item() == pytest.approx(1.0, abs=0.03)
@@ -112,17 +116,19 @@ DROPPED = dataclasses.replace(DENSE, discriminator="DENSE|16|LRELU, DROPOUT|0.5,
 @pytest.mark.parametrize("settings", [DENSE, NORMED, DROPPED], ids=["dense", "normed", "dropout"])
 def test_resumed_training_equals_uninterrupted(tmp_path: Path, settings: GANSettings) -> None:
     score = iter(range(100, 0, -1))
-    whole, view = started(settings)
-    training.train(whole, view, validation=watch(lambda gan: next(score)))
+    whole, discriminator_input = start_training(settings)
+    training.train(whole, discriminator_input, validation=watch(lambda gan: next(score)))
     score = iter(range(100, 0, -1))
-    half, view = started(settings, dataclasses.replace(QUICK, steps=10))
+    half, discriminator_input = start_training(settings, dataclasses.replace(QUICK, steps=10))
     # The learning rate follows the whole run's length, so only the loop is cut short.
-    training.train(half, view, validation=watch(lambda gan: next(score)), folder=tmp_path)
-    again, view = started(settings, seed=1)
+    training.train(
+        half, discriminator_input, validation=watch(lambda gan: next(score)), folder=tmp_path
+    )
+    again, discriminator_input = start_training(settings, seed=1)
     last = checkpoint.newest_checkpoint(tmp_path)
     assert last is not None
     checkpoint.load_checkpoint(again, last)
-    training.train(again, view, validation=watch(lambda gan: next(score)))
+    training.train(again, discriminator_input, validation=watch(lambda gan: next(score)))
     assert_equal(weights(whole), weights(again))
     assert_equal(whole.best, again.best)
     assert again.best_score == whole.best_score
@@ -136,15 +142,15 @@ def test_equal_seeds_give_equal_training_and_leave_the_global_generator_unchange
     for _ in range(2):
         torch.manual_seed(int(time.time_ns()) % 2**31)
         before = torch.get_rng_state()
-        state, view = started(settings)
-        training.train(state, view)
+        state, discriminator_input = start_training(settings)
+        training.train(state, discriminator_input)
         assert torch.equal(before, torch.get_rng_state())
         runs.append(weights(state))
     assert_equal(*runs)
 
 
 def test_best_validation_is_kept() -> None:
-    state, view = started()
+    state, discriminator_input = start_training()
     scores = iter([9.0, 3.0, 1.0, 2.0, 5.0])
     kept: list[dict[str, torch.Tensor]] = []
 
@@ -152,7 +158,7 @@ def test_best_validation_is_kept() -> None:
         kept.append({k: v.clone() for k, v in gan.generator.state_dict().items()})
         return next(scores)
 
-    gan, rows = training.train(state, view, validation=watch(validate))
+    gan, rows = training.train(state, discriminator_input, validation=watch(validate))
     assert state.best_step == 10
     assert_equal(dict(gan.generator.state_dict()), kept[2])
     assert [row["validation"] for row in rows if "validation" in row] == [9.0, 3.0, 1.0, 2.0, 5.0]
@@ -168,24 +174,26 @@ def test_damaged_history_names_its_line(tmp_path: Path, line: bytes) -> None:
 
 
 def test_history_is_written_line_by_line(tmp_path: Path) -> None:
-    state, view = started()
-    _, rows = training.train(state, view, folder=tmp_path)
+    state, discriminator_input = start_training()
+    _, rows = training.train(state, discriminator_input, folder=tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert lines == rows
     assert [row["step"] for row in lines] == [5, 10, 15, 20]
 
 
 def test_only_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
-    how = dataclasses.replace(QUICK, checkpoint_every=4, keep=2)
-    state, view = started(how=how)
-    training.train(state, view, folder=tmp_path)
+    train_settings = dataclasses.replace(QUICK, checkpoint_every=4, keep=2)
+    state, discriminator_input = start_training(train_settings=train_settings)
+    training.train(state, discriminator_input, folder=tmp_path)
     names = [p.name for p in sorted((tmp_path / "checkpoints").iterdir())]
     assert names == ["step-00000016.safetensors", "step-00000020.safetensors"]
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_signals_stop_training_with_a_checkpoint(tmp_path: Path, name: str) -> None:
-    state, view = started(how=dataclasses.replace(QUICK, steps=10**6))
+    state, discriminator_input = start_training(
+        train_settings=dataclasses.replace(QUICK, steps=10**6)
+    )
     number = getattr(signal, name)
     before = signal.getsignal(number)
 
@@ -195,9 +203,9 @@ def test_signals_stop_training_with_a_checkpoint(tmp_path: Path, name: str) -> N
 
     with pytest.raises(
         training.TrainingStopped, match="stopped at step 6, .*step-00000006"
-    ) as told:
-        training.train(state, view, folder=tmp_path, on_row=send)
-    assert told.value.code == 128 + number
+    ) as caught:
+        training.train(state, discriminator_input, folder=tmp_path, on_row=send)
+    assert caught.value.code == 128 + number
     assert (
         checkpoint.newest_checkpoint(tmp_path)
         == tmp_path / "checkpoints" / "step-00000006.safetensors"
@@ -206,22 +214,26 @@ def test_signals_stop_training_with_a_checkpoint(tmp_path: Path, name: str) -> N
 
 
 def test_a_signal_in_the_last_step_also_stops_training(tmp_path: Path) -> None:
-    state, view = started(how=dataclasses.replace(QUICK, log_every=19))
+    state, discriminator_input = start_training(
+        train_settings=dataclasses.replace(QUICK, log_every=19)
+    )
 
     def send(row: Row) -> None:
         if row["step"] == 19:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(training.TrainingStopped, match="stopped at step 20"):
-        training.train(state, view, folder=tmp_path, on_row=send)
+        training.train(state, discriminator_input, folder=tmp_path, on_row=send)
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
     """As SIGHUP is under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        state, view = started()
-        training.train(state, view, on_row=lambda row: os.kill(os.getpid(), signal.SIGHUP))
+        state, discriminator_input = start_training()
+        training.train(
+            state, discriminator_input, on_row=lambda row: os.kill(os.getpid(), signal.SIGHUP)
+        )
     finally:
         signal.signal(signal.SIGHUP, before)
     assert state.step == 20
@@ -255,20 +267,20 @@ def test_a_lost_terminal_stops_training_but_not_the_program(tmp_path: Path) -> N
 
 
 def test_nonfinite_loss_raises_with_network_step_and_checkpoint(tmp_path: Path) -> None:
-    how = dataclasses.replace(QUICK, steps=400, checkpoint_every=5, log_every=3)
-    state, view = started(how=how)
+    train_settings = dataclasses.replace(QUICK, steps=400, checkpoint_every=5, log_every=3)
+    state, discriminator_input = start_training(train_settings=train_settings)
 
     def poison(row: Row) -> None:
         if row["step"] == 12:
             next(state.gan.discriminator.parameters()).data.fill_(float("nan"))
 
     with pytest.raises(HepganError, match=r"discriminator's loss is nan at step 15.*step-00000010"):
-        training.train(state, view, folder=tmp_path, on_row=poison)
+        training.train(state, discriminator_input, folder=tmp_path, on_row=poison)
 
 
 def test_weights_that_became_nonfinite_in_the_last_step_are_not_saved(tmp_path: Path) -> None:
     """The losses of that step are those of the weights before it."""
-    state, view = started()
+    state, discriminator_input = start_training()
 
     def poison(row: Row) -> None:
         if row["step"] == 20:
@@ -276,7 +288,7 @@ def test_weights_that_became_nonfinite_in_the_last_step_are_not_saved(tmp_path: 
 
     message = r"a weight of the generator is not finite \('.*'\) at step 20.*step-00000010"
     with pytest.raises(HepganError, match=message):
-        training.train(state, view, folder=tmp_path, on_row=poison)
+        training.train(state, discriminator_input, folder=tmp_path, on_row=poison)
     assert (
         checkpoint.newest_checkpoint(tmp_path)
         == tmp_path / "checkpoints" / "step-00000010.safetensors"
@@ -284,8 +296,8 @@ def test_weights_that_became_nonfinite_in_the_last_step_are_not_saved(tmp_path: 
 
 
 def test_saved_gan_generates_the_same(tmp_path: Path) -> None:
-    state, view = started(NORMED, QUICK, {"step": "standardize"})
-    gan, _ = training.train(state, view)
+    state, discriminator_input = start_training(NORMED, QUICK, {"step": "standardize"})
+    gan, _ = training.train(state, discriminator_input)
     gan.save(tmp_path)
     again = GAN.load(tmp_path)
     assert again.tree == "events"
@@ -294,7 +306,7 @@ def test_saved_gan_generates_the_same(tmp_path: Path) -> None:
 
 
 def test_sample_depends_on_the_seed_and_not_on_the_number_of_events() -> None:
-    state, _ = started()
+    state, _ = start_training()
     gan = state.gan
     many, few = gan.sample(2500, seed=5)["v"], gan.sample(1500, seed=5)["v"]
     np.testing.assert_allclose(ak.to_numpy(many[:1500]), ak.to_numpy(few), rtol=1e-5)
@@ -303,7 +315,7 @@ def test_sample_depends_on_the_seed_and_not_on_the_number_of_events() -> None:
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "foreign", "version"])
 def test_damaged_gan_raises_with_its_path(tmp_path: Path, damage: str) -> None:
-    state, _ = started()
+    state, _ = start_training()
     state.gan.save(tmp_path)
     about, weights_ = tmp_path / "gan.json", tmp_path / "generator.safetensors"
     if damage == "missing":
@@ -319,15 +331,15 @@ def test_damaged_gan_raises_with_its_path(tmp_path: Path, damage: str) -> None:
 
 
 def test_checkpoint_of_other_networks_raises(tmp_path: Path) -> None:
-    state, _ = started()
+    state, _ = start_training()
     path = checkpoint.save_checkpoint(state, tmp_path, keep=1)
-    other, _ = started(dataclasses.replace(DENSE, latent=(4,)))
+    other, _ = start_training(dataclasses.replace(DENSE, latent=(4,)))
     with pytest.raises(CheckpointError, match="belongs to other networks"):
         checkpoint.load_checkpoint(other, path)
 
 
 def test_number_of_parameters_equals_torchs() -> None:
-    state, _ = started()
+    state, _ = start_training()
     expected = count_parameters(DENSE, state.gan.encoding)
     assert expected["generator"] == sum(p.numel() for p in state.gan.generator.parameters())
     assert expected["discriminator"] == sum(p.numel() for p in state.gan.discriminator.parameters())
@@ -335,10 +347,13 @@ def test_number_of_parameters_equals_torchs() -> None:
 
 def test_last_sigmoid_is_left_to_the_objective() -> None:
     with_sigmoid = dataclasses.replace(DENSE, discriminator="DENSE|16|LRELU, DENSE|1|SIGMOID")
-    a, view = started()
-    b, _ = started(with_sigmoid)
+    a, discriminator_input = start_training()
+    b, _ = start_training(with_sigmoid)
     x, c = torch.randn(9, 2), torch.empty(9, 0)
-    assert torch.equal(a.gan.discriminate(view(x, c), c), b.gan.discriminate(view(x, c), c))
+    assert torch.equal(
+        a.gan.discriminate(discriminator_input(x, c), c),
+        b.gan.discriminate(discriminator_input(x, c), c),
+    )
 
 
 @pytest.mark.parametrize(
@@ -354,7 +369,7 @@ def test_networks_that_do_not_fit_the_events_raise(
     change: dict[str, Any], error: type[HepganError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        started(dataclasses.replace(DENSE, **change))
+        start_training(dataclasses.replace(DENSE, **change))
 
 
 @pytest.mark.parametrize(
@@ -398,44 +413,46 @@ PHASES = [
 
 
 def in_phases(phases: Sequence[TrainSettings]) -> tuple[TrainingState, DiscriminatorInput]:
-    state, view = started(how=phases[0])
+    state, discriminator_input = start_training(train_settings=phases[0])
     state.phases = tuple(phases)
-    return state, view
+    return state, discriminator_input
 
 
 def test_a_phase_starts_with_the_weights_of_the_previous_one() -> None:
     """The same steps, phase by phase by hand."""
-    state, view = in_phases(PHASES)
-    _, rows = training.train(state, view)
+    state, discriminator_input = in_phases(PHASES)
+    _, rows = training.train(state, discriminator_input)
     assert state.step == 18
     assert [row["phase"] for row in rows if row["step"] in (8, 14, 18)] == [0, 1, 2]
-    first, _ = started(how=PHASES[0])
-    training.train(first, view)
+    first, _ = start_training(train_settings=PHASES[0])
+    training.train(first, discriminator_input)
     lone = dataclasses.replace(first, phases=tuple(PHASES[:2]))
     start_phase(lone, 1, phase_start=8)
     assert_equal(weights(first), weights(lone))
-    training.train(lone, view)
+    training.train(lone, discriminator_input)
     lone.phases = tuple(PHASES)
     start_phase(lone, 2, phase_start=14)
-    training.train(lone, view)
+    training.train(lone, discriminator_input)
     assert_equal(weights(state), weights(lone))
 
 
 @pytest.mark.parametrize("step", [4, 8, 12, 14])
 def test_training_in_phases_resumes_bit_for_bit_in_any_phase(tmp_path: Path, step: int) -> None:
-    whole, view = in_phases([dataclasses.replace(p, checkpoint_every=4, keep=9) for p in PHASES])
-    training.train(whole, view, folder=tmp_path)
-    again, view = in_phases(PHASES)
+    whole, discriminator_input = in_phases(
+        [dataclasses.replace(p, checkpoint_every=4, keep=9) for p in PHASES]
+    )
+    training.train(whole, discriminator_input, folder=tmp_path)
+    again, discriminator_input = in_phases(PHASES)
     checkpoint.load_checkpoint(again, tmp_path / "checkpoints" / f"step-{step:08d}.safetensors")
-    training.train(again, view)
+    training.train(again, discriminator_input)
     assert_equal(weights(whole), weights(again))
 
 
 def test_a_phase_ends_when_its_patience_does() -> None:
     scores = iter([9.0, 8.0, 8.5, 8.4, 7.0, 7.5, 7.6, 7.7])
     patient = dataclasses.replace(QUICK, steps=100, patience=2)
-    state, view = in_phases([patient, patient])
-    _, rows = training.train(state, view, validation=watch(lambda gan: next(scores)))
+    state, discriminator_input = in_phases([patient, patient])
+    _, rows = training.train(state, discriminator_input, validation=watch(lambda gan: next(scores)))
     assert [(r["step"], r.get("phase", 0)) for r in rows if "validation" in r] == [
         (0, 0), (5, 0), (10, 0), (15, 0), (20, 1), (25, 1), (30, 1),
     ]  # fmt: skip
@@ -443,7 +460,7 @@ def test_a_phase_ends_when_its_patience_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "oracle"),
+    ("settings", "oracle"),
     [
         (NetworkSettings(0.1, "sgd"), lambda w: torch.optim.SGD(w, 0.1)),
         (NetworkSettings(0.1, "sgd", momentum=0.9), lambda w: torch.optim.SGD(w, 0.1, 0.9)),
@@ -458,25 +475,25 @@ def test_a_phase_ends_when_its_patience_does() -> None:
     ],
     ids=["sgd", "momentum", "adam", "adagrad", "rmsprop", "adadelta", "l2"],
 )
-def test_optimizers_step_like_torchs(how: NetworkSettings, oracle: Any) -> None:
-    mine, theirs = (torch.nn.Linear(3, 2, bias=False) for _ in range(2))
-    theirs.load_state_dict(mine.state_dict())
-    own, other = make_optimizer(mine, how), oracle(theirs.parameters())
+def test_optimizers_step_like_torchs(settings: NetworkSettings, oracle: Any) -> None:
+    ours, theirs = (torch.nn.Linear(3, 2, bias=False) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    own, other = make_optimizer(ours, settings), oracle(theirs.parameters())
     for step in range(5):
         x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
-        optimizer_step(mine, own, mine(x).square().mean(), how)
+        optimizer_step(ours, own, ours(x).square().mean(), settings)
         other.zero_grad()
         theirs(x).square().mean().backward()
         other.step()
-    torch.testing.assert_close(mine.weight, theirs.weight)
+    torch.testing.assert_close(ours.weight, theirs.weight)
 
 
 def test_weight_penalties_equal_terms_of_the_loss_and_exclude_biases() -> None:
     network = torch.nn.Linear(3, 2)
-    how = NetworkSettings(0.1, "sgd", l1=0.2, l2=0.3)
+    settings = NetworkSettings(0.1, "sgd", l1=0.2, l2=0.3)
     before, bias = network.weight.detach().clone(), network.bias.detach().clone()
     optimizer_step(
-        network, make_optimizer(network, how), 0.0 * network(torch.ones(1, 3)).sum(), how
+        network, make_optimizer(network, settings), 0.0 * network(torch.ones(1, 3)).sum(), settings
     )
     weights = before.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(
@@ -488,20 +505,24 @@ def test_weight_penalties_equal_terms_of_the_loss_and_exclude_biases() -> None:
 
 def test_gradients_are_clipped_to_the_largest_norm() -> None:
     network = torch.nn.Linear(3, 2)
-    how, before = NetworkSettings(1.0, "sgd", clip=0.5), torch.nn.Linear(3, 2)
+    settings, before = NetworkSettings(1.0, "sgd", clip=0.5), torch.nn.Linear(3, 2)
     before.load_state_dict(network.state_dict())
     optimizer_step(
-        network, make_optimizer(network, how), 1e6 * network(torch.ones(1, 3)).sum(), how
+        network, make_optimizer(network, settings), 1e6 * network(torch.ones(1, 3)).sum(), settings
     )
     moved = [a - b for a, b in zip(network.parameters(), before.parameters(), strict=True)]
     assert sum(m.square().sum() for m in moved).sqrt().item() == pytest.approx(0.5, rel=1e-4)
 
 
 def test_dropout_drops_the_inputs_of_its_layer_only_in_training() -> None:
-    state, _ = started(dataclasses.replace(DENSE, generator="DENSE|4000|LINEAR, DENSE|N|LINEAR"))
+    state, _ = start_training(
+        dataclasses.replace(DENSE, generator="DENSE|4000|LINEAR, DENSE|N|LINEAR")
+    )
     g, c = state.gan.generator, torch.empty(1, 0)
-    seen: list[torch.Tensor] = []
-    g.layers.layers[1].register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0]))
+    captured: list[torch.Tensor] = []
+    g.layers.layers[1].register_forward_hook(
+        lambda layer, inputs, output: captured.append(inputs[0])
+    )
     z = torch.ones(1, 3)
     plain = g(z, c)
     with input_dropout(g, (0.0, 0.25)):
@@ -510,9 +531,9 @@ def test_dropout_drops_the_inputs_of_its_layer_only_in_training() -> None:
         assert torch.equal(g(z, c), plain)
         g.train()
     assert torch.equal(g(z, c), plain)
-    kept = seen[1] != 0
-    assert kept.float().mean().item() == pytest.approx(0.75, abs=0.03)
-    torch.testing.assert_close(seen[1][kept], seen[0][kept] / 0.75)
+    passed = captured[1] != 0
+    assert passed.float().mean().item() == pytest.approx(0.75, abs=0.03)
+    torch.testing.assert_close(captured[1][passed], captured[0][passed] / 0.75)
     with (
         pytest.raises(RunError, match=r"dropout has 3 rates.*the network has 2 layers"),
         input_dropout(g, (0.1, 0.1, 0.1)),
@@ -521,10 +542,12 @@ def test_dropout_drops_the_inputs_of_its_layer_only_in_training() -> None:
 
 
 def test_the_generators_validation_loss_uses_held_out_events_and_changes_no_weight() -> None:
-    state, view = started(NORMED)
+    state, discriminator_input = start_training(NORMED)
     held_out = watch(lambda gan: 0.0).events
     before = weights(state)
-    first, again = (validation.generator_validation_loss(state, view, held_out) for _ in range(2))
+    first, again = (
+        validation.generator_validation_loss(state, discriminator_input, held_out) for _ in range(2)
+    )
     assert first == again
     assert_equal(before, weights(state))
     g, d = state.gan.generator.eval(), state.gan.discriminator.eval()
@@ -535,19 +558,19 @@ def test_the_generators_validation_loss_uses_held_out_events_and_changes_no_weig
 
 
 def test_divergence_between_logged_steps_leaves_no_checkpoint(tmp_path: Path) -> None:
-    how = dataclasses.replace(
+    train_settings = dataclasses.replace(
         QUICK, steps=12, generator=NetworkSettings(1e30), log_every=50, validate_every=0
     )
-    state, view = started(how=how)
+    state, discriminator_input = start_training(train_settings=train_settings)
     with pytest.raises(HepganError, match=r"loss is (nan|inf|-inf) at step 1[02]"):
-        training.train(state, view, folder=tmp_path)
+        training.train(state, discriminator_input, folder=tmp_path)
     assert checkpoint.newest_checkpoint(tmp_path) is None
 
 
 def test_short_training_logs_its_last_step() -> None:
-    how = dataclasses.replace(QUICK, steps=3, log_every=50, validate_every=0)
-    state, view = started(how=how)
-    _, rows = training.train(state, view)
+    train_settings = dataclasses.replace(QUICK, steps=3, log_every=50, validate_every=0)
+    state, discriminator_input = start_training(train_settings=train_settings)
+    _, rows = training.train(state, discriminator_input)
     assert [row["step"] for row in rows] == [3]
 
 
@@ -573,7 +596,7 @@ def test_unspecified_classes_are_drawn_uniformly() -> None:
 
 
 def test_the_largest_seed_works() -> None:
-    state, _ = started()
+    state, _ = start_training()
     a, b = (ak.to_numpy(state.gan.sample(9, seed=2**63 - i)["v"]) for i in (1, 2))
     assert not np.array_equal(a, b)
 
@@ -590,25 +613,31 @@ def test_conditions_are_not_observables_of_the_discriminator() -> None:
 def test_the_end_of_each_phase_is_validated_for_any_interval() -> None:
     """Steps behind the last multiple of ``validate_every`` compete too, and a short training is validated at all."""
     phases = [dataclasses.replace(QUICK, steps=n, validate_every=5, log_every=50) for n in (7, 3)]
-    state, view = in_phases(phases)
+    state, discriminator_input = in_phases(phases)
     scores = iter([9.0, 8.0, 7.0, 5.0])
-    gan, rows = training.train(state, view, validation=watch(lambda gan: next(scores)))
+    gan, rows = training.train(
+        state, discriminator_input, validation=watch(lambda gan: next(scores))
+    )
     assert [row["step"] for row in rows if "validation" in row] == [0, 5, 7, 10]
     assert gan.kept == KeptStep(step=10, steps=10, score=5.0)
 
 
 def test_disabled_validation_stays_disabled_at_the_end() -> None:
-    state, view = started(how=dataclasses.replace(QUICK, validate_every=0))
-    gan, rows = training.train(state, view, validation=watch(lambda gan: pytest.fail("validated")))
+    state, discriminator_input = start_training(
+        train_settings=dataclasses.replace(QUICK, validate_every=0)
+    )
+    gan, rows = training.train(
+        state, discriminator_input, validation=watch(lambda gan: pytest.fail("validated"))
+    )
     assert not any("validation" in row for row in rows)
     assert gan.kept == KeptStep(step=20, steps=20)
     assert "without validation" in str(gan.kept)
 
 
 def test_an_untrained_generator_that_was_kept_is_recorded(tmp_path: Path) -> None:
-    state, view = started()
+    state, discriminator_input = start_training()
     scores = iter([1.0, 2.0, 2.0, 2.0, 2.0])
-    gan, _ = training.train(state, view, validation=watch(lambda gan: next(scores)))
+    gan, _ = training.train(state, discriminator_input, validation=watch(lambda gan: next(scores)))
     gan.save(tmp_path)
     kept = serialization.read_kept_step(tmp_path)
     assert kept is not None
@@ -618,9 +647,9 @@ def test_an_untrained_generator_that_was_kept_is_recorded(tmp_path: Path) -> Non
 
 
 def test_the_kept_step_is_saved_in_gan_json_and_older_files_load_without_it(tmp_path: Path) -> None:
-    state, view = started()
+    state, discriminator_input = start_training()
     scores = iter([9.0, 3.0, 1.0, 2.0, 5.0])
-    gan, _ = training.train(state, view, validation=watch(lambda gan: next(scores)))
+    gan, _ = training.train(state, discriminator_input, validation=watch(lambda gan: next(scores)))
     gan.save(tmp_path)
     about = json.loads((tmp_path / "gan.json").read_text())
     assert (about["kept_step"], about["steps"], about["validation_score"]) == (10, 20, 1.0)
@@ -632,7 +661,7 @@ def test_the_kept_step_is_saved_in_gan_json_and_older_files_load_without_it(tmp_
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf")])
 def test_nonfinite_validation_score_raises_with_the_step(score: float) -> None:
-    state, view = started()
+    state, discriminator_input = start_training()
     scores = iter([1.0, score])
     with pytest.raises(HepganError, match="validation score is not finite at step 5"):
-        training.train(state, view, validation=watch(lambda gan: next(scores)))
+        training.train(state, discriminator_input, validation=watch(lambda gan: next(scores)))

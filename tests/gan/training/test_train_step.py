@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from trainings import DENSE, MEAN, NORMED, QUICK, assert_equal, started, weights
+from trainings import DENSE, MEAN, NORMED, QUICK, assert_equal, start_training, weights
 
 from hepgan.gan.model import GANSettings
 from hepgan.gan.training import checkpoint
@@ -43,31 +43,31 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize("settings", [DENSE, NORMED, CONVOLUTIONS], ids=["dense", "normed", "conv"])
 def test_the_host_synchronizes_only_at_logged_steps(settings: GANSettings, clip: float) -> None:
     """As many times in 60 steps as in 20, when both write one row."""
-    found = []
+    results = []
     for steps in (20, 60):
         rate = NetworkSettings(1e-3, clip=clip, l2=1e-4)
-        how = dataclasses.replace(
+        train_settings = dataclasses.replace(
             QUICK, steps=steps, log_every=60, checkpoint_every=60, validate_every=0,
             gradient_penalty=1.0, critic_steps=2, generator=rate, discriminator=rate,
         )  # fmt: skip
-        state, view = started(settings, how)
+        state, discriminator_input = start_training(settings, train_settings)
         with Waits() as waits:
-            _, rows = training.train(state, view)
+            _, rows = training.train(state, discriminator_input)
         assert len(rows) == 1
-        found.append(waits.count)
-    assert found[0] == found[1] > 0
+        results.append(waits.count)
+    assert results[0] == results[1] > 0
 
 
 def test_a_step_requires_no_gradient_of_the_events() -> None:
     """That of the weights is the same bit for bit as one that goes all the way."""
-    state, view = started()
-    seen, c = next(iter(state.loader))
+    state, discriminator_input = start_training()
+    real, c = next(iter(state.loader))
     noise = torch.randn(len(c), 3)
-    fake = view(state.gan.generate(noise, c), c)
+    fake = discriminator_input(state.gan.generate(noise, c), c)
     network = state.gan.discriminator
-    torch.autograd.backward(discriminator_loss(state, seen, fake, noise, c))
+    torch.autograd.backward(discriminator_loss(state, real, fake, noise, c))
     plain = [w.grad.clone() for w in network.parameters()]
-    events = seen.requires_grad_()
+    events = real.requires_grad_()
     loss = (
         discriminator_loss(state, events, fake, noise, c)
         + state.gan.discriminate(events, c).sum() * 0
@@ -81,18 +81,18 @@ def test_a_step_requires_no_gradient_of_the_events() -> None:
 
 
 def test_half_precision_learns_as_well_as_single_precision() -> None:
-    found = []
+    results = []
     for precision in ("float32", "bfloat16"):
-        how = TrainSettings(
+        train_settings = TrainSettings(
             steps=300, batch_size=256, r1=0.5, r2=0.5, precision=precision, ema=0.95,
             generator=NetworkSettings(4e-3), discriminator=NetworkSettings(4e-3), validate_every=0,
         )  # fmt: skip
-        state, view = started(how=how)
-        gan, _ = training.train(state, view)
-        made = ak.to_numpy(gan.sample(20_000, seed=2)["v"])
-        found.append((made.mean(0), np.cov(made.T)))
-    assert np.linalg.norm(found[0][0] - MEAN) < np.linalg.norm(MEAN) / 2
-    for whole, half in zip(*found, strict=True):
+        state, discriminator_input = start_training(train_settings=train_settings)
+        gan, _ = training.train(state, discriminator_input)
+        generated = ak.to_numpy(gan.sample(20_000, seed=2)["v"])
+        results.append((generated.mean(0), np.cov(generated.T)))
+    assert np.linalg.norm(results[0][0] - MEAN) < np.linalg.norm(MEAN) / 2
+    for whole, half in zip(*results, strict=True):
         np.testing.assert_allclose(half, whole, atol=0.05)
 
 
@@ -100,7 +100,7 @@ def test_half_precision_learns_as_well_as_single_precision() -> None:
 def test_half_precision_is_limited_to_products_and_to_training(
     settings: GANSettings,
 ) -> None:
-    state, view = started(settings, HALF)
+    state, discriminator_input = start_training(settings, HALF)
     g, c = state.gan.generator, torch.empty(64, 0)
     z = torch.randn(64, 3, generator=torch.Generator().manual_seed(1))
     plain = g(z, c)
@@ -109,7 +109,7 @@ def test_half_precision_is_limited_to_products_and_to_training(
     assert half.dtype == plain.dtype == torch.float32
     assert not torch.equal(half, plain)
     torch.testing.assert_close(half, plain, rtol=0.05, atol=0.05)
-    training.train(state, view)
+    training.train(state, discriminator_input)
     assert {weight.dtype for weight in weights(state).values()} == {torch.float32}
     assert "forward" not in vars(g)
 
@@ -118,22 +118,27 @@ def test_half_precision_is_limited_to_products_and_to_training(
 def test_training_in_half_precision_resumes_bit_for_bit(
     tmp_path: Path, settings: GANSettings
 ) -> None:
-    whole, view = started(settings, HALF)
-    training.train(whole, view, folder=tmp_path)
-    again, view = started(settings, HALF)
+    whole, discriminator_input = start_training(settings, HALF)
+    training.train(whole, discriminator_input, folder=tmp_path)
+    again, discriminator_input = start_training(settings, HALF)
     checkpoint.load_checkpoint(again, tmp_path / "checkpoints" / "step-00000010.safetensors")
-    training.train(again, view)
+    training.train(again, discriminator_input)
     assert_equal(weights(whole), weights(again))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_training_on_a_gpu_learns_a_gaussian(precision: Any) -> None:
-    how = dataclasses.replace(QUICK, steps=1500, batch_size=256, precision=precision)
-    state, view = started(dataclasses.replace(DENSE, latent=(2,)), how)
-    there = torch.device("cuda")
-    x, c = (tensor.to(there) for tensor in state.loader.tensors)
-    gan = state.gan.to(there)
-    gan, _ = training.train(training.initial_state(gan, view.to(there), x, c, [how], seed=1), view)
-    made = ak.to_numpy(gan.sample(20_000, seed=2)["v"])
-    np.testing.assert_allclose(made.mean(0), MEAN, atol=0.2)
+    train_settings = dataclasses.replace(QUICK, steps=1500, batch_size=256, precision=precision)
+    state, discriminator_input = start_training(
+        dataclasses.replace(DENSE, latent=(2,)), train_settings
+    )
+    device = torch.device("cuda")
+    x, c = (tensor.to(device) for tensor in state.loader.tensors)
+    gan = state.gan.to(device)
+    gan, _ = training.train(
+        training.initial_state(gan, discriminator_input.to(device), x, c, [train_settings], seed=1),
+        discriminator_input,
+    )
+    generated = ak.to_numpy(gan.sample(20_000, seed=2)["v"])
+    np.testing.assert_allclose(generated.mean(0), MEAN, atol=0.2)

@@ -25,6 +25,6 @@ def main(output: Path) -> None:
 
 
 if __name__ == "__main__":
-    import spreading  # a module that workers find
+    import occupied_worker  # a module that workers find
 
-    spreading.main(Path(sys.argv[1]))
+    occupied_worker.main(Path(sys.argv[1]))

@@ -1,7 +1,7 @@
-"""A device that needs no accelerator: tensors that say they are on it, hold their numbers on the CPU, and watch each operation.
+"""A fake device that needs no accelerator: tensors on it keep their numbers on the CPU, and every operation is checked.
 
-Within ``Accelerator`` tensors reach the device ``DEVICE`` and leave it as they do a GPU: an operation on tensors of both fails, and so
-does NumPy's look at one. ``waits`` are the operations that would make the host wait for a GPU.
+Inside ``Accelerator``, tensors move to ``DEVICE`` and back as they do with a GPU: an operation on tensors of both devices fails, and so
+does conversion to NumPy. ``waits`` lists the operations that would make the host wait for a GPU.
 """
 
 import functools
@@ -21,13 +21,13 @@ READS = {"_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select
 
 
 class Placed(Tensor):
-    """A tensor on ``DEVICE``, whose numbers are those of ``held``, on the CPU."""
+    """A tensor on ``DEVICE`` whose numbers are in ``held``, on the CPU."""
 
     held: Tensor
 
     @staticmethod
     def __new__(cls, held: Tensor) -> Self:
-        made: Self = torch.Tensor._make_wrapper_subclass(
+        placed: Self = torch.Tensor._make_wrapper_subclass(
             cls,
             held.shape,
             strides=held.stride(),
@@ -36,7 +36,7 @@ class Placed(Tensor):
             device=DEVICE,
             requires_grad=held.requires_grad,
         )
-        return made
+        return placed
 
     def __init__(self, held: Tensor) -> None:
         self.held = held
@@ -45,7 +45,7 @@ class Placed(Tensor):
         return f"Placed({self.held!r})"
 
     def tolist(self) -> Any:
-        """As of a tensor on a GPU, which torch does not do for subclasses."""
+        """Returns the values, as for a tensor on a GPU; torch does not support this for subclasses."""
         return self.cpu().tolist()
 
     @classmethod
@@ -56,10 +56,10 @@ class Placed(Tensor):
 
 
 class Accelerator(TorchDispatchMode):
-    """Context manager within which ``DEVICE`` is there.
+    """Context manager in which ``DEVICE`` exists.
 
     Attributes:
-        waits: The operations so far that make the host wait for the device.
+        waits: Operations so far that made the host wait for the device.
     """
 
     def __init__(self) -> None:
@@ -75,35 +75,35 @@ class Accelerator(TorchDispatchMode):
 def _run(function: Any, args: Any, kwargs: dict[str, Any], waits: list[str]) -> Any:
     name = function._schema.name.partition("::")[2]
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-    there = [tensor for tensor in tensors if isinstance(tensor, Placed)]
-    here = [tensor for tensor in tensors if not isinstance(tensor, Placed)]
-    # As with CUDA, a number may come from the CPU.
-    if there and name not in COPIES and any(tensor.ndim for tensor in here):
+    placed = [tensor for tensor in tensors if isinstance(tensor, Placed)]
+    plain_tensors = [tensor for tensor in tensors if not isinstance(tensor, Placed)]
+    # As with CUDA, a scalar may be on the CPU.
+    if placed and name not in COPIES and any(tensor.ndim for tensor in plain_tensors):
         shapes = [(str(tensor.device), tuple(tensor.shape)) for tensor in tensors]
         raise RuntimeError(f"{name} of tensors on different devices: {shapes}")
     device = kwargs.get("device")
-    on_device = device == DEVICE if device is not None else bool(there)
+    on_device = device == DEVICE if device is not None else bool(placed)
     if name == "copy_":
         on_device = isinstance(args[0], Placed)
-    _watch(name, args, kwargs, there, here, on_device, waits)
-    if there and name.startswith("linalg_lstsq"):
+    _watch(name, args, kwargs, placed, plain_tensors, on_device, waits)
+    if placed and name.startswith("linalg_lstsq"):
         raise RuntimeError("CUDA solves least squares of full rank only")
     plain = dict(kwargs)
     if device is not None:
         plain["device"] = torch.device("cpu")
-    held = _unwrapped((args, plain))
-    found = function(*held[0], **held[1])
+    inner = _unwrapped((args, plain))
+    result = function(*inner[0], **inner[1])
     if not on_device:
-        return args[0] if name == "copy_" else found
-    found = tree_map_only(Tensor, Placed, found)
-    if there and _shares(function):
-        return return_and_correct_aliasing(function, args, kwargs, found)
-    return found
+        return args[0] if name == "copy_" else result
+    result = tree_map_only(Tensor, Placed, result)
+    if placed and _shares(function):
+        return return_and_correct_aliasing(function, args, kwargs, result)
+    return result
 
 
 @functools.cache
 def _shares(function: Any) -> bool:
-    """Returns whether the operation changes one of its inputs or gives a view of it."""
+    """Returns whether the operation changes one of its inputs or returns a view of one."""
     return any(argument.alias_info is not None for argument in function._schema.arguments)
 
 
@@ -111,28 +111,28 @@ def _watch(
     name: str,
     args: Any,
     kwargs: dict[str, Any],
-    there: list[Placed],
-    here: list[Tensor],
+    placed: list[Placed],
+    plain_tensors: list[Tensor],
     on_device: bool,
     waits: list[str],
 ) -> None:
     if name in COPIES:
         # pageable memory is copied while the host waits, both ways; pinned memory is not
-        crosses = bool(there and not on_device) or bool(here and on_device)
+        crosses = bool(placed and not on_device) or bool(plain_tensors and on_device)
         free = kwargs.get("non_blocking", False) or (name == "copy_" and args[2:3] == (True,))
-        pinned = on_device and all(getattr(tensor, "pinned", False) for tensor in here)
+        pinned = on_device and all(getattr(tensor, "pinned", False) for tensor in plain_tensors)
         if crosses and not (free and pinned):
             waits.append(f"{name} {tuple(args[-1 if name == 'copy_' else 0].shape)}")
-    elif there and name in READS:
+    elif placed and name in READS:
         waits.append(name)
-    elif there and name in {"index", "index_put_", "index_put"}:
+    elif placed and name in {"index", "index_put_", "index_put"}:
         indices = [index for index in args[1] if index is not None]
         if any(index.dtype in (torch.bool, torch.uint8) for index in indices):
             waits.append(f"{name} by a mask")
 
 
 def pinned(tensor: Tensor) -> Tensor:
-    """Returns a copy that counts as one in pinned memory, which needs a GPU."""
+    """Returns a copy that counts as pinned memory (real pinned memory needs a GPU)."""
     copy = tensor.clone()
     copy.pinned = True  # type: ignore[attr-defined]
     return copy
