@@ -4,11 +4,13 @@ This is a hook of mkdocs (``mkdocs.yml``) that only needs hepgan, so that the pa
 """
 
 import dataclasses
+import functools
 import inspect
 import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hepgan.cli.presets import headlines, with_spread
@@ -242,6 +244,12 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     )
 
 
+def example(path: Path) -> str:
+    """Returns the code of an example, with a link to it."""
+    code = path.read_text(encoding="utf-8").rstrip()
+    return f"```python\n{code}\n```\n\nThis is [{path.name}](../examples/{path.name}), which the tests run."
+
+
 PAGES = {
     "words": words,
     "activations": activations,
@@ -251,4 +259,8 @@ PAGES = {
     "presets": measured_presets,
     "objectives": objectives_table,
     "steps": steps,
+    **{
+        f"example {path.stem}": functools.partial(example, path)
+        for path in sorted(Path(__file__).parents[1].glob("examples/own_*.py"))
+    },
 }

@@ -1,7 +1,7 @@
 """Plugins: your own modules that register encoding steps, layer words, observables, metrics or objectives.
 
 A run file names them (``plugins = ["my_module"]``); ``hepgan run`` and ``hepgan train`` import them, and the option ``--plugin``
-does for other commands. Opening a file never imports anything: a saved GAN or a run file that is only read names the
+does for every command. A training records the plugins that it uses in its ``run.toml``. Opening a file never imports anything: a saved GAN or a run file that is only read names the
 plugins that it needs, and an error names those that have not been imported.
 """
 
@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,9 +86,9 @@ def plugins_of(*records: Any) -> tuple[str, ...]:
     return tuple(sorted(modules))
 
 
-def plugin_of(cls: type) -> str | None:
-    """Returns the module that must be imported to have the class ``cls``; ``None`` for hepgan's own classes."""
-    module = cls.__module__
+def plugin_of(definition: Callable[..., Any]) -> str | None:
+    """Returns the module that must be imported to have the class or function ``definition``; ``None`` for hepgan's own."""
+    module = definition.__module__
     if module.partition(".")[0] == "hepgan":
         return None
     return _script() or module if module == "__main__" else module

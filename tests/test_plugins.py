@@ -3,17 +3,18 @@
 import dataclasses
 import json
 import shutil
-import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import cloudpickle
 import pytest
 from click.testing import CliRunner
 
 from hepgan.cli import main
 from hepgan.errors import RunError
-from hepgan.pipeline import load
+from hepgan.pipeline import load, train
 from hepgan.plugins import import_plugins, plugins_of, require_plugins
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -161,33 +162,96 @@ def test_workers_import_the_plugins_of_an_embedded_gan(gan_folder: Path, tmp_pat
     assert sys.modules["plugin_worker"].LOADED
 
 
-def test_a_plugin_step_is_trained_and_saved_and_loading_without_it_raises(
+def test_processors_take_the_plugins_of_a_folder_to_their_workers(
+    gan_folder: Path, tmp_path: Path
+) -> None:
+    from hepgan.processors import Compare, GeneratorWrapper, ReturnFields, Simulate
+    from hepgan.processors.model_cache import load_cached
+
+    folder = tmp_path / "run"
+    shutil.copytree(gan_folder, folder)
+    metadata = json.loads((folder / "gan.json").read_text())
+    (folder / "gan.json").write_text(json.dumps(metadata | {"plugins": ["plugin_folder"]}))
+    makers = [
+        lambda: Simulate(folder, output=ReturnFields("showers"), seed=1),
+        lambda: GeneratorWrapper(folder, seed=1),
+        lambda: Compare(load(gan_folder / "run.toml").schema, {}, axes={}, gan=folder, seed=1),
+    ]
+    for make in makers:
+        with pytest.raises(RunError, match="needs the plugin 'plugin_folder'"):
+            make()
+    write_plugin(tmp_path, "plugin_folder")
+    import_plugins(["plugin_folder"], folder=tmp_path)
+    for make in makers:
+        received = cloudpickle.loads(cloudpickle.dumps(make()))
+        sys.modules.pop("plugin_folder", None)  # a worker has the path but not the module
+        load_cached(received.gan, "cpu")
+        assert sys.modules["plugin_folder"].LOADED
+
+
+def test_a_folder_that_only_workers_can_read_is_no_error_in_the_parent() -> None:
+    from hepgan.processors.model_cache import shipped
+
+    assert shipped("/only/on/the/farm") == "/only/on/the/farm"
+    assert shipped("showers") == "showers"
+
+
+OBJECTIVE = """
+import hepgan
+
+SHAPES = []
+
+
+@hepgan.register_objective("plugin-objective")
+class Objective:
+    @staticmethod
+    def discriminator(batch):
+        return batch.fake.mean() - batch.real.mean()
+
+    @staticmethod
+    def generator(batch):
+        SHAPES.append([tuple(part.shape) for part in batch])
+        return -batch.fake.mean()
+"""
+
+
+def test_a_training_from_python_records_its_plugins_in_the_run_file(
     tiny_run: Path, tmp_path: Path
 ) -> None:
-    """The example's step, in a run file beside it; other processes have not imported it."""
-    shutil.copy(EXAMPLES / "own_step.py", tiny_run.parent)
-    text = tiny_run.read_text()
-    steps = text[text.index("steps = [") : text.index("\n", text.index("steps = ["))]
-    assert "copula" in steps
-    tiny_run.write_text(
-        'plugins = ["own_step"]\n'
-        + text.replace(steps, 'steps = [{ step = "asinh", softness = 2.0 }]')
-    )
+    """Registered in Python and not named in the run file; the objective sees events, noise and conditions."""
+    from hepgan.gan.training.objectives import OBJECTIVES
 
-    def hepgan(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "hepgan", *map(str, arguments)],
-            cwd=tiny_run.parent, capture_output=True, text=True, check=False, timeout=240,
-        )  # fmt: skip
+    write_plugin(tmp_path, "plugin_objective", OBJECTIVE)
+    import_plugins(["plugin_objective"], folder=tmp_path)
+    try:
+        changes = {"train.objective": "plugin-objective", "train.steps": 1, "gan.latent": [4]}
+        changes["gan.generator"] = "DENSE|N|LINEAR"
+        train(load(tiny_run, changes), tmp_path / "out", device="cpu")
+    finally:
+        del OBJECTIVES["plugin-objective"]
+    written = tomllib.loads((tmp_path / "out" / "run.toml").read_text())
+    assert written["plugins"] == ["plugin_objective"]
+    # Logits, logits, discriminator inputs, noise, conditions; the last call is that of the held-out events.
+    assert sys.modules["plugin_objective"].SHAPES[0] == [
+        (64,), (64,), (64, 3), (64, 3), (64, 4), (64, 1)
+    ]  # fmt: skip
 
-    out = tmp_path / "out"
-    result = hepgan("train", tiny_run, "-o", out, "--device", "cpu", "--set", "train.steps=2")
-    assert result.returncode == 0, result.stderr
-    generate = ["generate", out, "-n", 5, "--seed", 1, "--condition", "energy=5", "-o"]
-    refused = hepgan(*generate, tmp_path / "no.root")
-    assert refused.returncode == 2
-    assert "own_step" in refused.stderr
-    assert not (tmp_path / "no.root").exists()
-    result = hepgan(*generate, tmp_path / "yes.root", "--plugin", "own_step")
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "yes.root").is_file()
+
+def test_a_plugins_layer_word_is_used_in_a_tmva_option_string(
+    tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hepgan.layout.spec.base import BUILDERS, LAYERS
+
+    monkeypatch.chdir(tmp_path)
+    text = (EXAMPLES / "own_layer.py").read_text().replace('"CENTER"', '"PLUGGED"')
+    path = write_plugin(tmp_path, "plugin_layer", text)
+    options = "Layout=DENSE|4|LRELU,DENSE|N|LINEAR##PLUGGED,DENSE|4|LRELU,DENSE|1|LINEAR:TrainingStrategy=MaxEpochs=1"
+    command = ["train", "--tmva", options, "--files", str(tiny_file), "--variables", "b"]
+    command += ["-o", "out", "--device", "cpu", "--plugin", str(path)]
+    try:
+        result = CliRunner().invoke(main, command)
+    finally:
+        spec = LAYERS.pop("PLUGGED")
+        del BUILDERS[spec]
+    assert result.exit_code == 0, result.output
+    assert tomllib.loads(Path("out/run.toml").read_text())["plugins"] == ["plugin_layer"]

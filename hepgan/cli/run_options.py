@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from hepgan.cli.options import DEVICE, SEED, compose
+from hepgan.cli.options import DEVICE, PLUGIN, SEED, compose
 from hepgan.errors import RunError
 
 RUN_OPTIONS = compose(
@@ -17,6 +17,7 @@ RUN_OPTIONS = compose(
     ),
     click.option("--seed", type=SEED, help="Overrides the seed of the run file."),
     DEVICE,
+    PLUGIN,
     click.option(
         "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Such as train.steps=2000."
     ),

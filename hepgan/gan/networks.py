@@ -97,6 +97,13 @@ class GANSettings:
             )
         return parse(self.generator), parse(self.discriminator)
 
+    @property
+    def all_layouts(self) -> tuple[Layout, ...]:
+        """Parsed layouts of all networks, those of the first stage included."""
+        stage = self.energies
+        texts = (stage.generator, stage.discriminator) if stage else ()
+        return *self.layouts, *map(parse, filter(None, texts))
+
 
 class StageShapes(NamedTuple):
     """Shapes of the generator's stages.

@@ -52,7 +52,7 @@ def save(gan: GAN, folder: str | os.PathLike[str]) -> None:
         "encoding": table,
         "gan": to_table(gan.settings),
         "discriminator_features": gan.discriminator_features,
-        "plugins": list(plugins_of(gan.encoding.steps, gan.settings.layouts)),
+        "plugins": list(plugins_of(gan.encoding.steps, gan.settings.all_layouts)),
     }
     if gan.kept:
         metadata |= {"kept_step": gan.kept.step, "steps": gan.kept.steps}

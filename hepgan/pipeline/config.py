@@ -77,7 +77,8 @@ class EvaluateSettings:
         digits: Whether the events are MNIST's digits: one field of 28 × 28 pixels from 0 to 255. Validation and scores then use
             the features of the digit classifier that comes with the package.
         metrics: Names of the metrics to compute, standard ones or your own; by default all that apply.
-        observables: Names of the observables to compare, standard ones or your own; by default all that apply.
+        observables: Names of the observables to compare, standard ones or your own, also by metrics of all together and by
+            classifiers; by default all that apply.
         validation: Name of a registered metric (`@register_metric`) whose value on the validation split chooses the weights that
             are kept; by default the Fréchet distance of all observables.
     """

@@ -1,15 +1,17 @@
 """Training: from a run file to a trained GAN in a run folder."""
 
+import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import awkward as ak
 import torch
 
 from hepgan import atomic
+from hepgan.data.encoding.base import STEPS
 from hepgan.data.encoding.encoding import Encoding
 from hepgan.data.io import fingerprint, reader, writer
 from hepgan.data.io.files import sources
@@ -17,16 +19,20 @@ from hepgan.data.io.reader import ReadOptions
 from hepgan.data.io.splits import read_splits
 from hepgan.data.loaders.augment import reflect
 from hepgan.errors import DataError, RunError
+from hepgan.evaluation.metrics.scores import REGISTERED as METRICS
+from hepgan.evaluation.observables.base import REGISTERED as OBSERVABLES
 from hepgan.gan.devices import resolve_device
 from hepgan.gan.discriminator_input import DiscriminatorInput, discriminator_observables
 from hepgan.gan.model import GAN
 from hepgan.gan.training import checkpoint, distributed, history
 from hepgan.gan.training import loop as training
 from hepgan.gan.training.history import Row
+from hepgan.gan.training.objectives import objective_named
 from hepgan.gan.training.state import Origin, TrainingState
 from hepgan.pipeline.config import DataSettings, RunConfig, as_toml
 from hepgan.pipeline.run_folder import check_folder, locked, make_folder
 from hepgan.pipeline.validation import make_validation
+from hepgan.plugins import plugin_of, plugins_of
 from hepgan.progress import ProgressCallback, no_progress
 
 
@@ -147,7 +153,7 @@ def train_locked(
     progress: ProgressCallback,
 ) -> tuple[GAN, Prepared]:
     """Trains as ``train`` does, and keeps ``folder`` locked until ``stack`` is closed."""
-    device = distributed.local_device(resolve_device(str(device)))
+    device, run = distributed.local_device(resolve_device(str(device))), with_plugins(run)
     same = run if resume else None
     check_folder(folder, same)
     with cpu_threads(run.threads), distributed.process_group(device):
@@ -184,6 +190,20 @@ def train_locked(
         if first:
             gan.save(folder)
     return gan, prepared
+
+
+def with_plugins(run: RunConfig) -> RunConfig:
+    """Returns ``run`` with the plugins that define what it uses, so that its ``run.toml`` can be resumed in another process."""
+    evaluated = {run.evaluate.validation, *(run.evaluate.metrics or METRICS)}
+    used: list[Callable[..., Any]] = [
+        *(objective_named(phase.objective).generator for phase in run.training),
+        *(STEPS[name] for step in run.encoding.steps if (name := str(step.get("step"))) in STEPS),
+        *(o.observable.function for o in OBSERVABLES.values() if {*o.fields} <= {*run.schema.all}),
+        *(metric.function for name, metric in METRICS.items() if name in evaluated),
+    ]
+    names = {plugin for item in used if (plugin := plugin_of(item))}
+    names |= {*plugins_of(run.gan.all_layouts)}
+    return dataclasses.replace(run, plugins=tuple(dict.fromkeys((*run.plugins, *sorted(names)))))
 
 
 def _claim(folder: Path, run: RunConfig | None, stack: ExitStack, device: torch.device) -> None:

@@ -14,7 +14,7 @@ from hepgan.evaluation.histograms import REFERENCE, Axis, fill
 from hepgan.evaluation.observables.standard import Observable, arrays
 from hepgan.processors.chunk_results import ChunkId
 from hepgan.processors.collection import read_chunk
-from hepgan.processors.model_cache import Model, load_cached, one_thread
+from hepgan.processors.model_cache import Model, load_cached, one_thread, shipped
 from hepgan.processors.particles import Particles, simulate_particles
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class Compare(ProcessorABC):  # type: ignore[misc]  # coffea has no types
                 f"no axis for the observable '{missing[0]}'; see hepgan.evaluation.histograms.axes_for"
             )
         self.schema, self.observables, self.axes = schema, dict(observables), dict(axes)
-        self.gan, self.seed, self.sources, self.device = gan, seed or 0, tuple(sources), device
+        self.gan = None if gan is None else shipped(gan)
+        self.seed, self.sources, self.device = seed or 0, tuple(sources), device
         self.request = ReadRequest.parse(schema, cut=cut)
 
     def process(self, events: ak.Array) -> "dict[str, Hist[Any]]":

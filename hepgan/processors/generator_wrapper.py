@@ -9,7 +9,7 @@ import numpy.typing as npt
 from coffea.ml_tools.helper import nonserializable_attribute, numpy_call_wrapper
 
 from hepgan.processors.chunk_results import ChunkId
-from hepgan.processors.model_cache import Model, load_cached, one_thread
+from hepgan.processors.model_cache import Model, load_cached, one_thread, shipped
 from hepgan.processors.particles import OutOfRange, Particles, particles_of, simulate_particles
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class GeneratorWrapper(nonserializable_attribute, numpy_call_wrapper):  # type: 
         self, gan: Model, *, seed: int, out_of_range: OutOfRange = "raise", device: str = "auto"
     ) -> None:
         nonserializable_attribute.__init__(self, ["model"])
-        self.gan, self.seed, self.out_of_range, self.device = gan, seed, out_of_range, device
+        self.gan, self.seed = shipped(gan), seed
+        self.out_of_range, self.device = out_of_range, device
 
     def _create_model(self) -> "GAN":
         return load_cached(self.gan, self.device)

@@ -47,8 +47,39 @@ class EmbeddedModel:
     plugins: tuple[str, ...] = ()
 
 
-Model = str | os.PathLike[str] | EmbeddedModel
+@dataclasses.dataclass(frozen=True)
+class ModelFolder:
+    """A run folder that every worker can read, created by ``shipped``.
+
+    Attributes:
+        path: The folder, or the name of a pretrained GAN.
+        plugins: Modules that workers import before loading it.
+    """
+
+    path: str
+    plugins: tuple[str, ...] = ()
+
+
+Model = str | os.PathLike[str] | ModelFolder | EmbeddedModel
 """A run folder that every worker can read, or an ``EmbeddedModel``."""
+
+
+def shipped(model: Model) -> Model:
+    """Returns ``model`` in the form that a processor ships to workers: a folder with the plugins that its GAN needs.
+
+    A folder that only the workers can read is returned unchanged; they load GANs without plugins from it.
+
+    Raises:
+        RunError: a plugin of the GAN has not been imported here.
+    """
+    if isinstance(model, (ModelFolder, EmbeddedModel)):
+        return model
+    path = Path(model, FILES[0])
+    if pretrained.find(model) or not path.is_file():
+        return os.fspath(model)
+    names = _plugins(path.read_bytes())
+    require_plugins(names, source=path)
+    return ModelFolder(os.fspath(model), names)
 
 
 def embed(folder: str | os.PathLike[str]) -> EmbeddedModel:
@@ -73,16 +104,19 @@ def load_cached(model: Model, device: str) -> "GAN":
     """Returns the GAN of ``model``, loaded once in this process until its files change.
 
     Args:
-        model: A run folder, or an ``EmbeddedModel``.
+        model: A run folder, or the result of ``shipped`` or ``embed``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
         CheckpointError: a file is missing on this worker, damaged or of a later version.
-        RunError: the device does not exist.
+        RunError: the device does not exist, or a plugin is not installed on this worker.
     """
     torch_device = _device(device)
     if isinstance(model, EmbeddedModel):
         return _unpacked(model, torch_device)
+    if isinstance(model, ModelFolder):
+        import_plugins(model.plugins)
+        model = model.path
     paths = _gan_files(model)
     return _loaded(os.fspath(model), tuple(path.stat().st_mtime_ns for path in paths), torch_device)
 

@@ -10,7 +10,7 @@ from coffea.processor import ProcessorABC, accumulate
 
 from hepgan.errors import DataError, did_you_mean
 from hepgan.processors.chunk_results import ChunkId, merge_chunks, slice_chunk
-from hepgan.processors.model_cache import Model, load_cached, one_thread
+from hepgan.processors.model_cache import Model, load_cached, one_thread, shipped
 from hepgan.processors.outputs import FillHistograms, WriteFiles
 from hepgan.processors.particles import OutOfRange, Particles, particles_of, simulate_particles
 
@@ -58,7 +58,7 @@ class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
         device: str = "auto",
     ) -> None:
         self.gan, self.output, self.seed, self.out_of_range, self.device = (
-            gan,
+            shipped(gan),
             output,
             seed,
             out_of_range,

@@ -93,7 +93,7 @@ def _overview(
             False,
             lambda: plots.losses(history),
         )
-    if "E_tot_over_E_inc" in observables:
+    if {"E_inc", "E_tot_over_E_inc"} <= observables.keys():
         profiles = {
             name: (s.values["E_inc"], s.values["E_tot_over_E_inc"], s.weights)
             for name, s in samples.items()
