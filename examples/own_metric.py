@@ -10,8 +10,8 @@ import sys
 import numpy as np
 
 import hepgan
-from hepgan.evaluation.metrics.statistics import Estimate, Floats
-from hepgan.evaluation.sample import Sample
+from hepgan import Estimate, Sample
+from hepgan.evaluation.metrics.statistics import Floats
 from hepgan.random_streams import numpy_generator
 
 RESAMPLINGS = 100

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 import hepgan
-from hepgan.gan.training.objectives import Batch
+from hepgan import Batch
 from hepgan.pipeline import train
 
 

@@ -8,7 +8,8 @@
 | feed any network from ROOT files | ``Encoding``, ``UnsupervisedLoader``, ``StreamingLoader`` |
 | describe networks by layouts | ``Layout``, ``parse_gan``, ``hepgan.layout`` |
 | compare samples | ``compare``, ``score``, ``evaluate``, ``Observable``, ``LayerGeometry`` |
-| import your own steps, layers, observables, metrics or objectives | ``import_plugins`` |
+| write your own | ``register_observable``, ``register_metric``, ``register_objective``, ``register_step``, ``register_layer`` |
+| import modules with your own | ``import_plugins`` |
 
 Names are imported on first use. More: ``hepgan.pipeline`` (run files), ``hepgan.processors`` (coffea), ``hepgan.tmva`` and the command
 ``hepgan --help``.
@@ -19,11 +20,15 @@ from typing import Any
 
 _MODULES = {
     "Batch": "hepgan.gan.training.objectives",
+    "CheckpointError": "hepgan.errors",
+    "Condition": "hepgan.gan.conditions",
     "ConditionScale": "hepgan.data.encoding.base",
     "DataError": "hepgan.errors",
     "DataSettings": "hepgan.pipeline.config",
     "Encoding": "hepgan.data.encoding.encoding",
     "EncodingSettings": "hepgan.data.encoding.encoding",
+    "EnergySettings": "hepgan.gan.networks",
+    "Estimate": "hepgan.evaluation.metrics.statistics",
     "EvaluateSettings": "hepgan.pipeline.config",
     "Evaluation": "hepgan.evaluation.report.evaluation",
     "Field": "hepgan.data.schema",
@@ -32,6 +37,7 @@ _MODULES = {
     "HepganError": "hepgan.errors",
     "LayerGeometry": "hepgan.evaluation.observables.geometry",
     "Layout": "hepgan.layout.spec.base",
+    "LayoutError": "hepgan.errors",
     "NetworkSettings": "hepgan.gan.training.settings",
     "Objective": "hepgan.gan.training.objectives",
     "Observable": "hepgan.evaluation.observables.base",
@@ -39,8 +45,11 @@ _MODULES = {
     "Range": "hepgan.gan.conditions",
     "ReadOptions": "hepgan.data.io.reader",
     "RunConfig": "hepgan.pipeline.config",
+    "RunError": "hepgan.errors",
+    "Sample": "hepgan.evaluation.sample",
     "Schema": "hepgan.data.schema",
     "Score": "hepgan.evaluation.metrics.scores",
+    "Scores": "hepgan.evaluation.metrics.scores",
     "StreamingLoader": "hepgan.data.loaders.streaming",
     "TrainSettings": "hepgan.gan.training.settings",
     "UnsupervisedLoader": "hepgan.data.loaders.in_memory",
@@ -53,6 +62,8 @@ _MODULES = {
     "observables_for": "hepgan.evaluation.observables.standard",
     "parse_gan": "hepgan.layout.parser",
     "read": "hepgan.data.io.reader",
+    "register_builder": "hepgan.layout.spec.base",
+    "register_layer": "hepgan.layout.spec.base",
     "register_metric": "hepgan.evaluation.metrics.scores",
     "register_objective": "hepgan.gan.training.objectives",
     "register_observable": "hepgan.evaluation.observables.base",

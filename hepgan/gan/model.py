@@ -12,13 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.data.encoding.encoding import Encoding
+from hepgan.data.io.names import printable
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
+from hepgan.evaluation.metrics.scores import STANDARD, Scores, with_error
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.gan.conditions import Condition, Conditions
 from hepgan.gan.networks import GANSettings, build_networks, stage_shapes
 from hepgan.gan.noise import normal_blocks
 from hepgan.random_streams import check_seed
+
+HEADLINE = {"auc_low", "auc_high", "fpd", "digit_frechet"}
+"""Standard metrics that a GAN's ``repr`` shows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +77,7 @@ class GAN:
         geometry: Geometry of each field, used by observables.
         tree: Name of the trees that generated events are written to.
         kept: Training step whose generator this is; ``None`` if it is not known.
+        scores: Scores of its run, from ``scores.json`` of the folder that it was loaded from, if there is one.
     """
 
     settings: GANSettings
@@ -82,6 +88,7 @@ class GAN:
     geometry: Mapping[str, LayerGeometry] = dataclasses.field(default_factory=dict)
     tree: str = "events"
     kept: KeptStep | None = None
+    scores: Scores = dataclasses.field(default_factory=Scores)
 
     @classmethod
     def build(
@@ -269,10 +276,16 @@ class GAN:
             ),
             "device": str(self.device),
             "training": str(self.kept or ""),
+            "scores": ", ".join(
+                f"{printable(score.metric)} {with_error(score.value, score.error)}"
+                f" (baseline {with_error(score.baseline, score.baseline_error)})"
+                for score in self.scores.overall
+                if score.metric in HEADLINE or score.metric not in STANDARD
+            ),
         }
 
     def __repr__(self) -> str:
-        """Returns a few lines: fields, conditions with their ranges, parameters, and the kept training step."""
+        """Returns a few lines: fields, conditions with their ranges, parameters, the kept training step, and scores."""
         lines = (f"  {name}: {_shortened(text)}" for name, text in self._summary().items() if text)
         return "\n".join(["GAN", *lines])
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,8 @@ from hepgan.atomic import write_bytes, write_text
 from hepgan.config import from_table, to_table
 from hepgan.data.encoding.encoding import Encoding
 from hepgan.data.schema import Schema
-from hepgan.errors import CheckpointError, LayoutError, RunError
+from hepgan.errors import CheckpointError, DataError, LayoutError, RunError
+from hepgan.evaluation.metrics.scores import Scores
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.gan import pretrained
 from hepgan.gan.devices import is_out_of_memory, out_of_memory_as_run_error, resolve_device
@@ -24,6 +26,8 @@ from hepgan.gan.model import GAN, KeptStep
 from hepgan.gan.networks import GANSettings, count_parameters
 from hepgan.layout.memory import available
 from hepgan.plugins import import_plugins, plugins_of, require_plugins
+
+log = logging.getLogger(__name__)
 
 VERSION = 3
 """Version of the file formats; files of other versions are refused."""
@@ -101,7 +105,7 @@ def load(
             encoding.decode(
                 torch.zeros(events, encoding.features), torch.zeros(events, encoding.conditions)
             )
-        gan = dataclasses.replace(gan, kept=_kept_step(metadata))
+        gan = dataclasses.replace(gan, kept=_kept_step(metadata), scores=_read_scores(folder))
     except (KeyError, TypeError, ValueError, OverflowError, RunError, LayoutError) as error:
         raise CheckpointError(f"{json_path} is damaged: {error}") from error
     except (RuntimeError, IndexError, MemoryError) as error:
@@ -127,6 +131,18 @@ def read_kept_step(folder: Path) -> KeptStep | None:
         return _kept_step(_read_json(path))
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
+
+
+def _read_scores(folder: Path) -> Scores:
+    """Returns the scores of a run folder; none, with a warning, if its ``scores.json`` is damaged: generating does not need them."""
+    path = folder / "scores.json"
+    if not path.is_file() or path.stat().st_size > _MAX_JSON_BYTES:
+        return Scores()
+    try:
+        return Scores.read(path)
+    except DataError as error:
+        log.warning("%s", error)
+        return Scores()
 
 
 def _kept_step(metadata: Mapping[str, Any]) -> KeptStep | None:

@@ -171,7 +171,7 @@ def test_too_few_events_give_skipped_metrics_and_no_verdict(
     evaluated: Callable[..., Evaluation],
 ) -> None:
     evaluation = evaluated({n: c[:20] for n, c in showers(2).items()})
-    assert evaluation.scores == []
+    assert evaluation.scores == ()
     assert "could not be compared" in evaluation.verdict
     assert "there are 400 and 20" in reasons(evaluation)["E_tot"]
 

@@ -235,7 +235,7 @@ def test_evaluate_writes_nothing_and_its_repr_is_a_table(
     assert found.scores == alike.scores
     assert found.verdict in repr(found)
     assert "auc_high" in repr(found)
-    assert found._repr_html_().count("<tr>") == len(repr(found).splitlines())
+    assert found._repr_html_().count("<tr>") == len(repr(found).splitlines()) - 1
 
 
 def test_every_figure_is_on_the_page_and_in_the_folder(report: Path) -> None:

@@ -39,6 +39,7 @@ from hepgan.evaluation.metrics.scores import (
     MetricFunction,
     MetricResults,
     Score,
+    Scores,
     SkippedMetric,
     check_metrics,
 )
@@ -103,7 +104,7 @@ def score(
     metrics: Sequence[str] = (),
     weights: Mapping[str, Floats] | None = None,
     digits: bool = False,
-) -> list[Score]:
+) -> Scores:
     """Returns the scores of one generated sample; ``compute_metrics`` also returns the skipped metrics.
 
     Args:
@@ -133,7 +134,7 @@ def score(
         first, second, observables, filled, source, seed, quick,
         digits=digits, metrics=frozenset(metrics),
     )  # fmt: skip
-    return compute_metrics(plan).scores
+    return Scores(compute_metrics(plan).scores)
 
 
 def validation_distance(reference: Mapping[str, Floats], generated: Mapping[str, Floats]) -> float:

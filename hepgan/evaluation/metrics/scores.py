@@ -1,12 +1,17 @@
 """Scores of a generated sample, and metrics that were skipped."""
 
 import dataclasses
+import html
+import json
 import math
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from hepgan.data.io.names import printable
 from hepgan.errors import DataError, did_you_mean
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
 
@@ -15,6 +20,9 @@ if TYPE_CHECKING:
 
 OVERALL = "all"
 """Name of the observable in scores of all observables together."""
+
+MAX_ROWS = 40
+"""Largest number of scores that a table shows."""
 
 CLASSIFIER_INPUTS = {"auc_low": "cells", "auc_log": "log cells", "auc_high": "observables"}
 """Inputs of the classifiers, by metric."""
@@ -157,6 +165,86 @@ def with_error(value: float, error: float) -> str:
         return f"{value:.2e} ± {error:.0e}".replace("-", "−")
     digits = max(0, 1 - exponent)
     return f"{value:.{digits}f} ± {error:.{digits}f}".replace("-", "−")
+
+
+class Scores(tuple[Score, ...]):
+    """Scores, shown as a table: those of all observables together first, then the most significant ones."""
+
+    __slots__ = ()
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> "Scores":
+        """Reads ``scores.json``; numbers that are null there, infinite or undefined ones, are NaN.
+
+        Raises:
+            DataError: the file does not exist or does not hold scores.
+        """
+        try:
+            rows = json.loads(Path(path).read_text(encoding="utf-8"))["scores"]
+            return cls(map(_score_of, rows))
+        except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise DataError(f"{path} does not hold scores: {error}") from error
+
+    @property
+    def overall(self) -> "Scores":
+        """Scores of all observables together."""
+        return Scores(score for score in self if score.observable == OVERALL)
+
+    def __repr__(self) -> str:
+        rows = self._table()
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = (
+            "  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)) for row in rows
+        )
+        return "\n".join(map(str.rstrip, [*lines, *self._omitted()]))
+
+    def _repr_html_(self) -> str:
+        head, *rows = (
+            "".join(f"<td>{html.escape(cell)}</td>" for cell in r) for r in self._table()
+        )
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        omitted = "".join(f"<p>{line}</p>" for line in self._omitted())
+        return f"<table><tr>{head.replace('td>', 'th>')}</tr>{body}</table>{omitted}"
+
+    def _table(self) -> list[list[str]]:
+        """Returns the cells of the head and of at most ``MAX_ROWS`` rows; the sample is named if there are several."""
+        order = sorted(
+            self, key=lambda s: (s.observable != OVERALL, s.observable != OVERALL and -s.n_sigma)
+        )
+        several = len({score.source for score in self}) > 1
+        head = ["metric", "observable", "value", "baseline", "n_sigma"]
+        rows = [
+            [
+                score.metric, printable(score.observable), with_error(score.value, score.error),
+                with_error(score.baseline, score.baseline_error), f"{score.n_sigma:.1f}".replace("-", "−"),
+            ]
+            + [printable(score.source)] * several
+            for score in order[:MAX_ROWS]
+        ]  # fmt: skip
+        return [head + ["sample"] * several, *rows]
+
+    def _omitted(self) -> list[str]:
+        return [f"… and {len(self) - MAX_ROWS} more"] if len(self) > MAX_ROWS else []
+
+
+def _score_of(row: Mapping[str, Any]) -> Score:
+    """Returns the score of a row of ``scores.json``."""
+
+    def number(key: str) -> float:
+        return math.nan if row[key] is None else float(row[key])
+
+    return Score(
+        metric=str(row["metric"]),
+        observable=str(row["observable"]),
+        value=number("value"),
+        error=number("error"),
+        baseline=number("baseline"),
+        n_reference=int(row["n_reference"]),
+        n_generated=int(row["n_generated"]),
+        baseline_error=number("baseline_error"),
+        p_value=None if row["p_value"] is None else float(row["p_value"]),
+        source=str(row["source"]),
+    )
 
 
 class SkippedMetric(NamedTuple):

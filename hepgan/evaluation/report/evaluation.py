@@ -27,7 +27,7 @@ from hepgan.evaluation.metrics.scores import (
     CLASSIFIER_INPUTS,
     OVERALL,
     MetricResults,
-    Score,
+    Scores,
     SkippedMetric,
     check_metrics,
     with_error,
@@ -97,7 +97,7 @@ class Evaluation:
     """
 
     samples: Mapping[str, SampleEvaluation]
-    scores: Sequence[Score]
+    scores: Scores
     skipped: Sequence[SkippedMetric]
     histograms: "Mapping[str, Hist[Any]]"
     comparison: Comparison
@@ -113,31 +113,10 @@ class Evaluation:
         return " ".join(sample.sentence for sample in self.samples.values())
 
     def __repr__(self) -> str:
-        lines = [
-            f"{label:40} {value:>22}   baseline {baseline}"
-            for label, value, baseline in self._rows()
-        ]
-        return "\n".join([self.verdict, *lines])
+        return f"{self.verdict}\n{self.scores.overall!r}"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self._rows()
-        )
-        head = "<tr><th>metric</th><th>value</th><th>baseline</th></tr>"
-        return f"<p>{html.escape(printable(self.verdict))}</p><table>{head}{rows}</table>"
-
-    def _rows(self) -> list[tuple[str, str, str]]:
-        several = len(self.samples) > 1
-        return [
-            (
-                f"{score.metric} ({printable(score.source)})" if several else score.metric,
-                with_error(score.value, score.error),
-                with_error(score.baseline, score.baseline_error),
-            )
-            for score in self.scores
-            if score.observable == OVERALL
-        ]
+        return f"<p>{html.escape(printable(self.verdict))}</p>{self.scores.overall._repr_html_()}"
 
     def write(
         self,
@@ -269,7 +248,7 @@ def evaluate(
     seconds = time.perf_counter() - started
     return Evaluation(
         {name: evaluate_sample(one, name) for name, one in results.items()},
-        [score for one in results.values() for score in one.scores],
+        Scores(score for one in results.values() for score in one.scores),
         missing,
         filled,
         Comparison(samples, common, chosen, results, used, digits, seconds),
