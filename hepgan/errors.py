@@ -62,10 +62,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
-def error_at(message: str, text: str, start: int, end: int) -> LayoutError:
-    r"""Returns the error ``message``, followed by the line of ``text`` that contains ``[start, end)`` with carets under it.
+def with_caret(message: str, text: str, start: int, end: int) -> str:
+    r"""Returns ``message``, followed by the line of ``text`` that contains ``[start, end)`` with carets under it.
 
-    >>> print(error_at("unknown activation 'RELUU'; did you mean RELU?", "DENSE|64|RELUU", 9, 14))
+    >>> print(with_caret("unknown activation 'RELUU'; did you mean RELU?", "DENSE|64|RELUU", 9, 14))
     unknown activation 'RELUU'; did you mean RELU?
       DENSE|64|RELUU
                ^^^^^
@@ -78,7 +78,7 @@ def error_at(message: str, text: str, start: int, end: int) -> LayoutError:
     tail = "…" if last < len(text) and text[last] != "\n" else ""
     line = head + _shown(before) + _shown(marked) + _shown(after) + tail
     caret = " " * _columns(head + _shown(before)) + "^" * max(1, _columns(_shown(marked)))
-    return LayoutError(f"{message}\n  {line}\n  {caret}")
+    return f"{message}\n  {line}\n  {caret}"
 
 
 def clipped(token: str, limit: int = 40) -> str:

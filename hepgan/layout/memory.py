@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import psutil
 
-from hepgan.errors import error_at
+from hepgan.errors import LayoutError, with_caret
 from hepgan.layout.shapes import Step
 from hepgan.layout.spec.base import LayerSpec, Layout, size
 
@@ -40,7 +40,9 @@ def check_memory(layout: Layout, steps: tuple[Step, ...], *, limit: int | None =
     message = (
         f"training this network takes {_readable(total)} of memory, but {_readable(limit)} are free"
     )
-    raise error_at(f"{message}; the largest layer is {largest.word}", text, start, end)
+    raise LayoutError(
+        with_caret(f"{message}; the largest layer is {largest.word}", text, start, end)
+    )
 
 
 def available() -> int:

@@ -13,7 +13,7 @@ import math
 import re
 from typing import Any, NamedTuple, NoReturn
 
-from hepgan.errors import LayoutError, clipped, did_you_mean, error_at
+from hepgan.errors import LayoutError, clipped, did_you_mean, with_caret
 from hepgan.layout.spec import formula
 from hepgan.layout.spec.base import (
     ACTIVATIONS,
@@ -75,7 +75,7 @@ class _Reader:
         return matches
 
     def fail(self, message: str, first: Token, last: Token | None = None) -> NoReturn:
-        raise error_at(message, self.text, first.start, (last or first).end)
+        raise LayoutError(with_caret(message, self.text, first.start, (last or first).end))
 
 
 def parse(text: str) -> Layout:
@@ -246,7 +246,7 @@ def _check(reader: _Reader, word: LayerSpec) -> None:
         word.check(given=[name for name, _, _ in word.spans])
     except MisfitError as fault:
         start, end = word.span(*fault.fields) or (0, 0)
-        raise error_at(str(fault), reader.text, start, end) from None
+        raise LayoutError(with_caret(str(fault), reader.text, start, end)) from None
 
 
 def _from(reader: _Reader, head: Token, arguments: list[Token]) -> LayerSpec:
@@ -325,7 +325,9 @@ def _size(reader: _Reader, argument: Token) -> tuple[int, str]:
     except LayoutError as fault:
         # A denominator such as N - 1 may be 0 for N = 1 and right for the actual N.
         if "divides" not in str(fault) or "N" not in text:
-            raise error_at(str(fault), reader.text, argument.start, argument.end) from None
+            raise LayoutError(
+                with_caret(str(fault), reader.text, argument.start, argument.end)
+            ) from None
         value = 0
     return (0, text) if "N" in text else (value, "")
 

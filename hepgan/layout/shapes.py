@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from hepgan.errors import LayoutError, error_at
+from hepgan.errors import LayoutError, with_caret
 from hepgan.layout.parser import parse
 from hepgan.layout.spec.base import (
     Branch,
@@ -123,7 +123,7 @@ def _walk(layout: Layout, shape: Shape, context: ShapeContext) -> tuple[Step, ..
             steps.append(_step(word, shape, context))
         except MisfitError as fault:
             start, end = word.span(*fault.fields) or (0, len(layout.text))
-            raise error_at(str(fault), layout.text, start, end) from None
+            raise LayoutError(with_caret(str(fault), layout.text, start, end)) from None
         shape = steps[-1].output
         context = dataclasses.replace(context, is_raw_event=False)
     return tuple(steps)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hepgan.errors import error_at
+from hepgan.errors import LayoutError, with_caret
 from hepgan.layout.parser import parse, parse_gan
 from hepgan.layout.shapes import LayerInfo, layer_table, shape_context, trace_steps
 from hepgan.layout.spec.base import LAYERS, Layout, Role, Shape, format_shape, size
@@ -72,7 +72,9 @@ def check_generated(generator: Layout, output: Shape, features: int) -> None:
         text = generator.text or str(generator)
         start, end = generator.words[-1].span() or (0, len(text))
         message = f"the generator's output is {format_shape(output)} = {size(output)} values"
-        raise error_at(f"{message}, but an event has N = {features}", text, start, end)
+        raise LayoutError(
+            with_caret(f"{message}, but an event has N = {features}", text, start, end)
+        )
 
 
 def _network(

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from hepgan.errors import RunError, did_you_mean, error_at
+from hepgan.errors import RunError, did_you_mean, with_caret
 
 OPTIONS: Mapping[str, str] = {
     "H": "print this help",
@@ -45,7 +45,7 @@ class Token(NamedTuple):
     def error(self, message: str) -> RunError:
         """Returns an error with ``message`` above the position."""
         end = self.start + max(len(self.text), 1)
-        return RunError(str(error_at(message, self.whole, self.start, end)))
+        return RunError(with_caret(message, self.whole, self.start, end))
 
     def split(self, separator: str) -> "list[Token]":
         """Returns the stripped parts between separators; separators inside ``[ ]`` are ignored."""

@@ -11,7 +11,7 @@ import dataclasses
 import re
 from typing import Any, NoReturn
 
-from hepgan.errors import DataError, clipped, did_you_mean, error_at
+from hepgan.errors import DataError, clipped, did_you_mean, with_caret
 
 #: Maximum nesting depth and number of characters, to bound time and memory for hostile text.
 DEEPEST, LONGEST = 50, 20_000
@@ -156,7 +156,7 @@ def parse(text: str, what: str) -> tuple[Node, tuple[str, ...]]:
 
 def error_in(message: str, what: str, text: str, node: Node | Token) -> DataError:
     """Returns an error with ``message`` and a caret under ``node`` in ``text``."""
-    return DataError(str(error_at(f"the {what}: {message}", text, node.start, node.end)))
+    return DataError(with_caret(f"the {what}: {message}", text, node.start, node.end))
 
 
 def as_tcut(cut: str) -> str:
