@@ -37,20 +37,20 @@ def main() -> None:
 
 def measure(folder: Path, unseen: str, events: int, steps: int) -> dict[str, Any]:
     """Returns the scores of one training on ``events`` showers of the sample (seven tenths of which train), or on all."""
-    place = folder / f"{events}-{steps}"
+    run_folder = folder / f"{events}-{steps}"
     changes: dict[str, Any] = {"seed": SEED, "train.steps": steps}
     if events < WHOLE:
         changes["data.files"] = [str(part_of_sample(folder, events))]
-    if not (place / "gan.json").is_file():
-        train(load("showers", changes), place, device="cpu", resume=place.exists())
-    gan = hepgan.GAN.load(place)
-    settings: RunConfig = load(place / "run.toml")
+    if not (run_folder / "gan.json").is_file():
+        train(load("showers", changes), run_folder, device="cpu", resume=run_folder.exists())
+    gan = hepgan.GAN.load(run_folder)
+    settings: RunConfig = load(run_folder / "run.toml")
     figures = shower_figures(gan, settings, unseen)
-    train_share = settings.data.fractions["train"]
+    train_fraction = settings.data.fractions["train"]
     return {
         "preset": "showers",
         "seed": SEED,
-        "trained on": int(events * train_share),
+        "trained on": int(events * train_fraction),
         "steps": steps,
         **figures,
     }

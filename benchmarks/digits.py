@@ -35,31 +35,34 @@ def main() -> None:
 
 def measure(chosen: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Trains, unless the run exists in the folder, and returns the scores."""
-    place = chosen.folder / f"mnist-full-{seed}"
+    run_folder = chosen.folder / f"mnist-full-{seed}"
     changes = {"seed": seed, "train.steps": chosen.steps, "data.files": [chosen.train]}
-    shares = {"data.test": 0.01, "data.validation": 0.09}
-    run = load("mnist", {**changes, **shares})
-    if not (place / "gan.json").is_file():
-        train(run, place, device="cpu", resume=place.exists())
-    gan = hepgan.GAN.load(place)
-    test, seen = (hepgan.read(path, run.schema) for path in (chosen.test, chosen.train))
-    some = np.random.default_rng(seed).choice(len(seen), len(test), replace=False)
+    fractions = {"data.test": 0.01, "data.validation": 0.09}
+    run = load("mnist", {**changes, **fractions})
+    if not (run_folder / "gan.json").is_file():
+        train(run, run_folder, device="cpu", resume=run_folder.exists())
+    gan = hepgan.GAN.load(run_folder)
+    test, training = (hepgan.read(path, run.schema) for path in (chosen.test, chosen.train))
+    some = np.random.default_rng(seed).choice(len(training), len(test), replace=False)
     images = {
         "test": ak.to_numpy(test["image"]),
-        "train": ak.to_numpy(seen["image"])[some],
-        "made": ak.to_numpy(gan.sample(label=ak.to_numpy(test["label"]), seed=99)["image"]),
+        "train": ak.to_numpy(training["image"])[some],
+        "generated": ak.to_numpy(gan.sample(label=ak.to_numpy(test["label"]), seed=99)["image"]),
         "even": ak.to_numpy(gan.sample(10_000, seed=98)["image"]),
     }
-    found = {name: digit_scores(part) for name, part in images.items()}
+    scores = {name: digit_scores(part) for name, part in images.items()}
     row: dict[str, Any] = {"preset": "mnist", "seed": seed, "steps": chosen.steps, "n": len(test)}
-    for name in ("made", "train"):
-        pair = found["test"].features, found[name].features
+    for name in ("generated", "train"):
+        pair = scores["test"].features, scores[name].features
         estimate = extrapolated_frechet(*pair, seed=1)
         row[f"Fréchet, {name}"], row[f"error, {name}"] = estimate.value, estimate.error
         row[f"Fréchet at this n, {name}"] = frechet_distance(*pair)
-    row["confidence"], row["of test digits"] = found["made"].confidence, found["test"].confidence
-    shares_made = found["even"].fractions
-    return row | {"rarest": float(shares_made.min()), "commonest": float(shares_made.max())}
+    row["confidence"], row["of test digits"] = (
+        scores["generated"].confidence,
+        scores["test"].confidence,
+    )
+    class_fractions = scores["even"].fractions
+    return row | {"rarest": float(class_fractions.min()), "commonest": float(class_fractions.max())}
 
 
 if __name__ == "__main__":

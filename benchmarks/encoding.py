@@ -66,10 +66,10 @@ def timed(call: Callable[[], Any], repeat: int) -> tuple[Any, float, float]:
     wall, cpu = [], []
     for _ in range(repeat):
         start, spent = time.perf_counter(), time.process_time()
-        found = call()
+        result = call()
         wall.append(time.perf_counter() - start)
         cpu.append(time.process_time() - spent)
-    return found, min(wall), min(cpu)
+    return result, min(wall), min(cpu)
 
 
 def main(events: str = "100000", threads: str = "2") -> None:

@@ -34,14 +34,14 @@ def main() -> None:
     options.add_argument("--toys", type=int, default=200)
     chosen = options.parse_args()
     chosen.folder.mkdir(parents=True, exist_ok=True)
-    found = {
+    results = {
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "speed": list(speed()),
         "pulls": [pull for shift in SHIFTS for pull in pulls(shift, chosen.toys)],
     }
-    (chosen.folder / "evaluation.json").write_text(json.dumps(found, indent=2))
-    text = table(found["speed"]) + "\n" + table(found["pulls"])
+    (chosen.folder / "evaluation.json").write_text(json.dumps(results, indent=2))
+    text = table(results["speed"]) + "\n" + table(results["pulls"])
     (chosen.folder / "evaluation.md").write_text(text)
     print(text)
 
@@ -83,8 +83,10 @@ def pulls(shift: float, toys: int) -> Iterator[dict[str, Any]]:
     for seed in range(toys):
         for name, estimate in estimates(*samples(seed, shift), seed).items():
             every.setdefault(name, []).append(estimate)
-    for name, found in every.items():
-        value, error, baseline, baseline_error = np.array([estimate[:4] for estimate in found]).T
+    for name, toy_estimates in every.items():
+        value, error, baseline, baseline_error = np.array(
+            [estimate[:4] for estimate in toy_estimates]
+        ).T
         yield {
             "score": name,
             "shift": shift,

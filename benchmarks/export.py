@@ -32,12 +32,12 @@ def main(number: int) -> None:
 def report(name: str, exported: list[np.ndarray], fields: object) -> None:
     one = np.concatenate([field.reshape(len(field), -1) for field in exported], 1)
     two = torch.cat([field.flatten(1) for field in fields], 1).numpy()
-    lit = (one > 0) & (two > 0)
-    away = np.abs(one - two)[lit] / two[lit]
+    nonzero = (one > 0) & (two > 0)
+    difference = np.abs(one - two)[nonzero] / two[nonzero]
     print(
-        f"{name}: {lit.sum():,} lit cells, {((one > 0) != (two > 0)).sum()} lit in one alone; away from each other by"
-        f" {away.max():.1e} at most, {np.quantile(away, 0.5):.1e} (median), {np.quantile(away, 0.999):.1e} (99.9 %);"
-        f" {(away <= 1e-5).mean():.2%} within 1e-5"
+        f"{name}: {nonzero.sum():,} cells nonzero in both, {((one > 0) != (two > 0)).sum()} in only one; relative difference"
+        f" {difference.max():.1e} (maximum), {np.quantile(difference, 0.5):.1e} (median), {np.quantile(difference, 0.999):.1e} (99.9 %);"
+        f" {(difference <= 1e-5).mean():.2%} within 1e-5"
     )
 
 

@@ -75,25 +75,25 @@ def settings(name: str, steps: int) -> RunConfig:
 
 def measure(name: str, run: RunConfig, folder: Path) -> tuple[dict[str, Any], np.ndarray]:
     """Trains, unless the run exists in the folder; returns the scores and 20 images."""
-    place = folder / name.split(" (")[0].replace(" ", "-")
-    if not (place / "gan.json").is_file():
-        train(run, place, device="cpu", resume=place.exists())
-    gan = GAN.load(place)
+    run_folder = folder / name.split(" (")[0].replace(" ", "-")
+    if not (run_folder / "gan.json").is_file():
+        train(run, run_folder, device="cpu", resume=run_folder.exists())
+    gan = GAN.load(run_folder)
     real = np.asarray(read_events(run)["test"]["image"])
-    made = np.asarray(gan.sample(len(real), seed=5)["image"])
+    generated = np.asarray(gan.sample(len(real), seed=5)["image"])
     noise = np.random.default_rng(5).permuted(real.reshape(len(real), -1), axis=1)
     half = len(real) // 2
-    seen = {k: digits.digit_scores(v.reshape(-1, 28, 28)) for k, v in {"real": real, "made": made, "noise": noise}.items()}  # fmt: skip
-    distance = {k: fpd.frechet_distance(seen["real"].features, seen[k].features) for k in ("made", "noise")}  # fmt: skip
-    baseline = fpd.frechet_distance(seen["real"].features[:half], seen["real"].features[half:])
+    scores = {k: digits.digit_scores(v.reshape(-1, 28, 28)) for k, v in {"real": real, "generated": generated, "noise": noise}.items()}  # fmt: skip
+    distance = {k: fpd.frechet_distance(scores["real"].features, scores[k].features) for k in ("generated", "noise")}  # fmt: skip
+    baseline = fpd.frechet_distance(scores["real"].features[:half], scores["real"].features[half:])
     row = {
-        "layout": name, "steps": run.train.steps, "seconds": round(history.read(place)[-1]["seconds"]), "n": len(real),
-        "frechet": distance["made"], "baseline (half of n)": baseline, "shuffled pixels": distance["noise"],
-        "confidence": seen["made"].confidence, "confidence of real digits": seen["real"].confidence,
-        "rarest digit": min(seen["made"].fractions), "commonest digit": max(seen["made"].fractions),
+        "layout": name, "steps": run.train.steps, "seconds": round(history.read(run_folder)[-1]["seconds"]), "n": len(real),
+        "frechet": distance["generated"], "baseline (half of n)": baseline, "shuffled pixels": distance["noise"],
+        "confidence": scores["generated"].confidence, "confidence of real digits": scores["real"].confidence,
+        "rarest digit": min(scores["generated"].fractions), "commonest digit": max(scores["generated"].fractions),
         "cores": os.cpu_count(), "torch": torch.__version__,
     }  # fmt: skip
-    return row, made[:20]
+    return row, generated[:20]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -108,8 +108,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 def draw(images: dict[str, np.ndarray], path: Path) -> None:
     mpl.use("Agg")
     figure, axes = plt.subplots(len(images), 1, figsize=(9, 1.35 * len(images)))
-    for axis, (name, found) in zip(np.atleast_1d(axes), images.items(), strict=True):
-        grid = found.reshape(2, 10, 28, 28).swapaxes(1, 2).reshape(56, 280)
+    for axis, (name, examples) in zip(np.atleast_1d(axes), images.items(), strict=True):
+        grid = examples.reshape(2, 10, 28, 28).swapaxes(1, 2).reshape(56, 280)
         axis.imshow(grid, cmap="gray", vmin=0, vmax=255)
         axis.set_title(name, fontsize=9, loc="left")
         axis.axis("off")

@@ -103,19 +103,19 @@ def measure(python: str, code: str, path: Path, branches: tuple[str, ...], width
     """Returns one cell of the table: CPU seconds, or the error."""
     head = f"path, branches, width = {str(path)!r}, {list(branches) or ['x']!r}, {width}\n"
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [python, "-c", head + code + MEASURE],
             capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return "more than 300 s"
-    for line in done.stdout.splitlines():
+    for line in process.stdout.splitlines():
         if line.startswith("MEASURED"):
             imported, cold, warm, events = json.loads(line.removeprefix("MEASURED"))
             short = "" if events >= EVENTS - 256 else f", only {events} events"
             return f"{imported:.1f} / {cold:.2f} / {warm:.2f}{short}"
-    last = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-    return f"fails: {last[-1][:90] if last else f'signal {-done.returncode}'}"
+    last = [line for line in (process.stderr + process.stdout).splitlines() if line.strip()]
+    return f"fails: {last[-1][:90] if last else f'signal {-process.returncode}'}"
 
 
 def main() -> None:

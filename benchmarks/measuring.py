@@ -26,28 +26,28 @@ def turns(
     calls: Mapping[str, Callable[[], object]], seconds: float, device: torch.device, rounds: int = 5
 ) -> dict[str, np.ndarray]:
     """Returns the seconds per call ``[rounds]`` of each of ``calls``, interleaved and after a warm-up call."""
-    found: dict[str, list[float]] = {name: [] for name in calls}
+    measured: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
     for _ in range(rounds):
         for name, call in calls.items():
-            found[name].append(seconds_a_call(call, seconds / rounds / len(calls), device))
-    return {name: np.array(times) for name, times in found.items()}
+            measured[name].append(seconds_a_call(call, seconds / rounds / len(calls), device))
+    return {name: np.array(times) for name, times in measured.items()}
 
 
 def seconds_a_call(call: Callable[[], object], seconds: float, device: torch.device) -> float:
     """Returns the mean time over calls that take at least ``seconds`` in total."""
-    done, start, end = 0, clock(device), time.perf_counter() + seconds
-    while not done or time.perf_counter() < end:
+    count, start, end = 0, clock(device), time.perf_counter() + seconds
+    while not count or time.perf_counter() < end:
         call()
-        done += 1
-    return (clock(device) - start) / done
+        count += 1
+    return (clock(device) - start) / count
 
 
 def about(device: torch.device, **more: Any) -> dict[str, Any]:
     """Returns the machine, the versions and other facts to report with the figures."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    found = {
+    facts = {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -55,7 +55,7 @@ def about(device: torch.device, **more: Any) -> dict[str, Any]:
         "torch": torch.__version__,
         "times": "by the clock" if gpu else "CPU time of one process, median of turns",
     }
-    return {name: value for name, value in found.items() if value is not None} | more
+    return {name: value for name, value in facts.items() if value is not None} | more
 
 
 def _processor() -> str:
@@ -81,8 +81,8 @@ def _text(value: Any) -> str:
 def write(folder: Path, name: str, facts: Row, tables: Mapping[str, Sequence[Row]]) -> None:
     """Writes ``name.json`` and ``name.md`` in ``folder``, and prints the latter."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = ", ".join(f"{key}: {value}" for key, value in facts.items())
-    text = "\n\n".join([told, *(f"**{t}**\n\n{markdown(rows)}" for t, rows in tables.items())])
+    summary = ", ".join(f"{key}: {value}" for key, value in facts.items())
+    text = "\n\n".join([summary, *(f"**{t}**\n\n{markdown(rows)}" for t, rows in tables.items())])
     (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
     data = {"about": dict(facts), "tables": tables}
     (folder / f"{name}.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")

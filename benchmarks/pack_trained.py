@@ -29,8 +29,8 @@ def main() -> None:
         (FOLDER / name).mkdir(parents=True, exist_ok=True)
         packed = lzma.compress(safetensors.torch.save(rounded), preset=9 | lzma.PRESET_EXTREME)
         (FOLDER / name / "generator.safetensors.xz").write_bytes(packed)
-        for kept in ("gan.json", "run.toml"):
-            shutil.copyfile(Path(folder) / kept, FOLDER / name / kept)
+        for file in ("gan.json", "run.toml"):
+            shutil.copyfile(Path(folder) / file, FOLDER / name / file)
         (FOLDER / name / "scores.json").write_text(
             json.dumps(scores(Path(folder)), indent=1) + "\n"
         )
@@ -40,10 +40,10 @@ def main() -> None:
 def scores(folder: Path) -> dict[str, Any]:
     """Returns the joint scores, the scores of digits and the sizes of the networks."""
     gan = GAN.load(folder, device="cpu")
-    found = json.loads((folder / "scores.json").read_text())
-    kept = ("auc_low", "auc_high", "fpd", "digit_frechet", "digit_confidence", "digit_balance")
-    found["scores"] = [score for score in found["scores"] if score["metric"] in kept]
-    return found | {
+    result = json.loads((folder / "scores.json").read_text())
+    metrics = ("auc_low", "auc_high", "fpd", "digit_frechet", "digit_confidence", "digit_balance")
+    result["scores"] = [score for score in result["scores"] if score["metric"] in metrics]
+    return result | {
         "parameters": count_parameters(
             gan.settings, gan.encoding, discriminator_features=gan.discriminator_features
         )

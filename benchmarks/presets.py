@@ -28,7 +28,7 @@ from hepgan.evaluation.metrics.classifier import separability
 from hepgan.evaluation.observables.standard import arrays, evaluate_observables, observables_for
 from hepgan.gan.networks import count_parameters
 from hepgan.gan.training import history
-from hepgan.pipeline import MEASURED, RunConfig, load, run
+from hepgan.pipeline import PRESET_SCORES, RunConfig, load, run
 
 SHOWERS = ("auc_low", "auc_high", "fpd")
 DIGITS = ("digit_frechet", "digit_confidence", "digit_balance", "auc_high")
@@ -53,32 +53,37 @@ def main() -> None:
     write(chosen.folder / "presets.json", {"about": about, "rows": rows})
     (chosen.folder / "presets.md").write_text(table(rows))
     if chosen.publish:
-        before = json.loads(MEASURED.read_text()) if MEASURED.is_file() else {}
-        write(MEASURED, dict(sorted((before | published(rows)).items())))
+        before = json.loads(PRESET_SCORES.read_text()) if PRESET_SCORES.is_file() else {}
+        write(PRESET_SCORES, dict(sorted((before | published(rows)).items())))
     print(table(rows))
 
 
-def write(path: Path, found: Any) -> None:
-    path.write_text(json.dumps(found, indent=1) + "\n")
+def write(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def measure(preset: str, seed: int, folder: Path, unseen: str | None) -> dict[str, Any]:
     """Runs a preset, unless the run exists in the folder; returns its time and scores."""
-    place = folder / f"{preset}-{seed}"
-    if not (place / "report.html").is_file():
-        run(load(preset, {"seed": seed}), place, device=torch.device("cpu"), resume=place.exists())
-    settings = load(place / "run.toml")
+    run_folder = folder / f"{preset}-{seed}"
+    if not (run_folder / "report.html").is_file():
+        run(
+            load(preset, {"seed": seed}),
+            run_folder,
+            device=torch.device("cpu"),
+            resume=run_folder.exists(),
+        )
+    settings = load(run_folder / "run.toml")
     row: dict[str, Any] = {"preset": preset, "seed": seed}
-    trained = history.read(place)
-    row["seconds of training"] = trained[-1]["seconds"] if trained else 0.0
+    rows = history.read(run_folder)
+    row["seconds of training"] = rows[-1]["seconds"] if rows else 0.0
     row["steps"], row["batch"] = settings.steps, settings.train.batch_size
-    scores = json.loads((place / "scores.json").read_text())
+    scores = json.loads((run_folder / "scores.json").read_text())
     row["n"] = scores["n_reference"]
     for score in scores["scores"]:
         if score["metric"] in (SHOWERS if settings.geometry else DIGITS):
             row[score["metric"]] = score["value"]
             row[score["metric"] + " baseline"] = score["baseline"]
-    gan = hepgan.GAN.load(place)
+    gan = hepgan.GAN.load(run_folder)
     row["parameters"] = count_parameters(
         gan.settings, gan.encoding, discriminator_features=gan.discriminator_features
     )["generator"]
@@ -91,17 +96,17 @@ def shower_figures(gan: hepgan.GAN, settings: RunConfig, unseen: str) -> dict[st
     """Returns the scores of showers generated at the energies in ``unseen``, against Geant4."""
     reference = hepgan.read(unseen, settings.schema)
     energy = ak.to_numpy(reference["energy"])
-    made = gan.sample(energy=energy, seed=99)
+    generated = gan.sample(energy=energy, seed=99)
     observables = observables_for(settings.schema, settings.geometry)
-    cells = [arrays(events, settings.schema.all) for events in (reference, made)]
-    true, found = (evaluate_observables(events, observables) for events in cells)
-    high = features.high_level(true, found, observables)
+    cells = [arrays(events, settings.schema.all) for events in (reference, generated)]
+    true, values = (evaluate_observables(events, observables) for events in cells)
+    high = features.high_level(true, values, observables)
     distance = fpd.fpd(*high, seed=1)
     row = {
         "unseen n": len(energy),
-        "E_tot/E": float(found["E_tot_over_E_inc"].mean() / true["E_tot_over_E_inc"].mean()),
+        "E_tot/E": float(values["E_tot_over_E_inc"].mean() / true["E_tot_over_E_inc"].mean()),
         **{
-            name: float(found[f"{name}.energy"].mean() / true[f"{name}.energy"].mean())
+            name: float(values[f"{name}.energy"].mean() / true[f"{name}.energy"].mean())
             for name in settings.schema.fields
         },
         "unseen fpd x1000": 1000 * distance.value,
@@ -109,8 +114,8 @@ def shower_figures(gan: hepgan.GAN, settings: RunConfig, unseen: str) -> dict[st
         "unseen fpd baseline": 1000 * distance.baseline,
     }
     for low, up in itertools.pairwise(BINS):
-        there = (energy >= low) & (energy < up)
-        widths = [width(v["E_tot_over_E_inc"][there]) for v in (true, found)]
+        selected = (energy >= low) & (energy < up)
+        widths = [width(v["E_tot_over_E_inc"][selected]) for v in (true, values)]
         row[f"width {low}-{up} GeV"] = widths[1] / widths[0]
     low_level = features.low_level(*cells, observables, network="quick")
     for name, pair in {
@@ -129,41 +134,41 @@ def width(values: Any) -> float:
 
 def digit_figures(gan: hepgan.GAN) -> dict[str, float]:
     """Returns the confidence and the fractions of the rarest and most frequent class of 5,000 digits."""
-    found = digit_scores(ak.to_numpy(gan.sample(5000, seed=99)["image"]))
+    scores = digit_scores(ak.to_numpy(gan.sample(5000, seed=99)["image"]))
     return {
-        "confidence": found.confidence,
-        "rarest": float(found.fractions.min()),
-        "commonest": float(found.fractions.max()),
+        "confidence": scores.confidence,
+        "rarest": float(scores.fractions.min()),
+        "commonest": float(scores.fractions.max()),
     }
 
 
 def published(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Returns the figures that ``hepgan presets`` prints: sizes, and mean, standard deviation over seeds and baseline of each score."""
-    found = {}
+    figures = {}
     for preset in dict.fromkeys(row["preset"] for row in rows):
-        mine = [row for row in rows if row["preset"] == preset]
+        own_rows = [row for row in rows if row["preset"] == preset]
         scores = {}
         for metric in (*SHOWERS, *DIGITS):
-            values = [row[metric] for row in mine if metric in row]
+            values = [row[metric] for row in own_rows if metric in row]
             if values:
-                baseline = float(np.mean([row[f"{metric} baseline"] for row in mine]))
-                spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+                baseline = float(np.mean([row[f"{metric} baseline"] for row in own_rows]))
+                deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
                 scores[metric] = {
                     "mean": float(np.mean(values)),
-                    "sd": spread,
+                    "sd": deviation,
                     "baseline": baseline,
                 }
-        same = {name: mine[0][name] for name in ("parameters", "steps", "batch", "n")}
-        found[preset] = {**same, "seeds": len(mine), "scores": scores}
-    return found
+        same = {name: own_rows[0][name] for name in ("parameters", "steps", "batch", "n")}
+        figures[preset] = {**same, "seeds": len(own_rows), "scores": scores}
+    return figures
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Returns a Markdown table per preset, with means and standard deviations over seeds."""
     text = []
     for preset in dict.fromkeys(row["preset"] for row in rows):
-        mine = [row for row in rows if row["preset"] == preset]
-        names = [name for name in mine[0] if name not in ("preset", "seed")]
+        own_rows = [row for row in rows if row["preset"] == preset]
+        names = [name for name in own_rows[0] if name not in ("preset", "seed")]
         text += [
             f"**{preset}**",
             "",
@@ -172,12 +177,12 @@ def table(rows: list[dict[str, Any]]) -> str:
         ]
         text += [
             f"| {row['seed']} | " + " | ".join(f"{row[name]:.5g}" for name in names) + " |"
-            for row in mine
+            for row in own_rows
         ]
-        values = np.array([[row[name] for name in names] for row in mine], dtype=float)
+        values = np.array([[row[name] for name in names] for row in own_rows], dtype=float)
         for label, line in (
             ("mean", values.mean(0)),
-            ("sd", values.std(0, ddof=min(1, len(mine) - 1))),
+            ("sd", values.std(0, ddof=min(1, len(own_rows) - 1))),
         ):
             text.append(f"| {label} | " + " | ".join(f"{value:.5g}" for value in line) + " |")
         text.append("")

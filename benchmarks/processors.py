@@ -26,13 +26,13 @@ from hepgan.processors import Collect, FillHistograms, ReturnFields, Simulate, o
 
 def seconds(*jobs: Callable[[], object], repeat: int = 3) -> list[float]:
     """Returns the median CPU time of each call."""
-    found: list[list[float]] = [[] for _ in jobs]
+    measured: list[list[float]] = [[] for _ in jobs]
     for _ in range(repeat):
-        for times, job in zip(found, jobs, strict=True):
+        for times, job in zip(measured, jobs, strict=True):
             start = time.process_time()
             job()
             times.append(time.process_time() - start)
-    return [statistics.median(times) for times in found]
+    return [statistics.median(times) for times in measured]
 
 
 def photons(path: Path, particles: int) -> dict[str, object]:
@@ -51,11 +51,15 @@ def ratios(folder: str, scratch: Path, particles: int = 16_384) -> None:
     files = photons(scratch / "photons.root", particles)
     energy = np.random.default_rng(1).uniform(1, 100, particles)
     with open_runner() as job:
-        made = Simulate(folder, energy="GenPart_energy", output=ReturnFields("showers"), seed=1)
-        job(files, made)
-        plain, ours = seconds(lambda: gan.sample(energy=energy, seed=1), lambda: job(files, made))
+        processor = Simulate(
+            folder, energy="GenPart_energy", output=ReturnFields("showers"), seed=1
+        )
+        job(files, processor)
+        plain, hepgan_time = seconds(
+            lambda: gan.sample(energy=energy, seed=1), lambda: job(files, processor)
+        )
         print(
-            f"GAN.sample {plain / particles * 1e6:.0f} us, Simulate {ours / particles * 1e6:.0f} us a shower: {plain / ours:.2f}"
+            f"GAN.sample {plain / particles * 1e6:.0f} us, Simulate {hepgan_time / particles * 1e6:.0f} us a shower: {plain / hepgan_time:.2f}"
         )
         schema = gan.encoding.schema
         path = scratch / "showers.root"
@@ -72,14 +76,14 @@ def ratios(folder: str, scratch: Path, particles: int = 16_384) -> None:
                 file["showers"].arrays(names, library="np")
 
         everything = {"d": {"files": {str(path): "showers"}}}
-        plain, read, ours = seconds(
+        plain, read, hepgan_time = seconds(
             reading,
             lambda: hepgan.read(path, schema),
             lambda: job(everything, Collect(schema)),
             repeat=7,
         )
         print(
-            f"uproot {plain:.2f} s, hepgan.read {read:.2f} s, Collect {ours:.2f} s: {ours / plain:.2f}"
+            f"uproot {plain:.2f} s, hepgan.read {read:.2f} s, Collect {hepgan_time:.2f} s: {hepgan_time / plain:.2f}"
         )
 
 
@@ -92,14 +96,14 @@ def whole(folder: str, scratch: Path, particles: int, workers: int) -> None:
     files = photons(scratch / "photons.root", particles)
     start = time.perf_counter()
     with open_runner("futures", workers=workers, step_size=25_000) as job:
-        found = job(files, Simulate(folder, energy="GenPart_energy", output=fills, seed=1))
+        histograms = job(files, Simulate(folder, energy="GenPart_energy", output=fills, seed=1))
     took = time.perf_counter() - start
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu = sum(one.ru_utime + one.ru_stime for one in used)
     memory = (used[0].ru_maxrss + workers * used[1].ru_maxrss) / 2**20
-    count = found["E_tot"].values(flow=True).sum()
+    count = histograms["E_tot"].values(flow=True).sum()
     print(
-        f"{count:.0f} showers into {len(found)} histograms: {took:.0f} s, {cpu:.0f} CPU s, {memory:.1f} GiB at the most"
+        f"{count:.0f} showers into {len(histograms)} histograms: {took:.0f} s, {cpu:.0f} CPU s, {memory:.1f} GiB at most"
     )
 
 

@@ -1,4 +1,4 @@
-"""Reading compared with uproot's plainest way, in CPU seconds within one run: python benchmarks/reading.py [FOLDER] [GB].
+"""Reading compared with plain uproot, in CPU seconds of one run: python benchmarks/reading.py [FOLDER] [GB].
 
 Writes test files to FOLDER (default: a temporary one): 20,000 images of 784 float32 as a fixed array, 784 scalar branches, a
 jagged branch and an RNTuple, and a file of GB (default 1) of showers for streaming.
@@ -44,10 +44,10 @@ def cpu(call: Callable[[], object], repeat: int = 5) -> float:
 
 
 def compare(
-    name: str, plain: Callable[[], object], ours: Callable[[], object], goal: float
+    name: str, plain: Callable[[], object], hepgan: Callable[[], object], goal: float
 ) -> None:
     """Prints the ratio of two calls, interleaved because the load of the machine changes."""
-    pairs = [(cpu(plain, 3), cpu(ours, 3)) for _ in range(2)]
+    pairs = [(cpu(plain, 3), cpu(hepgan, 3)) for _ in range(2)]
     a, b = (min(column) for column in zip(*pairs, strict=True))
     print(
         f"{name:24} uproot/torch {a:7.3f} s   hepgan {b:7.3f} s   ratio {b / a:.2f} (goal {goal})"
@@ -91,14 +91,14 @@ def reading(folder: Path) -> None:
         padded = ak.pad_none(lists, PIXELS, clip=True)
         return tensor(ak.to_numpy(ak.fill_none(padded, 0.0)))
 
-    def ours(name: str, schema: Schema) -> torch.Tensor:
+    def hepgan(name: str, schema: Schema) -> torch.Tensor:
         events = reader.read(folder / f"{name}.root", schema)
         return tensor(ak.to_numpy(events[next(iter(schema.fields))]))
 
-    compare("fixed array", lambda: fixed("fixed"), lambda: ours("fixed", FIXED), 1.15)
-    compare("RNTuple", lambda: fixed("rntuple"), lambda: ours("rntuple", FIXED), 1.15)
-    compare("jagged, padded", jagged, lambda: ours("jagged", JAGGED), 1.15)
-    compare("784 scalar branches", scalars, lambda: ours("scalars", SCALARS), 1.1)
+    compare("fixed array", lambda: fixed("fixed"), lambda: hepgan("fixed", FIXED), 1.15)
+    compare("RNTuple", lambda: fixed("rntuple"), lambda: hepgan("rntuple", FIXED), 1.15)
+    compare("jagged, padded", jagged, lambda: hepgan("jagged", JAGGED), 1.15)
+    compare("784 scalar branches", scalars, lambda: hepgan("scalars", SCALARS), 1.1)
 
 
 def batches() -> None:
@@ -139,13 +139,13 @@ def streaming(folder: Path, gigabytes: float) -> None:
         for events in uproot.iterate({path: "t"}, step_size="25 MB", library="ak"):
             encode(events)
 
-    def ours() -> int:
+    def hepgan() -> int:
         return sum(len(x) for x, _ in loader)
 
-    given = ours()
+    streamed = hepgan()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"streamed {given * 2.02e-6:.1f} GB, at most {peak:.2f} GB resident (goal < 1)")
-    pairs = [(both(plain), both(ours)) for _ in range(3)]
+    print(f"streamed {streamed * 2.02e-6:.1f} GB, at most {peak:.2f} GB resident (goal < 1)")
+    pairs = [(both(plain), both(hepgan)) for _ in range(3)]
     for what, turns in zip(
         ("wall", "CPU"), zip(*(zip(*p, strict=True) for p in pairs), strict=True), strict=True
     ):

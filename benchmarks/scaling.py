@@ -53,7 +53,7 @@ def main() -> None:
         ),
         "Processes": processes(preset, chosen.device),
         "A row of the history": [row_cost(preset, device, chosen.seconds)],
-        "The limit": limits(preset, device, chosen.seconds),
+        "Fraction of peak performance": limits(preset, device, chosen.seconds),
     }
     write(chosen.folder, "scaling", about(device, preset=preset), tables)
 
@@ -69,14 +69,18 @@ def step(
 ) -> tuple[Call, int]:
     """Returns a training step that reuses the given number of events, and its batch size."""
     ready = prepared(preset, device, changes)
-    state, view, settings = ready.state, ready.discriminator_input, ready.state.settings
+    state, discriminator_input, settings = (
+        ready.state,
+        ready.discriminator_input,
+        ready.state.settings,
+    )
     if events:
         x, c = state.loader.tensors
-        wanted = torch.arange(events, device=device) % len(x)
-        loader = type(state.loader)(x[wanted], c[wanted], batch_size=settings.batch_size, seed=1)
+        rows = torch.arange(events, device=device) % len(x)
+        loader = type(state.loader)(x[rows], c[rows], batch_size=settings.batch_size, seed=1)
         state = dataclasses.replace(state, loader=loader)
     batches = itertools.chain.from_iterable(itertools.repeat(state.loader))
-    return lambda: training.train_step(state, view, batches), settings.batch_size
+    return lambda: training.train_step(state, discriminator_input, batches), settings.batch_size
 
 
 def widened(preset: str, width: int) -> dict[str, str]:
@@ -99,7 +103,7 @@ def rates(
 
 
 def rate(seconds: float, batch: int) -> dict[str, float]:
-    return {"ms a step": 1000 * seconds, "steps/s": 1 / seconds, "events/s": batch / seconds}
+    return {"ms per step": 1000 * seconds, "steps/s": 1 / seconds, "events/s": batch / seconds}
 
 
 def processes(preset: str, device: str) -> list[dict[str, Any]]:
@@ -149,7 +153,7 @@ def row_cost(preset: str, device: torch.device, seconds: float) -> dict[str, Any
 class Work(TorchDispatchMode):
     """Counts floating-point operations, and the bytes that all operations read and write without caches.
 
-    torch's own ``FlopCounterMode`` cannot follow the gradient of a gradient; the formulas are its.
+    PyTorch's ``FlopCounterMode`` does not support second derivatives; this class uses its formulas.
     """
 
     operations, bytes = 0, 0
@@ -157,29 +161,29 @@ class Work(TorchDispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, inputs: Sequence[Any] = (), options: Any = None
     ) -> Any:
-        made = function(*inputs, **(options or {}))
+        result = function(*inputs, **(options or {}))
         if formula := flop_registry.get(function._overloadpacket):
-            self.operations += formula(*inputs, **(options or {}), out_val=made)
+            self.operations += formula(*inputs, **(options or {}), out_val=result)
         if not function.is_view:
-            tensors = [t for t in tree_leaves((inputs, made)) if isinstance(t, torch.Tensor)]
+            tensors = [t for t in tree_leaves((inputs, result)) if isinstance(t, torch.Tensor)]
             self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-        return made
+        return result
 
 
 def limits(preset: str, device: torch.device, seconds: float) -> list[dict[str, Any]]:
     """Returns operations and bytes of a training step and of 10,000 generated events, as fractions of the machine's peak."""
     a, b = (torch.randn(2048, 2048, device=device) for _ in range(2))
     source = torch.randn(2**26, device=device)
-    there = torch.empty_like(source)
-    product, copy = lambda: torch.mm(a, b), lambda: there.copy_(source)
+    target = torch.empty_like(source)
+    product, copy = lambda: torch.mm(a, b), lambda: target.copy_(source)
     flops = 2 * 2048**3 / seconds_a_call(product, seconds / 4, device)
     width = 2 * 4 * 2**26 / seconds_a_call(copy, seconds / 4, device)
     state = prepared(preset, device, {}).state
     one, _ = step(preset, device, {})
     return [
-        share("training step", one, flops, width, seconds, device),
-        share("10,000 events, networks alone", generating(state, device), flops, width, seconds, device),
-        share("10,000 events, decoded", generating(state, device, decoded=True), flops, width, seconds, device),
+        fraction_of_peak("training step", one, flops, width, seconds, device),
+        fraction_of_peak("10,000 events, networks alone", generating(state, device), flops, width, seconds, device),
+        fraction_of_peak("10,000 events, decoded", generating(state, device, decoded=True), flops, width, seconds, device),
     ]  # fmt: skip
 
 
@@ -197,7 +201,7 @@ def generating(state: TrainingState, device: torch.device, *, decoded: bool = Fa
     return call
 
 
-def share(
+def fraction_of_peak(
     name: str, call: Call, flops: float, width: float, seconds: float, device: torch.device
 ) -> dict[str, Any]:
     took = float(np.median(turns({name: call}, seconds, device)[name]))
@@ -210,8 +214,8 @@ def share(
         "GB": work.bytes / 1e9,
         "machine, GFLOP/s": flops / 1e9,
         "machine, GB/s": width / 1e9,
-        "share of its operations": work.operations / flops / took,
-        "share of its bandwidth": work.bytes / width / took,
+        "fraction of peak operations": work.operations / flops / took,
+        "fraction of peak bandwidth": work.bytes / width / took,
     }
 
 

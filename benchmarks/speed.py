@@ -37,7 +37,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     device = library.resolve_device(chosen.device)
     rows = [training(preset, device, chosen.seconds) for preset in chosen.preset]
-    write(chosen.folder, "speed", about(device), {"Training steps a second": rows})
+    write(chosen.folder, "speed", about(device), {"Training steps per second": rows})
 
 
 def training(preset: str, device: torch.device, seconds: float) -> dict[str, Any]:
@@ -52,22 +52,22 @@ def training(preset: str, device: torch.device, seconds: float) -> dict[str, Any
     }
     times = turns(calls, seconds, device, rounds=9)
     ratios = times["plain loop"] / times["hepgan"]
-    found: dict[str, Any] = {"preset": preset}
-    found |= {name: float(1 / np.median(times[name])) for name in calls}
-    found["hepgan over plain loop"] = float(np.median(ratios))
-    return found | {"range": f"{ratios.min():.2f}–{ratios.max():.2f}"}
+    row: dict[str, Any] = {"preset": preset}
+    row |= {name: float(1 / np.median(times[name])) for name in calls}
+    row["hepgan over plain loop"] = float(np.median(ratios))
+    return row | {"range": f"{ratios.min():.2f}–{ratios.max():.2f}"}
 
 
 def step_of(preset: str, changes: dict[str, Any], device: torch.device) -> Callable[[], object]:
     """Returns a training step of hepgan."""
     ready = library.prepare(library.load(preset, changes), device=device)
-    state, view = ready.state, ready.discriminator_input
+    state, discriminator_input = ready.state, ready.discriminator_input
     batches = itertools.chain.from_iterable(itertools.repeat(state.loader))
 
     def step() -> None:
         precision = state.settings.precision
         with autocast(state.gan.generator, precision), autocast(state.gan.discriminator, precision):
-            train_step(state, view, batches)
+            train_step(state, discriminator_input, batches)
 
     return step
 
@@ -77,24 +77,24 @@ def plain_loop(gan: GAN, x: torch.Tensor, c: torch.Tensor, batch_size: int) -> C
     device = gan.device
     data = DataLoader(TensorDataset(x, c), batch_size, shuffle=True, drop_last=True)
     batches = itertools.chain.from_iterable(itertools.repeat(data))
-    down_g = torch.optim.Adam(gan.generator.parameters(), 2e-4, (0.5, 0.999))
-    down_d = torch.optim.Adam(gan.discriminator.parameters(), 2e-4, (0.5, 0.999))
+    optimizer_g = torch.optim.Adam(gan.generator.parameters(), 2e-4, (0.5, 0.999))
+    optimizer_d = torch.optim.Adam(gan.discriminator.parameters(), 2e-4, (0.5, 0.999))
 
     def step() -> None:
-        real, given = (t.to(device) for t in next(batches))
+        real, conditions = (t.to(device) for t in next(batches))
         ones, zeros = torch.ones(len(real), device=device), torch.zeros(len(real), device=device)
-        down_d.zero_grad()
-        loss_real = functional.binary_cross_entropy_with_logits(gan.discriminator(real, given).flatten(), ones)  # fmt: skip
+        optimizer_d.zero_grad()
+        loss_real = functional.binary_cross_entropy_with_logits(gan.discriminator(real, conditions).flatten(), ones)  # fmt: skip
         loss_real.backward()
         noise = torch.randn(len(real), *gan.latent, device=device)
-        fake = gan.generator(noise, given).flatten(1)
-        judged = gan.discriminator(fake.detach(), given).flatten()
-        functional.binary_cross_entropy_with_logits(judged, zeros).backward()
-        down_d.step()
-        down_g.zero_grad()
-        judged = gan.discriminator(fake, given).flatten()
-        functional.binary_cross_entropy_with_logits(judged, ones).backward()
-        down_g.step()
+        fake = gan.generator(noise, conditions).flatten(1)
+        logits = gan.discriminator(fake.detach(), conditions).flatten()
+        functional.binary_cross_entropy_with_logits(logits, zeros).backward()
+        optimizer_d.step()
+        optimizer_g.zero_grad()
+        logits = gan.discriminator(fake, conditions).flatten()
+        functional.binary_cross_entropy_with_logits(logits, ones).backward()
+        optimizer_g.step()
 
     return step
 

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-import hepgan.evaluation.metrics.digits as judge
+from hepgan.evaluation.metrics import digits
 
 SEED, EPOCHS, BATCH, RATE = 1, 4, 64, 2e-3
 
@@ -32,10 +32,10 @@ def load(folder: Path, part: str) -> tuple[Tensor, Tensor]:
     return torch.tensor(images[:, None] / np.float32(255)), torch.tensor(labels.astype(np.int64))
 
 
-def train(images: Tensor, labels: Tensor) -> judge.DigitClassifier:
+def train(images: Tensor, labels: Tensor) -> digits.DigitClassifier:
     """Trains a classifier with Adam, a one-cycle schedule and shifts of up to one pixel."""
     torch.manual_seed(SEED)
-    network = judge.DigitClassifier()
+    network = digits.DigitClassifier()
     steps = EPOCHS * (len(images) // BATCH)
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
@@ -58,10 +58,10 @@ def main() -> None:
     folder = parser.parse_args().folder
     network = train(*load(folder, "train"))
     weights = {name: value.half().contiguous() for name, value in network.state_dict().items()}
-    path = Path(judge.__file__).with_name("digits.safetensors")
+    path = Path(digits.__file__).with_name("digits.safetensors")
     path.write_bytes(safetensors.torch.save(weights))
     images, labels = load(folder, "t10k")
-    scores = judge.digit_scores(images[:, 0].numpy() * 255)
+    scores = digits.digit_scores(images[:, 0].numpy() * 255)
     accuracy = (scores.classes == labels.numpy()).mean()
     print(f"{path}: {path.stat().st_size} bytes, test accuracy {accuracy:.4f}")
     print(f"mean confidence on the test digits {scores.confidence:.4f}")

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hepgan.cli.presets import headlines, with_spread
+from hepgan.cli.presets import headlines, format_score
 from hepgan.data.encoding.steps import STEPS
 from hepgan.gan.training import objectives
 from hepgan.layout.spec import composite, convolution, physics, pooling, recurrent
 from hepgan.layout.spec.base import ACTIVATIONS, INITIALIZATIONS, LAYERS, Activation, LayerSpec
 from hepgan.layout.zoo import published_layouts
-from hepgan.pipeline import RunConfig, measured, presets
+from hepgan.pipeline import RunConfig, preset_scores, presets
 
 MISSING = (dataclasses.MISSING, inspect.Parameter.empty)
 PLAIN = {int: "integer", float: "number", str: "text", bool: "true or false"}
@@ -109,11 +109,11 @@ def published() -> str:
 
 def measured_presets() -> str:
     """Returns the table of presets with their sizes and measured scores, if any."""
-    results = measured()
+    results = preset_scores()
     rows = []
     for name, description in presets().items():
         one = results.get(name, {"scores": {}})
-        scores = [f"{text} {with_spread(one['scores'][m])}" for m, text in headlines(one["scores"])]
+        scores = [f"{text} {format_score(one['scores'][m])}" for m, text in headlines(one["scores"])]
         size = f"{one['parameters'] / 1e6:.2g} M" if "parameters" in one else ""
         trained = f"{one['steps']:,} × {one['batch']}" if "steps" in one else ""
         rows.append((f"`{name}`", description, size, trained, "; ".join(scores)))

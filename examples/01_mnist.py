@@ -17,10 +17,10 @@ def main(folder: Path, overrides: dict[str, int]) -> None:
     print("generator:    ", settings.gan.layouts[0])
     print("discriminator:", settings.gan.layouts[1])
 
-    verdict = run(settings, folder, device=resolve_device("auto"))
-    print(verdict.verdict)
+    evaluation = run(settings, folder, device=resolve_device("auto"))
+    print(evaluation.verdict)
 
-    # The trained generator on its own: awkward events with a field "image"[28, 28], 0 … 255.
+    # The trained generator returns awkward events with a field "image"[28, 28], 0 … 255.
     gan = hepgan.GAN.load(folder)
     digits = gan.sample(100, seed=1)
     hepgan.write(folder / "hundred.root", digits, gan)

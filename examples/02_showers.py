@@ -18,17 +18,17 @@ def main(folder: Path, overrides: dict[str, int]) -> None:
     settings = hepgan.load_run("showers", overrides)
     gan, prepared = train(settings, folder, device=resolve_device("auto"))
 
-    # Showers at the energies of held-out events, as an analysis would request them.
+    # Showers at the energies of held-out events, as in an analysis.
     unseen = prepared.splits["test"]
     energy = unseen.energy.to_numpy()
-    made = gan.sample(energy=energy, seed=1)
-    hepgan.write(folder / "made.root", made, gan)
+    generated = gan.sample(energy=energy, seed=1)
+    hepgan.write(folder / "generated.root", generated, gan)
 
     print("energy [GeV]   Geant4 E_tot/E   generated E_tot/E")
     for low, high in ((1, 10), (10, 30), (30, 100)):
         inside = (energy >= low) & (energy < high)
-        shares = [response(events)[inside].mean() for events in (unseen, made)]
-        print(f"{low:5} … {high:3}   {shares[0]:14.4f}   {shares[1]:17.4f}")
+        responses = [response(events)[inside].mean() for events in (unseen, generated)]
+        print(f"{low:5} … {high:3}   {responses[0]:14.4f}   {responses[1]:17.4f}")
 
 
 def response(events: object) -> np.ndarray:

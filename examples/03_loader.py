@@ -13,7 +13,7 @@ import torch
 import hepgan
 from hepgan.data.loaders.in_memory import split_chunks
 
-SHARES = {"train": 0.9, "test": 0.1}
+FRACTIONS = {"train": 0.9, "test": 0.1}
 LAYERS = {"layer_0": [3, 96], "layer_1": [12, 12], "layer_2": [12, 6]}
 SCHEMA = hepgan.Schema.from_table({"fields": {name: {"shape": LAYERS[name]} for name in LAYERS}})
 STEPS = ({"step": "log", "threshold": 0.01}, {"step": "standardize"})
@@ -21,12 +21,14 @@ STEPS = ({"step": "log", "threshold": 0.01}, {"step": "standardize"})
 
 def main(files: str, epochs: int) -> None:
     torch.manual_seed(1)
-    chunks = functools.partial(split_chunks, files, SCHEMA, SHARES, "train")
+    chunks = functools.partial(split_chunks, files, SCHEMA, FRACTIONS, "train")
     encoding = hepgan.Encoding.fit_stream(chunks, SCHEMA, hepgan.EncodingSettings(STEPS), seed=1)
     encode = functools.partial(encoding.encode, seed=1)
     train, test = (
-        hepgan.StreamingLoader(files, SCHEMA, encode, batch_size=128, seed=1, part=(name, SHARES))
-        for name in SHARES
+        hepgan.StreamingLoader(
+            files, SCHEMA, encode, batch_size=128, seed=1, part=(name, FRACTIONS)
+        )
+        for name in FRACTIONS
     )
     size = encoding.features
     net = torch.nn.Sequential(torch.nn.Linear(size, 16), torch.nn.Tanh(), torch.nn.Linear(16, size))

@@ -22,9 +22,9 @@ def main(gan: str, reference: str) -> None:
     # Any Runner of coffea works; this one selects the executor by name.
     with open_runner("iterative", step_size=5_000) as run:
         processor = Compare(schema, observables, axes=axes, gan=embed(gan), seed=1)
-        found = run(fileset_of(reference), processor)
+        histograms = run(fileset_of(reference), processor)
 
-    for name, histogram in found.items():
+    for name, histogram in histograms.items():
         both = [counts_of(histogram, source) for source in ("reference", "generated")]
         score = separation(*both, seed=1)
         print(

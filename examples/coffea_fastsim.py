@@ -31,8 +31,10 @@ class Resolution(ProcessorABC):
         cluster = (
             sum(ak.sum(ak.sum(showers[f"layer_{i}"], axis=-1), axis=-1) for i in range(3)) / 1000
         )  # [GeV]
-        found = hist.Hist.new.Reg(50, 0.9, 1.05, name="response", label="E_cluster / E").Weight()
-        return found.fill(response=ak.to_numpy(ak.flatten(cluster / energy)))
+        histogram = hist.Hist.new.Reg(
+            50, 0.9, 1.05, name="response", label="E_cluster / E"
+        ).Weight()
+        return histogram.fill(response=ak.to_numpy(ak.flatten(cluster / energy)))
 
     def postprocess(self, accumulator: hist.Hist) -> hist.Hist:
         return accumulator
@@ -52,11 +54,11 @@ def main(gan: str, path: Path) -> None:
     if not path.exists():
         make_photons(path)
     runner = Runner(executor=IterativeExecutor(status=False), schema=BaseSchema)
-    found = runner({"photons": {"files": {str(path): "Events"}}}, Resolution(gan))
-    centres, values = found.axes[0].centers, found.values()
-    mean = np.average(centres, weights=values)
-    width = np.sqrt(np.average((centres - mean) ** 2, weights=values))
-    print(f"{found.sum(flow=True).value:.0f} photons: response {mean:.4f}, width {width:.4f}")
+    histogram = runner({"photons": {"files": {str(path): "Events"}}}, Resolution(gan))
+    centers, values = histogram.axes[0].centers, histogram.values()
+    mean = np.average(centers, weights=values)
+    width = np.sqrt(np.average((centers - mean) ** 2, weights=values))
+    print(f"{histogram.sum(flow=True).value:.0f} photons: response {mean:.4f}, width {width:.4f}")
 
 
 if __name__ == "__main__":

@@ -71,10 +71,10 @@ def append_line(path: Path, line: str) -> None:
         os_errors_as_run_error(path),
         os.fdopen(os.open(path, flags, 0o666), "ab", buffering=0) as file,
     ):
-        before, rest = file.tell(), line.encode() + b"\n"
+        before, remaining = file.tell(), line.encode() + b"\n"
         try:
-            while rest:
-                rest = rest[file.write(rest) :]
+            while remaining:
+                remaining = remaining[file.write(remaining) :]
         except OSError:
             file.truncate(before)
             raise
@@ -156,8 +156,8 @@ def _remove_stale(path: Path) -> None:
     if path.is_symlink() or not (path.is_file() or path.is_dir()):
         path.unlink()
         return
-    with _locked(path, os.O_RDONLY if path.is_dir() else os.O_RDWR) as ours:
-        if ours:
+    with _locked(path, os.O_RDONLY if path.is_dir() else os.O_RDWR) as acquired:
+        if acquired:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -173,9 +173,9 @@ def _locked(path: Path, flags: int) -> Iterator[bool]:
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            ours = True
+            acquired = True
         except OSError:  # another process holds it, or the file system has no locks
-            ours = False
-        yield ours
+            acquired = False
+        yield acquired
     finally:
         os.close(file)

@@ -91,8 +91,8 @@ def torch_generator(
     import torch  # here: the command line checks seeds without torch
 
     device = torch.device(device)
-    there = device.type == "cuda" and torch.cuda.is_available()
-    generator = torch.Generator(device if there else "cpu")
+    available = device.type == "cuda" and torch.cuda.is_available()
+    generator = torch.Generator(device if available else "cpu")
     reseed(generator, seed, stream, *children)
     return generator
 
@@ -135,6 +135,6 @@ def keyed_uniforms(
         # The generator increments the counter before it draws.
         counter[:] = (first * steps, 0, 0, 0)
         bits.state = state
-        drawn = rng.random((last - first + 1, 8 * steps), dtype=np.float32)
-        uniforms[start:stop] = drawn[entries[start:stop] - first, :width]
+        draws = rng.random((last - first + 1, 8 * steps), dtype=np.float32)
+        uniforms[start:stop] = draws[entries[start:stop] - first, :width]
     return uniforms

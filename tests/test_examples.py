@@ -49,7 +49,7 @@ def test_showers_example(tmp_path: Path) -> None:
     assert len(rows) == 3
     for row in rows:
         assert abs(float(row[-1]) - float(row[-2])) < 0.01
-    with uproot.open(out / "made.root") as file:
+    with uproot.open(out / "generated.root") as file:
         assert file["showers"]["layer_0"].array(library="np").shape[1:] == (3, 96)
 
 
@@ -159,7 +159,7 @@ def test_calogan_examples_go_from_hdf5_to_figures(tmp_path: Path) -> None:
     text = run_example("calogan/train.py", out, gamma, "train.steps=2", "train.validate_every=0")
     number = int(text.split()[0])
     assert number == pytest.approx(600, abs=90)
-    with uproot.open(out / "unseen.root") as unseen, uproot.open(out / "made.root") as made:
+    with uproot.open(out / "unseen.root") as unseen, uproot.open(out / "generated.root") as made:
         energies = [file["showers"]["energy"].array(library="np") for file in (unseen, made)]
     np.testing.assert_array_equal(*energies)
     assert run_example("calogan/figures.py", out).startswith("26 figures")

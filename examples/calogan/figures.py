@@ -22,16 +22,18 @@ PER_SHOWER = ("E_tot", "depth", "l_d", "s_d", "sigma_sd")
 def main(folder: Path) -> None:
     settings = hepgan.load_run(folder / "run.toml")
     schema = settings.schema
-    unseen, made = (hepgan.read(folder / f"{name}.root", schema) for name in ("unseen", "made"))
+    unseen, generated = (
+        hepgan.read(folder / f"{name}.root", schema) for name in ("unseen", "generated")
+    )
     every = hepgan.observables_for(schema, settings.geometry)
     shown = {n: o for n, o in every.items() if n in PER_SHOWER or n.endswith(PER_LAYER)}
 
     figures = {
         name: plots.observable(histogram)
-        for name, histogram in hepgan.compare(unseen, made, shown).items()
+        for name, histogram in hepgan.compare(unseen, generated, shown).items()
     }
     for name in schema.fields:
-        means = {REFERENCE: mean(unseen[name]), "generated": mean(made[name])}
+        means = {REFERENCE: mean(unseen[name]), "generated": mean(generated[name])}
         axes = settings.geometry[name].axes
         figures[f"{name}.mean"] = plots.mean_images(means, names=axes, unit="MeV")
 

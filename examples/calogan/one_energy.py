@@ -20,21 +20,23 @@ SHOWN = 10
 def main(folder: Path, energy: float) -> None:
     gan = hepgan.GAN.load(folder)
     schema, geometry = gan.schema, gan.geometry
-    made = gan.sample(1000, energy=energy, seed=1)
+    generated = gan.sample(1000, energy=energy, seed=1)
     unseen = hepgan.read(folder / "unseen.root", schema)
     nearest = unseen[np.argsort(np.abs(unseen.energy - energy))[:100]]
 
     for name, field in schema.fields.items():
-        images = [np.asarray(events[name], dtype=float)[:SHOWN] for events in (nearest, made)]
+        images = [np.asarray(events[name], dtype=float)[:SHOWN] for events in (nearest, generated)]
         columns = 10 if field.shape[1] < 20 else 2
         figure = plots.sample_grid(np.concatenate(images), columns=columns, log=True)
         (folder / f"{name}.{energy:g}_GeV.png").write_bytes(plots.png(figure))
 
-    share = hepgan.observables_for(schema, geometry)["E_tot_over_E_inc"]
-    for source, events in (("Geant4", nearest), ("generated", made)):
-        found = share.function({name: np.asarray(events[name]) for name in schema.all})
-        error = found.std() / np.sqrt(len(found))
-        print(f"{source:9} E_tot / E = {found.mean():.5f} ± {error:.5f}, spread {found.std():.5f}")
+    response = hepgan.observables_for(schema, geometry)["E_tot_over_E_inc"]
+    for source, events in (("Geant4", nearest), ("generated", generated)):
+        values = response.function({name: np.asarray(events[name]) for name in schema.all})
+        error = values.std() / np.sqrt(len(values))
+        print(
+            f"{source:9} E_tot / E = {values.mean():.5f} ± {error:.5f}, spread {values.std():.5f}"
+        )
 
 
 if __name__ == "__main__":

@@ -19,17 +19,17 @@ def main(folder: Path, files: list[str], overrides: dict[str, object]) -> None:
     gan, prepared = train(settings, folder, device=resolve_device("auto"))
 
     unseen = prepared.splits["test"]
-    made = gan.sample(energy=unseen.energy.to_numpy(), seed=1)
-    for name, events in (("unseen", unseen), ("made", made)):
+    generated = gan.sample(energy=unseen.energy.to_numpy(), seed=1)
+    for name, events in (("unseen", unseen), ("generated", generated)):
         hepgan.write(folder / f"{name}.root", events, gan)
-    print(f"{len(made)} unseen and as many generated showers in {folder}")
+    print(f"{len(generated)} held-out and as many generated showers in {folder}")
 
 
 if __name__ == "__main__":
-    rest = sys.argv[2:]
-    changes = [argument.split("=") for argument in rest if "=" in argument]
+    arguments = sys.argv[2:]
+    changes = [argument.split("=") for argument in arguments if "=" in argument]
     main(
         Path(sys.argv[1]),
-        [argument for argument in rest if "=" not in argument],
+        [argument for argument in arguments if "=" not in argument],
         {key: int(value) for key, value in changes},
     )

@@ -24,11 +24,11 @@ def presets() -> None:
     from hepgan import pipeline as library
     from hepgan.gan.pretrained import folders, scores
 
-    measured = library.measured()
+    figures = library.preset_scores()
     for name, description in library.presets().items():
         click.echo(f"{name:12} {description}")
-        if name in measured:
-            click.echo(f"{'':12} {_measured_line(measured[name])}")
+        if name in figures:
+            click.echo(f"{'':12} {_measured_line(figures[name])}")
         if name in folders():
             pretrained = scores(name)
             rows = {row["metric"]: row for row in pretrained["scores"]}
@@ -39,14 +39,14 @@ def presets() -> None:
             click.echo(f"{'':12} pretrained, hepgan generate {name}: {', '.join(texts)}")
 
 
-def _measured_line(measured: Mapping[str, Any]) -> str:
+def _measured_line(figures: Mapping[str, Any]) -> str:
     """Returns size, training and scores in one line."""
     scores = [
-        f"{text} {with_spread(measured['scores'][metric])}"
-        for metric, text in headlines(measured["scores"])
+        f"{text} {format_score(figures['scores'][metric])}"
+        for metric, text in headlines(figures["scores"])
     ]
-    size = f"generator {measured['parameters'] / 1e6:.2g} M"
-    trained = f"{measured['steps']:,} steps of {measured['batch']}, {measured['seeds']} seeds"
+    size = f"generator {figures['parameters'] / 1e6:.2g} M"
+    trained = f"{figures['steps']:,} steps of {figures['batch']}, {figures['seeds']} seeds"
     return f"{size}; {trained.replace(' 1 seeds', ' 1 seed')}: {', '.join(scores)}"
 
 
@@ -56,7 +56,7 @@ def headlines(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(m, t) for m, t in HEADLINES.items() if m in scores and m.startswith("digit") == digits]
 
 
-def with_spread(score: Mapping[str, Any]) -> str:
+def format_score(score: Mapping[str, Any]) -> str:
     """Returns mean, standard deviation over seeds if there are several, and baseline."""
-    spread = "" if score["sd"] is None else f" ± {score['sd']:.3g}"
-    return f"{score['mean']:.3g}{spread} ({score['baseline']:.3g})"
+    deviation = "" if score["sd"] is None else f" ± {score['sd']:.3g}"
+    return f"{score['mean']:.3g}{deviation} ({score['baseline']:.3g})"

@@ -44,11 +44,11 @@ def drop_fields(schema: Schema, names: set[str], skipped: list[SkippedMetric]) -
     Raises:
         DataError: no field remains; the message contains the reasons.
     """
-    left = schema.without(names)
-    if left is None:
+    remaining = schema.without(names)
+    if remaining is None:
         reasons = "; ".join(dict.fromkeys(f"{skip.source}: {skip.reason}" for skip in skipped))
         raise DataError(f"the samples have no field in common that the schema names ({reasons})")
-    return left
+    return remaining
 
 
 def without_weight(schema: Schema, skipped: list[SkippedMetric]) -> Schema:
@@ -119,13 +119,13 @@ def unit_mismatches(samples: Mapping[str, SampleArrays], schema: Schema) -> list
     """Returns an entry for each field whose mean magnitude differs from the reference's by about a power of 1000."""
     means = {
         source: {
-            name: float(np.abs(values).mean(dtype=float)) for name, values in found.fields.items()
+            name: float(np.abs(values).mean(dtype=float)) for name, values in sample.fields.items()
         }
-        for source, found in samples.items()
+        for source, sample in samples.items()
     }
     skipped = []
-    for source, found in means.items():
-        for name, mean in found.items():
+    for source, sample in means.items():
+        for name, mean in sample.items():
             expected = means[REFERENCE][name]
             steps = math.log10(mean / expected) / 3 if mean > 0 and expected > 0 else 0.0
             if round(steps) and abs(steps - round(steps)) < UNIT_TOLERANCE / 3:

@@ -66,21 +66,21 @@ def compare(
     for name, fields in samples.items():
         if not fields or len(next(iter(fields.values()))) == 0:
             raise DataError(f"{name} has no events to compare")
-    given = dict(axes or {})
-    rest = {name: o for name, o in observables.items() if name not in given}
-    every = {**axes_for(samples[REFERENCE], rest), **given}
-    found = [
+    chosen = dict(axes or {})
+    automatic = {name: o for name, o in observables.items() if name not in chosen}
+    all_axes = {**axes_for(samples[REFERENCE], automatic), **chosen}
+    filled = [
         fill(
             s,
             observables,
-            every,
+            all_axes,
             source=name,
             sources=list(samples),
             weights=(weights or {}).get(name),
         )
         for name, s in samples.items()
     ]
-    return {name: sum((part[name] for part in found[1:]), found[0][name]) for name in observables}
+    return {name: sum((part[name] for part in filled[1:]), filled[0][name]) for name in observables}
 
 
 def named_samples(generated: Events | Mapping[str, Events]) -> dict[str, dict[str, Array]]:
@@ -100,13 +100,13 @@ def to_arrays(events: Events) -> dict[str, Array]:
     """
     if not isinstance(events, ak.Array):
         return dict(events)
-    found = {}
+    arrays = {}
     for name in events.fields:
         try:
-            found[name] = ak.to_numpy(events[name])
+            arrays[name] = ak.to_numpy(events[name])
         except ValueError as error:
             raise DataError(f"the field '{name}' is jagged; pad it before comparing") from error
-    return found
+    return arrays
 
 
 def fill(
@@ -119,7 +119,7 @@ def fill(
     weights: npt.NDArray[np.float64] | None = None,
 ) -> dict[str, "Hist[Any]"]:
     """Returns the histograms of one sample or chunk; histograms of chunks and of samples can be added."""
-    found = {
+    histograms = {
         name: Hist(
             hist.axis.StrCategory(list(sources), name="source"),
             axes[name],
@@ -136,13 +136,13 @@ def fill(
             each = weights[start : start + len(values)]
             if observable.spectrum:
                 counts = bin_occupancies(values, axes[name]) * each[:, None]
-                view = found[name].view(flow=True)[list(sources).index(source)]
+                view = histograms[name].view(flow=True)[list(sources).index(source)]
                 view["value"] += counts.sum(axis=0)
                 view["variance"] += (counts**2).sum(axis=0)
             else:
-                found[name].fill(source, values, weight=each)
+                histograms[name].fill(source, values, weight=each)
         start += len(values)
-    return found
+    return histograms
 
 
 def bin_occupancies(values: npt.NDArray[np.float64], axis: Axis) -> npt.NDArray[np.float64]:
@@ -205,8 +205,8 @@ def save_histograms(path: Path, histograms: Mapping[str, "Hist[Any]"]) -> None:
 def load_histograms(path: Path) -> dict[str, "Hist[Any]"]:
     """Reads histograms written by ``save_histograms``."""
     text = path.read_text(encoding="utf-8")
-    found = json.loads(text, object_hook=uhi.io.json.object_hook)
-    return {name: Hist(histogram) for name, histogram in found.items()}
+    histograms = json.loads(text, object_hook=uhi.io.json.object_hook)
+    return {name: Hist(histogram) for name, histogram in histograms.items()}
 
 
 def _lattice_axis(

@@ -11,13 +11,13 @@
 
 from hepgan.gan.devices import resolve_device
 from hepgan.pipeline.config import (
-    MEASURED,
+    PRESET_SCORES,
     DataSettings,
     EvaluateSettings,
     RunConfig,
     as_toml,
     load,
-    measured,
+    preset_scores,
     presets,
     replaced,
 )
@@ -29,7 +29,7 @@ from hepgan.pipeline.training import Prepared, prepare, train
 from hepgan.pipeline.validation import make_validation
 
 __all__ = [
-    "MEASURED",
+    "PRESET_SCORES",
     "DataSettings",
     "EvaluateSettings",
     "Prepared",
@@ -40,8 +40,8 @@ __all__ = [
     "generate",
     "load",
     "make_validation",
-    "measured",
     "prepare",
+    "preset_scores",
     "presets",
     "replaced",
     "resolve_device",

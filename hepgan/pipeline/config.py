@@ -12,15 +12,7 @@ from typing import Any
 import tomli_w
 
 from hepgan import plugins
-from hepgan.config import (
-    LONGEST,
-    check_plain,
-    from_table,
-    parse_toml,
-    shown,
-    to_table,
-    value_of,
-)
+from hepgan.config import LONGEST, check_plain, from_table, parse_toml, shown, to_table, value_of
 from hepgan.data.encoding.encoding import EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.errors import RunError, did_you_mean
@@ -202,12 +194,12 @@ def _preset(name: str) -> str:
     return resources.files("hepgan.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
 
 
-MEASURED = Path(__file__).parent.parent / "presets" / "measured.json"
+PRESET_SCORES = Path(__file__).parent.parent / "presets" / "measured.json"
 
 
-def measured() -> dict[str, Any]:
+def preset_scores() -> dict[str, Any]:
     """Returns the measured scores of the presets, by name, as written by ``benchmarks/presets.py --publish``."""
-    scores: dict[str, Any] = json.loads(MEASURED.read_text(encoding="utf-8"))
+    scores: dict[str, Any] = json.loads(PRESET_SCORES.read_text(encoding="utf-8"))
     return scores
 
 

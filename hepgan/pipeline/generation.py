@@ -108,8 +108,8 @@ def with_progress(
     parts: Iterator[ak.Array], total: int, progress: ProgressCallback
 ) -> Iterator[ak.Array]:
     """Yields the parts of a sample of ``total`` events and reports the progress."""
-    done = 0
+    written = 0
     for part in parts:
         yield part
-        done += len(part)
-        progress("generating", done / max(total, 1), f"{done:,} events")
+        written += len(part)
+        progress("generating", written / max(total, 1), f"{written:,} events")

@@ -11,7 +11,7 @@ from hepgan import GAN, load_run, read
 from hepgan.cli import main
 from hepgan.evaluation.metrics import digits, fpd
 from hepgan.gan.pretrained import FOLDER, folders, scores
-from hepgan.pipeline import measured
+from hepgan.pipeline import preset_scores
 from hepgan.pipeline.training import read_events
 from hepgan.processors import embed
 from hepgan.processors.model_cache import load_cached
@@ -57,7 +57,7 @@ def test_presets_are_listed_with_their_scores() -> None:
     text = CliRunner().invoke(main, ["presets"]).output
     recorded = {score["metric"]: score["value"] for score in scores("showers")["scores"]}
     assert f"hepgan generate showers: AUC of cells {recorded['auc_low']:.3g}" in text
-    best = measured()["mnist"]["scores"]["digit_confidence"]
+    best = preset_scores()["mnist"]["scores"]["digit_confidence"]
     assert f"confidence {best['mean']:.3g} ± {best['sd']:.3g} ({best['baseline']:.3g})" in text
 
 

@@ -138,20 +138,20 @@ def iterate(
     request = options.request(schema)
     trees, skipped = sources(files, tree=options.tree), {} if skipped is None else skipped
     resolved: dict[str, Schema] = {}
-    left, any_entries = options.entry_stop, False
+    remaining, any_entries = options.entry_stop, False
     for source in trees:
         try:
             with open_tree(source, request, resolved) as tree:
-                for start, stop in chunk_ranges(tree, step_size, left):
+                for start, stop in chunk_ranges(tree, step_size, remaining):
                     any_entries = True
                     yield read_entries(tree, start, stop)
-                    left = None if left is None else left - (stop - start)
+                    remaining = None if remaining is None else remaining - (stop - start)
         except BadFileError as error:
             if options.on_bad_file == "raise":
                 raise
             warnings.warn(f"file left out: {error}", stacklevel=2)
             skipped[source.path] = str(error)
-        if left == 0:
+        if remaining == 0:
             return
     if not any_entries:
         raise no_events_error(trees, skipped)

@@ -17,11 +17,11 @@ Chunk = tuple[Tensor, ...]
 
 
 class Swap(NamedTuple):
-    """Events in ``slots`` of the buffer ``held`` that leave it, and the events ``parts`` that replace them, if any."""
+    """Events in ``slots`` that leave the buffer, and the events that replace them, if any."""
 
-    held: Chunk
+    buffer: Chunk
     slots: Tensor
-    parts: Chunk
+    replacements: Chunk
 
 
 class BufferState(NamedTuple):
@@ -29,102 +29,103 @@ class BufferState(NamedTuple):
 
     Attributes:
         events: Numbers of the events in the buffer, counted over all chunks of the epoch, in the order of the buffer.
-        chunks: Chunks that have been read.
-        left: Events that have left the buffer.
+        chunks: Number of chunks that have been read.
+        yielded: Number of events that have left the buffer.
     """
 
     events: Tensor
     chunks: int
-    left: int
+    yielded: int
 
 
 def swaps(
-    chunks: Iterable[Chunk], buffer: int, generator: Generator, *, held: Chunk = ()
+    chunks: Iterable[Chunk], buffer_size: int, generator: Generator, *, initial: Chunk = ()
 ) -> Iterator[Swap]:
     """Yields the events that leave a shuffle buffer as chunks are read, and finally those that remain in it.
 
     Args:
         chunks: Chunks of events.
-        buffer: Size of the buffer in events; larger chunks are read in parts.
+        buffer_size: Size of the buffer in events; larger chunks are read in parts.
         generator: Draws the slots.
-        held: Initial content of the buffer.
+        initial: Initial content of the buffer.
     """
-    filled = len(held[0]) if held else 0
-    store = _empty_buffer(held, buffer)
+    filled = len(initial[0]) if initial else 0
+    buffer = _make_buffer(initial, buffer_size)
     for chunk in chunks:
-        store = store or _empty_buffer(tuple(part[:0] for part in chunk), buffer)
-        yield from _read_chunk(store, filled, chunk, generator)
-        filled = min(buffer, filled + len(chunk[0]))
-    yield Swap(store, torch.randperm(filled, generator=generator), ())
+        buffer = buffer or _make_buffer(tuple(part[:0] for part in chunk), buffer_size)
+        yield from _read_chunk(buffer, filled, chunk, generator)
+        filled = min(buffer_size, filled + len(chunk[0]))
+    yield Swap(buffer, torch.randperm(filled, generator=generator), ())
 
 
-def _empty_buffer(held: Chunk, buffer: int) -> Chunk:
-    store = tuple(part.new_empty(buffer, *part.shape[1:]) for part in held)
-    for new, part in zip(store, held, strict=True):
-        new[: len(part)] = part
-    return store
+def _make_buffer(initial: Chunk, size: int) -> Chunk:
+    buffer = tuple(part.new_empty(size, *part.shape[1:]) for part in initial)
+    for target, part in zip(buffer, initial, strict=True):
+        target[: len(part)] = part
+    return buffer
 
 
-def _read_chunk(store: Chunk, filled: int, chunk: Chunk, generator: Generator) -> Iterator[Swap]:
-    buffer = len(store[0])
-    for start in range(0, len(chunk[0]), buffer):
-        parts = tuple(part[start : start + buffer] for part in chunk)
-        free = min(buffer - filled, len(parts[0]))
-        for held, part in zip(store, parts, strict=True):
-            held[filled : filled + free] = part[:free]
+def _read_chunk(buffer: Chunk, filled: int, chunk: Chunk, generator: Generator) -> Iterator[Swap]:
+    size = len(buffer[0])
+    for start in range(0, len(chunk[0]), size):
+        parts = tuple(part[start : start + size] for part in chunk)
+        free = min(size - filled, len(parts[0]))
+        for target, part in zip(buffer, parts, strict=True):
+            target[filled : filled + free] = part[:free]
         filled += free
-        slots = torch.randperm(buffer, generator=generator)[: len(parts[0]) - free]
-        yield Swap(store, slots, tuple(part[free:] for part in parts))
+        slots = torch.randperm(size, generator=generator)[: len(parts[0]) - free]
+        yield Swap(buffer, slots, tuple(part[free:] for part in parts))
 
 
-def batches(drawn: Iterable[Swap], size: int, *, skip: int = 0) -> Iterator[Chunk]:
+def batches(swapped: Iterable[Swap], size: int, *, skip: int = 0) -> Iterator[Chunk]:
     """Yields batches of ``size`` events after skipping ``skip`` events; a smaller last batch is dropped."""
-    used, room = 0, skip or size
+    filled, target = 0, skip or size
     batch: Chunk = ()
-    for held, slots, parts in drawn:
+    for buffer, slots, replacements in swapped:
         start = 0
         while start < len(slots):
-            if used == 0:
-                batch = tuple(store.new_empty(room, *store.shape[1:]) for store in held)
-            stop = min(start + PIECE, start + room - used, len(slots))
-            _exchange(held, slots[start:stop], tuple(p[start:stop] for p in parts), batch, used)
-            used, start = used + stop - start, stop
-            if used == room:
+            if filled == 0:
+                batch = tuple(part.new_empty(target, *part.shape[1:]) for part in buffer)
+            stop = min(start + PIECE, start + target - filled, len(slots))
+            piece = tuple(part[start:stop] for part in replacements)
+            _exchange(buffer, slots[start:stop], piece, batch, filled)
+            filled, start = filled + stop - start, stop
+            if filled == target:
                 if not skip:
                     yield batch
-                used, room, skip = 0, size, 0
+                filled, target, skip = 0, size, 0
 
 
-def _exchange(held: Chunk, slots: Tensor, parts: Chunk, batch: Chunk, used: int) -> None:
-    rows = slots.to(held[0].device)
-    for store, out in zip(held, batch, strict=True):
-        torch.index_select(store, 0, rows, out=out[used : used + len(rows)])
-    for store, part in zip(held if parts else (), parts, strict=True):
-        store.index_copy_(0, rows, part)
+def _exchange(buffer: Chunk, slots: Tensor, replacements: Chunk, batch: Chunk, filled: int) -> None:
+    rows = slots.to(buffer[0].device)
+    for source, out in zip(buffer, batch, strict=True):
+        torch.index_select(source, 0, rows, out=out[filled : filled + len(rows)])
+    for target, part in zip(buffer if replacements else (), replacements, strict=True):
+        target.index_copy_(0, rows, part)
 
 
 def fast_forward(
-    sizes: Sequence[int], buffer: int, generator: Generator, events: int
+    sizes: Sequence[int], buffer_size: int, generator: Generator, events: int
 ) -> BufferState:
     """Returns the content of the buffer after at most ``events`` have left it, without reading data.
 
     Args:
         sizes: Number of events of each chunk of the epoch.
-        buffer: As for ``swaps``.
+        buffer_size: As for ``swaps``.
         generator: Generator at the start of the epoch; it is advanced to the returned state.
         events: Largest number of events that have left the buffer.
     """
-    store = (torch.empty(buffer, dtype=torch.long),)
-    filled = left = first = 0
+    buffer = (torch.empty(buffer_size, dtype=torch.long),)
+    filled = yielded = first = 0
     for number, size in enumerate(sizes):
-        leaving = max(0, filled + size - buffer)
-        if not events or left + leaving > events:
-            return BufferState(store[0][:filled], number, left)
+        leaving = max(0, filled + size - buffer_size)
+        if not events or yielded + leaving > events:
+            return BufferState(buffer[0][:filled], number, yielded)
         chunk = (torch.arange(first, first + size),)
-        for swap in _read_chunk(store, filled, chunk, generator):
-            store[0][swap.slots] = swap.parts[0]
-        filled, left, first = min(buffer, filled + size), left + leaving, first + size
-    return BufferState(store[0][:filled], len(sizes), left)
+        for swap in _read_chunk(buffer, filled, chunk, generator):
+            buffer[0][swap.slots] = swap.replacements[0]
+        filled, yielded, first = min(buffer_size, filled + size), yielded + leaving, first + size
+    return BufferState(buffer[0][:filled], len(sizes), yielded)
 
 
 def prefetch(chunks: Iterator[Chunk]) -> Iterator[Chunk]:

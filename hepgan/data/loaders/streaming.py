@@ -123,16 +123,17 @@ class StreamingLoader(EpochDataset):
     ) -> list[_Span]:
         resolved: dict[str, Schema] = {}
         spans: list[_Span] = []
-        left = options.entry_stop
+        remaining = options.entry_stop
         for source, name in zip(trees, _names_of(trees), strict=True):
-            if left == 0:
+            if remaining == 0:
                 break
             try:
                 with open_tree(source, self.request, resolved) as tree:
-                    for start, stop in chunk_ranges(tree, step_size, left):
-                        events = len(self._kept(tree, start, stop))
+                    for start, stop in chunk_ranges(tree, step_size, remaining):
+                        events = len(self._selected(tree, start, stop))
                         spans.append(_Span(source, name, start, stop, events))
-                        left = None if left is None else left - (stop - start)
+                        if remaining is not None:
+                            remaining -= stop - start
             except BadFileError as error:
                 if options.on_bad_file == "raise":
                     raise
@@ -140,7 +141,7 @@ class StreamingLoader(EpochDataset):
                 warnings.warn(f"file left out: {error}", stacklevel=4)
         return spans
 
-    def _kept(self, tree: OpenTree, start: int, stop: int) -> np.ndarray[Any, Any]:
+    def _selected(self, tree: OpenTree, start: int, stop: int) -> np.ndarray[Any, Any]:
         entries = selected_entries(tree, start, stop)
         return np.asarray(entries[self._in_part(tree.path, entries)])
 
@@ -168,12 +169,12 @@ class StreamingLoader(EpochDataset):
     def _spans_of(self, rank: int) -> list[_Span]:
         # Assigned by size, the largest first, so that ranks have similar numbers of events; the same in every epoch.
         assigned: list[list[_Span]] = [[] for _ in range(self.world_size)]
-        left = [0] * self.world_size
+        events = [0] * self.world_size
         for span in sorted(self.spans, key=lambda span: -span.events):
             if span.events:
-                least = left.index(min(left))
-                assigned[least].append(span)
-                left[least] += span.events
+                smallest = events.index(min(events))
+                assigned[smallest].append(span)
+                events[smallest] += span.events
         return assigned[rank]
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -182,29 +183,33 @@ class StreamingLoader(EpochDataset):
         generator = torch_generator(self.seed, "order", self.epoch)
         spans = self._spans_of(self.rank)
         order = [spans[i] for i in torch.randperm(len(spans), generator=generator).tolist()]
-        done = self.batch * self.batch_size
-        held = fast_forward([span.events for span in order], self.buffer, generator, done)
-        chunks = prefetch(self._read(order[held.chunks :]))
-        swapped = swaps(chunks, self.buffer, generator, held=self._read_again(order, held.events))
-        remaining = batches(swapped, self.batch_size, skip=done - held.left)
+        position = self.batch * self.batch_size
+        sizes = [span.events for span in order]
+        state = fast_forward(sizes, self.buffer, generator, position)
+        chunks = prefetch(self._read(order[state.chunks :]))
+        initial = self._read_again(order, state.events)
+        swapped = swaps(chunks, self.buffer, generator, initial=initial)
+        remaining = batches(swapped, self.batch_size, skip=position - state.yielded)
         for batch in itertools.islice(remaining, len(self) - self.batch):
             self.batch += 1
             yield batch
         self._end_epoch()
 
     def _read_again(self, order: Sequence[_Span], events: Tensor) -> Chunk:
-        """Reads the ``events`` of the buffer from their chunks again."""
-        held: Chunk = ()
+        """Reads the ``events`` of the buffer again from their chunks."""
+        buffer: Chunk = ()
         first = 0
         for span in order:
             slots = ((events >= first) & (events < first + span.events)).nonzero()[:, 0]
             if len(slots):
                 chunk = next(self._read([span]))
-                held = held or tuple(part.new_empty(len(events), *part.shape[1:]) for part in chunk)
-                for store, part in zip(held, chunk, strict=True):
-                    store[slots.to(store.device)] = part[(events[slots] - first).to(part.device)]
+                buffer = buffer or tuple(
+                    part.new_empty(len(events), *part.shape[1:]) for part in chunk
+                )
+                for target, part in zip(buffer, chunk, strict=True):
+                    target[slots.to(target.device)] = part[(events[slots] - first).to(part.device)]
             first += span.events
-        return held
+        return buffer
 
     def _read(self, order: Sequence[_Span]) -> Iterator[Chunk]:
         with contextlib.ExitStack() as files:
@@ -246,11 +251,11 @@ class StreamingLoader(EpochDataset):
 
 
 def _names_of(trees: Sequence[Source]) -> list[str]:
-    """Returns a name for each tree, independent of its folder; a tree that is given again gets another name."""
-    seen: Counter[tuple[str, str | None]] = Counter()
+    """Returns a name for each tree, independent of its folder; a repeated tree gets another name."""
+    repeats: Counter[tuple[str, str | None]] = Counter()
     names = []
     for source in trees:
         key = base_name(source.path), source.tree
-        names.append(f"{key}, {seen[key]}")
-        seen[key] += 1
+        names.append(f"{key}, {repeats[key]}")
+        repeats[key] += 1
     return names

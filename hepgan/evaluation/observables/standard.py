@@ -145,17 +145,17 @@ def _of_showers(layers: list[Layer], unit: str, schema: Schema, missing: float) 
     def total(events: Mapping[str, Array]) -> Array:
         return shower_shapes.total(energies(events))
 
-    found = [Observable("E_tot", total, "total energy", unit, "log10")]
+    observables = [Observable("E_tot", total, "total energy", unit, "log10")]
     if schema.incident:
         incident_unit = schema.all[schema.incident].unit
-        found += _of_incident(total, unit, schema.incident, incident_unit, missing)
+        observables += _of_incident(total, unit, schema.incident, incident_unit, missing)
     if len(layers) > 1:
-        found += _of_depth(energies, numbers, unit, missing)
+        observables += _of_depth(energies, numbers, unit, missing)
     for i, layer in enumerate(layers):
-        found += _of_layer(layer, unit, missing)
+        observables += _of_layer(layer, unit, missing)
         if len(layers) > 1:
-            found.append(_fraction(layer, i, energies, missing))
-    return found
+            observables.append(_fraction(layer, i, energies, missing))
+    return observables
 
 
 def _of_incident(
@@ -165,17 +165,19 @@ def _of_incident(
     incident_unit: str,
     missing: float,
 ) -> list[Observable]:
-    found = [Observable("E_inc", lambda e: e[incident], "incident energy", incident_unit, "log10")]
+    observables = [
+        Observable("E_inc", lambda e: e[incident], "incident energy", incident_unit, "log10")
+    ]
     if unit in ENERGY_UNITS and incident_unit in ENERGY_UNITS:
         factor = energy_ratio(unit, incident_unit)
-        found.append(
+        observables.append(
             Observable(
                 "E_tot_over_E_inc",
                 lambda e: shower_shapes.ratio(factor * total(e), e[incident], missing=missing),
                 "total energy / incident energy",
             )
         )
-    return found
+    return observables
 
 
 def _of_depth(
@@ -255,17 +257,17 @@ def _moments(
     length: str,
     missing: float,
 ) -> list[Observable]:
-    found = []
+    observables = []
     for axis, at in positions.items():
         center = functools.partial(_moment, shower_shapes.center, cells, at, missing)
         width = functools.partial(_moment, shower_shapes.width, cells, at, missing)
-        found += [
+        observables += [
             Observable(
                 f"{name}.center_{axis}", center, f"{name}: center in {axis}", length, "length"
             ),
             Observable(f"{name}.width_{axis}", width, f"{name}: width in {axis}", length, "length"),
         ]
-    return found
+    return observables
 
 
 def _moment(
