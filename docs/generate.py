@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hepgan.cli.presets import headlines, format_score
+from hepgan.cli.presets import format_score, headlines
 from hepgan.data.encoding.steps import STEPS
 from hepgan.gan.training import objectives
 from hepgan.layout.spec import composite, convolution, physics, pooling, recurrent
@@ -113,7 +113,9 @@ def measured_presets() -> str:
     rows = []
     for name, description in presets().items():
         one = results.get(name, {"scores": {}})
-        scores = [f"{text} {format_score(one['scores'][m])}" for m, text in headlines(one["scores"])]
+        scores = [
+            f"{text} {format_score(one['scores'][m])}" for m, text in headlines(one["scores"])
+        ]
         size = f"{one['parameters'] / 1e6:.2g} M" if "parameters" in one else ""
         trained = f"{one['steps']:,} × {one['batch']}" if "steps" in one else ""
         rows.append((f"`{name}`", description, size, trained, "; ".join(scores)))
