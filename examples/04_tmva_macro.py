@@ -1,7 +1,7 @@
 """TMVA's tutorial on generation, line by line: digits from a tree, with the layouts and phases of an option string.
 
 python examples/04_tmva_macro.py runs/tmva            ten to twenty minutes on a CPU core
-python examples/04_tmva_macro.py runs/tmva 1          one epoch per phase, for a quick look
+python examples/04_tmva_macro.py runs/tmva 1 500      one epoch per phase and 500 test digits, for a quick look
 """
 
 import logging
@@ -10,14 +10,14 @@ import sys
 from hepgan.tmva import DataLoader, Factory, Types
 
 
-def main(output: str, epochs: int) -> None:
+def main(output: str, epochs: int = 120, test: int = 2000) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     loader = DataLoader("dataset", digits=True)
     loader.AddSignalTree("sample:mnist.root:mnist", 1.0)
     loader.AddVariablesArray("image", 784, "F")
     loader.PrepareTrainingAndTestTree(
-        "", "nTrain_Signal=8000:nTest_Signal=2000:SplitMode=Random:NormMode=NumEvents:!V"
+        "", f"nTrain_Signal=0:nTest_Signal={test}:SplitMode=Random:NormMode=NumEvents:!V"
     )
 
     def phase(rate: str, last: int) -> str:
@@ -42,4 +42,4 @@ def main(output: str, epochs: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 120)
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -1,7 +1,9 @@
-"""The examples in a short form, each in a process of its own."""
+"""The examples in a short form: on small samples in this process, or in one of their own."""
 
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import awkward as ak
@@ -31,9 +33,35 @@ def run_example(name: str, *arguments: object) -> str:
     return done.stdout
 
 
-def test_mnist_example(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def small_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the first tenth of the package's samples, under their names."""
+    folder = tmp_path_factory.mktemp("samples")
+    for name, preset in (("mnist", "mnist"), ("showers", "showers")):
+        schema = load(preset).schema
+        events = read(f"sample:{name}.root", schema, entry_stop=1000)
+        write(folder / f"{name}.root", events, schema, tree=name)
+    return folder
+
+
+@pytest.fixture
+def run_here(
+    small_samples: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Returns a function that runs an example as a script in this process, on the small samples, and returns its output."""
+    monkeypatch.setattr("hepgan.data.io.files.SAMPLES", small_samples)
+
+    def run(name: str, *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_mnist_example(tmp_path: Path, run_here: Callable[..., str]) -> None:
     out = tmp_path / "mnist"
-    text = run_example("01_mnist.py", out, "train.steps=4", "train.validate_every=0")
+    text = run_here("01_mnist.py", out, "train.steps=4", "train.validate_every=0")
     assert "generator:     DENSE|3136|LINEAR, RESHAPE|64|7|7" in text
     with uproot.open(out / "hundred.root") as file:
         images = file["mnist"]["image"].array(library="np")
@@ -42,9 +70,9 @@ def test_mnist_example(tmp_path: Path) -> None:
     assert (out / "report.html").is_file()
 
 
-def test_showers_example(tmp_path: Path) -> None:
+def test_showers_example(tmp_path: Path, run_here: Callable[..., str]) -> None:
     out = tmp_path / "showers"
-    text = run_example("02_showers.py", out, "train.steps=4", "train.validate_every=0")
+    text = run_here("02_showers.py", out, "train.steps=4", "train.validate_every=0")
     rows = [line.split() for line in text.splitlines() if "…" in line]
     assert len(rows) == 3
     for row in rows:
@@ -62,8 +90,8 @@ def test_own_step_example() -> None:
     assert "encoded 10.7" in run_example("own_step.py")
 
 
-def test_tmva_macro_example(tmp_path: Path) -> None:
-    text = run_example("04_tmva_macro.py", tmp_path, 1)
+def test_tmva_macro_example(tmp_path: Path, run_here: Callable[..., str]) -> None:
+    text = run_here("04_tmva_macro.py", tmp_path, 1, 200)
     assert text.startswith("TMVAGeneration_GAN: ")
     folder = tmp_path / "dataset" / "TMVAGeneration_GAN"
     with uproot.open(folder / "generated.root") as file:

@@ -68,7 +68,9 @@ def test_generated_file_has_the_branches_and_types_of_the_reference(
             assert generated["events"][name].interpretation == branch.interpretation
 
 
-def test_closure_on_known_distributions(folder: Path, tmp_path: Path) -> None:
+def test_generated_events_follow_the_distributions_that_the_encoding_describes(
+    folder: Path, tmp_path: Path
+) -> None:
     """Given the energy, a/energy is normal of mean 1 and width 0.1; b has correlation 0.8."""
     path = tmp_path / "made.root"
     generated = library.generate(
