@@ -16,7 +16,8 @@ from hepgan.errors import DataError
 from hepgan.evaluation import histograms, observables_for
 from hepgan.evaluation.metrics import compute
 from hepgan.evaluation.metrics.scores import MetricResults
-from hepgan.evaluation.report.evaluation import Evaluation, SampleEvaluation, evaluate_sample
+from hepgan.evaluation.metrics.verdict import SampleEvaluation, evaluate_sample
+from hepgan.evaluation.report.evaluation import Evaluation
 from hepgan.evaluation.sample import build_sample
 
 Columns = dict[str, np.ndarray]

@@ -26,6 +26,10 @@ FOLDS = 5
 """Number of parts: one for test, one for validation, the rest for training."""
 
 
+NO_EVENTS = np.empty(0, dtype=np.int64)
+NO_VALUES = np.empty(0)
+
+
 class Setup(NamedTuple):
     """Network and training; training stops after ``patience`` epochs without improvement."""
 
@@ -53,6 +57,9 @@ class Separability(NamedTuple):
         accuracy: Accuracy on test events after isotonic calibration on validation events.
         accuracy_error: Statistical error of the accuracy.
         curve: ``[2, 101]`` false and true positive rates of the last training.
+        null_error: Standard deviation of the AUC for equal distributions: that of the Mann-Whitney statistic of the test events.
+        tested: Indices of the generated test events of the last training.
+        probabilities: Calibrated probability of each of them of being generated.
     """
 
     auc: float
@@ -60,6 +67,23 @@ class Separability(NamedTuple):
     accuracy: float
     accuracy_error: float
     curve: Floats
+    null_error: float = 0.0
+    tested: npt.NDArray[np.int64] = NO_EVENTS
+    probabilities: Floats = NO_VALUES
+
+    @property
+    def p_value(self) -> float:
+        """Probability of an AUC at least as large for equal distributions."""
+        return float(scipy.stats.norm.sf((self.auc - 0.5) / self.null_error))
+
+
+def null_error(negative: int, positive: int) -> float:
+    """Returns the standard deviation of the AUC of numbers of events with equal distributions (Mann and Whitney).
+
+    >>> round(null_error(1000, 1000), 4)
+    0.0129
+    """
+    return float(np.sqrt((negative + positive + 1) / (12 * negative * positive)))
 
 
 def separability(
@@ -99,21 +123,21 @@ def separability(
     for i in range(trainings):
         generator = torch_generator(seed, "evaluation", "classifier", i)
         parts = _three_parts(reference, generated, number, seed, i, device)
-        results.append(
-            _one(
-                parts,
-                SETUPS[network],
-                generator,
-                functools.partial(report, i),
-            )
-        )
+        results.append(_one(parts, SETUPS[network], generator, functools.partial(report, i)))
+    rows = _split(len(reference), len(generated), number, seed, trainings - 1)[2]
+    tested = len(rows[0]) * trainings
+    return _mean(results)._replace(null_error=null_error(tested, tested), tested=rows[1])
+
+
+def _mean(results: list[Separability]) -> Separability:
+    """Returns the means of several trainings, whose test events are different."""
+    number = len(results)
     aucs, errors, accuracies, accuracy_errors = np.array([one[:4] for one in results]).T
-    return Separability(
+    return results[-1]._replace(
         auc=float(aucs.mean()),
-        error=float(np.sqrt(np.mean(errors**2) / trainings)),
+        error=float(np.sqrt(np.mean(errors**2) / number)),
         accuracy=float(accuracies.mean()),
-        accuracy_error=float(np.sqrt(np.mean(accuracy_errors**2) / trainings)),
-        curve=results[-1][4],
+        accuracy_error=float(np.sqrt(np.mean(accuracy_errors**2) / number)),
     )
 
 
@@ -137,18 +161,27 @@ def _three_parts(
     device: str,
 ) -> list[tuple[Tensor, Tensor]]:
     """Returns events and labels for training, validation and test in the ``turn``-th of five rotations."""
-    rng = numpy_generator(seed, "evaluation", "splits of the classifier")
-    samples = [
-        np.array_split(rng.permutation(len(s))[:number], FOLDS) for s in (reference, generated)
-    ]
-    turned = [fifths[turn:] + fifths[:turn] for fifths in samples]
     parts = []
-    for part in (slice(2, None), slice(1, 2), slice(0, 1)):
-        rows, others = (np.concatenate(fifths[part]) for fifths in turned)
+    for rows, others in _split(len(reference), len(generated), number, seed, turn):
         x = np.concatenate([reference[rows], generated[others]])
         y = np.concatenate([np.zeros(len(rows)), np.ones(len(others))]).astype(np.float32)
         parts.append((torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)))
     return parts
+
+
+def _split(
+    n_reference: int, n_generated: int, number: int, seed: int, turn: int
+) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Returns the indices of the events of both samples for training, validation and test."""
+    rng = numpy_generator(seed, "evaluation", "splits of the classifier")
+    samples = [
+        np.array_split(rng.permutation(n)[:number], FOLDS) for n in (n_reference, n_generated)
+    ]
+    first, second = (fifths[turn:] + fifths[:turn] for fifths in samples)
+    return [
+        (np.concatenate(first[part]), np.concatenate(second[part]))
+        for part in (slice(2, None), slice(1, 2), slice(0, 1))
+    ]
 
 
 def _one(
@@ -156,8 +189,8 @@ def _one(
     setup: Setup,
     generator: torch.Generator,
     progress: ProgressCallback,
-) -> tuple[float, float, float, float, Floats]:
-    """Returns AUC, its error, calibrated accuracy, its error, and the ROC curve of one training."""
+) -> Separability:
+    """Returns the results of one training."""
     (x, y), validation, test = parts
     net = _network(x.shape[1], setup, generator).to(x.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=setup.rate, fused=True)
@@ -176,8 +209,13 @@ def _one(
             break
     net.load_state_dict(kept)
     negative, positive = _scores(net, *test)
-    accuracy = _calibrated_accuracy(_scores(net, *validation), (negative, positive))
-    return (*area_under_curve(negative, positive), *accuracy, _curve(negative, positive))
+    probabilities = _calibrated(_scores(net, *validation), (negative, positive))
+    return Separability(
+        *area_under_curve(negative, positive),
+        *_accuracy(*probabilities),
+        _curve(negative, positive),
+        probabilities=probabilities[1],
+    )
 
 
 def _copy(net: nn.Module) -> dict[str, Tensor]:
@@ -212,16 +250,21 @@ def _scores(net: nn.Module, x: Tensor, y: Tensor) -> tuple[Floats, Floats]:
     return logits[~generated], logits[generated]
 
 
-def _calibrated_accuracy(
+def _calibrated(
     validation: tuple[Floats, Floats], test: tuple[Floats, Floats]
-) -> tuple[float, float]:
-    """Returns the accuracy with its error; events with a calibrated probability of one half count as half correct."""
+) -> tuple[Floats, Floats]:
+    """Returns the probabilities of being generated of the test events, by isotonic regression on the validation events."""
     logits = np.concatenate(validation)
     labels = np.repeat([0.0, 1.0], [len(part) for part in validation])
     order = np.argsort(logits)
     probability = scipy.optimize.isotonic_regression(labels[order]).x
-    negative, positive = (np.interp(part, logits[order], probability) - 0.5 for part in test)
-    correct = np.concatenate([(1 - np.sign(negative)) / 2, (1 + np.sign(positive)) / 2])
+    negative, positive = (np.interp(part, logits[order], probability) for part in test)
+    return negative, positive
+
+
+def _accuracy(negative: Floats, positive: Floats) -> tuple[float, float]:
+    """Returns the accuracy with its error; events with a probability of one half count as half correct."""
+    correct = np.concatenate([(1 - np.sign(negative - 0.5)) / 2, (1 + np.sign(positive - 0.5)) / 2])
     return float(correct.mean()), float(correct.std() / np.sqrt(len(correct)))
 
 

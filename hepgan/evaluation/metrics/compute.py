@@ -20,6 +20,7 @@ weights, distributions, mean images and correlations are weighted; FPD, KPD, nei
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,22 +29,37 @@ from hist import Hist
 from hepgan.errors import DataError
 from hepgan.evaluation import histograms
 from hepgan.evaluation.histograms import Events
-from hepgan.evaluation.metrics import classifier, features, fpd, kpd, per_observable, prdc
+from hepgan.evaluation.metrics import (
+    classifier,
+    features,
+    fpd,
+    kpd,
+    per_observable,
+    permutations,
+    pooled,
+    prdc,
+    verdict,
+    worth,
+)
 from hepgan.evaluation.metrics.classifier import Network
+from hepgan.evaluation.metrics.conditions import Condition
 from hepgan.evaluation.metrics.features import Float32s
 from hepgan.evaluation.metrics.scores import (
     METRICS_OF_TASK,
     OVERALL,
     REGISTERED,
     STANDARD,
+    Finding,
     MetricFunction,
     MetricResults,
     Score,
     Scores,
     SkippedMetric,
+    SmallestShift,
     check_metrics,
 )
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
+from hepgan.evaluation.metrics.worth import Worth
 from hepgan.evaluation.observables.standard import Observable
 from hepgan.evaluation.sample import Sample, build_sample, unweight
 from hepgan.progress import ProgressCallback, no_progress
@@ -58,7 +74,12 @@ MAX_FEATURES = 500
 """Largest number of features of correlations and Fréchet distances, whose cost grows with its square and cube."""
 
 
-JOINT = STANDARD.difference(METRICS_OF_TASK["distribution"], METRICS_OF_TASK["spectrum"])
+POOLED = frozenset({*verdict.PER_OBSERVABLE, *METRICS_OF_TASK["conditions"]})
+"""Metrics whose correlated tests ``pooled_tests`` counts."""
+
+JOINT = STANDARD.difference(
+    *(METRICS_OF_TASK[task] for task in ("distribution", "spectrum", "conditions", "worth"))
+)
 """Standard metrics of all observables or cells together."""
 
 
@@ -76,6 +97,8 @@ class MetricContext(NamedTuple):
         device: Device on which classifiers are trained.
         digits: Whether the events are MNIST's digits, which the digit classifier scores.
         metrics: Metrics to compute; if empty, all that apply.
+        conditions: Conditions of the events, with their slices.
+        n_training: Number of events that the generator was trained on, if known.
     """
 
     reference: Sample
@@ -88,6 +111,8 @@ class MetricContext(NamedTuple):
     device: str = "cpu"
     digits: bool = False
     metrics: frozenset[str] = frozenset()
+    conditions: Mapping[str, Condition] = MappingProxyType({})
+    n_training: int | None = None
 
     def includes(self, *metrics: str) -> bool:
         """Returns whether one of ``metrics`` is to be computed."""
@@ -169,11 +194,14 @@ def compute_metrics(
     plan: MetricContext, *, progress: ProgressCallback = no_progress
 ) -> MetricResults:
     """Returns all scores that can be computed from the two samples, and the reasons for those that cannot."""
-    measured = MetricResults([], [], {})
+    scores: list[Score] = []
+    skipped: list[SkippedMetric] = []
+    findings: list[Finding] = []
+    measured = MetricResults(scores, skipped, {}, findings=findings)
     tasks = [
         task
         for task in (
-            *_single_tasks(plan),
+            *_single_tasks(plan, findings),
             *(_joint_tasks(plan, measured, progress) if plan.includes(*JOINT) else ()),
             *_registered_tasks(plan),
         )
@@ -184,28 +212,72 @@ def compute_metrics(
         try:
             estimates = estimate()
         except DataError as error:
-            measured.skipped.append(SkippedMetric(metric, observable, str(error), plan.source))
+            skipped.append(SkippedMetric(metric, observable, str(error), plan.source))
             continue
-        measured.scores.extend(
+        scores.extend(
             _score(plan, name, observable, estimate)
             for name, estimate in estimates.items()
             if plan.includes(name)
         )
-    return measured
+    if plan.includes("worth"):
+        measured = measured._replace(worth=list(_worth(plan)))
+    enough = min(plan.reference.number, plan.generated.number) >= per_observable.MIN_VALUES
+    if not enough or not plan.includes(*POOLED):
+        return measured
+    tests = pooled.pooled_tests(
+        plan.reference, plan.generated, plan.observables, plan.histograms, plan.conditions,
+        seed=plan.seed, progress=progress,
+    )  # fmt: skip
+    measured = measured._replace(
+        slices=tests.slices if plan.includes("slice") else (),
+        condition_correlations=tests.correlations if plan.includes("condition_correlation") else (),
+        condition_responses=tests.responses,
+        effective_tests=permutations.effective_tests(tests.smallest[1:]),
+    )
+    return measured._replace(smallest_shifts=_smallest_shifts(plan, measured))
+
+
+def _worth(plan: MetricContext) -> Iterator[Worth]:
+    for name, observable in plan.observables.items():
+        if observable.spectrum:
+            continue
+        found = worth.worth(
+            name,
+            plan.reference.values[name],
+            plan.generated.values[name],
+            (plan.reference.weights, plan.generated.weights),
+            n_training=plan.n_training,
+        )
+        if found is not None:
+            yield found
+
+
+def _smallest_shifts(plan: MetricContext, measured: MetricResults) -> dict[str, SmallestShift]:
+    smallest = verdict.smallest_p_value(verdict.number_of_tests(measured))
+    weights = plan.reference.weights, plan.generated.weights
+    found = {}
+    for name, values in plan.reference.values.items():
+        valid = values[np.isfinite(values)]
+        if len(valid) >= per_observable.MIN_VALUES and np.ptp(valid) > 0:
+            shift = verdict.smallest_shift(valid, weights, smallest)
+            if shift > 0:  # discrete values do not shift by less than a step
+                found[name] = SmallestShift(shift, float(valid.std()))
+    return found
 
 
 def _score(plan: MetricContext, metric: str, observable: str, estimate: Estimate) -> Score:
-    value, error, baseline, baseline_error, p_value = estimate
+    value, error, baseline, baseline_error, p_value, measured = estimate
     numbers = plan.reference.number, plan.generated.number
     return Score(
-        metric, observable, value, error, baseline, *numbers, baseline_error, p_value, plan.source
-    )
+        metric, observable, value, error, baseline, *numbers, baseline_error, p_value, plan.source,
+        *(measured or ()),
+    )  # fmt: skip
 
 
-def _single_tasks(plan: MetricContext) -> Iterator[Task]:
+def _single_tasks(plan: MetricContext, findings: list[Finding]) -> Iterator[Task]:
     for name, observable in plan.observables.items():
         if observable.spectrum:
-            yield "spectrum", name, functools.partial(_spectrum, plan, observable)
+            yield "spectrum", name, functools.partial(_spectrum, plan, observable, findings)
         else:
             yield "distribution", name, functools.partial(_distribution, plan, name)
 
@@ -228,9 +300,11 @@ def _distribution(plan: MetricContext, name: str) -> Estimates:
     )
 
 
-def _spectrum(plan: MetricContext, observable: Observable) -> Estimates:
+def _spectrum(plan: MetricContext, observable: Observable, findings: list[Finding]) -> Estimates:
     samples = plan.reference, plan.generated
     cells = [np.asarray(observable.function(s.events), float) for s in samples]
+    finding = per_observable.cell_finding(observable, *cells)
+    findings.extend([finding] if finding else [])
     weights = plan.reference.weights, plan.generated.weights
     return per_observable.of_spectrum(
         cells[0], cells[1], weights, plan.histograms[observable.name], seed=plan.seed
@@ -296,19 +370,29 @@ def _correlation(plan: MetricContext) -> Estimates:
 def _high_level_tasks(
     plan: MetricContext, curves: dict[str, Floats], progress: ProgressCallback
 ) -> Iterator[Task]:
-    high = _high(plan)
+    published, high = _high(plan), _with_conditions(plan)
     scaled = features.standardize(*high)
-    x, y = (values.astype(np.float32) for values in scaled)
     seed = plan.seed
     yield "fpd", OVERALL, lambda: {"fpd": fpd.fpd(*_not_too_wide(high), seed=seed)}
+    yield (
+        "fpd_trimmed",
+        OVERALL,
+        lambda: {"fpd_trimmed": fpd.trimmed_fpd(*_not_too_wide(high), seed=seed)},
+    )
     yield "kpd", OVERALL, lambda: {"kpd": kpd.kpd(*high, seed=seed)}
     yield "precision", OVERALL, lambda: prdc.prdc_scores(*scaled, seed=seed)
     network: Network = "quick" if plan.quick else "challenge"
-    yield (
-        "auc_high",
-        OVERALL,
-        lambda: _classified("auc_high", network, x, y, plan, curves, progress),
-    )
+    inputs = {
+        "auc_observables": ("quick", _all(plan)[1]),
+        "auc_high": (network, features.standardize(*published)),
+    }
+    for metric, (net, pair) in inputs.items():
+        x, y = (values.astype(np.float32) for values in pair)
+        yield (
+            metric,
+            OVERALL,
+            functools.partial(_classified, metric, net, x, y, plan, curves, progress),
+        )
 
 
 def _low_level_tasks(
@@ -329,6 +413,32 @@ def _high(plan: MetricContext) -> tuple[Floats, Floats]:
     return features.high_level(plan.reference.values, plan.generated.values, plan.observables)
 
 
+def _with_conditions(plan: MetricContext) -> tuple[Floats, Floats]:
+    """Returns the high-level features and the columns of all conditions that they do not contain: those other than E_inc."""
+    if not any(o.feature != "none" for o in plan.observables.values()):
+        return _all(plan)[1] if plan.conditions else _high(plan)
+    others = {
+        name: condition
+        for name, condition in plan.conditions.items()
+        if not _is_incident(plan, name)
+    }
+    columns = features.condition_columns(plan.reference, plan.generated, others)
+    return features.with_columns(_high(plan), columns)
+
+
+def _is_incident(plan: MetricContext, name: str) -> bool:
+    """Returns whether a condition is the incident energy, which the published features contain."""
+    return "E_inc" in plan.observables and np.array_equal(
+        plan.reference.events[name], plan.reference.values["E_inc"]
+    )
+
+
+def _all(plan: MetricContext) -> tuple[list[str], tuple[Floats, Floats]]:
+    return features.all_observables(
+        plan.reference, plan.generated, plan.observables, plan.conditions
+    )
+
+
 def _low(
     metric: str,
     network: Network,
@@ -339,6 +449,9 @@ def _low(
     x, y = features.low_level(
         plan.reference.events, plan.generated.events, plan.observables, network=network
     )
+    others = {name: c for name, c in plan.conditions.items() if not _is_incident(plan, name)}
+    columns = features.condition_columns(plan.reference, plan.generated, others)
+    x, y = (each.astype(np.float32) for each in features.with_columns((x, y), columns))
     return _classified(metric, network, x, y, plan, curves, progress)
 
 
@@ -377,7 +490,9 @@ def _classified(
     null = separability(x[order[::2]], x[order[1::2]], f"baseline of {metric}")
     curves[metric] = found.curve
     return {
-        metric: Estimate(found.auc, found.error, null.auc, null.error),
+        metric: Estimate(
+            found.auc, found.error, 0.5, found.null_error, found.p_value, (null.auc, null.error)
+        ),
         metric.replace("auc", "accuracy"): Estimate(
             found.accuracy, found.accuracy_error, null.accuracy, null.accuracy_error
         ),

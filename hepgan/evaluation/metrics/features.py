@@ -6,14 +6,18 @@ they are all pixels and all observables.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from hepgan.evaluation.metrics.statistics import Floats
+from hepgan.evaluation.metrics.conditions import Condition, columns_of
+from hepgan.evaluation.metrics.statistics import Floats, normal_scores
 from hepgan.evaluation.observables.shower_shapes import Array
 from hepgan.evaluation.observables.standard import Observable, Values, chunks
+
+if TYPE_CHECKING:
+    from hepgan.evaluation.sample import Sample
 
 Pair = tuple[Floats, Floats]
 Float32s = npt.NDArray[np.float32]
@@ -48,6 +52,59 @@ def high_level(reference: Values, generated: Values, observables: Mapping[str, O
         columns.append((x, y))
     first, second = zip(*columns, strict=True)
     return np.stack(first, axis=1), np.stack(second, axis=1)
+
+
+def all_observables(
+    reference: "Sample",
+    generated: "Sample",
+    observables: Mapping[str, Observable],
+    conditions: Mapping[str, Condition],
+) -> tuple[list[str], Pair]:
+    """Returns names and ``[E, d]`` normal scores of all observables, flags of missing values, and columns of the conditions.
+
+    Normal scores are ranks among both samples mapped to a Gaussian: neither a heavy tail nor a logarithm hides a difference.
+    """
+    names, columns = [], []
+    n = reference.number
+    for name, observable in observables.items():
+        if observable.spectrum or name in conditions or (conditions and name == "E_inc"):
+            continue
+        values = np.concatenate([reference.values[name], generated.values[name]])
+        names.append(name)
+        columns.append(normal_scores(values))
+        missing = ~np.isfinite(values)
+        if missing.any():
+            names.append(f"{name} is missing")
+            columns.append(missing * 1.0)
+    for name, (x, y) in condition_columns(reference, generated, conditions).items():
+        names.append(name)
+        columns.append(np.concatenate([x, y]))
+    both = np.stack(columns, axis=1)
+    return names, (both[:n], both[n:])
+
+
+def condition_columns(
+    reference: "Sample", generated: "Sample", conditions: Mapping[str, Condition]
+) -> dict[str, Pair]:
+    """Returns the columns ``[E]`` of the conditions in both samples by name."""
+    return {
+        column: pair
+        for name, condition in conditions.items()
+        for column, pair in columns_of(
+            condition, reference.events[name], generated.events[name]
+        ).items()
+    }
+
+
+def with_columns(
+    features: tuple[npt.NDArray[Any], npt.NDArray[Any]], columns: Mapping[str, Pair]
+) -> Pair:
+    """Returns ``[E, d]`` features of both samples with further columns appended."""
+    x, y = (
+        np.column_stack([each, *(pair[i] for pair in columns.values())])
+        for i, each in enumerate(features)
+    )
+    return x, y
 
 
 def standardize(reference: Floats, generated: Floats) -> Pair:

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.linalg
 
 from hepgan.errors import DataError
-from hepgan.evaluation.metrics import statistics
+from hepgan.evaluation.metrics import permutations, statistics
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
 from hepgan.random_streams import numpy_generator
 
@@ -23,6 +23,9 @@ SIZES = np.unique(np.round(1 / np.linspace(2.5 / GROUPS, 1 / GROUPS, 10)).astype
 """Sizes of the extrapolated samples, in groups."""
 DRAWS = 20
 """Number of samples of each size."""
+PERMUTATIONS = 200
+TRIMMED = 0.005
+"""Fraction of the reference at either end of a feature at which the trimmed distance clips it."""
 
 
 class Moments(NamedTuple):
@@ -73,6 +76,7 @@ def extrapolated_frechet(reference: Floats, generated: Floats, *, seed: int) -> 
         _frechet(_summed(_without(first, i)), _summed(_without(second, i))) for i in range(GROUPS)
     ]
     null = np.array([_null(first, rng) for _ in range(GROUPS)])
+    p_value = _p_value(first, second, rng)
     # halves have half the events, and fluctuations about a distance of zero scale as 1/N
     baseline_error = float(null[:, 0].std(ddof=1)) / 2
     return Estimate(
@@ -80,7 +84,18 @@ def extrapolated_frechet(reference: Floats, generated: Floats, *, seed: int) -> 
         statistics.jackknife_error(np.array(left_out), baseline_error),
         float(null[:, 1].mean()),
         baseline_error,
+        p_value,
     )
+
+
+def trimmed_fpd(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
+    """Returns the FPD of ``[E, d]`` features clipped at their 0.5 % and 99.5 % quantiles in the reference: stable with heavy tails.
+
+    Raises:
+        DataError: there are too few events for the number of features.
+    """
+    low, high = np.quantile(reference, [TRIMMED, 1 - TRIMMED], axis=0)
+    return fpd(reference.clip(low, high), generated.clip(low, high), seed=seed)
 
 
 def normalize(reference: Floats, generated: Floats) -> tuple[Floats, Floats]:
@@ -130,6 +145,25 @@ def _null(groups: list[Moments], rng: np.random.Generator) -> tuple[float, float
         for a, b in zip(_halves(one, rng), _halves(other, rng), strict=True)
     ]
     return whole, 2 * whole - float(np.mean(quarters))
+
+
+def _p_value(first: list[Moments], second: list[Moments], rng: np.random.Generator) -> float:
+    """Returns the p-value of the distance from permutations of the groups of both samples."""
+    both = first + second
+    numbers = np.array([group.number for group in both])
+    firsts = np.stack([group.first for group in both])
+    seconds = np.stack([group.second for group in both])
+    total = _summed(both)
+    assignments = [np.arange(GROUPS)]
+    assignments += [rng.permutation(2 * GROUPS)[:GROUPS] for _ in range(PERMUTATIONS)]
+    distances = []
+    for rows in assignments:
+        one = Moments(
+            float(numbers[rows].sum()), firsts[rows].sum(axis=0), seconds[rows].sum(axis=0)
+        )
+        other = Moments(*(whole - part for whole, part in zip(total, one, strict=True)))
+        distances.append(_frechet(one, other))
+    return permutations.gamma_p_value(distances[0], np.array(distances[1:]))
 
 
 def _extrapolated(first: list[Moments], second: list[Moments], rng: np.random.Generator) -> float:

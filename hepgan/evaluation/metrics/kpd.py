@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hepgan.errors import DataError
-from hepgan.evaluation.metrics import statistics
+from hepgan.evaluation.metrics import permutations, statistics
 from hepgan.evaluation.metrics.fpd import normalize
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
 from hepgan.random_streams import numpy_generator
@@ -23,6 +23,7 @@ GROUP = 1000
 BATCH = 5
 """Groups per batch."""
 BATCHES = 100
+PERMUTATIONS = 400
 
 Float32s = npt.NDArray[np.float32]
 Groups = npt.NDArray[np.int64]
@@ -73,7 +74,29 @@ def kpd(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
         statistics.jackknife_error(np.array(left_out), baseline_error),
         float(np.median(null)),
         baseline_error,
+        _p_value(sums, rng),
     )
+
+
+def _p_value(sums: KernelSums, rng: np.random.Generator) -> float:
+    """Returns the p-value of the distance of all events from permutations of the groups of both samples.
+
+    Groups of both samples have the same weight in a permutation, whatever their numbers of events.
+    """
+    n, m = sums.n, sums.m
+    within = [
+        each / (size**2 - size * np.eye(GROUPS)) for each, size in ((sums.xx, n), (sums.yy, m))
+    ]  # mean kernel of each pair of groups
+    means = np.block([[within[0], sums.xy / (n * m)], [sums.xy.T / (n * m), within[1]]])
+
+    def statistic(order: Groups) -> float:
+        one, other = order[:GROUPS], order[GROUPS:]
+        inner = means[np.ix_(one, one)].mean() + means[np.ix_(other, other)].mean()
+        return float(inner - 2 * means[np.ix_(one, other)].mean())
+
+    value = statistic(np.arange(2 * GROUPS))
+    null = np.array([statistic(rng.permutation(2 * GROUPS)) for _ in range(PERMUTATIONS)])
+    return permutations.gamma_p_value(value, null)
 
 
 def kernel_sums(x: list[Float32s], y: list[Float32s]) -> KernelSums:

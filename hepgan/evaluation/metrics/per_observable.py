@@ -9,8 +9,10 @@ from hist import Hist
 
 from hepgan.errors import DataError
 from hepgan.evaluation import histograms
-from hepgan.evaluation.metrics import digits, fpd, statistics
+from hepgan.evaluation.metrics import digits, fpd, permutations, statistics
+from hepgan.evaluation.metrics.scores import Finding
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
+from hepgan.evaluation.observables.base import Observable
 from hepgan.evaluation.sample import Sample
 from hepgan.random_streams import numpy_generator
 
@@ -53,12 +55,19 @@ def of_values(
     weights = _weights(reference, generated)
     distance = statistics.wasserstein(x, y, weights, seed=seed)
     unit = std_or_one(x)
+    outside = {} if weights else {"tails": statistics.tails(x, y)}
     return {
         "separation": statistics.separation(p, q, seed=seed),
         "chi_square": statistics.chi_square(p, q),
         "kolmogorov": statistics.kolmogorov(x, y, weights),
-        "wasserstein": Estimate(*(number / unit for number in distance[:4])),
+        "wasserstein": _divided(distance, unit),
+        **outside,
     }
+
+
+def _divided(distance: Estimate, unit: float) -> Estimate:
+    value, error, baseline, baseline_error, *_ = distance
+    return Estimate(value / unit, error / unit, baseline / unit, baseline_error / unit)
 
 
 def _weights(reference: Finite, generated: Finite) -> tuple[Floats, Floats] | None:
@@ -127,6 +136,28 @@ def mean_image(
     return {"mean_image": Estimate(value, 1.0, float(baseline), float(high - low) / 2, p_value)}
 
 
+def cell_finding(observable: Observable, reference: Floats, generated: Floats) -> Finding | None:
+    """Returns cells of ``cells[E, K]`` that are hit in one sample only, or ``None``."""
+    hit, other = (np.count_nonzero(cells, axis=0) for cells in (reference, generated))
+    n, m = len(reference), len(generated)
+    layer = observable.name.removesuffix(".spectrum")
+    for rate, number, text in (
+        (np.where(other == 0, hit / n, 0.0), m, "dead: hit in {} of the reference's events"),
+        (np.where(hit == 0, other / m, 0.0), n, "never hit in the reference, but in {} of the generated events"),
+    ):  # fmt: skip
+        cells = np.flatnonzero(rate * number >= MIN_VALUES)
+        if len(cells):
+            first = int(cells[np.argmax(rate[cells])])
+            at = np.unravel_index(first, observable.shape or (len(rate),))
+            name = f"cell [{', '.join(map(str, at))}]"
+            subject = f"{name} is" if len(cells) == 1 else f"{len(cells)} cells such as {name} are"
+            percent = f"{100 * rate[first]:.2g} %"
+            return Finding(
+                "mean_image", observable.name, f"{layer}: {subject} {text.format(percent)}"
+            )
+    return None
+
+
 def correlation_distance(
     reference: Floats,
     generated: Floats,
@@ -153,6 +184,17 @@ def correlation_distance(
         rows = rng.integers(0, len(values), size)
         return correlations(values[rows], each[rows])
 
+    labels, n = permutations.pool(w, v, seed=seed), len(x)
+    groups = [labels.groups[:n], labels.groups[n:]]
+    sums = [
+        moment_sums(values, each, group, labels.labels.shape[1])
+        for values, each, group in zip((x, y), (w, v), groups, strict=True)
+    ]
+    together = sums[0] + sums[1]
+    null_distances = [
+        _rms(_of_moments((1 - row) @ together) - _of_moments(row @ together))
+        for row in labels.labels[: CORRELATION_PERMUTATIONS + 1]
+    ]
     toys = range(statistics.TOYS // 4)
     differences = [_rms(resampled(x, w, len(x)) - resampled(y, v, len(y))) for _ in toys]
     null = [_rms(resampled(x, w, len(x)) - resampled(x, w, size)) for _ in toys]
@@ -161,7 +203,29 @@ def correlation_distance(
         float(np.std(differences)),
         float(np.mean(null)),
         float(np.std(null)),
+        permutations.gamma_p_value(null_distances[0] ** 2, np.square(null_distances[1:])),
     )
+
+
+CORRELATION_PERMUTATIONS = 200
+
+
+def moment_sums(values: Floats, weights: Floats, groups: Any, number: int) -> Floats:
+    """Returns the ``[G, 1 + d + d²]`` sums over groups of the weights, of ``values[E, d]`` and of their products."""
+    d = values.shape[1]
+    result = np.zeros((number, 1 + d + d * d))
+    for group in np.unique(groups):
+        x, w = values[groups == group], weights[groups == group]
+        result[group] = np.concatenate([[w.sum()], w @ x, (x.T @ (w[:, None] * x)).ravel()])
+    return result
+
+
+def _of_moments(sums: Floats) -> Floats:
+    """Returns the ``[d, d]`` correlation coefficients from the sums of ``moment_sums``."""
+    d = round(math.sqrt(len(sums) - 0.75) - 0.5)
+    mean = sums[1 : 1 + d] / sums[0]
+    covariance = sums[1 + d :].reshape(d, d) / sums[0] - np.outer(mean, mean)
+    return _normalized(covariance)
 
 
 def _rms(difference: Floats) -> float:
@@ -217,7 +281,10 @@ def correlations(values: Floats, weights: Floats) -> Floats:
     """Returns the ``[d, d]`` correlation coefficients of ``values[E, d]``; 0 where a feature does not vary."""
     fraction = (weights / weights.sum())[:, None]
     residuals = values - np.sum(fraction * values, axis=0)
-    covariance = residuals.T @ (fraction * residuals)
+    return _normalized(residuals.T @ (fraction * residuals))
+
+
+def _normalized(covariance: Floats) -> Floats:
     variance = np.clip(np.diag(covariance), 0, None)
     scale = np.sqrt(np.where(variance > 0, variance, 1.0))
     return np.where(np.outer(variance, variance) > 0, covariance / np.outer(scale, scale), 0.0)

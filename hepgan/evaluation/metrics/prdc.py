@@ -11,6 +11,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import scipy.stats
 
 from hepgan.errors import DataError
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
@@ -67,9 +68,22 @@ def prdc_scores(reference: Floats, generated: Floats, *, seed: int) -> dict[str,
     )
     null = np.array([prdc(reference[a], reference[b]) for a, b in zip(*first, strict=True)])
     return {
-        name: Estimate(*_mean(name, batches[:, i], size), *_mean(name, null[:, i], size))
+        name: Estimate(
+            *_mean(name, batches[:, i], size),
+            *_mean(name, null[:, i], size),
+            _paired_p_value(batches[:, i] - null[:, i]),
+        )
         for i, name in enumerate(PRDC._fields)
     }
+
+
+def _paired_p_value(differences: Floats) -> float:
+    """Returns the p-value of Student's test of the differences between batches with the same reference events."""
+    deviation = float(differences.std(ddof=1))
+    if not deviation > 0:
+        return 1.0 if not differences.any() else 0.0
+    t = float(differences.mean()) / deviation * math.sqrt(len(differences))
+    return float(2 * scipy.stats.t.sf(abs(t), len(differences) - 1))
 
 
 def _mean(name: str, batches: Floats, size: int) -> tuple[float, float]:

@@ -5,15 +5,20 @@ import html
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+import scipy.stats
 
 from hepgan.data.io.names import printable
 from hepgan.errors import DataError, did_you_mean
+from hepgan.evaluation.metrics.conditions import ConditionCorrelation, ConditionResponse
+from hepgan.evaluation.metrics.slices import SliceScore
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
+from hepgan.evaluation.metrics.worth import Worth
 
 if TYPE_CHECKING:
     from hepgan.evaluation.sample import Sample
@@ -24,20 +29,30 @@ OVERALL = "all"
 MAX_ROWS = 40
 """Largest number of scores that a table shows."""
 
-CLASSIFIER_INPUTS = {"auc_low": "cells", "auc_log": "log cells", "auc_high": "observables"}
+CLASSIFIER_INPUTS = {
+    "auc_observables": "all observables",
+    "auc_boosted": "all observables (boosted trees)",
+    "auc_high": "the CaloChallenge's observables",
+    "auc_low": "cells",
+    "auc_log": "log cells",
+    "auc_image": "images",
+}
 """Inputs of the classifiers, by metric."""
 
 HIGHER_IS_BETTER = {"precision", "recall", "density", "coverage", "digit_confidence"}
 
 
 METRICS_OF_TASK = {
-    "distribution": ("separation", "chi_square", "kolmogorov", "wasserstein"),
+    "distribution": ("separation", "chi_square", "kolmogorov", "wasserstein", "tails"),
     "spectrum": ("separation", "chi_square", "mean_image"),
+    "conditions": ("slice", "condition_correlation"),
+    "worth": ("worth",),
     "correlation": ("correlation",),
     "fpd": ("fpd",),
+    "fpd_trimmed": ("fpd_trimmed",),
     "kpd": ("kpd",),
     "precision": ("precision", "recall", "density", "coverage"),
-    **{f"auc_{name}": (f"auc_{name}", f"accuracy_{name}") for name in ("high", "low", "log")},
+    **{name: (name, name.replace("auc", "accuracy")) for name in CLASSIFIER_INPUTS},
     "digits": ("digit_confidence", "digit_balance", "digit_frechet"),
 }
 """Standard metrics that are computed together, by task."""
@@ -126,8 +141,11 @@ class Score:
         n_reference: Events in the reference.
         n_generated: Events in the generated sample.
         baseline_error: Standard deviation of the baseline.
-        p_value: Probability of a value at least as large if both samples have the same distribution, or ``None``.
+        p_value: Probability of a value at least as large if both samples have the same distribution, or ``None`` for a score that
+            does not count for the verdict.
         source: Name of the generated sample.
+        measured_baseline: Measured value for reference against reference where the baseline is known from theory (AUC), or ``None``.
+        measured_baseline_error: Statistical error of the measured baseline.
     """
 
     metric: str
@@ -140,10 +158,17 @@ class Score:
     baseline_error: float = 0.0
     p_value: float | None = None
     source: str = "generated"
+    measured_baseline: float | None = None
+    measured_baseline_error: float = 0.0
 
     @property
     def n_sigma(self) -> float:
-        """Distance from the baseline in units of the combined uncertainty; positive means worse."""
+        """Significance of the difference from the baseline [standard deviations]; positive means worse.
+
+        It is that of the p-value, or else the distance in units of the combined uncertainty.
+        """
+        if self.p_value is not None and self.p_value > 0:
+            return float(scipy.stats.norm.isf(self.p_value))
         difference = self.value - self.baseline
         uncertainty = float(np.hypot(self.error, self.baseline_error))
         n_sigma = (
@@ -256,6 +281,62 @@ class SkippedMetric(NamedTuple):
     source: str = "generated"
 
 
+class Finding(NamedTuple):
+    """Fault with a name.
+
+    Attributes:
+        kind: ``condition`` or ``slice``, or the metric that shows it.
+        subject: Condition or observable.
+        text: The fault in words.
+    """
+
+    kind: str
+    subject: str
+    text: str
+
+
+class TellingEvents(NamedTuple):
+    """Generated events that give the sample away, according to a classifier.
+
+    Attributes:
+        events: Indices of the most telling events in the generated sample, the most telling first.
+        probabilities: Probability of each of being generated.
+        fraction: Fraction of the tested events that ``observables`` describes.
+        observables: Mean normal score of each observable among that fraction, the largest magnitude first: 0 for an observable with
+            the reference's distribution, ±1 for one that is a standard deviation off.
+    """
+
+    events: tuple[int, ...]
+    probabilities: tuple[float, ...]
+    fraction: float
+    observables: Mapping[str, float]
+
+
+class LearningCurve(NamedTuple):
+    """AUC of a classifier against the number of events.
+
+    Attributes:
+        numbers: Events of each sample.
+        aucs: AUC for each number.
+        errors: Statistical errors.
+        limit: AUC extrapolated to infinitely many events.
+        limit_error: Statistical error.
+    """
+
+    numbers: tuple[int, ...]
+    aucs: tuple[float, ...]
+    errors: tuple[float, ...]
+    limit: float
+    limit_error: float
+
+
+class SmallestShift(NamedTuple):
+    """Smallest shift of an observable that would have been seen, and the standard deviation of the observable, in its unit."""
+
+    shift: float
+    width: float
+
+
 class MetricResults(NamedTuple):
     """Results of all metrics of one generated sample.
 
@@ -263,8 +344,26 @@ class MetricResults(NamedTuple):
         scores: Scores.
         skipped: Metrics that could not be computed.
         curves: ROC curves ``[2, 101]`` by metric.
+        slices: Scores in slices of the conditions.
+        condition_correlations: Correlations of observables with conditions.
+        condition_responses: Strength with which generated events follow each condition.
+        worth: Worth in reference events, of each observable and overall.
+        telling: The most telling events by classifier.
+        learning_curves: AUC against the number of events by classifier.
+        findings: Faults with a name, shown if the metric that finds them is significant.
+        effective_tests: Number of independent tests that the tests of observables, slices and conditions are worth.
+        smallest_shifts: Smallest shift of each observable that would have been seen.
     """
 
     scores: list[Score]
     skipped: list[SkippedMetric]
     curves: dict[str, Floats]
+    slices: Sequence[SliceScore] = ()
+    condition_correlations: Sequence[ConditionCorrelation] = ()
+    condition_responses: Sequence[ConditionResponse] = ()
+    worth: Sequence[Worth] = ()
+    telling: Mapping[str, TellingEvents] = MappingProxyType({})
+    learning_curves: Mapping[str, LearningCurve] = MappingProxyType({})
+    findings: Sequence[Finding] = ()
+    effective_tests: float = 1.0
+    smallest_shifts: Mapping[str, SmallestShift] = MappingProxyType({})

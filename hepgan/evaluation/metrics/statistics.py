@@ -7,6 +7,7 @@
 | ``clustered_chi_square`` | spectra | the same if each event has several entries |
 | ``kolmogorov`` | values | test of a difference in the bulk; no binning |
 | ``wasserstein`` | values | distance in the unit of the quantity; suitable as an objective |
+| ``tails`` | values | fraction beyond three standard deviations; cut and long tails |
 
 The baseline is the value for reference against reference with the same numbers of events; its error is the standard deviation
 over samples. Events may have weights, including negative ones: distribution functions, sums and variances are then weighted.
@@ -30,19 +31,26 @@ MIN_ENTRIES = 10.0
 """Effective entries that χ² requires of each merged bin in both samples."""
 
 
+TAIL_SIGMAS = 3.0
+"""Standard deviations beyond which values are in the tails."""
+
 # moments of the limiting Kolmogorov distribution
 KOLMOGOROV_MEAN = math.sqrt(math.pi / 2) * math.log(2)
 KOLMOGOROV_STD = math.sqrt(math.pi**2 / 12 - KOLMOGOROV_MEAN**2)
 
 
 class Estimate(NamedTuple):
-    """Distance with its statistical error, its baseline with error, and a p-value or ``None``."""
+    """Distance with its statistical error, its baseline with error, and a p-value or ``None``.
+
+    Where the baseline is known from theory, ``measured`` is the measured one with its error.
+    """
 
     value: float
     error: float
     baseline: float
     baseline_error: float
     p_value: float | None = None
+    measured: tuple[float, float] | None = None
 
 
 class Counts(NamedTuple):
@@ -74,6 +82,19 @@ def weighted_mean(values: Floats, weights: Floats) -> tuple[Any, Any]:
     fraction = weights / weights.sum()
     mean = np.tensordot(fraction, values, axes=1)
     return mean, np.tensordot(fraction**2, (values - mean) ** 2, axes=1)
+
+
+def normal_scores(values: Floats) -> Floats:
+    """Returns the Gaussian quantile of the rank of each of ``values[E]``; 0 for missing values.
+
+    >>> normal_scores(np.array([3.0, 1.0, 2.0])).round(2).tolist()
+    [0.97, -0.97, 0.0]
+    """
+    valid = np.isfinite(values)
+    scores = np.zeros(len(values))
+    ranks = scipy.stats.rankdata(values[valid])
+    scores[valid] = scipy.stats.norm.ppf((ranks - 0.5) / max(1, len(ranks)))
+    return scores
 
 
 def separation_power(p: Floats, q: Floats) -> Any:
@@ -286,6 +307,43 @@ def wasserstein(
     return Estimate(
         _area(x, f - g), math.sqrt(variance), float(baselines.mean()), float(baselines.std())
     )
+
+
+def tails(reference: Floats, generated: Floats) -> Estimate:
+    """Returns the fraction of generated values beyond three standard deviations of both samples together; the baseline is the reference's.
+
+    The p-value is that of the binomial number of generated values among all values in the tails, so that cut tails are seen as well as
+    long ones.
+    """
+    both = np.concatenate([reference, generated])
+    return tail_fraction(*in_tails(both, len(reference)))
+
+
+def in_tails(values: Floats, n_reference: int) -> tuple[Any, Any]:
+    """Returns booleans for both samples: whether each value is beyond ``TAIL_SIGMAS`` standard deviations of all of ``values[E]``."""
+    outside = np.abs(values - values.mean()) > TAIL_SIGMAS * values.std()
+    return outside[:n_reference], outside[n_reference:]
+
+
+def tail_fraction(reference: Any, generated: Any) -> Estimate:
+    """Returns the fraction of events in the tails, from booleans ``[E]`` of both samples."""
+    n, m, k, found = len(reference), len(generated), int(reference.sum()), int(generated.sum())
+    p_values = binomial_p_values(k + found, m / (n + m))
+    return Estimate(
+        found / m,
+        math.sqrt((found + 1) * (m - found + 1) / (m + 2) ** 3),
+        k / n,
+        math.sqrt((k + 1) * (n - k + 1) / (n + 2) ** 3),
+        float(p_values[found]),
+    )
+
+
+def binomial_p_values(number: int, probability: float) -> Floats:
+    """Returns the two-sided p-value of each of 0 … ``number`` successes."""
+    k = np.arange(number + 1)
+    lower = scipy.stats.binom.cdf(k, number, probability)
+    upper = scipy.stats.binom.sf(k - 1, number, probability)
+    return np.asarray(np.minimum(1.0, 2 * np.minimum(lower, upper)))
 
 
 def jackknife_error(left_out: Floats, quadratic: float) -> float:

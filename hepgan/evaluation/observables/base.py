@@ -28,6 +28,7 @@ class Observable:
         feature: Transformation in the CaloChallenge's high-level features: log10(v + 1e-8), v/100, 1 − v, or not included.
         spectrum: Whether it has several values per event.
         step: Spacing of the values if they are discrete; 0 if they are continuous.
+        shape: Shape of the cells of a spectrum, row-major; empty if unknown.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Observable:
     feature: Literal["none", "log10", "length", "complement"] = "none"
     spectrum: bool = False
     step: float = 0.0
+    shape: tuple[int, ...] = ()
 
     @property
     def title(self) -> str:

@@ -246,7 +246,14 @@ def _of_cells(
             "complement",
             step=step,
         ),
-        Observable(f"{name}.spectrum", cells, f"{name}: energy of a cell", unit, spectrum=True),
+        Observable(
+            f"{name}.spectrum",
+            cells,
+            f"{name}: energy of a cell",
+            unit,
+            spectrum=True,
+            shape=layer.shape,
+        ),
     ]
 
 
@@ -293,7 +300,12 @@ def _of_field(name: str, field: Field, missing: float) -> list[Observable]:
             for i in range(field.size)
         ]
     spectrum = functools.partial(_flat, name)
-    return [Observable(f"{name}.spectrum", spectrum, f"{name}: values", field.unit, spectrum=True)]
+    return [
+        Observable(
+            f"{name}.spectrum", spectrum, f"{name}: values", field.unit,
+            spectrum=True, shape=field.shape,
+        )
+    ]  # fmt: skip
 
 
 def _of_image(name: str, field: Field, missing: float) -> list[Observable]:
@@ -319,7 +331,12 @@ def _of_image(name: str, field: Field, missing: float) -> list[Observable]:
         ),
         *_moments(name, pixels, positions, "pixels", missing),
         Observable(
-            f"{name}.spectrum", pixels, f"{name}: value of a pixel", field.unit, spectrum=True
+            f"{name}.spectrum",
+            pixels,
+            f"{name}: value of a pixel",
+            field.unit,
+            spectrum=True,
+            shape=field.shape,
         ),
     ]
 

@@ -1,7 +1,6 @@
 """Evaluation of generated samples against a reference: histograms, scores and verdicts, and the report.
 
-Samples are distinguishable if any p-value is below 1 % after Bonferroni's correction for the number of tests, or if a
-classifier's AUC is more than three standard errors above 0.5; the verdict names the most significant observables.
+``metrics.verdict`` describes the rule of the verdict.
 """
 
 import dataclasses
@@ -23,15 +22,21 @@ from hepgan.errors import DataError
 from hepgan.evaluation import cleaning, histograms
 from hepgan.evaluation.metrics import compute
 from hepgan.evaluation.metrics.compute import MetricContext
+from hepgan.evaluation.metrics.conditions import (
+    ConditionCorrelation,
+    ConditionResponse,
+    conditions_of,
+)
 from hepgan.evaluation.metrics.scores import (
-    CLASSIFIER_INPUTS,
     OVERALL,
     MetricResults,
     Scores,
     SkippedMetric,
     check_metrics,
-    with_error,
 )
+from hepgan.evaluation.metrics.slices import SliceScore
+from hepgan.evaluation.metrics.verdict import SampleEvaluation, evaluate_sample
+from hepgan.evaluation.metrics.worth import Worth
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.observables.standard import (
     Observable,
@@ -41,25 +46,6 @@ from hepgan.evaluation.observables.standard import (
 from hepgan.evaluation.report import figures, page
 from hepgan.evaluation.sample import Sample, build_sample
 from hepgan.progress import ProgressCallback, no_progress
-
-SIGNIFICANCE_LEVEL = 0.01
-AUC_SIGMAS = 3.0
-MAX_NAMED = 3
-"""Number of observables that a verdict names."""
-
-
-class SampleEvaluation(NamedTuple):
-    """Verdict on one generated sample.
-
-    Attributes:
-        distinguishable: Whether it can be distinguished from the reference.
-        sentence: The verdict in words.
-        shown_by: Observables that differ, the most significant first.
-    """
-
-    distinguishable: bool
-    sentence: str
-    shown_by: tuple[str, ...]
 
 
 class Comparison(NamedTuple):
@@ -106,6 +92,26 @@ class Evaluation:
     def distinguishable(self) -> bool:
         """True if any generated sample can be distinguished from the reference."""
         return any(sample.distinguishable for sample in self.samples.values())
+
+    @property
+    def slices(self) -> dict[str, Sequence[SliceScore]]:
+        """Scores in slices of the conditions, by generated sample."""
+        return {name: one.slices for name, one in self.comparison.results.items()}
+
+    @property
+    def condition_correlations(self) -> dict[str, Sequence[ConditionCorrelation]]:
+        """Correlations of observables with conditions, by generated sample."""
+        return {name: one.condition_correlations for name, one in self.comparison.results.items()}
+
+    @property
+    def condition_responses(self) -> dict[str, Sequence[ConditionResponse]]:
+        """Strength with which generated events follow each condition, by generated sample."""
+        return {name: one.condition_responses for name, one in self.comparison.results.items()}
+
+    @property
+    def worth(self) -> dict[str, Sequence[Worth]]:
+        """Worth in events of the reference, by generated sample."""
+        return {name: one.worth for name, one in self.comparison.results.items()}
 
     @property
     def verdict(self) -> str:
@@ -178,6 +184,8 @@ def evaluate(
     quick: bool = True,
     device: str = "auto",
     digits: bool = False,
+    by: Sequence[str] = (),
+    n_training: int | None = None,
     skipped: Sequence[SkippedMetric] = (),
     progress: ProgressCallback = no_progress,
 ) -> Evaluation:
@@ -196,12 +204,14 @@ def evaluate(
         quick: Whether to train a small classifier once instead of the CaloChallenge's three times.
         device: Device on which classifiers are trained.
         digits: Whether the events are MNIST's digits, which the digit classifier scores.
+        by: Conditions whose slices are compared, ``pdg`` or ``energy=1,10,100``; by default quartiles or classes of all conditions.
+        n_training: Number of events that the generator was trained on, for its amplification.
         skipped: Fields that are known to be missing.
         progress: Progress callback.
 
     Raises:
-        DataError: there are no events or no field to compare, a sample is named ``reference``, or there is no observable or
-            metric of a name.
+        DataError: ``by`` does not fit the conditions, there are no events or no field to compare, a sample is named ``reference``,
+            or there is no observable or metric of a name.
     """
     check_metrics(metrics)
     others = {"generated": generated} if isinstance(generated, ak.Array) else dict(generated)
@@ -237,11 +247,12 @@ def evaluate(
         weights={name: s.weights for name, s in arrays.items() if s.weights is not None},
     )
     samples = {name: build_sample(s.fields, chosen, s.weights) for name, s in arrays.items()}
+    conditions = conditions_of(common, samples[histograms.REFERENCE].events, by)
     results = {}
     for name in others:
         context = MetricContext(
             samples[histograms.REFERENCE], samples[name], chosen, filled, name, seed, quick, device, digits,
-            frozenset(metrics),
+            frozenset(metrics), conditions, n_training,
         )  # fmt: skip
         results[name] = compute.compute_metrics(context, progress=progress)
         missing += results[name].skipped
@@ -282,44 +293,3 @@ def _select(
     if left := [name for name in names if name not in absent]:
         return select_observables(of_common, left)
     raise DataError(f"the samples lack the fields of the observables {', '.join(names)}")
-
-
-def evaluate_sample(results: MetricResults, name: str) -> SampleEvaluation:
-    """Returns the verdict on one sample from its scores."""
-    tested = [score for score in results.scores if score.p_value is not None]
-    significant = [
-        s for s in tested if s.p_value is not None and s.p_value * len(tested) < SIGNIFICANCE_LEVEL
-    ]
-    strength: dict[str, float] = {}
-    for score in significant:
-        strength[score.observable] = max(strength.get(score.observable, 0.0), score.n_sigma)
-    shown_by = tuple(sorted(strength, key=lambda observable: -strength[observable]))
-    classified = [
-        s
-        for s in results.scores
-        if s.metric in CLASSIFIER_INPUTS and s.value - 0.5 > AUC_SIGMAS * max(s.error, 1e-9)
-    ]
-    if not results.scores:
-        return SampleEvaluation(True, f"{name} could not be compared with the reference.", ())
-    if not tested and not any(s.metric in CLASSIFIER_INPUTS for s in results.scores):
-        sentence = (
-            f"{name} was not tested: none of the computed metrics has a p-value or is an AUC."
-        )
-        return SampleEvaluation(True, sentence, ())
-    number = results.scores[0].n_reference, results.scores[0].n_generated
-    among = f"with {number[0]:,} reference and {number[1]:,} generated events"
-    if not shown_by and not classified:
-        return SampleEvaluation(
-            False, f"{name} is indistinguishable from the reference {among}.", ()
-        )
-    reasons = []
-    if shown_by:
-        more = f" and {len(shown_by) - MAX_NAMED} more" if len(shown_by) > MAX_NAMED else ""
-        reasons.append(f"most clearly by {', '.join(shown_by[:MAX_NAMED])}{more}")
-    if classified:
-        best = max(classified, key=lambda s: s.value)
-        reasons.append(
-            f"by a classifier of {CLASSIFIER_INPUTS[best.metric]} with an AUC of {with_error(best.value, best.error)}"
-        )
-    sentence = f"{name} is distinguishable from the reference {among}: {'; '.join(reasons)}."
-    return SampleEvaluation(True, sentence, shown_by)

@@ -20,13 +20,24 @@ HEADLINE_ROWS = 8
 """Rows of single observables in the first table."""
 
 METRICS = {
+    "auc_observables": ("classifier of all observables and conditions: AUC", 1),
+    "auc_boosted": ("boosted trees of all observables and conditions: AUC", 1),
+    "auc_image": ("convolutional classifier of images: AUC", 1),
     "auc_low": ("classifier of cells: AUC", 1),
     "auc_log": ("classifier of log cells: AUC", 1),
-    "auc_high": ("classifier of observables: AUC", 1),
+    "auc_high": ("classifier of the CaloChallenge's observables: AUC", 1),
+    "accuracy_observables": ("classifier of all observables and conditions: accuracy", 1),
+    "accuracy_boosted": ("boosted trees of all observables and conditions: accuracy", 1),
+    "accuracy_image": ("convolutional classifier of images: accuracy", 1),
     "accuracy_low": ("classifier of cells: accuracy", 1),
     "accuracy_log": ("classifier of log cells: accuracy", 1),
-    "accuracy_high": ("classifier of observables: accuracy", 1),
+    "accuracy_high": ("classifier of the CaloChallenge's observables: accuracy", 1),
     "fpd": ("FPD × 10³", 1000),
+    "fpd_trimmed": ("FPD × 10³ of trimmed features", 1000),
+    "sliced_wasserstein": ("sliced W1 of all observables and conditions", 1),
+    "energy_distance": ("energy distance of all observables and conditions × 10³", 1000),
+    "duplicates": ("fraction of events that repeat another one", 1),
+    "copies": ("events close to a training event", 1),
     "kpd": ("KPD × 10³", 1000),
     "precision": ("precision", 1),
     "recall": ("recall", 1),
@@ -41,6 +52,7 @@ METRICS = {
     "kolmogorov": ("Kolmogorov distance", 1),
     "wasserstein": ("W1 / standard deviation of the reference", 1),
     "mean_image": ("mean image: largest pull", 1),
+    "tails": ("fraction beyond 3 standard deviations", 1),
 }
 """Name of each metric on the page, and the factor that its values are multiplied by."""
 
@@ -170,7 +182,7 @@ def _most_different(scores: Sequence[Score]) -> list[Score]:
     )
 
 
-PER_OBSERVABLE = {"separation", "chi_square", "kolmogorov", "wasserstein", "mean_image"}
+PER_OBSERVABLE = {"separation", "chi_square", "kolmogorov", "wasserstein", "mean_image", "tails"}
 
 
 def _table(scores: Sequence[Score], *, several: bool) -> str:

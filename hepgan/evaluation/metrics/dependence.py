@@ -1,0 +1,229 @@
+"""Dependence of the observables on the conditions: correlations, and the strength with which generated events follow a condition.
+
+The response to a condition compares, over all observables, the regression on the condition's columns in both samples (the other conditions
+are regressed out): Σ b_generated b_reference / Σ b_reference². It is 1 for a generator that follows the condition and 0 for one that
+ignores it.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import scipy.optimize
+import scipy.stats
+
+from hepgan.evaluation.metrics import permutations, slices
+from hepgan.evaluation.metrics.conditions import (
+    Condition,
+    ConditionCorrelation,
+    ConditionResponse,
+)
+from hepgan.evaluation.metrics.permutations import Pool
+from hepgan.evaluation.metrics.statistics import Floats, normal_scores, weighted_mean
+
+MIN_SIGNIFICANCE = 4.0
+"""Significance of a dependence in the reference from which a response is judged."""
+SIGMAS = 4.0
+"""Number of standard errors from 1 at which a response is remarkable."""
+
+Booleans = npt.NDArray[np.bool_]
+Columns = Mapping[str, Floats]
+"""Columns ``[E]`` of a condition by name, the reference first."""
+
+
+class _Effects(NamedTuple):
+    """Sums over groups of products of columns and observables ``[G, J, K]`` and of weights ``[G]``."""
+
+    sums: Floats
+    counts: Floats
+
+
+def scores_of(values: Mapping[str, Floats]) -> Floats:
+    """Returns the ``[E, K]`` normal scores of observables; 0 for missing values."""
+    return np.stack([normal_scores(each) for each in values.values()], axis=1)
+
+
+def correlations(
+    pooled: Pool,
+    names: list[str],
+    scores: Floats,
+    condition: Condition,
+    columns: Columns,
+    smallest: Floats,
+) -> Iterator[ConditionCorrelation]:
+    """Yields the correlation of each observable with each column of a condition.
+
+    Args:
+        pooled: Both samples.
+        names: Names of the observables.
+        scores: Their ``[E, K]`` normal scores.
+        condition: The condition.
+        columns: Its columns.
+        smallest: ``[P]`` smallest p-value of each permutation so far; updated in place.
+    """
+    n, w = pooled.n_reference, pooled.weights
+    u = _standardized(scores, w)
+    for column, values in columns.items():
+        v = _standardized(values[:, None], w)
+        if not v.any():
+            continue
+        r = weighted_mean(u * v, w)[0]
+        z = permutations.differences(pooled, u * v - r / 2 * (u**2 + v**2))
+        p_values = permutations.two_sided(z)
+        np.minimum(smallest, p_values.min(axis=1), out=smallest)
+        first, second = (
+            _correlation(scores[part], values[part], w[part])
+            for part in (slice(None, n), slice(n, None))
+        )
+        for k, name in enumerate(names):
+            yield ConditionCorrelation(
+                name, condition.name, column,
+                float(first[0][k]), float(first[1][k]), float(second[0][k]), float(second[1][k]),
+                float(p_values[0, k]),
+            )  # fmt: skip
+
+
+def _correlation(u: Floats, v: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Returns the correlation coefficients of ``u[E, K]`` with ``v[E]`` and their errors (influence function)."""
+    u, v = _standardized(u, weights), _standardized(v[:, None], weights)
+    r = weighted_mean(u * v, weights)[0]
+    variance = weighted_mean(u * v - r / 2 * (u**2 + v**2), weights)[1]
+    return np.asarray(r), np.sqrt(variance)
+
+
+def _standardized(values: Floats, weights: Floats) -> Floats:
+    mean = weighted_mean(values, weights)[0]
+    residuals = values - mean
+    deviation = np.sqrt(np.clip(weights @ residuals**2 / weights.sum(), 0, None))
+    return np.asarray(residuals / np.where(deviation > 1e-12, deviation, 1.0))
+
+
+def response(
+    pooled: Pool, scores: Floats, condition: Condition, columns: Mapping[str, Columns]
+) -> ConditionResponse | None:
+    """Returns the response of the generated sample to a condition, or ``None`` if the condition does not vary.
+
+    Args:
+        pooled: Both samples.
+        scores: ``[E, K]`` normal scores of the observables.
+        condition: The condition.
+        columns: Columns of all conditions, by condition.
+    """
+    own = _design(columns[condition.name].values(), condition.kind == "number")
+    others = _design(
+        (column for name, each in columns.items() if name != condition.name
+         for column in each.values()),
+        squares=True,
+    )  # fmt: skip
+    own, scores = (slices.residuals(values, others) for values in (own, scores))
+    basis = _orthonormal(own)
+    if basis.shape[1] == 0:
+        return None
+    weights, n = pooled.weights, pooled.n_reference
+    products = basis[:, :, None] * scores[:, None, :]
+    effects = _Effects(pooled.sums(weights[:, None] * products.reshape(len(scores), -1)), pooled.sums(weights)[:, 0])  # fmt: skip
+    of_generated = pooled.labels[0] > 0
+    noise = weighted_mean(products[:n].reshape(n, -1), weights[:n])[1]
+    value, error = _jackknifed(effects, of_generated, float(noise.sum()))
+    reference = _mean(effects, ~of_generated)
+    z = float(np.max(np.abs(reference) / np.sqrt(np.where(noise > 0, noise, np.inf))))
+    significance = _corrected(z, noise.size)
+    remark = ""
+    if significance >= MIN_SIGNIFICANCE:
+        remark = _swapped(condition, columns, pooled, scores) or _remark(value, error)
+    return ConditionResponse(condition.name, value, error, significance, remark)
+
+
+def _design(columns: Any, squares: bool) -> Floats:
+    parts = [np.asarray(column, dtype=np.float64) for column in columns]
+    if squares:
+        parts += [column**2 for column in parts if len(np.unique(column[:100])) > 2]
+    return np.stack(parts, axis=1) if parts else np.empty((0, 0))
+
+
+def _orthonormal(columns: Floats) -> Floats:
+    """Returns a basis ``[E, J]`` of the columns' span with mean squares of 1."""
+    values, vectors = np.linalg.eigh(columns.T @ columns / len(columns))
+    kept = values > 1e-6
+    return np.asarray(columns @ vectors[:, kept] / np.sqrt(values[kept]))
+
+
+def _mean(effects: _Effects, groups: Booleans) -> Floats:
+    return np.asarray(effects.sums[groups].sum(axis=0) / effects.counts[groups].sum())
+
+
+def _jackknifed(effects: _Effects, of_generated: Booleans, noise: float) -> tuple[float, float]:
+    """Returns the response and its error from leaving out each group in turn."""
+    sums = [effects.sums[part] for part in (~of_generated, of_generated)]
+    counts = [effects.counts[part] for part in (~of_generated, of_generated)]
+    means = [s.sum(axis=0) / c.sum() for s, c in zip(sums, counts, strict=True)]
+
+    def ratio(reference: Floats, generated: Floats) -> Floats:
+        strength = np.maximum(np.sum(reference**2, axis=-1) - noise, noise)
+        return np.asarray(np.sum(reference * generated, axis=-1) / strength)
+
+    variance = 0.0
+    for i in range(2):
+        without = (sums[i].sum(axis=0) - sums[i]) / (counts[i].sum() - counts[i])[:, None]
+        left_out = ratio(without, means[1]) if i == 0 else ratio(means[0], without)
+        g = len(left_out)
+        variance += (g - 1) / g * float(np.sum((left_out - left_out.mean()) ** 2))
+    return float(ratio(*means)), math.sqrt(variance)
+
+
+def _corrected(z: float, tests: int) -> float:
+    """Returns the significance of the largest of several Gaussian deviates."""
+    log_p = scipy.stats.norm.logsf(z) + math.log(2 * tests)
+    return float(scipy.stats.norm.isf(math.exp(log_p))) if log_p > -600 else z
+
+
+def _remark(value: float, error: float) -> str:
+    low, high = value - SIGMAS * error, value + SIGMAS * error
+    if high < 0:
+        return "reversed"
+    if low < 0.1 and high < 0.7:
+        return "ignored"
+    if high < 1:
+        return "weak"
+    return "strong" if low > 1 else ""
+
+
+def _swapped(
+    condition: Condition, columns: Mapping[str, Columns], pooled: Pool, scores: Floats
+) -> str:
+    """Returns the names of swapped classes: those whose generated means fit the reference's means of other classes."""
+    own = columns[condition.name]
+    if condition.kind != "class" or not own:
+        return ""
+    indicators = dict(own)
+    if len(own) == 1:  # the other of two classes
+        ((name, second),) = own.items()
+        others = [part.label for part in condition.slices if part.label != name]
+        if len(others) != 1:
+            return ""
+        indicators = {others[0]: 1 - second, name: second}
+    n, names = pooled.n_reference, list(indicators)
+    means, errors = [], []
+    for part in (slice(None, n), slice(n, None)):
+        found = [
+            weighted_mean(scores[part][rows > 0], pooled.weights[part][rows > 0])
+            for rows in (indicators[name][part] for name in names)
+            if (rows > 0).sum() > 1
+        ]
+        if len(found) < len(names):
+            return ""
+        means.append(np.array([mean for mean, _ in found]))
+        errors.append(np.array([variance for _, variance in found]))
+    noise = errors[0][None] + errors[1][:, None]
+    cost = np.sum(
+        (means[1][:, None] - means[0][None]) ** 2 / np.where(noise > 0, noise, 1.0), axis=2
+    )
+    rows, best = scipy.optimize.linear_sum_assignment(cost)
+    gain = float(np.trace(cost) - cost[rows, best].sum())
+    moved = [names[i].removeprefix(f"{condition.name} = ") for i in rows if best[i] != i]
+    # the mean cost of an observable is 1 where the classes fit
+    if not moved or gain < 25 * scores.shape[1] ** 0.5 or cost[rows, best].sum() > gain / 2:
+        return ""
+    return f"swapped: {', '.join(moved)}"
