@@ -23,6 +23,12 @@ from hepgan.data.io.names import printable
 @click.option(
     "--observable", "observables", multiple=True, help="Compare only this; may be repeated."
 )
+@click.option(
+    "--by",
+    multiple=True,
+    metavar="CONDITION[=EDGES]",
+    help="Compare slices of this condition, such as energy=1,10,50 or pdg; may be repeated.",
+)
 @click.option("--reference-weight", metavar="EXPR", help="Weights: an expression of branches.")
 @click.option("--generated-weight", metavar="EXPR", help="The same for the generated files.")
 @click.option("--seed", type=SEED, default=1, show_default=True)
@@ -37,6 +43,7 @@ def evaluate(
     quick: bool | None,
     metrics: tuple[str, ...],
     observables: tuple[str, ...],
+    by: tuple[str, ...],
     reference_weight: str | None,
     generated_weight: str | None,
     seed: int,
@@ -52,7 +59,8 @@ def evaluate(
     with progress_bar() as progress, open_runner(executor, workers, scheduler) as runner:
         evaluation = library.evaluate(
             reference, names, output,
-            seed=seed, config=config, quick=quick, metrics=metrics, observables=observables, weights=(reference_weight, generated_weight),
+            seed=seed, config=config, quick=quick, metrics=metrics, observables=observables, by=by,
+            weights=(reference_weight, generated_weight),
             device=library.resolve_device(device), runner=runner, progress=progress,
         )  # fmt: skip
     click.echo(printable(evaluation.verdict))

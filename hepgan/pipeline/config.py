@@ -16,6 +16,7 @@ from hepgan.config import LONGEST, check_plain, from_table, parse_toml, shown, t
 from hepgan.data.encoding.encoding import EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.errors import RunError, did_you_mean
+from hepgan.evaluation.metrics.conditions import parse_slices
 from hepgan.evaluation.metrics.digits import digit_field
 from hepgan.evaluation.metrics.scores import REGISTERED, check_metrics
 from hepgan.evaluation.observables.geometry import AXES, LayerGeometry
@@ -71,6 +72,7 @@ class EvaluateSettings:
         metrics: Names of the metrics to compute, standard ones or your own; by default all that apply.
         observables: Names of the observables to compare, standard ones or your own, also by metrics of all together and by
             classifiers; by default all that apply.
+        by: Conditions whose slices are compared: ``["energy=1,10,50,100", "pdg"]``; by default all, in classes or quartiles.
         validation: Name of a registered metric (`@register_metric`) whose value on the validation split chooses the weights that
             are kept; by default the Fréchet distance of all observables.
     """
@@ -79,10 +81,13 @@ class EvaluateSettings:
     digits: bool = False
     metrics: tuple[str, ...] = ()
     observables: tuple[str, ...] = ()
+    by: tuple[str, ...] = ()
     validation: str = ""
 
     def __post_init__(self) -> None:
         check_metrics(self.metrics)
+        for text in self.by:
+            parse_slices(text)
         if self.validation and self.validation not in REGISTERED:
             hint = did_you_mean(self.validation, REGISTERED)
             raise RunError(

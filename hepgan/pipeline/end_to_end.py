@@ -56,6 +56,7 @@ def run(
         return evaluate_samples(
             reference, {"generated": ak.concatenate(blocks)}, schema, run.geometry, folder,
             run.evaluate, run.seed, provenance(run.seed, device) | about_gan(run, gan), device, progress,
+            n_training=len(prepared.splits["train"]),
             warnings=[str(gan.kept)] if gan.kept and gan.kept.untrained else [],
         )  # fmt: skip
 

@@ -40,6 +40,7 @@ def evaluate(
     quick: bool | None = None,
     metrics: Sequence[str] = (),
     observables: Sequence[str] = (),
+    by: Sequence[str] = (),
     weights: tuple[str | None, str | None] = (None, None),
     device: torch.device | str = "auto",
     runner: "RunProcessor | None" = None,
@@ -61,6 +62,7 @@ def evaluate(
             the run file.
         metrics: Names of the metrics to compute; overrides the run file.
         observables: Names of the observables to compare; overrides the run file.
+        by: Conditions whose slices are compared, ``pdg`` or ``energy=1,10,50``; overrides the run file.
         weights: Expressions of branches that weight the reference's and the generated events.
         device: Device on which classifiers are trained.
         runner: The runner that ``processors.open_runner`` yields: workers read the files chunk by chunk. The result is the same.
@@ -80,6 +82,7 @@ def evaluate(
         quick=compared.settings.quick if quick is None else quick,
         metrics=tuple(metrics) or compared.settings.metrics,
         observables=tuple(observables) or compared.settings.observables,
+        by=tuple(by) or compared.settings.by,
     )
     select_observables(observables_for(schema, compared.geometry), settings.observables)
     files = {"reference": reference, **generated}
@@ -194,6 +197,7 @@ def evaluate_samples(
     progress: ProgressCallback,
     skipped: Sequence["SkippedMetric"] = (),
     *,
+    n_training: int | None = None,
     warnings: Sequence[str] = (),
 ) -> "Evaluation":
     """Evaluates samples that have been read, and writes the report."""
@@ -201,7 +205,7 @@ def evaluate_samples(
 
     evaluation: Evaluation = evaluate(
         reference, samples, schema=schema, geometry=geometry, seed=seed, quick=settings.quick,
-        metrics=settings.metrics, observables=settings.observables,
+        metrics=settings.metrics, observables=settings.observables, by=settings.by, n_training=n_training,
         device=str(device), digits=settings.digits, skipped=skipped, progress=progress,
     )  # fmt: skip
     evaluation.write(

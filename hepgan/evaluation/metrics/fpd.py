@@ -161,7 +161,9 @@ def _p_value(first: list[Moments], second: list[Moments], rng: np.random.Generat
         one = Moments(
             float(numbers[rows].sum()), firsts[rows].sum(axis=0), seconds[rows].sum(axis=0)
         )
-        other = Moments(*(whole - part for whole, part in zip(total, one, strict=True)))
+        other = Moments(
+            total.number - one.number, total.first - one.first, total.second - one.second
+        )
         distances.append(_frechet(one, other))
     return permutations.gamma_p_value(distances[0], np.array(distances[1:]))
 

@@ -22,6 +22,7 @@ from hepgan.evaluation.metrics.scores import (
     with_error,
 )
 from hepgan.evaluation.metrics.statistics import Floats, effective_sample_size
+from hepgan.evaluation.metrics.worth import Worth
 
 SIGNIFICANCE_LEVEL = 0.01
 POWER = 0.9
@@ -313,8 +314,8 @@ def _seen(sensitivity: Sensitivity) -> str:
     return f"an AUC of {sensitivity.auc:.2f} or {shift} would have been seen"
 
 
-def as_json(sample: SampleEvaluation) -> dict[str, Any]:
-    """Returns the verdict for ``scores.json``."""
+def as_json(sample: SampleEvaluation, results: MetricResults) -> dict[str, Any]:
+    """Returns the verdict and the results that are not scores for ``scores.json``."""
     sensitivity = sample.sensitivity
     return {
         "distinguishable": sample.distinguishable,
@@ -329,5 +330,24 @@ def as_json(sample: SampleEvaluation) -> dict[str, Any]:
             "shift": sensitivity.shift if math.isfinite(sensitivity.shift) else None,
         },
         "findings": [finding._asdict() for finding in sample.findings],
-        "rows": [row._asdict() for row in sample.rows if row.significant],
+        "significant": [row._asdict() for row in sample.rows if row.significant],
+        "condition_responses": [response._asdict() for response in results.condition_responses],
+        "condition_correlations": [each._asdict() for each in results.condition_correlations],
+        "slices": [
+            one._asdict() | one.slice._asdict() | {"slice": one.slice.label}
+            for one in results.slices
+        ],
+        "worth": [_worth_as_json(one) for one in results.worth],
+    }
+
+
+def _worth_as_json(one: Worth) -> dict[str, Any]:
+    intervals = {
+        "equivalent": one.equivalent,
+        "limit": one.limit,
+        "amplification": one.amplification,
+    }
+    return {"observable": one.observable} | {
+        name: interval and [each if math.isfinite(each) else None for each in interval]
+        for name, interval in intervals.items()
     }

@@ -168,6 +168,8 @@ class Evaluation:
             scores=self.scores,
             skipped=self.skipped,
             pictures=drawn,
+            samples=self.samples,
+            results=data.results,
             provenance={**(provenance or {}), "time": f"{seconds:.0f} s to compare and draw"},
         )
 

@@ -6,11 +6,21 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hepgan.atomic import subfolder, write_bytes, write_text
 from hepgan.data.io.names import file_names, printable
-from hepgan.evaluation.metrics.scores import OVERALL, REGISTERED, Score, SkippedMetric, with_error
+from hepgan.evaluation.metrics import verdict
+from hepgan.evaluation.metrics.scores import (
+    OVERALL,
+    REGISTERED,
+    MetricResults,
+    Score,
+    SkippedMetric,
+    with_error,
+)
+from hepgan.evaluation.metrics.verdict import SampleEvaluation
 from hepgan.evaluation.report.figures import SINGLE_EVENTS, Picture
 
 MAX_FIGURE_BYTES = 4_500_000
@@ -66,6 +76,8 @@ def write_report(
     skipped: Sequence[SkippedMetric],
     pictures: Sequence[Picture],
     provenance: Mapping[str, Any],
+    samples: Mapping[str, SampleEvaluation] = MappingProxyType({}),
+    results: Mapping[str, MetricResults] = MappingProxyType({}),
 ) -> Path:
     """Writes ``report.html``, ``scores.json`` and ``plots/`` to ``folder`` and returns the path of the page.
 
@@ -76,15 +88,18 @@ def write_report(
     names = file_names(picture.name for picture in pictures)
     for picture in pictures:
         write_bytes(plots / f"{names[picture.name]}.png", picture.png)
-    text = json.dumps(as_json(scores, skipped), indent=1, allow_nan=False)
+    content = as_json(scores, skipped) | {
+        "verdicts": {name: verdict.as_json(one, results[name]) for name, one in samples.items()}
+    }
+    text = json.dumps(content, indent=1, allow_nan=False)
     write_text(folder / "scores.json", text + "\n")
     page = folder / "report.html"
     sections = [
         _verdicts(verdicts),
-        _headline(scores),
+        _headline(scores, samples),
         _skipped(skipped),
         _pictures(pictures),
-        _every_score(scores),
+        _every_score(scores, samples),
         _provenance(provenance),
     ]
     write_text(page, _page(title, sections))
@@ -106,6 +121,8 @@ def as_json(scores: Sequence[Score], skipped: Sequence[SkippedMetric] = ()) -> d
                 "baseline_error": _finite(score.baseline_error),
                 "n_sigma": _finite(score.n_sigma),
                 "p_value": score.p_value,
+                "measured_baseline": score.measured_baseline,
+                "measured_baseline_error": score.measured_baseline_error,
                 "source": score.source,
                 "n_reference": score.n_reference,
                 "n_generated": score.n_generated,
@@ -151,7 +168,7 @@ def _verdicts(verdicts: Sequence[tuple[bool, str]]) -> str:
     )
 
 
-def _headline(scores: Sequence[Score]) -> str:
+def _headline(scores: Sequence[Score], samples: Mapping[str, SampleEvaluation]) -> str:
     if not scores:
         return ""
     overall = [
@@ -161,9 +178,10 @@ def _headline(scores: Sequence[Score]) -> str:
     overall.sort(key=lambda s: order.index(s.metric) if s.metric in METRICS else len(order))
     return (
         "<h2>Scores</h2>\n"
-        + _table([*overall, *_most_different(scores)], several=len({s.source for s in scores}) > 1)
+        + _table([*overall, *_most_different(scores)], samples)
         + '<p class="note">The baseline is the value for reference against reference. n_sigma is the distance from the'
-        " baseline in units of the combined uncertainty; below about 3 it is not significant."
+        " baseline in units of the combined uncertainty, or the significance of the p-value; it is red where it is significant among all"
+        " scores that count for the verdict."
         " The most different observables come first; all scores are listed at the end.</p>"
     )
 
@@ -185,21 +203,23 @@ def _most_different(scores: Sequence[Score]) -> list[Score]:
 PER_OBSERVABLE = {"separation", "chi_square", "kolmogorov", "wasserstein", "mean_image", "tails"}
 
 
-def _table(scores: Sequence[Score], *, several: bool) -> str:
+def _table(scores: Sequence[Score], samples: Mapping[str, SampleEvaluation]) -> str:
+    several = len({score.source for score in scores}) > 1
     head = "<tr><th>score</th><th>value</th><th>baseline</th><th>n_sigma</th></tr>"
     return (
         f'<table class="scores">\n<thead>{head}</thead>\n<tbody>\n'
-        + "\n".join(_row(score, several=several) for score in scores)
+        + "\n".join(_row(score, samples.get(score.source), several=several) for score in scores)
         + "\n</tbody></table>\n"
     )
 
 
-def _row(score: Score, *, several: bool) -> str:
+def _row(score: Score, sample: SampleEvaluation | None, *, several: bool) -> str:
     label, factor = METRICS.get(score.metric) or (_escaped(REGISTERED[score.metric].label), 1)
     where = "" if score.observable == OVERALL else f" <code>{_escaped(score.observable)}</code>"
     source = f' <span class="source">{_escaped(score.source)}</span>' if several else ""
     n_sigma = _capped(score)
-    kind = "far" if n_sigma > 5 else "near" if n_sigma > 3 else "at"
+    # red only where the verdict is: a score that counts and is significant among all of them
+    kind = "far" if sample and sample.significant(score.metric, score.observable) else "at"
     shown = ">999" if n_sigma >= 1000 else f"{n_sigma:.1f}".replace("-", "−")
     return (
         f"<tr><td>{label}{where}{source}</td><td>{_number(score.value, score.error, factor)}</td>"
@@ -257,11 +277,10 @@ def _figure(picture: Picture) -> str:
     )
 
 
-def _every_score(scores: Sequence[Score]) -> str:
+def _every_score(scores: Sequence[Score], samples: Mapping[str, SampleEvaluation]) -> str:
     if not scores:
         return ""
-    several = len({score.source for score in scores}) > 1
-    return f"<details>\n<summary>All {len(scores)} scores</summary>\n{_table(scores, several=several)}</details>"
+    return f"<details>\n<summary>All {len(scores)} scores</summary>\n{_table(scores, samples)}</details>"
 
 
 def _provenance(provenance: Mapping[str, Any]) -> str:
