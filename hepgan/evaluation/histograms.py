@@ -132,7 +132,7 @@ def fill(
     start = 0
     for chunk in chunks(events):
         for name, observable in observables.items():
-            values = observable.function(chunk)
+            values = observable.values(chunk)
             each = weights[start : start + len(values)]
             if observable.spectrum:
                 counts = bin_occupancies(values, axes[name]) * each[:, None]
@@ -167,9 +167,9 @@ def axes_for(
     for i, chunk in enumerate(chunks(events)):
         for name, observable in observables.items():
             if not observable.spectrum:
-                parts[name].append(observable.function(chunk))
+                parts[name].append(observable.values(chunk))
             elif i == 0:  # one chunk has enough cells to choose an axis
-                parts[name].append(observable.function(chunk).ravel())
+                parts[name].append(observable.values(chunk).ravel())
     return {
         name: axis_for(np.concatenate(parts[name]), observable, bins=bins)
         for name, observable in observables.items()

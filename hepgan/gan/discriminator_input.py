@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hepgan.data.encoding.conditional_regression import least_squares, log_width
 from hepgan.data.encoding.encoding import Encoding, EncodingModule
 from hepgan.data.schema import Schema
+from hepgan.errors import RunError
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.observables.standard import Observable, observables_for
 
@@ -41,7 +43,7 @@ class DiscriminatorInput(nn.Module):
         super().__init__()
         self.decoding = EncodingModule(encoding)
         self.event = event or not observables
-        self.functions = [observable.function for observable in observables.values()]
+        self.functions = {name: observable.function for name, observable in observables.items()}
         self.mean: Tensor
         self.log_width: Tensor
         mean, log_width = _polynomials(self._observed(x, c), c)
@@ -68,7 +70,15 @@ class DiscriminatorInput(nn.Module):
             return x.new_empty(len(x), 0)
         encoding = self.decoding.encoding
         events = encoding.decode_tensors(x, c) | encoding.decode_conditions(c)
-        return torch.stack([function(events) for function in self.functions], 1)
+        values = {name: function(events) for name, function in self.functions.items()}
+        for name, value in values.items():
+            if not isinstance(value, Tensor) or value.shape != (len(x),):
+                raise RunError(
+                    f"the observable '{name}' returned {type(value).__name__} of shape {np.shape(value)} for tensors of {len(x)}"
+                    " events; a discriminator needs a tensor with one value per event, so write the function for torch as well,"
+                    " as array_api_compat does"
+                )
+        return torch.stack(list(values.values()), 1)
 
 
 def discriminator_observables(

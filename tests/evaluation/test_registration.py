@@ -6,15 +6,17 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import pytest
+import torch
 
 import hepgan
 from hepgan.data.schema import Field, Schema
-from hepgan.errors import DataError
+from hepgan.errors import DataError, RunError
 from hepgan.evaluation.metrics import scores
 from hepgan.evaluation.metrics.statistics import Estimate
 from hepgan.evaluation.observables import base
 from hepgan.evaluation.observables.standard import observables_for
 from hepgan.evaluation.sample import Sample
+from hepgan.pipeline import load, prepare
 
 SCHEMA = Schema({"x": Field(unit="mm"), "y": Field()})
 
@@ -87,6 +89,34 @@ def test_an_observable_whose_field_is_missing_is_listed_as_skipped() -> None:
     }
     with pytest.raises(DataError, match="lack the fields of the observables y"):
         hepgan.evaluate(sample(1), sample(2)[["x"]], schema=SCHEMA, observables=["y"])
+
+
+def test_a_metric_without_error_and_baseline_raises_with_its_name() -> None:
+    hepgan.register_metric("bare")(lambda reference, generated, *, seed: 3.0)
+    try:
+        with pytest.raises(RunError, match="the metric 'bare' returned 3.0; return a hepgan.Est"):
+            hepgan.evaluate(sample(1), sample(2), schema=SCHEMA, metrics=["bare"])
+    finally:
+        del scores.REGISTERED["bare"]
+
+
+def test_an_observable_of_the_wrong_shape_raises_with_its_name() -> None:
+    hepgan.register_observable("pair", fields=["x"])(lambda events: events["x"][:, None])
+    try:
+        with pytest.raises(RunError, match=r"'pair' returned the shape \(400, 1\) for 400 events"):
+            hepgan.evaluate(sample(1), sample(2), schema=SCHEMA)
+    finally:
+        del base.REGISTERED["pair"]
+
+
+def test_a_discriminator_needs_observables_that_return_tensors(tiny_run: Path) -> None:
+    hepgan.register_observable("twice", fields=["a"])(lambda events: 2 * np.asarray(events["a"]))
+    try:
+        run = load(tiny_run, {"gan.discriminator_input": "observables"})
+        with pytest.raises(RunError, match="'twice' returned ndarray of shape .* for tensors of"):
+            prepare(run, device=torch.device("cpu"))
+    finally:
+        del base.REGISTERED["twice"]
 
 
 def test_registering_a_name_twice_raises() -> None:

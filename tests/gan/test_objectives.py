@@ -102,6 +102,24 @@ def test_interpolated_points_lie_on_the_line() -> None:
     torch.testing.assert_close(points[:, 1], 2 * fraction)
 
 
+def test_a_loss_that_is_no_scalar_raises() -> None:
+    @register_objective("test-vector")
+    class Vector:
+        @staticmethod
+        def discriminator(batch: Batch) -> torch.Tensor:
+            return batch.fake - batch.real
+
+        generator = discriminator
+
+    try:
+        with pytest.raises(RunError, match=r"the shape \[32\]; return a scalar, the mean over"):
+            train(
+                *start_training(train_settings=dataclasses.replace(QUICK, objective="test-vector"))
+            )
+    finally:
+        del OBJECTIVES["test-vector"]
+
+
 def test_registered_objectives_see_events_noise_and_conditions() -> None:
     """The generator's loss is a function of the noise and the events alone; the discriminator's is 0."""
     batches: list[Batch] = []

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from hist import Hist
 
-from hepgan.errors import DataError
+from hepgan.errors import DataError, RunError
 from hepgan.evaluation import histograms
 from hepgan.evaluation.histograms import Events
 from hepgan.evaluation.metrics import (
@@ -288,7 +288,12 @@ def _registered_tasks(plan: MetricContext) -> Iterator[Task]:
 
 
 def _registered(plan: MetricContext, name: str, function: MetricFunction) -> Estimates:
-    return {name: function(plan.reference, plan.generated, seed=plan.seed)}
+    estimate = function(plan.reference, plan.generated, seed=plan.seed)
+    if not isinstance(estimate, Estimate):
+        raise RunError(
+            f"the metric '{name}' returned {estimate!r:.100}; return a hepgan.Estimate(value, error, baseline, baseline_error)"
+        )
+    return {name: estimate}
 
 
 def _distribution(plan: MetricContext, name: str) -> Estimates:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hepgan.data.schema import Field
-from hepgan.errors import DataError
+from hepgan.errors import DataError, RunError
 from hepgan.evaluation.observables.shower_shapes import Array
 
 Values = dict[str, npt.NDArray[np.float64]]
@@ -39,6 +39,21 @@ class Observable:
     spectrum: bool = False
     step: float = 0.0
     shape: tuple[int, ...] = ()
+
+    def values(self, events: Mapping[str, Array]) -> Array:
+        """Returns the values ``[E]`` or, for a spectrum, ``[E, K]``.
+
+        Raises:
+            RunError: the function returns another shape.
+        """
+        values, number = self.function(events), len(next(iter(events.values())))
+        shape = np.shape(values)
+        if len(shape) != 1 + self.spectrum or shape[0] != number:
+            expected = "several values" if self.spectrum else "one value"
+            raise RunError(
+                f"the observable '{self.name}' returned the shape {shape} for {number} events, instead of {expected} per event"
+            )
+        return values
 
     @property
     def title(self) -> str:
@@ -142,5 +157,5 @@ def evaluate_observables(
     parts: dict[str, list[Array]] = {name: [] for name in single}
     for chunk in chunks(events):
         for name, observable in single.items():
-            parts[name].append(observable.function(chunk))
+            parts[name].append(observable.values(chunk))
     return {name: np.concatenate(part) for name, part in parts.items()}

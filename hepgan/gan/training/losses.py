@@ -93,9 +93,18 @@ def discriminator_loss(
 
 
 def _sum_over_discriminators(loss: Loss, batch: Batch) -> Tensor:
-    """Returns the sum of ``loss`` over the K columns of the logits ``[B, K]``."""
+    """Returns the sum of ``loss`` over the K columns of the logits ``[B, K]``.
+
+    Raises:
+        RunError: the loss is not a scalar, whose sum over the batch would depend on the batch size.
+    """
     columns = zip(batch.real.unbind(1), batch.fake.unbind(1), strict=True)
-    return torch.stack([loss(batch._replace(real=real, fake=fake)) for real, fake in columns]).sum()
+    losses = torch.stack([loss(batch._replace(real=real, fake=fake)) for real, fake in columns])
+    if losses.dim() != 1:
+        raise RunError(
+            f"a loss of the objective has the shape {list(losses.shape[1:])}; return a scalar, the mean over the batch"
+        )
+    return losses.sum()
 
 
 def _zero_centered(logits: Tensor, x: Tensor) -> Tensor:
