@@ -164,7 +164,7 @@ def _remove_stale(path: Path) -> None:
 @contextmanager
 def _locked(path: Path, flags: int) -> Iterator[bool]:
     """Context manager that opens ``path`` and holds its lock; yields whether the lock was free, as it is after its process has died."""
-    if sys.platform == "win32":  # Windows has no such locks, but refuses to remove an open file
+    if sys.platform == "win32":  # Windows has no such locks, but cannot remove an open file
         if not path.is_dir():
             os.close(os.open(path, flags, 0o666))
         yield True

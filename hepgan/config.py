@@ -43,7 +43,7 @@ def parse_toml(text: str, *, where: str) -> dict[str, Any]:
         RunError: the text is not TOML, too long or too deeply nested, or has an integer of more than 64 bits.
     """
     if len(text) > LONGEST:
-        raise RunError(f"{where} has {len(text):,} characters; {LONGEST:,} are the most")
+        raise RunError(f"{where} has {len(text):,} characters; at most {LONGEST:,} are allowed")
     if any(piece.count(".") > _MOST_DOTS for piece in re.split(r"[=,{}\[\]\n]", text)):
         raise RunError(f"{where} has values nested more than {DEEPEST} deep")
     try:

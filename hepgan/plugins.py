@@ -25,7 +25,7 @@ def import_plugins(names: Iterable[str], *, folder: Path | None = None) -> None:
     """Imports the modules ``names``, which register what they define.
 
     Args:
-        names: Modules that are installed or lie in ``folder``, such as ``my_module``.
+        names: Modules that are installed or in ``folder``, such as ``my_module``.
         folder: Folder that is searched first, such as that of the run file. It stays on ``sys.path``, so that plugins
             may import each other and worker processes find them.
 

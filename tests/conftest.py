@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 # Before torch is imported, here and in the commands that tests start: the networks are tiny, and with more than one thread
-# per process parallel tests take many times as long.
+# per process parallel tests take many times longer.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import filelock

@@ -47,12 +47,12 @@ def simulation(folder: Path | processors.EmbeddedModel, **options: object) -> pr
 
 
 def loads(_: ak.Array) -> set[tuple[int, int]]:
-    """This process, and how many GANs that travel it has unpacked."""
+    """Returns this process and the number of embedded GANs that it has unpacked."""
     return {(os.getpid(), model_cache._unpacked.cache_info().misses)}
 
 
 def write_events(path: Path, number: int) -> None:
-    """Events with the fields of ``tiny``, and 0 to 3 particles of 1 to 10 GeV beside."""
+    """Events with the fields of ``tiny``, and 0 to 3 particles of 1 to 10 GeV each."""
     rng = np.random.default_rng(number)
     counts = rng.integers(0, 4, number)
     energies = ak.unflatten(rng.uniform(1, 10, counts.sum()).astype("f4"), counts)
@@ -80,9 +80,9 @@ class Together(ProcessorABC):
 
 
 class Dying(ProcessorABC):
-    """Ends its worker when it is given a chunk after entry 2,000 and others are done: once, where there is no file ``mark`` yet.
+    """Ends its worker when it gets a chunk after entry 2,000 and others are done: once, unless the file ``mark`` exists.
 
-    Without ``mark`` it does so each time.
+    Without ``mark`` it does so every time.
     """
 
     def __init__(self, inner: ProcessorABC, mark: Path | None) -> None:

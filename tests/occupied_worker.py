@@ -11,7 +11,7 @@ from hepgan.processors.workers import pool
 
 
 def wait_in(folder: Path) -> None:
-    """Writes half of a file into ``folder``, and another whose name is the worker's number."""
+    """Writes half of a file into ``folder``, and another file named after the worker's process id."""
     with atomic.replace_on_success(folder / "part") as part:
         part.write_text("half")
         (folder / str(os.getpid())).touch()

@@ -25,7 +25,7 @@ ONLY = {"uproot": "data", "h5py": "data", "coffea": "processors"}
 
 
 def imports(path: Path) -> set[str]:
-    """All modules that a file imports, wherever in it."""
+    """Returns all modules that a file imports, at any level."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""Files are whole or not there, whatever a kill, a full disk or a planted name does."""
+"""Files are complete or absent after kills, with a full disk, and with planted names."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ with atomic.{kind}(Path(sys.argv[1])) as part:
 
 
 def writer(target: Path, kind: str = "whole") -> tuple[subprocess.Popen[str], Path]:
-    """A process that is in the middle of writing ``target``, and its temporary file."""
+    """Yields a process that is writing ``target``, and its temporary file."""
     code = WRITES_FOREVER.format(kind=kind)
     process = subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE, text=True)  # fmt: skip
     assert process.stdout is not None

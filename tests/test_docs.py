@@ -1,4 +1,4 @@
-"""The site builds without warnings, and its reference pages say what the code does."""
+"""The site builds without warnings, and its reference pages agree with the code."""
 
 import importlib.util
 import re
@@ -32,7 +32,7 @@ def reference() -> ModuleType:
 
 
 def sections(page: str, mark: str) -> dict[str, str]:
-    """The text under each heading of one level."""
+    """Returns the text under each heading of one level."""
     parts = re.split(rf"^{mark} (.*)$", page, flags=re.MULTILINE)[1:]
     return {name.strip("`"): text for name, text in zip(parts[::2], parts[1::2], strict=True)}
 
@@ -42,7 +42,7 @@ def keys(text: str) -> set[str]:
 
 
 def plain(table: dict[str, Any], where: str = "") -> dict[str, set[str]]:
-    """The keys of each table of a run file that are no tables themselves."""
+    """Returns the keys of each table of a run file, without subtables."""
     keys_by_table = {where: {key for key, value in table.items() if not isinstance(value, dict)}}
     for key, value in table.items():
         if isinstance(value, dict):

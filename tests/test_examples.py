@@ -1,4 +1,4 @@
-"""The examples in a short form: on small samples in this process, or in one of their own."""
+"""Short versions of the examples: on small samples in this process, or in a separate one."""
 
 import runpy
 import subprocess
@@ -122,7 +122,7 @@ def test_examples_are_short(path: Path) -> None:
 
 
 def test_readme_python_runs_unchanged(tmp_path: Path) -> None:
-    """The README's first Python block, in a folder whose ``runs/showers`` has the pretrained GAN."""
+    """Runs the README's first Python block in a folder whose ``runs/showers`` holds the pretrained GAN."""
     readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
     block = readme.split("```python\n")[1].split("```")[0]
     folder, source = tmp_path / "runs" / "showers", pretrained.folders()["showers"]
@@ -169,7 +169,7 @@ def test_dask_example(tmp_path: Path) -> None:
 
 
 def calogan_file(path: Path, number: int) -> Path:
-    """The sample's first showers as CaloGAN's HDF5 file has them, converted back to ROOT."""
+    """Writes the sample's first showers in CaloGAN's HDF5 format, converted back to ROOT."""
     schema = load("showers").schema
     showers = read("sample:showers.root", schema, entry_stop=number)
     with h5py.File(path.with_suffix(".hdf5"), "w") as file:

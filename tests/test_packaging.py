@@ -1,4 +1,4 @@
-"""The version is stated once, and the conda recipe asks for what the package asks for."""
+"""The version is stated once, and the conda recipe has the package's dependencies."""
 
 import re
 import tomllib

@@ -218,7 +218,7 @@ class Objective:
 def test_a_training_from_python_records_its_plugins_in_the_run_file(
     tiny_run: Path, tmp_path: Path
 ) -> None:
-    """Registered in Python and not named in the run file; the objective sees events, noise and conditions."""
+    """Registered in Python and not named in the run file; the objective receives events, noise and conditions."""
     from hepgan.gan.training.objectives import OBJECTIVES
 
     write_plugin(tmp_path, "plugin_objective", OBJECTIVE)

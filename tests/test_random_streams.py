@@ -1,4 +1,4 @@
-"""Random numbers: named streams of one seed that share nothing, and events that depend on (seed, event) alone."""
+"""Random numbers: independent named streams of one seed, and events that depend only on (seed, event)."""
 
 import dataclasses
 import functools
@@ -126,7 +126,7 @@ def test_a_stream_does_not_depend_on_where_or_when_it_is_drawn() -> None:
 
 
 def test_cpu_generator_is_a_mersenne_twister_seeded_with_the_whole_key() -> None:
-    """Not of 32 bits of a seed, which is all that torch would take."""
+    """torch itself would use only 32 bits of a seed."""
     key = stream_key(3, "order", 7)
     oracle = np.random.MT19937()
     words = np.random.Philox(key=key).random_raw(312).view(np.uint32)
@@ -200,11 +200,11 @@ def test_keyed_uniforms_are_uniform_and_independent() -> None:
     assert abs(np.corrcoef(uniforms[:-1, 0], uniforms[1:, 0])[0, 1]) < 0.07
 
 
-# What is drawn of one seed for one GAN
+# Numbers drawn for one GAN from one seed
 
 
 def test_first_latent_batch_is_uncorrelated_with_the_initial_weights() -> None:
-    """With HE it was those weights, correlation 1."""
+    """With HE it used to equal those weights, with correlation 1."""
     state, _ = start_training(WIDE)
     noise = torch.randn(32, 64, generator=state.noise_generator)
     assert abs(correlation(noise, first_dense(state.gan.generator))) < 0.07
@@ -220,7 +220,7 @@ def test_noise_of_encoding_and_validation_is_uncorrelated_with_the_latent() -> N
 
 
 def test_no_two_networks_of_adjacent_seeds_start_with_equal_weights() -> None:
-    """The discriminator of seed s was drawn as the generator of seed s + 1."""
+    """The discriminator of seed s used to equal the generator of seed s + 1."""
     same = dataclasses.replace(
         WIDE, latent=(5,), generator="DENSE|5|LINEAR", discriminator="DENSE|5|LRELU, DENSE|1|LINEAR"
     )
@@ -254,7 +254,7 @@ def test_drawn_conditions_do_not_depend_on_the_number_of_events() -> None:
 
 
 def noise_of(loader: StreamingLoader) -> npt.NDArray[np.float32]:
-    """Sorted rows of dequantization noise of an epoch."""
+    """Returns the sorted rows of the dequantization noise of an epoch."""
     x = torch.cat([x for x, _ in loader])
     noise = (x - x.floor()).numpy()
     return np.asarray(noise[np.lexsort(noise.T)])
@@ -262,7 +262,7 @@ def noise_of(loader: StreamingLoader) -> npt.NDArray[np.float32]:
 
 @pytest.fixture
 def equal_files(tmp_path: Path) -> list[str]:
-    """Two files of one name with the same 600 events, in clusters of 100."""
+    """Two files of the same name with the same 600 events, in clusters of 100."""
     paths = [tmp_path / "one" / "n.root", tmp_path / "other" / "n.root"]
     paths[0].parent.mkdir()
     events = counts(600)
@@ -395,7 +395,7 @@ def test_training_stopped_at_any_step_resumes_as_if_uninterrupted(
 
 
 def test_a_training_step_seeds_no_other_generator(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch.manual_seed seeds those of all GPUs."""
+    """torch.manual_seed would also seed the generators of all GPUs."""
     state, discriminator_input = start_training(WIDE, DROPPED)
 
     def refuse(seed: int) -> None:
@@ -434,7 +434,7 @@ def test_sampling_does_not_change_the_remembered_states_of_training() -> None:
 
 
 def test_a_generator_without_remembered_states_still_loads() -> None:
-    """As GANs were saved before states were kept."""
+    """Such GANs were saved before states were stored."""
     trained_, fresh = trained(REMEMBERING).gan, GAN.build(REMEMBERING, encoding(), seed=5)
     plain = {k: v for k, v in trained_.generator.state_dict().items() if not k.endswith(".last")}
     assert len(plain) < len(trained_.generator.state_dict())

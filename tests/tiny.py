@@ -1,4 +1,4 @@
-"""A small conditional sample with analytic answers, and a run file for it."""
+"""Small conditional sample with a known distribution, and a run file for it."""
 
 from pathlib import Path
 

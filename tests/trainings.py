@@ -67,7 +67,7 @@ def start_training(
 
 
 def watch(validate: Callable[[GAN], float]) -> Validation:
-    """Watched with that score, and with events that have seen no training."""
+    """Returns a validation with that score, on held-out events."""
     x = torch.randn(100, 2, generator=torch.Generator().manual_seed(3))
     return Validation(validate, (x, torch.empty(100, 0)))
 
@@ -84,4 +84,4 @@ def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None
 
 
 class KilledError(BaseException):
-    """Stands for what no handler stops."""
+    """Stands for a kill that no handler can catch."""

@@ -55,7 +55,7 @@ class Commands(click.Group):
             raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Returns the commands in the order of use, not of the alphabet."""
+        """Returns the commands in the order of use rather than alphabetically."""
         return list(self.commands)
 
 

@@ -19,9 +19,14 @@ from hepgan.data.io.names import printable
     default=None,
     help="A small classifier, or the CaloChallenge's. [default: that of the run file, or quick]",
 )
-@click.option("--metric", "metrics", multiple=True, help="Compute only this; may be repeated.")
 @click.option(
-    "--observable", "observables", multiple=True, help="Compare only this; may be repeated."
+    "--metric", "metrics", multiple=True, help="Compute only this metric; may be repeated."
+)
+@click.option(
+    "--observable",
+    "observables",
+    multiple=True,
+    help="Compare only this observable; may be repeated.",
 )
 @click.option(
     "--by",
@@ -29,8 +34,12 @@ from hepgan.data.io.names import printable
     metavar="CONDITION[=EDGES]",
     help="Compare slices of this condition, such as energy=1,10,50 or pdg; may be repeated.",
 )
-@click.option("--reference-weight", metavar="EXPR", help="Weights: an expression of branches.")
-@click.option("--generated-weight", metavar="EXPR", help="The same for the generated files.")
+@click.option(
+    "--reference-weight",
+    metavar="EXPR",
+    help="Weights of the reference: an expression of branches.",
+)
+@click.option("--generated-weight", metavar="EXPR", help="Weights of the generated files.")
 @click.option("--seed", type=SEED, default=1, show_default=True)
 @executor_options("Workers read the files; scores and classifiers are computed here.")
 @PLUGIN

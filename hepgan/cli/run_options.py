@@ -19,16 +19,22 @@ RUN_OPTIONS = compose(
     DEVICE,
     PLUGIN,
     click.option(
-        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Such as train.steps=2000."
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change a value, such as train.steps=2000.",
     ),
     click.option("--tmva", metavar="OPTIONS", help="A TMVA option string instead of RUN."),
-    click.option("--files", multiple=True, metavar="FILE.root", help="With --tmva: the events."),
+    click.option(
+        "--files", multiple=True, metavar="FILE.root", help="With --tmva: files with the events."
+    ),
     click.option("--tree", help="With --tmva: the tree, if a file has several."),
     click.option(
         "--variables",
         multiple=True,
         metavar="NAME",
-        help="With --tmva: such as image or x{0..783}.",
+        help="With --tmva: variables, such as image or x{0..783}.",
     ),
     click.option("--resume", is_flag=True, help="Continue from the folder's last checkpoint."),
 )

@@ -17,7 +17,9 @@ from hepgan.errors import RunError
     help="ROOT file, or folder for parts.",
 )  # fmt: skip
 @click.option("--seed", type=SEED, required=True, help="Same seed, same showers.")
-@click.option("--energy", metavar="BRANCH", help="The particles' energies, in the GAN's unit.")
+@click.option(
+    "--energy", metavar="BRANCH", help="Branch of the particles' energies, in the GAN's unit."
+)
 @click.option(
     "--condition", "conditions", multiple=True, metavar="NAME=BRANCH", help="Other conditions."
 )

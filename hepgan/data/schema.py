@@ -257,7 +257,7 @@ class Schema:
 
     @property
     def in_branches(self) -> dict[str, Field]:
-        """Fields and conditions that are read from branches of their own: all except the lengths of lists."""
+        """Fields and conditions that are read from their own branches: all except the lengths of lists."""
         counts = self.counts
         return {name: field for name, field in self.all.items() if name not in counts}
 
@@ -305,7 +305,7 @@ def _with_counts(fields: Mapping[str, Field], table: str) -> dict[str, Field]:
         if lengths.setdefault(count, longest) != longest:
             raise RunError(
                 f"{where} is truncated to {longest} values, other fields with the count '{count}' to {lengths[count]}; "
-                "use the same length, or give each field a 'count' of its own"
+                "use the same length, or give each field its own 'count'"
             )
         limits = (0.0, float(longest)) if table == "fields" else (None, None)
         counts[count] = dataclasses.replace(

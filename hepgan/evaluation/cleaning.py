@@ -20,7 +20,7 @@ WEIGHT = "weight"
 """Field that holds the weights of the events, unless the schema declares it."""
 
 UNIT_TOLERANCE = 0.3
-"""Decades from a power of 1000 within which the ratio of two means is taken for a unit mismatch."""
+"""Decades from a power of 1000 within which the ratio of two means counts as a unit mismatch."""
 
 
 class SampleArrays(NamedTuple):

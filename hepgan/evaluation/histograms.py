@@ -58,7 +58,9 @@ def compare(
         DataError: there is no observable, a sample has no events, or a generated sample is called ``reference``.
     """
     if not observables:
-        raise DataError("there is no observable to compare; observables_for(schema) gives some")
+        raise DataError(
+            "there is no observable to compare; pass some, such as observables_for(schema)"
+        )
     others = named_samples(generated)
     if REFERENCE in others:
         raise DataError(f"a generated sample is called '{REFERENCE}'; give it another name")

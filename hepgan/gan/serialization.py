@@ -30,7 +30,7 @@ from hepgan.plugins import import_plugins, plugins_of, require_plugins
 log = logging.getLogger(__name__)
 
 VERSION = 3
-"""Version of the file formats; files of other versions are refused."""
+"""Version of the file formats; files of other versions are rejected."""
 
 _MAX_JSON_BYTES = 2**24
 """Largest ``gan.json`` that is read; enough for a hundred thousand branches."""
@@ -183,7 +183,7 @@ def _check_size(
     weights: Mapping[str, Tensor],
     path: Path,
 ) -> None:
-    """Refuses a layout with more parameters than the file has, before memory is allocated for them."""
+    """Rejects a layout with more parameters than the file has, before memory is allocated for them."""
     counts = count_parameters(settings, encoding, discriminator_features=discriminator_features)
     stored = sum(tensor.numel() for tensor in weights.values())
     if stored < (expected := counts["generator"]):
@@ -254,7 +254,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     if (size := path.stat().st_size) > _MAX_JSON_BYTES:
         raise CheckpointError(f"{path} has {size:,} bytes, more than the largest that is allowed")
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        metadata = json.loads(path.read_text(encoding="utf-8"), parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     if not isinstance(metadata, dict):
@@ -263,7 +263,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return metadata
 
 
-def _refuse_constant(text: str) -> float:
+def _reject_constant(text: str) -> float:
     raise ValueError(f"{text} is not a finite number")
 
 
@@ -277,7 +277,7 @@ def _check_version(metadata: Mapping[str, Any], path: Path) -> None:
 
 
 def check_finite(tensors: Mapping[str, Tensor], path: Path, *, hint: str) -> None:
-    """Refuses tensors that hepgan never writes and that would spoil every generated event.
+    """Rejects tensors that hepgan never writes and that would corrupt every generated event.
 
     Raises:
         CheckpointError: a tensor is of an 8-bit floating-point type, or not finite; names it.

@@ -1,4 +1,4 @@
-"""Run files, and what the commands do with one: each function does what the command of the same name does.
+"""Run files and the pipeline; each function does the work of the command of the same name.
 
 | to | use |
 |---|---|

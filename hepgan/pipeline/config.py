@@ -38,7 +38,7 @@ class DataSettings:
         validation: Fraction of the events used for validation, which selects the weights that are kept.
         test: Fraction of the events that training never sees and that generated events are compared with.
         reflect: Axes of the geometry along which the detector and the events are symmetric: training events are augmented with their
-            mirror images, two axes make four of each. Only for particles at normal incidence on a center of symmetry.
+            mirror images, with two axes four images of each. Only for particles at normal incidence on a center of symmetry.
     """
 
     files: tuple[str, ...]

@@ -24,7 +24,7 @@ def make_validation(run: RunConfig, reference: ak.Array, encoding: Encoding) -> 
     """Returns the validation of a training: a GAN's distance from ``reference``, the validation split, and the encoded split.
 
     The distance is the Fréchet distance of the observables or, with ``[evaluate] digits``, that of the digit classifier's features,
-    since observables hardly distinguish digits from scribbles. ``[evaluate] validation`` names a metric of the user's own instead.
+    since observables hardly distinguish digits from scribbles. ``[evaluate] validation`` names a registered metric instead.
     """
     # Several generated events per reference event: the fluctuations of the reference are the same in every score.
     copies = max(1, VALIDATED // len(reference))

@@ -21,7 +21,7 @@ class Collect(ProcessorABC):  # type: ignore[misc]  # coffea has no types
         schema: Fields and conditions to read.
         cut: Expression of branches; events for which it is false are dropped.
         weight: Expression of branches that becomes the field ``weight``.
-        to: Writes the events to files where they do not fit into memory; the result is then the number of events of each file.
+        to: Writes the events to files, if they do not fit into memory; the result is then the number of events of each file.
         check: Whether NaN and infinite values raise an error.
     """
 

@@ -30,7 +30,7 @@ class Compare(ProcessorABC):  # type: ignore[misc]  # coffea has no types
     Args:
         schema: Fields and conditions to read.
         observables: Observables to fill.
-        axes: An axis for each observable, since a chunk does not know the range of the others;
+        axes: An axis for each observable, since the range is not known from a single chunk;
             ``hepgan.evaluation.histograms.axes_for`` chooses them from some reference events.
         gan: A run folder that every worker can read, or ``embed(folder)``.
         seed: Seed of the generated events; required with ``gan``.

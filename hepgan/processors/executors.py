@@ -54,7 +54,7 @@ def open_runner(
         workers: Number of worker processes, for executors that start some.
         scheduler: Address of a Dask scheduler, ``tcp://host:8786``.
         step_size: Approximate number of events per chunk.
-        on_bad_file: ``"skip"`` leaves out files that cannot be opened, with a warning each. Damage that shows only when a chunk is read is
+        on_bad_file: ``"skip"`` leaves out files that cannot be opened, with a warning each. Damage that is found only when a chunk is read is
             always an error, since it would not be clear which events are missing.
 
     Raises:

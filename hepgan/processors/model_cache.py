@@ -29,7 +29,7 @@ FILES = ("gan.json", "generator.safetensors")
 """Files of a GAN in a run folder."""
 
 CACHE_SIZE = 4
-"""GANs kept in a process, enough for one per kind of particle."""
+"""Number of GANs kept in a process, enough for one per kind of particle."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -103,7 +103,7 @@ class WriteFiles:
         return self.write(rows, schema, chunk_id)
 
     def write(self, rows: ak.Array, schema: Schema, chunk_id: ChunkId) -> dict[str, int]:
-        """Writes ``rows`` as the part that starts at ``chunk_id``; no rows, no file."""
+        """Writes ``rows`` as the part that starts at ``chunk_id``; without rows no file is written."""
         if len(rows) == 0:
             return {}
         path = Path(self.folder) / f"{part_name(chunk_id)}.{self.format}"

@@ -67,17 +67,17 @@ class Tools:
 class _Macro:
     """Base class whose unsupported TMVA methods raise an error that names the replacement."""
 
-    refused: ClassVar[Mapping[str, str]] = {}
+    unsupported: ClassVar[Mapping[str, str]] = {}
 
     def __getattr__(self, name: str) -> Callable[..., NoReturn]:
-        if name not in self.refused:
-            known = [*self.refused, *(word for word in dir(type(self)) if word[0].isupper())]
+        if name not in self.unsupported:
+            known = [*self.unsupported, *(word for word in dir(type(self)) if word[0].isupper())]
             raise AttributeError(f"{type(self).__name__} has no {name}{did_you_mean(name, known)}")
 
-        def refuse(*_: Any, **__: Any) -> NoReturn:
-            raise RunError(f"{type(self).__name__}.{name}: {self.refused[name]}")
+        def reject(*_: Any, **__: Any) -> NoReturn:
+            raise RunError(f"{type(self).__name__}.{name}: {self.unsupported[name]}")
 
-        return refuse
+        return reject
 
 
 _NO_WEIGHTS = (
@@ -101,7 +101,7 @@ class DataLoader(_Macro):
     classifier is used for validation and scores (``[evaluate] digits = true`` of a run file).
     """
 
-    refused: ClassVar[Mapping[str, str]] = {
+    unsupported: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("AddTarget", "AddRegressionTarget", "AddTargets"), _NO_TARGET),
         **dict.fromkeys(
             ("AddEvent", "AddTrainingEvent", "AddTestEvent", "AddSignalTrainingEvent", "AddSignalTestEvent",
@@ -411,7 +411,7 @@ class Factory(_Macro):
         booked: Booked methods by run folder.
     """
 
-    refused: ClassVar[Mapping[str, str]] = {
+    unsupported: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(
             ("GetROCCurve", "GetROCIntegral", "GetROCCurveAsMultiGraph", "GetMultipleROC"),
             "a GAN does not separate signal from background; EvaluateAllMethods returns evaluations, and writes the AUC of "

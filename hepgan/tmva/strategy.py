@@ -59,7 +59,7 @@ def phases(
 
     Args:
         strategy: Value of the option.
-        events: Number of training events: an epoch has as many steps as these fill batches.
+        events: Number of training events: an epoch is one pass over them, in whole batches.
         batch: Batch size of ``BatchLayout``, 0 without one.
         objective: Objective of the training.
 
@@ -117,7 +117,7 @@ def _settings(phase: _Phase, events: int, batch: int, objective: Any) -> TrainSe
     steps = epoch * _integer(phase.get(("", "MaxEpochs")), "MaxEpochs", 2000)
     every = epoch * _integer(_shared(phase, "TestRepetitions"), "TestRepetitions", 7)
     wait = epoch * _integer(_shared(phase, "ConvergenceSteps"), "ConvergenceSteps", 100)
-    _check_refused(phase)
+    _check_unsupported(phase)
     return TrainSettings(
         steps=steps,
         batch_size=size,
@@ -210,7 +210,7 @@ def _shared(phase: _Phase, key: str) -> Token | None:
     return values[0] if values else None
 
 
-def _check_refused(phase: _Phase) -> None:
+def _check_unsupported(phase: _Phase) -> None:
     for (_, key), value in phase.items():
         allowed = {"DropRepetitions": ("1",), "Renormalize": ("NONE", "FALSE", "F")}.get(key)
         if allowed and value.text.upper() not in allowed:

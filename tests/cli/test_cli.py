@@ -297,7 +297,7 @@ def test_simulate_makes_a_shower_for_each_entry(
 def test_a_signal_hidden_by_another_exception_still_ends_the_command(
     error: Exception, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where it comes while a C extension is imported."""
+    """As when it arrives while a C extension is imported."""
 
     def cut_short(*_: object, **__: object) -> None:
         try:
@@ -315,7 +315,7 @@ def test_a_signal_hidden_by_another_exception_still_ends_the_command(
 def test_signals_end_every_phase_of_a_run_with_exit_code_128_plus_their_number(
     name: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While events are read, trained on, generated and compared; what was begun is gone, and --resume goes on."""
+    """Signals arrive while events are read, trained on, generated and compared: partial output is removed, and --resume continues."""
     from hepgan.pipeline import end_to_end, training
 
     number, out = getattr(signal, name), tmp_path / "out"
@@ -345,7 +345,7 @@ def test_signals_end_every_phase_of_a_run_with_exit_code_128_plus_their_number(
 
 
 def test_signal_dropped_by_python_in_a_callback_is_raised_again() -> None:
-    """Exceptions of a garbage collector's callbacks are ignored, and with them the signal's."""
+    """Python ignores exceptions in callbacks of the garbage collector, including that of the signal."""
 
     class Target:
         pass

@@ -1,4 +1,4 @@
-"""Run files and options of any text: what is too deep, too long or too large is told in a sentence."""
+"""Run files and options with arbitrary text: values that are nested too deeply, too long or too large raise one-line errors."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ HOSTILE = {
     text(field='branches = ["x{5..2}"]'): r"counts down; write {2\.\.5}",
     text(field="shape = [1000000, 1000000]"): "maximum of 100,000,000 values per event",
     text(field=f'dtype = "{"f4," * 1000}"'): "unknown dtype|not numeric",
-    "x = " + "1" * LONGEST: "characters; 1,000,000 are the most",
+    "x = " + "1" * LONGEST: "characters; at most 1,000,000 are allowed",
     "\x00": "is not valid TOML",
 }  # fmt: skip
 
@@ -65,7 +65,7 @@ def test_a_hostile_run_file_raises_a_short_error(number: int, tmp_path: Path) ->
 
 
 def test_the_length_of_a_toml_text_is_limited() -> None:
-    with pytest.raises(RunError, match="1,000,000 are the most"):
+    with pytest.raises(RunError, match="at most 1,000,000 are allowed"):
         parse_toml(" " * (LONGEST + 1), where="it")
 
 

@@ -1,4 +1,4 @@
-"""``hepgan evaluate`` of ROOT files, ours or not: bad input, weights, names, and known faults in real showers."""
+"""``hepgan evaluate`` of any ROOT files: bad input, weights, names, and known faults in real showers."""
 
 import hashlib
 from collections.abc import Callable
@@ -77,7 +77,7 @@ def write(path: Path, columns: Columns, tree: str = "showers") -> str:
 
 @pytest.fixture
 def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Evaluation]:
-    """Evaluates generated columns against good ones, without pictures."""
+    """Evaluates generated columns against good ones, without figures."""
     monkeypatch.setattr("hepgan.evaluation.report.figures.draw", lambda *_args, **_options: [])
     config = tmp_path / "run.toml"
     config.write_text(CONFIG)
@@ -181,7 +181,7 @@ def test_weights_are_expressions_of_branches(
     evaluated: Callable[..., Evaluation], tmp_path: Path
 ) -> None:
     columns = showers(2, 2000)
-    # Half of the energies above 50 GeV are given twice the weight that undoes it.
+    # Half of the events above 50 GeV are dropped, and the others get twice the weight to compensate.
     selected = (columns["energy"] < 50) | (np.arange(2000) % 2 == 0)
     columns = {n: c[selected] for n, c in columns.items()}
     evaluation = evaluated(columns, weights=("w", "1 + (energy >= 50)"))

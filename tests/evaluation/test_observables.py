@@ -94,7 +94,7 @@ def test_gradients_are_correct_and_finite_even_for_empty_layers() -> None:
     events["layer_0"][1] = 0.0
     events["layer_1"][2] = 0.0
     events["layer_0"][2] = 0.0
-    events["layer_0"][2, 1, 3] = 4.0  # one lit cell: the width is 0
+    events["layer_0"][2, 1, 3] = 4.0  # one nonzero cell: the width is 0
     for values in events.values():
         values.requires_grad_()
     for name, observable in observables_for(SCHEMA, GEOMETRY, missing=0.0).items():

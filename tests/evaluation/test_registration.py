@@ -1,4 +1,4 @@
-"""Observables and metrics of the user's own."""
+"""Custom observables and metrics."""
 
 import json
 from pathlib import Path

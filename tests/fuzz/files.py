@@ -187,7 +187,7 @@ def work(
                 case.read(copy)
                 outcome = "read"
             except HepganError:
-                outcome = "refused"
+                outcome = "rejected"
             except FileTimeoutError:
                 outcome, text = "hang", traceback.format_exc(limit=-12)
             except BaseException:  # noqa: BLE001  an unexpected exception is what this looks for
@@ -289,7 +289,7 @@ def main() -> None:
     indices = list(range(chosen.first, chosen.first + chosen.count))
     started = time.perf_counter()
     results = run(chosen.kinds, indices, chosen.seed, chosen.keep, chosen.jobs)
-    outcomes = ("read", "refused", "raised", "hang", "memory", "crash")
+    outcomes = ("read", "rejected", "raised", "hang", "memory", "crash")
     table = collections.Counter((kind, outcome) for kind, outcome, _, _ in results)
     print(f"{'kind':14}" + "".join(f"{o:>9}" for o in outcomes) + f"{'slowest':>10}")
     for kind in sorted({kind for kind, *_ in results}):
@@ -297,7 +297,7 @@ def main() -> None:
         print(
             f"{kind:14}" + "".join(f"{table[kind, o]:9,}" for o in outcomes) + f"{slowest:8.1f} s"
         )
-    failures = sum(table[kind, o] for kind, o in table if o not in ("read", "refused"))
+    failures = sum(table[kind, o] for kind, o in table if o not in ("read", "rejected"))
     print(f"{len(results):,} files in {time.perf_counter() - started:.0f} s, {failures} failures")
     sys.exit(failures > 0)
 

@@ -1,4 +1,4 @@
-"""The fuzzer's targets take their starting texts, and any beginning of them gives a result or an error of ours."""
+"""The fuzzer's targets accept their initial texts, and every prefix of these gives a result or a hepgan error."""
 
 import pytest
 from fuzz import languages

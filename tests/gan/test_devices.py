@@ -1,7 +1,7 @@
-"""Every object lives on one device, and a training never waits for it between two rows of its history.
+"""Every object lives on one device, and training never waits for it between two rows of the history.
 
-The device is that of ``fake_accelerator``, which needs no GPU: it refuses tensors of two devices in one operation, as CUDA does, and
-notes what would make the host wait.
+The device is that of ``fake_accelerator``, which needs no GPU: it rejects tensors of two devices in one operation, as CUDA does, and
+records operations that would make the host wait.
 """
 
 import copy
@@ -44,7 +44,7 @@ EVENTS = 12
 
 @pytest.fixture
 def accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Accelerator]:
-    """The device, ready for use; fitting and encoding, on the CPU, are spared the watch over each operation."""
+    """The fake device; fitting and encoding on the CPU are not checked, to save time."""
     monkeypatch.setattr(Tensor, "pin_memory", pinned)
     for name in ("fit_steps", "apply_steps"):
         monkeypatch.setattr(encodings, name, unwatched(getattr(encodings, name)))
@@ -106,7 +106,7 @@ def tensors_of(prepared: Any) -> list[Tensor]:
 
 
 def exporting(gan: GAN) -> list[Tensor]:
-    """Two events' noise and conditions, in the middle of their ranges."""
+    """Noise and conditions of two events, in the middle of their ranges."""
     middles = [sum(scale.range) // 2 for scale in gan.encoding.scales.values()]
     conditions = [torch.full((2,), float(middle), device=DEVICE) for middle in middles]
     return [torch.zeros(2, *gan.latent, device=DEVICE), *conditions]
@@ -196,7 +196,7 @@ def test_an_exported_gan_moves_as_a_whole(accelerator: Accelerator) -> None:
 def test_observables_of_one_energy_have_a_mean_and_a_width(
     device: torch.device, accelerator: Accelerator
 ) -> None:
-    """The powers of the one energy follow from each other, which least squares on CUDA do not allow."""
+    """Powers of a constant energy are collinear, which least squares on CUDA does not support."""
     encoding = fitted({"step": "standardize"}).to(device)
     one = ak.with_field(events(), np.full(60, 50.0, dtype="f4"), "energy")
     x, c = encoding.encode(one, seed=1)
@@ -284,7 +284,7 @@ def test_gans_load_on_the_auto_device() -> None:
 
 
 def test_looking_for_a_gpu_does_not_start_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else workers that are forked afterwards have no GPU."""
+    """Otherwise workers that are forked afterwards cannot use the GPU."""
     monkeypatch.setattr(torch.cuda, "is_available", failing(AssertionError("starts CUDA")))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert (

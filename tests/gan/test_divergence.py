@@ -1,4 +1,4 @@
-"""NaN and infinity are told where they arise, and reach no checkpoint, no saved GAN and no file."""
+"""NaN and infinity are reported where they arise, and reach no checkpoint, saved GAN or file."""
 
 import dataclasses
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_nan_from_a_network_stays_nan_after_decoding(
 @pytest.mark.parametrize("event", [True, False], ids=["event", "observables alone"])
 @pytest.mark.parametrize("every", [1, 4])
 def test_a_diverging_generator_raises_with_the_step(event: bool, every: int) -> None:
-    """Through a copula, the observables and their distance, where it once was an IndexError."""
+    """NaN passes through a copula, the observables and their distance, which used to raise an IndexError."""
     train_settings = dataclasses.replace(
         QUICK, generator=NetworkSettings(1e30), log_every=4, validate_every=every
     )
@@ -105,7 +105,7 @@ def test_a_diverging_generator_raises_with_the_step(event: bool, every: int) -> 
 
 
 def test_nonfinite_events_raise_with_the_step_of_their_validation() -> None:
-    """Weights may be finite where what they make is not."""
+    """Finite weights may generate non-finite events."""
     state, discriminator_input = start_training()
 
     def validate(gan: GAN) -> float:

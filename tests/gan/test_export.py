@@ -1,4 +1,4 @@
-"""Exported GANs give what torch gives, in programs of their own."""
+"""Exported GANs give the same output as torch, in separate programs."""
 
 import dataclasses
 import json
@@ -72,10 +72,10 @@ def test_onnx_output_equals_torchs_for_showers(gan: GAN, tmp_path: Path) -> None
     for stop in (1, 10_000):
         result = session.run(None, {"noise": noise[:stop].numpy(), "energy": energy[:stop].numpy()})
         for one, other in zip(result, expected, strict=True):
-            # Cell by cell, and the dark ones are the same.
+            # Cell by cell; the same cells are zero.
             np.testing.assert_allclose(one, other[:stop], rtol=1e-5, atol=0)
     for name, one in zip(about["outputs"], result, strict=True):
-        # Single precision, as in GAN.sample, is farther away in dim cells.
+        # Single precision, as in GAN.sample, differs more in dim cells.
         single = sampled[name].numpy()
         assert ((single > 0) == (one > 0)).mean() > 1 - 1e-6
         assert (np.abs(one - single) <= 1e-5 * single).mean() > 0.99

@@ -121,7 +121,7 @@ def test_a_loss_that_is_no_scalar_raises() -> None:
 
 
 def test_registered_objectives_see_events_noise_and_conditions() -> None:
-    """The generator's loss is a function of the noise and the events alone; the discriminator's is 0."""
+    """The generator's loss depends only on the noise and the events; the discriminator's is 0."""
     batches: list[Batch] = []
 
     @register_objective("test-distance")

@@ -1,4 +1,4 @@
-"""The trained GANs that come with the package: small, usable right after installing, and as good as they say."""
+"""The trained GANs that come with the package: small, usable right after installation, and as good as their recorded scores."""
 
 from pathlib import Path
 

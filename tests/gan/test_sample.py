@@ -1,4 +1,4 @@
-"""What may be asked of ``GAN.sample``: conditions, numbers of events, and generators without weights."""
+"""Arguments of ``GAN.sample``: conditions, numbers of events, and generators without weights."""
 
 import dataclasses
 from pathlib import Path

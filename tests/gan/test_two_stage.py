@@ -1,4 +1,4 @@
-"""Two-stage generators: energies first, then cells given them; and what a generator's loss has beside its objective."""
+"""Two-stage generators: energies first, then cells conditioned on them; and the additional terms of the generator's loss."""
 
 import dataclasses
 from pathlib import Path
@@ -217,7 +217,7 @@ def test_whitening_of_the_first_columns_does_not_depend_on_the_others() -> None:
 def losses(
     state: TrainingState, discriminator_input: DiscriminatorInput, **terms: Any
 ) -> tuple[float, list[torch.Tensor]]:
-    """The generator's loss with these terms less that without them; reference and generated events, their conditions."""
+    """Returns the difference of the generator's loss with and without these terms; and the events and conditions."""
     real, c = next(iter(state.loader))
     z = torch.randn(len(c), *state.gan.latent, generator=torch.Generator().manual_seed(7))
     x = state.gan.generate(z, c)

@@ -1,4 +1,4 @@
-"""Layer words of one's own, and how layouts are displayed."""
+"""Custom layer words, and the display of layouts."""
 
 import dataclasses
 import sys

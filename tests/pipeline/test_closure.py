@@ -89,7 +89,7 @@ def generated(gan: GAN) -> Callable[[np.ndarray], np.ndarray]:
 def test_encoding_alone_misses_the_target_by_the_expected_distance(
     run_file: Path, tmp_path: Path
 ) -> None:
-    """Without training v has the mean 5.5 and standard deviation 4 of all events whatever the energy, clipped at 0."""
+    """Without training, v has the mean 5.5 and standard deviation 4 of all events at every energy, clipped at 0."""
     rng = np.random.default_rng(2)
     expected = distances(lambda energy: rng.normal(5.5, 4, len(energy)).clip(0) / energy)
     untrained = distances(generated(trained(run_file, 0, tmp_path / "run")))

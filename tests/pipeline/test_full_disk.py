@@ -1,4 +1,4 @@
-"""A full disk leaves the old file or none of each command's output, and one sentence."""
+"""With a full disk, each command leaves its old output or none, and prints a one-line error."""
 
 import contextlib
 import errno
@@ -85,7 +85,7 @@ def report(folder: Path, text: str) -> None:
 def test_each_file_of_a_report_is_either_old_or_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk is full at the first, the second, … file; the report of before is there, or a part of the new one."""
+    """The disk is full at the first, the second, … file; each file is the old or the new one."""
     contents = lambda: {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     report(tmp_path, "new")
     new = contents()
@@ -106,5 +106,5 @@ def test_each_file_of_a_report_is_either_old_or_new(
             report(tmp_path, "new")
         assert contents().keys() == old.keys()
         for path, content in contents().items():
-            # ROOT files hold the time.
+            # ROOT files contain the time.
             assert content in (old[path], new[path]) or uproot.open(path).keys() == []

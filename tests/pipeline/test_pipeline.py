@@ -1,4 +1,4 @@
-"""The whole way, on events whose distribution is known."""
+"""The full pipeline, on events with a known distribution."""
 
 import dataclasses
 import json
@@ -71,7 +71,7 @@ def test_generated_file_has_the_branches_and_types_of_the_reference(
 def test_generated_events_follow_the_distributions_that_the_encoding_describes(
     folder: Path, tmp_path: Path
 ) -> None:
-    """Given the energy, a/energy is normal of mean 1 and width 0.1; b has correlation 0.8."""
+    """At any energy, a/energy is normal with mean 1 and width 0.1; b has a correlation of 0.8."""
     path = tmp_path / "made.root"
     generated = library.generate(
         folder, path, n=20_000, seed=3, conditions={"energy": Range(1.0, 10.0)}, device=CPU
@@ -88,7 +88,7 @@ def test_generated_events_follow_the_distributions_that_the_encoding_describes(
 
 
 def test_scores_detect_a_wrong_sample(folder: Path, tiny_file: Path, tmp_path: Path) -> None:
-    """Judged against the reference, shifted events score far from the baseline and events of the same kind near to it."""
+    """Shifted events score far from the baseline, and events of the same distribution close to it."""
     good, bad = tiny_events(3000, 7), tiny_events(3000, 8)
     bad["a"] = bad["a"] * 1.1
     for name, events in {"good": good, "bad": bad}.items():
@@ -321,7 +321,7 @@ def test_fewer_conditions_than_events_raise(folder: Path, tiny_file: Path, tmp_p
 
 
 def test_files_are_compared_without_a_run_file(tmp_path: Path) -> None:
-    """Fields are proposed from the reference's branches; a file against one of the same kind cannot be told."""
+    """Fields are proposed from the reference's branches; two files of the same distribution are indistinguishable."""
     for name, seed in (("one", 11), ("two", 12)):
         write_tiny(tmp_path / f"{name}.root", tiny_events(1500, seed))
     verdict = library.evaluate(

@@ -53,5 +53,5 @@ def test_preset_digits_are_recognized_as_digits(tmp_path: Path) -> None:
     assert scores.confidence > 0.85
     assert ((scores.fractions > 0.04) & (scores.fractions < 0.20)).all()
     assert (images[:, :3, :3] < 40).mean() > 0.98
-    # Asked for a digit, it makes that digit.
+    # It generates the requested digit.
     assert (scores.classes == ak.to_numpy(generated["label"])).mean() > 0.85

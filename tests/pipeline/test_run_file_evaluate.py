@@ -1,4 +1,4 @@
-"""The table ``[evaluate]``: metrics and observables by name, and a metric of one's own in validation."""
+"""The table ``[evaluate]``: metrics and observables by name, and a custom metric in validation."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""One training at a time in a run folder, and only on the events that it began with."""
+"""One training at a time in a run folder, and only on its original input files."""
 
 import json
 import os
@@ -35,7 +35,7 @@ with runpy.run_path(sys.argv[1])["locked"](Path(sys.argv[2])):
 
 
 def holding(folder: Path) -> "subprocess.Popen[str]":
-    """A process that holds the lock until it is killed."""
+    """Yields a process that holds the lock until it is killed."""
     command = [sys.executable, "-c", HOLD, str(run_folder.__file__), str(folder)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -63,7 +63,7 @@ def test_lock_of_a_running_process_raises_and_that_of_a_dead_one_is_taken_over(
 
 
 def test_lock_of_another_host_raises_with_the_file_to_remove(tmp_path: Path) -> None:
-    """Whether a process there still runs cannot be told from here."""
+    """Whether a process on that host still runs cannot be determined here."""
     about = {"pid": 12, "host": "node7", "started": "2026-01-02T03:04:05+00:00"}
     (tmp_path / NAME).write_text(json.dumps(about))
     message = rf"process 12 on node7 since 2026.*; if that process no longer runs, remove {tmp_path / NAME}"
@@ -143,7 +143,7 @@ def test_a_folder_with_only_the_lock_of_a_killed_training_counts_as_empty(
 
 
 def begun(run_file: Path, folder: Path) -> None:
-    """A training that was killed at half its way."""
+    """A training that was killed halfway."""
 
     def stop(text: str, fraction: float, remark: str) -> None:
         if fraction > 0.7:
@@ -190,7 +190,7 @@ def test_changed_input_files_raise_with_their_name(
 
 
 def test_touched_and_moved_files_have_the_same_fingerprint(run_file: Path, tmp_path: Path) -> None:
-    """Data that come back under another folder, as from a backup, with other times."""
+    """Data restored to another folder, as from a backup, with other modification times."""
     begun(run_file, tmp_path / "out")
     (tmp_path / "elsewhere").mkdir()
     for path in tmp_path.glob("*.root"):
@@ -205,7 +205,7 @@ def test_touched_and_moved_files_have_the_same_fingerprint(run_file: Path, tmp_p
 def test_resumed_training_keeps_its_encoding(
     run_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another machine fits with other rounding; without the file the difference is told."""
+    """Another machine fits with different rounding; without the file the difference raises."""
     begun(run_file, tmp_path / "out")
     shutil.copytree(tmp_path / "out", tmp_path / "bare")
     (tmp_path / "bare" / "checkpoints" / checkpoint.ENCODING).unlink()

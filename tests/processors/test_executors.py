@@ -1,4 +1,4 @@
-"""The same, bit for bit, on every executor: processors, and the commands that take ``--executor``."""
+"""Processors and the commands with ``--executor`` give the same results, bit for bit, on every executor."""
 
 import functools
 import itertools
@@ -37,7 +37,7 @@ SIZES = (5000, 2500, 4000)
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three files, two of one name."""
+    """Three files, two of the same name."""
     paths = [tmp_path_factory.mktemp(name) / "photons.root" for name in "ab"]
     paths.append(paths[0].with_name("more.root"))
     for path, size in zip(paths, SIZES, strict=True):
@@ -58,7 +58,7 @@ def dask() -> Iterator[Any]:
 
 
 def everything(folder: Path) -> Together:
-    """``Simulate`` in its three ways, ``Collect`` and ``Compare``."""
+    """``Simulate`` with its three outputs, ``Collect`` and ``Compare``."""
     schema = hepgan.GAN.load(folder).schema
     observables = hepgan.observables_for(schema)
     axes = axes_for(to_arrays(hepgan.read(folder.parent / "tiny.root", schema)), observables)
@@ -315,7 +315,7 @@ def eventually(true: Callable[[], Any], seconds: float = 120) -> bool:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_workers_and_hidden_folders_do_not_outlive_the_command(tmp_path: Path) -> None:
-    """KILL leaves a folder for the next command to sweep; TERM and HUP leave nothing."""
+    """SIGKILL leaves a folder that the next command removes; SIGTERM and SIGHUP leave nothing."""
     commands = {}
     for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP):
         (folder := tmp_path / number.name).mkdir()

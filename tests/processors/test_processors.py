@@ -1,4 +1,4 @@
-"""coffea processors give the same, bit for bit, whatever runs them."""
+"""coffea processors give the same results, bit for bit, however they are run."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ from hepgan.processors import model_cache
 
 @pytest.fixture(scope="module")
 def particles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two files of one name, 5,000 and 2,500 events of 0 to 3 particles of 1 to 10 GeV."""
+    """Two files of the same name, with 5,000 and 2,500 events of 0 to 3 particles of 1 to 10 GeV."""
     paths = []
     for name, events in (("a", 5000), ("b", 2500)):
         path = tmp_path_factory.mktemp(name) / "photons.root"
@@ -77,7 +77,7 @@ def test_noise_is_normal() -> None:
 
 @pytest.mark.parametrize("preset", ["showers", "mnist"])
 def test_a_row_does_not_depend_on_the_others_of_a_full_batch(preset: str) -> None:
-    """What sameness rests on, where particles of different chunks meet in one batch."""
+    """Reproducibility relies on this when particles of different chunks share a batch."""
     settings = load(preset)
     events = hepgan.read(list(settings.data.files), settings.schema, entry_stop=1500)
     steps = hepgan.EncodingSettings(
@@ -126,7 +126,7 @@ def test_simulate_does_not_depend_on_chunk_size_or_order(
     )
     assert ak.all(results[0].showers.energy == energies)
     assert results[0].showers.b.type.content.content.size == 2
-    # Two files of one name are two files, and seeds differ.
+    # Two files of the same name get different noise, and so do different seeds.
     cells = ak.to_numpy(ak.flatten(results[0].showers.a))
     assert len(np.unique(cells)) > 0.999 * len(cells)
     assert not ak.any(
@@ -252,7 +252,7 @@ def test_particles_outside_the_range_raise_or_are_flagged(gan_folder: Path, tmp_
     assert flagged.inside.tolist() == [[True, False], [], [False], [True]]
     assert ak.flatten(flagged.a)[1] == 0
     assert ak.flatten(flagged.b)[2].tolist() == [0, 0]
-    # What is flagged leaves the others as they are.
+    # Flagged particles do not change the others.
     inside = runner()(
         files,
         simulation(gan_folder, energy=lambda events: ak.where(events.GenPart_energy > 10, 10, ak.nan_to_num(events.GenPart_energy, nan=1.0))),
@@ -344,7 +344,7 @@ def test_conditions_outside_the_range_of_the_gan_are_not_compared(
 def test_savemetrics_reports_reading_without_changing_results(
     gan_folder: Path, particles: list[Path]
 ) -> None:
-    """Coffea's metrics: bytes, columns, entries, chunks and time; what ``then`` counts is added up beside them."""
+    """Coffea's metrics: bytes, columns, entries, chunks and time; the results of ``output`` are summed as usual."""
     counted = simulation(
         gan_folder,
         output=lambda part: {

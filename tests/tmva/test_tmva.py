@@ -1,4 +1,4 @@
-"""TMVA's option strings: each option and key works or is refused by name; macros carry over line by line."""
+"""TMVA's option strings: each option and key works or raises with its name; macros translate line by line."""
 
 import dataclasses
 import logging
@@ -42,7 +42,7 @@ TUTORIAL_PHASE = (
 
 @pytest.fixture(scope="module")
 def pixels(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Images of 16 × 16 as TMVA stored them, a branch a pixel, beside a label."""
+    """Images of 16 × 16 as TMVA stored them, one branch per pixel, and a label."""
     path = tmp_path_factory.mktemp("tmva") / "pixels.root"
     rng = np.random.default_rng(2)
     with uproot.recreate(path) as file:
@@ -283,7 +283,7 @@ def test_pixels_are_in_the_order_of_the_branches(pixels: str) -> None:
 
 
 def test_train_accepts_a_tmva_string_and_phases_continue(columns: str, tmp_path: Path) -> None:
-    """The second phase starts from the first one's weights: with a tiny learning rate it stays there."""
+    """The second phase starts from the first one's weights: with a tiny learning rate it hardly changes them."""
     phases = (
         "MaxEpochs=4,LearningRate=1e-2,BatchSize=32|MaxEpochs=2,LearningRate=1e-12,BatchSize=32"
     )

@@ -82,13 +82,13 @@ def _parsed(path: Path) -> ET.Element:
     if content is None:
         raise DataError(f"'{path}' has more than {LARGEST_BINNING:,} bytes; give the binning XML")
 
-    def refuse(*_: Any) -> NoReturn:
+    def reject(*_: Any) -> NoReturn:
         raise DataError(
             f"'{path}' has a document type definition, which a binning does not need; remove it"
         )
 
     parser, builder = expat.ParserCreate(), ET.TreeBuilder()
-    parser.StartDoctypeDeclHandler = refuse
+    parser.StartDoctypeDeclHandler = reject
     parser.StartElementHandler = builder.start
     parser.EndElementHandler = builder.end
     parser.Parse(content, True)

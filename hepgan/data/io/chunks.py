@@ -125,7 +125,7 @@ def open_tree(
 ) -> Iterator[OpenTree]:
     """Context manager that opens the tree of ``source`` and checks that it has everything that is requested.
 
-    A tree without entries, as a skim may leave one, contributes no events, whatever its branches are.
+    A tree without entries, for example from a skim, contributes no events; its branches are not checked.
 
     Args:
         source: File and tree.
@@ -321,7 +321,7 @@ def _assemble(
                 entry = entries[int(np.argmax(values != columns[column]))]
                 raise DataError(
                     f"the lists that share the count '{column}' differ in length in entry {entry} of '{path}': '{name}' differs from "
-                    "the ones before it; give it a 'count' of its own"
+                    "the ones before it; give it its own 'count'"
                 )
     fields = schema.all
     columns = {name: columns[name] for name in fields}

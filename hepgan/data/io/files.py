@@ -274,7 +274,7 @@ def open_source(source: Source) -> Iterator[OpenSource]:
     """Context manager that opens the tree of ``source``.
 
     Every function that reads files uses it, so that the same files count as bad: those for which it raises may be left out on request.
-    Damage that shows only in the events is always an error, since nobody would know which events are missing.
+    Damage that is found only when events are read is always an error, since nobody would know which events are missing.
 
     Raises:
         BadFileError: the file is missing, truncated, damaged or not a ROOT file, or has no such tree.

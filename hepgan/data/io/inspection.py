@@ -288,8 +288,8 @@ def _grouped(branches: Sequence[BranchSummary]) -> list[tuple[str, list[BranchSu
 def propose_fields(tree: TreeSummary) -> Proposal:
     """Returns the fields proposed for a tree from the types, values and names of its branches.
 
-    Each array is a field, and so is each long run of numbered scalars that starts at 0 or 1; every other scalar is a field of its
-    own. Event weights and quantities of an incident particle are recognized by their names.
+    Each array is a field, and so is each long run of numbered scalars that starts at 0 or 1; every other scalar is a separate
+    field. Event weights and quantities of an incident particle are recognized by their names.
     """
     result = Proposal({}, {}, {}, {}, {})
     names, visited = {branch.name for branch in tree.branches}, set[str]()
@@ -334,7 +334,7 @@ def propose_fields(tree: TreeSummary) -> Proposal:
 def _field(kind: BranchType, branch: BranchSummary, names: set[str], counters: set[str]) -> Field:
     if not kind.jagged:
         return Field(kind.shape)
-    # Lists of one collection share the branch with their lengths; other lists get lengths of their own under an unused name.
+    # Lists of one collection share the branch with their lengths; other lists get their own lengths under an unused name.
     count = branch.counter if branch.counter in counters else ""
     if not count and f"n_{branch.name}" in names:
         free = (f"n_{branch.name}_{i}" for i in itertools.count(2))

@@ -33,8 +33,8 @@ class ReadOptions:
         cut: Expression of branches, ``"(energy > 10) & (pdg == -11)"``; events for which it is false are dropped.
         weight: Expression of branches that becomes the field ``weight`` of the events; may be negative.
         entry_stop: Number of entries to read in all files together, before the cut; ``None`` for all.
-        on_bad_file: ``"skip"`` leaves out files that cannot be opened, with a warning each. Damage that shows only when events are
-            read is an error all the same, and so are missing branches: otherwise nobody would know which events are missing.
+        on_bad_file: ``"skip"`` leaves out files that cannot be opened, with a warning each. Damage that is found only when events
+            are read is still an error, and so are missing branches: otherwise nobody would know which events are missing.
         check: Raise an error for NaN, infinity and integers that float32 cannot represent.
     """
 
@@ -92,11 +92,11 @@ def read(
         check: Raise an error for values that a network cannot take.
 
     Returns:
-        A record array of the schema's fields. Its ``attrs`` hold ``files``, the number of events by path, and ``skipped``, the reason by
-        path why a file was left out. A field with ``fill`` comes with its count, ``n_<field>``.
+        A record array of the schema's fields. Its ``attrs`` hold ``files``, the number of events by path, and ``skipped``, the reason for each
+        skipped file by path. A field with ``fill`` comes with its count, ``n_<field>``.
 
     Raises:
-        DataError: a file, tree or branch is missing, does not fit the schema, or holds NaN, infinity or too large integers; no tree has
+        DataError: a file, tree or branch is missing, does not fit the schema, or holds NaN, infinity or integers that are too large; no tree has
             entries, or the cut drops every event.
     """
     options = ReadOptions(

@@ -102,8 +102,8 @@ def read_splits(
 ) -> dict[str, ak.Array]:
     """Returns the events of each split, in the order of the files.
 
-    The ``attrs`` of the arrays hold ``files``, the number of events of all splits by path, and ``skipped``, the reason by path why a file
-    was left out.
+    The ``attrs`` of the arrays hold ``files``, the number of events of all splits by path, and ``skipped``, the reason for each
+    skipped file by path.
 
     Args:
         files: As in ``read``.

@@ -14,13 +14,13 @@ Batch = tuple[Tensor, ...]
 class EpochDataset(IterableDataset[Batch]):
     """Iterable of whole batches in which each iteration is one epoch.
 
-    Iterating again starts a new epoch, also after a loop that was left early. Only after ``load_state_dict`` does the next
-    iteration resume within an epoch. ``torch.utils.data.DataLoader`` takes it with ``batch_size=None`` and no workers.
+    Iterating again starts a new epoch, even after a loop that ended early. Only after ``load_state_dict`` does the next
+    iteration resume within an epoch. ``torch.utils.data.DataLoader`` accepts it with ``batch_size=None`` and no workers.
 
     Attributes:
         seed: Seed of the order.
         epoch: Number of the current epoch.
-        batch: Batches of it that have been yielded.
+        batch: Number of its batches that have been yielded.
     """
 
     seed: int

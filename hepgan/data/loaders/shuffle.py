@@ -146,7 +146,7 @@ def prefetch(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
                 if not put(chunk):
                     return
             put(None)
-        except BaseException as error:  # noqa: BLE001  # handed to the reader, whatever it is
+        except BaseException as error:  # noqa: BLE001  # every exception is passed to the consumer
             put(error)
 
     thread = threading.Thread(target=work, name="hepgan-read-ahead", daemon=True)

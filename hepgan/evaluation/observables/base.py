@@ -117,7 +117,7 @@ def arrays(events: ak.Array | Mapping[str, Array], names: Mapping[str, Field]) -
     """Returns ``{field: [E, *shape]}`` numpy views of awkward events; mappings of arrays are returned unchanged.
 
     Raises:
-        DataError: a field that is missing, ragged or of another shape.
+        DataError: a field is missing, jagged or of another shape.
     """
     if isinstance(events, Mapping):
         return {name: events[name] for name in names}

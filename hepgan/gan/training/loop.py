@@ -177,7 +177,7 @@ def _train_phase(
             state.step += 1
             _update_ema(state, settings.ema)
             state.seconds = time.perf_counter() - start_time
-            # Several processes must agree to stop, which waits for the device; so they ask only where a row waits anyway.
+            # Several processes must agree to stop, which waits for the device, so they do so only at rows, which wait anyway.
             if distributed.world_size() == 1 or _is_row_due(state):
                 number = distributed.all_reduce_max(stop.number, gan.device)
             if number or state.is_over() or _is_row_due(state):

@@ -321,7 +321,7 @@ def test_flipped_bits_of_an_hdf5_file_raise(tmp_path):
     rng = np.random.default_rng(3)
     damaged = 0
     for _ in range(150):
-        # Headers lie at the start; few events make few values among them.
+        # Headers are at the start; with few events, most of the bytes there are headers.
         bad = bytearray(good)
         bad[rng.integers(0, 4000)] ^= 1 << rng.integers(8)
         (tmp_path / "bad.hdf5").write_bytes(bad)
@@ -334,7 +334,7 @@ def test_flipped_bits_of_an_hdf5_file_raise(tmp_path):
 
 @pytest.mark.parametrize("size", [2 * 10**6, 30])
 def test_an_idx_bomb_raises_before_it_is_unpacked(tmp_path, monkeypatch, size):
-    """With a correct header, or one that declares less than is packed: no more is unpacked than declared."""
+    """With a correct header, or one that declares less than is compressed: no more is decompressed than declared."""
     monkeypatch.setattr(mnist, "LARGEST", 10**6)
     head = struct.pack(">HBB3I", 0, 8, 3, size // 2, 1, 2)
     (tmp_path / "bomb.gz").write_bytes(gzip.compress(head + bytes(5 * 10**6)))

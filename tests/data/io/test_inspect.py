@@ -171,7 +171,7 @@ def test_an_unreadable_branch_is_reported_and_the_others_are_summarized(
 def test_a_branch_with_fewer_entries_than_its_tree_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jagged: bool
 ) -> None:
-    """Such as a jagged branch without baskets."""
+    """For example a jagged branch without baskets."""
     values = ak.Array([[1.0], [2.0]]) if jagged else np.zeros(2)
     path = write(tmp_path / "a.root", {"a": values})
     read_branch = inspection.read_branch

@@ -1,4 +1,4 @@
-"""Splits and shuffled batches: nothing lost, nothing twice, the same again, and random enough."""
+"""Splits and shuffled batches: no event is lost or repeated, orders are reproducible and sufficiently random."""
 
 import itertools
 import os
@@ -418,7 +418,7 @@ def test_splits_list_the_skipped_files(files, tmp_path):
 
 
 def every_reader(files, on_bad_file="raise"):
-    """Each way of reading, as a function that returns the numbers of the events that it gives."""
+    """Returns every reader as a function that returns the numbers of its events."""
     fractions, options = {"all": 1.0}, {"options": ReadOptions(on_bad_file=on_bad_file)}
 
     def streamed():

@@ -1,4 +1,4 @@
-"""What a kill, a full disk and a forged file do to a run folder: nothing that ``--resume`` or an error does not put right."""
+"""Kills, full disks and forged files: a run folder is resumed with ``--resume``, or an error is raised."""
 
 import copy
 import errno
@@ -42,7 +42,7 @@ def command(run_file: Path, folder: Path, *more: str) -> list[str]:
 
 
 def resumed(run_file: Path, folder: Path, limit: int = 0) -> subprocess.CompletedProcess[str]:
-    """``--resume``; no file may have more than ``limit`` bytes, as on a disk that is full."""
+    """Runs ``--resume``; no file may have more than ``limit`` bytes, as on a full disk."""
 
     def restrict() -> None:
         if limit:
@@ -65,14 +65,14 @@ def run_file(tmp_path_factory: pytest.TempPathFactory, tiny_file: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(run_file: Path) -> Path:
-    """A folder whose training nothing has disturbed."""
+    """Folder of an uninterrupted training."""
     folder = run_file.parent / "whole"
     library.train(library.load(run_file, SETTINGS), folder, device=CPU)
     return folder
 
 
 def assert_as_undisturbed(folder: Path, whole: Path) -> None:
-    """The same weights bit for bit, each row of the history once, and nothing left behind."""
+    """Asserts equal weights bit for bit, each row of the history once, and no leftover files."""
     for name in ("generator.safetensors", f"checkpoints/step-{SETTINGS['train.steps']:08d}.safetensors"):  # fmt: skip
         one, other = load_file(whole / name), load_file(folder / name)
         assert one.keys() == other.keys()
@@ -91,7 +91,7 @@ def contents(folder: Path) -> set[str]:
 
 
 def killed(run_file: Path, folder: Path, wait: random.Random, seconds: float) -> None:
-    """Trains from where ``folder`` is and kills without warning, some time after the first file has been written."""
+    """Continues the training in ``folder`` and kills it some time after the first file has been written."""
     resume = ["--resume"] if folder.exists() else []
     before = checkpoint.newest_checkpoint(folder)
     process = subprocess.Popen(command(run_file, folder, *resume), stderr=subprocess.DEVNULL)
@@ -105,7 +105,7 @@ def killed(run_file: Path, folder: Path, wait: random.Random, seconds: float) ->
 
 
 def assert_little_is_lost(folder: Path) -> None:
-    """The last checkpoint is whole and at most so many steps old as there are between checkpoints."""
+    """Asserts that the last checkpoint is complete and no older than the interval between checkpoints."""
     last = checkpoint.newest_checkpoint(folder)
     if last is None:
         return
@@ -128,7 +128,7 @@ def test_killed_training_resumes_bit_for_bit(
 
 
 def stopping(number: int, error: Callable[[], BaseException]) -> Callable[[int], None]:
-    """A stand-in for ``os.fsync``, through which each whole file goes, that fails the so-many-th time."""
+    """Returns a replacement for ``os.fsync``, which is called for each file, that fails in the given call."""
     calls = iter(range(number + 1))
 
     def fail(file: int) -> None:
@@ -150,7 +150,7 @@ def test_training_resumes_after_a_crash_at_any_write(
     number: int,
     death: bool,
 ) -> None:
-    """``run.toml``, the encoding, ``history.jsonl``, a checkpoint, the generator, ``gan.json``: each is cut off in turn."""
+    """``run.toml``, the encoding, ``history.jsonl``, a checkpoint, the generator, ``gan.json``: each is truncated in turn."""
     folder, run = tmp_path / "out", library.load(run_file, SETTINGS)
     full = lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     monkeypatch.setattr(atomic.os, "fsync", stopping(number, KilledError if death else full))
@@ -176,7 +176,7 @@ def test_training_resumes_after_a_crash_at_any_write(
 def test_full_disk_raises_and_leaves_the_last_checkpoint(
     run_file: Path, whole: Path, tmp_path: Path
 ) -> None:
-    """No file may grow to the size of a checkpoint."""
+    """File sizes are limited to less than the size of a checkpoint."""
     folder = tmp_path / "out"
 
     def stop(text: str, fraction: float, remark: str) -> None:
@@ -219,7 +219,7 @@ def test_command_reports_diverging_training(run_file: Path, tmp_path: Path) -> N
 
 
 def forged(about: dict[str, Any], key: str, value: Any) -> str:
-    """``gan.json`` with another value at a place such as ``gan.latent``."""
+    """Returns ``gan.json`` with another value of a key such as ``gan.latent``."""
     table = copy.deepcopy(about)
     *path, last = key.split(".")
     inner = table
@@ -294,7 +294,7 @@ def test_encoding_constants_of_other_shapes_raise_or_give_events(
 
 
 def test_sparse_file_larger_than_memory_raises(whole: Path, tmp_path: Path) -> None:
-    """Its header is right: one tensor of 8 TB, none of which takes room on the disk."""
+    """Its header is valid: one tensor of 8 TB, which takes no space on the disk."""
     (tmp_path / "gan.json").write_bytes((whole / "gan.json").read_bytes())
     size = 2**43
     header = json.dumps({"w": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}})
@@ -320,7 +320,7 @@ def test_header_with_a_hundred_thousand_empty_tensors_raises(whole: Path, tmp_pa
 def test_resuming_does_not_write_through_links(
     run_file: Path, whole: Path, tmp_path: Path, name: str
 ) -> None:
-    """A link to a folder is refused, one to a file replaced by a file; what it points to stays as it is."""
+    """A link to a folder raises, a link to a file is replaced by a file; the targets do not change."""
     folder, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     shutil.copytree(whole, folder)
     (folder / "checkpoints" / f"step-{SETTINGS['train.steps']:08d}.safetensors").unlink()

@@ -1,4 +1,4 @@
-"""Several processes train as one with the whole batch does; two gloo processes, as ``torchrun`` starts them."""
+"""Several processes train like one process with the whole batch; two gloo processes, as started by ``torchrun``."""
 
 import os
 import subprocess
@@ -104,7 +104,7 @@ with ranks.process_group(torch.device("cpu")):
     rank = ranks.rank()
     train_settings = dataclasses.replace(QUICK, steps=40, validate_every=5, patience=2, checkpoint_every=5)
     state, discriminator_input = start_training(NORMED, train_settings)
-    # Process 1, asked alone, would lose its patience at once.
+    # On its own, process 1 would stop early at once.
     scores = iter([9.0, 8.0, 7.0, 7.5, 7.5] if rank == 0 else [1.0, 2.0, 3.0])
     gan, rows = training.train(
         state, discriminator_input, validation=watch(lambda gan: next(scores)), folder=out if rank == 0 else None
@@ -139,7 +139,7 @@ with ranks.process_group(torch.device("cpu")):
 
 
 def test_processes_with_batch_norm_follow_the_decisions_of_the_first(tmp_path: Path) -> None:
-    """Process 0 validates, counts the patience and finds the checkpoint; running statistics are the same in all."""
+    """Process 0 validates, applies the patience and chooses the checkpoint; running statistics are the same in all processes."""
     (tmp_path / "apart.py").write_text(APART)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Training against what it promises: it learns, the frozen discriminator stays, it goes on bit for bit."""
+"""Training: it learns, the frozen discriminator does not change, and it resumes bit for bit."""
 
 import dataclasses
 import json
@@ -120,7 +120,7 @@ def test_resumed_training_equals_uninterrupted(tmp_path: Path, settings: GANSett
     training.train(whole, discriminator_input, validation=watch(lambda gan: next(score)))
     score = iter(range(100, 0, -1))
     half, discriminator_input = start_training(settings, dataclasses.replace(QUICK, steps=10))
-    # The learning rate follows the whole run's length, so only the loop is cut short.
+    # The learning rate depends on the length of the whole run, so only the loop is interrupted.
     training.train(
         half, discriminator_input, validation=watch(lambda gan: next(score)), folder=tmp_path
     )
@@ -227,7 +227,7 @@ def test_a_signal_in_the_last_step_also_stops_training(tmp_path: Path) -> None:
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
-    """As SIGHUP is under nohup."""
+    """As under nohup, which ignores SIGHUP."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         state, discriminator_input = start_training()
@@ -611,7 +611,7 @@ def test_conditions_are_not_observables_of_the_discriminator() -> None:
 
 
 def test_the_end_of_each_phase_is_validated_for_any_interval() -> None:
-    """Steps behind the last multiple of ``validate_every`` compete too, and a short training is validated at all."""
+    """Steps after the last multiple of ``validate_every`` are validated too, even in a short training."""
     phases = [dataclasses.replace(QUICK, steps=n, validate_every=5, log_every=50) for n in (7, 3)]
     state, discriminator_input = in_phases(phases)
     scores = iter([9.0, 8.0, 7.0, 5.0])

@@ -1,4 +1,4 @@
-"""What a training step does to the host and in which precision; the networks of ``test_train``."""
+"""Synchronization and precision of a training step, with the networks of ``test_loop``."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ CONVOLUTIONS = dataclasses.replace(
 
 
 class Waits(TorchDispatchMode):
-    """Counts where the host reads a number, for which it must wait for the device."""
+    """Records operations in which the host reads a number, for which it must wait for the device."""
 
     count = 0
 
@@ -42,7 +42,7 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize("clip", [0.0, 1.0])
 @pytest.mark.parametrize("settings", [DENSE, NORMED, CONVOLUTIONS], ids=["dense", "normed", "conv"])
 def test_the_host_synchronizes_only_at_logged_steps(settings: GANSettings, clip: float) -> None:
-    """As many times in 60 steps as in 20, when both write one row."""
+    """It waits as often in 60 steps as in 20, since both write one row."""
     results = []
     for steps in (20, 60):
         rate = NetworkSettings(1e-3, clip=clip, l2=1e-4)
@@ -59,7 +59,7 @@ def test_the_host_synchronizes_only_at_logged_steps(settings: GANSettings, clip:
 
 
 def test_a_step_requires_no_gradient_of_the_events() -> None:
-    """That of the weights is the same bit for bit as one that goes all the way."""
+    """The gradient of the weights equals, bit for bit, that of a backward pass through all inputs."""
     state, discriminator_input = start_training()
     real, c = next(iter(state.loader))
     noise = torch.randn(len(c), 3)
