@@ -22,9 +22,7 @@ PER_SHOWER = ("E_tot", "depth", "l_d", "s_d", "sigma_sd")
 def main(folder: Path) -> None:
     settings = hepgan.load_run(folder / "run.toml")
     schema = settings.schema
-    unseen, generated = (
-        hepgan.read(folder / f"{name}.root", schema) for name in ("unseen", "generated")
-    )
+    unseen, generated = (hepgan.read(folder / f"{n}.root", schema) for n in ("unseen", "generated"))
     every = hepgan.observables_for(schema, settings.geometry)
     shown = {n: o for n, o in every.items() if n in PER_SHOWER or n.endswith(PER_LAYER)}
 
