@@ -23,7 +23,7 @@ def median_shift(reference: Sample, generated: Sample, *, seed: int) -> Estimate
     if "E_tot_over_E_inc" not in reference.values:
         raise hepgan.DataError("the events have no response E_tot / E_inc")
     x, y = reference.values["E_tot_over_E_inc"], generated.values["E_tot_over_E_inc"]
-    rng = numpy_generator(seed, "median_shift")
+    rng = numpy_generator(seed, "evaluation", "median_shift")
 
     def resampled(values: Floats, size: int) -> Floats:
         return rng.choice(values, size)

@@ -50,7 +50,7 @@ def test_samples_are_named_if_there_are_several_and_names_are_escaped() -> None:
 
 def test_scores_are_read_as_written(tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
-    scores = Scores([dataclasses.replace(FPD, p_value=0.5), *SEPARATIONS])
+    scores = Scores([dataclasses.replace(FPD, p_value=0.5, measured_baseline=0.1), *SEPARATIONS])
     path.write_text(json.dumps(as_json(scores)))
     assert Scores.read(path) == scores
     path.write_text('{"scores": [{}]}')

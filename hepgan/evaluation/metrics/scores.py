@@ -258,6 +258,9 @@ def _score_of(row: Mapping[str, Any]) -> Score:
     def number(key: str) -> float:
         return math.nan if row[key] is None else float(row[key])
 
+    def optional(key: str) -> float | None:
+        return None if row.get(key) is None else float(row[key])
+
     return Score(
         metric=str(row["metric"]),
         observable=str(row["observable"]),
@@ -267,8 +270,10 @@ def _score_of(row: Mapping[str, Any]) -> Score:
         n_reference=int(row["n_reference"]),
         n_generated=int(row["n_generated"]),
         baseline_error=number("baseline_error"),
-        p_value=None if row["p_value"] is None else float(row["p_value"]),
+        p_value=optional("p_value"),
         source=str(row["source"]),
+        measured_baseline=optional("measured_baseline"),
+        measured_baseline_error=float(row.get("measured_baseline_error", 0.0)),
     )
 
 
