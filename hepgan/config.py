@@ -68,17 +68,19 @@ def check_plain(value: Any, *, where: str) -> None:
     while remaining:
         item, path, depth = remaining.pop()
         if depth > DEEPEST:
-            raise RunError(f"{where} has values nested more than {DEEPEST} deep in {shown(path)}")
+            raise RunError(
+                f"{where} has values nested more than {DEEPEST} deep in {short_repr(path)}"
+            )
         if isinstance(item, Mapping):
             remaining += [(inner, path or str(key), depth + 1) for key, inner in item.items()]
         elif isinstance(item, (list, tuple)):
             remaining += [(inner, path, depth + 1) for inner in item]
         elif isinstance(item, int) and not -LARGEST_INTEGER <= item <= LARGEST_INTEGER:
-            raise RunError(f"{where} has an integer of more than 64 bits in {shown(path)}")
+            raise RunError(f"{where} has an integer of more than 64 bits in {short_repr(path)}")
 
 
-def shown(value: Any) -> str:
-    """Returns ``value`` for quoting in messages: on one line, and short."""
+def short_repr(value: Any) -> str:
+    """Returns a short representation of ``value`` on one line, for error messages."""
     if isinstance(value, int) and not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
         return "an integer of more than 64 bits"
     return _REPR.repr(value)
@@ -126,13 +128,13 @@ def from_table(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:
     """
     name_of_table = f"[{where}]" if where else "the run file"
     if not isinstance(table, Mapping):
-        raise RunError(f"{name_of_table} should be a table, but is {shown(table)}")
+        raise RunError(f"{name_of_table} should be a table, but is {short_repr(table)}")
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in table:
         if key not in fields:
             hint = did_you_mean(str(key), fields) or f"; known keys are {', '.join(fields)}"
-            raise RunError(f"unknown key {shown(key)} in {name_of_table}{hint}")
+            raise RunError(f"unknown key {short_repr(key)} in {name_of_table}{hint}")
     for name, field in fields.items():
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -170,20 +172,20 @@ def value_of(hint: Any, value: Any, where: str) -> Any:
         RunError: the value has another type, or is outside the limits of an ``Annotated`` number.
     """
     if isinstance(value, int) and not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
-        raise RunError(f"{where} should have at most 64 bits, but is {shown(value)}")
+        raise RunError(f"{where} should have at most 64 bits, but is {short_repr(value)}")
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         result = value_of(arguments[0], value, where)
         for limits in arguments[1:]:
             if isinstance(limits, Within) and result not in limits:
-                raise RunError(f"{where} = {shown(value)} should be {limits}")
+                raise RunError(f"{where} = {short_repr(value)} should be {limits}")
         return result
     if origin in (typing.Union, types.UnionType):
         return _of_union(arguments, value, where)
     if origin is typing.Literal:
         if not isinstance(value, (str, int, float)) or value not in arguments:
             choices = ", ".join(map(str, arguments))
-            raise RunError(f"{where} = {shown(value)} is not one of {choices}")
+            raise RunError(f"{where} = {short_repr(value)} is not one of {choices}")
         return value
     if origin is tuple:
         return _of_tuple(arguments, value, where)
@@ -203,7 +205,7 @@ def _of_union(hints: tuple[Any, ...], value: Any, where: str) -> Any:
         if _fits(hint, value):
             return value_of(hint, value, where)
     names = " or ".join(getattr(h, "__name__", str(h)) for h in hints if h is not type(None))
-    raise RunError(f"{where} = {shown(value)} should be {names}")
+    raise RunError(f"{where} = {short_repr(value)} should be {names}")
 
 
 def _fits(hint: Any, value: Any) -> bool:
@@ -221,11 +223,11 @@ def _fits(hint: Any, value: Any) -> bool:
 
 def _of_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
-        raise RunError(f"{where} = {shown(value)} should be a list")
+        raise RunError(f"{where} = {short_repr(value)} should be a list")
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         return tuple(value_of(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if len(arguments) != len(value):
-        raise RunError(f"{where} = {shown(value)} should have {len(arguments)} values")
+        raise RunError(f"{where} = {short_repr(value)} should have {len(arguments)} values")
     return tuple(
         value_of(a, v, f"{where}[{i}]")
         for i, (a, v) in enumerate(zip(arguments, value, strict=True))
@@ -234,7 +236,7 @@ def _of_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, 
 
 def _of_mapping(arguments: tuple[Any, ...], value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise RunError(f"{where} should be a table, but is {shown(value)}")
+        raise RunError(f"{where} should be a table, but is {short_repr(value)}")
     hint = arguments[1] if arguments else Any
     return {key: value_of(hint, item, f"{where}.{key}") for key, item in value.items()}
 
@@ -243,7 +245,7 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
     if hint is Any:
         return value
     if not _fits(hint, value):
-        raise RunError(f"{where} = {shown(value)} should be {hint.__name__}")
+        raise RunError(f"{where} = {short_repr(value)} should be {hint.__name__}")
     if hint is float and value != value:  # noqa: PLR0124
         raise RunError(f"{where} should be a number, but is NaN")
     return float(value) if hint is float else value

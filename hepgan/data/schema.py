@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hepgan.config import from_table, shown
+from hepgan.config import from_table, short_repr
 from hepgan.data.io.names import is_text
 from hepgan.errors import RunError, did_you_mean
 
@@ -57,12 +57,14 @@ def _ranges(names: Iterable[str]) -> list[tuple[str, list[range]]]:
                 break
             ranges.append(range(int(first), int(last) + 1))
             if not ranges[-1]:
-                raise RunError(f"branches = [{shown(name)}] counts down; write {{{last}..{first}}}")
+                raise RunError(
+                    f"branches = [{short_repr(name)}] counts down; write {{{last}..{first}}}"
+                )
             count *= len(ranges[-1])
         total += count
         if total > MOST_BRANCHES:
             raise RunError(
-                f"branches = [{shown(name)}] expands to more than {MOST_BRANCHES:,} branches; correct its range"
+                f"branches = [{short_repr(name)}] expands to more than {MOST_BRANCHES:,} branches; correct its range"
             )
         result.append((name, ranges))
     return result
@@ -103,11 +105,11 @@ class Field:
     def __post_init__(self) -> None:
         if any(length < 1 for length in self.shape):
             raise RunError(
-                f"a field has the shape {shown(list(self.shape))}; every length must be at least 1"
+                f"a field has the shape {short_repr(list(self.shape))}; every length must be at least 1"
             )
         if self.size > _LARGEST:
             raise RunError(
-                f"a field has the shape {shown(list(self.shape))}, more than the maximum of {_LARGEST:,} values per event"
+                f"a field has the shape {short_repr(list(self.shape))}, more than the maximum of {_LARGEST:,} values per event"
             )
         _ranges(self.branches)
         low = -math.inf if self.minimum is None else self.minimum
@@ -120,11 +122,11 @@ class Field:
             kind = np.dtype(self.dtype or "float32").kind
         except (TypeError, ValueError, SyntaxError) as error:
             raise RunError(
-                f"a field has the unknown dtype {shown(self.dtype)}; use float32 or uint8, for example"
+                f"a field has the unknown dtype {short_repr(self.dtype)}; use float32 or uint8, for example"
             ) from error
         if kind not in "biuf":
             raise RunError(
-                f"a field has the dtype {shown(self.dtype)}, which is not numeric; use float32 or uint8, for example"
+                f"a field has the dtype {short_repr(self.dtype)}, which is not numeric; use float32 or uint8, for example"
             )
 
     @property
@@ -176,7 +178,7 @@ class Schema:
         if self.incident and self.incident not in self.all:
             near = did_you_mean(self.incident, self.all) or f"; there are: {', '.join(self.all)}"
             raise RunError(
-                f"[schema] incident = {shown(self.incident)} is neither a condition nor a field{near}"
+                f"[schema] incident = {short_repr(self.incident)} is neither a condition nor a field{near}"
             )
         if self.incident and self.all[self.incident].shape:
             raise RunError(

@@ -12,7 +12,15 @@ from typing import Any
 import tomli_w
 
 from hepgan import plugins
-from hepgan.config import LONGEST, check_plain, from_table, parse_toml, shown, to_table, value_of
+from hepgan.config import (
+    LONGEST,
+    check_plain,
+    from_table,
+    parse_toml,
+    short_repr,
+    to_table,
+    value_of,
+)
 from hepgan.data.encoding.encoding import EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.errors import RunError, did_you_mean
@@ -91,7 +99,7 @@ class EvaluateSettings:
         if self.validation and self.validation not in REGISTERED:
             hint = did_you_mean(self.validation, REGISTERED)
             raise RunError(
-                f"[evaluate] validation = {shown(self.validation)} is not a registered metric{hint}; import the plugin that"
+                f"[evaluate] validation = {short_repr(self.validation)} is not a registered metric{hint}; import the plugin that"
                 " registers it with @register_metric"
             )
 
@@ -231,7 +239,7 @@ def load(
     if import_plugins:
         plugins.import_plugins(names, folder=Path(source).absolute().parent)
     else:
-        plugins.require_plugins(names, source=f"the run file {shown(os.fspath(source))}")
+        plugins.require_plugins(names, source=f"the run file {short_repr(os.fspath(source))}")
     return from_table(RunConfig, table, where="")
 
 
@@ -260,7 +268,7 @@ def _read_table(source: str | os.PathLike[str]) -> dict[str, Any]:
         text = _read_text(path)
     else:
         hint = did_you_mean(name, known) or f"; the presets are {', '.join(known)}"
-        raise RunError(f"there is no preset or run file {shown(name)}{hint}")
+        raise RunError(f"there is no preset or run file {short_repr(name)}{hint}")
     return parse_toml(text, where=name)
 
 

@@ -69,7 +69,7 @@ class ActSpec(LayerSpec):
 @register_layer
 @dataclasses.dataclass(frozen=True)
 class ReshapeSpec(LayerSpec):
-    """Reshaping of the same values, row-major; with FLAT to a flat shape, whatever the sizes."""
+    """Reshaping of the same values, row-major; with FLAT, to a flat shape."""
 
     word = "RESHAPE"
     forms = (

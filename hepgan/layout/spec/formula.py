@@ -4,7 +4,7 @@ import re
 
 from hepgan.errors import LayoutError
 
-#: Larger sizes are taken for typing errors; bounded numbers also keep the evaluation time bounded.
+#: Larger sizes are considered typing errors; bounded numbers also keep the evaluation time bounded.
 LARGEST = 10**12
 
 _TOKEN = re.compile(r"\s*([0-9]+|[Nn]|[-+*/()])\s*")
