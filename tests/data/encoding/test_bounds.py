@@ -56,13 +56,13 @@ LIMITS = {"fields": {**SIGNS["fields"], "pt": {"minimum": 20.0}, "eta": {"minimu
 @pytest.mark.parametrize("steps", STEPS, ids=str)
 def test_generated_values_keep_the_sign_of_the_training_data(steps: list[dict[str, Any]]) -> None:
     encoding = fit(events(), Schema.from_table(SIGNS), steps)
-    made = encoding.decode(noise(5), NONE)
-    assert ak.min(made["pt"]) >= 0
-    assert ak.max(made["depth"]) <= 0
-    assert ak.min(made["cells"]) >= 0
-    assert ak.min(made["eta"]) < -3
-    assert ak.max(made["eta"]) > 3
-    assert ak.max(made["cells"]) > 3
+    generated = encoding.decode(noise(5), NONE)
+    assert ak.min(generated["pt"]) >= 0
+    assert ak.max(generated["depth"]) <= 0
+    assert ak.min(generated["cells"]) >= 0
+    assert ak.min(generated["eta"]) < -3
+    assert ak.max(generated["eta"]) > 3
+    assert ak.max(generated["cells"]) > 3
 
 
 @pytest.mark.parametrize("steps", STEPS, ids=str)
@@ -72,12 +72,12 @@ def test_generated_values_stay_within_the_limits_of_the_schema(steps: list[dict[
     schema = Schema.from_table(LIMITS)
     encoding = fit(sample, schema, steps)
     saved = Encoding.unpack(schema, *encoding.pack())
-    for found in (encoding, saved):
-        made = found.decode(noise(5), NONE)
-        assert ak.min(made["pt"]) == 20
-        assert -2.5 <= ak.min(made["eta"]) < -2.49
+    for each in (encoding, saved):
+        generated = each.decode(noise(5), NONE)
+        assert ak.min(generated["pt"]) == 20
+        assert -2.5 <= ak.min(generated["eta"]) < -2.49
         # The float32 next to 5.1 is above it.
-        assert 5.0 < np.float64(ak.max(made["eta"])) <= 5.1
+        assert 5.0 < np.float64(ak.max(generated["eta"])) <= 5.1
     x, c = encoding.encode(sample, seed=1)
     back = encoding.decode(x, c)
     np.testing.assert_allclose(back["eta"], sample["eta"], rtol=1e-4, atol=1e-4)
@@ -94,15 +94,15 @@ def test_arbitrary_limits_are_respected(
     low: float | None, high: float | None, dtype: str, seed: int
 ) -> None:
     limits = {"minimum": low, "maximum": high}
-    given = {name: limit for name, limit in limits.items() if limit is not None}
-    schema = Schema.from_table({"fields": {"v": {"dtype": dtype, **given}}})
+    fixed = {name: limit for name, limit in limits.items() if limit is not None}
+    schema = Schema.from_table({"fields": {"v": {"dtype": dtype, **fixed}}})
     values = np.random.default_rng(seed).normal(0, 2, 50)
     values = values.clip(-5 if low is None else low, 5 if high is None else high)
     values = np.trunc(values) if dtype == "int32" else values
     sample = ak.zip({"v": values.astype(dtype)}, depth_limit=1)
-    made = fit(sample, schema, [{"step": "standardize"}]).decode(noise(1), NONE)["v"]
-    assert low is None or low <= ak.min(made)
-    assert high is None or ak.max(made) <= high
+    generated = fit(sample, schema, [{"step": "standardize"}]).decode(noise(1), NONE)["v"]
+    assert low is None or low <= ak.min(generated)
+    assert high is None or ak.max(generated) <= high
 
 
 def test_each_tail_is_extrapolated_with_its_own_slope() -> None:
@@ -154,9 +154,9 @@ def test_signs_are_inferred_from_all_events_of_a_stream() -> None:
 def test_limits_pass_gradients_and_nan_through() -> None:
     encoding = fit(events(), Schema.from_table(LIMITS | SIGNS), [])
     x = torch.tensor([[30.0, -1.0, 0.5, 1.0, 0.0], [torch.nan] * 5], requires_grad=True)
-    found = encoding.decode_tensors(x, NONE[:2])
-    assert all(values[1].isnan().all() for values in found.values())
-    sum(values[0].sum() for values in found.values()).backward()
+    decoded = encoding.decode_tensors(x, NONE[:2])
+    assert all(values[1].isnan().all() for values in decoded.values())
+    sum(values[0].sum() for values in decoded.values()).backward()
     assert x.grad is not None
     assert x.grad[0].tolist() == [1.0] * 5
 

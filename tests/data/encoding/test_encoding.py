@@ -33,10 +33,10 @@ from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, DataError, RunError
 
 
-def assert_same(found: ak.Array, events: ak.Array, names: list[str], rtol: float = 1e-4) -> None:
+def assert_same(decoded: ak.Array, events: ak.Array, names: list[str], rtol: float = 1e-4) -> None:
     for name in names:
         np.testing.assert_allclose(
-            ak.to_numpy(found[name]), ak.to_numpy(events[name]), rtol=rtol, atol=1e-5
+            ak.to_numpy(decoded[name]), ak.to_numpy(events[name]), rtol=rtol, atol=1e-5
         )
 
 
@@ -97,11 +97,11 @@ ROBUST = {"step": "robust_standardize"}
 def test_showers_with_empty_layers_round_trip(steps: list[dict[str, Any]]) -> None:
     events = showers()
     encoding = fit(events, SHOWERS, *steps, **ENERGY)
-    found = encoding.decode(*encoding.encode(events, seed=2))
-    assert_same(found, events, ["front", "back", "energy"], rtol=1e-3)
+    decoded = encoding.decode(*encoding.encode(events, seed=2))
+    assert_same(decoded, events, ["front", "back", "energy"], rtol=1e-3)
     for name in ("front", "back"):
         np.testing.assert_array_equal(
-            ak.to_numpy(found[name]) > 0, ak.to_numpy(events[name]) > THRESHOLD
+            ak.to_numpy(decoded[name]) > 0, ak.to_numpy(events[name]) > THRESHOLD
         )
 
 
@@ -153,11 +153,11 @@ def test_any_chain_of_fractions_round_trips_showers(
         cells[cells < THRESHOLD] = 0
         events[name] = cells
     encoding = fit(events, SHOWERS, *first, *then, **ENERGY)
-    found = encoding.decode(*encoding.encode(events, seed=2))
+    decoded = encoding.decode(*encoding.encode(events, seed=2))
     for name in ("front", "back"):
         expected = ak.to_numpy(events[name])
-        room = 1e-5 * expected + 1e-5 * max(1, expected.max())
-        assert (np.abs(ak.to_numpy(found[name]) - expected) <= room).all()
+        tolerance = 1e-5 * expected + 1e-5 * max(1, expected.max())
+        assert (np.abs(ak.to_numpy(decoded[name]) - expected) <= tolerance).all()
 
 
 def test_fractions_equal_layer_energies_over_their_sums() -> None:
@@ -173,13 +173,17 @@ def test_fractions_equal_layer_energies_over_their_sums() -> None:
 
 def test_decoded_fractions_add_up_to_the_decoded_sums() -> None:
     encoding = fit(showers(), SHOWERS, *FRACTIONS[1:], **ENERGY)
-    made = torch.rand(300, encoding.features, generator=torch.Generator().manual_seed(1)) - 0.2
+    generated = torch.rand(300, encoding.features, generator=torch.Generator().manual_seed(1)) - 0.2
     energy = np.linspace(1, 100, 300)
-    found = encoding.decode(made, encoding.encode_conditions({"energy": energy}))
-    total = ak.to_numpy(found["front"]).sum((1, 2)) + ak.to_numpy(found["back"]).sum(1)
-    lit = (made[:, :6] > 0).any(1) & (made[:, 6:10] > 0).any(1) & (made[:, 10:12] > 0).any(1)
-    expected = np.clip(made[:, 12].numpy(), 0, None) * 1000 * energy
-    np.testing.assert_allclose(total[lit.numpy()], expected[lit.numpy()], rtol=1e-5)
+    decoded = encoding.decode(generated, encoding.encode_conditions({"energy": energy}))
+    total = ak.to_numpy(decoded["front"]).sum((1, 2)) + ak.to_numpy(decoded["back"]).sum(1)
+    nonzero = (
+        (generated[:, :6] > 0).any(1)
+        & (generated[:, 6:10] > 0).any(1)
+        & (generated[:, 10:12] > 0).any(1)
+    )
+    expected = np.clip(generated[:, 12].numpy(), 0, None) * 1000 * energy
+    np.testing.assert_allclose(total[nonzero.numpy()], expected[nonzero.numpy()], rtol=1e-5)
 
 
 def test_robust_scale_equals_scipys() -> None:
@@ -260,9 +264,9 @@ def test_encoding_does_not_depend_on_the_block_size(
     encoding = fit(events, SHOWERS, SUMS, {"step": "standardize"}, **ENERGY)
     whole = encoding.encode(events, seed=1)
     monkeypatch.setattr("hepgan.data.encoding.encoding.BLOCK", 1000)
-    found = encoding.encode(events, seed=1)
-    torch.testing.assert_close(found, whole)
-    assert_same(encoding.decode(*found), encoding.decode(*whole), ["front", "back", "energy"])
+    encoded = encoding.encode(events, seed=1)
+    torch.testing.assert_close(encoded, whole)
+    assert_same(encoding.decode(*encoded), encoding.decode(*whole), ["front", "back", "energy"])
 
 
 def test_events_that_a_step_cannot_encode_raise_with_the_step() -> None:
@@ -279,16 +283,16 @@ def test_dequantized_integers_round_trip_exactly() -> None:
     schema = Schema.from_table({"fields": {"n": {"dtype": "uint8"}}})
     events = ak.zip({"n": np.arange(256).astype("u1")}, depth_limit=1)
     encoding = fit(events, schema, {"step": "dequantize"}, {"step": "standardize"})
-    found = encoding.decode(*encoding.encode(events, seed=2))
-    assert ak.to_numpy(found["n"]).dtype == np.uint8
-    np.testing.assert_array_equal(ak.to_numpy(found["n"]), np.arange(256))
+    decoded = encoding.decode(*encoding.encode(events, seed=2))
+    assert ak.to_numpy(decoded["n"]).dtype == np.uint8
+    np.testing.assert_array_equal(ak.to_numpy(decoded["n"]), np.arange(256))
 
 
 def test_unseen_events_of_any_kind_round_trip() -> None:
     encoding = fit(showers(), SHOWERS, SUMS, LOG, COPULA, **ENERGY)
     unseen = showers(400, seed=9)
-    found = encoding.decode(*encoding.encode(unseen, seed=4))
-    assert_same(found, unseen, ["front", "back", "energy"], rtol=1e-3)
+    decoded = encoding.decode(*encoding.encode(unseen, seed=4))
+    assert_same(decoded, unseen, ["front", "back", "energy"], rtol=1e-3)
 
 
 def test_copula_decorrelates_unseen_events() -> None:
@@ -328,8 +332,8 @@ def test_copula_alone_reproduces_marginals_and_rank_correlations() -> None:
     )
     encoding = fit(events, COLUMNS, {"step": "copula"})
     noise = torch.randn(8000, 3, generator=torch.Generator().manual_seed(7))
-    made = encoding.decode(noise, torch.empty(8000, 0))
-    a, b = ak.to_numpy(made["a"]), ak.to_numpy(made["b"])
+    generated = encoding.decode(noise, torch.empty(8000, 0))
+    a, b = ak.to_numpy(generated["a"]), ak.to_numpy(generated["b"])
     assert scipy.stats.ks_2samp(a, np.exp(z[:, 0])).pvalue > 1e-3
     rank = scipy.stats.spearmanr(np.column_stack([a, b])).statistic
     expected = 6 / math.pi * np.arcsin(np.array(covariance) / 2)
@@ -346,11 +350,11 @@ def test_correlation_with_many_zeros_is_reproduced() -> None:
     copula = {"step": "copula", "censored_zeros": True, "sweeps": 10}
     encoding = fit(events, schema, {"step": "log", "threshold": 0.5}, copula)
     noise = torch.randn(20000, 2, generator=torch.Generator().manual_seed(7))
-    made = ak.to_numpy(encoding.decode(noise, torch.empty(20000, 0))["cells"])
-    both = (made > 0).all(1).mean()
+    generated = ak.to_numpy(encoding.decode(noise, torch.empty(20000, 0))["cells"])
+    both = (generated > 0).all(1).mean()
     assert both == pytest.approx(0.25 + math.asin(0.8) / (2 * math.pi), abs=0.015)
-    spread = fit(events, schema, {"step": "log", "threshold": 0.5}, copula | {"sweeps": 0})
-    diluted = ak.to_numpy(spread.decode(noise, torch.empty(20000, 0))["cells"])
+    without_sweeps = fit(events, schema, {"step": "log", "threshold": 0.5}, copula | {"sweeps": 0})
+    diluted = ak.to_numpy(without_sweeps.decode(noise, torch.empty(20000, 0))["cells"])
     assert (diluted > 0).all(1).mean() < both - 0.02
 
 
@@ -378,9 +382,10 @@ def test_energies_round_trip_at_any_response(slack: float, response: float) -> N
         events[name] = events[name] * np.float32(response)
     sums = SUMS | {"slack": slack, "threshold": 1e-5}
     encoding = fit(events, SHOWERS, sums, LOG | {"threshold": 1e-5}, COPULA, **ENERGY)
-    found = encoding.decode(*encoding.encode(events, seed=2))
+    decoded = encoding.decode(*encoding.encode(events, seed=2))
     totals = [
-        ak.to_numpy(e["front"]).sum((1, 2)) + ak.to_numpy(e["back"]).sum(1) for e in (events, found)
+        ak.to_numpy(e["front"]).sum((1, 2)) + ak.to_numpy(e["back"]).sum(1)
+        for e in (events, decoded)
     ]
     np.testing.assert_allclose(totals[1], totals[0], rtol=2e-3)
 
@@ -397,13 +402,17 @@ def test_regress_follows_a_dependence_that_varies_with_the_condition() -> None:
     )
     x = encoding.encode(events, seed=1)[0].numpy()
     noise = torch.randn(20000, 2, generator=torch.Generator().manual_seed(1))
-    made = encoding.decode(noise, encoding.encode_conditions({"e": e}))
+    generated = encoding.decode(noise, encoding.encode_conditions({"e": e}))
     for low in (-0.8, -0.2, 0.4):
-        there = (e >= low) & (e < low + 0.4)
-        np.testing.assert_allclose(np.cov(x[there].T), np.eye(2), atol=0.08)
-        slope, spread = (np.polyfit(s["a"][there], s["b"][there], 1)[0] for s in (events, made))
+        window = (e >= low) & (e < low + 0.4)
+        np.testing.assert_allclose(np.cov(x[window].T), np.eye(2), atol=0.08)
+        slope, spread = (
+            np.polyfit(s["a"][window], s["b"][window], 1)[0] for s in (events, generated)
+        )
         assert spread == pytest.approx(slope, abs=0.06)
-        assert np.std(made["b"][there]) == pytest.approx(np.std(events["b"][there]), rel=0.06)
+        assert np.std(generated["b"][window]) == pytest.approx(
+            np.std(events["b"][window]), rel=0.06
+        )
 
 
 def test_layer_sums_hold_for_any_network_output() -> None:
@@ -411,30 +420,30 @@ def test_layer_sums_hold_for_any_network_output() -> None:
     noise = 3 * torch.randn(500, encoding.features, generator=torch.Generator().manual_seed(1))
     energy = np.linspace(1, 100, 500)
     c = encoding.encode_conditions({"energy": energy})
-    made = encoding.decode(noise, c)
-    total = ak.to_numpy(made["front"]).sum((1, 2)) + ak.to_numpy(made["back"]).sum(1)
+    generated = encoding.decode(noise, c)
+    total = ak.to_numpy(generated["front"]).sum((1, 2)) + ak.to_numpy(generated["back"]).sum(1)
     assert (total <= 1.0051 * 1000 * energy).all()
     sums = encoding.steps[3].decode(noise, c)[:, -1]
-    share = 1.005 * np.clip(-np.expm1(-sums.numpy()), 0, None)
-    np.testing.assert_allclose(total, share * 1000 * energy, rtol=1e-3, atol=2 * THRESHOLD)
+    fraction = 1.005 * np.clip(-np.expm1(-sums.numpy()), 0, None)
+    np.testing.assert_allclose(total, fraction * 1000 * energy, rtol=1e-3, atol=2 * THRESHOLD)
 
 
 def test_cells_below_the_threshold_are_exactly_zero() -> None:
     encoding = fit(showers(), SHOWERS, SUMS, LOG, COPULA, **ENERGY)
     noise = torch.randn(500, encoding.features, generator=torch.Generator().manual_seed(1))
-    made = encoding.decode(noise, encoding.encode_conditions({"energy": np.full(500, 3.0)}))
+    generated = encoding.decode(noise, encoding.encode_conditions({"energy": np.full(500, 3.0)}))
     for name in ("front", "back"):
-        cells = ak.to_numpy(made[name])
+        cells = ak.to_numpy(generated[name])
         assert (cells >= 0).all()
         assert not ((cells > 0) & (cells < 0.5 * THRESHOLD)).any()
-    assert (ak.to_numpy(made["back"]) == 0).any()
+    assert (ak.to_numpy(generated["back"]) == 0).any()
 
 
 def test_decoding_is_differentiable() -> None:
     encoding = fit(showers(), SHOWERS, SUMS, LOG, COPULA, **ENERGY)
     x = torch.randn(20, encoding.features, requires_grad=True)
-    found = encoding.decode_tensors(x, encoding.encode_conditions({"energy": np.full(20, 30.0)}))
-    sum(t.log1p().sum() for t in found.values()).backward()
+    decoded = encoding.decode_tensors(x, encoding.encode_conditions({"energy": np.full(20, 30.0)}))
+    sum(t.log1p().sum() for t in decoded.values()).backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
     assert (x.grad != 0).any(0).all()
@@ -539,12 +548,12 @@ def test_a_banded_sweep_equals_a_sweep_column_by_column(monkeypatch: pytest.Monk
     precision = mix @ mix.T + torch.eye(37)
     censored = torch.rand(200, 37, generator=generator) < 0.6
     censored[:, 5] = False
-    drawn = torch.rand(200, 37, generator=generator).clamp(1e-6, 1 - 1e-6)
+    uniforms = torch.rand(200, 37, generator=generator).clamp(1e-6, 1 - 1e-6)
     limit, mean = torch.zeros_like(scores), 0.1 * torch.ones(37, dtype=torch.float64)
 
     def swept(band: int) -> torch.Tensor:
         monkeypatch.setattr(copula, "BAND", band)
-        return copula._gibbs_sweep(scores, limit, censored, mean, precision, drawn)
+        return copula._gibbs_sweep(scores, limit, censored, mean, precision, uniforms)
 
     plain = swept(1)
     torch.testing.assert_close(swept(8), plain, rtol=1e-4, atol=1e-4)

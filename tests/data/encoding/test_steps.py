@@ -95,10 +95,10 @@ def test_a_step_changes_only_its_own_fields(data: st.DataObject, seed: int) -> N
     other = [i for name in set(PLACES) - set(fields) for i in PLACES[name]]
     own = [i for name in fields for i in PLACES[name]]
     np.testing.assert_array_equal(x[:, other], flat(events)[:, other])
-    found, expected = flat(encoding.decode(x, c)), flat(events)
-    np.testing.assert_array_equal(found[:, other], expected[:, other])
-    room = 1e-5 * np.abs(expected).max(0) + 1e-6
-    assert (np.abs(found - expected)[:, own] <= room[own]).all()
+    decoded, expected = flat(encoding.decode(x, c)), flat(events)
+    np.testing.assert_array_equal(decoded[:, other], expected[:, other])
+    tolerance = 1e-5 * np.abs(expected).max(0) + 1e-6
+    assert (np.abs(decoded - expected)[:, own] <= tolerance[own]).all()
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -107,8 +107,8 @@ def test_every_step_round_trips_with_its_defaults(step: str) -> None:
     if step == "dequantize":
         events["a"], events["b"] = (np.rint(9 * ak.to_numpy(events[name])) for name in PLACES)
     encoding = fit(events, {"step": step, **NEEDED.get(step, {})})
-    found, expected = flat(encoding.decode(*encoding.encode(events, seed=2))), flat(events)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    decoded, expected = flat(encoding.decode(*encoding.encode(events, seed=2))), flat(events)
+    np.testing.assert_allclose(decoded, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_scaling_a_field_leaves_the_other_fields_unchanged() -> None:
@@ -117,10 +117,10 @@ def test_scaling_a_field_leaves_the_other_fields_unchanged() -> None:
     table = {"step": "scale", "fields": ["x"]}
     encoding = Encoding.fit(events, schema, EncodingSettings((table,)), seed=1)
     table, tensors = encoding.pack()
-    for found in (encoding, Encoding.unpack(schema, table, tensors)):
-        back = found.decode(*found.encode(events, seed=1))
+    for each in (encoding, Encoding.unpack(schema, table, tensors)):
+        back = each.decode(*each.encode(events, seed=1))
         assert back["mass"].tolist() == [80.0, 91.0, 125.0]
-        far = found.decode(torch.tensor([[9.0, 9.0]]), torch.empty(1, 0))
+        far = each.decode(torch.tensor([[9.0, 9.0]]), torch.empty(1, 0))
         assert far.tolist() == [{"x": 2.0, "mass": 9.0}]
 
 
@@ -130,9 +130,9 @@ def test_gradients_of_columns_outside_a_step_are_one(step: str) -> None:
     table |= {"exponent": 0.05} if step == "power" else {}
     encoding = fit(sample(50), table)
     x = torch.tensor([[0.5, 1e5, 3.0], [1e5, 1e-5, 1e5]], requires_grad=True)
-    found = encoding.decode_tensors(x, encoding.encode_conditions({"energy": [50.0, 50.0]}))
-    assert found["a"].isfinite().all()
-    sum(values.sum() for values in found.values()).backward()
+    decoded = encoding.decode_tensors(x, encoding.encode_conditions({"energy": [50.0, 50.0]}))
+    assert decoded["a"].isfinite().all()
+    sum(values.sum() for values in decoded.values()).backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
     torch.testing.assert_close(x.grad[:, 1:], torch.ones(2, 2))
@@ -154,7 +154,7 @@ def test_nan_does_not_spread_to_other_events(step: str) -> None:
         torch.testing.assert_close(found[others], whole[others])
 
 
-def odd(kind: str) -> tuple[ak.Array, dict[str, ConditionScale]]:
+def degenerate(kind: str) -> tuple[ak.Array, dict[str, ConditionScale]]:
     """Events of a degenerate kind, which every step can take otherwise."""
     number = 1 if kind == "one event" else 80
     events, scales = sample(number), dict(ENERGY)
@@ -203,7 +203,7 @@ VARIANTS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("table", VARIANTS, ids=str)
 def test_degenerate_events_round_trip_or_raise(kind: str, table: dict[str, Any]) -> None:
-    events, scales = odd(kind)
+    events, scales = degenerate(kind)
     if table["step"] == "dequantize":
         events["a"], events["b"] = (np.rint(9 * ak.to_numpy(events[name])) for name in PLACES)
     if table["step"] == "layer_sums" and kind == "empty events":
@@ -212,15 +212,15 @@ def test_degenerate_events_round_trip_or_raise(kind: str, table: dict[str, Any])
         return
     encoding = fit(events, table, **scales)
     x, c = encoding.encode(events, seed=2)
-    found = flat(encoding.decode(x, c))
-    np.testing.assert_allclose(found, flat(events), rtol=1e-4, atol=1e-5)
+    decoded = flat(encoding.decode(x, c))
+    np.testing.assert_allclose(decoded, flat(events), rtol=1e-4, atol=1e-5)
     noise = torch.randn(200, encoding.features, generator=torch.Generator().manual_seed(1))
-    made = flat(encoding.decode(noise, c[:1].expand(200, -1)))
-    assert np.isfinite(made).all()
+    generated = flat(encoding.decode(noise, c[:1].expand(200, -1)))
+    assert np.isfinite(generated).all()
     if table["step"] in ("marginals", "copula"):
         constant = np.ptp(flat(events), 0) == 0
         expected = np.broadcast_to(flat(events)[:1, constant], (200, constant.sum()))
-        np.testing.assert_allclose(made[:, constant], expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(generated[:, constant], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_fitting_no_events_raises_and_encoding_none_gives_none() -> None:
@@ -239,19 +239,19 @@ def test_marginals_reproduce_the_distribution_of_small_values() -> None:
     events["a"] = (1e-6 * rng.exponential(size=2000)).astype("f4")
     encoding = fit(events, {"step": "marginals"})
     noise = torch.randn(2000, 3, generator=torch.Generator().manual_seed(1))
-    made = ak.to_numpy(encoding.decode(noise, torch.zeros(2000, 1))["a"])
-    assert scipy.stats.ks_2samp(made, ak.to_numpy(events["a"])).pvalue > 1e-3
+    generated = ak.to_numpy(encoding.decode(noise, torch.zeros(2000, 1))["a"])
+    assert scipy.stats.ks_2samp(generated, ak.to_numpy(events["a"])).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("windows", [1, 24])
 def test_a_constant_condition_needs_only_one_window(windows: int) -> None:
-    events, _ = odd("two energies" if windows == 1 else "one energy")
+    events, _ = degenerate("two energies" if windows == 1 else "one energy")
     tables = [
         {"step": "marginals", "windows": windows, "condition": "energy"},
         {"step": "marginals"},
     ]
-    given, plain = (fit(events, table).encode(events, seed=1)[0] for table in tables)
-    torch.testing.assert_close(given, plain)
+    conditional, plain = (fit(events, table).encode(events, seed=1)[0] for table in tables)
+    torch.testing.assert_close(conditional, plain)
 
 
 BAD = [0, -1, 10**20, 10**400, 1.5, "x", float("nan"), float("inf"), True]
