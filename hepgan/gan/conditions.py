@@ -19,7 +19,7 @@ from hepgan.random_streams import numpy_generator
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Range of a condition from which each event's value is drawn uniformly; of a class, both ends included.
+    """Range of a condition from which each event's value is drawn uniformly; of classes, those from ``low`` to ``high``.
 
     >>> Range(1, 100)
     Range(low=1, high=100)
@@ -90,12 +90,9 @@ def _checked(
     name: str, value: Condition | None, scale: ConditionScale, unit: str
 ) -> float | Range | npt.NDArray[np.float64]:
     if value is None:
-        if scale.scale == "onehot":
+        if scale.classes:
             return Range(*scale.range)  # all classes with equal probability
-        low, high = scale.range
-        raise DataError(
-            f"the condition '{name}' is missing; it may be {low:g} to {high:g} {unit}".rstrip()
-        )
+        raise DataError(f"the condition '{name}' is missing; it may be {scale} {unit}".rstrip())
     if isinstance(value, Range):
         return _checked_range(name, value, scale)
     if isinstance(value, tuple):
@@ -124,10 +121,9 @@ def _checked_range(name: str, value: Range, scale: ConditionScale) -> Range:
         raise DataError(f"the condition {name} = {value!r} is not a range of numbers") from error
     if not low <= high:
         raise DataError(f"the range {name} = {low:g}:{high:g} should be in increasing order")
-    if not scale.allows(torch.tensor([low, high], dtype=torch.float64)).all():
-        trained = f"{scale.range[0]:g}:{scale.range[1]:g}"
+    if not scale.allows_range(low, high):
         raise DataError(
-            f"the range {name} = {low:g}:{high:g} is not inside {trained}, the range that this GAN was trained on"
+            f"the range {name} = {low:g}:{high:g} is not inside the range that this GAN was trained on, {scale}"
         )
     return Range(low, high)
 
@@ -157,6 +153,7 @@ def _number_of_events(values: Mapping[str, object], n: object) -> int:
 def _drawn(
     value: Range, scale: ConditionScale, rng: np.random.Generator, size: int
 ) -> npt.NDArray[np.float64]:
-    if scale.scale == "onehot":
-        return rng.integers(int(value.low), int(value.high), size, endpoint=True).astype(np.float64)
+    if scale.classes:
+        classes = np.array([c for c in sorted(scale.classes) if value.low <= c <= value.high])
+        return classes[rng.integers(0, len(classes) - 1, size, endpoint=True)].astype(np.float64)
     return rng.uniform(value.low, value.high, size)

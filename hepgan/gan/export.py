@@ -101,7 +101,12 @@ def metadata(gan: GAN) -> dict[str, Any]:
         "inputs": {
             "noise": {"shape": list(gan.latent), "distribution": "standard normal"},
             **{
-                name: {"shape": [], "unit": conditions[name].unit, "range": list(scale.range)}
+                name: {
+                    "shape": [],
+                    "unit": conditions[name].unit,
+                    "range": list(scale.range),
+                    **({"classes": list(scale.classes)} if scale.classes else {}),
+                }
                 for name, scale in encoding.scales.items()
             },
         },
@@ -218,11 +223,9 @@ def _example(gan: GAN) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
 
 
 def _inputs(gan: GAN, size: int) -> tuple[Tensor, ...]:
-    """Returns noise ``[size, *latent]`` and each condition ``[size]``, evenly spaced over its range."""
+    """Returns noise ``[size, *latent]`` and each condition ``[size]``, spread over its values."""
     noise = torch.randn(size, *gan.latent, generator=torch.Generator().manual_seed(size))
-    values = (torch.linspace(*scale.range, size) for scale in gan.encoding.scales.values())
-    classes = (scale.scale == "onehot" for scale in gan.encoding.scales.values())
-    return (noise, *(v.round() if c else v for v, c in zip(values, classes, strict=True)))
+    return (noise, *(scale.examples(size) for scale in gan.encoding.scales.values()))
 
 
 @torch.no_grad()

@@ -267,8 +267,7 @@ class GAN:
                 for name, field in fields.items()
             ),
             "conditions": ", ".join(
-                f"{name} {scale.range[0]:g} to {scale.range[1]:g} {units[name]}".strip()
-                for name, scale in scales.items()
+                f"{name} {scale} {units[name]}".strip() for name, scale in scales.items()
             ),
             "parameters": ", ".join(
                 f"{name} {sum(weights.numel() for weights in part.parameters()):,}"

@@ -139,11 +139,10 @@ def _inside(
         allowed = scale.allows(torch.from_numpy(values.astype(np.float64))).numpy()
         if check and not allowed.all():
             at = int(np.flatnonzero(~allowed)[0])
-            low, high = scale.range
             raise DataError(
                 f"{name} = {values[at]:g} of particle {particles.numbers[at]} in entry {particles.entries[at]} of "
-                f"'{chunk_id.file}' is outside {low:g} to {high:g}, the range of this GAN; drop "
-                "such particles, or flag them with out_of_range='flag'"
+                f"'{chunk_id.file}' is outside the range of this GAN, {scale}; drop such particles, or flag them with"
+                " out_of_range='flag'"
             )
         inside &= allowed
     return inside

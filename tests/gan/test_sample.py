@@ -37,10 +37,10 @@ def gan(gan_folder: Path) -> GAN:
         (
             {"energy": Range(2.0, 20.0)},
             5,
-            r"2:20 is not inside 1:10, the range that this GAN was trained on",
+            r"2:20 is not inside the range that this GAN was trained on, 1 to 10",
         ),
         ({"energy": Range(3.0, 2.0)}, 5, r"energy = 3:2 should be in increasing order"),
-        ({"energy": np.nan}, 5, r"energy = nan is outside"),
+        ({"energy": np.nan}, 5, r"energy = nan in event 0 is not finite; it may be 1 to 10"),
         ({}, 5, r"'energy' is missing; it may be 1 to 10 GeV"),
         ({"energy": 5.0, "theta": 1.0}, 5, r"no condition 'theta' \(it has: energy\)"),
     ],

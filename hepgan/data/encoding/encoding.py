@@ -22,10 +22,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from hepgan.config import from_table
 from hepgan.data.dtypes import to_dtype
 from hepgan.data.encoding.base import NAMES, ColumnLayout, Noise, Step
 from hepgan.data.encoding.bounds import Bounds, check_bounds
-from hepgan.data.encoding.conditions import ConditionScale, encode_conditions
+from hepgan.data.encoding.conditions import ConditionScale, ConditionStatistics, encode_conditions
 from hepgan.data.encoding.steps import (
     apply_steps,
     draw_sample,
@@ -102,7 +103,7 @@ class Encoding:
         steps = ", ".join(NAMES[type(step)] for step in self.steps)
         values = sum(field.size for field in self.schema.fields.values())
         rows = [("steps", steps), ("x", f"{values:,} values → {self.features:,} features")]
-        scales = (f"{n} {s.scale} [{s.range[0]:g}, {s.range[1]:g}]" for n, s in self.scales.items())
+        scales = (f"{name} {scale.scale} {scale}" for name, scale in self.scales.items())
         if self.scales:
             rows.append(("c", f"{', '.join(scales)} → {self.conditions} columns"))
         if self.fitted_events:
@@ -117,12 +118,14 @@ class Encoding:
 
         Raises:
             RunError: an unknown step or setting, or a condition without a scale.
-            DataError: events that a step does not support, or conditions outside their range.
+            DataError: events that a step does not support, conditions outside their range or without variation in it, or a class
+                with too few events.
         """
         columns = _columns(schema, settings)
         if len(events) == 0:
             raise DataError("there are no events to fit the encoding to; give at least one")
         x, c = _tensors(events, schema, settings.conditions)
+        ConditionStatistics.of(c).check(settings.conditions)
         bounds = Bounds.fit(schema, x.amin(0), x.amax(0))
         noise = Noise(seed, ("fit",), np.arange(len(x)))
         steps, features = fit_steps(settings.steps, x, c, columns, noise)
@@ -158,22 +161,33 @@ class Encoding:
         """
         columns = _columns(schema, settings)
 
-        total = 0
-
         def tensors() -> Iterator[tuple[Tensor, Tensor]]:
             first = 0
             for events in chunks():
                 yield _tensors(events, schema, settings.conditions, first=first)
                 first += len(events)
-            nonlocal total
-            total = first
+
+        seen = ConditionStatistics.of(
+            torch.empty(
+                0, sum(s.columns for s in settings.conditions.values()), dtype=torch.float64
+            )
+        )
+
+        def counted() -> Iterator[tuple[Tensor, Tensor]]:
+            nonlocal seen
+            for x, c in tensors():
+                seen = seen + ConditionStatistics.of(c)
+                yield x, c
 
         rng = numpy_generator(seed, "encoding", "sample")
-        x, c, (low, high) = draw_sample(tensors(), sample, rng)
+        x, c, (low, high) = draw_sample(counted(), sample, rng)
+        seen.check(settings.conditions)
         bounds = Bounds.fit(schema, low, high)
         noise = Noise(seed, ("fit",), np.arange(len(x)))
         steps, features = fit_steps(settings.steps, x, c, columns, noise, chunks=tensors)
-        return cls(schema, settings.conditions, (bounds, *steps), features, fitted_events=total)
+        return cls(
+            schema, settings.conditions, (bounds, *steps), features, fitted_events=seen.events
+        )
 
     @property
     def conditions(self) -> int:
@@ -285,7 +299,7 @@ class Encoding:
         table = {
             "features": self.features,
             "fitted_events": self.fitted_events,
-            "conditions": {name: dataclasses.asdict(s) for name, s in self.scales.items()},
+            "conditions": {name: scale.table() for name, scale in self.scales.items()},
             "steps": [
                 pack_step(step, f"encoding.{i}", tensors) for i, step in enumerate(self.steps)
             ],
@@ -312,7 +326,7 @@ class Encoding:
         """
         try:
             scales = {
-                name: ConditionScale(tuple(scale["range"]), scale["scale"])
+                name: from_table(ConditionScale, scale, where=f"conditions.{name}")
                 for name, scale in table["conditions"].items()
             }
             steps = tuple(unpack_step(step, tensors) for step in table["steps"])

@@ -223,7 +223,7 @@ def pack_step(record: Any, prefix: str, tensors: dict[str, Tensor]) -> dict[str,
         elif type(value) in NAMES:
             table[field.name] = pack_step(value, name, tensors)
         elif isinstance(value, ConditionScale):
-            table[field.name] = {"range": list(value.range), "scale": value.scale}
+            table[field.name] = value.table()
         elif value is None or isinstance(value, (bool, int, float, str, tuple)):
             table[field.name] = value
         else:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 import tomli_w
 
 from hepgan.data.io.branches import (
@@ -54,6 +55,15 @@ ENERGY = re.compile(rf"(({_TRUE}_?)*)(e|energy)(_?{_TRUE})?", re.IGNORECASE)
 POSSIBLY_INCIDENT = re.compile(_QUANTITY, re.IGNORECASE)
 """Names of quantities of an incident particle if the tree holds arrays; columns of a flat table may have them too."""
 
+PARTICLES = re.compile(rf"(({_TRUE}_?)*)(pdg|pdg_?id|pid)(_?{_TRUE})?", re.IGNORECASE)
+"""Names of particle types."""
+
+AZIMUTHS = re.compile(rf"(({_TRUE}_?)*)phi(_?{_TRUE})?", re.IGNORECASE)
+"""Names of azimuths."""
+
+MOST_CLASSES = 20
+"""Maximum number of classes that are proposed for a label or particle type."""
+
 LABELS = re.compile(r"labels?|class(_?(id|label))?|target", re.IGNORECASE)
 """Names of class labels."""
 
@@ -71,6 +81,7 @@ class BranchSummary(NamedTuple):
         not_float32: Number of finite values that float32 cannot represent: integers above 2^24, floats above 3.4e38.
         longest: Length of the longest list of a jagged branch.
         counter: Branch that holds the lengths of a jagged branch, if there is one.
+        classes: Values of a label or particle type, if they are few integers.
         fault: Reason why the branch cannot be read; empty if it can.
     """
 
@@ -83,6 +94,7 @@ class BranchSummary(NamedTuple):
     not_float32: int = 0
     longest: int = 0
     counter: str = ""
+    classes: tuple[int, ...] = ()
     fault: str = ""
 
 
@@ -194,7 +206,15 @@ def _branch(handle: BranchHandle, name: str, path: str, inspected: int) -> Branc
     if finite.size == 0:
         return summary
     low, high, zeros = float(finite.min()), float(finite.max()), float((finite == 0).mean())
-    return summary._replace(low=low, high=high, zeros=zeros)
+    return summary._replace(low=low, high=high, zeros=zeros, classes=_classes(name, kind, finite))
+
+
+def _classes(name: str, kind: BranchType, values: npt.NDArray[Any]) -> tuple[int, ...]:
+    if kind.jagged or kind.shape or not (LABELS.fullmatch(name) or PARTICLES.fullmatch(name)):
+        return ()
+    distinct = np.unique(values.astype(np.float64))
+    whole = len(distinct) <= MOST_CLASSES and bool((distinct == distinct.round()).all())
+    return tuple(map(int, distinct)) if whole else ()
 
 
 def summary_table(summaries: Sequence[TreeSummary]) -> str:
@@ -391,15 +411,17 @@ def schema_toml(tree: TreeSummary) -> str:
     Everything that needs a decision (event weights, an incident particle) or cannot be read is commented out, with the reason.
     """
     proposal = propose_fields(tree)
+    scales = {branch.name: _scale_toml(branch, tree.inspected) for branch in tree.branches}
     blocks = []
     for name, field in proposal.fields.items():
         blocks.append(_toml("fields", name, field))
         if field.shape == () and POSSIBLY_INCIDENT.fullmatch(name):
             remark = "or, if it is a property of the incident particle:"
-            blocks.append(_comment(remark, "conditions", name, field))
+            blocks.append(_comment(remark, "conditions", name, field) + scales[name])
     for name, field in proposal.conditions.items():
         what = "class label" if LABELS.fullmatch(name) else "property of the incident particle"
-        blocks.append(_comment(f"{what}, perhaps a condition:", "conditions", name, field))
+        comment = _comment(f"{what}, perhaps a condition:", "conditions", name, field)
+        blocks.append(comment + scales[name])
     if incident := _incident(proposal):
         text = tomli_w.dumps({"schema": {"incident": incident}}).strip()
         blocks.append("\n".join(f"# {line}" for line in ("its energy:", *text.splitlines())))
@@ -417,8 +439,33 @@ def _comment(remark: str, table: str, name: str, field: Field) -> str:
     return "\n".join(f"# {line}" for line in lines)
 
 
+def _scale_toml(branch: BranchSummary, inspected: int) -> str:
+    """Returns the commented table of a condition's scale, with the values of the inspected entries; empty if there are none."""
+    if math.isnan(branch.low):
+        return ""
+    settings: dict[str, Any] = {"range": list(_rounded_outward(branch.low, branch.high))}
+    if branch.classes:
+        settings = {"scale": "classes", "values": list(branch.classes)}
+    elif AZIMUTHS.fullmatch(branch.name) and 6 < branch.high - branch.low <= 2 * math.pi:
+        settings = {"scale": "angle"}
+    text = _dumped({"encoding": {"conditions": {branch.name: settings}}})
+    lines = [f"as in the first {inspected:,} entries:", *text.splitlines()]
+    return "".join(f"\n# {line}" for line in lines)
+
+
+def _rounded_outward(low: float, high: float) -> tuple[float, float]:
+    """Returns limits that include ``low`` and ``high``, with about four significant digits of their difference."""
+    if not 1e-300 < high - low < 1e300:
+        return low, high
+    digits = 3 - math.floor(math.log10(high - low))
+    unit = 10.0**-digits
+    return round(math.floor(low / unit) * unit, digits), round(
+        math.ceil(high / unit) * unit, digits
+    )
+
+
 def _toml(table: str, name: str, field: Field) -> str:
-    """Returns the TOML table of a field, with arrays on one line."""
+    """Returns the TOML table of a field."""
     settings: dict[str, Any] = {}
     if field.shape:
         settings["shape"] = list(field.shape)
@@ -428,7 +475,12 @@ def _toml(table: str, name: str, field: Field) -> str:
         settings["fill"] = field.fill
     if field.count:
         settings["count"] = field.count
-    text = tomli_w.dumps({"schema": {table: {name: settings}}}).strip()
+    return _dumped({"schema": {table: {name: settings}}})
+
+
+def _dumped(table: dict[str, Any]) -> str:
+    """Returns a table as TOML, with arrays on one line."""
+    text = tomli_w.dumps(table).strip()
     # A TOML string cannot match: tomli_w escapes its line breaks.
     return re.sub(
         r"\[\n((?:    .*,\n)+)\]",

@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 
 import hepgan
 from hepgan.cli import main
+from hepgan.config import from_table
+from hepgan.data.encoding.conditions import ConditionScale
+from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.io import inspection, reader
 from hepgan.data.io.branches import BranchType
 from hepgan.data.io.inspection import BranchSummary, TreeSummary, propose_fields
@@ -122,6 +125,35 @@ def test_scalars_are_fields_and_weights_labels_and_incident_particles_are_commen
         "# or, if it is a property of the incident particle:\n# [schema.conditions.phi]",
     ):
         assert comment in text
+
+
+def test_scales_are_proposed_for_conditions(tmp_path: Path) -> None:
+    n = 200
+    angles = np.linspace(-np.pi, np.pi, n, endpoint=False)
+    columns = {
+        "image": np.ones((n, 2, 2), dtype="f4"),
+        "energy": np.linspace(1.002, 49.987, n),
+        "pdg": np.where(np.arange(n) % 3, 22, -11).astype("i4"),
+        "phi": angles,
+        "theta": np.linspace(1e-6, 0.34906, n),
+        "label": np.arange(n, dtype="i4"),
+    }
+    text = inspection.schema_toml(inspection.inspect(write(tmp_path / "a.root", columns))[0])
+    lines = [line.removeprefix("# ") for line in text.splitlines() if not line.endswith(":")]
+    table = tomllib.loads("\n".join(lines))
+    settings = from_table(EncodingSettings, {"steps": [], **table["encoding"]}, where="encoding")
+    assert settings.conditions == {
+        "energy": ConditionScale((1.0, 49.99)),
+        "pdg": ConditionScale(scale="classes", values=(-11, 22)),
+        "phi": ConditionScale(scale="angle"),
+        "theta": ConditionScale((0.0, 0.3491)),
+        "label": ConditionScale((0.0, 199.0)),
+    }
+    schema = Schema.from_table(table["schema"])
+    x, c = Encoding.fit(ak.Array(columns), schema, settings, seed=1).encode(
+        ak.Array(columns), seed=1
+    )
+    assert (x.shape, c.shape) == ((n, 4), (n, 7))
 
 
 def test_long_runs_of_numbered_branches_from_0_or_1_are_one_field() -> None:

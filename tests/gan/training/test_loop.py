@@ -591,7 +591,7 @@ def test_unspecified_classes_are_drawn_uniformly() -> None:
     assert np.bincount(labels) == pytest.approx([2000] * 4, abs=200)
     some = ak.to_numpy(gan.sample(4000, label=Range(1, 2), seed=1)["label"])
     assert np.bincount(some, minlength=4) == pytest.approx([0, 2000, 2000, 0], abs=150)
-    with pytest.raises(DataError, match=r"label = 1.5 is not a class of 0 to 3"):
+    with pytest.raises(DataError, match=r"label = 1.5 is not a class; it may be 0 to 3"):
         gan.sample(label=np.array([1.0, 1.5]), seed=1)
 
 
