@@ -17,7 +17,8 @@ from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 from hepgan.evaluation import Evaluation, evaluate
 from hepgan.evaluation.metrics import classifier
-from hepgan.evaluation.metrics.scores import Score, SkippedMetric
+from hepgan.evaluation.metrics.scores import REGISTERED, RegisteredMetric, Score, SkippedMetric
+from hepgan.evaluation.metrics.statistics import Estimate
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.report.page import as_json, write_report
 
@@ -192,10 +193,13 @@ class Page(html.parser.HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.links: list[str] = []
+        self.attributes: set[str] = set()
+        self.texts: list[str] = []
         self.tags: list[str] = []
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.attributes |= {name for name, _ in attributes}
         self.links += [v or "" for k, v in attributes if k in {"href", "src", "xlink:href"}]
         if tag not in self.void:
             self.open.append(tag)
@@ -207,6 +211,10 @@ class Page(html.parser.HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] not in (["style"], ["script"]):
+            self.texts.append(data)
 
 
 def test_the_page_is_self_contained_and_small(report: Path) -> None:
@@ -224,6 +232,70 @@ def test_the_page_is_self_contained_and_small(report: Path) -> None:
         < text.index('class="provenance"')
     )
     assert "a&lt;b" in text
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "\"><img src=x onerror='alert(1)'>",
+    "--></style></svg><b onclick=alert(1)>",
+    "{{ 7 * 191 }}{% raw %}",
+    "javascript:alert(1)//$\\frac",
+)
+
+
+def test_names_from_files_stay_text_wherever_they_appear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field, image, condition, vector, sample = HOSTILE
+    label = RegisteredMetric(lambda *_args, **_options: Estimate(0, 1, 0, 1), HOSTILE[1])
+    monkeypatch.setitem(REGISTERED, HOSTILE[0], label)
+    rng = np.random.default_rng(9)
+    schema = Schema(
+        {
+            field: Field((), HOSTILE[1]),
+            image: Field((4, 4), "MeV"),
+            vector: Field((2,), HOSTILE[2]),
+        },
+        {condition: Field((), "GeV")},
+        incident=condition,
+    )
+    geometry = {image: LayerGeometry(cell=(1.0, 1.0), axes=(HOSTILE[0], HOSTILE[1]))}
+    events = [
+        as_events({name: rng.exponential(size=(300, *f.shape)) for name, f in schema.all.items()})
+        for _ in range(2)
+    ]
+    skipped = [SkippedMetric(name, f"absent {name}", name, name) for name in HOSTILE]
+    found = evaluate(
+        events[0],
+        {sample: events[1]},
+        schema=schema,
+        geometry=geometry,
+        quick=True,
+        skipped=skipped,
+    )
+    names = {name: {name: name} for name in HOSTILE} | {
+        f"file {i}": n for i, n in enumerate(HOSTILE)
+    }
+    history = [{"step": i, **dict.fromkeys(HOSTILE, float(i))} for i in range(3)]
+    page = Page()
+    path = found.write(
+        tmp_path, title=HOSTILE[0], provenance=names, history=history, warnings=HOSTILE,
+        training=dict(zip(HOSTILE, HOSTILE, strict=True)),
+    )  # fmt: skip
+    text = path.read_text(encoding="utf-8")
+    page.feed(text)
+    assert page.open == []
+    assert set(page.tags) <= {
+        "html", "head", "meta", "link", "title", "style", "body", "main", "nav", "a", "section", "h1", "h2", "p", "ul", "li",
+        "code", "div", "table", "thead", "tbody", "tr", "th", "td", "abbr", "figure", "figcaption", "details", "summary", "dl",
+        "dt", "dd", "pre", "script", "svg", "g", "path", "defs", "use", "clippath", "rect", "image",
+    }  # fmt: skip
+    assert page.tags.count("script") == 1
+    assert not [name for name in page.attributes if name.startswith("on")]
+    assert all(link.startswith(("#", "data:")) for link in page.links)
+    shown = " ".join(page.texts)
+    assert "1337" not in shown  # 7 · 191
+    assert all(name in shown for name in HOSTILE)
 
 
 @pytest.mark.usefixtures("pictureless")

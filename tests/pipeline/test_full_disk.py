@@ -75,7 +75,8 @@ def report(folder: Path, text: str) -> None:
     histograms.save_histograms(folder / "histograms.json", {})
     write_histograms(folder / "histograms.root", {})
     pictures = [
-        Picture(name, "g", text, False, "<svg></svg>", text.encode()) for name in ("a", "b")
+        Picture(name, "g", text, False, "<svg></svg>", {"png": text.encode()})
+        for name in ("a", "b")
     ]
     write_report(
         folder, title=text, verdicts=[], scores=[], skipped=[], pictures=pictures, provenance={"text": text}

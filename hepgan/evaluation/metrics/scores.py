@@ -277,6 +277,23 @@ def _score_of(row: Mapping[str, Any]) -> Score:
     )
 
 
+def relation_of_p_value(p: float) -> str:
+    """Formats a p-value with its relation sign.
+
+    >>> relation_of_p_value(0.4321), relation_of_p_value(3.2e-7), relation_of_p_value(0.0)
+    ('= 0.43', '= 3·10⁻⁷', '< 10⁻³⁰⁰')
+    """
+    if p < 1e-300:
+        return "< 10⁻³⁰⁰"
+    if p >= 0.001:
+        return f"= {p:.2g}"
+    digits, exponent = f"{p:.0e}".split("e")
+    return f"= {digits}·10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 class SkippedMetric(NamedTuple):
     """A metric, or a field, that is not in the scores, and the reason."""
 

@@ -69,7 +69,7 @@ def observables_for(
     showers = {name: f for name, f in schema.fields.items() if _is_layer(name, f, geometry)}
     of_showers: list[Observable] = []
     if showers:
-        layers = shower_layers({name: f.shape for name, f in showers.items()}, geometry)
+        layers = layers_for(schema, geometry)
         of_showers = _of_showers(layers, _one_unit(showers), schema, missing)
     of_fields = [
         observable
@@ -101,6 +101,17 @@ def select_observables(
             hint = did_you_mean(name, observables) or f"; choose some of {', '.join(observables)}"
             raise DataError(f"the events have no observable '{name}'{hint}")
     return {name: observables[name] for name in names or observables}
+
+
+def layers_for(schema: Schema, geometry: Mapping[str, LayerGeometry] | None = None) -> list[Layer]:
+    """Returns the layers of the shower that a schema describes; none if it describes no shower.
+
+    Raises:
+        RunError: the geometry does not fit its field.
+    """
+    geometry = geometry or {}
+    shapes = {name: f.shape for name, f in schema.fields.items() if _is_layer(name, f, geometry)}
+    return shower_layers(shapes, geometry)
 
 
 def _distinct(of_showers: list[Observable], of_fields: list[Observable]) -> list[Observable]:

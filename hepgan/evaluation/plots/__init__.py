@@ -1,20 +1,24 @@
 """Figures of two or more samples. The only package that imports matplotlib and mplhep.
 
-Every function returns a new ``Figure`` without pyplot or global state. ``svg`` converts it to text that uses the text color of the
-page, for light and dark mode; ``png`` is for slides and papers.
+Every function returns a new ``Figure`` at its printed size, a column or a page wide, without pyplot or global state. ``svg``, ``pdf``
+and ``png`` convert it to a file; ``inline`` makes an SVG an element of a page that uses the page's text color, for light and dark mode.
 """
 
-from hepgan.evaluation.plots.curves import class_fractions, losses, observable, response, roc
+from hepgan.evaluation.plots.curves import class_fractions, losses, observable, roc
 from hepgan.evaluation.plots.images import correlations, mean_images, sample_grid
-from hepgan.evaluation.plots.style import png, svg
+from hepgan.evaluation.plots.profiles import profile, response
+from hepgan.evaluation.plots.style import inline, pdf, png, svg
 
 __all__ = [
     "class_fractions",
     "correlations",
+    "inline",
     "losses",
     "mean_images",
     "observable",
+    "pdf",
     "png",
+    "profile",
     "response",
     "roc",
     "sample_grid",

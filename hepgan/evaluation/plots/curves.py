@@ -1,4 +1,4 @@
-"""Distributions, responses, training curves, ROC curves."""
+"""Distributions, training curves, ROC curves, class fractions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,67 +11,166 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hepgan.evaluation.histograms import REFERENCE
-from hepgan.evaluation.metrics import statistics
+from hepgan.evaluation.metrics import histogram_tests
+from hepgan.evaluation.metrics.histogram_tests import HistogramTest
 from hepgan.evaluation.metrics.statistics import Floats
 from hepgan.evaluation.plots import style
 
 
-def observable(histogram: "Hist[Any]", *, per_event: Mapping[str, float] | None = None) -> Figure:
-    """Draws the distributions of one observable with errors (top) and the ratio to the reference (bottom).
+def observable(
+    histogram: "Hist[Any]",
+    *,
+    events: Mapping[str, float] | None = None,
+    per_event: bool = False,
+    tests: Mapping[str, HistogramTest] | None = None,
+) -> Figure:
+    """Draws the distributions of one observable (top) and their ratios to the reference (bottom), with statistical errors.
+
+    Above the panels stand χ²/ndf with its p-value, and the fractions outside the axis; triangles mark ratios that are off scale.
 
     Args:
         histogram: ``Hist(source, observable)``.
-        per_event: Sums of the event weights by source, for spectra, which are drawn per event; others are drawn as fractions of all entries.
+        events: Sums of the event weights by source, for the legend; by default the entries.
+        per_event: Whether to draw entries per event, for spectra; others are drawn as fractions of all entries.
+        tests: χ² tests by generated source; by default those of the histograms, or none for spectra, whose entries are correlated.
     """
-    figure = style.figure(4.2, 3.6, layout=None)
-    place = {"left": 0.15, "right": 0.97, "bottom": 0.12, "top": 0.97, "hspace": 0.08}
-    top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1), **place})
+    shapes = by_source(histogram)
+    entries = {name: _sum(one, flow=True) for name, one in shapes.items()}
+    numbers = events or entries
+    whole = numbers if per_event else entries
+    scaled = {n: one * (1 / whole[n] if whole[n] else 1.0) for n, one in shapes.items()}
+    reference = scaled.pop(REFERENCE)
+    if tests is None and not per_event:
+        tests = {
+            name: histogram_tests.chi_square_test(shapes[REFERENCE], shapes[name])
+            for name in scaled
+            if entries[name] > 0 < entries[REFERENCE]
+        }
+    tests = tests or {}
+    colors = dict(zip(scaled, style.colors(len(scaled)), strict=True))
+    notes = [
+        (style.chi_square_note(name, tests[name], len(scaled)), colors[name])
+        for name in scaled
+        if name in tests
+    ]
+    if outside := _outside(shapes, entries, "empty, or outside" if per_event else "outside"):
+        notes.append((outside, style.INK))
+    figure, top, bottom = style.ratio_figure(notes)
+    label = f"{REFERENCE} (N = {numbers[REFERENCE]:,.0f})"
+    options: dict[str, Any] = {"ax": top, "flow": "none"}
+    mplhep.histplot(reference, histtype="fill", color=style.GREY, alpha=0.3, yerr=False, label=label, **options)  # fmt: skip
+    mplhep.histplot(reference, histtype="step", color=style.GREY, lw=1.0, yerr=True, **options)
+    for name, shape in scaled.items():
+        label = f"{style.name(name)} (N = {numbers[name]:,.0f})"
+        mplhep.histplot(shape, histtype="step", color=colors[name], lw=1.2, yerr=True, label=label, **options)  # fmt: skip
     axis = histogram.axes[1]
-    shapes = {name: _scaled(histogram, name, per_event) for name in histogram.axes["source"]}
-    reference = shapes.pop(REFERENCE)
-    mplhep.histplot(
-        reference,
-        ax=top,
-        histtype="fill",
-        flow="none",
-        color=style.GREY,
-        alpha=0.3,
-        yerr=False,
-        label=REFERENCE,
-    )
-    mplhep.histplot(
-        reference, ax=top, histtype="step", flow="none", color=style.GREY, lw=1.2, yerr=True
-    )
-    for color, (name, shape) in zip(style.colors(len(shapes)), shapes.items(), strict=True):
-        mplhep.histplot(
-            shape,
-            ax=top,
-            histtype="step",
-            flow="none",
-            color=color,
-            lw=1.2,
-            yerr=True,
-            label=style.name(name),
-        )
-        _ratio(bottom, shape, reference, color)
     if _is_log(axis.edges):
         top.set_xscale("log")
-    if _spans_decades(np.asarray(reference.values(), float)):
+    else:
+        top.xaxis.set_major_locator(MaxNLocator(6))
+    contents = np.concatenate([reference.values(), *(shape.values() for shape in scaled.values())])
+    if logarithmic := _spans_decades(np.asarray(reference.values(), float)):
         top.set_yscale("log")
+    headroom(top, contents, logarithmic=logarithmic)
     top.set_xlim(axis.edges[0], axis.edges[-1])
     if axis.size <= 8 and np.allclose(axis.centers, np.round(axis.centers)):
         bottom.set_xticks(axis.centers)
+        bottom.minorticks_off()
     top.set_ylabel("cells per event" if per_event else "fraction of events")
     top.set_xlabel("")
-    _reference_band(bottom, reference)
+    draw_ratios(bottom, reference, scaled, colors, edges=axis.edges)
     bottom.set_xlabel(style.name(axis.label))
-    bottom.set_ylabel("ratio")
-    style.legend(top)
+    style.legend(top, loc="best")
     return style.styled(figure)
 
 
-def losses(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draws training curves from rows of a history: losses (top) and the other numbers (bottom)."""
+def by_source(histogram: "Hist[Any]") -> "dict[str, Hist[Any]]":
+    """Returns the histogram of each source."""
+    slices: Any = histogram
+    return {name: slices[{"source": name}] for name in histogram.axes["source"]}
+
+
+def _sum(histogram: "Hist[Any]", *, flow: bool) -> float:
+    return float(np.sum(histogram.values(flow=flow)))
+
+
+def _outside(shapes: Mapping[str, "Hist[Any]"], entries: Mapping[str, float], what: str) -> str:
+    """Returns the fractions of entries in the flow bins; nothing if all are below 0.5 %."""
+    fractions = {
+        name: 1 - _sum(one, flow=False) / entries[name] if entries[name] else 0.0
+        for name, one in shapes.items()
+    }
+    if max(map(abs, fractions.values())) < 5e-3:
+        return ""
+    each = ", ".join(f"{style.name(n, longest=20)} {100 * f:.2g} %" for n, f in fractions.items())
+    return f"{what} the axis: {each}"
+
+
+def headroom(axes: Axes, contents: Floats, *, logarithmic: bool) -> None:
+    """Leaves room for the legend above the histograms."""
+    positive = contents[contents > 0]
+    if len(positive) == 0:
+        return
+    low, high = float(positive.min()), float(positive.max())
+    if logarithmic:
+        axes.set_ylim(0.6 * low, high * (high / low) ** 0.4)
+    else:
+        axes.set_ylim(0, 1.4 * high)
+
+
+def draw_ratios(
+    axes: Axes,
+    reference: "Hist[Any]",
+    shapes: Mapping[str, "Hist[Any]"],
+    colors: Mapping[str, str],
+    *,
+    edges: Floats,
+) -> None:
+    """Draws the ratios with errors and the reference's error band; triangles at the edge mark ratios that are off scale."""
+    below, centers = np.asarray(reference.values(), float), (edges[1:] + edges[:-1]) / 2
+    if _is_log(edges):
+        centers = np.sqrt(edges[1:] * edges[:-1])
+    there = below > 0
+    safe = np.where(there, below, 1.0)
+    band = np.where(there, np.sqrt(np.asarray(reference.variances(), float)) / safe, 0.0)
+    axes.stairs(1 + band, edges, baseline=1 - band, fill=True, color=style.GREY, alpha=0.3)
+    axes.axhline(1, color=style.GREY, lw=0.8)
+    ratios = {n: np.asarray(one.values(), float)[there] / below[there] for n, one in shapes.items()}
+    errors = {
+        n: np.sqrt(np.asarray(one.variances(), float))[there] / below[there]
+        for n, one in shapes.items()
+    }
+    half = _ratio_range(
+        np.concatenate([*ratios.values()]),
+        np.concatenate([np.hypot(e, band[there]) for e in errors.values()]),
+    )
+    low, high = 1 - half, 1 + half
+    for name, ratio in ratios.items():
+        shown = (ratio >= low) & (ratio <= high) & (ratio > 0)
+        axes.errorbar(
+            centers[there][shown], ratio[shown], errors[name][shown], fmt=".", ms=3, lw=0.8, color=colors[name]
+        )  # fmt: skip
+        only_generated = centers[~there & (np.asarray(shapes[name].values(), float) > 0)]
+        above = np.concatenate([centers[there][ratio > high], only_generated])
+        under = centers[there][(ratio < low) | (ratio <= 0)]
+        for x, y, marker in ((above, high, "^"), (under, low, "v")):
+            axes.plot(x, np.full(len(x), y), marker, ms=3.5, color=colors[name], clip_on=False, zorder=5)  # fmt: skip
+    axes.set_ylim(low, high)
+    axes.set_ylabel("ratio")
+    axes.yaxis.set_major_locator(MaxNLocator(4, prune="both"))
+
+
+def _ratio_range(ratios: Floats, errors: Floats) -> float:
+    """Returns the smallest half range around 1 that shows 90 % of the ratios known to better than half of it."""
+    for half in (0.05, 0.1, 0.2, 0.5):
+        known = errors < half / 2
+        if known.mean() > 0.3 and np.mean(np.abs(ratios[known] - 1) < half) >= 0.9:
+            return half
+    return 1.0
+
+
+def losses(rows: Sequence[Mapping[str, Any]], *, kept: int | None = None) -> Figure:
+    """Draws training curves from rows of a history: losses (top) and the other numbers (bottom); a line marks the ``kept`` step."""
     numbers = sorted(
         {
             k
@@ -83,10 +182,9 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> Figure:
     drawn = [k for k in numbers if k not in {"step", "epoch", "phase", "seconds", "time"}]
     first = [k for k in drawn if "loss" in k]
     panels = [panel for panel in (first, [k for k in drawn if k not in first]) if panel]
-    figure = style.figure(5.6, 2.2 * max(len(panels), 1) + 0.3)
-    for axes, panel in zip(
-        np.atleast_1d(figure.subplots(max(len(panels), 1), 1, sharex=True)), panels, strict=False
-    ):
+    figure = style.figure(style.PAGE, 1.9 * max(len(panels), 1) + 0.3)
+    grid = np.atleast_1d(figure.subplots(max(len(panels), 1), 1, sharex=True))
+    for axes, panel in zip(grid, panels, strict=False):
         for color, key in zip(style.colors(len(panel)), panel, strict=True):
             points = [
                 (row.get("step", i), row[key])
@@ -97,50 +195,19 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> Figure:
                 *zip(*points, strict=True),
                 color=color,
                 lw=1.0,
-                label=style.name(key),
+                label=style.name(key.replace("_", " ")),
                 marker="." if len(points) < 30 else "",
             )
-        style.legend(axes)
-        axes.set_xlabel("step")
-    return style.styled(figure)
-
-
-def response(
-    samples: Mapping[str, tuple[Floats, Floats, Floats]], *, unit: str, bins: int = 12
-) -> Figure:
-    """Draws mean (top) and relative width (bottom) of the response against the incident energy.
-
-    Args:
-        samples: Incident energies, responses and weights, ``[E]`` each, by source.
-        unit: Unit of the incident energies.
-        bins: Number of bins, equidistant in the logarithm of the energy if it spans a decade.
-    """
-    figure = style.figure(4.2, 3.6)
-    top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"hspace": 0.06})
-    energies = samples[REFERENCE][0]
-    low, high = float(energies.min()), float(energies.max())
-    logarithmic = low > 0 and high > 10 * low
-    edges = np.geomspace(low, high, bins + 1) if logarithmic else np.linspace(low, high, bins + 1)
-    for color, (name, profiled) in zip(
-        (style.GREY, *style.colors(len(samples) - 1)), samples.items(), strict=True
-    ):
-        center, mean, error, spread, doubt = _profile(*profiled, edges)
-        options = {"fmt": "o-", "ms": 3, "lw": 1, "color": color, "label": style.name(name)}
-        top.errorbar(center, mean, error, **options)
-        scale = np.where(mean != 0, np.abs(mean), 1.0)
-        bottom.errorbar(center, spread / scale, doubt / scale, **options)
-    if logarithmic:
-        bottom.set_xscale("log")
-    top.set_ylabel("mean response")
-    bottom.set_ylabel("width / mean")
-    bottom.set_xlabel(style.name(f"incident energy [{unit}]"))
-    style.legend(top)
+        if kept is not None:
+            axes.axvline(kept, color=style.GREY, lw=1.0, ls="--", label=f"kept: step {kept:,}")
+        style.legend(axes, loc="upper right")
+    grid[-1].set_xlabel("generator step")
     return style.styled(figure)
 
 
 def roc(curves: Mapping[str, Floats]) -> Figure:
     """Draws ROC curves ``[2, points]`` by label."""
-    figure = style.figure(3.6, 3.4)
+    figure = style.figure(style.COLUMN, style.COLUMN)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=style.GREY, lw=1, ls="--", label="indistinguishable")
     for color, (name, curve) in zip(style.colors(len(curves)), curves.items(), strict=True):
@@ -158,7 +225,7 @@ def roc(curves: Mapping[str, Floats]) -> Figure:
 
 def class_fractions(classes: Mapping[str, Floats], *, labels: Iterable[str]) -> Figure:
     """Draws the fractions of classes as grouped bars."""
-    figure = style.figure(4.2, 2.6)
+    figure = style.figure(style.COLUMN, 2.3)
     axes = figure.subplots()
     at = np.arange(len(next(iter(classes.values()))))
     width = 0.8 / len(classes)
@@ -179,41 +246,6 @@ def class_fractions(classes: Mapping[str, Floats], *, labels: Iterable[str]) -> 
     return style.styled(figure)
 
 
-def _scaled(
-    histogram: "Hist[Any]", source: str, per_event: Mapping[str, float] | None
-) -> "Hist[Any]":
-    one: Any = histogram[{"source": source}]
-    whole = per_event[source] if per_event else float(one.sum(flow=True).value)
-    scaled: Hist[Any] = one * (1 / whole if whole else 1.0)
-    return scaled
-
-
-def _ratio(axes: Axes, shape: "Hist[Any]", reference: "Hist[Any]", color: str) -> None:
-    bottom, top = reference.values(), shape.values()
-    there = (bottom > 0) & (top > 0)
-    centers = reference.axes[0].centers
-    ratio = top[there] / bottom[there]
-    errors = ratio * np.sqrt(np.asarray(shape.variances())[there]) / top[there]
-    axes.errorbar(centers[there], ratio, errors, fmt=".", ms=3, lw=0.8, color=color)
-
-
-def _reference_band(axes: Axes, reference: "Hist[Any]") -> None:
-    values = reference.values()
-    there = values > 0
-    error = np.sqrt(np.asarray(reference.variances())) / np.where(there, values, 1)
-    axes.stairs(
-        1 + error,
-        reference.axes[0].edges,
-        baseline=1 - error,
-        fill=True,
-        color=style.GREY,
-        alpha=0.3,
-    )
-    axes.axhline(1, color=style.GREY, lw=0.8)
-    axes.set_ylim(0, 2)
-    axes.yaxis.set_major_locator(MaxNLocator(4, prune="both"))
-
-
 def _is_log(edges: Floats) -> bool:
     steps = np.diff(edges)
     return bool(len(steps) > 3 and edges[0] > 0 and steps[-1] > 2 * steps[0])
@@ -222,23 +254,3 @@ def _is_log(edges: Floats) -> bool:
 def _spans_decades(values: Floats) -> bool:
     positive = values[values > 0]
     return bool(len(positive) > 3 and positive.max() > 300 * np.quantile(positive, 0.2))
-
-
-def _profile(energy: Floats, values: Floats, weights: Floats, edges: Floats) -> Floats:
-    """Returns rows of center, mean and its error, standard deviation and its error, for each bin of ``energy`` with entries."""
-    there = np.isfinite(values) & (energy >= edges[0]) & (energy <= edges[-1])
-    place = np.clip(np.searchsorted(edges, energy, side="right") - 1, 0, len(edges) - 2)
-    columns = []
-    for i in range(len(edges) - 1):
-        inside = there & (place == i)
-        found, each = values[inside], weights[inside]
-        if len(found) < 2 or found.min() == found.max() or each.sum() <= 0:
-            continue
-        mean, error = statistics.weighted_mean(found, each)
-        variance, doubt = statistics.weighted_mean((found - mean) ** 2, each)
-        if variance > 0:
-            # tails make the error of the width much larger than width / sqrt(2 n)
-            spread = np.sqrt(variance)
-            center = statistics.weighted_mean(energy[inside], each)[0]
-            columns.append((center, mean, np.sqrt(error), spread, np.sqrt(doubt) / (2 * spread)))
-    return np.array(columns, dtype=float).reshape(-1, 5).T

@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
@@ -9,6 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hepgan.data.io.names import printable
+from hepgan.evaluation.metrics.histogram_tests import HistogramTest
+from hepgan.evaluation.metrics.scores import relation_of_p_value
 
 INK = "#0a0b0c"
 """Color of text and axes; ``svg`` replaces it by ``currentColor``."""
@@ -16,15 +19,21 @@ COLORS = ("#3f90da", "#e76300", "#bd1f01", "#832db6", "#2a9d5c", "#b9ac70")
 """Colors of the generated samples, suitable for color-vision deficiencies (arXiv:2107.02270)."""
 GREY = "#8a8f98"
 SIZE = 8.0
+"""Font size [pt] at the printed size of the figure."""
 
+COLUMN = 3.4
+"""Width of a column of a journal [inches]."""
+
+PAGE = 7.0
+"""Width of a page of a journal [inches]."""
 
 LONGEST = 60
 """Longest name in a figure; longer names are truncated."""
 
 
-def name(text: str) -> str:
+def name(text: str, *, longest: int = LONGEST) -> str:
     """Returns ``text`` as a label: printable, truncated, and shown in legends even if it starts with ``_``."""
-    shown = printable(text, longest=LONGEST)
+    shown = printable(text, longest=longest)
     return f" {shown}" if shown.startswith("_") else shown
 
 
@@ -35,6 +44,38 @@ def figure(
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
+
+
+LINE = 0.145
+"""Height of a line of text above the panels [inches]."""
+
+
+def ratio_figure(notes: Sequence[tuple[str, str]]) -> tuple[Figure, Axes, Axes]:
+    """Returns a figure of a column with a panel, a lower one for ratios, and lines of ``notes`` (text, color) above them."""
+    drawn = figure(COLUMN, 2.75 + LINE * len(notes), layout=None)
+    high, left = drawn.get_figheight(), 0.165
+    top, bottom = drawn.subplots(
+        2, 1, sharex=True,
+        gridspec_kw={
+            "height_ratios": (2.6, 1), "hspace": 0.07, "left": left, "right": 0.965,
+            "bottom": 0.38 / high, "top": 1 - (0.06 + LINE * len(notes)) / high,
+        },
+    )  # fmt: skip
+    for i, (text, color) in enumerate(notes):
+        drawn.text(
+            left, 1 - (0.04 + LINE * i) / high, text,
+            color=color, fontsize=SIZE - 1, va="top", parse_math=False,
+        )  # fmt: skip
+    return drawn, top, bottom
+
+
+def chi_square_note(source: str, test: HistogramTest, samples: int) -> str:
+    """Returns χ²/ndf with its p-value, after the name of the sample if there are several."""
+    which = f"{name(source, longest=20)}: " if samples > 1 else ""
+    if not test.ndf:
+        return f"{which}too few entries for χ²"
+    per_ndf = test.statistic / test.ndf
+    return f"{which}χ²/ndf = {test.statistic:.4g}/{test.ndf:.0f} = {per_ndf:.3g}, p {relation_of_p_value(test.p_value)}"
 
 
 def styled(figure: Figure) -> Figure:
@@ -58,34 +99,40 @@ def colors(number: int) -> list[str]:
     return [COLORS[i % len(COLORS)] for i in range(number)]
 
 
-def legend(axes: Axes) -> None:
+def legend(axes: Axes, **options: Any) -> None:
     """Adds a legend without a frame if there are labels."""
     handles, _ = axes.get_legend_handles_labels()
     if handles:
-        drawn = axes.legend(frameon=False, fontsize=SIZE - 1, labelcolor=INK)
+        drawn = axes.legend(
+            frameon=False, fontsize=SIZE - 1, labelcolor=INK, handlelength=1.4, **options
+        )
         for text in drawn.get_texts():
             text.set_parse_math(False)
 
 
-def bar(axes: Axes, shown: Any, unit: str, location: str) -> Any:
+def bar(axes: Axes, shown: Any, unit: str, location: str, *, extend: str = "neither") -> Any:
     """Adds a color bar to ``axes``."""
     found = axes.figure.colorbar(
-        shown, ax=axes, location=location, fraction=0.06, pad=0.03, aspect=15
+        shown, ax=axes, location=location, fraction=0.07, pad=0.03, aspect=15, extend=extend
     )
-    found.ax.tick_params(which="both", colors=INK, labelsize=SIZE - 2)
+    found.ax.tick_params(which="both", colors=INK, labelsize=SIZE - 1)
     found.outline.set_edgecolor(INK)
     found.set_label(name(unit), color=INK, fontsize=SIZE - 1, parse_math=False)
     return found
 
 
 def svg(figure: Figure) -> str:
-    """Returns the figure as inline SVG without XML header and size, drawn in ``currentColor``."""
+    """Returns the figure as a standalone SVG file."""
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    found = text.getvalue()
-    found = found[found.index("<svg") :].replace(INK, "currentColor")
+    return text.getvalue()
+
+
+def inline(svg: str) -> str:
+    """Returns an SVG file as an element for a page: without XML header and size, drawn in ``currentColor``."""
+    found = svg[svg.index("<svg") :].replace(INK, "currentColor")
     found = re.sub(r' d="([^"]*)"', lambda d: re.sub(r"(\.\d\d)\d+", r"\1", d[0]), found)
-    found = re.sub(r"<metadata>.*?</metadata>", "", found, flags=re.DOTALL)
+    found = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", found, flags=re.DOTALL)
     # ids must be unique on a page with many figures: keep only those that are referenced
     found = re.sub(r' id="[a-zA-Z0-9]+(?:\.axis)?_\d+"', "", found)
     head, rest = found.split(">", 1)
@@ -93,7 +140,16 @@ def svg(figure: Figure) -> str:
 
 
 def png(figure: Figure) -> bytes:
-    """Returns the figure as PNG on white."""
+    """Returns the figure as PNG on white, for slides."""
+    return _file(figure, format="png", dpi=200, facecolor="white")
+
+
+def pdf(figure: Figure) -> bytes:
+    """Returns the figure as PDF with embedded fonts, for papers."""
+    return _file(figure, format="pdf", metadata={"CreationDate": None})
+
+
+def _file(figure: Figure, **options: Any) -> bytes:
     data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=150, facecolor="white")
+    figure.savefig(data, **options)
     return data.getvalue()

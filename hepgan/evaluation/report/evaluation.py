@@ -38,12 +38,15 @@ from hepgan.evaluation.metrics.slices import SliceScore
 from hepgan.evaluation.metrics.verdict import SampleEvaluation, evaluate_sample
 from hepgan.evaluation.metrics.worth import Worth
 from hepgan.evaluation.observables.geometry import LayerGeometry
+from hepgan.evaluation.observables.shower_profile import profile_observables
 from hepgan.evaluation.observables.standard import (
     Observable,
     observables_for,
     select_observables,
 )
-from hepgan.evaluation.report import figures, page
+from hepgan.evaluation.profiles import Correlations, correlations
+from hepgan.evaluation.report import figures, page, tables
+from hepgan.evaluation.report.tables import Table
 from hepgan.evaluation.sample import Sample, build_sample
 from hepgan.progress import ProgressCallback, no_progress
 
@@ -58,6 +61,7 @@ class Comparison(NamedTuple):
         results: Results of the metrics by generated sample.
         geometry: Geometry of the layers.
         digits: Whether the events are MNIST's digits.
+        seed: Seed of resampling.
         seconds: Time that the comparison took [s].
     """
 
@@ -67,6 +71,7 @@ class Comparison(NamedTuple):
     results: Mapping[str, MetricResults]
     geometry: Mapping[str, LayerGeometry]
     digits: bool
+    seed: int
     seconds: float
 
 
@@ -131,6 +136,8 @@ class Evaluation:
         title: str = "Generated and reference events",
         provenance: Mapping[str, Any] | None = None,
         history: Sequence[Mapping[str, Any]] = (),
+        kept: int | None = None,
+        training: Mapping[str, str] | None = None,
         warnings: Sequence[str] = (),
         progress: ProgressCallback = no_progress,
     ) -> Path:
@@ -141,6 +148,8 @@ class Evaluation:
             title: Title of the page.
             provenance: Versions, files, hardware and so on for the end of the page.
             history: Rows of a training history, for the loss curves.
+            kept: Training step whose weights were kept, marked in the curves.
+            training: Facts on the training, by name.
             warnings: Sentences above the verdicts.
             progress: Progress callback.
 
@@ -155,10 +164,14 @@ class Evaluation:
             folder.mkdir(parents=True, exist_ok=True)
         histograms.save_histograms(folder / "histograms.json", self.histograms)
         write_histograms(folder / "histograms.root", self.histograms)
-        drawn = figures.draw(
+        correlated = correlations(
+            data.samples, [n for n, o in data.observables.items() if not o.spectrum]
+        )
+        subject = figures.Subject(
             data.samples, data.schema, data.observables, self.histograms, data.results, history,
-            geometry=data.geometry, digits=data.digits, progress=progress,
+            kept=kept, geometry=data.geometry, correlations=correlated, digits=data.digits, seed=data.seed,
         )  # fmt: skip
+        drawn = figures.draw(subject, progress=progress)
         seconds = data.seconds + time.perf_counter() - started
         verdicts = [(sample.distinguishable, sample.sentence) for sample in self.samples.values()]
         return page.write_report(
@@ -171,7 +184,23 @@ class Evaluation:
             samples=self.samples,
             results=data.results,
             provenance={**(provenance or {}), "time": f"{seconds:.0f} s to compare and draw"},
+            tables=self._tables(correlated),
+            training=training,
         )
+
+    def _tables(self, correlated: Correlations | None) -> list[Table]:
+        """Returns the tables of the report."""
+        several = len(self.samples) > 1
+        found = [
+            tables.scores_table(self.scores, figures.SCORES),
+            tables.observables_table(self.scores, figures.OBSERVABLES),
+        ]
+        if correlated:
+            differences = correlated.differences
+            found.append(
+                tables.correlation_table(differences, figures.CORRELATIONS, several=several)
+            )
+        return [table for table in found if table]
 
 
 def evaluate(
@@ -264,7 +293,7 @@ def evaluate(
         Scores(score for one in results.values() for score in one.scores),
         missing,
         filled,
-        Comparison(samples, common, chosen, results, used, digits, seconds),
+        Comparison(samples, common, chosen, results, used, digits, seed, seconds),
     )
 
 
@@ -281,8 +310,9 @@ def _select(
         DataError: there is no observable of a name, or no sample has the fields of any.
     """
     of_schema, of_common = (
-        observables_for(part, {name: geometry[name] for name in part.fields if name in geometry})
+        {**observables_for(part, used), **profile_observables(part, used)}
         for part in (schema, common)
+        for used in [{name: geometry[name] for name in part.fields if name in geometry}]
     )
     if not names:
         return of_common

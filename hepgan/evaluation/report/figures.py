@@ -1,6 +1,7 @@
 """Selection of the figures of a report, drawn by ``plots``."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,20 +9,41 @@ from hist import Hist
 
 from hepgan.data.schema import Field, Schema
 from hepgan.data.units import ENERGY_UNITS
-from hepgan.evaluation.metrics import per_observable, statistics
+from hepgan.evaluation import profiles
+from hepgan.evaluation.histograms import REFERENCE
+from hepgan.evaluation.metrics import statistics
 from hepgan.evaluation.metrics.digits import digit_scores
-from hepgan.evaluation.metrics.scores import CLASSIFIER_INPUTS, OVERALL, MetricResults
-from hepgan.evaluation.metrics.statistics import Floats
-from hepgan.evaluation.observables.geometry import LayerGeometry
-from hepgan.evaluation.observables.standard import Observable
+from hepgan.evaluation.metrics.histogram_tests import HistogramTest
+from hepgan.evaluation.metrics.scores import CLASSIFIER_INPUTS, MetricResults, Score
+from hepgan.evaluation.metrics.statistics import Estimate, Floats
+from hepgan.evaluation.observables.geometry import AXES, LayerGeometry
+from hepgan.evaluation.observables.standard import Observable, layers_for
+from hepgan.evaluation.profiles import Correlations
+from hepgan.evaluation.report.tables import rank_observables, significance_text
 from hepgan.evaluation.sample import Sample
 from hepgan.progress import ProgressCallback, no_progress
 
 MAX_OBSERVABLES = 60
 """Largest number of observables drawn, the most different first."""
 
+MAX_CORRELATED = 20
+"""Largest number of observables in the figure of correlations: those of the most significant differences."""
+
+MAX_IMAGES = 6
+"""Largest number of fields drawn as images, the most different first."""
+
+MAX_LAYERS = 60
+"""Largest number of layers in a longitudinal profile."""
+
+SCORES = "Scores"
+TRAINING = "Kept step and training"
+OBSERVABLES = "Observables"
+PROFILES = "Response and profiles"
+CORRELATIONS = "Correlations"
+IMAGES = "Mean images"
 SINGLE_EVENTS = "Single events"
-GRID_EVENTS = 50
+
+GRID_EVENTS = 20
 """Events per grid of single events."""
 
 
@@ -30,220 +52,335 @@ class Picture(NamedTuple):
 
     Attributes:
         name: Name of its files.
-        group: Heading on the page.
+        section: Heading on the page.
         caption: Caption.
         wide: Whether it takes the full width of the page.
-        svg: SVG for the page.
-        png: PNG for slides.
+        svg: SVG element for the page.
+        files: Contents of its files by suffix.
     """
 
     name: str
-    group: str
+    section: str
     caption: str
     wide: bool
     svg: str
-    png: bytes
+    files: Mapping[str, bytes]
 
 
-Samples = Mapping[str, Sample]
-Drawing = tuple[str, str, str, bool, Any]
+class Drawing(NamedTuple):
+    """Figure that is still to be drawn by ``draw``; the other attributes are those of ``Picture``."""
+
+    name: str
+    section: str
+    caption: str
+    wide: bool
+    draw: Callable[[], Any]
 
 
-def draw(
-    samples: Samples,
-    schema: Schema,
-    observables: Mapping[str, Observable],
-    histograms: "Mapping[str, Hist[Any]]",
-    measured: Mapping[str, MetricResults],
-    history: Sequence[Mapping[str, Any]],
-    *,
-    geometry: Mapping[str, LayerGeometry] | None = None,
-    digits: bool = False,
-    progress: ProgressCallback = no_progress,
-) -> list[Picture]:
-    """Returns all figures of a report in order; ``geometry`` names the axes of images, ``digits`` adds class fractions."""
+class Subject(NamedTuple):
+    """Samples to draw.
+
+    Attributes:
+        samples: Reference and generated samples by name.
+        schema: Fields and conditions that all samples have.
+        observables: Observables by name.
+        histograms: Histograms by observable.
+        results: Results of the metrics by generated sample.
+        history: Rows of a training history.
+        kept: Training step whose weights were kept, or ``None``.
+        geometry: Geometry of the layers.
+        correlations: Correlations between observables, or ``None``.
+        digits: Whether the events are MNIST's digits.
+        seed: Seed of resampling.
+    """
+
+    samples: Mapping[str, Sample]
+    schema: Schema
+    observables: Mapping[str, Observable]
+    histograms: "Mapping[str, Hist[Any]]"
+    results: Mapping[str, MetricResults]
+    history: Sequence[Mapping[str, Any]] = ()
+    kept: int | None = None
+    geometry: Mapping[str, LayerGeometry] = {}
+    correlations: Correlations | None = None
+    digits: bool = False
+    seed: int = 1
+
+    @property
+    def scores(self) -> list[Score]:
+        """Scores of all generated samples."""
+        return [score for result in self.results.values() for score in result.scores]
+
+    @property
+    def events(self) -> dict[str, float]:
+        """Sums of the event weights by source."""
+        return {source: float(sample.weights.sum()) for source, sample in self.samples.items()}
+
+
+def draw(subject: Subject, *, progress: ProgressCallback = no_progress) -> list[Picture]:
+    """Returns all figures of a report in the order of its sections."""
     from hepgan.evaluation import plots
 
-    result = []
     drawings = [
-        *_overview(samples, observables, measured, history),
-        *_images(samples, schema, geometry or {}, digits=digits),
-        *_distributions(samples, observables, histograms, measured),
+        *_classifiers(subject),
+        *_training(subject),
+        *_distributions(subject),
+        *_profiles(subject),
+        *_correlations(subject),
+        *_images(subject),
     ]
-    for i, (name, group, caption, wide, figure) in enumerate(drawings):
+    result = []
+    for i, (name, section, caption, wide, function) in enumerate(drawings):
         progress("drawing", i / len(drawings), "")
-        drawn = figure()
-        result.append(Picture(name, group, caption, wide, plots.svg(drawn), plots.png(drawn)))
+        figure = function()
+        svg = plots.svg(figure)
+        files = {"png": plots.png(figure), "pdf": plots.pdf(figure), "svg": svg.encode()}
+        result.append(Picture(name, section, caption, wide, plots.inline(svg), files))
     return result
 
 
-def _overview(
-    samples: Samples,
-    observables: Mapping[str, Observable],
-    measured: Mapping[str, MetricResults],
-    history: Sequence[Mapping[str, Any]],
-) -> Iterator[Drawing]:
+def _classifiers(subject: Subject) -> Iterator[Drawing]:
     from hepgan.evaluation import plots
 
-    if len(history) > 1:
-        yield (
-            "losses",
-            "Training",
-            "Training: losses and validation",
-            False,
-            lambda: plots.losses(history),
-        )
-    if {"E_inc", "E_tot_over_E_inc"} <= observables.keys():
-        profiles = {
-            name: (s.values["E_inc"], s.values["E_tot_over_E_inc"], s.weights)
-            for name, s in samples.items()
-        }
-        caption = "Response and resolution: total energy over incident energy"
-        unit = observables["E_inc"].unit
-        yield "response", "Together", caption, False, lambda: plots.response(profiles, unit=unit)
-    curves = {
-        f"{source}: {CLASSIFIER_INPUTS[metric]}": curve
-        for source, found in measured.items()
-        for metric, curve in found.curves.items()
-    }
+    scores = {(score.source, score.metric): score for score in subject.scores}
+    curves = {}
+    for source, result in subject.results.items():
+        for metric, curve in result.curves.items():
+            area = scores.get((source, metric))
+            label = f"{source}: {CLASSIFIER_INPUTS.get(metric, metric)}"
+            curves[f"{label}, AUC {area.value:.3f} ± {area.error:.3f}" if area else label] = curve
     if curves:
-        yield (
-            "roc",
-            "Together",
-            "ROC curves of the classifiers",
-            False,
-            lambda: plots.roc(curves),
-        )
-    if sum(not o.spectrum for o in observables.values()) > 2:
-        yield from _correlations(samples, observables)
+        caption = "ROC curves of the classifiers on events that they were not trained with"
+        yield Drawing("roc", SCORES, caption, False, lambda: plots.roc(curves))
 
 
-def _correlations(samples: Samples, observables: Mapping[str, Observable]) -> Iterator[Drawing]:
+def _training(subject: Subject) -> Iterator[Drawing]:
     from hepgan.evaluation import plots
 
-    filled = {
-        o.name: {source: _filled(sample.values[o.name]) for source, sample in samples.items()}
-        for o in observables.values()
-        if not o.spectrum
+    if len(subject.history) > 1:
+        caption = "Losses and validation score during training"
+        yield Drawing(
+            "losses",
+            TRAINING,
+            caption,
+            True,
+            lambda: plots.losses(subject.history, kept=subject.kept),
+        )
+
+
+def _distributions(subject: Subject) -> Iterator[Drawing]:
+    from hepgan.evaluation import plots
+
+    worst = rank_observables(subject.scores)
+    ordered = [*worst, *(name for name in subject.observables if name not in worst)]
+    chi_squares = {
+        (s.observable, s.source): Estimate(
+            s.value, s.error, s.baseline, s.baseline_error, s.p_value
+        )
+        for s in subject.scores
+        if s.metric == "chi_square"
     }
-    names = [n for n, f in filled.items() if all(np.ptp(v) > 0 for v in f.values())][
-        :MAX_OBSERVABLES
-    ]
-    if len(names) < 2:
+
+    def observable(name: str) -> Any:
+        tests: dict[str, HistogramTest] = {}
+        for source in subject.results:
+            found = chi_squares.get((name, source))
+            if found and (test := profiles.as_test(found)):
+                tests[source] = test
+        return plots.observable(
+            subject.histograms[name],
+            events=subject.events,
+            per_event=subject.observables[name].spectrum,
+            tests=tests,
+        )
+
+    for name in ordered[:MAX_OBSERVABLES]:
+        caption = f"{name}: n_sigma {significance_text(worst[name])}" if name in worst else name
+        yield Drawing(name, OBSERVABLES, caption, False, functools.partial(observable, name))
+
+
+def _profiles(subject: Subject) -> Iterator[Drawing]:
+    from hepgan.evaluation import plots
+
+    observables = subject.observables
+    if {"E_inc", "E_tot_over_E_inc"} <= set(observables):
+        yield from _response(subject)
+    layers = layers_for(subject.schema, subject.geometry)
+    if not layers:
         return
-    matrices = {
-        source: per_observable.correlations(
-            np.stack([filled[n][source] for n in names], axis=1), sample.weights
+    unit = observables["E_tot"].unit if "E_tot" in observables else ""
+    found = {}
+    if 2 < len(layers) <= MAX_LAYERS:
+        found["longitudinal_profile"] = (
+            "Mean energy of each layer",
+            profiles.longitudinal(subject.samples, layers, unit=unit),
         )
-        for source, sample in samples.items()
-    }
-    yield (
-        "correlations",
-        "Together",
-        "Correlations between observables",
-        True,
-        lambda: plots.correlations(matrices, names),
-    )
+    if rings := profiles.radial(subject.samples, layers, unit=unit):
+        about = "all layers" if len(layers) > 1 else layers[0].name
+        found["radial_profile"] = (f"Mean energy per radius about r = 0, {about}", rings)
+    for name, (caption, profile) in found.items():
+        yield Drawing(
+            name, PROFILES, f"{caption}; χ² with the covariance between bins", False,
+            functools.partial(
+                plots.profile, profile.histogram, events=subject.events, tests=profile.tests
+            ),
+        )  # fmt: skip
 
 
-def _filled(values: Floats) -> Floats:
-    there = np.isfinite(values)
-    return np.where(there, values, values[there].mean() if there.any() else 0.0)
-
-
-def _images(
-    samples: Samples, schema: Schema, geometry: Mapping[str, LayerGeometry], *, digits: bool
-) -> Iterator[Drawing]:
+def _response(subject: Subject) -> Iterator[Drawing]:
     from hepgan.evaluation import plots
 
-    for name, field in schema.fields.items():
-        if len(field.shape) != 2:
-            continue
-        energy = field.unit in ENERGY_UNITS
-        # as in the names of observables: the default of layers is (x, y), of images (y, x)
-        axes = geometry[name].axes if name in geometry else ()
-        axes = axes or (("x", "y") if energy or name in geometry else ("y", "x"))
-        means = {
-            source: statistics.weighted_mean(sample.events[name], sample.weights)[0]
-            for source, sample in samples.items()
-        }
-        yield (
-            f"{name}.mean_image",
-            "Mean images",
-            f"{name}: mean",
-            len(means) > 2 and field.shape[1] <= 2 * field.shape[0],
-            lambda m=means, f=field, e=energy, a=axes: plots.mean_images(
-                m, names=a, unit=f.unit, log=e
+    unit = subject.observables["E_inc"].unit
+    to_gev = ENERGY_UNITS[unit] / ENERGY_UNITS["GeV"]
+    edges = profiles.energy_edges(subject.samples[REFERENCE].values["E_inc"])
+    responses = {
+        name: profiles.response(
+            s.values["E_inc"], s.values["E_tot_over_E_inc"], s.weights, edges, seed=subject.seed
+        )
+        for name, s in subject.samples.items()
+    }
+    if not len(responses[REFERENCE].energy):
+        return
+    fits = {}
+    for name, found in responses.items():
+        if fit := profiles.fit_resolution(found._replace(energy=found.energy * to_gev)):
+            fits[name] = fit
+    caption = (
+        "Response and resolution: total energy over incident energy, Gaussian core (± 2 σ) in bins of the incident energy;"
+        " lines: σ/E = a/√E ⊕ b/E ⊕ c with E in GeV"
+    )
+    yield Drawing(
+        "response", PROFILES, caption, False,
+        lambda: plots.response(responses, fits, unit=unit, to_gev=to_gev),
+    )  # fmt: skip
+
+
+def _correlations(subject: Subject) -> Iterator[Drawing]:
+    from hepgan.evaluation import plots
+
+    found = subject.correlations
+    if found is None:
+        return
+    first = list(dict.fromkeys(n for d in found.differences for n in (d.first, d.second)))
+    chosen = set(first[:MAX_CORRELATED])
+    rows = [i for i, name in enumerate(found.names) if name in chosen]
+    matrices = {source: matrix[np.ix_(rows, rows)] for source, matrix in found.matrices.items()}
+    names = [found.names[i] for i in rows]
+    some = (
+        f", the {len(names)} of the most significant differences"
+        if len(names) < len(found.names)
+        else ""
+    )
+    yield Drawing(
+        "correlations", CORRELATIONS, f"Correlation coefficients between observables{some}", True,
+        lambda: plots.correlations(matrices, names),
+    )  # fmt: skip
+
+
+def _images(subject: Subject) -> Iterator[Drawing]:
+    """Yields mean images, then single events, of the fields with two or three axes that differ most."""
+    fields = {name: f for name, f in subject.schema.fields.items() if len(f.shape) in (2, 3)}
+    pulls: dict[str, float] = {}
+    for score in subject.scores:
+        if score.metric == "mean_image":
+            name = score.observable.removesuffix(".spectrum")
+            field = name if name in fields else name.rpartition("_")[0]
+            pulls[field] = max(pulls.get(field, 0.0), score.value)
+    chosen = sorted(fields, key=lambda name: -pulls.get(name, 0.0))[:MAX_IMAGES]
+    if len(chosen) == len(fields):
+        chosen = list(fields)
+    events: list[Drawing] = []
+    for name in chosen:
+        yield from _mean_image(name, fields[name], subject)
+        events += _grids(name, fields[name], subject)
+    yield from events
+
+
+def _flat_layers(sample: Sample, name: str, field: Field) -> Floats:
+    """Returns ``[E, H, W]`` images; a field with a depth axis is summed over it."""
+    values = np.asarray(sample.events[name])
+    return values.sum(axis=1) if len(field.shape) == 3 else values
+
+
+def _mean_image(name: str, field: Field, subject: Subject) -> Iterator[Drawing]:
+    from hepgan.evaluation import plots
+
+    layer = subject.geometry.get(name)
+    energy = field.unit in ENERGY_UNITS or layer is not None
+    found = {
+        source: statistics.weighted_mean(_flat_layers(sample, name, field), sample.weights)
+        for source, sample in subject.samples.items()
+    }
+    means = {source: mean for source, (mean, _) in found.items()}
+    pulls = {}
+    for source, (mean, variance) in found.items():
+        if source != REFERENCE:
+            noise = variance + found[REFERENCE][1]
+            pulls[source] = (mean - means[REFERENCE]) / np.sqrt(np.where(noise > 0, noise, 1.0))
+    names, extent = _axes(field, layer, energy=energy)
+    depth = ", summed over the depth" if len(field.shape) == 3 else ""
+    r_edges = layer.r_edges if layer else ()
+    stacked = field.shape[-1] > 2 * field.shape[-2] and not r_edges
+    yield Drawing(
+        f"{name}.mean_image", IMAGES, f"{name}: mean{depth}, and pulls of the generated mean", not stacked,
+        lambda: plots.mean_images(
+            means, pulls=pulls, names=names, extent=extent, r_edges=r_edges, unit=field.unit, log=energy
+        ),
+    )  # fmt: skip
+
+
+def _axes(
+    field: Field, layer: LayerGeometry | None, *, energy: bool
+) -> tuple[tuple[str, str], tuple[float, float, float, float] | None]:
+    """Returns labels of the rows' and the columns' axis, and the extent of the image in mm if the cells have a pitch."""
+    rows, columns = field.shape[-2:]
+    names = (layer.axes if layer else ()) or (AXES if energy else ("row", "column"))
+    names = (
+        names[-2:]
+        if len(names) > 2 and len(field.shape) == 3 and layer and layer.axes
+        else names[:2]
+    )
+    if layer is None or not layer.cell:
+        return (names[0], names[1]), None
+    high, wide = layer.cell[-2] * rows / 2, layer.cell[-1] * columns / 2
+    return (f"{names[0]} [mm]", f"{names[1]} [mm]"), (-wide, wide, -high, high)
+
+
+def _grids(name: str, field: Field, subject: Subject) -> list[Drawing]:
+    from hepgan.evaluation import plots
+
+    incident = subject.schema.incident
+    energy = field.unit in ENERGY_UNITS or name in subject.geometry
+    columns = 5 if field.shape[-1] <= 2 * field.shape[-2] else 2
+    shown: dict[str, Floats] = {}
+    for source, sample in subject.samples.items():
+        first = sample._replace(events={k: v[:GRID_EVENTS] for k, v in sample.events.items()})
+        images = np.asarray(_flat_layers(first, name, field), float)
+        if energy and incident in first.events:
+            images = images[np.argsort(first.events[incident])]
+        shown[source] = images
+    highest = max(float(images.max()) for images in shown.values())
+    order = ", by incident energy" if energy and incident in subject.schema.all else ""
+    return [
+        Drawing(
+            f"{name}.{source}", SINGLE_EVENTS, f"{name}: {source}, the first {len(images)} events{order}", False,
+            functools.partial(
+                plots.sample_grid, images, columns=columns, log=energy, highest=highest, unit=field.unit
             ),
         )
-        yield from _grids(name, field, samples, schema.incident, log=energy)
-        if digits:
-            yield _classes(name, samples)
+        for source, images in shown.items()
+    ] + ([_classes(name, subject)] if subject.digits else [])  # fmt: skip
 
 
-def _grids(
-    name: str, field: Field, samples: Samples, incident: str, *, log: bool
-) -> Iterator[Drawing]:
-    from hepgan.evaluation import plots
-
-    columns = 10 if field.shape[1] <= 2 * field.shape[0] else 2
-    for source, events in ((source, sample.events) for source, sample in samples.items()):
-        shown = np.asarray(events[name][: GRID_EVENTS if columns > 2 else 20], dtype=float)
-        order = (
-            np.argsort(events[incident][: len(shown)])
-            if log and incident in events
-            else slice(None)
-        )
-        yield (
-            f"{name}.{source}",
-            SINGLE_EVENTS,
-            f"{name}: {source}" + (", by incident energy" if log and incident in events else ""),
-            False,
-            lambda s=shown[order]: plots.sample_grid(s, columns=columns, log=log),
-        )
-
-
-def _classes(name: str, samples: Samples) -> Drawing:
+def _classes(name: str, subject: Subject) -> Drawing:
     from hepgan.evaluation import plots
 
     fractions = {
         source: digit_scores(sample.events[name].reshape(-1, 28, 28)).fractions
-        for source, sample in samples.items()
+        for source, sample in subject.samples.items()
     }
     caption = f"{name}: classes according to the digit classifier"
-    return (
-        f"{name}.classes",
-        "Together",
-        caption,
-        False,
+    return Drawing(
+        f"{name}.classes", IMAGES, caption, False,
         lambda: plots.class_fractions(fractions, labels="0123456789"),
-    )
-
-
-def _distributions(
-    samples: Samples,
-    observables: Mapping[str, Observable],
-    histograms: "Mapping[str, Hist[Any]]",
-    measured: Mapping[str, MetricResults],
-) -> Iterator[Drawing]:
-    from hepgan.evaluation import plots
-
-    worst: dict[str, float] = {}
-    for found in measured.values():
-        for score in found.scores:
-            if score.observable != OVERALL and score.metric == "separation":
-                worst[score.observable] = max(
-                    worst.get(score.observable, 0.0), score.value - score.baseline
-                )
-    numbers = {source: float(sample.weights.sum()) for source, sample in samples.items()}
-    for name in sorted(observables, key=lambda name: -worst.get(name, -1.0))[:MAX_OBSERVABLES]:
-        spectrum = observables[name].spectrum
-        yield (
-            name,
-            "Observables, the most different first",
-            name,
-            False,
-            lambda n=name, s=spectrum: plots.observable(
-                histograms[n], per_event=numbers if s else None
-            ),
-        )
+    )  # fmt: skip

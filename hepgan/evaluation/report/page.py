@@ -1,70 +1,70 @@
 """``report.html``, a self-contained page for light and dark mode and any screen, and ``scores.json``."""
 
-import html
+import functools
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
+
+import jinja2
+from markupsafe import Markup
 
 from hepgan.atomic import subfolder, write_bytes, write_text
 from hepgan.data.io.names import file_names, printable
-from hepgan.evaluation.metrics import verdict
-from hepgan.evaluation.metrics.scores import (
-    OVERALL,
-    REGISTERED,
-    MetricResults,
-    Score,
-    SkippedMetric,
-    with_error,
+from hepgan.evaluation.metrics.scores import OVERALL, Score, SkippedMetric
+from hepgan.evaluation.report.figures import (
+    CORRELATIONS,
+    IMAGES,
+    OBSERVABLES,
+    PROFILES,
+    SCORES,
+    SINGLE_EVENTS,
+    TRAINING,
+    Picture,
 )
-from hepgan.evaluation.metrics.verdict import SampleEvaluation
-from hepgan.evaluation.report.figures import SINGLE_EVENTS, Picture
+from hepgan.evaluation.report.glossary import NOTIONS, term_of
+from hepgan.evaluation.report.tables import Table, all_scores_table
 
 MAX_FIGURE_BYTES = 4_500_000
 """Largest size of all figures on a page [bytes]; further figures are only in ``plots/``."""
 
-HEADLINE_ROWS = 8
-"""Rows of single observables in the first table."""
+SLICES = "Slices"
 
-METRICS = {
-    "auc_observables": ("classifier of all observables and conditions: AUC", 1),
-    "auc_boosted": ("boosted trees of all observables and conditions: AUC", 1),
-    "auc_image": ("convolutional classifier of images: AUC", 1),
-    "auc_low": ("classifier of cells: AUC", 1),
-    "auc_log": ("classifier of log cells: AUC", 1),
-    "auc_high": ("classifier of the CaloChallenge's observables: AUC", 1),
-    "accuracy_observables": ("classifier of all observables and conditions: accuracy", 1),
-    "accuracy_boosted": ("boosted trees of all observables and conditions: accuracy", 1),
-    "accuracy_image": ("convolutional classifier of images: accuracy", 1),
-    "accuracy_low": ("classifier of cells: accuracy", 1),
-    "accuracy_log": ("classifier of log cells: accuracy", 1),
-    "accuracy_high": ("classifier of the CaloChallenge's observables: accuracy", 1),
-    "fpd": ("FPD × 10³", 1000),
-    "fpd_trimmed": ("FPD × 10³ of trimmed features", 1000),
-    "sliced_wasserstein": ("sliced W1 of all observables and conditions", 1),
-    "energy_distance": ("energy distance of all observables and conditions × 10³", 1000),
-    "duplicates": ("fraction of events that repeat another one", 1),
-    "copies": ("events close to a training event", 1),
-    "kpd": ("KPD × 10³", 1000),
-    "precision": ("precision", 1),
-    "recall": ("recall", 1),
-    "density": ("density", 1),
-    "coverage": ("coverage", 1),
-    "correlation": ("correlations: rms difference", 1),
-    "digit_confidence": ("digits: mean confidence", 1),
-    "digit_balance": ("digits: class balance", 1),
-    "digit_frechet": ("digits: Fréchet distance", 1),
-    "separation": ("separation power × 10³", 1000),
-    "chi_square": ("χ² / ndf", 1),
-    "kolmogorov": ("Kolmogorov distance", 1),
-    "wasserstein": ("W1 / standard deviation of the reference", 1),
-    "mean_image": ("mean image: largest pull", 1),
-    "tails": ("fraction beyond 3 standard deviations", 1),
-}
-"""Name of each metric on the page, and the factor that its values are multiplied by."""
+SECTIONS = (SCORES, TRAINING, OBSERVABLES, PROFILES, SLICES, CORRELATIONS, IMAGES, SINGLE_EVENTS)
+"""Sections of the page in order; sections of other names follow."""
+
+
+class Section(NamedTuple):
+    """Section of the page.
+
+    Attributes:
+        title: Heading.
+        anchor: Target of links.
+        tables: Tables.
+        pictures: Figures.
+        facts: Text by name.
+        note: Sentence before the figures.
+    """
+
+    title: str
+    anchor: str
+    tables: Sequence[Table]
+    pictures: Sequence[Picture]
+    facts: Mapping[str, str]
+    note: str
+
+
+NOTES = {
+    SCORES: "The baseline is the value for reference against reference; n_sigma the distance from it in units of the combined"
+    " uncertainty. Definitions: hover over a name, or see the glossary.",
+    OBSERVABLES: "Histograms are normalized; errors are statistical, and the gray band of the ratio is that of the reference. χ² is"
+    " that of the shapes, with the entries outside the axis. Triangles mark ratios beyond the scale.",
+    CORRELATIONS: "Missing values are replaced by the mean of their sample.",
+    IMAGES: "A pull is the difference of a cell's mean from the reference's in units of its statistical error.",
+}  # fmt: skip
+"""Sentence of each section."""
 
 
 def write_report(
@@ -76,10 +76,21 @@ def write_report(
     skipped: Sequence[SkippedMetric],
     pictures: Sequence[Picture],
     provenance: Mapping[str, Any],
-    samples: Mapping[str, SampleEvaluation] = MappingProxyType({}),
-    results: Mapping[str, MetricResults] = MappingProxyType({}),
+    tables: Sequence[Table] = (),
+    training: Mapping[str, str] | None = None,
 ) -> Path:
     """Writes ``report.html``, ``scores.json`` and ``plots/`` to ``folder`` and returns the path of the page.
+
+    Args:
+        folder: Existing folder.
+        title: Title of the page.
+        verdicts: Whether a sample differs, and the verdict in words.
+        scores: All scores.
+        skipped: Metrics and fields that are missing, and the reasons.
+        pictures: Figures.
+        provenance: Facts for the end of the page.
+        tables: Tables of the sections.
+        training: Facts on the training, such as the kept step.
 
     Raises:
         RunError: a file cannot be written; existing files remain complete.
@@ -87,23 +98,30 @@ def write_report(
     plots = subfolder(folder / "plots")
     names = file_names(picture.name for picture in pictures)
     for picture in pictures:
-        write_bytes(plots / f"{names[picture.name]}.png", picture.png)
-    content = as_json(scores, skipped) | {
-        "verdicts": {name: verdict.as_json(one, results[name]) for name, one in samples.items()}
-    }
-    text = json.dumps(content, indent=1, allow_nan=False)
+        for suffix, content in picture.files.items():
+            write_bytes(plots / f"{names[picture.name]}.{suffix}", content)
+    text = json.dumps(as_json(scores, skipped), indent=1, allow_nan=False)
     write_text(folder / "scores.json", text + "\n")
-    page = folder / "report.html"
-    sections = [
-        _verdicts(verdicts),
-        _headline(scores, samples),
-        _skipped(skipped),
-        _pictures(pictures),
-        _every_score(scores, samples),
-        _provenance(provenance),
-    ]
-    write_text(page, _page(title, sections))
-    return page
+    shown = _within_size(pictures)
+    metrics = dict.fromkeys(score.metric for score in scores)
+    terms = {term_of(m).label: term_of(m).definition for m in metrics if term_of(m).definition}
+    page = _template().render(
+        title=title,
+        verdicts=verdicts,
+        skipped=[(_subject(skip), skip.source, skip.reason) for skip in skipped],
+        sections=_sections(shown, tables, training or {}),
+        anchors={picture.name: f"figure-{names[picture.name]}" for picture in shown},
+        omitted=len(pictures) - len(shown),
+        number=len(scores),
+        all_scores=all_scores_table(scores, ""),
+        glossary=list({**terms, **NOTIONS}.items()) if scores else [],
+        provenance=provenance,
+        style=Markup(_resource("report.css")),  # noqa: S704  part of the package
+        script=Markup(_resource("report.js")),  # noqa: S704
+    )
+    path = folder / "report.html"
+    write_text(path, page)
+    return path
 
 
 def as_json(scores: Sequence[Score], skipped: Sequence[SkippedMetric] = ()) -> dict[str, Any]:
@@ -121,8 +139,6 @@ def as_json(scores: Sequence[Score], skipped: Sequence[SkippedMetric] = ()) -> d
                 "baseline_error": _finite(score.baseline_error),
                 "n_sigma": _finite(score.n_sigma),
                 "p_value": score.p_value,
-                "measured_baseline": score.measured_baseline,
-                "measured_baseline_error": score.measured_baseline_error,
                 "source": score.source,
                 "n_reference": score.n_reference,
                 "n_generated": score.n_generated,
@@ -133,169 +149,59 @@ def as_json(scores: Sequence[Score], skipped: Sequence[SkippedMetric] = ()) -> d
     }
 
 
-def _escaped(text: str) -> str:
-    """Returns ``text`` escaped for HTML, without unprintable characters."""
-    return html.escape(printable(text, keep="\n\t"))
-
-
 def _finite(number: float) -> float | None:
     number = float(number)
     return number if abs(number) < float("inf") else None
 
 
-def _page(title: str, sections: Iterable[str]) -> str:
-    style = (
-        resources.files("hepgan.evaluation.report")
-        .joinpath("report.css")
-        .read_text(encoding="utf-8")
-    )
-    name = _escaped(title)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        '<link rel="icon" href="data:,">\n'
-        f"<title>{name}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n<h1>{name}</h1>\n"
-        + "\n".join(section for section in sections if section)
-        + "\n</main>\n</body>\n</html>\n"
-    )
-
-
-def _verdicts(verdicts: Sequence[tuple[bool, str]]) -> str:
-    return "\n".join(
-        f'<p class="verdict {"different" if different else "alike"}">{_escaped(sentence)}</p>'
-        for different, sentence in verdicts
-    )
-
-
-def _headline(scores: Sequence[Score], samples: Mapping[str, SampleEvaluation]) -> str:
-    if not scores:
-        return ""
-    overall = [
-        s for s in scores if s.metric not in PER_OBSERVABLE and not s.metric.startswith("accuracy")
-    ]
-    order = list(METRICS)
-    overall.sort(key=lambda s: order.index(s.metric) if s.metric in METRICS else len(order))
-    return (
-        "<h2>Scores</h2>\n"
-        + _table([*overall, *_most_different(scores)], samples)
-        + '<p class="note">The baseline is the value for reference against reference. n_sigma is the distance from the'
-        " baseline in units of the combined uncertainty, or the significance of the p-value; it is red where it is significant among all"
-        " scores that count for the verdict."
-        " The most different observables come first; all scores are listed at the end.</p>"
-    )
-
-
-def _most_different(scores: Sequence[Score]) -> list[Score]:
-    """Returns the separation powers of the observables with the most significant differences, for all samples."""
-    single = [s for s in scores if s.metric == "separation"]
-    farthest: dict[str, float] = {}
-    for score in single:
-        name = score.observable
-        farthest[name] = max(farthest.get(name, -math.inf), _capped(score))
-    number = max(2, HEADLINE_ROWS // len({s.source for s in single} or {""}))
-    first = sorted(farthest, key=lambda name: -farthest[name])[:number]
-    return sorted(
-        (s for s in single if s.observable in first), key=lambda s: first.index(s.observable)
-    )
-
-
-PER_OBSERVABLE = {"separation", "chi_square", "kolmogorov", "wasserstein", "mean_image", "tails"}
-
-
-def _table(scores: Sequence[Score], samples: Mapping[str, SampleEvaluation]) -> str:
-    several = len({score.source for score in scores}) > 1
-    head = "<tr><th>score</th><th>value</th><th>baseline</th><th>n_sigma</th></tr>"
-    return (
-        f'<table class="scores">\n<thead>{head}</thead>\n<tbody>\n'
-        + "\n".join(_row(score, samples.get(score.source), several=several) for score in scores)
-        + "\n</tbody></table>\n"
-    )
-
-
-def _row(score: Score, sample: SampleEvaluation | None, *, several: bool) -> str:
-    label, factor = METRICS.get(score.metric) or (_escaped(REGISTERED[score.metric].label), 1)
-    where = "" if score.observable == OVERALL else f" <code>{_escaped(score.observable)}</code>"
-    source = f' <span class="source">{_escaped(score.source)}</span>' if several else ""
-    n_sigma = _capped(score)
-    # red only where the verdict is: a score that counts and is significant among all of them
-    kind = "far" if sample and sample.significant(score.metric, score.observable) else "at"
-    shown = ">999" if n_sigma >= 1000 else f"{n_sigma:.1f}".replace("-", "−")
-    return (
-        f"<tr><td>{label}{where}{source}</td><td>{_number(score.value, score.error, factor)}</td>"
-        f'<td>{_number(score.baseline, score.baseline_error, factor)}</td><td class="{kind}">{shown}</td></tr>'
-    )
-
-
-def _capped(score: Score) -> float:
-    return max(-1e6, min(score.n_sigma, 1e6))
-
-
-def _number(value: float, error: float, factor: float) -> str:
-    return with_error(value * factor, error * factor)
-
-
-def _skipped(skipped: Sequence[SkippedMetric]) -> str:
-    if not skipped:
-        return ""
-    items = "\n".join(
-        f"<li><code>{_escaped(_what(skip))}</code> ({_escaped(skip.source)}): {_escaped(skip.reason)}</li>"
-        for skip in skipped
-    )
-    return f'<h2>Skipped metrics and suspicious input</h2>\n<ul class="skipped">\n{items}\n</ul>'
-
-
-def _what(skip: SkippedMetric) -> str:
-    return skip.metric if skip.observable == OVERALL else skip.observable
-
-
-def _pictures(pictures: Sequence[Picture]) -> str:
-    groups: dict[str, list[str]] = {}
-    left, size = 0, 0
+def _within_size(pictures: Sequence[Picture]) -> list[Picture]:
+    """Returns the figures that fit on the page, as markup."""
+    shown, size = [], 0
     for picture in pictures:
         size += len(picture.svg.encode())
-        if size > MAX_FIGURE_BYTES:
-            left += 1
-            continue
-        groups.setdefault(picture.group, []).append(_figure(picture))
-    text = "\n".join(
-        f'<h2>{_escaped(group)}</h2>\n<div class="pictures{" pairs" if group == SINGLE_EVENTS else ""}">\n'
-        + "\n".join(figures)
-        + "\n</div>"
-        for group, figures in groups.items()
+        if size <= MAX_FIGURE_BYTES:
+            shown.append(picture._replace(svg=Markup(picture.svg)))  # noqa: S704  drawn by ``plots``
+    return shown
+
+
+def _sections(
+    pictures: Sequence[Picture], tables: Sequence[Table], training: Mapping[str, str]
+) -> list[Section]:
+    """Returns the sections that have content, in the order of ``SECTIONS``."""
+    found = [*(table.section for table in tables), *(picture.section for picture in pictures)]
+    titles = list(dict.fromkeys([*SECTIONS, *found]))
+    sections = []
+    for title in titles:
+        own = [table for table in tables if table.section == title]
+        drawn = [picture for picture in pictures if picture.section == title]
+        facts = training if title == TRAINING else {}
+        if own or drawn or facts:
+            anchor = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
+            sections.append(Section(title, anchor, own, drawn, facts, NOTES.get(title, "")))
+    return sections
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
     )
-    note = f'<p class="note">{left} more figures are in the folder plots.</p>' if left else ""
-    return text + note
+    return environment.from_string(_resource("report.html.jinja"))
 
 
-def _figure(picture: Picture) -> str:
-    caption = _escaped(picture.caption)
-    kind = ' class="wide"' if picture.wide else ""
-    return (
-        f'<figure{kind}><div class="picture" role="img" aria-label="{caption}">{picture.svg}</div>'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+def _shown(value: Any) -> Any:
+    """Returns a value without unprintable characters, which have no place in HTML."""
+    return value if isinstance(value, Markup) else printable(str(value), keep="\n\t")
 
 
-def _every_score(scores: Sequence[Score], samples: Mapping[str, SampleEvaluation]) -> str:
-    if not scores:
-        return ""
-    return f"<details>\n<summary>All {len(scores)} scores</summary>\n{_table(scores, samples)}</details>"
+def _resource(name: str) -> str:
+    return resources.files("hepgan.evaluation.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _provenance(provenance: Mapping[str, Any]) -> str:
-    if not provenance:
-        return ""
-    rows = "\n".join(
-        f"<dt>{_escaped(str(key))}</dt><dd>{_value(value)}</dd>"
-        for key, value in provenance.items()
-    )
-    return f'<h2>Provenance</h2>\n<dl class="provenance">\n{rows}\n</dl>'
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        inner = "".join(f"<li>{_escaped(str(k))}: {_value(v)}</li>" for k, v in value.items())
-        return f"<ul>{inner}</ul>"
-    text = _escaped(str(value))
-    return f"<pre>{text}</pre>" if "\n" in text else text
+def _subject(skip: SkippedMetric) -> str:
+    return skip.metric if skip.observable == OVERALL else skip.observable

@@ -1,0 +1,122 @@
+"""Profiles in depth and radius, response and resolution."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from hist import Hist
+from matplotlib.figure import Figure
+
+from hepgan.evaluation.histograms import REFERENCE
+from hepgan.evaluation.metrics.histogram_tests import HistogramTest
+from hepgan.evaluation.plots import style
+from hepgan.evaluation.plots.curves import by_source, draw_ratios, headroom
+from hepgan.evaluation.profiles import Resolution, Response, resolution_curve
+
+
+def profile(
+    histogram: "Hist[Any]",
+    *,
+    events: Mapping[str, float],
+    tests: Mapping[str, HistogramTest] | None = None,
+) -> Figure:
+    """Draws mean energies along an axis (top) and their ratios to the reference (bottom), with errors of the means.
+
+    Args:
+        histogram: ``Hist(source, axis)`` of means with their variances; its label is the title of the vertical axis.
+        events: Sums of the event weights by source.
+        tests: χ² tests by generated source.
+    """
+    shapes = by_source(histogram)
+    reference = shapes.pop(REFERENCE)
+    colors = dict(zip(shapes, style.colors(len(shapes)), strict=True))
+    notes = [
+        (style.chi_square_note(name, tests[name], len(shapes)), colors[name])
+        for name in shapes
+        if tests and name in tests
+    ]
+    figure, top, bottom = style.ratio_figure(notes)
+    axis = histogram.axes[1]
+    discrete = not hasattr(axis.traits, "continuous") or not axis.traits.continuous
+    edges = np.arange(axis.size + 1) - 0.5 if discrete else axis.edges
+    centers = (edges[1:] + edges[:-1]) / 2
+    for name, one, color in [
+        (REFERENCE, reference, style.GREY),
+        *((n, s, colors[n]) for n, s in shapes.items()),
+    ]:
+        values, errors = one.values(), np.sqrt(np.asarray(one.variances(), float))
+        label = f"{style.name(name)} (N = {events[name]:,.0f})"
+        if name == REFERENCE:
+            top.stairs(values, edges, fill=True, color=color, alpha=0.3, label=label)
+            label = ""
+        top.stairs(values, edges, color=color, lw=1.2, label=label or None)
+        top.errorbar(centers, values, errors, fmt="none", ecolor=color, lw=0.8)
+    contents = np.concatenate([reference.values(), *(one.values() for one in shapes.values())])
+    positive = contents[contents > 0]
+    if logarithmic := len(positive) > 1 and positive.max() > 100 * positive.min():
+        top.set_yscale("log")
+    headroom(top, contents, logarithmic=logarithmic)
+    top.set_xlim(edges[0], edges[-1])
+    top.set_ylabel(style.name(histogram.label or ""))
+    draw_ratios(bottom, reference, shapes, colors, edges=edges)
+    if discrete:
+        every = max(1, -(-axis.size // 12))
+        bottom.set_xticks(centers[::every], list(axis)[::every])
+        bottom.minorticks_off()
+        top.tick_params(axis="x", which="minor", length=0)
+    bottom.set_xlabel(style.name(axis.label))
+    style.legend(top, loc="best")
+    return style.styled(figure)
+
+
+def response(
+    responses: Mapping[str, Response], fits: Mapping[str, Resolution], *, unit: str, to_gev: float
+) -> Figure:
+    """Draws mean (top) and resolution (bottom) of the Gaussian core of the response against the incident energy.
+
+    Args:
+        responses: Responses by source.
+        fits: Fits of the resolution by source, drawn as lines.
+        unit: Unit of the incident energies.
+        to_gev: Factor from this unit to GeV.
+    """
+    figure = style.figure(style.COLUMN, 3.3 + style.LINE * len(fits), layout=None)
+    high = figure.get_figheight()
+    top, bottom = figure.subplots(
+        2, 1, sharex=True,
+        gridspec_kw={"hspace": 0.07, "left": 0.175, "right": 0.965, "bottom": 0.38 / high, "top": 1 - 0.08 / high},
+    )  # fmt: skip
+    colors = dict(zip(responses, (style.GREY, *style.colors(len(responses) - 1)), strict=True))
+    spread: list[float] = []
+    for name, found in responses.items():
+        options: dict[str, Any] = {"ms": 3, "lw": 1, "color": colors[name]}
+        top.errorbar(found.energy, found.mean, found.mean_error, fmt="o-", label=style.name(name), **options)  # fmt: skip
+        label = f"{style.name(name, longest=16)}: {_fit_text(fits[name])}" if name in fits else None
+        line = "o" if name in fits else "o-"
+        bottom.errorbar(found.energy, 100 * found.resolution, 100 * found.resolution_error, fmt=line, label=label, **options)  # fmt: skip
+        if name in fits:
+            grid = np.geomspace(found.energy.min(), found.energy.max(), 100)
+            bottom.plot(
+                grid, 100 * resolution_curve(fits[name], grid * to_gev), lw=1, color=colors[name]
+            )
+        spread += found.energy.tolist()
+    if spread and min(spread) > 0 and max(spread) > 10 * min(spread):
+        bottom.set_xscale("log")
+    low, most = bottom.get_ylim()
+    bottom.set_ylim(min(low, 0.0), most + 0.13 * len(fits) * (most - min(low, 0.0)))
+    top.set_ylabel("mean response")
+    bottom.set_ylabel("resolution σ/E [%]")
+    bottom.set_xlabel(style.name(f"incident energy [{unit}]"))
+    style.legend(top, loc="best")
+    style.legend(bottom, loc="upper right")
+    return style.styled(figure)
+
+
+def _fit_text(fit: Resolution) -> str:
+    """Returns the terms of a fit in percent, without those that vanish."""
+    terms = []
+    for (value, error), after in zip(fit, ("/√E", "/E", ""), strict=True):
+        if value > 0:
+            digits = max(0, 1 - int(np.floor(np.log10(100 * error)))) if error > 0 else 2
+            terms.append(f"{100 * value:.{digits}f}±{100 * error:.{digits}f}{after}")
+    return f"({' ⊕ '.join(terms)}) %" if terms else "0 %"
