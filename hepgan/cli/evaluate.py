@@ -1,5 +1,6 @@
 """``hepgan evaluate``."""
 
+import re
 from pathlib import Path
 
 import click
@@ -10,8 +11,8 @@ from hepgan.data.io.names import printable
 
 
 @click.command()
-@click.argument("reference", metavar="REFERENCE.root")
-@click.argument("generated", metavar="GENERATED.root...", nargs=-1, required=True)
+@click.argument("reference", metavar="REFERENCE")
+@click.argument("generated", metavar="GENERATED...", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder.")
 @click.option("--config", metavar="RUN", help="Preset or run file with the schema and geometry.")
 @click.option(
@@ -40,6 +41,13 @@ from hepgan.data.io.names import printable
     help="Weights of the reference: an expression of branches.",
 )
 @click.option("--generated-weight", metavar="EXPR", help="Weights of the generated files.")
+@click.option("--binning", metavar="FILE.xml", help="HDF5 of the CaloChallenge: its binning.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0),
+    metavar="MEV",
+    help="HDF5: set voxels below it to zero. [default: that of the challenge]",
+)
 @click.option("--seed", type=SEED, default=1, show_default=True)
 @executor_options("Workers read the files; scores and classifiers are computed here.")
 @PLUGIN
@@ -55,13 +63,18 @@ def evaluate(
     by: tuple[str, ...],
     reference_weight: str | None,
     generated_weight: str | None,
+    binning: str | None,
+    threshold: float | None,
     seed: int,
     executor: str | None,
     workers: int | None,
     scheduler: str | None,
     device: str,
 ) -> None:
-    """Compare generated ROOT files, from hepgan or any other generator, with a reference."""
+    """Compare generated events, from hepgan or any other generator, with a reference.
+
+    REFERENCE and GENERATED are ROOT files, or HDF5 files of the CaloChallenge with their --binning.
+    """
     from hepgan import pipeline as library
 
     names = _names(generated)
@@ -69,7 +82,7 @@ def evaluate(
         evaluation = library.evaluate(
             reference, names, output,
             seed=seed, config=config, quick=quick, metrics=metrics, observables=observables, by=by,
-            weights=(reference_weight, generated_weight),
+            weights=(reference_weight, generated_weight), binning=binning, threshold=threshold,
             device=library.resolve_device(device), runner=runner, progress=progress,
         )  # fmt: skip
     click.echo(printable(evaluation.verdict))
@@ -78,7 +91,8 @@ def evaluate(
 
 def _names(files: tuple[str, ...]) -> dict[str, str]:
     """Returns a name for each file, or tree of a file: the shortest end of its path that is unique and not "reference"."""
-    paths = [Path(file.replace(".root:", "/").removesuffix(".root")).parts for file in files]
+    stems = (re.sub(r"\.(root|hdf5|h5|hdf)$", "", file.replace(".root:", "/")) for file in files)
+    paths = [Path(stem).parts for stem in stems]
     for length in range(1, max(map(len, paths)) + 1):
         names = ["/".join(parts[-length:]) for parts in paths]
         if len(set(names)) == len(names) and "reference" not in names:

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import awkward as ak
 import torch
 
+from hepgan.data.convert import calochallenge
 from hepgan.data.io import fingerprint, inspection, reader
+from hepgan.data.io.files import sources
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
 from hepgan.evaluation.observables.geometry import LayerGeometry
-from hepgan.evaluation.observables.standard import observables_for, select_observables
+from hepgan.evaluation.observables.shower_profile import evaluated_observables
+from hepgan.evaluation.observables.standard import select_observables
 from hepgan.gan.devices import resolve_device
 from hepgan.gan.training import history
 from hepgan.pipeline.config import EvaluateSettings, load, presets
@@ -42,19 +45,21 @@ def evaluate(
     observables: Sequence[str] = (),
     by: Sequence[str] = (),
     weights: tuple[str | None, str | None] = (None, None),
+    binning: str | None = None,
+    threshold: float | None = None,
     device: torch.device | str = "auto",
     runner: "RunProcessor | None" = None,
     progress: ProgressCallback = no_progress,
 ) -> "Evaluation":
-    """Evaluates ROOT files against a reference file and writes ``report.html``, ``scores.json``, histograms and ``plots/`` to ``folder``.
+    """Evaluates ROOT files, or HDF5 files of the CaloChallenge, against a reference file and writes ``report.html``, ``scores.json``, histograms and ``plots/`` to ``folder``.
 
     Schema, geometry and the table ``[evaluate]`` come from the run file ``config``, or else from ``run.toml`` next to the first generated file, from
     the first preset that fits the reference, or from the reference's own branches. The report names the source, and the fields
-    that a file lacks, which are not compared.
+    that a file lacks, which are not compared. HDF5 files need the challenge's ``binning``, which is then the source of both.
 
     Args:
-        reference: A ROOT file of events that training never saw.
-        generated: ROOT files by name of the sample.
+        reference: A ROOT file of events that training never saw, or an HDF5 file or glob.
+        generated: The same by name of the sample.
         folder: A new folder, or an empty one.
         seed: Seed of resampling, splits and classifiers.
         config: A preset or a run file.
@@ -64,6 +69,8 @@ def evaluate(
         observables: Names of the observables to compare; overrides the run file.
         by: Conditions whose slices are compared, ``pdg`` or ``energy=1,10,50``; overrides the run file.
         weights: Expressions of branches that weight the reference's and the generated events.
+        binning: The CaloChallenge's binning XML.
+        threshold: Energy below which voxels of HDF5 files are set to zero [MeV]; by default that of the challenge's data set.
         device: Device on which classifiers are trained.
         runner: The runner that ``processors.open_runner`` yields: workers read the files chunk by chunk. The result is the same.
         progress: Progress callback.
@@ -75,7 +82,8 @@ def evaluate(
 
     folder, device = Path(folder), resolve_device(str(device))
     check_folder(folder, None)
-    compared = _choose_schema(reference, generated, config)
+    voxels = _voxels([reference, *generated.values()], binning, threshold)
+    compared = voxels.compared(config) if voxels else _choose_schema(reference, generated, config)
     schema = compared.schema
     settings = dataclasses.replace(
         compared.settings,
@@ -84,7 +92,7 @@ def evaluate(
         observables=tuple(observables) or compared.settings.observables,
         by=tuple(by) or compared.settings.by,
     )
-    select_observables(observables_for(schema, compared.geometry), settings.observables)
+    select_observables(evaluated_observables(schema, compared.geometry), settings.observables)
     files = {"reference": reference, **generated}
     samples: dict[str, ak.Array] = {}
     skipped: list[SkippedMetric] = cleaning.skipped_fields(compared.unreadable, source="reference")
@@ -92,6 +100,12 @@ def evaluate(
         schema = cleaning.without_weight(schema, skipped)
     progress("reading", 0.0, "")
     for name, path in files.items():
+        if voxels and _is_hdf5(path):
+            _no_weight(path, weights[name != "reference"])
+            samples[name] = calochallenge.read_showers(
+                _paths(path), voxels.layers, threshold=voxels.threshold
+            )
+            continue
         missing = reader.missing_fields(path, schema)
         reasons = cleaning.skipped_fields(missing, source=name)
         available = cleaning.drop_fields(schema, set(missing), reasons)
@@ -115,6 +129,67 @@ def evaluate(
         progress,
         skipped,
     )
+
+
+class _Voxels(NamedTuple):
+    """The CaloChallenge's binning of HDF5 files.
+
+    Attributes:
+        layers: Layers of voxels.
+        threshold: Energy below which voxels are set to zero [MeV].
+        binning: Path of the XML file.
+    """
+
+    layers: Sequence[calochallenge.Layer]
+    threshold: float
+    binning: str
+
+    def compared(self, config: str | None) -> "_ComparedSchema":
+        """Returns the schema and geometry of the binning, with the table ``[evaluate]`` of a run file."""
+        geometry = {
+            layer.field: LayerGeometry(r_edges=layer.edges, number=float(layer.number))
+            for layer in self.layers
+        }
+        voxels = sum(layer.size for layer in self.layers)
+        source = (
+            f"{_with_sha256(self.binning)}: {len(self.layers)} layers, {voxels:,} voxels; voxels of HDF5 files below"
+            f" {self.threshold:.4g} MeV are set to zero"
+        )
+        settings = load(config).evaluate if config else EvaluateSettings()
+        return _ComparedSchema(calochallenge.schema_of(self.layers), geometry, settings, source)
+
+
+def _voxels(files: Sequence[str], binning: str | None, threshold: float | None) -> _Voxels | None:
+    """Returns the binning of the HDF5 files; ``None`` if there are none.
+
+    Raises:
+        DataError: there are HDF5 files, but no binning, or the reverse; a file is missing or does not match.
+    """
+    first = next(filter(_is_hdf5, files), None)
+    if first is None:
+        if binning or threshold is not None:
+            raise DataError("--binning and --threshold are for HDF5 files, but none is given")
+        return None
+    if binning is None:
+        raise DataError(
+            f"'{first}' needs the binning of its voxels; give the CaloChallenge's XML file with --binning"
+        )
+    layers = calochallenge.layers_of(_paths(first)[0], Path(binning))
+    default = calochallenge.readout_threshold(layers)
+    return _Voxels(layers, default if threshold is None else threshold, binning)
+
+
+def _is_hdf5(path: str) -> bool:
+    return Path(path).suffix.lower() in {".hdf5", ".h5", ".hdf"}
+
+
+def _paths(files: str) -> list[Path]:
+    return [Path(source.path) for source in sources(files)]
+
+
+def _no_weight(path: str, weight: str | None) -> None:
+    if weight:
+        raise DataError(f"'{path}' has no branches for the weight '{weight}'; give a ROOT file")
 
 
 def _with_sha256(files: str) -> str:

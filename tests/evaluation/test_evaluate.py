@@ -103,7 +103,7 @@ def test_a_missing_branch_is_named_and_the_rest_is_evaluated(
     evaluation = evaluated({n: c for n, c in showers(2).items() if n != "layer_1"})
     assert "no branch 'layer_1'" in reasons(evaluation)["layer_1"]
     assert any(score.observable == "layer_0.energy" for score in evaluation.scores)
-    assert "no branch &#x27;layer_1&#x27;" in (tmp_path / "out" / "report.html").read_text()
+    assert "no branch &#39;layer_1&#39;" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_a_different_shape_is_named_and_the_rest_is_evaluated(

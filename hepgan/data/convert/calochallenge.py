@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 from xml.parsers import expat
 
 import awkward as ak
+import numpy as np
 
 from hepgan.data.convert.common import Conversion, check_sources
 from hepgan.data.convert.hdf5 import dataset, iterate_rows, open_hdf5
@@ -21,6 +22,10 @@ LARGEST_BINNING = 2**22
 
 MOST_VOXELS = 2**20
 """Maximum number of voxels of a shower; the largest published ones have 40,500."""
+
+
+READOUT_THRESHOLDS = {368: 1.0, 533: 1.0, 6480: 0.5e-3 / 0.033, 40500: 0.5e-3 / 0.033}
+"""Threshold [MeV] by number of voxels: data set 1 with photons and pions, 2 and 3 (arXiv:2410.21611)."""
 
 
 class Layer(NamedTuple):
@@ -39,6 +44,16 @@ class Layer(NamedTuple):
     def size(self) -> int:
         """Number of voxels."""
         return self.shape[0] * self.shape[1]
+
+    @property
+    def field(self) -> str:
+        """Name of the field."""
+        return f"layer_{self.number}"
+
+
+def readout_threshold(layers: Sequence[Layer]) -> float:
+    """Returns the energy below which the challenge's evaluation sets voxels to zero [MeV]; 0 for other binnings."""
+    return READOUT_THRESHOLDS.get(sum(layer.size for layer in layers), 0.0)
 
 
 def read_binning(path: Path) -> dict[str, list[Layer]]:
@@ -123,19 +138,45 @@ def showers(sources: Sequence[Path]) -> Conversion:
         raise DataError(
             f"CaloChallenge showers need HDF5 files and one binning XML, but there are {len(files)} and {len(binnings)}"
         )
-    layers = _matching(read_binning(binnings[0]), files[0], binnings[0])
-    fields = {
-        f"layer_{layer.number}": Field(layer.shape, "MeV", dtype="float32") for layer in layers
-    }
-    schema = Schema(fields, {"energy": Field(unit="MeV", dtype="float32")}, incident="energy")
+    layers = layers_of(files[0], binnings[0])
     first, pixels = 0, {}
     for layer in layers:
-        pixels[f"layer_{layer.number}"] = f"voxel_{{{first}..{first + layer.size - 1}}}"
+        pixels[layer.field] = f"voxel_{{{first}..{first + layer.size - 1}}}"
         first += layer.size
-    return Conversion("showers", schema, pixels, _chunks(files, layers))
+    return Conversion("showers", schema_of(layers), pixels, _chunks(files, layers))
 
 
-def _matching(binning: dict[str, list[Layer]], path: Path, xml: Path) -> list[Layer]:
+def schema_of(layers: Sequence[Layer]) -> Schema:
+    """Returns the schema of showers: one field ``layer_<id>[α][r]`` per layer, and the incident energy."""
+    fields = {layer.field: Field(layer.shape, "MeV", dtype="float32") for layer in layers}
+    return Schema(fields, {"energy": Field(unit="MeV", dtype="float32")}, incident="energy")
+
+
+def read_showers(files: Sequence[Path], layers: Sequence[Layer], *, threshold: float) -> ak.Array:
+    """Returns the events of HDF5 files, with voxels below ``threshold`` [MeV] set to zero.
+
+    Raises:
+        DataError: a file is missing or damaged, or its voxels do not match the layers.
+    """
+    chunks = []
+    for chunk in _chunks(files, layers):
+        columns = {name: ak.to_numpy(chunk[name]) for name in chunk.fields}
+        for layer in layers:
+            cells = columns[layer.field]
+            columns[layer.field] = np.where(cells < threshold, np.float32(0), cells)
+        chunks.append(as_events(columns))
+    if not chunks:
+        raise DataError(f"'{files[0]}' has no showers; give a file with some")
+    return chunks[0] if len(chunks) == 1 else ak.concatenate(chunks)
+
+
+def layers_of(path: Path, xml: Path) -> list[Layer]:
+    """Returns the layers of the showers in an HDF5 file: of the particle with their number of voxels, if the XML describes several.
+
+    Raises:
+        DataError: a file is damaged, or the voxels do not match the binning.
+    """
+    binning = read_binning(xml)
     with open_hdf5(path) as file, data_errors(str(path), library="h5py"):
         shape: tuple[int, ...] = getattr(file.get("showers"), "shape", ())
     voxels = {name: sum(layer.size for layer in layers) for name, layers in binning.items()}
@@ -161,6 +202,8 @@ def _chunks(files: Sequence[Path], layers: Sequence[Layer]) -> Iterator[ak.Array
                 columns, first = {}, 0
                 for layer in layers:
                     part = piece["showers"][:, first : first + layer.size]
-                    columns[f"layer_{layer.number}"] = part.reshape(-1, *layer.shape)
+                    columns[layer.field] = part.reshape(-1, *layer.shape).astype(np.float32)
                     first += layer.size
-                yield as_events({**columns, "energy": piece["incident_energies"][:, 0]})
+                yield as_events(
+                    {**columns, "energy": piece["incident_energies"][:, 0].astype(np.float32)}
+                )

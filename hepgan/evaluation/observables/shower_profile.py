@@ -12,10 +12,21 @@ from hepgan.data.schema import Schema
 from hepgan.evaluation.observables.base import Observable
 from hepgan.evaluation.observables.geometry import Layer, LayerGeometry
 from hepgan.evaluation.observables.shower_shapes import Array
-from hepgan.evaluation.observables.standard import layers_for
+from hepgan.evaluation.observables.standard import layers_for, observables_for
 
 CONTAINED = 0.9
 """Fraction of the energy within the containment radius: that of the Molière radius."""
+
+
+def evaluated_observables(
+    schema: Schema, geometry: Mapping[str, LayerGeometry] | None = None
+) -> dict[str, Observable]:
+    """Returns the observables of scores and reports: those of ``observables_for`` and of the shower's profile.
+
+    Raises:
+        RunError: the geometry does not fit its field.
+    """
+    return {**observables_for(schema, geometry), **profile_observables(schema, geometry)}
 
 
 def profile_observables(

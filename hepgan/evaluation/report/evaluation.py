@@ -38,10 +38,9 @@ from hepgan.evaluation.metrics.slices import SliceScore
 from hepgan.evaluation.metrics.verdict import SampleEvaluation, evaluate_sample
 from hepgan.evaluation.metrics.worth import Worth
 from hepgan.evaluation.observables.geometry import LayerGeometry
-from hepgan.evaluation.observables.shower_profile import profile_observables
+from hepgan.evaluation.observables.shower_profile import evaluated_observables
 from hepgan.evaluation.observables.standard import (
     Observable,
-    observables_for,
     select_observables,
 )
 from hepgan.evaluation.profiles import Correlations, correlations
@@ -310,9 +309,10 @@ def _select(
         DataError: there is no observable of a name, or no sample has the fields of any.
     """
     of_schema, of_common = (
-        {**observables_for(part, used), **profile_observables(part, used)}
+        evaluated_observables(
+            part, {name: geometry[name] for name in part.fields if name in geometry}
+        )
         for part in (schema, common)
-        for used in [{name: geometry[name] for name in part.fields if name in geometry}]
     )
     if not names:
         return of_common
