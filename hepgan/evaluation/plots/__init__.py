@@ -4,15 +4,16 @@ Every function returns a new ``Figure`` at its printed size, a column or a page 
 and ``png`` convert it to a file; ``inline`` makes an SVG an element of a page that uses the page's text color, for light and dark mode.
 """
 
-from hepgan.evaluation.plots.curves import class_fractions, losses, observable, roc
+from hepgan.evaluation.plots.curves import class_fractions, learning_curve, losses, observable, roc
 from hepgan.evaluation.plots.images import correlations, mean_images, sample_grid
-from hepgan.evaluation.plots.profiles import profile, response
+from hepgan.evaluation.plots.profiles import profile, response, slices
 from hepgan.evaluation.plots.style import inline, pdf, png, svg
 
 __all__ = [
     "class_fractions",
     "correlations",
     "inline",
+    "learning_curve",
     "losses",
     "mean_images",
     "observable",
@@ -22,5 +23,6 @@ __all__ = [
     "response",
     "roc",
     "sample_grid",
+    "slices",
     "svg",
 ]

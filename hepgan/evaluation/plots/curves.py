@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from hepgan.evaluation.histograms import REFERENCE
 from hepgan.evaluation.metrics import histogram_tests
 from hepgan.evaluation.metrics.histogram_tests import HistogramTest
+from hepgan.evaluation.metrics.scores import LearningCurve
 from hepgan.evaluation.metrics.statistics import Floats
 from hepgan.evaluation.plots import style
 
@@ -207,11 +208,11 @@ def losses(rows: Sequence[Mapping[str, Any]], *, kept: int | None = None) -> Fig
 
 def roc(curves: Mapping[str, Floats]) -> Figure:
     """Draws ROC curves ``[2, points]`` by label."""
-    figure = style.figure(style.COLUMN, style.COLUMN)
+    figure = style.figure(style.COLUMN, style.COLUMN + 1.1 * style.LINE * (len(curves) + 1))
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=style.GREY, lw=1, ls="--", label="indistinguishable")
+    axes.plot([0, 1], [0, 1], color=style.GREY, lw=1, ls="--", label="indistinguishable: 0.5")
     for color, (name, curve) in zip(style.colors(len(curves)), curves.items(), strict=True):
-        axes.plot(*curve, color=color, lw=1.4, label=style.name(name))
+        axes.plot(*curve, color=color, lw=1.2, label=style.name(name))
     axes.set(
         xlim=(0, 1),
         ylim=(0, 1),
@@ -219,7 +220,23 @@ def roc(curves: Mapping[str, Floats]) -> Figure:
         ylabel="true positive rate (generated)",
         aspect="equal",
     )
-    style.legend(axes)
+    style.legend(axes, loc="upper left", bbox_to_anchor=(-0.05, -0.16), borderaxespad=0.0)
+    return style.styled(figure)
+
+
+def learning_curve(curve: LearningCurve) -> Figure:
+    """Draws the AUC of a classifier against the number of events of each sample, and its extrapolation to infinitely many."""
+    figure = style.figure(style.COLUMN, 2.4)
+    axes = figure.subplots()
+    axes.errorbar(curve.numbers, curve.aucs, curve.errors, fmt="o-", ms=3, lw=1, color=style.COLORS[0], label="AUC")  # fmt: skip
+    label = f"N → ∞: {curve.limit:.3f} ± {curve.limit_error:.3f}"
+    axes.axhline(curve.limit, color=style.COLORS[1], lw=1, label=label)
+    axes.axhspan(
+        curve.limit - curve.limit_error, curve.limit + curve.limit_error, color=style.COLORS[1], alpha=0.2, lw=0
+    )  # fmt: skip
+    axes.axhline(0.5, color=style.GREY, lw=0.8, ls="--")
+    axes.set(xscale="log", xlabel="events of each sample", ylabel="AUC")
+    style.legend(axes, loc="best")
     return style.styled(figure)
 
 

@@ -1,6 +1,6 @@
 """Profiles in depth and radius, response and resolution."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from hepgan.evaluation.histograms import REFERENCE
 from hepgan.evaluation.metrics.histogram_tests import HistogramTest
+from hepgan.evaluation.metrics.slices import SliceScore
 from hepgan.evaluation.plots import style
 from hepgan.evaluation.plots.curves import by_source, draw_ratios, headroom
 from hepgan.evaluation.profiles import Resolution, Response, resolution_curve
@@ -65,6 +66,59 @@ def profile(
         bottom.minorticks_off()
         top.tick_params(axis="x", which="minor", length=0)
     bottom.set_xlabel(style.name(axis.label))
+    style.legend(top, loc="best")
+    return style.styled(figure)
+
+
+def slices(parts: Mapping[str, Sequence[SliceScore]], *, label: str) -> Figure:
+    """Draws mean (top) and standard deviation (bottom) of an observable in slices of a condition.
+
+    Args:
+        parts: Slices by generated source, all of one condition.
+        label: Title of the observable.
+    """
+    figure = style.figure(style.COLUMN, 3.2)
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    reference = max(parts.values(), key=len)
+    ticks = {part.slice.label: i for i, part in enumerate(reference)}
+    offset = 0.5 / (len(parts) + 1)
+    for i, (name, color) in enumerate(
+        zip((REFERENCE, *parts), (style.GREY, *style.colors(len(parts))), strict=True)
+    ):
+        found = reference if name == REFERENCE else parts[name]
+        at = [
+            ticks[p.slice.label] + (i - len(parts) / 2) * offset
+            for p in found
+            if p.slice.label in ticks
+        ]
+        found = [p for p in found if p.slice.label in ticks]
+        options: dict[str, Any] = {"fmt": "o", "ms": 3, "lw": 1, "color": color}
+        own = name == REFERENCE
+        top.errorbar(
+            at,
+            [p.mean_reference if own else p.mean_generated for p in found],
+            [p.mean_reference_error if own else p.mean_generated_error for p in found],
+            label=style.name(name),
+            **options,
+        )
+        bottom.errorbar(
+            at,
+            [p.width_reference if own else p.width_generated for p in found],
+            [p.width_reference_error if own else p.width_generated_error for p in found],
+            **options,
+        )
+    top.set_ylabel("mean")
+    top.set_title(style.name(label))
+    bottom.set_ylabel("standard deviation")
+    bottom.set_xticks(
+        range(len(ticks)), [style.name(text, longest=24) for text in ticks], parse_math=False
+    )
+    bottom.tick_params(axis="x", rotation=30 if len(ticks) < 8 else 90)
+    for tick in bottom.get_xticklabels():
+        tick.set_horizontalalignment("right")
+    for axes in (top, bottom):
+        axes.set_xlim(-0.5, len(ticks) - 0.5)
+        axes.margins(y=0.15)
     style.legend(top, loc="best")
     return style.styled(figure)
 

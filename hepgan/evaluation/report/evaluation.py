@@ -45,7 +45,7 @@ from hepgan.evaluation.observables.standard import (
 )
 from hepgan.evaluation.profiles import Correlations, correlations
 from hepgan.evaluation.report import figures, page, tables
-from hepgan.evaluation.report.tables import Table
+from hepgan.evaluation.report.tables import Judged, Table
 from hepgan.evaluation.sample import Sample, build_sample
 from hepgan.progress import ProgressCallback, no_progress
 
@@ -167,8 +167,8 @@ class Evaluation:
             data.samples, [n for n, o in data.observables.items() if not o.spectrum]
         )
         subject = figures.Subject(
-            data.samples, data.schema, data.observables, self.histograms, data.results, history,
-            kept=kept, geometry=data.geometry, correlations=correlated, digits=data.digits, seed=data.seed,
+            data.samples, data.schema, data.observables, self.histograms, data.results,
+            self._judged.ranking, history, kept=kept, geometry=data.geometry, correlations=correlated, digits=data.digits, seed=data.seed,
         )  # fmt: skip
         drawn = figures.draw(subject, progress=progress)
         seconds = data.seconds + time.perf_counter() - started
@@ -187,17 +187,27 @@ class Evaluation:
             training=training,
         )
 
+    @property
+    def _judged(self) -> Judged:
+        """Scores and verdicts, for tables."""
+        data = self.comparison
+        units = {name: observable.unit for name, observable in data.observables.items()}
+        return Judged(self.scores, self.samples, data.results, units)
+
     def _tables(self, correlated: Correlations | None) -> list[Table]:
         """Returns the tables of the report."""
-        several = len(self.samples) > 1
+        judged = self._judged
         found = [
-            tables.scores_table(self.scores, figures.SCORES),
-            tables.observables_table(self.scores, figures.OBSERVABLES),
+            *tables.verdict_tables(judged, figures.VERDICT),
+            tables.scores_table(judged, figures.SCORES),
+            tables.worth_table(judged, figures.WORTH),
+            tables.observables_table(judged, figures.OBSERVABLES),
+            *tables.condition_tables(judged, figures.SLICES),
+            tables.telling_table(judged, figures.TELLING),
         ]
         if correlated:
-            differences = correlated.differences
             found.append(
-                tables.correlation_table(differences, figures.CORRELATIONS, several=several)
+                tables.correlation_table(correlated.differences, judged, figures.CORRELATIONS)
             )
         return [table for table in found if table]
 

@@ -14,12 +14,14 @@ from hepgan.evaluation.histograms import REFERENCE
 from hepgan.evaluation.metrics import statistics
 from hepgan.evaluation.metrics.digits import digit_scores
 from hepgan.evaluation.metrics.histogram_tests import HistogramTest
-from hepgan.evaluation.metrics.scores import CLASSIFIER_INPUTS, MetricResults, Score
+from hepgan.evaluation.metrics.scores import MetricResults, Score
+from hepgan.evaluation.metrics.slices import SliceScore
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
 from hepgan.evaluation.observables.geometry import AXES, LayerGeometry
 from hepgan.evaluation.observables.standard import Observable, layers_for
 from hepgan.evaluation.profiles import Correlations
-from hepgan.evaluation.report.tables import rank_observables, significance_text
+from hepgan.evaluation.report.glossary import term_of
+from hepgan.evaluation.report.tables import significance_text
 from hepgan.evaluation.sample import Sample
 from hepgan.progress import ProgressCallback, no_progress
 
@@ -29,18 +31,25 @@ MAX_OBSERVABLES = 60
 MAX_CORRELATED = 20
 """Largest number of observables in the figure of correlations: those of the most significant differences."""
 
+MAX_SLICED = 6
+"""Largest number of figures of observables in slices of a condition."""
+
 MAX_IMAGES = 6
 """Largest number of fields drawn as images, the most different first."""
 
 MAX_LAYERS = 60
 """Largest number of layers in a longitudinal profile."""
 
+VERDICT = "Rule of the verdict"
 SCORES = "Scores"
 TRAINING = "Kept step and training"
+WORTH = "Worth in reference events"
 OBSERVABLES = "Observables"
 PROFILES = "Response and profiles"
+SLICES = "Conditions and their slices"
 CORRELATIONS = "Correlations"
 IMAGES = "Mean images"
+TELLING = "Most telling events"
 SINGLE_EVENTS = "Single events"
 
 GRID_EVENTS = 20
@@ -86,6 +95,7 @@ class Subject(NamedTuple):
         observables: Observables by name.
         histograms: Histograms by observable.
         results: Results of the metrics by generated sample.
+        ranking: Largest n_sigma of each observable, the worst first.
         history: Rows of a training history.
         kept: Training step whose weights were kept, or ``None``.
         geometry: Geometry of the layers.
@@ -99,6 +109,7 @@ class Subject(NamedTuple):
     observables: Mapping[str, Observable]
     histograms: "Mapping[str, Hist[Any]]"
     results: Mapping[str, MetricResults]
+    ranking: Mapping[str, float]
     history: Sequence[Mapping[str, Any]] = ()
     kept: int | None = None
     geometry: Mapping[str, LayerGeometry] = {}
@@ -126,6 +137,7 @@ def draw(subject: Subject, *, progress: ProgressCallback = no_progress) -> list[
         *_training(subject),
         *_distributions(subject),
         *_profiles(subject),
+        *_slices(subject),
         *_correlations(subject),
         *_images(subject),
     ]
@@ -147,11 +159,19 @@ def _classifiers(subject: Subject) -> Iterator[Drawing]:
     for source, result in subject.results.items():
         for metric, curve in result.curves.items():
             area = scores.get((source, metric))
-            label = f"{source}: {CLASSIFIER_INPUTS.get(metric, metric)}"
-            curves[f"{label}, AUC {area.value:.3f} ± {area.error:.3f}" if area else label] = curve
+            label = term_of(metric).label.removeprefix("AUC, ")
+            label = f"{source}: {label}" if len(subject.results) > 1 else label
+            curves[f"{label}: {area.value:.3f} ± {area.error:.3f}" if area else label] = curve
     if curves:
-        caption = "ROC curves of the classifiers on events that they were not trained with"
+        caption = "ROC curves and AUC of the classifiers, on events that they were not trained with"
         yield Drawing("roc", SCORES, caption, False, lambda: plots.roc(curves))
+    for source, result in subject.results.items():
+        for metric, learned in result.learning_curves.items():
+            caption = f"{source}: AUC against the number of events, {term_of(metric).label.removeprefix('AUC, ')}"
+            yield Drawing(
+                f"{source}.{metric}.learning_curve", SCORES, caption, False,
+                functools.partial(plots.learning_curve, learned),
+            )  # fmt: skip
 
 
 def _training(subject: Subject) -> Iterator[Drawing]:
@@ -171,7 +191,7 @@ def _training(subject: Subject) -> Iterator[Drawing]:
 def _distributions(subject: Subject) -> Iterator[Drawing]:
     from hepgan.evaluation import plots
 
-    worst = rank_observables(subject.scores)
+    worst = subject.ranking
     ordered = [*worst, *(name for name in subject.observables if name not in worst)]
     chi_squares = {
         (s.observable, s.source): Estimate(
@@ -253,6 +273,25 @@ def _response(subject: Subject) -> Iterator[Drawing]:
         "response", PROFILES, caption, False,
         lambda: plots.response(responses, fits, unit=unit, to_gev=to_gev),
     )  # fmt: skip
+
+
+def _slices(subject: Subject) -> Iterator[Drawing]:
+    """Yields the observables that differ most in slices of a condition, at most ``MAX_SLICED``."""
+    from hepgan.evaluation import plots
+
+    every = [(source, one) for source, result in subject.results.items() for one in result.slices]
+    every.sort(key=lambda pair: pair[1].p_value)
+    pairs = dict.fromkeys((one.slice.condition, one.observable) for _, one in every)
+    for condition, observable in list(pairs)[:MAX_SLICED]:
+        parts: dict[str, list[SliceScore]] = {}
+        for source, one in every:
+            if (one.slice.condition, one.observable) == (condition, observable):
+                parts.setdefault(source, []).append(one)
+        ordered = {s: sorted(each, key=lambda one: one.slice.low) for s, each in parts.items()}
+        yield Drawing(
+            f"{observable}.by.{condition}", SLICES, f"{observable} in slices of {condition}: mean and standard deviation", False,
+            functools.partial(plots.slices, ordered, label=subject.observables[observable].title),
+        )  # fmt: skip
 
 
 def _correlations(subject: Subject) -> Iterator[Drawing]:

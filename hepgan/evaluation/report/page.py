@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jinja2
@@ -13,7 +14,9 @@ from markupsafe import Markup
 
 from hepgan.atomic import subfolder, write_bytes, write_text
 from hepgan.data.io.names import file_names, printable
-from hepgan.evaluation.metrics.scores import OVERALL, Score, SkippedMetric
+from hepgan.evaluation.metrics import verdict
+from hepgan.evaluation.metrics.scores import OVERALL, MetricResults, Score, SkippedMetric
+from hepgan.evaluation.metrics.verdict import SampleEvaluation
 from hepgan.evaluation.report.figures import (
     CORRELATIONS,
     IMAGES,
@@ -21,18 +24,22 @@ from hepgan.evaluation.report.figures import (
     PROFILES,
     SCORES,
     SINGLE_EVENTS,
+    SLICES,
+    TELLING,
     TRAINING,
+    VERDICT,
+    WORTH,
     Picture,
 )
 from hepgan.evaluation.report.glossary import NOTIONS, term_of
-from hepgan.evaluation.report.tables import Table, all_scores_table
+from hepgan.evaluation.report.tables import Judged, Table, all_scores_table
 
 MAX_FIGURE_BYTES = 4_500_000
 """Largest size of all figures on a page [bytes]; further figures are only in ``plots/``."""
 
-SLICES = "Slices"
-
-SECTIONS = (SCORES, TRAINING, OBSERVABLES, PROFILES, SLICES, CORRELATIONS, IMAGES, SINGLE_EVENTS)
+SECTIONS = (
+    VERDICT, SCORES, TRAINING, WORTH, OBSERVABLES, PROFILES, SLICES, CORRELATIONS, IMAGES, TELLING, SINGLE_EVENTS,
+)  # fmt: skip
 """Sections of the page in order; sections of other names follow."""
 
 
@@ -57,8 +64,9 @@ class Section(NamedTuple):
 
 
 NOTES = {
-    SCORES: "The baseline is the value for reference against reference; n_sigma the distance from it in units of the combined"
-    " uncertainty. Definitions: hover over a name, or see the glossary.",
+    SCORES: "The baseline is the value for reference against reference. n_sigma is the significance of the p-value, or else the distance"
+    " from the baseline in units of the combined uncertainty; it is red where it is significant among all scores that count for the"
+    " verdict, and black where a score does not count. Definitions: hover over a name, or see the glossary.",
     OBSERVABLES: "Histograms are normalized; errors are statistical, and the gray band of the ratio is that of the reference. χ² is"
     " that of the shapes, with the entries outside the axis. Triangles mark ratios beyond the scale.",
     CORRELATIONS: "Missing values are replaced by the mean of their sample.",
@@ -78,6 +86,8 @@ def write_report(
     provenance: Mapping[str, Any],
     tables: Sequence[Table] = (),
     training: Mapping[str, str] | None = None,
+    samples: Mapping[str, SampleEvaluation] = MappingProxyType({}),
+    results: Mapping[str, MetricResults] = MappingProxyType({}),
 ) -> Path:
     """Writes ``report.html``, ``scores.json`` and ``plots/`` to ``folder`` and returns the path of the page.
 
@@ -91,6 +101,8 @@ def write_report(
         provenance: Facts for the end of the page.
         tables: Tables of the sections.
         training: Facts on the training, such as the kept step.
+        samples: Verdicts by generated sample.
+        results: Results of the metrics by generated sample.
 
     Raises:
         RunError: a file cannot be written; existing files remain complete.
@@ -100,7 +112,10 @@ def write_report(
     for picture in pictures:
         for suffix, content in picture.files.items():
             write_bytes(plots / f"{names[picture.name]}.{suffix}", content)
-    text = json.dumps(as_json(scores, skipped), indent=1, allow_nan=False)
+    written = as_json(scores, skipped) | {
+        "verdicts": {name: verdict.as_json(one, results[name]) for name, one in samples.items()}
+    }
+    text = json.dumps(written, indent=1, allow_nan=False)
     write_text(folder / "scores.json", text + "\n")
     shown = _within_size(pictures)
     metrics = dict.fromkeys(score.metric for score in scores)
@@ -113,7 +128,7 @@ def write_report(
         anchors={picture.name: f"figure-{names[picture.name]}" for picture in shown},
         omitted=len(pictures) - len(shown),
         number=len(scores),
-        all_scores=all_scores_table(scores, ""),
+        all_scores=all_scores_table(Judged(scores, samples, results)),
         glossary=list({**terms, **NOTIONS}.items()) if scores else [],
         provenance=provenance,
         style=Markup(_resource("report.css")),  # noqa: S704  part of the package
@@ -139,6 +154,8 @@ def as_json(scores: Sequence[Score], skipped: Sequence[SkippedMetric] = ()) -> d
                 "baseline_error": _finite(score.baseline_error),
                 "n_sigma": _finite(score.n_sigma),
                 "p_value": score.p_value,
+                "measured_baseline": score.measured_baseline,
+                "measured_baseline_error": score.measured_baseline_error,
                 "source": score.source,
                 "n_reference": score.n_reference,
                 "n_generated": score.n_generated,

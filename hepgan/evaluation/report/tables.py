@@ -1,15 +1,27 @@
-"""Tables of the report: scores, observables, correlations."""
+"""Tables of the report: verdict, scores, worth, observables, slices and conditions, correlations."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from hepgan.evaluation.metrics.scores import OVERALL, Score, relation_of_p_value, with_error
+from hepgan.evaluation.metrics.scores import (
+    OVERALL,
+    MetricResults,
+    Score,
+    relation_of_p_value,
+    with_error,
+)
+from hepgan.evaluation.metrics.slices import SliceScore
+from hepgan.evaluation.metrics.verdict import SampleEvaluation, significance
+from hepgan.evaluation.metrics.worth import Interval
 from hepgan.evaluation.profiles import CorrelationDifference
-from hepgan.evaluation.report.glossary import GLOSSARY, Term, term_of
+from hepgan.evaluation.report.glossary import GLOSSARY, SINGLE, Term, term_of
 
-MAX_CORRELATIONS = 15
-"""Rows of the table of correlations."""
+MAX_ROWS = 15
+"""Rows of the tables of tests, slices and correlations, the most significant first."""
+
+NAMES_OF_TESTS = {"slice": "slice", "condition_correlation": "correlation with a condition"}
+"""Names of the tests that are no scores."""
 
 
 class Cell(NamedTuple):
@@ -30,105 +42,259 @@ class Cell(NamedTuple):
     link: str = ""
 
 
+Row = Sequence[Cell]
+
+
 class Table(NamedTuple):
     """Table whose groups of rows can be sorted.
 
     Attributes:
         section: Heading of the section on the page.
         columns: Titles of the columns.
-        groups: Rows of cells by the heading of their group; empty for none.
+        groups: Rows by the heading of their group; empty for none.
         note: Sentence below the table.
     """
 
     section: str
-    columns: Sequence[Cell]
-    groups: Mapping[str, Sequence[Sequence[Cell]]]
+    columns: Row
+    groups: Mapping[str, Sequence[Row]]
     note: str = ""
 
 
-def rank_observables(scores: Iterable[Score]) -> dict[str, float]:
-    """Returns the largest n_sigma of each observable over all its scores and samples, the worst first."""
-    worst: dict[str, float] = {}
-    for score in scores:
-        if score.observable != OVERALL:
-            worst[score.observable] = max(worst.get(score.observable, -math.inf), _capped(score))
-    return dict(sorted(worst.items(), key=lambda item: -item[1]))
+class Judged(NamedTuple):
+    """Scores of all generated samples with their verdicts.
+
+    Attributes:
+        scores: Scores.
+        samples: Verdicts by generated sample.
+        results: Results of the metrics by generated sample.
+        units: Units of the observables.
+    """
+
+    scores: Sequence[Score]
+    samples: Mapping[str, SampleEvaluation]
+    results: Mapping[str, MetricResults]
+    units: Mapping[str, str] = {}
+
+    @property
+    def several(self) -> bool:
+        """True if there are several generated samples, which tables then name."""
+        return len({score.source for score in self.scores} | set(self.samples)) > 1
+
+    def sample_cell(self, source: str) -> list[Cell]:
+        """Returns a cell with the name of the sample, if there are several."""
+        return [Cell(source)] if self.several else []
+
+    def strength(self, observable: str, source: str) -> float:
+        """Returns the largest n_sigma of an observable: of its scores, and of its tests in slices of the conditions."""
+        scores = [
+            _capped(s) for s in self.scores if (s.observable, s.source) == (observable, source)
+        ]
+        sample = self.samples.get(source)
+        tests = (
+            [significance(r.p_value) for r in sample.rows if r.observable == observable]
+            if sample
+            else []
+        )
+        return max([*scores, *tests], default=-math.inf)
+
+    @property
+    def ranking(self) -> dict[str, float]:
+        """Largest n_sigma of each observable over all samples, the worst first."""
+        pairs = dict.fromkeys(
+            (s.observable, s.source) for s in self.scores if s.observable != OVERALL
+        )
+        worst: dict[str, float] = {}
+        for observable, source in pairs:
+            worst[observable] = max(
+                worst.get(observable, -math.inf), self.strength(observable, source)
+            )
+        return dict(sorted(worst.items(), key=lambda item: -item[1]))
+
+    def kind(self, score: Score) -> str:
+        """Returns the CSS class of a score: red if the verdict counts it as significant, plain if it does not count."""
+        sample = self.samples.get(score.source)
+        counted = sample.significant(score.metric, score.observable) if sample else None
+        return "" if counted is None else "far" if counted else "at"
 
 
-def scores_table(scores: Sequence[Score], section: str) -> Table | None:
+def verdict_tables(judged: Judged, section: str) -> Iterator[Table]:
+    """Yields the rule of the verdict in numbers, and its most significant tests."""
+    samples = {name: sample for name, sample in judged.samples.items() if sample.rows}
+    if not samples:
+        return
+    columns = [
+        *judged.sample_cell("sample"), Cell("tests"), Cell("independent"), Cell("smallest corrected p"), Cell("level"),
+        Cell("visible AUC"), Cell("visible shift"),
+    ]  # fmt: skip
+    rows = []
+    for name, sample in samples.items():
+        seen = sample.sensitivity
+        rows.append([
+            *judged.sample_cell(name),
+            Cell(f"{len(sample.rows):,}", len(sample.rows)),
+            Cell(f"{sample.effective_tests:.1f}", sample.effective_tests),
+            Cell(_p(sample.p_value), sample.p_value, "far" if sample.distinguishable else "at"),
+            Cell(f"{sample.level:.2g}", sample.level),
+            Cell(f"{seen.auc:.3f}" if seen and seen.auc else "–", seen.auc if seen else None),
+            Cell(f"{seen.shift:.2g} σ" if seen and math.isfinite(seen.shift) else "–", seen.shift if seen else None),
+        ])  # fmt: skip
+    yield Table(
+        section, columns, {"": rows},
+        "Every score with a p-value counts. p-values are corrected for the number of independent tests that all the correlated tests"
+        " are worth, from permutations of events between the samples: a perfect sample has a smallest corrected p-value below the level"
+        " with exactly that probability. Visible: the smallest AUC, and the median over observables of the smallest shift in standard"
+        " deviations, that would have been seen at this N with a probability of 90 %.",
+    )  # fmt: skip
+    columns = [*judged.sample_cell("sample"), Cell("test"), Cell("observable"), Cell("where"), Cell("p"), Cell("corrected p")]  # fmt: skip
+    rows = [
+        [
+            *judged.sample_cell(name),
+            Cell(NAMES_OF_TESTS.get(row.metric) or term_of(row.metric).label),
+            Cell("all" if row.observable == OVERALL else row.observable, link=row.observable),
+            Cell(row.part or "all events"),
+            Cell(_p(row.p_value), row.p_value),
+            Cell(_p(row.corrected), row.corrected, "far" if row.significant else "at"),
+        ]
+        for name, sample in samples.items()
+        for row in sample.rows[: max(4, MAX_ROWS // len(samples))]
+    ]
+    yield Table(section, columns, {"": rows}, "The most significant tests.")
+
+
+def scores_table(judged: Judged, section: str) -> Table | None:
     """Returns the scores of all observables together, in groups of metrics; ``None`` if there are none."""
-    overall = [s for s in scores if s.observable == OVERALL and not s.metric.startswith("accuracy")]
+    overall = [
+        s for s in judged.scores if s.observable == OVERALL and not s.metric.startswith("accuracy")
+    ]
     order = {metric: i for i, metric in enumerate(GLOSSARY)}
     overall.sort(key=lambda s: order.get(s.metric, len(order)))
-    several = len({s.source for s in scores}) > 1
-    groups: dict[str, list[list[Cell]]] = {}
+    groups: dict[str, list[Row]] = {}
     for score in overall:
-        groups.setdefault(term_of(score.metric).group, []).append(
-            _score_row(score, several=several)
-        )
-    return Table(section, _score_columns(several=several), groups) if groups else None
+        groups.setdefault(term_of(score.metric).group, []).append(_score_row(score, judged))
+    return Table(section, _score_columns(judged), groups) if groups else None
 
 
-def all_scores_table(scores: Sequence[Score], section: str) -> Table:
+def all_scores_table(judged: Judged) -> Table:
     """Returns a table of all scores."""
-    several = len({s.source for s in scores}) > 1
-    rows = [_score_row(score, several=several) for score in scores]
-    return Table(section, _score_columns(several=several), {"": rows})
+    rows = [_score_row(score, judged) for score in judged.scores]
+    return Table("", _score_columns(judged), {"": rows})
 
 
-def _score_columns(*, several: bool) -> list[Cell]:
-    sample = [Cell("sample")] if several else []
-    return [Cell("score"), *sample, Cell("value"), Cell("baseline"), Cell("n_sigma")]
+def _score_columns(judged: Judged) -> list[Cell]:
+    return [
+        Cell("score"),
+        *judged.sample_cell("sample"),
+        Cell("value"),
+        Cell("baseline"),
+        Cell("n_sigma"),
+        Cell("p"),
+    ]
 
 
-def _score_row(score: Score, *, several: bool) -> list[Cell]:
+def _score_row(score: Score, judged: Judged) -> Row:
     term = term_of(score.metric)
     label = term.label if score.observable == OVERALL else f"{score.observable}: {term.label}"
+    baseline = with_error(score.baseline * term.factor, score.baseline_error * term.factor)
+    measured = ""
+    if score.measured_baseline is not None:
+        measured = f"measured: {with_error(score.measured_baseline * term.factor, score.measured_baseline_error * term.factor)}"
     return [
         Cell(label, title=term.definition),
-        *([Cell(score.source)] if several else []),
+        *judged.sample_cell(score.source),
         Cell(with_error(score.value * term.factor, score.error * term.factor), score.value),
-        Cell(
-            with_error(score.baseline * term.factor, score.baseline_error * term.factor),
-            score.baseline,
-        ),
-        _significance(_capped(score)),
+        Cell(baseline, score.baseline, title=measured),
+        _significance(_capped(score), judged.kind(score)),
+        Cell("–" if score.p_value is None else _p(score.p_value), score.p_value),
     ]
 
 
-def observables_table(scores: Sequence[Score], section: str) -> Table | None:
+def worth_table(judged: Judged, section: str) -> Table | None:
+    """Returns the worth in events of the reference, of all observables together and of the least worth ones."""
+    several = sum(1 for result in judged.results.values() if result.worth)
+    if not several:
+        return None
+    amplified = any(one.amplification for result in judged.results.values() for one in result.worth)
+    columns = [
+        Cell("observable"), *judged.sample_cell("sample"), Cell("worth in reference events"), Cell("worth of an infinite sample"),
+        *([Cell("amplification")] if amplified else []),
+    ]  # fmt: skip
+    rows = []
+    for source, result in judged.results.items():
+        ordered = sorted(result.worth, key=lambda one: (one.observable != OVERALL, one.limit.value))
+        for one in ordered[: max(4, MAX_ROWS // several)]:
+            name = "all together" if one.observable == OVERALL else one.observable
+            rows.append([
+                Cell(name, link=one.observable), *judged.sample_cell(source),
+                _interval(one.equivalent), _interval(one.limit),
+                *([_interval(one.amplification)] if amplified else []),
+            ])  # fmt: skip
+    note = (
+        "The number of reference events with the same total error as the generated sample, with 68 % intervals; ∞ where no difference"
+        " is seen. The amplification is the worth of an infinite sample over the number of training events. The least worth observables."
+    )
+    return Table(section, columns, {"": rows}, note)
+
+
+def _interval(found: Interval | None) -> Cell:
+    if found is None:
+        return Cell("–", math.inf)
+    low, high = (_rounded(each) for each in (found.low, found.high))
+    return Cell(f"{_rounded(found.value)} [{low}, {high}]", found.value)
+
+
+def _rounded(value: float) -> str:
+    """Returns a number with two significant digits and thousands separators."""
+    if not math.isfinite(value):
+        return "∞"
+    if abs(value) < 100:
+        return f"{value:.2g}"
+    digits = 1 - math.floor(math.log10(abs(value)))
+    return f"{round(value, digits):,.0f}"
+
+
+def observables_table(judged: Judged, section: str) -> Table | None:
     """Returns a row for each observable and sample, the worst first; ``None`` without scores of single observables."""
-    ranking = rank_observables(scores)
+    ranking = judged.ranking
     if not ranking:
         return None
-    found = {(s.observable, s.source, s.metric): s for s in scores}
-    sources = list(dict.fromkeys(s.source for s in scores))
-    metrics = [m for m, term in GLOSSARY.items() if term.group == term_of("separation").group]
-    metrics = [m for m in metrics if any(s.metric == m for s in scores)]
-    several = len(sources) > 1
+    by_key = {(s.observable, s.source, s.metric): s for s in judged.scores}
+    sources = list(dict.fromkeys(s.source for s in judged.scores))
+    present = {s.metric for s in judged.scores}
+    metrics = [m for m, term in GLOSSARY.items() if term.group == SINGLE and m in present]
     columns = [
-        Cell("observable"),
-        *([Cell("sample")] if several else []),
-        Cell("n_sigma", title="largest of the row"),
-    ]
+        Cell("observable"), *judged.sample_cell("sample"), Cell("n_sigma", title="largest of the observable's tests, in slices of the conditions too")
+    ]  # fmt: skip
     for metric in metrics:
         columns.append(Cell(term_of(metric).label, title=term_of(metric).definition))
         if metric == "chi_square":
             columns.append(Cell("p(χ²)"))
+    columns.append(
+        Cell("visible shift", title="smallest shift that would have been seen at this N")
+    )
     rows = []
     for observable in ranking:
         for source in sources:
             each = {
-                m: found[observable, source, m] for m in metrics if (observable, source, m) in found
+                m: by_key[observable, source, m]
+                for m in metrics
+                if (observable, source, m) in by_key
             }
             if not each:
                 continue
-            row = [Cell(observable, link=observable), *([Cell(source)] if several else [])]
-            row.append(_significance(max(_capped(score) for score in each.values())))
+            sample = judged.samples.get(source)
+            wrong = {row.observable for row in sample.rows if row.significant} if sample else set()
+            kind = "far" if observable in wrong else "at" if sample else ""
+            row = [Cell(observable, link=observable), *judged.sample_cell(source)]
+            row.append(_significance(judged.strength(observable, source), kind))
             for metric in metrics:
                 row += _metric_cells(metric, each.get(metric), term_of(metric))
+            row.append(_shift(judged, observable, source))
             rows.append(row)
-    note = "n_sigma is the largest of the row's scores; the figures below have the same order."
+    note = (
+        "n_sigma is the largest of the observable's tests, also in slices of the conditions, and red where one of them is significant for"
+        " the verdict; the figures below have the same order."
+    )
     return Table(section, columns, {"": rows}, note)
 
 
@@ -138,28 +304,147 @@ def _metric_cells(metric: str, score: Score | None, term: Term) -> list[Cell]:
     cells = [Cell(_short(score.value * term.factor), score.value)]
     if metric == "chi_square":
         p = score.p_value
-        cells.append(Cell("–" if p is None else relation_of_p_value(p).removeprefix("= "), p))
+        cells.append(Cell("–" if p is None else _p(p), p))
     return cells
 
 
+def _shift(judged: Judged, observable: str, source: str) -> Cell:
+    sample = judged.samples.get(source)
+    shift = sample.sensitivity.shifts.get(observable) if sample and sample.sensitivity else None
+    if shift is None or not math.isfinite(shift):
+        return Cell("–", math.inf)
+    unit = judged.units.get(observable, "")
+    return Cell(f"{_rounded(shift)} {unit}".strip(), shift)
+
+
+def condition_tables(judged: Judged, section: str) -> Iterator[Table]:
+    """Yields the strength with which events follow each condition, the worst slices, and the worst correlations with conditions."""
+    results = judged.results
+    rows = [
+        [
+            Cell(one.condition), *judged.sample_cell(source),
+            Cell(with_error(one.value, one.error), one.value, "far" if one.remark else "at"),
+            Cell(f"{one.reference_significance:.0f}", one.reference_significance),
+            Cell(one.remark or "as in the reference"),
+        ]
+        for source, result in results.items()
+        for one in result.condition_responses
+    ]  # fmt: skip
+    if rows:
+        columns = [
+            Cell("condition"), *judged.sample_cell("sample"), Cell("strength"),
+            Cell("n_sigma in the reference", title="significance of the dependence in the reference"), Cell("remark"),
+        ]  # fmt: skip
+        note = "Strength 1: the observables depend on the condition as in the reference; 0: the condition is ignored; negative: in reverse."
+        yield Table(section, columns, {"": rows}, note)
+    slices = [(source, one) for source, result in results.items() for one in result.slices]
+    if slices:
+        yield _slice_table(slices, judged, section)
+    correlated = [
+        (source, one) for source, result in results.items() for one in result.condition_correlations
+    ]
+    if correlated:
+        significant = _significant_parts(judged, "condition_correlation")
+        correlated.sort(key=lambda pair: pair[1].p_value)
+        columns = [
+            Cell("observable"), Cell("condition"), *judged.sample_cell("sample"), Cell("reference"), Cell("generated"),
+            Cell("difference"), Cell("n_sigma"), Cell("p"),
+        ]  # fmt: skip
+        rows = [
+            [
+                Cell(one.observable, link=one.observable), Cell(one.column), *judged.sample_cell(source),
+                Cell(with_error(one.reference, one.reference_error), one.reference),
+                Cell(with_error(one.generated, one.generated_error), one.generated),
+                _signed(one.generated - one.reference),
+                _significance(significance(one.p_value), _far(significant, source, one.observable, one.column)),
+                Cell(_p(one.p_value), one.p_value),
+            ]
+            for source, one in correlated[:MAX_ROWS]
+        ]  # fmt: skip
+        note = f"Correlation coefficients of normal scores with the conditions: the {len(rows)} most significant of {len(correlated):,} differences."
+        yield Table(section, columns, {"": rows}, note)
+
+
+def _slice_table(slices: list[tuple[str, SliceScore]], judged: Judged, section: str) -> Table:
+    significant = _significant_parts(judged, "slice")
+    columns = [
+        Cell("slice"), Cell("observable"), *judged.sample_cell("sample"), Cell("N"), Cell("mean, reference"), Cell("mean, generated"),
+        Cell("width ratio", title="standard deviation, generated over reference"), Cell("n_sigma"), Cell("p"),
+    ]  # fmt: skip
+    rows = []
+    for source, one in sorted(slices, key=lambda pair: pair[1].p_value)[:MAX_ROWS]:
+        ratio = one.width_generated / one.width_reference if one.width_reference > 0 else math.nan
+        unit = judged.units.get(one.observable, "")
+        rows.append([
+            Cell(one.slice.label), Cell(one.observable, link=one.observable), *judged.sample_cell(source),
+            Cell(f"{one.n_reference:,}/{one.n_generated:,}", one.n_reference),
+            Cell(f"{with_error(one.mean_reference, one.mean_reference_error)} {unit}".strip(), one.mean_reference),
+            Cell(f"{with_error(one.mean_generated, one.mean_generated_error)} {unit}".strip(), one.mean_generated),
+            Cell("–" if math.isnan(ratio) else f"{ratio:.3f}", ratio),
+            _significance(significance(one.p_value), _far(significant, source, one.observable, one.slice.label)),
+            Cell(_p(one.p_value), one.p_value),
+        ])  # fmt: skip
+    note = f"Observables in slices of the conditions: the {len(rows)} most significant of {len(slices):,} tests of location and scale."
+    return Table(section, columns, {"": rows}, note)
+
+
+def _significant_parts(judged: Judged, metric: str) -> set[tuple[str, str, str]]:
+    return {
+        (name, row.observable, row.part)
+        for name, sample in judged.samples.items()
+        for row in sample.rows
+        if row.metric == metric and row.significant
+    }
+
+
+def _far(significant: set[tuple[str, str, str]], *key: str) -> str:
+    return "far" if key in significant else "at"
+
+
+def telling_table(judged: Judged, section: str) -> Table | None:
+    """Returns the observables in which the most telling events of the classifiers are unusual."""
+    rows = [
+        [
+            Cell(f"{term_of(metric).label}: {100 * one.fraction:.2g} % of the events"), *judged.sample_cell(source),
+            Cell(name, link=name), Cell(f"{score:+.2f}".replace("-", "−"), score),
+        ]
+        for source, result in judged.results.items()
+        for metric, one in result.telling.items()
+        for name, score in list(one.observables.items())[:4]
+    ]  # fmt: skip
+    if not rows:
+        return None
+    columns = [
+        Cell("classifier"),
+        *judged.sample_cell("sample"),
+        Cell("observable"),
+        Cell("mean normal score"),
+    ]
+    note = (
+        "Observables of the generated events that the classifiers are surest of: the mean normal score is 0 for an observable with the"
+        " reference's distribution, ±1 for one that is a standard deviation off."
+    )
+    return Table(section, columns, {"": rows}, note)
+
+
 def correlation_table(
-    differences: Sequence[CorrelationDifference], section: str, *, several: bool
+    differences: Sequence[CorrelationDifference], judged: Judged, section: str
 ) -> Table:
     """Returns the pairs of observables whose correlation differs most significantly."""
     columns = [
-        Cell("observables"), *([Cell("sample")] if several else []), Cell("reference"), Cell("generated"), Cell("difference"),
+        Cell("observables"), *judged.sample_cell("sample"), Cell("reference"), Cell("generated"), Cell("difference"),
         Cell("n_sigma", title="difference of Fisher's z = artanh r in units of its error"),
     ]  # fmt: skip
     rows = [
         [
             Cell(f"{d.first} · {d.second}"),
-            *([Cell(d.source)] if several else []),
+            *judged.sample_cell(d.source),
             *(_signed(value) for value in (d.reference, d.generated, d.generated - d.reference)),
-            _significance(abs(d.n_sigma)),
+            _significance(abs(d.n_sigma), ""),
         ]
-        for d in differences[:MAX_CORRELATIONS]
+        for d in differences[:MAX_ROWS]
     ]
-    note = f"The {len(rows)} most significant of {len(differences):,} differences of correlation coefficients."
+    note = f"The {len(rows)} most significant of {len(differences):,} differences of correlation coefficients; they do not count for the verdict."
     return Table(section, columns, {"": rows}, note)
 
 
@@ -167,20 +452,27 @@ def _signed(value: float) -> Cell:
     return Cell(f"{value:+.3f}".replace("-", "−"), value)
 
 
-def _significance(n_sigma: float) -> Cell:
-    kind = "far" if n_sigma > 5 else "near" if n_sigma > 3 else "at"
+def _significance(n_sigma: float, kind: str) -> Cell:
     return Cell(significance_text(n_sigma), n_sigma, kind)
 
 
 def significance_text(n_sigma: float) -> str:
-    """Formats n_sigma, with one digit."""
-    return (
-        ">999" if n_sigma >= 1000 else f"{n_sigma + 0:.1f}".replace("-0.0", "0.0").replace("-", "−")
-    )
+    """Formats n_sigma, with one digit.
+
+    >>> significance_text(3.14), significance_text(-0.01), significance_text(1e4)
+    ('3.1', '0.0', '>999')
+    """
+    if n_sigma >= 1000:
+        return ">999"
+    return f"{n_sigma:.1f}".replace("-0.0", "0.0").replace("-", "−")
 
 
 def _capped(score: Score) -> float:
     return max(-1e6, min(score.n_sigma, 1e6))
+
+
+def _p(p: float) -> str:
+    return relation_of_p_value(p).removeprefix("= ")
 
 
 def _short(value: float) -> str:

@@ -1,0 +1,60 @@
+"""Tables of the report: order, glossary and numbers."""
+
+import math
+
+from hepgan.evaluation.metrics.scores import STANDARD, MetricResults, Score
+from hepgan.evaluation.metrics.verdict import evaluate_sample
+from hepgan.evaluation.metrics.worth import Interval, Worth
+from hepgan.evaluation.report import glossary, tables
+from hepgan.evaluation.report.tables import Judged
+
+
+def judged(*scores: Score, **results: object) -> Judged:
+    found = MetricResults(list(scores), [], {}, **results)
+    return Judged(scores, {"gan": evaluate_sample(found, "gan")}, {"gan": found}, {"x": "mm"})
+
+
+def score(observable: str, p_value: float, metric: str = "chi_square") -> Score:
+    return Score(metric, observable, 2.0, 0.1, 1.0, 500, 500, 0.1, p_value, "gan")
+
+
+def test_every_standard_score_has_a_definition() -> None:
+    tests = {"slice", "condition_correlation", "worth"}  # not scores
+    assert STANDARD - tests <= set(glossary.GLOSSARY)
+    assert all(term.definition for term in glossary.GLOSSARY.values())
+
+
+def test_observables_are_ranked_by_their_worst_score_and_the_table_has_that_order() -> None:
+    found = judged(
+        score("x", 1e-3), score("y", 1e-30), score("z", 0.5), score("x", 1e-9, "kolmogorov")
+    )
+    assert list(found.ranking) == ["y", "x", "z"]
+    table = tables.observables_table(found, "Observables")
+    assert table is not None
+    rows = table.groups[""]
+    assert [row[0].text for row in rows] == ["y", "x", "z"]
+    assert [row[1].kind for row in rows] == ["far", "far", "at"]
+    assert [row[1].text for row in rows] == ["11.5", "6.0", "0.0"]
+
+
+def test_a_score_is_red_only_if_the_verdict_counts_it_as_significant() -> None:
+    found = judged(
+        score("all", 1e-9, "auc_high"), score("all", 0.3, "fpd"), score("all", None, "recall")
+    )
+    table = tables.scores_table(found, "Scores")
+    assert table is not None
+    kinds = {row[0].text: row[3].kind for rows in table.groups.values() for row in rows}
+    assert kinds == {"AUC, CaloChallenge's observables": "far", "FPD × 10³": "at", "recall": ""}
+    assert list(table.groups) == [glossary.CLASSIFIERS, glossary.DISTANCES, glossary.FIDELITY]
+
+
+def test_worth_has_intervals_and_names_what_is_unlimited() -> None:
+    one = Worth("x", Interval(1234.0, 87.6, math.inf), Interval(math.inf, 5.0, math.inf), None)
+    table = tables.worth_table(judged(score("x", 0.5), worth=[one]), "Worth")
+    assert table is not None
+    assert [cell.text for cell in table.groups[""][0]] == ["x", "1,200 [88, ∞]", "∞ [5, ∞]"]
+
+
+def test_a_metric_of_ones_own_is_listed_under_its_name() -> None:
+    assert glossary.term_of("my_metric").label == "my metric"
+    assert glossary.term_of("my_metric").group == glossary.OTHERS
