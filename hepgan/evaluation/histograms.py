@@ -226,11 +226,14 @@ def _lattice_axis(
 
 
 def _spans_decades(values: npt.NDArray[np.float64], observable: Observable) -> bool:
+    positive = values[values > 0]
+    if values.min() < 0 or len(positive) == 0:
+        return False
     if observable.spectrum:
-        positive = values[values > 0]
-        return values.min() >= 0 and len(positive) > 0 and positive.max() > 1000 * positive.min()
-    low, high = np.quantile(values, [0.01, 0.99])
-    return bool(values.min() > 0 and high > 100 * low)
+        return bool(positive.max() > 1000 * positive.min())
+    low, middle, high = np.quantile(positive, [0.01, 0.5, 0.99])
+    # uniform values stay on a regular axis, also those that begin near zero
+    return bool(high > 10 * low and middle < high / 4)
 
 
 def _log_axis(values: npt.NDArray[np.float64], bins: int, name: str, label: str) -> Axis:

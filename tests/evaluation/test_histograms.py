@@ -139,3 +139,21 @@ def test_reference_and_generated_are_filled_the_same_way(column: int) -> None:
     found = compare({"x": values[:, column]}, {"x": values[:, column]}, {"x": X})["x"]
     counts = found.view(flow=True)["value"]
     np.testing.assert_array_equal(counts[0], counts[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "logarithmic"),
+    [("log-uniform", True), ("with zeros", True), ("uniform", False), ("normal", False)],
+)
+def test_axes_are_logarithmic_where_values_span_decades_also_beside_zeros(
+    name: str, logarithmic: bool
+) -> None:
+    rng = np.random.default_rng(5)
+    values = {
+        "log-uniform": np.geomspace(1, 50, 1000),
+        "with zeros": np.where(rng.random(1000) < 0.3, 0.0, np.geomspace(1, 500, 1000)),
+        "uniform": rng.uniform(0, 100, 1000),
+        "normal": rng.normal(10, 3, 1000).clip(0),
+    }[name]
+    steps = np.diff(axis_for(values, X).edges)
+    assert (steps[-1] > 2 * steps[0]) == logarithmic

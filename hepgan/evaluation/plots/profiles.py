@@ -81,6 +81,8 @@ def slices(parts: Mapping[str, Sequence[SliceScore]], *, label: str) -> Figure:
     top, bottom = figure.subplots(2, 1, sharex=True)
     reference = max(parts.values(), key=len)
     ticks = {part.slice.label: i for i, part in enumerate(reference)}
+    condition = reference[0].slice.condition
+    texts = [style.name(text.removeprefix(f"{condition} = "), longest=24) for text in ticks]
     offset = 0.5 / (len(parts) + 1)
     for i, (name, color) in enumerate(
         zip((REFERENCE, *parts), (style.GREY, *style.colors(len(parts))), strict=True)
@@ -110,12 +112,12 @@ def slices(parts: Mapping[str, Sequence[SliceScore]], *, label: str) -> Figure:
     top.set_ylabel("mean")
     top.set_title(style.name(label))
     bottom.set_ylabel("standard deviation")
-    bottom.set_xticks(
-        range(len(ticks)), [style.name(text, longest=24) for text in ticks], parse_math=False
-    )
-    bottom.tick_params(axis="x", rotation=30 if len(ticks) < 8 else 90)
-    for tick in bottom.get_xticklabels():
-        tick.set_horizontalalignment("right")
+    bottom.set_xticks(range(len(ticks)), texts, parse_math=False)
+    bottom.set_xlabel(style.name(condition))
+    if sum(map(len, texts)) > 44:  # side by side they would overlap
+        bottom.tick_params(axis="x", rotation=30 if len(ticks) < 8 else 90)
+        for tick in bottom.get_xticklabels():
+            tick.set_horizontalalignment("right")
     for axes in (top, bottom):
         axes.set_xlim(-0.5, len(ticks) - 0.5)
         axes.margins(y=0.15)
