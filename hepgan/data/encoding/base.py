@@ -18,6 +18,8 @@
 | ``marginals`` | map the ranks of each column to normal scores, conditional on one condition |
 | ``whiten`` | principal components with standard deviation 1; other columns may be conditioned on some |
 | ``copula`` | ``marginals`` and ``whiten``, with zeros drawn from the dependence |
+| ``energy_tree`` | showers: splits of the energy between layers and cells, conditional on all conditions |
+| ``autoregressive`` | tables: each column conditional on all conditions and the columns before it |
 | ``regress`` | standardized residuals of a regression on some columns (energies) and one condition |
 
 A step is a frozen dataclass of settings and fitted constants, returned by its ``fit`` from the training events. ``encode`` may draw
@@ -54,7 +56,7 @@ APPENDED = "appended"
 
 @dataclasses.dataclass(frozen=True)
 class ColumnLayout:
-    """Columns of each field in ``x`` and of each condition in ``c``, with units and scales.
+    """Columns of each field in ``x`` and of each condition in ``c``, with units, scales and the shapes of fields.
 
     Some steps, such as ``layer_sums``, append columns after those of the fields, whose positions do not change; all appended
     columns together are called ``appended``.
@@ -64,6 +66,7 @@ class ColumnLayout:
     units: Mapping[str, str]
     conditions: Mapping[str, slice]
     scales: Mapping[str, ConditionScale]
+    shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -91,6 +94,22 @@ class ColumnLayout:
                 )
             mask[self.fields[name]] = True
         return mask
+
+    def condition_columns(self, names: tuple[str, ...]) -> Tensor:
+        """Returns the columns ``[K]`` of ``c`` that hold the conditions ``names``, or all if there are no names.
+
+        Raises:
+            RunError: an unknown condition.
+        """
+        for name in names:
+            if name not in self.conditions:
+                known = ", ".join(self.conditions) or "none"
+                raise RunError(
+                    f"conditions names '{name}', which is not a condition (known: {known})"
+                )
+        slices = [self.conditions[name] for name in names or self.conditions]
+        columns = [column for at in slices for column in range(at.start, at.stop)]
+        return torch.tensor(columns, dtype=torch.int64)
 
     def condition_column(self, name: str) -> int:
         """Returns the column of ``c`` that holds the scalar condition ``name``.

@@ -366,7 +366,8 @@ def _columns(schema: Schema, settings: EncodingSettings) -> ColumnLayout:
     fields = _slices({name: field.size for name, field in schema.fields.items()})
     conditions = _slices({name: scale.columns for name, scale in settings.conditions.items()})
     units = {name: field.unit for name, field in schema.all.items()}
-    return ColumnLayout(fields, units, conditions, settings.conditions)
+    shapes = {name: field.shape for name, field in schema.fields.items()}
+    return ColumnLayout(fields, units, conditions, settings.conditions, shapes)
 
 
 def _slices(sizes: Mapping[str, int]) -> dict[str, slice]:

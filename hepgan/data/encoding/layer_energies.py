@@ -5,6 +5,7 @@ Decoding scales the cells to the layer energies, so that the sums are exact by c
 """
 
 import dataclasses
+from collections.abc import Collection
 from typing import Self
 
 import torch
@@ -312,16 +313,17 @@ def _cut(cells: Tensor, threshold: float) -> Tensor:
     return torch.where(cells <= threshold, torch.zeros_like(cells), cells)
 
 
-def unit_of(incident: str, columns: ColumnLayout) -> float:
-    """Returns the unit of the incident energy in the unit of the layers.
+def unit_of(incident: str, columns: ColumnLayout, layers: Collection[str] = ()) -> float:
+    """Returns the unit of the incident energy in the unit of the ``layers``, by default all fields.
 
     Raises:
         RunError: a unit is not a unit of energy, or the layers have different units.
     """
-    of_layers = {columns.units[name] for name in columns.fields}
+    layers = layers or columns.fields
+    of_layers = {columns.units[name] for name in layers}
     units = {columns.units[incident], *of_layers}
     if len(of_layers) > 1 or not units <= set(ENERGY_UNITS):
-        found = ", ".join(f"'{columns.units[n]}' ({n})" for n in [incident, *columns.fields])
+        found = ", ".join(f"'{columns.units[n]}' ({n})" for n in [incident, *layers])
         known = ", ".join(ENERGY_UNITS)
         raise RunError(
             f"it needs units of energy in the schema ({known}), one for all layers, but has {found}"

@@ -15,9 +15,11 @@ from hepgan.config import value_of
 
 # Importing the modules registers their steps, in the order of the documentation.
 from hepgan.data.encoding import (  # noqa: F401
+    autoregressive,
     bounds,
     conditional_regression,
     copula,
+    energy_tree,
     layer_energies,
     marginals,
     pointwise,
@@ -196,13 +198,15 @@ def step_to(record: Any, to: torch.device | str | torch.dtype) -> Any:
 
 def map_tensors(record: Any, function: Callable[[Tensor], Tensor]) -> Any:
     """Returns a step with ``function`` applied to each of its tensors, in the order in which ``pack_step`` adds them."""
-    changes = {}
+    changes: dict[str, Any] = {}
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
         if isinstance(value, Tensor):
             changes[field.name] = function(value)
         elif type(value) in NAMES:
             changes[field.name] = map_tensors(value, function)
+        elif _is_records(value):
+            changes[field.name] = tuple(map_tensors(part, function) for part in value)
     return dataclasses.replace(record, **changes)
 
 
@@ -222,6 +226,10 @@ def pack_step(record: Any, prefix: str, tensors: dict[str, Tensor]) -> dict[str,
             table[field.name] = {"tensor": name}
         elif type(value) in NAMES:
             table[field.name] = pack_step(value, name, tensors)
+        elif _is_records(value):
+            table[field.name] = [
+                pack_step(part, f"{name}.{i}", tensors) for i, part in enumerate(value)
+            ]
         elif isinstance(value, ConditionScale):
             table[field.name] = value.table()
         elif value is None or isinstance(value, (bool, int, float, str, tuple)):
@@ -256,6 +264,17 @@ def unpack_step(table: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
             values[field.name] = tensors[value["tensor"]]
         elif isinstance(value, Mapping) and "step" in value:
             values[field.name] = unpack_step(value, tensors)
+        elif isinstance(value, list) and value and all(_is_packed(part) for part in value):
+            values[field.name] = tuple(unpack_step(part, tensors) for part in value)
         else:
             values[field.name] = value_of(hints[field.name], value, field.name)
     return cls(**values)
+
+
+def _is_records(value: object) -> bool:
+    """Returns true for a tuple of registered records."""
+    return isinstance(value, tuple) and bool(value) and all(type(part) in NAMES for part in value)
+
+
+def _is_packed(value: object) -> bool:
+    return isinstance(value, Mapping) and "step" in value

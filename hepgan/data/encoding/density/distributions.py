@@ -1,0 +1,219 @@
+"""Invertible distributions of one number, with parameters from a network: closed-form CDF, density and quantile.
+
+N numbers have N rows of parameters. All functions are differentiable, and their slopes are bounded.
+"""
+
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+EDGES = (0.0, 0.002, 0.015, 0.06, 0.16, 0.32, 0.5, 0.68, 0.84, 0.94, 0.985, 0.998, 1.0)
+"""Edges of the bins in probability of a ``LogisticSpline``, finer in the tails."""
+
+SPLINE = 2 + len(EDGES) - 1
+"""Number of parameters of a ``LogisticSpline``."""
+
+SPLIT = SPLINE + 2
+"""Number of parameters of a ``Split``."""
+
+LOGISTIC_SCALE = -0.595
+"""Logarithm of the scale of a logistic distribution with standard deviation 1."""
+
+_SMALLEST_MASS = 1e-3
+_WIDEST = 4.0
+_NARROWEST = -6.0
+_IMPOSSIBLE = -60.0
+Z_LIMIT = 4.9
+"""Largest absolute normal score; its probability is representable in float32."""
+
+
+class LogisticSpline(NamedTuple):
+    """Logistic distributions whose probabilities are corrected by piecewise linear functions.
+
+    Attributes:
+        location: ``[N]``.
+        log_scale: ``[N]``.
+        masses: ``[N, K]``, probability of each bin.
+        cumulative: ``[N, K + 1]``, probability below each edge.
+    """
+
+    location: Tensor
+    log_scale: Tensor
+    masses: Tensor
+    cumulative: Tensor
+
+    @classmethod
+    def of(cls, parameters: Tensor) -> Self:
+        """Returns the distributions of ``parameters[N, SPLINE]``."""
+        widths = _edges(parameters).diff()
+        masses = torch.softmax(parameters[:, 2:SPLINE], 1)
+        masses = (1 - _SMALLEST_MASS) * masses + _SMALLEST_MASS * widths
+        cumulative = functional.pad(masses.cumsum(1), (1, 0))
+        return cls(
+            parameters[:, 0], parameters[:, 1].clamp(_NARROWEST, _WIDEST), masses, cumulative
+        )
+
+    def cdf(self, values: Tensor) -> Tensor:
+        """Returns the probabilities ``[N, J]`` below ``values[N, J]``."""
+        return self._evaluate(values)[0]
+
+    def cdf_and_log_density(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns ``[N, J]`` of both for ``values[N, J]``."""
+        probability, slope, distance = self._evaluate(values)
+        logistic = -distance.abs() - 2 * functional.softplus(-distance.abs())
+        return probability, slope.log() - self.log_scale[:, None] + logistic
+
+    def _evaluate(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        edges = _edges(values)
+        distance = (values - self.location[:, None]) * torch.exp(-self.log_scale)[:, None]
+        logistic = torch.sigmoid(distance)
+        bins = torch.bucketize(logistic.detach(), edges[1:-1])
+        slope = self.masses.gather(1, bins) / edges.diff()[bins]
+        return (
+            self.cumulative.gather(1, bins) + slope * (logistic - edges[bins]),
+            slope,
+            distance,
+        )
+
+    def quantile(self, probabilities: Tensor) -> Tensor:
+        """Returns the values ``[N]`` below which the ``probabilities[N]`` lie."""
+        edges = _edges(probabilities)
+        bins = (probabilities.detach()[:, None] >= self.cumulative[:, 1:-1]).sum(1)
+        at = bins[:, None]
+        part = (probabilities - self.cumulative.gather(1, at)[:, 0]) / self.masses.gather(1, at)[
+            :, 0
+        ]
+        logistic = (edges[bins] + part * edges.diff()[bins]).clamp(1e-7, 1 - 1e-7)
+        return self.location + torch.exp(self.log_scale) * torch.logit(logistic)
+
+
+def _edges(like: Tensor) -> Tensor:
+    return torch.tensor(EDGES, dtype=like.dtype, device=like.device)
+
+
+class Split(NamedTuple):
+    """Splits of N energies in two parts, each empty or above a threshold.
+
+    A part is empty with a probability of its own. Otherwise the logit of the first fraction has the distribution ``spline``, truncated so
+    that both parts are above the threshold.
+
+    Attributes:
+        first_only: ``[N]``, probability that the second part is empty.
+        second_only: ``[N]``, probability that the first part is empty.
+        both: ``[N]``, probability that neither is empty; 0 for less than twice the threshold.
+        limit: ``[N]``, largest absolute logit.
+        spline: Distribution of the logit before truncation.
+    """
+
+    first_only: Tensor
+    second_only: Tensor
+    both: Tensor
+    limit: Tensor
+    spline: LogisticSpline
+
+    @classmethod
+    def of(cls, parameters: Tensor, energies: Tensor, threshold: float) -> Self:
+        """Returns the splits of ``energies[N]`` with ``parameters[N, SPLIT]``."""
+        limit, log_both = split_limits(energies, threshold)
+        atoms = torch.softmax(
+            torch.cat([parameters[:, SPLINE:SPLIT], log_both[:, None]], 1), 1
+        ).unbind(1)
+        first_only, second_only, both = atoms
+        return cls(first_only, second_only, both, limit, LogisticSpline.of(parameters))
+
+    def fractions(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the fractions ``[N]`` of the first and second part for normal ``scores[N]``, increasing in the first."""
+        probability = torch.special.ndtr(scores.clamp(-Z_LIMIT, Z_LIMIT))
+        low, high = self._ends()
+        inner = ((probability - self.second_only) / self.both.clamp_min(1e-9)).clamp(0, 1)
+        logit = self.spline.quantile(low + (high - low) * inner)
+        logit = torch.minimum(torch.maximum(logit, -self.limit), self.limit)
+        nothing, everything = torch.zeros_like(logit), torch.ones_like(logit)
+        first, second = probability >= 1 - self.first_only, probability < self.second_only
+        return (
+            torch.where(second, nothing, torch.where(first, everything, torch.sigmoid(logit))),
+            torch.where(first, nothing, torch.where(second, everything, torch.sigmoid(-logit))),
+        )
+
+    def scores(self, first: Tensor, second: Tensor, uniform: Tensor) -> Tensor:
+        """Returns normal scores ``[N]`` of the parts; an empty part has an interval of scores, in which ``uniform[N]`` chooses."""
+        low, high = self._ends()
+        logit = torch.log(first.clamp_min(1e-30)) - torch.log(second.clamp_min(1e-30))
+        logit = torch.minimum(torch.maximum(logit, -self.limit), self.limit)
+        inner = (self.spline.cdf(logit[:, None])[:, 0] - low) / (high - low).clamp_min(1e-6)
+        probability = self.second_only + self.both * inner.clamp(0, 1)
+        probability = torch.where(first <= 0, self.second_only * uniform, probability)
+        probability = torch.where(second <= 0, 1 - self.first_only * uniform, probability)
+        return normal_scores(probability)
+
+    def _ends(self) -> tuple[Tensor, Tensor]:
+        ends = self.spline.cdf(torch.stack([-self.limit, self.limit], 1))
+        return ends[:, 0], ends[:, 1]
+
+
+def split_limits(energies: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Returns the largest absolute logit ``[N]`` of a split, and 0 where both parts can be above the threshold, else a large negative number."""
+    limit = torch.log(((energies - threshold) / threshold).clamp_min(1e-3))
+    possible = energies > 2.0001 * threshold
+    return limit, torch.where(possible, 0.0, _IMPOSSIBLE).to(energies)
+
+
+def split_log_likelihood(
+    parameters: Tensor, kinds: Tensor, logits: Tensor, log_both: Tensor
+) -> Tensor:
+    """Returns the summed log-likelihood of N splits.
+
+    Args:
+        parameters: ``[N, SPLIT]``.
+        kinds: ``[N]``: 0 if the second part is empty, 1 if the first is, 2 if neither is.
+        logits: ``[N, 3]``: the logit of the first fraction, and the smallest and largest possible logit.
+        log_both: ``[N]`` of ``split_limits``.
+    """
+    atoms = torch.log_softmax(torch.cat([parameters[:, SPLINE:SPLIT], log_both[:, None]], 1), 1)
+    rows = (kinds == 2).nonzero()[:, 0]
+    cdf, log_density = LogisticSpline.of(parameters[rows]).cdf_and_log_density(logits[rows])
+    inside = (cdf[:, 2] - cdf[:, 1]).clamp_min(1e-4).log()
+    return atoms.gather(1, kinds[:, None]).sum() + log_density[:, 0].sum() - inside.sum()
+
+
+def typical_split(kinds: Tensor, logits: Tensor, node: Tensor, nodes: int) -> Tensor:
+    """Returns ``[N, SPLIT]``: parameters of splits at N nodes, from the moments of R examples.
+
+    Args:
+        kinds: ``[R]`` as in ``split_log_likelihood``.
+        logits: ``[R]``, used where neither part is empty.
+        node: ``[R]``.
+        nodes: N.
+    """
+
+    def sums(values: Tensor) -> Tensor:
+        return values.new_zeros(nodes).index_add(0, node, values)
+
+    inside = (kinds == 2).to(logits)
+    count = sums(inside)
+    # One more example at 0 with a standard deviation of 1, for nodes without examples.
+    mean = sums(inside * logits) / (count + 1)
+    variance = (sums(inside * (logits - mean[node]) ** 2) + 1) / (count + 1)
+    parameters = logits.new_zeros(nodes, SPLIT)
+    parameters[:, 0], parameters[:, 1] = mean, 0.5 * variance.log() + LOGISTIC_SCALE
+    parameters[:, 2:SPLINE] = _edges(logits).diff().log()
+    for kind in (0, 1):
+        empty = sums((kinds == kind).to(logits))
+        parameters[:, SPLINE + kind] = torch.log((empty + 0.5) / (count + 0.5))
+    return parameters
+
+
+def standard_spline() -> Tensor:
+    """Returns ``[1, SPLINE]``: parameters of a distribution that is nearly standard normal."""
+    parameters = torch.zeros(1, SPLINE)
+    parameters[:, 1] = LOGISTIC_SCALE
+    parameters[:, 2:] = _edges(parameters).diff().log()
+    return parameters
+
+
+def normal_scores(probabilities: Tensor) -> Tensor:
+    """Returns the normal scores of probabilities, at most ``Z_LIMIT`` in size."""
+    scores: Tensor = torch.special.ndtri(probabilities.clamp(1e-6, 1 - 1e-6))
+    return scores

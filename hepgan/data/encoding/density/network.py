@@ -1,0 +1,285 @@
+"""Small networks that give parameters of distributions, one row per node of an event, and their fit by maximum likelihood."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hepgan.data.encoding.base import NAMES, tensor_record
+
+VECTOR = 32
+"""Multiple of the numbers in a CPU's vector registers. The last numbers of a tensor that do not fill them are rounded differently."""
+
+
+def fill_vectors(decode: Callable[[Tensor, Tensor], Tensor], x: Tensor, c: Tensor) -> Tensor:
+    """Returns ``decode(x, c)``, in which no event depends on the number of events: on the CPU, ``decode`` gets a multiple of ``VECTOR``."""
+    missing = -len(x) % VECTOR
+    if not missing or x.device.type != "cpu" or torch.compiler.is_compiling():
+        return decode(x, c)
+    filled = (functional.pad(values, (0, 0, 0, missing)) for values in (x, c))
+    return decode(*filled)[: len(x)]
+
+
+@tensor_record
+@dataclasses.dataclass(frozen=True)
+class RowNetwork:
+    """Network of two layers with a residual connection, shared by the nodes of an event.
+
+    A row has features of its own, the context of its event, and a node, whose constants are added to the hidden units and the outputs.
+
+    Attributes:
+        features: ``[f, H]`` weights.
+        context: ``[q, H]`` weights.
+        context_bias: ``[H]``.
+        context_hidden: ``[H, H]`` weights.
+        nodes: ``[N, H]``, constants of the nodes.
+        hidden: ``[H, H]`` weights.
+        hidden_bias: ``[H]``.
+        output: ``[H, P]`` weights.
+        output_bias: ``[N, P]``.
+    """
+
+    features: Tensor
+    context: Tensor
+    context_bias: Tensor
+    context_hidden: Tensor
+    nodes: Tensor
+    hidden: Tensor
+    hidden_bias: Tensor
+    output: Tensor
+    output_bias: Tensor
+
+    @classmethod
+    def initial(
+        cls, features: int, context: int, outputs: Tensor, hidden: int, rng: torch.Generator
+    ) -> Self:
+        """Returns a network with random weights, whose outputs are nearly ``outputs[N, P]``."""
+
+        def normal(rows: int, columns: int, std: float) -> Tensor:
+            return torch.randn(rows, columns, generator=rng) * std
+
+        return cls(
+            normal(features, hidden, 1 / math.sqrt(max(1, features))),
+            normal(context, hidden, 1 / math.sqrt(max(1, context))),
+            torch.zeros(hidden),
+            normal(hidden, hidden, 1 / math.sqrt(hidden)),
+            normal(len(outputs), hidden, 0.02),
+            normal(hidden, hidden, 1 / math.sqrt(hidden)),
+            torch.zeros(hidden),
+            normal(hidden, outputs.shape[1], 0.02),
+            outputs.clone(),
+        )
+
+    def __call__(self, features: Tensor, context: Tensor, event: Tensor, node: Tensor) -> Tensor:
+        """Returns the outputs ``[R, P]`` of R rows.
+
+        Args:
+            features: ``[R, f]``.
+            context: ``[E, q]`` of the events.
+            event: ``[R]``, index of each row's event.
+            node: ``[R]``, index of each row's node.
+        """
+        known = functional.silu(torch.addmm(self.context_bias, context, self.context))
+        known = known @ self.context_hidden
+        x = features @ self.features + known[event] + self.nodes[node]
+        x = functional.silu(x)
+        x = x + functional.silu(torch.addmm(self.hidden_bias, x, self.hidden))
+        return x @ self.output + self.output_bias[node]
+
+    def standardized_inputs(self, features: "Scale", context: "Scale") -> Self:
+        """Returns the network that standardizes its inputs itself: ``self`` was fitted to standardized ones."""
+        return dataclasses.replace(
+            self,
+            features=self.features / features.std[:, None],
+            nodes=self.nodes - (features.mean / features.std) @ self.features,
+            context=self.context / context.std[:, None],
+            context_bias=self.context_bias - (context.mean / context.std) @ self.context,
+        )
+
+
+NAMES[RowNetwork] = "row_network"  # saved with steps, but not a step of run files
+
+
+class Scale(NamedTuple):
+    """Mean and standard deviation of columns."""
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor) -> Self:
+        """Returns the scale of ``x[R, f]``; constant columns have a standard deviation of 1."""
+        if not x.numel():
+            return cls(x.new_zeros(x.shape[1]), x.new_ones(x.shape[1]))
+        std, mean = torch.std_mean(x, 0, correction=0)
+        return cls(mean, torch.where(std > 1e-6, std, torch.ones_like(std)))
+
+
+class Rows(NamedTuple):
+    """Rows of events, sorted by event, for a fit.
+
+    Attributes:
+        features: ``[R, f]``.
+        context: ``[E, q]``.
+        event: ``[R]``.
+        node: ``[R]``.
+    """
+
+    features: Tensor
+    context: Tensor
+    event: Tensor
+    node: Tensor
+
+    @classmethod
+    def of_events(cls, context: Tensor) -> Self:
+        """Returns one row per event, without features."""
+        every = torch.arange(len(context), device=context.device)
+        return cls(context.new_empty(len(context), 0), context, every, torch.zeros_like(every))
+
+
+class FitSettings(NamedTuple):
+    """Settings of a fit.
+
+    Attributes:
+        hidden: H, number of hidden units.
+        steps: Number of optimizer steps.
+        rows: Typical number of rows of a step.
+        learning_rate: Largest learning rate of a one-cycle schedule.
+        weight_decay: Decoupled weight decay.
+        held_out: Fraction of the events on which the fit is judged; the best of ten states is kept.
+    """
+
+    hidden: int = 96
+    steps: int = 2500
+    rows: int = 1024
+    learning_rate: float = 4e-3
+    weight_decay: float = 1e-3
+    held_out: float = 0.1
+
+
+class Fitted(NamedTuple):
+    """Fitted network, and its log-likelihood per held-out event."""
+
+    network: RowNetwork
+    log_likelihood: float
+
+
+FitTask = Callable[[threading.Event], Fitted]
+"""Fit that ends early when the event is set."""
+
+
+def fit_rows(
+    rows: Rows,
+    log_likelihood: Callable[[Tensor, Tensor], Tensor],
+    outputs: Tensor,
+    rng: torch.Generator,
+    settings: FitSettings,
+    cancelled: threading.Event,
+) -> Fitted:
+    """Returns the network that maximizes the likelihood.
+
+    Args:
+        rows: Inputs of the network.
+        log_likelihood: Summed log-likelihood of a selection of rows, from outputs ``[r, P]`` and row indices ``[r]``.
+        outputs: ``[N, P]``, outputs of each node to start from.
+        rng: Generator of weights, split and order.
+        settings: Size and schedule.
+        cancelled: Ends the fit when it is set.
+    """
+    scales = Scale.of(rows.features), Scale.of(rows.context)
+    features, context = (
+        (x - s.mean) / s.std for x, s in zip((rows.features, rows.context), scales, strict=True)
+    )
+    events = len(context)
+    counts = torch.bincount(rows.event, minlength=events)
+    starts = counts.cumsum(0) - counts
+
+    def likelihood(network: RowNetwork, selected: Tensor) -> Tensor:
+        count = counts[selected]
+        event = torch.repeat_interleave(count)
+        first = (starts[selected] - (count.cumsum(0) - count))[event]
+        at = first + torch.arange(len(event))
+        output = network(features[at], context[selected], event, rows.node[at])
+        return log_likelihood(output, at)
+
+    network = RowNetwork.initial(features.shape[1], context.shape[1], outputs, settings.hidden, rng)
+    weights = [getattr(network, field.name) for field in dataclasses.fields(network)]
+    order = torch.randperm(events, generator=rng)
+    held_out, train = order.tensor_split([max(1, round(settings.held_out * events))])
+    train = train if len(train) else held_out
+    per_event = max(1e-3, len(rows.event) / events)
+    batch = min(len(train), max(32, round(settings.rows / per_event)))
+
+    optimizer = torch.optim.AdamW(
+        [w.requires_grad_() for w in weights],
+        lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99), fused=True,
+    )  # fmt: skip
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, max(2, settings.steps + 1), pct_start=0.15
+    )
+
+    def judged() -> float:
+        with torch.no_grad():
+            parts = torch.split(held_out, max(32, 8 * batch))
+            return sum(float(likelihood(network, part)) for part in parts) / len(held_out)
+
+    best, kept = -math.inf, [w.detach().clone() for w in weights]
+    every = max(1, settings.steps // 10)
+    waiting = train[:0]
+    for step in range(1, settings.steps + 1):
+        if cancelled.is_set():
+            break
+        if len(waiting) < batch:
+            waiting = train[torch.randperm(len(train), generator=rng)]
+        selected, waiting = waiting[:batch], waiting[batch:]
+        loss = -likelihood(network, selected) / batch
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(weights, 5.0)
+        optimizer.step()
+        schedule.step()
+        if step % every == 0 and (value := judged()) > best:
+            best, kept = value, [w.detach().clone() for w in weights]
+    names = (field.name for field in dataclasses.fields(network))
+    fitted = RowNetwork(**dict(zip(names, kept, strict=True)))
+    return Fitted(fitted.standardized_inputs(*scales), best)
+
+
+def run_tasks(tasks: Sequence[FitTask]) -> list[Fitted]:
+    """Returns the results of all tasks, which run in parallel on as many threads as torch has, one for each task.
+
+    Ctrl-C ends them.
+    """
+    cancelled = threading.Event()
+    with (
+        _one_thread() as threads,
+        concurrent.futures.ThreadPoolExecutor(
+            threads, initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool,
+    ):
+        futures = [pool.submit(task, cancelled) for task in tasks]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            cancelled.set()
+            for future in futures:
+                future.cancel()
+            raise
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[int]:
+    """Context manager that sets the number of torch's threads to 1, and yields the number before."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)

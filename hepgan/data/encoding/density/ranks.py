@@ -1,0 +1,85 @@
+"""Normal scores of one number by its ranks, with intervals of scores for values that many events share."""
+
+import dataclasses
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from hepgan.data.encoding.base import NAMES, tensor_record
+from hepgan.data.encoding.density.distributions import normal_scores
+
+KNOTS = 500
+_ATOM = 0.005
+"""Smallest fraction of the events that makes a shared value an atom."""
+
+
+@tensor_record
+@dataclasses.dataclass(frozen=True)
+class Ranks:
+    """Piecewise linear map to normal scores; an atom, such as the energy of an empty layer, has two knots of the same value.
+
+    Attributes:
+        values: ``[K]``, not decreasing.
+        scores: ``[K]``, not decreasing.
+    """
+
+    values: Tensor
+    scores: Tensor
+
+    @classmethod
+    def fit(cls, x: Tensor) -> Self:
+        """Returns the ranks of ``x[E]``."""
+        values, counts = torch.unique(x.double(), return_counts=True)
+        below = counts.cumsum(0) - counts
+        atoms = (counts > _ATOM * len(x)) & (counts > 1)
+        # A single number has its middle rank; an atom has its first and last rank, and the next value begins almost where it ends.
+        middle = (below + 0.5 * counts) / len(x)
+        first, last = below / len(x), (below + counts) / len(x)
+        after = atoms.roll(1)
+        after[0] = False
+        before = atoms.roll(-1)
+        before[-1] = False
+        grid = torch.linspace(0, 1, KNOTS, dtype=torch.float64)
+        tail = torch.logspace(-1, -6, 40, dtype=torch.float64)
+        near = torch.searchsorted(middle, torch.cat([grid, tail, 1 - tail])).clamp_max(len(x) - 1)
+        chosen = torch.zeros(len(values), dtype=torch.bool)
+        chosen[near.clamp_max(len(values) - 1)] = True
+        chosen[0] = chosen[-1] = True
+        points = [
+            (values[chosen & ~atoms], middle[chosen & ~atoms]),
+            (values[atoms], first[atoms]),
+            (values[atoms], last[atoms]),
+            (values[after & ~atoms], (0.9 * first + 0.1 * last)[after & ~atoms]),
+            (values[before & ~atoms], (0.1 * first + 0.9 * last)[before & ~atoms]),
+        ]
+        knots = torch.cat([v for v, _ in points])
+        probabilities = torch.cat([p for _, p in points]).clamp(0.25 / len(x), 1 - 0.25 / len(x))
+        # By probability, then by value: both are increasing.
+        order = knots.argsort(stable=True)
+        order = order[probabilities[order].argsort(stable=True)]
+        return cls(knots[order].float(), normal_scores(probabilities[order]).float())
+
+    def encode(self, x: Tensor, uniform: Tensor) -> Tensor:
+        """Returns the scores of ``x[E]``; ``uniform[E]`` chooses within the interval of an atom."""
+        x = x.to(self.values).contiguous()
+        last = torch.searchsorted(self.values, x, right=True) - 1
+        first = torch.searchsorted(self.values, x)
+        last, first = last.clamp(0, len(self.values) - 1), first.clamp(0, len(self.values) - 1)
+        low = last.clamp_max(len(self.values) - 2)
+        part = (x - self.values[low]) / (self.values[low + 1] - self.values[low]).clamp_min(1e-30)
+        between = self.scores[low] + part.clamp(0, 1) * (self.scores[low + 1] - self.scores[low])
+        lower, upper = torch.special.ndtr(self.scores[first]), torch.special.ndtr(self.scores[last])
+        atom = normal_scores(lower + uniform.to(x) * (upper - lower))
+        return torch.where(first < last, atom, between)
+
+    def decode(self, scores: Tensor) -> Tensor:
+        """Returns the values ``[E]``; inverts ``encode``."""
+        high = torch.searchsorted(self.scores, scores.detach().contiguous(), right=True)
+        high = high.clamp(1, len(self.scores) - 1)
+        low = high - 1
+        part = (scores - self.scores[low]) / (self.scores[high] - self.scores[low]).clamp_min(1e-12)
+        return self.values[low] + part.clamp(0, 1) * (self.values[high] - self.values[low])
+
+
+NAMES[Ranks] = "ranks"  # saved with steps, but not a step of run files

@@ -1,0 +1,495 @@
+"""Binary tree over the cells of layers: each level splits the energies of all its blocks, the nodes, in two halves.
+
+All layers are split at the same time, the even ones just before the odd ones, so that the split of a block can depend on those of the
+adjacent layers. The network of a level is shared by its nodes: it sees the energies of the blocks around a node, the center of gravity
+of its layer so far, and the center that the conditions lead to expect, all relative to the line along which the block is split.
+"""
+
+import dataclasses
+import itertools
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hepgan.data.encoding.base import NAMES, tensor_record
+from hepgan.data.encoding.density.distributions import Split
+from hepgan.data.encoding.density.network import VECTOR, RowNetwork
+
+Shape = tuple[int, int]
+"""Rows and columns of a layer's cells."""
+
+NEIGHBORS = ((-1, 0), (1, 0), (-2, 0), (2, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
+"""Blocks around a node whose energies the network sees: steps along the split axis and across it."""
+
+OVERLAPS = 6
+"""Number of blocks of an adjacent layer whose energies are added up on each side of the split line."""
+
+
+@tensor_record
+@dataclasses.dataclass(frozen=True)
+class TreeLevel:
+    """Level of a tree: N nodes among the A blocks before the split, B blocks after it, and the network of their splits.
+
+    Lengths are fractions of the window, whose center is 0.
+
+    Attributes:
+        parent: ``[N]``, block that is split.
+        children: ``[N, 2]``, blocks after the split.
+        kept: ``[2, K]``, blocks that are not split, before and after.
+        layer: ``[N]``.
+        axis: ``[N]``, 0 to split rows and 1 to split columns.
+        neighbors: ``[N, 10]``, blocks around the node; A beyond the edge.
+        overlaps: ``[N, 4, O]``, blocks of the previous layer before and behind the line, then of the next layer; A if there are fewer.
+        weights: ``[N, 4, O]``, overlapping fractions of these blocks.
+        line: ``[N]``, position of the split line along the axis.
+        sizes: ``[N, 3]``: half the size of the block along the axis and across it, and the size of a cell along the axis.
+        across: ``[N]``, center of the block across the axis.
+        members: ``[L, M]``, blocks of each layer; A if there are fewer.
+        moments: ``[L, M, 5]``, 1 and the position and its square along both axes, for the members.
+        blocks: B.
+        network: Parameters of a ``Split`` for each node.
+    """
+
+    parent: Tensor
+    children: Tensor
+    kept: Tensor
+    layer: Tensor
+    axis: Tensor
+    neighbors: Tensor
+    overlaps: Tensor
+    weights: Tensor
+    line: Tensor
+    sizes: Tensor
+    across: Tensor
+    members: Tensor
+    moments: Tensor
+    blocks: int
+    network: RowNetwork
+
+
+NAMES[TreeLevel] = "tree_level"  # saved with steps, but not a step of run files
+
+
+@tensor_record
+@dataclasses.dataclass(frozen=True)
+class Tree:
+    """Fitted tree of L layers with F cells and S = F − L nodes.
+
+    Attributes:
+        threshold: Smallest energy of a cell.
+        center: ``[L, P, 2]`` coefficients of the expected center of gravity of each layer, for polynomials of the conditions.
+        degree: Degree of the polynomials.
+        levels: The levels, from the layers to the cells.
+    """
+
+    threshold: float
+    center: Tensor
+    degree: int
+    levels: tuple[TreeLevel, ...]
+
+    def encode(
+        self, cells: Tensor, c: Tensor, context: Tensor, uniform: Tensor, normal: Tensor
+    ) -> Tensor:
+        """Returns normal scores ``[E, S]``.
+
+        Args:
+            cells: ``[E, F]``, 0 or at least the threshold.
+            c: Encoded conditions ``[E, C]``.
+            context: ``[E, q]``.
+            uniform: ``[E, S]`` uniform random numbers, for the scores of empty parts.
+            normal: ``[E, S]`` normal random numbers, the scores of splits of nothing.
+        """
+        energies, scores, start = block_energies(self.levels, cells), normal.clone(), 0
+        for level, before, after in zip(self.levels, energies, energies[1:], strict=False):
+            rows = node_rows(level, before, energies[0], self.expected(c), self.threshold)
+            split = Split.of(
+                level.network(rows.features, context, rows.event, rows.node),
+                rows.energy,
+                self.threshold,
+            )
+            first, second = after[rows.event[:, None], level.children[rows.node]].unbind(1)
+            at = rows.event, start + rows.node
+            drawn = split.scores(first, second, uniform[at])
+            scores[at[0][: rows.count], at[1][: rows.count]] = drawn[: rows.count]
+            start += len(level.parent)
+        return scores
+
+    def decode(self, scores: Tensor, energies: Tensor, c: Tensor, context: Tensor) -> Tensor:
+        """Returns cells ``[E, F]`` for ``scores[E, S]`` and the energies ``[E, L]`` of the layers; inverts ``encode``."""
+        blocks, start, expected = energies, 0, self.expected(c)
+        for level in self.levels:
+            rows = node_rows(level, blocks, energies, expected, self.threshold)
+            split = Split.of(
+                level.network(rows.features, context, rows.event, rows.node),
+                rows.energy,
+                self.threshold,
+            )
+            first, second = split.fractions(scores[rows.event, start + rows.node])
+            after = blocks.new_zeros(len(blocks), level.blocks)
+            after = after.index_copy(1, level.kept[1], blocks[:, level.kept[0]])
+            at = rows.event[: rows.count, None], level.children[rows.node[: rows.count]]
+            parts = torch.stack([first, second], 1) * rows.energy[:, None]
+            blocks = after.index_put(at, parts[: rows.count])
+            start += len(level.parent)
+        return blocks
+
+    @property
+    def splits(self) -> int:
+        """S, the number of nodes."""
+        return sum(len(level.parent) for level in self.levels)
+
+    def expected(self, c: Tensor) -> Tensor:
+        """Returns the expected centers of gravity ``[E, L, 2]``."""
+        center = self.center.movedim(0, 1)
+        products = polynomials(c, self.degree) @ center.flatten(1)
+        return products.unflatten(1, center.shape[1:])
+
+
+NAMES[Tree] = "tree"  # saved with steps, but not a step of run files
+
+
+class NodeRows(NamedTuple):
+    """Nodes with energy: the first ``count`` of R rows; the others fill up the vector registers of the CPU.
+
+    Attributes:
+        count: Number of nodes with energy.
+        event: ``[R]``.
+        node: ``[R]``.
+        energy: ``[R]``.
+        features: ``[R, f]``, input of the network.
+    """
+
+    count: int
+    event: Tensor
+    node: Tensor
+    energy: Tensor
+    features: Tensor
+
+
+def node_rows(
+    level: TreeLevel, blocks: Tensor, layers: Tensor, expected: Tensor, threshold: float
+) -> NodeRows:
+    """Returns the rows of a level.
+
+    Args:
+        level: The level; its network is not used.
+        blocks: ``[E, A]`` energies before the split.
+        layers: ``[E, L]`` energies of the layers.
+        expected: ``[E, L, 2]`` expected centers of gravity.
+        threshold: Smallest energy of a cell.
+    """
+    energies = blocks[:, level.parent]
+    count, event, node = _with_energy(energies)
+    energy = energies[event, node]
+    layer, axis, line = level.layer[node], level.axis[node], level.line[node]
+    half, half_across, cell = level.sizes[node].unbind(1)
+
+    logs = torch.log1p(functional.pad(blocks, (0, 1)) / threshold)
+    padded = functional.pad(blocks, (0, 1))
+    around = logs[event[:, None], level.neighbors[node]]
+    sides = padded[event[:, None, None], level.overlaps[node]] * level.weights[node]
+    sides = torch.log1p(sides.sum(2) / threshold)
+
+    center, spread = _moments(level, padded)
+    total, layer_logs = layers[event, layer], torch.log1p(layers / threshold)
+    shift = center[event, layer, axis] - line
+    own = [
+        torch.log1p(energy / threshold),
+        torch.log(energy.clamp_min(threshold) / total.clamp_min(threshold)),
+        torch.asinh(shift / half),
+        torch.asinh(shift / cell),
+        spread[event, layer, axis],
+        torch.asinh((center[event, layer, 1 - axis] - level.across[node]) / half_across),
+        spread[event, layer, 1 - axis],
+    ]
+    adjacent = []
+    for other in (layer - 1, layer + 1):
+        there = (other >= 0) & (other < layers.shape[1])
+        other = other.clamp(0, layers.shape[1] - 1)
+        hit = there & (layers[event, other] > 0)
+        distance = torch.asinh((center[event, other, axis] - line) / half)
+        adjacent += [hit * distance, there * layer_logs[event, other]]
+    offset = expected[event, layer, axis] - line
+    phase = 2 * torch.pi * offset / cell
+    conditions = [
+        torch.asinh(offset / half),
+        torch.asinh(offset / cell),
+        (offset / cell).clamp(-3, 3),
+        torch.sin(phase),
+        torch.cos(phase),
+        torch.asinh((expected[event, layer, 1 - axis] - level.across[node]) / half_across),
+    ]
+    features = torch.cat([around, sides, torch.stack([*own, *adjacent, *conditions], 1)], 1)
+    return NodeRows(count, event, node, energy, features)
+
+
+FEATURES = len(NEIGHBORS) + 4 + 7 + 4 + 6
+"""Number of features of a node."""
+
+
+def _with_energy(energies: Tensor) -> tuple[int, Tensor, Tensor]:
+    """Returns the number of nodes with energy, their events and their nodes, filled up; on a GPU all, without synchronization."""
+    events, nodes = energies.shape
+    if energies.device.type == "cpu" and not torch.compiler.is_compiling():
+        event, node = (energies > 0).nonzero(as_tuple=True)
+        fill = (0, -len(event) % VECTOR)
+        return len(event), functional.pad(event, fill), functional.pad(node, fill)
+    every = torch.arange(events, device=energies.device)
+    each = torch.arange(nodes, device=energies.device)
+    return events * nodes, every[:, None].expand(events, nodes).reshape(-1), each.repeat(events)
+
+
+def _moments(level: TreeLevel, padded: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the center of gravity ``[E, L, 2]`` of each layer, and the logarithm of its variance along both axes."""
+    # A product per layer: batched products are rounded differently in batches of another size.
+    layers = zip(level.members, level.moments, strict=True)
+    sums = torch.stack([padded[:, members] @ moments for members, moments in layers], 1)
+    means = sums[..., 1:] / sums[..., :1].clamp_min(1e-9)
+    center = means[..., :2]
+    variance = (means[..., 2:] - center**2).clamp_min(0)
+    return center, torch.log(variance + 1e-5)
+
+
+def context_of(known: Tensor, energies: Tensor, threshold: float) -> Tensor:
+    """Returns the context ``[E, q]`` of the networks: conditions ``[E, C]`` and the logarithms of ``energies[E, L]``."""
+    return torch.cat([known, torch.log1p(energies / threshold)], 1)
+
+
+def block_energies(levels: tuple[TreeLevel, ...], cells: Tensor) -> list[Tensor]:
+    """Returns the energies before each level, and the cells."""
+    energies = [cells]
+    for level in reversed(levels):
+        after = energies[0]
+        before = after.new_zeros(len(after), len(level.parent) + level.kept.shape[1])
+        before = before.index_copy(1, level.kept[0], after[:, level.kept[1]])
+        before = before.index_copy(1, level.parent, after[:, level.children].sum(2))
+        energies.insert(0, before)
+    return energies
+
+
+def polynomials(c: Tensor, degree: int) -> Tensor:
+    """Returns all products ``[E, P]`` of at most ``degree`` columns of ``c[E, C]``."""
+    columns = range(c.shape[1])
+    parts = [torch.ones_like(c[:, :1])] if c.shape[1] else [c.new_ones(len(c), 1)]
+    for order in range(1, degree + 1):
+        indices = list(itertools.combinations_with_replacement(columns, order))
+        if indices:
+            parts.append(c[:, torch.tensor(indices, device=c.device)].prod(2))
+    return torch.cat(parts, 1)
+
+
+# Construction of the levels from the shapes of the layers.
+
+
+class _Grid(NamedTuple):
+    """Blocks of a layer: edges of rows and columns, in cells."""
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+
+    @property
+    def shape(self) -> Shape:
+        return len(self.rows) - 1, len(self.columns) - 1
+
+    def largest(self) -> Shape:
+        """Returns the largest number of cells of a block along both axes."""
+        rows, columns = (max(np.diff(edges)) for edges in self)
+        return int(rows), int(columns)
+
+
+def build_levels(
+    shapes: tuple[Shape, ...], periodic: tuple[bool, bool], network: RowNetwork
+) -> tuple[TreeLevel, ...]:
+    """Returns the levels of layers with these ``shapes``, all with the same ``network``; ``periodic`` axes are closed to a circle."""
+    grids = [_Grid((0, rows), (0, columns)) for rows, columns in shapes]
+    levels = []
+    while any(max(grid.largest()) > 1 for grid in grids):
+        started = list(grids)
+        for parity in (0, 1):
+            before, axes = list(grids), {}
+            for layer in range(parity, len(shapes), 2):
+                if max(started[layer].largest()) > 1:
+                    axes[layer] = _longest_axis(started[layer], shapes[layer])
+                    grids[layer] = _halved(started[layer], axes[layer])
+            if axes:
+                levels.append(_level(shapes, before, axes, grids, periodic, network))
+    return tuple(levels)
+
+
+def _longest_axis(grid: _Grid, shape: Shape) -> int:
+    rows, columns = grid.largest()
+    if rows == 1 or columns == 1:
+        return int(rows == 1)
+    return int(columns / shape[1] > rows / shape[0])
+
+
+def _halved(grid: _Grid, axis: int) -> _Grid:
+    edges = list(grid)
+    middles = {(low + high) // 2 for low, high in itertools.pairwise(edges[axis])}
+    edges[axis] = tuple(sorted({*edges[axis], *middles}))
+    return _Grid(*edges)
+
+
+def _level(
+    shapes: tuple[Shape, ...],
+    before: list[_Grid],
+    axes: dict[int, int],
+    after: list[_Grid],
+    periodic: tuple[bool, bool],
+    network: RowNetwork,
+) -> TreeLevel:
+    first_before = np.cumsum([0, *(rows * columns for rows, columns in (g.shape for g in before))])
+    first_after = np.cumsum([0, *(rows * columns for rows, columns in (g.shape for g in after))])
+    blocks = int(first_before[-1])
+    columns: dict[str, list[npt.NDArray[Any]]] = {
+        name: []
+        for name in ("parent", "children", "layer", "axis", "neighbors", "overlaps", "weights", "line", "sizes", "across")
+    }  # fmt: skip
+    kept: list[npt.NDArray[Any]] = []
+    for layer, (old, new) in enumerate(zip(before, after, strict=True)):
+        index_before = first_before[layer] + np.arange(np.prod(old.shape)).reshape(old.shape)
+        index_after = first_after[layer] + np.arange(np.prod(new.shape)).reshape(new.shape)
+        if layer not in axes:
+            kept.append(np.stack([index_before.ravel(), index_after.ravel()]))
+            continue
+        # The split axis comes first from here on.
+        axis = axes[layer]
+        index_before, index_after = (np.moveaxis(i, axis, 0) for i in (index_before, index_after))
+        edges, edges_across = np.array(old[axis]), np.array(old[1 - axis])
+        cells, cells_across = shapes[layer][axis], shapes[layer][1 - axis]
+        size = np.diff(edges)
+        start = np.searchsorted(np.array(new[axis]), edges[:-1])
+        single = size == 1
+        kept.append(np.stack([index_before[single].ravel(), index_after[start[single]].ravel()]))
+        pairs = np.meshgrid(
+            np.flatnonzero(~single), np.arange(len(edges_across) - 1), indexing="ij"
+        )
+        split, across = (pair.ravel() for pair in pairs)
+        line = (edges[split] + edges[split + 1]) // 2
+        low, high = edges_across[across], edges_across[across + 1]
+        children = [index_after[start[split] + part, across] for part in (0, 1)]
+        columns["parent"].append(index_before[split, across])
+        columns["children"].append(np.stack(children, 1))
+        columns["layer"].append(np.full(len(split), layer))
+        columns["axis"].append(np.full(len(split), axis))
+        columns["line"].append(line / cells - 0.5)
+        columns["sizes"].append(
+            np.stack(
+                [
+                    size[split] / 2 / cells,
+                    (high - low) / 2 / cells_across,
+                    np.full(len(split), 1 / cells),
+                ],
+                1,
+            )
+        )
+        columns["across"].append((low + high) / 2 / cells_across - 0.5)
+        wrap = (periodic[axis], periodic[1 - axis])
+        columns["neighbors"].append(_neighbors(index_before, split, across, wrap, blocks))
+        sides = [
+            ((edges[split] / cells, line / cells), (low / cells_across, high / cells_across)),
+            ((line / cells, edges[split + 1] / cells), (low / cells_across, high / cells_across)),
+        ]
+        found = []
+        for other in (layer - 1, layer + 1):
+            for along, beside in sides:
+                if 0 <= other < len(shapes):
+                    grid = before[other]
+                    ends = [np.array(grid[k]) / shapes[other][k] for k in (axis, 1 - axis)]
+                    index = first_before[other] + np.arange(np.prod(grid.shape)).reshape(grid.shape)
+                    found.append(
+                        _overlaps(np.moveaxis(index, axis, 0), ends, along, beside, blocks)
+                    )
+                else:
+                    nothing = (
+                        np.full((len(split), OVERLAPS), blocks),
+                        np.zeros((len(split), OVERLAPS)),
+                    )
+                    found.append(nothing)
+        columns["overlaps"].append(np.stack([index for index, _ in found], 1))
+        columns["weights"].append(np.stack([weight for _, weight in found], 1))
+    whole = ("parent", "children", "layer", "axis", "neighbors", "overlaps")
+    tensors = {
+        name: torch.from_numpy(np.concatenate(values)).to(
+            torch.int64 if name in whole else torch.float32
+        )
+        for name, values in columns.items()
+    }
+    members, moments = _members(shapes, before, blocks)
+    return TreeLevel(
+        **tensors,
+        kept=torch.from_numpy(np.concatenate(kept, 1)),
+        members=members,
+        moments=moments,
+        blocks=int(first_after[-1]),
+        network=network,
+    )
+
+
+def _neighbors(
+    index: npt.NDArray[np.int64],
+    split: npt.NDArray[np.int64],
+    across: npt.NDArray[np.int64],
+    wrap: tuple[bool, bool],
+    beyond: int,
+) -> npt.NDArray[np.int64]:
+    """Returns ``[N, 10]``: the blocks around the nodes at rows ``split`` and columns ``across`` of ``index``."""
+    result = []
+    for along, beside in NEIGHBORS:
+        rows, columns = split + along, across + beside
+        inside = np.ones(len(split), dtype=bool)
+        for values, length, circle in (
+            (rows, index.shape[0], wrap[0]),
+            (columns, index.shape[1], wrap[1]),
+        ):
+            if not circle:
+                inside &= (values >= 0) & (values < length)
+        blocks = index[rows % index.shape[0], columns % index.shape[1]]
+        result.append(np.where(inside, blocks, beyond))
+    return np.stack(result, 1)
+
+
+def _overlaps(
+    index: npt.NDArray[np.int64],
+    edges: list[npt.NDArray[np.float64]],
+    along: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    beside: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    nothing: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Returns the blocks ``[N, O]`` that overlap most with N rectangles, and the overlapping fractions of these blocks."""
+    fractions = []
+    for ends, (low, high) in zip(edges, (along, beside), strict=True):
+        overlap = np.minimum(ends[None, 1:], high[:, None]) - np.maximum(
+            ends[None, :-1], low[:, None]
+        )
+        fractions.append(overlap.clip(0) / np.diff(ends))
+    areas = (fractions[0][:, :, None] * fractions[1][:, None, :]).reshape(len(along[0]), -1)
+    order = np.argsort(-areas, axis=1, kind="stable")[:, :OVERLAPS]
+    weights = np.take_along_axis(areas, order, 1)
+    blocks = np.where(weights > 0, index.ravel()[order], nothing)
+    missing = OVERLAPS - order.shape[1]
+    return (
+        np.pad(blocks, ((0, 0), (0, max(0, missing))), constant_values=nothing),
+        np.pad(weights, ((0, 0), (0, max(0, missing)))),
+    )
+
+
+def _members(shapes: tuple[Shape, ...], grids: list[_Grid], beyond: int) -> tuple[Tensor, Tensor]:
+    sizes = [int(np.prod(grid.shape)) for grid in grids]
+    members = torch.full((len(shapes), max(sizes)), beyond)
+    moments = torch.zeros(len(shapes), max(sizes), 5)
+    first = 0
+    for layer, (grid, shape, size) in enumerate(zip(grids, shapes, sizes, strict=True)):
+        members[layer, :size] = torch.arange(first, first + size)
+        first += size
+        middles = [
+            (np.array(edges[1:]) + np.array(edges[:-1])) / 2 / cells - 0.5
+            for edges, cells in zip(grid, shape, strict=True)
+        ]
+        x, y = (torch.from_numpy(m.ravel()) for m in np.meshgrid(*middles, indexing="ij"))
+        moments[layer, :size] = torch.stack([torch.ones_like(x), x, y, x * x, y * y], 1).float()
+    return members, moments

@@ -1,0 +1,164 @@
+"""Fit of a tree: one network for each level, by maximum likelihood."""
+
+import dataclasses
+import threading
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from hepgan.data.encoding.base import Noise
+from hepgan.data.encoding.conditional_regression import least_squares
+from hepgan.data.encoding.density.distributions import (
+    SPLIT,
+    split_limits,
+    split_log_likelihood,
+    typical_split,
+)
+from hepgan.data.encoding.density.network import (
+    FitSettings,
+    FitTask,
+    Fitted,
+    RowNetwork,
+    Rows,
+    fit_rows,
+)
+from hepgan.data.encoding.density.tree import (
+    FEATURES,
+    Shape,
+    Tree,
+    TreeLevel,
+    block_energies,
+    build_levels,
+    context_of,
+    node_rows,
+    polynomials,
+)
+from hepgan.random_streams import torch_generator
+
+_MOST_POLYNOMIALS = 300
+_CHUNK = 2000
+"""Number of events whose features are computed at once."""
+
+
+class TreeFit(NamedTuple):
+    """Data of the fit of a tree.
+
+    Attributes:
+        levels: Levels without networks.
+        cells: ``[E, F]``.
+        energies: ``[E, L]``.
+        context: ``[E, q]``.
+        shapes: Shapes of the layers.
+        known: ``[E, C]`` conditions.
+        threshold: Smallest energy of a cell.
+    """
+
+    levels: tuple[TreeLevel, ...]
+    cells: Tensor
+    energies: Tensor
+    context: Tensor
+    shapes: tuple[Shape, ...]
+    known: Tensor
+    threshold: float
+
+    @classmethod
+    def prepare(
+        cls,
+        shapes: tuple[Shape, ...],
+        polar: bool,
+        cells: Tensor,
+        energies: Tensor,
+        known: Tensor,
+        threshold: float,
+    ) -> Self:
+        """Returns the data of a fit; the rows of ``polar`` layers are a full circle."""
+        none = RowNetwork.initial(FEATURES, 0, torch.zeros(1, SPLIT), 1, torch.Generator())
+        levels = build_levels(shapes, (polar, False), none)
+        context = context_of(known, energies, threshold)
+        return cls(levels, cells, energies, context, shapes, known, threshold)
+
+    def tasks(self, noise: Noise, settings: FitSettings) -> list[FitTask]:
+        """Returns the fits of all levels."""
+        tree = self.tree([level.network for level in self.levels])
+        expected = tree.expected(self.known)
+        blocks = block_energies(self.levels, self.cells)
+
+        def task(number: int) -> FitTask:
+            def fit(cancelled: threading.Event) -> Fitted:
+                rng = torch_generator(noise.seed, "encoding", *noise.children, number)
+                return self._fit_level(
+                    self.levels[number],
+                    blocks[number],
+                    blocks[number + 1],
+                    expected,
+                    rng,
+                    settings,
+                    cancelled,
+                )
+
+            return fit
+
+        return [task(number) for number in range(len(self.levels))]
+
+    def _fit_level(
+        self,
+        level: TreeLevel,
+        before: Tensor,
+        after: Tensor,
+        expected: Tensor,
+        rng: torch.Generator,
+        settings: FitSettings,
+        cancelled: threading.Event,
+    ) -> Fitted:
+        parts = []
+        for start in range(0, len(before), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            rows = node_rows(
+                level, before[part], self.energies[part], expected[part], self.threshold
+            )
+            columns = rows.event + start, rows.node, rows.energy, rows.features
+            parts.append([column[: rows.count] for column in columns])
+        event, node, energy, features = (torch.cat(column) for column in zip(*parts, strict=True))
+        first, second = after[event[:, None], level.children[node]].unbind(1)
+        limit, log_both = split_limits(energy, self.threshold)
+        kinds = torch.where(second <= 0, 0, torch.where(first <= 0, 1, 2))
+        logit = torch.log(first.clamp_min(1e-30)) - torch.log(second.clamp_min(1e-30))
+        logits = torch.stack([torch.minimum(torch.maximum(logit, -limit), limit), -limit, limit], 1)
+
+        def likelihood(parameters: Tensor, rows: Tensor) -> Tensor:
+            return split_log_likelihood(parameters, kinds[rows], logits[rows], log_both[rows])
+
+        outputs = typical_split(kinds, logits[:, 0], node, len(level.parent))
+        data = Rows(features, self.context, event, node)
+        return fit_rows(data, likelihood, outputs, rng, settings, cancelled)
+
+    def tree(self, networks: list[RowNetwork]) -> Tree:
+        """Returns the tree with these networks."""
+        degree = next(
+            d for d in (3, 2, 1, 0)
+            if polynomials(self.known[:1], d).shape[1] <= min(_MOST_POLYNOMIALS, len(self.known) / 20) or d == 0
+        )  # fmt: skip
+        levels = tuple(
+            dataclasses.replace(level, network=network)
+            for level, network in zip(self.levels, networks, strict=True)
+        )
+        return Tree(self.threshold, self._expected_centers(degree), degree, levels)
+
+    def _expected_centers(self, degree: int) -> Tensor:
+        """Returns the coefficients of the centers of gravity, fitted with a weight that grows with the energy of the layer."""
+        regressors = polynomials(self.known, degree).double()
+        centers, first = [], 0
+        for layer, (rows, columns) in enumerate(self.shapes):
+            cells = (
+                self.cells[:, first : first + rows * columns].double().reshape(-1, rows, columns)
+            )
+            first += rows * columns
+            energy = self.energies[:, layer].double()
+            x, y = ((torch.arange(n, dtype=torch.float64) + 0.5) / n - 0.5 for n in (rows, columns))
+            positions = torch.stack([cells.sum(2) @ x, cells.sum(1) @ y], 1) / energy[
+                :, None
+            ].clamp_min(1e-9)
+            weight = (energy / energy.mean().clamp_min(1e-9)).clamp_max(9).sqrt()[:, None]
+            centers.append(least_squares(weight * regressors, weight * positions))
+        return torch.stack(centers).float()

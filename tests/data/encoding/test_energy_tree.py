@@ -1,0 +1,374 @@
+"""``energy_tree`` and ``autoregressive``: conditional, invertible, exact in sums, zeros and shared values, and differentiable."""
+
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hepgan.data.encoding.autoregressive import Autoregressive
+from hepgan.data.encoding.base import ColumnLayout, Noise
+from hepgan.data.encoding.conditions import ConditionScale
+from hepgan.data.encoding.density import network as fits
+from hepgan.data.encoding.density.distributions import (
+    SPLINE,
+    SPLIT,
+    LogisticSpline,
+    Split,
+    standard_spline,
+)
+from hepgan.data.encoding.density.ranks import Ranks
+from hepgan.data.encoding.energy_tree import EnergyTree
+from hepgan.data.encoding.steps import map_tensors, pack_step, step_to, unpack_step
+from hepgan.errors import DataError, RunError
+
+SHAPES = {"front": (2, 8), "back": (3, 5), "tail": ()}
+SIZES = {"front": 16, "back": 15, "tail": 1}
+THRESHOLD = 0.05
+
+
+def columns() -> ColumnLayout:
+    """Returns three layers in MeV, of which the last is a single cell, an incident energy and a position."""
+    ends = np.cumsum(list(SIZES.values())).tolist()
+    fields = {
+        name: slice(end - size, end) for (name, size), end in zip(SIZES.items(), ends, strict=True)
+    }
+    units = dict.fromkeys(fields, "MeV") | {"energy": "GeV", "y": "mm"}
+    scales = {"energy": ConditionScale((1.0, 10.0), "log"), "y": ConditionScale((-1.0, 1.0))}
+    return ColumnLayout(fields, units, {"energy": slice(0, 1), "y": slice(1, 2)}, scales, SHAPES)
+
+
+def showers(events: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Returns cells ``[E, 32]`` and conditions: a spot at ``y``, a sampling fraction of about 1, and often nothing in the last layers."""
+    rng = np.random.default_rng(seed)
+    c = rng.uniform(-1, 1, (events, 2))
+    energy = 1000 * np.exp((c[:, 0] + 1) / 2 * np.log(10))
+    total = energy * rng.normal(1, 0.05, events)
+    depth = 0.5 + 0.2 * c[:, 0] + rng.normal(0, 0.1, events)
+    layers = np.stack([1 - depth, depth, 0.1 * np.maximum(depth - 0.6, 0)], 1).clip(0)
+    layers *= (total / layers.sum(1))[:, None]
+    layers[rng.random(events) < 0.05, 1:] = 0
+    parts = []
+    for (name, shape), energies in zip(SHAPES.items(), layers.T, strict=True):
+        rows, cells = shape or (1, 1)
+        across = np.arange(cells) / max(1, cells - 1) * 2 - 1
+        spot = np.exp(-(((across - 0.7 * c[:, 1:]) / 0.3) ** 2))
+        part = (
+            spot[:, None] * rng.gamma(2, 1, (events, rows, cells))
+            if shape
+            else np.ones((events, 1, 1))
+        )
+        part = part.reshape(events, SIZES[name])
+        part = part / part.sum(1, keepdims=True) * energies[:, None]
+        parts.append(np.where(part > THRESHOLD, part, 0))
+    return torch.from_numpy(np.concatenate(parts, 1)), torch.from_numpy(c)
+
+
+def noise(events: int, name: str = "fit") -> Noise:
+    """Returns noise for ``events`` events."""
+    return Noise(1, (name,), np.arange(events))
+
+
+@pytest.fixture(scope="module")
+def step() -> EnergyTree:
+    """Returns a tree that is fitted to 3,000 showers for 600 steps a level."""
+    x, c = showers(3000, seed=1)
+    return EnergyTree.fit(
+        x, c, columns(), noise(3000), threshold=THRESHOLD, incident="energy", steps=600, hidden=32
+    )
+
+
+def decoded(step: EnergyTree, events: int, seed: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns generated cells, and cells and conditions of made-up showers with the same conditions."""
+    x, c = showers(events, seed)
+    scores = torch.randn(events, 32, generator=torch.Generator().manual_seed(seed))
+    return step.decode(scores, c.float()), x, c
+
+
+def layers(cells: Tensor) -> Tensor:
+    """Returns the layer energies ``[E, 3]``."""
+    return torch.stack([part.sum(1) for part in torch.split(cells, [16, 15, 1], 1)], 1)
+
+
+def test_decode_inverts_encode(step: EnergyTree) -> None:
+    x, c = showers(2000, seed=3)
+    scores = step.encode(x, c, noise(2000, "encode"))
+    back = step.decode(scores, c.float()).double()
+    # Probabilities near 1 have few digits in float32.
+    typical = (scores.abs() < 3.5).all(1)
+    assert typical.float().mean() > 0.97
+    torch.testing.assert_close(back[typical], x[typical], rtol=5e-3, atol=2e-2)
+    assert torch.equal(back[typical] > 0, x[typical] > 0)
+
+
+def test_cells_are_zero_or_above_the_threshold_and_add_up(step: EnergyTree) -> None:
+    cells, _, _ = decoded(step, 3000)
+    assert ((cells == 0) | (cells >= 0.999 * THRESHOLD)).all()
+    assert (cells == 0).double().mean() > 0.05
+    scores = torch.randn(100, 32, generator=torch.Generator().manual_seed(1))
+    totals = torch.full((100, 1), 500.0)
+    known = torch.zeros(100, 2)
+    context = torch.cat([known, torch.log1p(totals / THRESHOLD)], 1)
+    parts = step.depth.decode(scores[:, :2], totals, known, context)
+    torch.testing.assert_close(parts.sum(1, keepdim=True), totals)
+
+
+def test_scores_of_unseen_showers_are_standard_normal(step: EnergyTree) -> None:
+    x, c = showers(4000, seed=4)
+    scores = step.encode(x, c, noise(4000, "encode"))
+    assert (scores.mean(0).abs() < 0.15).all()
+    assert ((scores.std(0) - 1).abs() < 0.15).all()
+
+
+def test_generated_showers_follow_every_condition(step: EnergyTree) -> None:
+    cells, x, c = decoded(step, 4000)
+    across = torch.arange(8.0, dtype=torch.float64)
+    for column, quantity in (
+        (0, lambda v: layers(v)[:, 1] / layers(v).sum(1)),
+        (1, lambda v: v[:, :16].reshape(-1, 2, 8).sum(1) @ across / v[:, :16].sum(1)),
+    ):
+        pairs = [torch.stack([quantity(v.double()), c[:, column]]) for v in (x, cells)]
+        expected, generated = (float(torch.corrcoef(pair)[0, 1]) for pair in pairs)
+        assert abs(expected) > 0.4
+        assert generated == pytest.approx(expected, abs=0.08)
+    empty = [(layers(v)[:, 1] == 0).double().mean() for v in (x, cells)]
+    assert float(empty[1]) == pytest.approx(float(empty[0]), abs=0.02)
+
+
+def test_energies_above_the_incident_energy_are_generated(step: EnergyTree) -> None:
+    cells, x, c = decoded(step, 3000)
+    incident = 1000 * torch.exp((c[:, 0] + 1) / 2 * np.log(10))
+    ratios = [v.double().sum(1) / incident for v in (x, cells)]
+    assert float(ratios[1].std()) == pytest.approx(float(ratios[0].std()), rel=0.1)
+    assert float((ratios[1] > 1).double().mean()) == pytest.approx(0.5, abs=0.06)
+
+
+def test_an_event_does_not_depend_on_the_others_of_its_batch(step: EnergyTree) -> None:
+    _, c = showers(300, seed=5)
+    scores = torch.randn(300, 32, generator=torch.Generator().manual_seed(5))
+    together = step.decode(scores, c.float())
+    for size in (1, 7, 100):
+        parts = [
+            step.decode(s, k)
+            for s, k in zip(scores.split(size), c.float().split(size), strict=True)
+        ]
+        assert torch.equal(torch.cat(parts), together)
+
+
+def test_the_path_without_synchronization_gives_the_same_cells(
+    step: EnergyTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, _, _ = decoded(step, 200)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(decoded(step, 200)[0], cells, rtol=1e-4, atol=1e-3)
+
+
+def test_gradients_agree_with_finite_differences(step: EnergyTree) -> None:
+    precise = step_to(step, torch.float64)
+    _, c = showers(6, seed=6)
+    scores = torch.randn(6, 32, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    weights = torch.linspace(0.5, 2, 32, dtype=torch.float64)
+
+    def total(values: Tensor) -> Tensor:
+        return (precise.decode(values, c) * weights).sum()
+
+    scores.requires_grad_()
+    (gradient,) = torch.autograd.grad(total(scores), scores)
+    assert (gradient != 0).double().mean() > 0.4
+    with torch.no_grad():
+        for at in [(0, 0), (1, 1), (2, 3), (3, 10), (4, 20), (5, 30)]:
+            shift = torch.zeros_like(scores)
+            shift[at] = 1e-6
+            slope = (total(scores + shift) - total(scores - shift)) / 2e-6
+            assert float(gradient[at]) == pytest.approx(float(slope), rel=1e-3, abs=1e-2)
+
+
+def test_a_saved_step_decodes_identically(step: EnergyTree) -> None:
+    tensors: dict[str, Tensor] = {}
+    loaded = unpack_step(pack_step(step, "encoding.0", tensors), tensors)
+    assert loaded == step
+    assert torch.equal(decoded(loaded, 50)[0], decoded(step, 50)[0])
+
+
+def test_every_tensor_is_moved(step: EnergyTree) -> None:
+    moved = map_tensors(step, lambda tensor: tensor.to("meta"))
+    scores, c = torch.empty(5, 32, device="meta"), torch.empty(5, 2, device="meta")
+    assert moved.decode(scores, c).shape == (5, 32)
+
+
+def test_the_same_seed_gives_the_same_fit_with_one_thread_and_two() -> None:
+    x, c = showers(200, seed=7)
+    threads = torch.get_num_threads()
+    try:
+        steps = []
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            steps.append(
+                EnergyTree.fit(x, c, columns(), noise(200), threshold=THRESHOLD, steps=3, hidden=4)
+            )
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    assert steps[0] == steps[1]
+
+
+def test_other_fields_and_unnamed_conditions_are_left_out() -> None:
+    x, c = showers(200, seed=8)
+    step = EnergyTree.fit(
+        x, c, columns(), noise(200),
+        threshold=THRESHOLD, fields=("back", "tail"), conditions=("y",), steps=3, hidden=4,
+    )  # fmt: skip
+    scores = step.encode(x, c, noise(200, "encode"))
+    assert torch.equal(scores[:, :16], x[:, :16].float())
+    shifted = c.clone()
+    shifted[:, 0] += 0.1
+    assert torch.equal(step.decode(scores, shifted.float()), step.decode(scores, c.float()))
+
+
+def test_a_field_with_three_axes_is_a_layer_per_index() -> None:
+    rng = np.random.default_rng(1)
+    x = torch.from_numpy(rng.gamma(1, 1, (100, 24)))
+    layout = ColumnLayout(
+        {"voxels": slice(0, 24)}, {"voxels": "MeV"}, {}, {}, {"voxels": (2, 4, 3)}
+    )
+    step = EnergyTree.fit(
+        x, x[:, :0], layout, noise(100), threshold=0.01, polar=True, steps=3, hidden=4
+    )
+    assert step.depth.splits == 1
+    assert step.cells.splits == 22
+    assert step.decode(torch.randn(5, 24), torch.empty(5, 0)).shape == (5, 24)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fields": ("middle",)}, "fields names 'middle', but the fields are front, back, tail"),
+        ({"conditions": ("x",)}, "conditions names 'x', which is not a condition"),
+        ({"incident": "x"}, "incident = 'x' is not a condition"),
+    ],
+)
+def test_unknown_names_raise(options: dict[str, object], message: str) -> None:
+    x, c = showers(20, seed=9)
+    with pytest.raises(RunError, match=message):
+        EnergyTree.fit(x, c, columns(), noise(20), threshold=0.1, **options)  # type: ignore[arg-type]
+
+
+def test_showers_below_the_threshold_raise() -> None:
+    x, c = showers(20, seed=9)
+    with pytest.raises(
+        DataError, match="no cell of any event has more than the threshold of 1e\\+09"
+    ):
+        EnergyTree.fit(x, c, columns(), noise(20), threshold=1e9)
+
+
+def test_a_failing_fit_ends_the_others() -> None:
+    started, ended = threading.Event(), threading.Event()
+
+    def fails(cancelled: threading.Event) -> fits.Fitted:
+        started.wait(10)
+        raise KeyboardInterrupt
+
+    def waits(cancelled: threading.Event) -> fits.Fitted:
+        started.set()
+        cancelled.wait(10)
+        ended.set()
+        raise RunError("cancelled")
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fits.run_tasks([fails, waits])
+    finally:
+        torch.set_num_threads(threads)
+    assert ended.is_set()
+
+
+def test_a_fit_keeps_the_best_held_out_state() -> None:
+    """With far too many steps for 40 events, the network overfits; the kept state does not get worse than a short fit."""
+    rng = torch.Generator().manual_seed(1)
+    context, values = torch.randn(40, 5, generator=rng), torch.randn(40, 1, generator=rng)
+
+    def likelihood(parameters: Tensor, rows: Tensor) -> Tensor:
+        return LogisticSpline.of(parameters).cdf_and_log_density(values[rows])[1].sum()
+
+    short, long = (
+        fits.fit_rows(
+            fits.Rows.of_events(context), likelihood, standard_spline(), torch.Generator().manual_seed(2),
+            fits.FitSettings(hidden=32, steps=steps), threading.Event(),
+        ).log_likelihood
+        for steps in (20, 400)
+    )  # fmt: skip
+    assert long > short - 0.3
+
+
+def test_spline_density_is_the_derivative_of_its_cdf_and_the_quantile_its_inverse() -> None:
+    parameters = torch.randn(50, SPLINE, generator=torch.Generator().manual_seed(1)).double()
+    spline = LogisticSpline.of(parameters)
+    probability = torch.linspace(0.001, 0.999, 50, dtype=torch.float64)
+    values = spline.quantile(probability)
+    torch.testing.assert_close(spline.cdf(values[:, None])[:, 0], probability)
+    low, high = (spline.cdf((values + d)[:, None])[:, 0] for d in (-1e-6, 1e-6))
+    _, log_density = spline.cdf_and_log_density(values[:, None])
+    torch.testing.assert_close((high - low) / 2e-6, log_density[:, 0].exp(), rtol=1e-3, atol=1e-6)
+
+
+def test_a_split_of_less_than_two_thresholds_has_an_empty_part() -> None:
+    parameters = torch.randn(100, SPLIT, generator=torch.Generator().manual_seed(1))
+    first, second = Split.of(parameters, torch.full((100,), 0.15), 0.1).fractions(torch.randn(100))
+    assert (torch.minimum(first, second) == 0).all()
+    assert (first + second == 1).all()
+
+
+def test_ranks_reproduce_shared_values_exactly() -> None:
+    rng = np.random.default_rng(1)
+    spike_and_tail = np.where(rng.random(5000) < 0.3, 0.0, 1 + rng.exponential(1, 5000))
+    x = torch.from_numpy(np.where(rng.random(5000) < 0.1, 2.0, spike_and_tail))
+    ranks = Ranks.fit(x)
+    scores = ranks.encode(x, torch.rand(5000, generator=torch.Generator().manual_seed(1)))
+    assert abs(float(scores.mean())) < 0.05
+    assert float(scores.std()) == pytest.approx(1, abs=0.03)
+    back = ranks.decode(scores)
+    for value in (0.0, 2.0):
+        assert torch.equal(back == value, x == value)
+    torch.testing.assert_close(back.double(), x, rtol=1e-3, atol=1e-3)
+    drawn = ranks.decode(torch.randn(20_000, generator=torch.Generator().manual_seed(2)))
+    assert not ((drawn > 0) & (drawn < 1)).any()
+    assert float((drawn == 0).double().mean()) == pytest.approx(0.27, abs=0.02)
+
+
+def table(events: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Returns a table: a width that grows with the condition, a spike with a tail, and a sum of both."""
+    rng = np.random.default_rng(seed)
+    c = rng.uniform(-1, 1, (events, 1))
+    first = rng.normal(0, 1, events) * np.exp(c[:, 0])
+    second = np.where(rng.random(events) < 0.4, 0, rng.exponential(1, events))
+    third = first**2 + second + rng.normal(0, 0.1, events)
+    return torch.from_numpy(np.stack([first, second, third], 1)), torch.from_numpy(c)
+
+
+def test_autoregressive_tables_follow_conditions_and_other_columns() -> None:
+    names = ("first", "second", "third")
+    fields = {name: slice(i, i + 1) for i, name in enumerate(names)}
+    layout = ColumnLayout(
+        fields, dict.fromkeys(names, ""), {"c": slice(0, 1)}, {"c": ConditionScale((-1, 1))}
+    )
+    x, c = table(4000, seed=1)
+    step = Autoregressive.fit(x, c, layout, noise(4000), steps=400, hidden=32)
+    y, k = table(4000, seed=2)
+    scores = step.encode(y, k, noise(4000, "encode"))
+    assert (scores.mean(0).abs() < 0.12).all()
+    assert ((scores.std(0) - 1).abs() < 0.12).all()
+    torch.testing.assert_close(step.decode(scores, k.float()).double(), y, rtol=2e-2, atol=2e-2)
+    drawn = step.decode(
+        torch.randn(4000, 3, generator=torch.Generator().manual_seed(1)), k.float()
+    ).double()
+    assert float((drawn[:, 1] == 0).double().mean()) == pytest.approx(0.4, abs=0.04)
+    wide, narrow = (float(drawn[side, 0].std()) for side in ((k[:, 0] > 0.5), (k[:, 0] < -0.5)))
+    assert wide / narrow == pytest.approx(np.exp(1.5), rel=0.25)
+    rest = drawn[:, 2] - drawn[:, 0] ** 2 - drawn[:, 1]
+    assert float(rest.median().abs()) < 0.2
+    assert float(rest.quantile(0.9) - rest.quantile(0.1)) < 1.5
+    assert dataclasses.replace(step) == step
