@@ -195,7 +195,7 @@ class EnergyTree:
             cells, known, context_of(known, layers, self.threshold),
             drawn[:, between:], normal[:, between:],
         )  # fmt: skip
-        scores = torch.cat([first, depth, inside], 1)
+        scores = torch.cat([first, depth, inside], 1) + _nan(cells)
         return x.to(scores).index_copy(1, self.columns, scores)
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
@@ -215,7 +215,7 @@ class EnergyTree:
         layers = self.depth.decode(scores[:, 1:between], total, known, context)
         context = context_of(known, layers, self.threshold)
         cells = self.cells.decode(scores[:, between:], layers, known, context)
-        return x.index_copy(1, self.columns, cells)
+        return x.index_copy(1, self.columns, cells + _nan(scores))
 
 
 def _total_spline(network: RowNetwork, known: Tensor) -> LogisticSpline:
@@ -250,6 +250,11 @@ def _incident_energy(c: Tensor, column: int, scale: ConditionScale, unit: float)
     if column < 0:
         return c.new_ones(len(c))
     return scale.decode(c[:, column : column + scale.columns]) * unit
+
+
+def _nan(values: Tensor) -> Tensor:
+    """Returns ``[E, 1]``: NaN for events with a value that is not finite, which the tree takes for an empty part; otherwise 0."""
+    return 0 * values.detach().sum(1, keepdim=True)
 
 
 def _cut(cells: Tensor, threshold: float) -> Tensor:

@@ -27,8 +27,13 @@ NEEDED: dict[str, dict[str, Any]] = {
     "incident_fraction": {"incident": "energy", "fields": ["a", "b"]},
     "layer_sums": {"incident": "energy", "threshold": 1e-4},
     "regress": {"condition": "energy", "condition_on_first": ["a"]},
+    "energy_tree": {"incident": "energy", "threshold": 1e-4, "steps": 20, "hidden": 4},
+    "autoregressive": {"steps": 20, "hidden": 4},
 }
-"""Settings without a default."""
+"""Settings without a default, and few steps for fits."""
+
+LEARNED = {"energy_tree", "autoregressive"}
+"""Steps whose distributions are networks: normal scores in float32 have few digits in their tails."""
 
 SCHEMA = Schema.from_table(
     {
@@ -97,7 +102,7 @@ def test_a_step_changes_only_its_own_fields(data: st.DataObject, seed: int) -> N
     np.testing.assert_array_equal(x[:, other], flat(events)[:, other])
     decoded, expected = flat(encoding.decode(x, c)), flat(events)
     np.testing.assert_array_equal(decoded[:, other], expected[:, other])
-    tolerance = 1e-5 * np.abs(expected).max(0) + 1e-6
+    tolerance = (1e-2 if step in LEARNED else 1e-5) * np.abs(expected).max(0) + 1e-6
     assert (np.abs(decoded - expected)[:, own] <= tolerance[own]).all()
 
 
@@ -209,10 +214,15 @@ def test_degenerate_events_round_trip_or_raise(kind: str, table: dict[str, Any])
         with pytest.raises(DataError, match="the step 'layer_sums': event 0 has no energy"):
             fit(events, table, **scales)
         return
+    if table["step"] == "energy_tree" and kind == "empty events":
+        with pytest.raises(DataError, match="no cell of any event has more than the threshold"):
+            fit(events, table, **scales)
+        return
     encoding = fit(events, table, **scales)
     x, c = encoding.encode(events, seed=2)
     decoded = flat(encoding.decode(x, c))
-    np.testing.assert_allclose(decoded, flat(events), rtol=1e-4, atol=1e-5)
+    rtol = 2e-2 if table["step"] in LEARNED else 1e-4
+    np.testing.assert_allclose(decoded, flat(events), rtol=rtol, atol=1e-5)
     noise = torch.randn(200, encoding.features, generator=torch.Generator().manual_seed(1))
     generated = flat(encoding.decode(noise, c[:1].expand(200, -1)))
     assert np.isfinite(generated).all()

@@ -214,6 +214,7 @@ def standard_spline() -> Tensor:
 
 
 def normal_scores(probabilities: Tensor) -> Tensor:
-    """Returns the normal scores of probabilities, at most ``Z_LIMIT`` in size."""
-    scores: Tensor = torch.special.ndtri(probabilities.clamp(1e-6, 1 - 1e-6))
+    """Returns the normal scores of probabilities, up to 4.8 in size in float32 and 7.6 in float64."""
+    smallest = 1e-6 if probabilities.dtype == torch.float32 else 1e-14
+    scores: Tensor = torch.special.ndtri(probabilities.clamp(smallest, 1 - smallest))
     return scores

@@ -50,8 +50,8 @@ class Ranks:
             (values[chosen & ~atoms], middle[chosen & ~atoms]),
             (values[atoms], first[atoms]),
             (values[atoms], last[atoms]),
-            (values[after & ~atoms], (0.9 * first + 0.1 * last)[after & ~atoms]),
-            (values[before & ~atoms], (0.1 * first + 0.9 * last)[before & ~atoms]),
+            (values[after & ~atoms], torch.lerp(first, last, 1e-3)[after & ~atoms]),
+            (values[before & ~atoms], torch.lerp(last, first, 1e-3)[before & ~atoms]),
         ]
         knots = torch.cat([v for v, _ in points])
         probabilities = torch.cat([p for _, p in points]).clamp(0.25 / len(x), 1 - 0.25 / len(x))

@@ -114,7 +114,7 @@ class Tree:
             first, second = after[rows.event[:, None], level.children[rows.node]].unbind(1)
             at = rows.event, start + rows.node
             drawn = split.scores(first, second, uniform[at])
-            scores[at[0][: rows.count], at[1][: rows.count]] = drawn[: rows.count]
+            scores[at[0][: rows.filled], at[1][: rows.filled]] = drawn[: rows.filled]
             start += len(level.parent)
         return scores
 
@@ -131,9 +131,9 @@ class Tree:
             first, second = split.fractions(scores[rows.event, start + rows.node])
             after = blocks.new_zeros(len(blocks), level.blocks)
             after = after.index_copy(1, level.kept[1], blocks[:, level.kept[0]])
-            at = rows.event[: rows.count, None], level.children[rows.node[: rows.count]]
+            at = rows.event[: rows.filled, None], level.children[rows.node[: rows.filled]]
             parts = torch.stack([first, second], 1) * rows.energy[:, None]
-            blocks = after.index_put(at, parts[: rows.count])
+            blocks = after.index_put(at, parts[: rows.filled])
             start += len(level.parent)
         return blocks
 
@@ -144,26 +144,25 @@ class Tree:
 
     def expected(self, c: Tensor) -> Tensor:
         """Returns the expected centers of gravity ``[E, L, 2]``."""
-        center = self.center.movedim(0, 1)
-        products = polynomials(c, self.degree) @ center.flatten(1)
-        return products.unflatten(1, center.shape[1:])
+        products = polynomials(c, self.degree) @ self.center.movedim(0, 1).flatten(1)
+        return products.reshape(len(c), -1, 2)
 
 
 NAMES[Tree] = "tree"  # saved with steps, but not a step of run files
 
 
 class NodeRows(NamedTuple):
-    """Nodes with energy: the first ``count`` of R rows; the others fill up the vector registers of the CPU.
+    """Nodes with energy: the first ``filled`` of R rows; the others fill up the vector registers of the CPU.
 
     Attributes:
-        count: Number of nodes with energy.
+        filled: Number of nodes with energy.
         event: ``[R]``.
         node: ``[R]``.
         energy: ``[R]``.
         features: ``[R, f]``, input of the network.
     """
 
-    count: int
+    filled: int
     event: Tensor
     node: Tensor
     energy: Tensor

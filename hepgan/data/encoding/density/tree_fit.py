@@ -118,7 +118,7 @@ class TreeFit(NamedTuple):
                 level, before[part], self.energies[part], expected[part], self.threshold
             )
             columns = rows.event + start, rows.node, rows.energy, rows.features
-            parts.append([column[: rows.count] for column in columns])
+            parts.append([column[: rows.filled] for column in columns])
         event, node, energy, features = (torch.cat(column) for column in zip(*parts, strict=True))
         first, second = after[event[:, None], level.children[node]].unbind(1)
         limit, log_both = split_limits(energy, self.threshold)
