@@ -201,6 +201,8 @@ def kind(hint: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(kind(part) for part in inside if part is not types.NoneType)
     if origin is tuple and inside[1] is Ellipsis:
+        if typing.get_origin(inside[0]) in (typing.Union, types.UnionType):
+            return f"list of {' or '.join(PLURALS.get(part, 'tables') for part in typing.get_args(inside[0]))}"
         return f"list of {PLURALS.get(inside[0], 'tables')}"
     if origin is tuple:
         (item, *_) = typing.get_args(inside[0]) or (inside[0],)

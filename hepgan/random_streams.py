@@ -11,6 +11,7 @@ the epoch, the step, the block of events.
 | ``latent`` | the generator's noise in training, and the points of a gradient penalty |
 | ``order`` | the order of events, by phase and epoch |
 | ``encoding`` | the noise of an encoding's steps, and the choice of events for the fit |
+| ``augmentation`` | the rotations of training events |
 | ``dropout`` | input dropout |
 | ``validation`` | the noise of validation |
 | ``sample`` | generated events: their noise and randomly drawn conditions |
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import torch
 
 Stream = Literal[
-    "init_generator", "init_discriminator", "latent", "order", "encoding", "dropout", "validation",
+    "init_generator", "init_discriminator", "latent", "order", "encoding", "augmentation", "dropout", "validation",
     "sample", "evaluation",
 ]  # fmt: skip
 STREAMS: tuple[Stream, ...] = get_args(Stream)

@@ -22,6 +22,13 @@ from hepgan.config import (
     value_of,
 )
 from hepgan.data.encoding.encoding import EncodingSettings
+from hepgan.data.loaders.augment import (
+    SINES,
+    Reflection,
+    Rotation,
+    check_reflection,
+    check_rotation,
+)
 from hepgan.data.schema import Schema
 from hepgan.errors import RunError, did_you_mean
 from hepgan.evaluation.metrics.conditions import parse_slices
@@ -45,8 +52,10 @@ class DataSettings:
             events for which it is false are dropped.
         validation: Fraction of the events used for validation, which selects the weights that are kept.
         test: Fraction of the events that training never sees and that generated events are compared with.
-        reflect: Axes of the geometry along which the detector and the events are symmetric: training events are augmented with their
-            mirror images, with two axes four images of each. Only for particles at normal incidence on a center of symmetry.
+        reflect: Axes of the geometry along which the detector is symmetric: training events are augmented with their mirror images,
+            with two axes four images of each. A name is enough for particles at normal incidence on a center of symmetry; otherwise
+            a table says which conditions change: ``{ axis = "x", negate = ["x0"], azimuth = ["phi"] }``.
+        rotate: Random rotations of cells in α and r, for detectors with this symmetry.
     """
 
     files: tuple[str, ...]
@@ -54,7 +63,8 @@ class DataSettings:
     cut: str | None = None
     validation: float = 0.1
     test: float = 0.2
-    reflect: tuple[str, ...] = ()
+    reflect: tuple[str | Reflection, ...] = ()
+    rotate: Rotation | None = None
 
     def __post_init__(self) -> None:
         if not (min(self.validation, self.test) > 0 and self.validation + self.test < 1):
@@ -146,9 +156,7 @@ class RunConfig:
             if name not in self.schema.fields:
                 hint = did_you_mean(name, self.schema.fields)
                 raise RunError(f"[geometry.{name}] is not a field of the schema{hint}")
-        if len(set(self.data.reflect)) < len(self.data.reflect):
-            raise RunError(f"[data] reflect = {list(self.data.reflect)} names an axis twice")
-        self.reflections  # noqa: B018  check the axes before reading data
+        self._check_symmetries()  # before reading data
         if self.evaluate.observables:
             select_observables(
                 observables_for(self.schema, self.geometry), self.evaluate.observables
@@ -157,22 +165,60 @@ class RunConfig:
             digit_field(self.schema)  # check the schema before reading data
 
     @property
-    def reflections(self) -> dict[str, dict[str, int]]:
-        """Index of each axis of ``data.reflect`` in each field.
+    def reflections(self) -> dict[Reflection, dict[str, int]]:
+        """Index of the axis of each entry of ``data.reflect`` in each field that changes.
 
         Raises:
             RunError: a field does not have the axis.
         """
+        entries = (Reflection(e) if isinstance(e, str) else e for e in self.data.reflect)
+        arrays = [name for name, field in self.schema.fields.items() if field.shape]
         return {
-            axis: {name: self._axis(axis, name) for name in self.schema.fields}
-            for axis in self.data.reflect
+            entry: {n: i for n in arrays if (i := self._axis(entry.axis, n)) is not None}
+            for entry in entries
         }
 
-    def _axis(self, axis: str, field: str) -> int:
+    @property
+    def alpha_axes(self) -> dict[str, int]:
+        """Index of the axis α of each field with cells in α and r, and more than one in α.
+
+        Raises:
+            RunError: an array has other cells.
+        """
+        axes = {}
+        for name, field in self.schema.fields.items():
+            if not field.shape:
+                continue
+            if not self.geometry.get(name, LayerGeometry()).r_edges:
+                raise RunError(
+                    f"[data] rotate needs cells in α and r, but [geometry.{name}] has no r_edges"
+                )
+            if len(field.shape) > 1 and field.shape[-2] > 1:
+                axes[name] = len(field.shape) - 2
+        return axes
+
+    def _check_symmetries(self) -> None:
+        axes = [entry.axis for entry in self.reflections]
+        if len(set(axes)) < len(self.data.reflect):
+            raise RunError(f"[data] reflect = {axes} names an axis twice")
+        for entry in self.reflections:
+            check_reflection(entry, self.schema, self.encoding.conditions)
+        if self.data.rotate:
+            bins = {n: self.schema.fields[n].shape[i] for n, i in self.alpha_axes.items()}
+            check_rotation(self.data.rotate, bins, self.encoding.conditions)
+
+    def _axis(self, axis: str, field: str) -> int | None:
         layer = self.geometry.get(field, LayerGeometry())
-        axes = layer.axes
+        axes, shape = layer.axes, self.schema.fields[field].shape
+        if layer.r_edges and axis in SINES:  # cells in (α, r), for which it maps α to −α
+            return len(shape) - 2 if len(shape) > 1 else None
+        if layer.r_edges:
+            raise RunError(
+                f"[data] reflect = '{axis}' is not possible for the field '{field}' with cells in α and r; use 'y', which maps α"
+                " to −α, and [data.rotate]"
+            )
         if layer.cell and not axes:
-            axes = AXES[: len(self.schema.fields[field].shape)]
+            axes = AXES[: len(shape)]
         if axis not in axes:
             raise RunError(
                 f"[data] reflect = '{axis}' is not an axis of the field '{field}'; name its axes in [geometry.{field}], such as"

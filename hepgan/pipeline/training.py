@@ -17,7 +17,7 @@ from hepgan.data.io import fingerprint, reader, writer
 from hepgan.data.io.files import sources
 from hepgan.data.io.reader import ReadOptions
 from hepgan.data.io.splits import read_splits
-from hepgan.data.loaders.augment import reflect
+from hepgan.data.loaders.augment import reflect, rotate
 from hepgan.errors import DataError, RunError
 from hepgan.evaluation.metrics.scores import REGISTERED as METRICS
 from hepgan.evaluation.observables.base import REGISTERED as OBSERVABLES
@@ -67,7 +67,11 @@ def prepare(run: RunConfig, *, device: torch.device, last: Path | None = None) -
         checkpoint.check_files(files, last)
     splits = read_events(run)
     _check_validation(run, len(splits["validation"]))
-    events = reflect(splits["train"], run.reflections)
+    events = reflect(splits["train"], run.reflections, run.encoding.conditions)
+    if run.data.rotate:
+        events = rotate(
+            events, run.data.rotate, run.alpha_axes, run.encoding.conditions, seed=run.seed
+        )
     encoding = checkpoint.load_encoding(last.parent.parent, schema) if last else None
     encoding = encoding or Encoding.fit(events, schema, run.encoding, seed=run.seed)
     origin = Origin(files, encoding.fingerprint())

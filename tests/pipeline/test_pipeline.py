@@ -19,7 +19,6 @@ from tiny import tiny_events, write_tiny
 from hepgan import pipeline as library
 from hepgan.cli import main
 from hepgan.config import from_table
-from hepgan.data.loaders.augment import reflect
 from hepgan.errors import DataError, HepganError, RunError
 from hepgan.gan import serialization
 from hepgan.gan.conditions import Range
@@ -204,16 +203,6 @@ def test_preset_is_a_valid_run_with_a_description(name: str) -> None:
 def test_invalid_settings_raise(overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(RunError, match=message):
         library.load("showers", overrides)
-
-
-def test_reflections_are_those_of_both_axes_and_their_product() -> None:
-    rng = np.random.default_rng(1)
-    layer, energy = rng.random((3, 2, 5)), rng.random(3)
-    events = ak.zip({"layer": layer, "energy": energy}, depth_limit=1)
-    reflected = reflect(events, {"y": {"layer": 0}, "x": {"layer": 1}})
-    images = [layer, layer[:, ::-1], layer[:, :, ::-1], layer[:, ::-1, ::-1]]
-    np.testing.assert_array_equal(ak.to_numpy(reflected["layer"]), np.concatenate(images))
-    np.testing.assert_array_equal(ak.to_numpy(reflected["energy"]), np.tile(energy, 4))
 
 
 def test_only_training_events_are_reflected() -> None:

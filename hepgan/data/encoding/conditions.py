@@ -185,15 +185,18 @@ class ConditionScale:
         if self.classes:
             return c.new_tensor(self.classes)[c.argmax(1)]
         if self.scale in PERIODS:
-            start = (low + high - self.period) / 2
-            angles = torch.atan2(c[:, 0], c[:, 1]) * (self.period / (2 * math.pi))
-            return start + torch.remainder(angles - start, self.period)
+            return self.wrap(torch.atan2(c[:, 0], c[:, 1]) * (self.period / (2 * math.pi)))
         if self.scale == "fraction":
             return c[:, 0] * high
         if self.scale == "log":
             low, high = math.log(low), math.log(high)
             return torch.exp(low + (c[:, 0] + 1) / 2 * (high - low))
         return low + (c[:, 0] + 1) / 2 * (high - low)
+
+    def wrap(self, angles: Tensor) -> Tensor:
+        """Returns ``angles`` plus whole circles, within half a circle of the middle of the range."""
+        start = (sum(self.range) - self.period) / 2
+        return start + torch.remainder(angles - start, self.period)
 
     def examples(self, number: int) -> Tensor:
         """Returns ``number`` allowed values: evenly spaced over the range, or one class after the other."""
