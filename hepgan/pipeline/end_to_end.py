@@ -15,8 +15,9 @@ from hepgan.gan.model import GAN
 from hepgan.gan.networks import count_parameters
 from hepgan.gan.training import distributed
 from hepgan.pipeline.config import RunConfig
-from hepgan.pipeline.evaluation import evaluate_samples, provenance
+from hepgan.pipeline.evaluation import evaluate_samples
 from hepgan.pipeline.generation import with_progress
+from hepgan.pipeline.provenance import provenance
 from hepgan.pipeline.training import cpu_threads, train_locked
 from hepgan.progress import ProgressCallback, no_progress
 
@@ -55,7 +56,8 @@ def run(
         writer.write(folder / "generated.root", blocks, schema, tree=gan.tree, overwrite=resume)
         return evaluate_samples(
             reference, {"generated": ak.concatenate(blocks)}, schema, run.geometry, folder,
-            run.evaluate, run.seed, provenance(run.seed, device) | about_gan(run, gan), device, progress,
+            run.evaluate, run.seed, provenance(run.seed, device), device, progress,
+            facts=about_gan(run, gan),
             n_training=len(prepared.splits["train"]),
             warnings=[str(gan.kept)] if gan.kept and gan.kept.untrained else [],
         )  # fmt: skip
@@ -73,8 +75,7 @@ def about_gan(run: RunConfig, gan: GAN) -> dict[str, str]:
         "discriminator": f"{discriminator} ({counts['discriminator']:,} parameters)",
         **_about_energies(run),
         "objective": run.train.objective,
-        "steps": f"{run.train.steps:,} of {run.train.batch_size} events",
-        **({"validation": str(gan.kept)} if gan.kept else {}),
+        "steps": f"{run.steps:,} of {run.train.batch_size} events",
     }
 
 

@@ -1,11 +1,8 @@
 """Evaluation of ROOT files against a reference: scores, plots and a report."""
 
 import dataclasses
-import datetime as dt
 import os
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +11,7 @@ import awkward as ak
 import torch
 
 from hepgan.data.convert import calochallenge
-from hepgan.data.io import fingerprint, inspection, reader
+from hepgan.data.io import inspection, reader
 from hepgan.data.io.files import sources
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
@@ -22,8 +19,8 @@ from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.observables.shower_profile import evaluated_observables
 from hepgan.evaluation.observables.standard import select_observables
 from hepgan.gan.devices import resolve_device
-from hepgan.gan.training import history
 from hepgan.pipeline.config import EvaluateSettings, load, presets
+from hepgan.pipeline.provenance import provenance, read_training, with_sha256
 from hepgan.pipeline.run_folder import check_folder, make_folder
 from hepgan.progress import ProgressCallback, no_progress
 
@@ -112,7 +109,7 @@ def evaluate(
         samples[name] = _read(path, available, weights[name != "reference"], runner)
         skipped += reasons
     events = samples.pop("reference")
-    origin: dict[str, Any] = {"files": {name: _with_sha256(path) for name, path in files.items()}}
+    origin: dict[str, Any] = {"files": {name: with_sha256(path) for name, path in files.items()}}
     origin["schema and geometry"] = compared.source
     origin |= provenance(seed, device)
     make_folder(folder)
@@ -128,6 +125,7 @@ def evaluate(
         device,
         progress,
         skipped,
+        trained=Path(next(iter(generated.values()))).parent,
     )
 
 
@@ -152,7 +150,7 @@ class _Voxels(NamedTuple):
         }
         voxels = sum(layer.size for layer in self.layers)
         source = (
-            f"{_with_sha256(self.binning)}: {len(self.layers)} layers, {voxels:,} voxels; voxels of HDF5 files below"
+            f"{with_sha256(self.binning)}: {len(self.layers)} layers, {voxels:,} voxels; voxels of HDF5 files below"
             f" {self.threshold:.4g} MeV are set to zero"
         )
         settings = load(config).evaluate if config else EvaluateSettings()
@@ -190,13 +188,6 @@ def _paths(files: str) -> list[Path]:
 def _no_weight(path: str, weight: str | None) -> None:
     if weight:
         raise DataError(f"'{path}' has no branches for the weight '{weight}'; give a ROOT file")
-
-
-def _with_sha256(files: str) -> str:
-    digests = fingerprint.sha256(files)
-    return ", ".join(
-        f"{path} (SHA-256 {digest})" if digest else path for path, digest in digests.items()
-    )
 
 
 def _read(path: str, schema: Schema, weight: str | None, runner: "RunProcessor | None") -> ak.Array:
@@ -273,9 +264,11 @@ def evaluate_samples(
     skipped: Sequence["SkippedMetric"] = (),
     *,
     n_training: int | None = None,
+    trained: Path | None = None,
+    facts: Mapping[str, str] = MappingProxyType({}),
     warnings: Sequence[str] = (),
 ) -> "Evaluation":
-    """Evaluates samples that have been read, and writes the report."""
+    """Evaluates samples that have been read, and writes the report; ``facts`` on the training join those of the run folder ``trained``."""
     from hepgan.evaluation import evaluate  # imported here: it imports matplotlib
 
     evaluation: Evaluation = evaluate(
@@ -283,25 +276,14 @@ def evaluate_samples(
         metrics=settings.metrics, observables=settings.observables, by=settings.by, n_training=n_training,
         device=str(device), digits=settings.digits, skipped=skipped, progress=progress,
     )  # fmt: skip
+    training = read_training(trained or folder)
     evaluation.write(
         folder,
-        provenance=origin,
-        history=history.read(folder),
+        provenance={**origin, **training.origin},
+        history=training.history,
+        kept=training.kept,
+        training={**training.facts, **facts},
         warnings=warnings,
         progress=progress,
     )
     return evaluation
-
-
-def provenance(seed: int, device: torch.device) -> dict[str, str]:
-    """Returns the origin of a report: date, seed, device and versions."""
-    packages = ("hepgan", "torch", "numpy", "awkward", "uproot", "hist")
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
-    return {
-        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "seed": str(seed),
-        "device": f"{device} {name}".strip(),
-        "cores": str(os.cpu_count()),
-        "python": platform.python_version(),
-        **{package: metadata.version(package) for package in packages},
-    }

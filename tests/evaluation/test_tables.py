@@ -43,7 +43,7 @@ def test_a_score_is_red_only_if_the_verdict_counts_it_as_significant() -> None:
     )
     table = tables.scores_table(found, "Scores")
     assert table is not None
-    kinds = {row[0].text: row[3].kind for rows in table.groups.values() for row in rows}
+    kinds = {row[0].text: row[1].kind for rows in table.groups.values() for row in rows}
     assert kinds == {"AUC, CaloChallenge's observables": "far", "FPD × 10³": "at", "recall": ""}
     assert list(table.groups) == [glossary.CLASSIFIERS, glossary.DISTANCES, glossary.FIDELITY]
 

@@ -146,15 +146,15 @@ def verdict_tables(judged: Judged, section: str) -> Iterator[Table]:
         " with exactly that probability. Visible: the smallest AUC, and the median over observables of the smallest shift in standard"
         " deviations, that would have been seen at this N with a probability of 90 %.",
     )  # fmt: skip
-    columns = [*judged.sample_cell("sample"), Cell("test"), Cell("observable"), Cell("where"), Cell("p"), Cell("corrected p")]  # fmt: skip
+    columns = [*judged.sample_cell("sample"), Cell("test"), Cell("observable"), Cell("corrected p"), Cell("p"), Cell("where")]  # fmt: skip
     rows = [
         [
             *judged.sample_cell(name),
             Cell(NAMES_OF_TESTS.get(row.metric) or term_of(row.metric).label),
             Cell("all" if row.observable == OVERALL else row.observable, link=row.observable),
-            Cell(row.part or "all events"),
-            Cell(_p(row.p_value), row.p_value),
             Cell(_p(row.corrected), row.corrected, "far" if row.significant else "at"),
+            Cell(_p(row.p_value), row.p_value),
+            Cell(row.part or "all events"),
         ]
         for name, sample in samples.items()
         for row in sample.rows[: max(4, MAX_ROWS // len(samples))]
@@ -182,14 +182,8 @@ def all_scores_table(judged: Judged) -> Table:
 
 
 def _score_columns(judged: Judged) -> list[Cell]:
-    return [
-        Cell("score"),
-        *judged.sample_cell("sample"),
-        Cell("value"),
-        Cell("baseline"),
-        Cell("n_sigma"),
-        Cell("p"),
-    ]
+    names = ("n_sigma", "value", "baseline", "p")
+    return [Cell("score"), *judged.sample_cell("sample"), *map(Cell, names)]
 
 
 def _score_row(score: Score, judged: Judged) -> Row:
@@ -202,9 +196,9 @@ def _score_row(score: Score, judged: Judged) -> Row:
     return [
         Cell(label, title=term.definition),
         *judged.sample_cell(score.source),
+        _significance(_capped(score), judged.kind(score)),
         Cell(with_error(score.value * term.factor, score.error * term.factor), score.value),
         Cell(baseline, score.baseline, title=measured),
-        _significance(_capped(score), judged.kind(score)),
         Cell("–" if score.p_value is None else _p(score.p_value), score.p_value),
     ]
 
