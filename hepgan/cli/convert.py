@@ -26,7 +26,7 @@ def convert(
 ) -> None:
     """Convert other formats to ROOT.
 
-    KIND is mnist, calogan, calochallenge or par04.
+    KIND is mnist, calogan, calochallenge, par04 or lemurs.
     """
     with open_mapper(executor, workers, scheduler) as mapper:
         if mapper is None:

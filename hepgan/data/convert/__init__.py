@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hepgan.data.convert import calochallenge, calogan, mnist, par04
+from hepgan.data.convert import calochallenge, calogan, lemurs, mnist, par04
 from hepgan.data.convert.common import Conversion, with_scalar_branches
 from hepgan.data.convert.download import fetch
 from hepgan.data.io.writer import Format, write
@@ -18,6 +18,7 @@ CONVERTERS = {
     "calogan": calogan.showers,
     "calochallenge": calochallenge.showers,
     "par04": par04.showers,
+    "lemurs": lemurs.showers,
 }
 
 
@@ -34,7 +35,7 @@ def convert(
 
     Args:
         kind: ``mnist`` (IDX images and, optionally, labels), ``calogan`` (HDF5 or ROOT files), ``calochallenge`` (HDF5
-            files and the binning XML) or ``par04`` (ROOT files).
+            files and the binning XML), ``par04`` (ROOT files) or ``lemurs`` (HDF5 files).
         sources: Files to convert.
         path: ROOT file to write.
         pixel_branches: Write a scalar branch for every value of an array.

@@ -17,11 +17,16 @@ from hepgan.errors import DataError
 
 MESH = (45, 50, 18)  # default cylindrical mesh of the example: z, φ, r
 CELLS = ("EnergyCell", "zCell", "phiCell", "rhoCell")
+ANGLES = {"theta": "ThetaMC", "phi": "PhiMC"}
+"""Branches of the particle's direction [rad], by condition; older versions of the example do not write them."""
+
 STEP_SIZE = 1_000  # entries: 320 MB as float64 with the default mesh
 
 
 def showers(sources: Sequence[Path], *, mesh: tuple[int, int, int] = MESH) -> Conversion:
     """Reads the virtual readout as a field ``cells[z][φ][r]`` and the particle energy ``EnergyMC``, both in MeV.
+
+    If the first file has the particle's direction, ``ThetaMC`` and ``PhiMC``, it is read as ``theta`` and ``phi``, in rad.
 
     Args:
         sources: ROOT files.
@@ -31,21 +36,33 @@ def showers(sources: Sequence[Path], *, mesh: tuple[int, int, int] = MESH) -> Co
         DataError: a tree or branch is missing, a cell is outside the mesh or not finite, or the lists of an event differ in length.
     """
     check_sources(sources, "Par04's ROOT files")
+    first = str(sources[0])
+    with open_file(first) as file:
+        particles = find_tree(file, Source(first, "global"))
+        with data_errors(first):
+            branches = index_branches(particles)
+    angles = {name: branch for name, branch in ANGLES.items() if branch in branches}
     schema = Schema(
         {"cells": Field(mesh, "MeV", dtype="float32")},
-        {"energy": Field(unit="MeV", dtype="float32")},
+        {
+            "energy": Field(unit="MeV", dtype="float32"),
+            **{name: Field(unit="rad", dtype="float32") for name in angles},
+        },
         incident="energy",
     )
-    return Conversion("showers", schema, {}, _chunks(sources, mesh))
+    return Conversion("showers", schema, {}, _chunks(sources, mesh, angles))
 
 
-def _chunks(sources: Sequence[Path], mesh: tuple[int, int, int]) -> Iterator[ak.Array]:
+def _chunks(
+    sources: Sequence[Path], mesh: tuple[int, int, int], angles: dict[str, str]
+) -> Iterator[ak.Array]:
+    names = {"energy": "EnergyMC", **angles}
     for source in map(str, sources):
         with open_file(source) as file:
             particles = find_tree(file, Source(source, "global"))
             readout = find_tree(file, Source(source, "virtualReadout"))
             with data_errors(source):
-                require_branches(["EnergyMC"], index_branches(particles), source, "'global'")
+                require_branches([*names.values()], index_branches(particles), source, "'global'")
                 require_branches(CELLS, index_branches(readout), source, "'virtualReadout'")
                 events, cells = int(particles.num_entries), int(readout.num_entries)
             if events != cells:
@@ -55,9 +72,10 @@ def _chunks(sources: Sequence[Path], mesh: tuple[int, int, int]) -> Iterator[ak.
             for start in range(0, events, STEP_SIZE):
                 span = {"entry_start": start, "entry_stop": min(start + STEP_SIZE, events)}
                 with data_errors(source):
-                    energy = particles.arrays(["EnergyMC"], library="np", **span)["EnergyMC"]
+                    particle = particles.arrays([*names.values()], library="np", **span)
                     lists = readout.arrays(list(CELLS), library="ak", **span)
-                yield as_events({"cells": _dense(lists, mesh, source, start), "energy": energy})
+                conditions = {name: particle[branch] for name, branch in names.items()}
+                yield as_events({"cells": _dense(lists, mesh, source, start), **conditions})
 
 
 def _dense(

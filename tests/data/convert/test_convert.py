@@ -192,7 +192,7 @@ def test_published_binnings_give_the_published_numbers_of_voxels(tmp_path):
         assert sum(layer.size for layer in read_binning(tmp_path / "b.xml")["p"]) == voxels
 
 
-def par04(path, z=(0, 44, 3, 3), energies=(1.0, 2.0, 4.0, 8.0)):
+def par04(path, z=(0, 44, 3, 3), energies=(1.0, 2.0, 4.0, 8.0), **angles):
     lists = {
         "EnergyCell": ak.Array([list(energies), [], [16.0]]),
         "zCell": ak.Array([list(z), [], [7]]),
@@ -200,7 +200,9 @@ def par04(path, z=(0, 44, 3, 3), energies=(1.0, 2.0, 4.0, 8.0)):
         "rhoCell": ak.Array([[0, 17, 2, 2], [], [9]]),
     }
     with uproot.recreate(path) as file:
-        file.mktree("global", {"EnergyMC": "f8"}).extend({"EnergyMC": np.array([1e3, 2e3, 3e3])})
+        particles = {"EnergyMC": np.array([1e3, 2e3, 3e3])}
+        particles |= {name: np.array(values) for name, values in angles.items()}
+        file.mktree("global", dict.fromkeys(particles, "f8")).extend(particles)
         types = {name: "var * float64" if name == "EnergyCell" else "var * int64" for name in lists}
         file.mktree("virtualReadout", types).extend(lists)
 
@@ -228,6 +230,78 @@ def test_par04_cells_are_placed_by_index_and_repeated_cells_are_summed(tmp_path)
     ):
         convert("par04", [tmp_path / "large.root"], tmp_path / "no.root")
     assert not (tmp_path / "no.root").exists()
+
+
+def test_par04_keeps_the_direction_of_the_particle_if_the_file_has_it(tmp_path):
+    par04(tmp_path / "old.root")
+    par04(tmp_path / "new.root", ThetaMC=[0.1, 0.2, 0.3], PhiMC=[-3.0, 0.0, 3.0])
+    schema = convert("par04", [tmp_path / "new.root"], tmp_path / "out.root")
+    assert list(schema.conditions) == ["energy", "theta", "phi"]
+    assert schema.conditions["phi"].unit == "rad"
+    events = reader.read(tmp_path / "out.root", schema)
+    np.testing.assert_allclose(events["theta"], [0.1, 0.2, 0.3], rtol=1e-6)
+    assert events["phi"].to_list() == [-3.0, 0.0, 3.0]
+    with pytest.raises(DataError, match=r"'ThetaMC'.*old.root"):
+        convert("par04", [tmp_path / "new.root", tmp_path / "old.root"], tmp_path / "no.root")
+    assert not (tmp_path / "no.root").exists()
+
+
+def lemurs(path, events=7, **changes):
+    """Writes showers with two cells in r, three in φ and four in z."""
+    data = {
+        "showers": RNG.exponential(size=(events, 2, 3, 4)).astype("f4"),
+        "incident_energy": RNG.uniform(1e3, 1e6, events).astype("f4"),
+        "incident_theta": RNG.uniform(0.87, 2.27, events).astype("f4"),
+        "incident_phi": RNG.uniform(-3.1, 3.1, events).astype("f4"),
+        **changes,
+    }
+    with h5py.File(path, "w") as file:
+        for name, values in data.items():
+            if values is not None:
+                file.create_dataset(name, data=values, compression="gzip")
+    return data
+
+
+def test_lemurs_showers_have_their_direction_and_are_ordered_by_depth_azimuth_and_radius(tmp_path):
+    parts = [lemurs(tmp_path / f"{i}.h5") for i in range(2)]
+    schema = convert("lemurs", [tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "out.root")
+    assert schema.fields["cells"].shape == (4, 3, 2)
+    assert {name: field.unit for name, field in schema.all.items()} == {
+        "cells": "MeV", "energy": "MeV", "theta": "rad", "phi": "rad",
+    }  # fmt: skip
+    assert schema.incident == "energy"
+    events = reader.read(tmp_path / "out.root", schema)
+    cells = ak.to_numpy(events["cells"])
+    showers = np.concatenate([part["showers"] for part in parts])
+    np.testing.assert_array_equal(cells[:, 3, 2, 1], showers[:, 1, 2, 3])
+    np.testing.assert_array_equal(cells, showers.transpose(0, 3, 2, 1))
+    for name in ("energy", "theta", "phi"):
+        expected = np.concatenate([part[f"incident_{name}"] for part in parts])
+        np.testing.assert_array_equal(events[name], expected)
+
+
+def test_lemurs_files_without_a_direction_have_only_the_energy(tmp_path):
+    lemurs(tmp_path / "par04.h5", incident_theta=None, incident_phi=None)
+    schema = convert("lemurs", [tmp_path / "par04.h5"], tmp_path / "out.root")
+    assert list(schema.conditions) == ["energy"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"showers": None}, "no dataset 'showers' in .*bad.h5"),
+        ({"showers": np.ones((7, 24))}, r"'showers' .* must be numbers \[events, 9, 16, 45\]"),
+        ({"showers": np.ones((7, 0, 3, 4))}, "have 0 cells, but a shower has 1 to"),
+        ({"incident_energy": np.ones((7, 1))}, r"'incident_energy' .* must be numbers \[events\]"),
+        ({"incident_phi": np.ones(6)}, "different numbers of events"),
+        ({"incident_phi": np.full(7, np.nan)}, "'phi' of .*bad.h5' is nan in entry 0"),
+    ],
+)
+def test_lemurs_files_that_do_not_fit_raise_and_write_nothing(tmp_path, changes, message):
+    lemurs(tmp_path / "bad.h5", **changes)
+    with pytest.raises(DataError, match=message):
+        convert("lemurs", [tmp_path / "bad.h5"], tmp_path / "out.root")
+    assert not (tmp_path / "out.root").exists()
 
 
 def test_par04_lists_of_different_lengths_and_nan_cells_raise_with_the_entry(tmp_path):
