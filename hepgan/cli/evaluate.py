@@ -35,6 +35,7 @@ from hepgan.data.io.names import printable
     metavar="CONDITION[=EDGES]",
     help="Compare slices of this condition, such as energy=1,10,50 or pdg; may be repeated.",
 )
+@click.option("--training", metavar="FILE", help="Training events: search for copies of them.")
 @click.option(
     "--reference-weight",
     metavar="EXPR",
@@ -61,6 +62,7 @@ def evaluate(
     metrics: tuple[str, ...],
     observables: tuple[str, ...],
     by: tuple[str, ...],
+    training: str | None,
     reference_weight: str | None,
     generated_weight: str | None,
     binning: str | None,
@@ -81,7 +83,7 @@ def evaluate(
     with progress_bar() as progress, open_runner(executor, workers, scheduler) as runner:
         evaluation = library.evaluate(
             reference, names, output,
-            seed=seed, config=config, quick=quick, metrics=metrics, observables=observables, by=by,
+            seed=seed, config=config, quick=quick, metrics=metrics, observables=observables, by=by, training=training,
             weights=(reference_weight, generated_weight), binning=binning, threshold=threshold,
             device=library.resolve_device(device), runner=runner, progress=progress,
         )  # fmt: skip

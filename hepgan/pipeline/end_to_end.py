@@ -58,7 +58,7 @@ def run(
             reference, {"generated": ak.concatenate(blocks)}, schema, run.geometry, folder,
             run.evaluate, run.seed, provenance(run.seed, device), device, progress,
             facts=about_gan(run, gan),
-            n_training=len(prepared.splits["train"]),
+            training=prepared.splits["train"],
             warnings=[str(gan.kept)] if gan.kept and gan.kept.untrained else [],
         )  # fmt: skip
 

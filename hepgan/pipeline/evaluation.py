@@ -41,6 +41,7 @@ def evaluate(
     metrics: Sequence[str] = (),
     observables: Sequence[str] = (),
     by: Sequence[str] = (),
+    training: str | None = None,
     weights: tuple[str | None, str | None] = (None, None),
     binning: str | None = None,
     threshold: float | None = None,
@@ -65,6 +66,7 @@ def evaluate(
         metrics: Names of the metrics to compute; overrides the run file.
         observables: Names of the observables to compare; overrides the run file.
         by: Conditions whose slices are compared, ``pdg`` or ``energy=1,10,50``; overrides the run file.
+        training: A ROOT file of the events that the generator was trained on, in which copies are searched.
         weights: Expressions of branches that weight the reference's and the generated events.
         binning: The CaloChallenge's binning XML.
         threshold: Energy below which voxels of HDF5 files are set to zero [MeV]; by default that of the challenge's data set.
@@ -125,6 +127,7 @@ def evaluate(
         device,
         progress,
         skipped,
+        training=None if training is None else _read(training, schema, None, runner),
         trained=Path(next(iter(generated.values()))).parent,
     )
 
@@ -263,7 +266,7 @@ def evaluate_samples(
     progress: ProgressCallback,
     skipped: Sequence["SkippedMetric"] = (),
     *,
-    n_training: int | None = None,
+    training: ak.Array | None = None,
     trained: Path | None = None,
     facts: Mapping[str, str] = MappingProxyType({}),
     warnings: Sequence[str] = (),
@@ -273,16 +276,16 @@ def evaluate_samples(
 
     evaluation: Evaluation = evaluate(
         reference, samples, schema=schema, geometry=geometry, seed=seed, quick=settings.quick,
-        metrics=settings.metrics, observables=settings.observables, by=settings.by, n_training=n_training,
+        metrics=settings.metrics, observables=settings.observables, by=settings.by, training=training,
         device=str(device), digits=settings.digits, skipped=skipped, progress=progress,
     )  # fmt: skip
-    training = read_training(trained or folder)
+    record = read_training(trained or folder)
     evaluation.write(
         folder,
-        provenance={**origin, **training.origin},
-        history=training.history,
-        kept=training.kept,
-        training={**training.facts, **facts},
+        provenance={**origin, **record.origin},
+        history=record.history,
+        kept=record.kept,
+        training={**record.facts, **facts},
         warnings=warnings,
         progress=progress,
     )

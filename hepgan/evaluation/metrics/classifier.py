@@ -2,11 +2,13 @@
 
 Events are split into training (three fifths), validation (one fifth, which selects the epoch) and test (one fifth, from which
 the results come); further trainings test other fifths. ``challenge`` is the CaloChallenge's network (arXiv:2410.21611): three layers of 2048,
-Adam 2e-4, batches of 1000, 50 epochs, stopped after ten epochs without improvement. ``quick`` is a small network that trains in seconds.
+Adam 2e-4, batches of 1000, 50 epochs, stopped after ten epochs without improvement. ``quick`` is a small network that trains in seconds, ``image``
+a convolutional one.
 """
 
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -30,6 +32,18 @@ NO_EVENTS = np.empty(0, dtype=np.int64)
 NO_VALUES = np.empty(0)
 
 
+class Image(NamedTuple):
+    """Image among the features: its first column and its shape (rows, columns)."""
+
+    start: int
+    shape: tuple[int, int]
+
+    @property
+    def size(self) -> int:
+        """Number of pixels."""
+        return self.shape[0] * self.shape[1]
+
+
 class Setup(NamedTuple):
     """Network and training; training stops after ``patience`` epochs without improvement."""
 
@@ -44,8 +58,11 @@ class Setup(NamedTuple):
 SETUPS = {
     "quick": Setup(width=256, depth=2, rate=1e-3, batch=200, epochs=12, patience=12),
     "challenge": Setup(width=2048, depth=3, rate=2e-4, batch=1000, epochs=50, patience=10),
+    "image": Setup(width=128, depth=1, rate=1e-3, batch=200, epochs=20, patience=5),
 }
-Network = Literal["quick", "challenge"]
+Network = Literal["quick", "challenge", "image"]
+CHANNELS = (16, 32)
+"""Channels of the convolutions of the classifier of images."""
 
 
 class Separability(NamedTuple):
@@ -92,6 +109,7 @@ def separability(
     *,
     seed: int,
     network: Network = "quick",
+    images: Sequence[Image] = (),
     trainings: int = 1,
     device: str = "cpu",
     progress: ProgressCallback = no_progress,
@@ -103,6 +121,7 @@ def separability(
         generated: Features of the generated sample.
         seed: Seed of splits, initial weights and the order of events.
         network: Network and training.
+        images: Images among the features, which the network ``image`` convolves.
         trainings: Number of trainings, at most 5.
         device: Device of the training.
         progress: Progress callback.
@@ -123,7 +142,10 @@ def separability(
     for i in range(trainings):
         generator = torch_generator(seed, "evaluation", "classifier", i)
         parts = _three_parts(reference, generated, number, seed, i, device)
-        results.append(_one(parts, SETUPS[network], generator, functools.partial(report, i)))
+        setup = SETUPS[network]
+        net = (_Convolutional(reference.shape[1], images, setup, generator)
+               if images else _network(reference.shape[1], setup, generator))  # fmt: skip
+        results.append(_one(net.to(device), parts, setup, generator, functools.partial(report, i)))
     rows = _split(len(reference), len(generated), number, seed, trainings - 1)[2]
     tested = len(rows[0]) * trainings
     return _mean(results)._replace(null_error=null_error(tested, tested), tested=rows[1])
@@ -185,6 +207,7 @@ def _split(
 
 
 def _one(
+    net: nn.Module,
     parts: list[tuple[Tensor, Tensor]],
     setup: Setup,
     generator: torch.Generator,
@@ -192,7 +215,6 @@ def _one(
 ) -> Separability:
     """Returns the results of one training."""
     (x, y), validation, test = parts
-    net = _network(x.shape[1], setup, generator).to(x.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=setup.rate, fused=True)
     best, best_epoch, kept = -1.0, 0, _copy(net)
     for epoch in range(setup.epochs):
@@ -212,8 +234,8 @@ def _one(
     probabilities = _calibrated(_scores(net, *validation), (negative, positive))
     return Separability(
         *area_under_curve(negative, positive),
-        *_accuracy(*probabilities),
-        _curve(negative, positive),
+        *accuracy(*probabilities),
+        roc_curve(negative, positive),
         probabilities=probabilities[1],
     )
 
@@ -232,13 +254,50 @@ def _network(features: int, setup: Setup, generator: torch.Generator) -> nn.Sequ
     for a, b in itertools.pairwise(widths):
         layers += [nn.Linear(a, b), nn.LeakyReLU()]
     net = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
-    with torch.no_grad():
-        for layer in net:
-            if isinstance(layer, nn.Linear):
-                bound = layer.in_features**-0.5
-                layer.weight.uniform_(-bound, bound, generator=generator)
-                layer.bias.uniform_(-bound, bound, generator=generator)
+    _initialize(net, generator)
     return net
+
+
+def _initialize(net: nn.Module, generator: torch.Generator) -> None:
+    with torch.no_grad():
+        for layer in net.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                bound = layer.weight[0].numel() ** -0.5
+                layer.weight.uniform_(-bound, bound, generator=generator)
+                if layer.bias is not None:
+                    layer.bias.uniform_(-bound, bound, generator=generator)
+
+
+class _Convolutional(nn.Module):
+    """Two convolutions per image, whose means and maxima over the image a dense network classifies together with all other features."""
+
+    def __init__(
+        self, features: int, images: Sequence[Image], setup: Setup, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.images = images
+        self.stacks = nn.ModuleList(_convolutions() for _ in images)
+        pixels = {i for image in images for i in range(image.start, image.start + image.size)}
+        self.others = [i for i in range(features) if i not in pixels]
+        self.head = _network(len(self.others) + 2 * CHANNELS[-1] * len(images), setup, generator)
+        _initialize(self.stacks, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the logits ``[B, 1]`` of the features ``[B, F]``."""
+        parts = [x[:, self.others]]
+        for image, stack in zip(self.images, self.stacks, strict=True):
+            pixels = x[:, image.start : image.start + image.size]
+            maps = stack(pixels.reshape(-1, 1, *image.shape))
+            parts += [maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))]
+        logits: Tensor = self.head(torch.cat(parts, dim=1))
+        return logits
+
+
+def _convolutions() -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for a, b in itertools.pairwise((1, *CHANNELS)):
+        layers += [nn.Conv2d(a, b, 3, padding=1), nn.LeakyReLU()]
+    return nn.Sequential(*layers)
 
 
 def _scores(net: nn.Module, x: Tensor, y: Tensor) -> tuple[Floats, Floats]:
@@ -262,13 +321,14 @@ def _calibrated(
     return negative, positive
 
 
-def _accuracy(negative: Floats, positive: Floats) -> tuple[float, float]:
+def accuracy(negative: Floats, positive: Floats) -> tuple[float, float]:
     """Returns the accuracy with its error; events with a probability of one half count as half correct."""
     correct = np.concatenate([(1 - np.sign(negative - 0.5)) / 2, (1 + np.sign(positive - 0.5)) / 2])
     return float(correct.mean()), float(correct.std() / np.sqrt(len(correct)))
 
 
-def _curve(negative: Floats, positive: Floats) -> Floats:
+def roc_curve(negative: Floats, positive: Floats) -> Floats:
+    """Returns the ``[2, 101]`` false and true positive rates of scores at their percentiles."""
     cuts = np.quantile(np.concatenate([negative, positive]), np.linspace(1, 0, 101))
     false, true = (np.mean(part[None, :] >= cuts[:, None], axis=1) for part in (negative, positive))
     return np.stack(

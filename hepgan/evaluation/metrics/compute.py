@@ -20,17 +20,15 @@ weights, distributions, mean images and correlations are weighted; FPD, KPD, nei
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple
 
 import numpy as np
-from hist import Hist
 
 from hepgan.errors import DataError, RunError
 from hepgan.evaluation import histograms
 from hepgan.evaluation.histograms import Events
 from hepgan.evaluation.metrics import (
-    classifier,
+    classifiers,
+    copies,
     features,
     fpd,
     kpd,
@@ -38,12 +36,13 @@ from hepgan.evaluation.metrics import (
     permutations,
     pooled,
     prdc,
+    sliced,
+    statistics,
     verdict,
     worth,
 )
-from hepgan.evaluation.metrics.classifier import Network
-from hepgan.evaluation.metrics.conditions import Condition
-from hepgan.evaluation.metrics.features import Float32s
+from hepgan.evaluation.metrics.classifiers import Details, Estimates, Task
+from hepgan.evaluation.metrics.context import MetricContext
 from hepgan.evaluation.metrics.scores import (
     METRICS_OF_TASK,
     OVERALL,
@@ -61,14 +60,9 @@ from hepgan.evaluation.metrics.scores import (
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
 from hepgan.evaluation.metrics.worth import Worth
 from hepgan.evaluation.observables.standard import Observable
-from hepgan.evaluation.sample import Sample, build_sample, unweight
+from hepgan.evaluation.sample import build_sample, unweight
 from hepgan.progress import ProgressCallback, no_progress
-from hepgan.random_streams import child_seed, numpy_generator
-
-Estimates = dict[str, Estimate]
-Task = tuple[str, str, Callable[[], Estimates]]
-"""Metric, observable, and the function that computes the estimates."""
-
+from hepgan.random_streams import child_seed
 
 MAX_FEATURES = 500
 """Largest number of features of correlations and Fréchet distances, whose cost grows with its square and cube."""
@@ -81,42 +75,6 @@ JOINT = STANDARD.difference(
     *(METRICS_OF_TASK[task] for task in ("distribution", "spectrum", "conditions", "worth"))
 )
 """Standard metrics of all observables or cells together."""
-
-
-class MetricContext(NamedTuple):
-    """Input of all metrics of one generated sample.
-
-    Attributes:
-        reference: The reference.
-        generated: The generated sample.
-        observables: Observables to compare.
-        histograms: Histograms by observable.
-        source: Name of the generated sample.
-        seed: Seed of resampling, splits and classifiers.
-        quick: Whether to train a small classifier once instead of the CaloChallenge's three times.
-        device: Device on which classifiers are trained.
-        digits: Whether the events are MNIST's digits, which the digit classifier scores.
-        metrics: Metrics to compute; if empty, all that apply.
-        conditions: Conditions of the events, with their slices.
-        n_training: Number of events that the generator was trained on, if known.
-    """
-
-    reference: Sample
-    generated: Sample
-    observables: Mapping[str, Observable]
-    histograms: "Mapping[str, Hist[Any]]"
-    source: str
-    seed: int
-    quick: bool
-    device: str = "cpu"
-    digits: bool = False
-    metrics: frozenset[str] = frozenset()
-    conditions: Mapping[str, Condition] = MappingProxyType({})
-    n_training: int | None = None
-
-    def includes(self, *metrics: str) -> bool:
-        """Returns whether one of ``metrics`` is to be computed."""
-        return not self.metrics or not self.metrics.isdisjoint(metrics)
 
 
 def score(
@@ -197,12 +155,16 @@ def compute_metrics(
     scores: list[Score] = []
     skipped: list[SkippedMetric] = []
     findings: list[Finding] = []
-    measured = MetricResults(scores, skipped, {}, findings=findings)
+    details = Details({}, {}, {})
+    measured = MetricResults(
+        scores, skipped, details.curves,
+        telling=details.telling, learning_curves=details.learning_curves, findings=findings,
+    )  # fmt: skip
     tasks = [
         task
         for task in (
             *_single_tasks(plan, findings),
-            *(_joint_tasks(plan, measured, progress) if plan.includes(*JOINT) else ()),
+            *(_joint_tasks(plan, skipped, details, progress) if plan.includes(*JOINT) else ()),
             *_registered_tasks(plan),
         )
         if plan.includes(*METRICS_OF_TASK.get(task[0], task[:1]))
@@ -220,7 +182,7 @@ def compute_metrics(
             if plan.includes(name)
         )
     if plan.includes("worth"):
-        measured = measured._replace(worth=list(_worth(plan)))
+        measured = measured._replace(worth=list(_worth(plan, scores)))
     enough = min(plan.reference.number, plan.generated.number) >= per_observable.MIN_VALUES
     if not enough or not plan.includes(*POOLED):
         return measured
@@ -237,7 +199,12 @@ def compute_metrics(
     return measured._replace(smallest_shifts=_smallest_shifts(plan, measured))
 
 
-def _worth(plan: MetricContext) -> Iterator[Worth]:
+def _worth(plan: MetricContext, scores: Sequence[Score]) -> Iterator[Worth]:
+    n_training = plan.training.number if plan.training else None
+    for score in scores:
+        if score.metric == "energy_distance":
+            number = statistics.effective_sample_size(plan.generated.weights)
+            yield worth.of_energy_distance(OVERALL, score.value, score.error, number, n_training)
     for name, observable in plan.observables.items():
         if observable.spectrum:
             continue
@@ -246,7 +213,7 @@ def _worth(plan: MetricContext) -> Iterator[Worth]:
             plan.reference.values[name],
             plan.generated.values[name],
             (plan.reference.weights, plan.generated.weights),
-            n_training=plan.n_training,
+            n_training=n_training,
         )
         if found is not None:
             yield found
@@ -325,14 +292,18 @@ def _digits(plan: MetricContext, observable: Observable) -> Estimates:
 
 
 def _joint_tasks(
-    plan: MetricContext, measured: MetricResults, progress: ProgressCallback
+    plan: MetricContext,
+    skipped: list[SkippedMetric],
+    details: Details,
+    progress: ProgressCallback,
 ) -> Iterator[Task]:
     single = any(not observable.spectrum for observable in plan.observables.values())
     if single:
         yield "correlation", OVERALL, functools.partial(_correlation, plan)
+        yield from _event_tasks(plan)
     else:
         reason = "no observable has one value per event"
-        measured.skipped.append(
+        skipped.append(
             SkippedMetric("fpd, kpd, neighbours, correlations", OVERALL, reason, plan.source)
         )
     try:
@@ -342,14 +313,54 @@ def _joint_tasks(
         )
     except DataError as error:
         which = histograms.REFERENCE if plan.reference.weights.min() < 0 else plan.source
-        measured.skipped.append(
+        skipped.append(
             SkippedMetric("fpd, kpd, neighbours, classifiers", OVERALL, str(error), which)
         )
         return
     plain = plan._replace(reference=first, generated=second)
     if single:
-        yield from _high_level_tasks(plain, measured.curves, progress)
-    yield from _low_level_tasks(plain, measured.curves, progress)
+        yield from _high_level_tasks(plain)
+    yield from classifiers.tasks(plain, details, progress)
+    for observable in plan.observables.values() if plan.digits else ():
+        if observable.spectrum:
+            yield "digits", observable.name, functools.partial(_digits, plain, observable)
+
+
+def _event_tasks(plan: MetricContext) -> Iterator[Task]:
+    """Yields the tests of single events: how many are in the tails, repeated, or memorized."""
+    dependent = [
+        name for name in plan.reference.values if name not in plan.conditions and name != "E_inc"
+    ]
+    if not dependent:
+        return
+    reference, generated = (
+        {name: sample.values[name] for name in dependent}
+        for sample in (plan.reference, plan.generated)
+    )
+    if not plan.reference.weighted and not plan.generated.weighted:
+        yield "tails", OVERALL, functools.partial(_tails, reference, generated)
+    yield (
+        "duplicates",
+        OVERALL,
+        lambda: {"duplicates": copies.duplicates(reference, generated, seed=plan.seed)},
+    )
+    if plan.training is not None:
+        training = {name: plan.training.values[name] for name in dependent}
+        yield (
+            "copies",
+            OVERALL,
+            lambda: {"copies": copies.copies(reference, generated, training, seed=plan.seed)},
+        )
+
+
+def _tails(reference: Mapping[str, Floats], generated: Mapping[str, Floats]) -> Estimates:
+    """Returns the fraction of events with an observable in the tails."""
+    return {
+        "tails": statistics.tail_fraction(
+            *statistics.any_in_tails([np.concatenate([reference[n], generated[n]]) for n in reference],
+                                     len(next(iter(reference.values()))))
+        )
+    }  # fmt: skip
 
 
 def _not_too_wide(high: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
@@ -367,138 +378,26 @@ def _not_too_wide(high: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
 
 
 def _correlation(plan: MetricContext) -> Estimates:
-    scaled = features.standardize(*_not_too_wide(_high(plan)))
+    scaled = features.standardize(*_not_too_wide(plan.published))
     weights = plan.reference.weights, plan.generated.weights
     return {"correlation": per_observable.correlation_distance(*scaled, weights, seed=plan.seed)}
 
 
-def _high_level_tasks(
-    plan: MetricContext, curves: dict[str, Floats], progress: ProgressCallback
-) -> Iterator[Task]:
-    published, high = _high(plan), _with_conditions(plan)
-    scaled = features.standardize(*high)
-    seed = plan.seed
-    yield "fpd", OVERALL, lambda: {"fpd": fpd.fpd(*_not_too_wide(high), seed=seed)}
-    yield (
-        "fpd_trimmed",
-        OVERALL,
-        lambda: {"fpd_trimmed": fpd.trimmed_fpd(*_not_too_wide(high), seed=seed)},
-    )
-    yield "kpd", OVERALL, lambda: {"kpd": kpd.kpd(*high, seed=seed)}
-    yield "precision", OVERALL, lambda: prdc.prdc_scores(*scaled, seed=seed)
-    network: Network = "quick" if plan.quick else "challenge"
-    inputs = {
-        "auc_observables": ("quick", _all(plan)[1]),
-        "auc_high": (network, features.standardize(*published)),
+def _high_level_tasks(plan: MetricContext) -> Iterator[Task]:
+    high, (_, every) = plan.published_and_conditions, plan.all_observables
+    weights = plan.reference.weights, plan.generated.weights
+    metrics: dict[str, Callable[[], Estimates | Estimate]] = {
+        "fpd": lambda: fpd.fpd(*_not_too_wide(high), seed=plan.seed),
+        "fpd_trimmed": lambda: fpd.trimmed_fpd(*_not_too_wide(high), seed=plan.seed),
+        "kpd": lambda: kpd.kpd(*high, seed=plan.seed),
+        "energy_distance": lambda: kpd.energy_distance(*every, seed=plan.seed),
+        "sliced_wasserstein": lambda: sliced.sliced_wasserstein(*every, weights, seed=plan.seed),
+        "precision": lambda: prdc.prdc_scores(*features.standardize(*high), seed=plan.seed),
     }
-    for metric, (net, pair) in inputs.items():
-        x, y = (values.astype(np.float32) for values in pair)
-        yield (
-            metric,
-            OVERALL,
-            functools.partial(_classified, metric, net, x, y, plan, curves, progress),
-        )
+    for name, function in metrics.items():
+        yield name, OVERALL, functools.partial(_named, name, function)
 
 
-def _low_level_tasks(
-    plan: MetricContext, curves: dict[str, Floats], progress: ProgressCallback
-) -> Iterator[Task]:
-    spectra = [observable for observable in plan.observables.values() if observable.spectrum]
-    networks: dict[str, Network] = {"auc_low": "quick" if plan.quick else "challenge"}
-    if not plan.quick and "E_inc" in plan.observables:
-        # with few showers, the CaloChallenge's network learns little from cell fractions that span decades
-        networks["auc_log"] = "quick"
-    for metric, network in networks.items() if spectra else ():
-        yield metric, OVERALL, functools.partial(_low, metric, network, plan, curves, progress)
-    for observable in spectra if plan.digits else ():
-        yield "digits", observable.name, functools.partial(_digits, plan, observable)
-
-
-def _high(plan: MetricContext) -> tuple[Floats, Floats]:
-    return features.high_level(plan.reference.values, plan.generated.values, plan.observables)
-
-
-def _with_conditions(plan: MetricContext) -> tuple[Floats, Floats]:
-    """Returns the high-level features and the columns of all conditions that they do not contain: those other than E_inc."""
-    if not any(o.feature != "none" for o in plan.observables.values()):
-        return _all(plan)[1] if plan.conditions else _high(plan)
-    others = {
-        name: condition
-        for name, condition in plan.conditions.items()
-        if not _is_incident(plan, name)
-    }
-    columns = features.condition_columns(plan.reference, plan.generated, others)
-    return features.with_columns(_high(plan), columns)
-
-
-def _is_incident(plan: MetricContext, name: str) -> bool:
-    """Returns whether a condition is the incident energy, which the published features contain."""
-    return "E_inc" in plan.observables and np.array_equal(
-        plan.reference.events[name], plan.reference.values["E_inc"]
-    )
-
-
-def _all(plan: MetricContext) -> tuple[list[str], tuple[Floats, Floats]]:
-    return features.all_observables(
-        plan.reference, plan.generated, plan.observables, plan.conditions
-    )
-
-
-def _low(
-    metric: str,
-    network: Network,
-    plan: MetricContext,
-    curves: dict[str, Floats],
-    progress: ProgressCallback,
-) -> Estimates:
-    x, y = features.low_level(
-        plan.reference.events, plan.generated.events, plan.observables, network=network
-    )
-    others = {name: c for name, c in plan.conditions.items() if not _is_incident(plan, name)}
-    columns = features.condition_columns(plan.reference, plan.generated, others)
-    x, y = (each.astype(np.float32) for each in features.with_columns((x, y), columns))
-    return _classified(metric, network, x, y, plan, curves, progress)
-
-
-def _classified(
-    metric: str,
-    network: Network,
-    x: Float32s,
-    y: Float32s,
-    plan: MetricContext,
-    curves: dict[str, Floats],
-    progress: ProgressCallback,
-) -> Estimates:
-    """Returns AUC and calibrated accuracy; the baseline compares halves of the reference.
-
-    Raises:
-        DataError: there are too few events.
-    """
-
-    def separability(x: Float32s, y: Float32s, name: str) -> classifier.Separability:
-        return classifier.separability(
-            x,
-            y,
-            seed=plan.seed,
-            network=network,
-            trainings=1 if plan.quick else 3,
-            device=plan.device,
-            progress=lambda _, fraction, remark: progress(f"training: {name}", fraction, remark),
-        )
-
-    if len(x) < 2 * classifier.MIN_EVENTS:
-        raise DataError(
-            f"a classifier and its baseline need {2 * classifier.MIN_EVENTS} reference events, but there are {len(x)}"
-        )
-    found = separability(x, y, metric)
-    order = numpy_generator(plan.seed, "evaluation", "halves").permutation(len(x))
-    null = separability(x[order[::2]], x[order[1::2]], f"baseline of {metric}")
-    curves[metric] = found.curve
-    return {
-        metric: Estimate(
-            found.auc, found.error, 0.5, found.null_error, found.p_value, (null.auc, null.error)
-        ),
-        metric.replace("auc", "accuracy"): Estimate(
-            found.accuracy, found.accuracy_error, null.accuracy, null.accuracy_error
-        ),
-    }
+def _named(name: str, function: Callable[[], Estimates | Estimate]) -> Estimates:
+    found = function()
+    return {name: found} if isinstance(found, Estimate) else found

@@ -1,10 +1,11 @@
-"""Kernel physics distance (KPD): an unbiased squared maximum mean discrepancy with the kernel (x·y / d + 1)^4.
+"""Kernel distances: unbiased squared maximum mean discrepancies, of the kernel (x·y / d + 1)^4 (KPD) and of −|x − y| (energy distance).
 
 Definition: arXiv:2211.10295, as the CaloChallenge uses it (arXiv:2410.21611): features are divided by their largest magnitude
 in the reference, and the result is the median over batches of 5000 events. Papers quote it times 1000. The kernel is summed once over
 pairs of groups of events; batches, jackknife and baseline are then sums of a few numbers.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +26,13 @@ BATCH = 5
 BATCHES = 100
 PERMUTATIONS = 400
 
+ENERGY_GROUP = 250
+"""Largest group of the energy distance."""
+
 Float32s = npt.NDArray[np.float32]
 Groups = npt.NDArray[np.int64]
+Kernel = Callable[[Float32s, Float32s], Float32s]
+"""Function of ``a[E, d]`` and ``b[F, d]`` that returns ``[E, F]``."""
 
 
 class KernelSums(NamedTuple):
@@ -59,18 +65,52 @@ def kpd(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
         )
     rng = numpy_generator(seed, "evaluation", "kernel distance")
     sums = kernel_sums(*(_grouped(values, rng) for values in normalize(reference, generated)))
-    every = np.arange(GROUPS)
     draws = [rng.permutation(GROUPS) for _ in range(BATCHES)]
     # small samples can afford larger batches
     batch = BATCH if sums.n >= GROUP else GROUPS // 2
     value = np.median([distance(sums, d[:batch], rng.permutation(GROUPS)[:batch]) for d in draws])
+    return _estimate(float(value), sums, draws, rng)
+
+
+def energy_distance(reference: Floats, generated: Floats, *, seed: int) -> Estimate:
+    """Returns the energy distance of ``[E, d]`` features in units of the mean distance between two reference events.
+
+    Samples of N events of the reference are at a distance of 1/N from it on average.
+
+    Raises:
+        DataError: fewer than 100 events in a sample.
+    """
+    if min(len(reference), len(generated)) < MIN_EVENTS:
+        raise DataError(
+            f"the energy distance needs {MIN_EVENTS} events in each sample, but there are {len(reference)} and {len(generated)}"
+        )
+    rng = numpy_generator(seed, "evaluation", "energy distance")
+    sums = kernel_sums(
+        *(_grouped(values, rng, ENERGY_GROUP) for values in (reference, generated)),
+        kernel=_negative_distance,
+    )
+    number = GROUPS * sums.n
+    unit = -float(sums.xx.sum()) / (number * (number - 1))
+    if not unit > 0:
+        raise DataError("all reference events are equal")
+    every = np.arange(GROUPS)
+    scaled = KernelSums(sums.xx / unit, sums.yy / unit, sums.xy / unit, sums.n, sums.m)
+    draws = [rng.permutation(GROUPS) for _ in range(BATCHES)]
+    return _estimate(distance(scaled, every, every), scaled, draws, rng)
+
+
+def _estimate(
+    value: float, sums: KernelSums, draws: list[Groups], rng: np.random.Generator
+) -> Estimate:
+    """Returns a distance with its jackknife error, its baseline from halves of the reference, and its p-value."""
+    every = np.arange(GROUPS)
     left_out = [distance(sums, np.delete(every, i), np.delete(every, i)) for i in every]
     within = KernelSums(sums.xx, sums.xx, sums.xx, sums.n, sums.n)
     null = [distance(within, d[: GROUPS // 2], d[GROUPS // 2 :]) for d in draws]
     # halves have half the events, and fluctuations about a distance of zero scale as 1/N
     baseline_error = float(np.std(null)) / 2
     return Estimate(
-        float(value),
+        value,
         statistics.jackknife_error(np.array(left_out), baseline_error),
         float(np.median(null)),
         baseline_error,
@@ -99,13 +139,18 @@ def _p_value(sums: KernelSums, rng: np.random.Generator) -> float:
     return permutations.gamma_p_value(value, null)
 
 
-def kernel_sums(x: list[Float32s], y: list[Float32s]) -> KernelSums:
-    """Returns the sums over all pairs of events of the groups ``x`` and ``y`` of ``[E, d]`` features."""
-    return KernelSums(_within(x), _within(y), _between(x, y), len(x[0]), len(y[0]))
+def kernel_sums(
+    x: list[Float32s], y: list[Float32s], *, kernel: Kernel | None = None
+) -> KernelSums:
+    """Returns the sums over all pairs of events of the groups ``x`` and ``y`` of ``[E, d]`` features; by default of KPD's kernel."""
+    function = kernel or _kernel
+    return KernelSums(
+        _within(x, function), _within(y, function), _between(x, y, function), len(x[0]), len(y[0])
+    )
 
 
-def _grouped(features: Floats, rng: np.random.Generator) -> list[Float32s]:
-    size = min(GROUP, len(features) // GROUPS)
+def _grouped(features: Floats, rng: np.random.Generator, largest: int = GROUP) -> list[Float32s]:
+    size = min(largest, len(features) // GROUPS)
     rows = rng.permutation(len(features))[: GROUPS * size].reshape(GROUPS, size)
     return [features[group].astype(np.float32) for group in rows]
 
@@ -118,16 +163,16 @@ def distance(sums: KernelSums, one: Groups, other: Groups) -> float:
     return float(xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * between)
 
 
-def _between(x: list[Float32s], y: list[Float32s]) -> Floats:
-    return np.array([[_kernel(a, b).sum(dtype=np.float64) for b in y] for a in x])
+def _between(x: list[Float32s], y: list[Float32s], function: Kernel) -> Floats:
+    return np.array([[function(a, b).sum(dtype=np.float64) for b in y] for a in x])
 
 
-def _within(x: list[Float32s]) -> Floats:
+def _within(x: list[Float32s], function: Kernel) -> Floats:
     sums = np.zeros((len(x), len(x)))
     for i, a in enumerate(x):
         for j in range(i):
-            sums[i, j] = sums[j, i] = _kernel(a, x[j]).sum(dtype=np.float64)
-        kernel = _kernel(a, a)
+            sums[i, j] = sums[j, i] = function(a, x[j]).sum(dtype=np.float64)
+        kernel = function(a, a)
         sums[i, i] = kernel.sum(dtype=np.float64) - np.trace(kernel, dtype=np.float64)
     return sums
 
@@ -139,3 +184,11 @@ def _kernel(a: Float32s, b: Float32s) -> Float32s:
     kernel *= kernel
     kernel *= kernel
     return kernel
+
+
+def _negative_distance(a: Float32s, b: Float32s) -> Float32s:
+    square = np.sum(a**2, axis=1)[:, None] + np.sum(b**2, axis=1) - 2 * a @ b.T
+    distances: Float32s = -np.sqrt(np.clip(square, 0, None))
+    if a is b:
+        np.fill_diagonal(distances, 0)
+    return distances

@@ -65,13 +65,18 @@ def pooled_tests(
     for observable in observables.values():
         if observable.spectrum:
             _test_cells(both, reference, generated, observable, filled, results.smallest)
-    if not conditions or not values:
-        return results
     depending = {
         name: each
         for name, each in values.items()
-        if name not in conditions and name != "E_inc" and np.ptp(each[np.isfinite(each)]) > 0
+        if name not in conditions
+        and name != "E_inc"
+        and len(np.unique(each[np.isfinite(each)])) > 1
     }
+    if both.unweighted and depending:
+        outside = statistics.any_in_tails(list(depending.values()), len(both.groups))[0]
+        _test_tails(both, np.flatnonzero(outside), results.smallest)
+    if not conditions or not depending:
+        return results
     pairs = {name: (reference.events[name], generated.events[name]) for name in conditions}
     columns: dict[str, dict[str, Floats]] = {
         name: {
@@ -110,7 +115,7 @@ def _test_distribution(both: Pool, values: Floats, axis: Any, smallest: Floats) 
     if valid.any() and both.unweighted:
         rows = np.flatnonzero(valid)
         outside = np.concatenate(statistics.in_tails(values[rows], len(rows)))
-        _test_tails(both, rows[outside], len(rows), smallest)
+        _test_tails(both, rows[outside], smallest)
     edges = np.unique(
         np.quantile(values[valid], np.linspace(0, 1, KOLMOGOROV_BINS + 1)[1:-1])
         if valid.any()
@@ -131,10 +136,10 @@ def _test_distribution(both: Pool, values: Floats, axis: Any, smallest: Floats) 
     np.minimum(smallest, np.where(enough, p_values, 1.0), out=smallest)
 
 
-def _test_tails(both: Pool, rows: Any, number: int, smallest: Floats) -> None:
-    """Updates the smallest p-values with the number of generated events among ``rows``, out of ``number`` events."""
+def _test_tails(both: Pool, rows: Any, smallest: Floats) -> None:
+    """Updates the smallest p-values with the number of generated events among ``rows``."""
     counts = both.labels @ np.bincount(both.groups[rows], minlength=both.labels.shape[1])
-    generated = float((both.groups >= both.labels[0].argmax()).mean())
+    generated = 1 - both.n_reference / len(both.groups)
     p_values = statistics.binomial_p_values(len(rows), generated)
     np.minimum(smallest, p_values[np.round(counts).astype(int)], out=smallest)
 

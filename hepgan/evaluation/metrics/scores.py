@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 OVERALL = "all"
 """Name of the observable in scores of all observables together."""
 
+LOWEST = -3.0
+"""Smallest significance of a p-value: for tests of distances, p-values near 1 mean no more than that nothing is seen."""
+
 MAX_ROWS = 40
 """Largest number of scores that a table shows."""
 
@@ -48,6 +51,11 @@ METRICS_OF_TASK = {
     "conditions": ("slice", "condition_correlation"),
     "worth": ("worth",),
     "correlation": ("correlation",),
+    "tails": ("tails",),
+    "duplicates": ("duplicates",),
+    "copies": ("copies",),
+    "energy_distance": ("energy_distance",),
+    "sliced_wasserstein": ("sliced_wasserstein",),
     "fpd": ("fpd",),
     "fpd_trimmed": ("fpd_trimmed",),
     "kpd": ("kpd",),
@@ -168,7 +176,7 @@ class Score:
         It is that of the p-value, or else the distance in units of the combined uncertainty.
         """
         if self.p_value is not None and self.p_value > 0:
-            return float(scipy.stats.norm.isf(self.p_value))
+            return max(float(scipy.stats.norm.isf(self.p_value)), LOWEST)
         difference = self.value - self.baseline
         uncertainty = float(np.hypot(self.error, self.baseline_error))
         n_sigma = (

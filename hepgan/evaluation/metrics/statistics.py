@@ -15,6 +15,7 @@ The Kolmogorov distance of weighted events has no p-value.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -322,6 +323,16 @@ def tails(reference: Floats, generated: Floats) -> Estimate:
 def in_tails(values: Floats, n_reference: int) -> tuple[Any, Any]:
     """Returns booleans for both samples: whether each value is beyond ``TAIL_SIGMAS`` standard deviations of all of ``values[E]``."""
     outside = np.abs(values - values.mean()) > TAIL_SIGMAS * values.std()
+    return outside[:n_reference], outside[n_reference:]
+
+
+def any_in_tails(columns: Sequence[Floats], n_reference: int) -> tuple[Any, Any]:
+    """Returns booleans for both samples: whether a finite value of an event in any of the columns ``[E]`` is in the tails."""
+    outside = np.zeros(len(columns[0]), dtype=bool)
+    for values in columns:
+        valid = np.flatnonzero(np.isfinite(values))
+        if len(valid):
+            outside[valid] |= np.concatenate(in_tails(values[valid], len(valid)))
     return outside[:n_reference], outside[n_reference:]
 
 

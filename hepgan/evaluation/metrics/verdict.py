@@ -19,6 +19,7 @@ from hepgan.evaluation.metrics.scores import (
     OVERALL,
     Finding,
     MetricResults,
+    Score,
     with_error,
 )
 from hepgan.evaluation.metrics.statistics import Floats, effective_sample_size
@@ -181,14 +182,50 @@ def _findings(results: MetricResults, significant: Sequence[CountedScore]) -> tu
     """Returns the faults with a name that significant tests show, those of conditions first."""
     conditions = {row.condition for row in significant}
     pairs = {(row.metric, row.observable) for row in significant if not row.condition}
-    found = [
-        Finding("condition", response.condition, _of_response(response))
+    of_conditions = [
+        (
+            response.remark in {"weak", "strong"},
+            Finding("condition", response.condition, _of_response(response)),
+        )
         for response in results.condition_responses
         if response.remark and response.condition in conditions
     ]
+    found = [finding for partial, finding in of_conditions if not partial]
     found += [finding for finding in results.findings if (finding.kind, finding.subject) in pairs]
-    found += _local(results, significant, {finding.subject for finding in found})
+    found += [
+        finding
+        for score in results.scores
+        if score.observable == OVERALL
+        and (score.metric, OVERALL) in pairs
+        and (finding := _of_events(score))
+    ]
+    found += [finding for partial, finding in of_conditions if partial]
+    if not found:
+        found = (
+            _local(results, significant)
+            + [
+                finding
+                for score in results.scores
+                if (score.metric, score.observable) in pairs and (finding := _of_events(score))
+            ][:MAX_NAMED]
+        )
     return tuple(found[:MAX_FINDINGS])
+
+
+def _of_events(score: Score) -> Finding | None:
+    """Returns the fault that a significant fraction of events shows, or ``None``."""
+    value, expected = f"{100 * score.value:.2g} %", f"{100 * score.baseline:.2g} %"
+    if score.metric == "duplicates":
+        text = f"{value} of the events repeat another one ({expected} expected)"
+    elif score.metric == "copies" and score.value > score.baseline:
+        text = f"{value} of the events are close to a training event ({expected} expected)"
+    elif score.metric == "tails" and not 0.5 < score.value / max(score.baseline, 1e-9) < 2:
+        kind = "cut" if score.value < score.baseline else "too long"
+        where = "all observables" if score.observable == OVERALL else score.observable
+        text = f"the tails of {where} are {kind} ({value} of the events beyond 3 standard deviations instead of {expected})"
+    else:
+        return None
+    return Finding(score.metric, score.observable, text)
 
 
 def _of_response(response: Any) -> str:
@@ -205,9 +242,7 @@ def _of_response(response: Any) -> str:
     return f"the condition {response.condition} {verb} ({strength})"
 
 
-def _local(
-    results: MetricResults, significant: Sequence[CountedScore], named: set[str]
-) -> list[Finding]:
+def _local(results: MetricResults, significant: Sequence[CountedScore]) -> list[Finding]:
     """Returns observables that are wrong in only one slice of a condition."""
     by_test: dict[tuple[str, str], list[Any]] = {}
     for one in results.slices:
@@ -215,7 +250,7 @@ def _local(
     wrong = {(r.observable, r.condition) for r in significant if r.metric == "slice"}
     found: list[tuple[float, Finding]] = []
     for (observable, condition), parts in by_test.items():
-        if (observable, condition) not in wrong or condition in named or len(parts) < 2:
+        if (observable, condition) not in wrong or len(parts) < 2:
             continue
         worst, second = sorted(parts, key=lambda part: part.p_value)[:2]
         if second.p_value < 1e-3 or (

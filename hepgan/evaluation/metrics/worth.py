@@ -120,3 +120,12 @@ def _non_centrality(chi2: float, ndf: int, probability: float) -> float:
     while excess(high) > 0:
         high *= 2
     return float(scipy.optimize.brentq(excess, 1e-12, high))
+
+
+def of_energy_distance(
+    observable: str, value: float, error: float, number: float, n_training: int | None
+) -> Worth:
+    """Returns the worth for all observables together from the energy distance in units of the mean distance."""
+    interval = (max(0.0, each) for each in (value, value + error, value - error))
+    limit = Interval(*(1 / each if each > 0 else math.inf for each in interval))
+    return of_limit(observable, limit, number, n_training)

@@ -21,12 +21,12 @@ from hepgan.data.schema import Schema
 from hepgan.errors import DataError
 from hepgan.evaluation import cleaning, histograms
 from hepgan.evaluation.metrics import compute
-from hepgan.evaluation.metrics.compute import MetricContext
 from hepgan.evaluation.metrics.conditions import (
     ConditionCorrelation,
     ConditionResponse,
     conditions_of,
 )
+from hepgan.evaluation.metrics.context import MetricContext
 from hepgan.evaluation.metrics.scores import (
     OVERALL,
     MetricResults,
@@ -225,7 +225,7 @@ def evaluate(
     device: str = "auto",
     digits: bool = False,
     by: Sequence[str] = (),
-    n_training: int | None = None,
+    training: ak.Array | None = None,
     skipped: Sequence[SkippedMetric] = (),
     progress: ProgressCallback = no_progress,
 ) -> Evaluation:
@@ -245,7 +245,8 @@ def evaluate(
         device: Device on which classifiers are trained.
         digits: Whether the events are MNIST's digits, which the digit classifier scores.
         by: Conditions whose slices are compared, ``pdg`` or ``energy=1,10,100``; by default quartiles or classes of all conditions.
-        n_training: Number of events that the generator was trained on, for its amplification.
+        training: Events that the generator was trained on: generated events are searched for copies of them, and their number gives
+            the amplification.
         skipped: Fields that are known to be missing.
         progress: Progress callback.
 
@@ -287,12 +288,16 @@ def evaluate(
         weights={name: s.weights for name, s in arrays.items() if s.weights is not None},
     )
     samples = {name: build_sample(s.fields, chosen, s.weights) for name, s in arrays.items()}
+    known = None
+    if training is not None:
+        fields = cleaning.drop_non_finite(training, common, "training", missing).fields
+        known = build_sample(fields, chosen)
     conditions = conditions_of(common, samples[histograms.REFERENCE].events, by)
     results = {}
     for name in others:
         context = MetricContext(
             samples[histograms.REFERENCE], samples[name], chosen, filled, name, seed, quick, device, digits,
-            frozenset(metrics), conditions, n_training,
+            frozenset(metrics), conditions, known,
         )  # fmt: skip
         results[name] = compute.compute_metrics(context, progress=progress)
         missing += results[name].skipped
