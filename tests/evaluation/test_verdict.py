@@ -306,11 +306,14 @@ def test_the_interval_of_the_worth_covers_toys_with_a_known_answer(shift: float)
 
 def test_a_reference_subset_is_worth_its_number_of_events() -> None:
     rng = np.random.default_rng(10)
-    found = worth.worth(
-        "x", rng.normal(size=50_000), rng.normal(size=1000), (np.ones(50_000), np.ones(1000))
-    )
-    assert found is not None
-    assert found.equivalent.value == pytest.approx(1000, rel=0.15)
+    found = [
+        worth.worth(
+            "x", rng.normal(size=20_000), rng.normal(size=500), (np.ones(20_000), np.ones(500))
+        )
+        for _ in range(60)
+    ]
+    values = [one.equivalent.value for one in found if one is not None]
+    assert np.median(values) == pytest.approx(500, rel=0.1)
 
 
 def test_the_slices_of_a_condition_are_its_classes_quartiles_or_given_edges() -> None:

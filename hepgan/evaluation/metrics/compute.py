@@ -337,30 +337,30 @@ def _event_tasks(plan: MetricContext) -> Iterator[Task]:
         {name: sample.values[name] for name in dependent}
         for sample in (plan.reference, plan.generated)
     )
+    n, m = plan.reference.number, plan.generated.number
+
+    def tails() -> Estimate:
+        both = [np.concatenate([reference[name], generated[name]]) for name in dependent]
+        return statistics.tail_fraction(*statistics.any_in_tails(both, n))
+
+    functions: dict[str, Callable[[], Estimate]] = {
+        "duplicates": lambda: copies.duplicates(reference, generated, seed=plan.seed)
+    }
     if not plan.reference.weighted and not plan.generated.weighted:
-        yield "tails", OVERALL, functools.partial(_tails, reference, generated)
-    yield (
-        "duplicates",
-        OVERALL,
-        lambda: {"duplicates": copies.duplicates(reference, generated, seed=plan.seed)},
-    )
+        functions["tails"] = tails
     if plan.training is not None:
         training = {name: plan.training.values[name] for name in dependent}
-        yield (
-            "copies",
-            OVERALL,
-            lambda: {"copies": copies.copies(reference, generated, training, seed=plan.seed)},
-        )
+        functions["copies"] = lambda: copies.copies(reference, generated, training, seed=plan.seed)
 
+    def checked(name: str) -> Estimates:
+        if min(n, m) < per_observable.MIN_VALUES:
+            raise DataError(
+                f"needs {per_observable.MIN_VALUES} events in each sample, but there are {n} and {m}"
+            )
+        return {name: functions[name]()}
 
-def _tails(reference: Mapping[str, Floats], generated: Mapping[str, Floats]) -> Estimates:
-    """Returns the fraction of events with an observable in the tails."""
-    return {
-        "tails": statistics.tail_fraction(
-            *statistics.any_in_tails([np.concatenate([reference[n], generated[n]]) for n in reference],
-                                     len(next(iter(reference.values()))))
-        )
-    }  # fmt: skip
+    for name in functions:
+        yield name, OVERALL, functools.partial(checked, name)
 
 
 def _not_too_wide(high: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
