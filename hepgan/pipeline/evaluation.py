@@ -98,18 +98,21 @@ def evaluate(
     if any(weights):
         schema = cleaning.without_weight(schema, skipped)
     progress("reading", 0.0, "")
-    for name, path in files.items():
+
+    def read(name: str, path: str, weight: str | None) -> ak.Array:
         if voxels and _is_hdf5(path):
-            _no_weight(path, weights[name != "reference"])
-            samples[name] = calochallenge.read_showers(
+            _no_weight(path, weight)
+            return calochallenge.read_showers(
                 _paths(path), voxels.layers, threshold=voxels.threshold
             )
-            continue
-        missing = reader.missing_fields(path, schema)
-        reasons = cleaning.skipped_fields(missing, source=name)
-        available = cleaning.drop_fields(schema, set(missing), reasons)
-        samples[name] = _read(path, available, weights[name != "reference"], runner)
-        skipped += reasons
+        reasons = cleaning.skipped_fields(reader.missing_fields(path, schema), source=name)
+        skipped.extend(reasons)
+        lost = {skip.observable for skip in reasons}
+        return _read(path, cleaning.drop_fields(schema, lost, reasons), weight, runner)
+
+    for name, path in files.items():
+        samples[name] = read(name, path, weights[name != "reference"])
+    known = None if training is None else read("training", training, None)
     events = samples.pop("reference")
     origin: dict[str, Any] = {"files": {name: with_sha256(path) for name, path in files.items()}}
     origin["schema and geometry"] = compared.source
@@ -127,7 +130,7 @@ def evaluate(
         device,
         progress,
         skipped,
-        training=None if training is None else _read(training, schema, None, runner),
+        training=known,
         trained=Path(next(iter(generated.values()))).parent,
     )
 

@@ -1,6 +1,7 @@
 """``hepgan evaluate`` of any ROOT files: bad input, weights, names, and known faults in real showers."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -228,6 +229,23 @@ def dead(layer: str, row: int, sample: Columns) -> Columns:
     cells = sample[layer].copy()
     cells[:, row] = 0
     return {**sample, layer: cells}
+
+
+def test_copies_of_a_training_file_are_named_and_slices_are_those_that_are_chosen(
+    evaluated: Callable[..., Evaluation], tmp_path: Path
+) -> None:
+    memorized = showers(7)
+    training = write(tmp_path / "training.root", memorized)
+    found = evaluated(memorized, training=training, by=["energy=1,50,100"])
+    (score,) = (score for score in found.scores if score.metric == "copies")
+    assert score.value == 1
+    assert "100 % of the events are close to a training event (1 % expected)" in found.verdict
+    labels = {one.slice.label for one in found.slices["made"]}
+    assert labels == {"energy = 1 … 50 GeV", "energy = 50 … 100 GeV"}
+    written = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert written["verdicts"]["made"]["distinguishable"] is True
+    (overall,) = (one for one in found.worth["made"] if one.observable == "all")
+    assert overall.amplification is not None
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from hist import Hist
 from hepgan.errors import DataError
 from hepgan.evaluation import histograms
 from hepgan.evaluation.metrics import digits, fpd, permutations, statistics
-from hepgan.evaluation.metrics.scores import Finding
+from hepgan.evaluation.metrics.scores import Finding, percent
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
 from hepgan.evaluation.observables.base import Observable
 from hepgan.evaluation.sample import Sample
@@ -151,9 +151,10 @@ def cell_finding(observable: Observable, reference: Floats, generated: Floats) -
             at = np.unravel_index(first, observable.shape or (len(rate),))
             name = f"cell [{', '.join(map(str, at))}]"
             subject = f"{name} is" if len(cells) == 1 else f"{len(cells)} cells such as {name} are"
-            percent = f"{100 * rate[first]:.2g} %"
             return Finding(
-                "mean_image", observable.name, f"{layer}: {subject} {text.format(percent)}"
+                "mean_image",
+                observable.name,
+                f"{layer}: {subject} {text.format(percent(float(rate[first])))}",
             )
     return None
 

@@ -302,6 +302,17 @@ def relation_of_p_value(p: float) -> str:
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
+def percent(fraction: float, *, sign: str = "") -> str:
+    """Formats a fraction as a percentage of two digits.
+
+    >>> percent(0.0123), percent(1.0), percent(-0.005, sign="+")
+    ('1.2 %', '100 %', '−0.5 %')
+    """
+    value = 100 * fraction
+    digits = f"{value:{sign}.2g}" if abs(value) < 99.5 else f"{value:{sign}.0f}"
+    return f"{digits} %".replace("-", "−")
+
+
 class SkippedMetric(NamedTuple):
     """A metric, or a field, that is not in the scores, and the reason."""
 

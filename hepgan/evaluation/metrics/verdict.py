@@ -20,6 +20,7 @@ from hepgan.evaluation.metrics.scores import (
     Finding,
     MetricResults,
     Score,
+    percent,
     with_error,
 )
 from hepgan.evaluation.metrics.statistics import Floats, effective_sample_size
@@ -214,7 +215,7 @@ def _findings(results: MetricResults, significant: Sequence[CountedScore]) -> tu
 
 def _of_events(score: Score) -> Finding | None:
     """Returns the fault that a significant fraction of events shows, or ``None``."""
-    value, expected = f"{100 * score.value:.2g} %", f"{100 * score.baseline:.2g} %"
+    value, expected = percent(score.value), percent(score.baseline)
     if score.metric == "duplicates":
         text = f"{value} of the events repeat another one ({expected} expected)"
     elif score.metric == "copies" and score.value > score.baseline:
@@ -268,7 +269,8 @@ def _local(results: MetricResults, significant: Sequence[CountedScore]) -> list[
 def _difference(one: Any) -> str:
     shift = one.mean_generated - one.mean_reference
     scale = abs(one.mean_reference)
-    unit = f"{100 * shift / scale:+.2g} %" if scale > one.width_reference else f"{shift:+.3g}"
+    relative = scale > one.width_reference
+    unit = percent(shift / scale, sign="+") if relative else f"{shift:+.3g}"
     width = one.width_generated / one.width_reference if one.width_reference > 0 else 1.0
     return f"mean {unit}, width × {width:.3g}".replace("-", "−")
 
@@ -337,7 +339,7 @@ def _sentence(
         reasons.append(
             f"by a classifier of {CLASSIFIER_INPUTS[best.metric]} with an AUC of {with_error(best.value, best.error)}"
         )
-    elif joint and not shown_by:
+    elif joint and not shown_by and not findings:
         reasons.append(f"by {', '.join(score.metric for score in joint[:MAX_NAMED])}")
     return f"{name} is distinguishable from the reference {among}: {'; '.join(reasons)}."
 
