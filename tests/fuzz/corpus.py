@@ -93,6 +93,7 @@ def _all_cases() -> Iterator[tuple[Case, Callable[[Path], None]]]:
     for options in HDF5_OPTIONS:
         write = lambda f, options=options: write_calogan(f, **options)
         yield Case("hdf5", "a.hdf5", _converter("calogan", "a.hdf5")), write
+    yield Case("hdf5", "a.hdf5", _converter("lemurs", "a.hdf5")), _write_lemurs
     sources = ("a.hdf5", "binning.xml")
     for file in sources:
         kind = file.rpartition(".")[2]
@@ -170,6 +171,15 @@ def write_calogan(folder: Path, libver: str | None = None, **options: Any) -> No
         for name, shape in (shapes | {"energy": (1,)}).items():
             values = rng.exponential(size=(40, *shape)).astype("f4")
             file.create_dataset(name, data=values, **options)
+
+
+def _write_lemurs(folder: Path) -> None:
+    rng = np.random.default_rng(1)
+    with h5py.File(folder / "a.hdf5", "w") as file:
+        showers = rng.exponential(size=(40, 9, 16, 5)).astype("f4")
+        file.create_dataset("showers", data=showers, compression="gzip")
+        for name in ("incident_energy", "incident_theta", "incident_phi"):
+            file.create_dataset(name, data=rng.uniform(size=40).astype("f4"), compression="gzip")
 
 
 def _write_calochallenge(folder: Path) -> None:

@@ -43,8 +43,8 @@ def open_hdf5(path: Path) -> Iterator[Any]:
         yield file
 
 
-def dataset(file: Any, name: str, shape: tuple[int, ...], path: Path) -> Any:
-    """Returns the dataset ``name`` of shape ``[E, *shape]``, unread.
+def dataset(file: Any, name: str, shape: tuple[int | None, ...], path: Path) -> Any:
+    """Returns the dataset ``name`` of shape ``[E, *shape]``, unread; ``None`` in the shape stands for any length.
 
     Raises:
         DataError: it is missing, damaged, has another shape or no numbers, or stores values in other files.
@@ -60,11 +60,12 @@ def dataset(file: Any, name: str, shape: tuple[int, ...], path: Path) -> Any:
         )
     if not isinstance(link, h5py.HardLink):
         raise DataError(f"'{name}' of '{path}' is a link; give the file that contains the dataset")
-    expected = ", ".join(["events", *map(str, shape)])
+    expected = ", ".join(["events", *("any" if n is None else str(n) for n in shape)])
     with _data_errors(path):
         data = file[name]
         fits = isinstance(data, h5py.Dataset) and data.shape is not None
-        fits = fits and data.dtype.kind in "fiu" and data.shape[1:] == shape and data.ndim > 0
+        fits = fits and data.dtype.kind in "fiu" and data.ndim == 1 + len(shape)
+        fits = fits and all(n in (None, m) for n, m in zip(shape, data.shape[1:], strict=True))
         what = f"of {data.dtype} {list(data.shape or ())}" if hasattr(data, "dtype") else "a group"  # fmt: skip
     if not fits:
         raise DataError(f"dataset '{name}' of '{path}' is {what}, but must be numbers [{expected}]")

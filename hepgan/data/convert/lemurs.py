@@ -1,11 +1,11 @@
 """LEMURS showers (arXiv:2509.05108): HDF5 files with cells in r, φ and z, and the energy and direction of the particle."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import awkward as ak
-import numpy as np
 
 from hepgan.data.convert.common import Conversion, check_sources
 from hepgan.data.convert.hdf5 import dataset, iterate_rows, open_hdf5
@@ -30,16 +30,15 @@ def showers(sources: Sequence[Path]) -> Conversion:
         DataError: a file is damaged, lacks a dataset, or has other cells than the first one.
     """
     check_sources(sources, "LEMURS' HDF5 files")
-    with open_hdf5(sources[0]) as file, data_errors(str(sources[0]), library="h5py"):
-        shape: tuple[int, ...] = getattr(file.get("showers"), "shape", None) or ()
-        angles = {name: data for name, data in ANGLES.items() if data in file}
-    if len(shape) != 4:
-        shape = (0, 9, 16, 45)  # `dataset` reports a missing or oddly shaped dataset
-    if not 0 < (cells := int(np.prod(shape[1:], dtype=float))) <= MOST_CELLS:
+    with open_hdf5(sources[0]) as file:
+        shape = dataset(file, "showers", (None, None, None), sources[0]).shape[1:]
+        with data_errors(str(sources[0]), library="h5py"):
+            angles = {name: data for name, data in ANGLES.items() if data in file}
+    if not 0 < (cells := math.prod(shape)) <= MOST_CELLS:
         raise DataError(
             f"the showers of '{sources[0]}' have {cells:,} cells, but a shower has 1 to {MOST_CELLS:,}"
         )
-    _, radii, azimuths, layers = shape
+    radii, azimuths, layers = shape
     schema = Schema(
         {"cells": Field((layers, azimuths, radii), "MeV", dtype="float32")},
         {
@@ -48,7 +47,7 @@ def showers(sources: Sequence[Path]) -> Conversion:
         },
         incident="energy",
     )
-    return Conversion("showers", schema, {}, _chunks(sources, shape[1:], angles))
+    return Conversion("showers", schema, {}, _chunks(sources, shape, angles))
 
 
 def _chunks(
@@ -59,6 +58,6 @@ def _chunks(
         with open_hdf5(path) as file:
             data: dict[str, Any] = {"cells": dataset(file, "showers", shape, path)}
             data |= {name: dataset(file, source, (), path) for name, source in names.items()}
-            rows = max(1, 12_000_000 // int(np.prod(shape)))  # 100 MB of float64
+            rows = max(1, 12_000_000 // math.prod(shape))  # 100 MB of float64
             for _, piece in iterate_rows(data, path, rows=rows):
                 yield as_events({**piece, "cells": piece["cells"].transpose(0, 3, 2, 1)})

@@ -333,6 +333,8 @@ class Encoding:
             features, events = int(table["features"]), int(table["fitted_events"])
         except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"the saved encoding is damaged: {error!r}") from error
+        except RunError as error:
+            raise CheckpointError(f"the saved encoding is damaged: {error}") from error
         if not schema.features <= features <= MAX_FEATURES:
             raise CheckpointError(
                 f"the saved encoding is damaged: it has {features:,} features for {schema.features:,} values"

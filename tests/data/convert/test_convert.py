@@ -290,7 +290,7 @@ def test_lemurs_files_without_a_direction_have_only_the_energy(tmp_path):
     ("changes", "message"),
     [
         ({"showers": None}, "no dataset 'showers' in .*bad.h5"),
-        ({"showers": np.ones((7, 24))}, r"'showers' .* must be numbers \[events, 9, 16, 45\]"),
+        ({"showers": np.ones((7, 24))}, r"'showers' .* must be numbers \[events, any, any, any\]"),
         ({"showers": np.ones((7, 0, 3, 4))}, "have 0 cells, but a shower has 1 to"),
         ({"incident_energy": np.ones((7, 1))}, r"'incident_energy' .* must be numbers \[events\]"),
         ({"incident_phi": np.ones(6)}, "different numbers of events"),
