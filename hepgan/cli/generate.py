@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "conditions",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Such as energy=50 or energy=1:100.",
+    help="Such as energy=50, energy=1:100 or pdg=22.",
 )
 @click.option("--conditions-from", metavar="FILE.root", help="One event per entry of the file.")
 @PLUGIN

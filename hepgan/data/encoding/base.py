@@ -118,7 +118,12 @@ class ColumnLayout:
             RunError: there is no such condition, or it has several columns.
         """
         columns = self.conditions.get(name)
-        if columns is None or columns.stop - columns.start != 1:
+        if columns is not None and columns.stop - columns.start != 1:
+            raise RunError(
+                f"an encoding step names the condition '{name}', whose scale '{self.scales[name].scale}' has"
+                f" {columns.stop - columns.start} columns, but the step takes a condition with one number"
+            )
+        if columns is None:
             known = ", ".join(self.conditions) or "none"
             raise RunError(
                 f"an encoding step names the condition '{name}', which is not a scalar condition (known: {known})"

@@ -25,6 +25,9 @@ MIN_EVENTS = 10
 PERIODS = {"angle": 2 * math.pi, "degrees": 360.0}
 """Full circle of each scale for angles."""
 
+UNITS = {"angle": ("rad", "radian", "radians"), "degrees": ("deg", "degree", "degrees", "°")}
+"""Units that each scale for angles stands for."""
+
 CLOSED = 1e-4
 """Fraction of a circle by which the range of a full circle may differ from it, so that ``[0.0, 6.2832]`` is one."""
 

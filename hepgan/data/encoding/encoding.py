@@ -26,7 +26,12 @@ from hepgan.config import from_table
 from hepgan.data.dtypes import to_dtype
 from hepgan.data.encoding.base import NAMES, ColumnLayout, Noise, Step
 from hepgan.data.encoding.bounds import Bounds, check_bounds
-from hepgan.data.encoding.conditions import ConditionScale, ConditionStatistics, encode_conditions
+from hepgan.data.encoding.conditions import (
+    UNITS,
+    ConditionScale,
+    ConditionStatistics,
+    encode_conditions,
+)
 from hepgan.data.encoding.steps import (
     apply_steps,
     draw_sample,
@@ -396,9 +401,15 @@ def _check_conditions(schema: Schema, settings: EncodingSettings) -> None:
             raise RunError(
                 f"the condition '{name}' needs a range: [encoding.conditions.{name}] range = [low, high]"
             )
-    for name in settings.conditions:
+    for name, scale in settings.conditions.items():
         if name not in schema.conditions:
             raise RunError(f"[encoding.conditions.{name}] is not a condition of the schema")
+        unit, units = schema.conditions[name].unit, UNITS.get(scale.scale, ())
+        if unit and units and unit not in units:
+            raise RunError(
+                f"[schema.conditions.{name}] unit = '{unit}', but [encoding.conditions.{name}] scale = '{scale.scale}' is for angles"
+                f" in {units[0]}; 'angle' is for rad, 'degrees' for deg"
+            )
 
 
 def _rows(features: int) -> int:

@@ -1,5 +1,6 @@
 """Scales of conditions are inverted exactly, angles know the circle, and classes are any integers."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -210,6 +211,22 @@ def test_requests_outside_the_training_raise(
     usual: dict[str, Any] = {"energy": 5.0, "pdg": 22, "theta": 0.1, "phi": 0.0}
     with pytest.raises(DataError, match=message):
         gan.sample(3, conditions=usual | conditions, seed=1)
+
+
+def test_an_angle_in_another_unit_raises() -> None:
+    for scale, unit in (("degrees", "rad"), ("angle", "deg"), ("angle", "mrad")):
+        phi = dataclasses.replace(SCHEMA.conditions["phi"], unit=unit)
+        schema = dataclasses.replace(SCHEMA, conditions={**SCHEMA.conditions, "phi": phi})
+        table = EncodingSettings(STANDARDIZE, {**SCALES, "phi": ConditionScale(scale=scale)})  # type: ignore[arg-type]
+        with pytest.raises(RunError, match=f"phi. unit = '{unit}', but .* scale = '{scale}'"):
+            Encoding.fit(sample(50), schema, table, seed=1)
+
+
+def test_steps_that_take_one_number_refuse_angles_and_classes() -> None:
+    for name, scale in (("pdg", "classes"), ("phi", "angle")):
+        table = EncodingSettings(({"step": "marginals", "condition": name},), SCALES)
+        with pytest.raises(RunError, match=f"'{name}', whose scale '{scale}' has 2 columns"):
+            Encoding.fit(sample(200), SCHEMA, table, seed=1)
 
 
 def test_a_class_with_too_few_events_raises_with_its_number() -> None:
