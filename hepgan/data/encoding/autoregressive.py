@@ -102,7 +102,7 @@ class Autoregressive:
             def fit(cancelled: threading.Event) -> Fitted:
                 def likelihood(parameters: Tensor, rows: Tensor) -> Tensor:
                     spline = LogisticSpline.of(parameters)
-                    return spline.cdf_and_log_density(scores[rows, number, None])[1].sum()
+                    return spline.cdf_and_log_density(scores[None, rows, number])[1].sum()
 
                 rng = torch_generator(noise.seed, "encoding", *noise.children, number)
                 rows = Rows.of_events(torch.cat([known, scores[:, :number]], 1))
@@ -159,8 +159,8 @@ def _conditional_scores(networks: tuple[RowNetwork, ...], known: Tensor, ranks: 
     columns = []
     for number, network in enumerate(networks):
         spline = _spline(network, known, ranks[:, :number])
-        columns.append(normal_scores(spline.cdf(ranks[:, number, None])))
-    return torch.cat(columns, 1)
+        columns.append(normal_scores(spline.cdf(ranks[None, :, number])[0]))
+    return torch.stack(columns, 1)
 
 
 def _rank_scores(ranks: tuple[Ranks, ...], values: Tensor, drawn: Tensor) -> Tensor:

@@ -148,7 +148,7 @@ class EnergyTree:
         def fit_total(cancelled: threading.Event) -> Fitted:
             def likelihood(parameters: Tensor, rows: Tensor) -> Tensor:
                 spline = LogisticSpline.of(parameters)
-                return spline.cdf_and_log_density(scores[rows][:, None])[1].sum()
+                return spline.cdf_and_log_density(scores[rows][None])[1].sum()
 
             rng = torch_generator(noise.seed, "encoding", *noise.children, "total")
             return fit_rows(
@@ -165,7 +165,7 @@ class EnergyTree:
             tasks += fit.tasks(noise.child(number), settings)
         fitted = run_tasks(tasks)
         between = 1 + len(fits[0].levels)
-        conditional = _total_spline(fitted[0].network, known).cdf(scores[:, None])[:, 0]
+        conditional = _total_spline(fitted[0].network, known).cdf(scores[None])[0]
         return cls(
             at, chosen, start, scale, unit, threshold, ranks, fitted[0].network, Ranks.fit(normal_scores(conditional)),
             fits[0].tree([level.network for level in fitted[1:between]]),
@@ -183,7 +183,7 @@ class EnergyTree:
         known = c[:, self.conditions].to(cells)
         drawn = uniform(cells, noise)
         fraction = self.ranks.encode(total.double() / energy, drawn[:, 0])
-        conditional = _total_spline(self.total, known).cdf(fraction[:, None])[:, 0]
+        conditional = _total_spline(self.total, known).cdf(fraction[None])[0]
         first = self.calibration.encode(normal_scores(conditional), drawn[:, 0])[:, None]
         normal = normal_scores(uniform(cells, noise.child("unused")))
         between = 1 + self.depth.splits

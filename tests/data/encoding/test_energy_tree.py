@@ -292,7 +292,7 @@ def test_a_fit_keeps_the_best_held_out_state() -> None:
     context, values = torch.randn(40, 5, generator=rng), torch.randn(40, 1, generator=rng)
 
     def likelihood(parameters: Tensor, rows: Tensor) -> Tensor:
-        return LogisticSpline.of(parameters).cdf_and_log_density(values[rows])[1].sum()
+        return LogisticSpline.of(parameters).cdf_and_log_density(values[None, rows, 0])[1].sum()
 
     short, long = (
         fits.fit_rows(
@@ -305,18 +305,18 @@ def test_a_fit_keeps_the_best_held_out_state() -> None:
 
 
 def test_spline_density_is_the_derivative_of_its_cdf_and_the_quantile_its_inverse() -> None:
-    parameters = torch.randn(50, SPLINE, generator=torch.Generator().manual_seed(1)).double()
+    parameters = torch.randn(SPLINE, 50, generator=torch.Generator().manual_seed(1)).double()
     spline = LogisticSpline.of(parameters)
     probability = torch.linspace(0.001, 0.999, 50, dtype=torch.float64)
     values = spline.quantile(probability)
-    torch.testing.assert_close(spline.cdf(values[:, None])[:, 0], probability)
-    low, high = (spline.cdf((values + d)[:, None])[:, 0] for d in (-1e-6, 1e-6))
-    _, log_density = spline.cdf_and_log_density(values[:, None])
-    torch.testing.assert_close((high - low) / 2e-6, log_density[:, 0].exp(), rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(spline.cdf(values[None])[0], probability)
+    low, high = (spline.cdf((values + d)[None])[0] for d in (-1e-6, 1e-6))
+    _, log_density = spline.cdf_and_log_density(values[None])
+    torch.testing.assert_close((high - low) / 2e-6, log_density[0].exp(), rtol=1e-3, atol=1e-6)
 
 
 def test_a_split_of_less_than_two_thresholds_has_an_empty_part() -> None:
-    parameters = torch.randn(100, SPLIT, generator=torch.Generator().manual_seed(1))
+    parameters = torch.randn(SPLIT, 100, generator=torch.Generator().manual_seed(1))
     first, second = Split.of(parameters, torch.full((100,), 0.15), 0.1).fractions(torch.randn(100))
     assert (torch.minimum(first, second) == 0).all()
     assert (first + second == 1).all()

@@ -78,7 +78,7 @@ class RowNetwork:
         )
 
     def __call__(self, features: Tensor, context: Tensor, event: Tensor, node: Tensor) -> Tensor:
-        """Returns the outputs ``[R, P]`` of R rows.
+        """Returns the outputs ``[P, R]`` of R rows.
 
         Args:
             features: ``[R, f]``.
@@ -88,10 +88,12 @@ class RowNetwork:
         """
         known = functional.silu(torch.addmm(self.context_bias, context, self.context))
         known = known @ self.context_hidden
-        x = features @ self.features + known[event] + self.nodes[node]
-        x = functional.silu(x)
-        x = x + functional.silu(torch.addmm(self.hidden_bias, x, self.hidden))
-        return x @ self.output + self.output_bias[node]
+        # In place, because new tensors of this size take as long as the products.
+        x = known.index_select(0, event).add_(self.nodes.index_select(0, node))
+        x = functional.silu(x.addmm_(features, self.features))
+        x = functional.silu(torch.addmm(self.hidden_bias, x, self.hidden)).add_(x)
+        bias = self.output_bias.T.contiguous().index_select(1, node)
+        return bias.addmm_(self.output.T, x.T)
 
     def standardized_inputs(self, features: "Scale", context: "Scale") -> Self:
         """Returns the network that standardizes its inputs itself: ``self`` was fitted to standardized ones."""
@@ -187,7 +189,7 @@ def fit_rows(
 
     Args:
         rows: Inputs of the network.
-        log_likelihood: Summed log-likelihood of a selection of rows, from outputs ``[r, P]`` and row indices ``[r]``.
+        log_likelihood: Summed log-likelihood of a selection of rows, from outputs ``[P, r]`` and row indices ``[r]``.
         outputs: ``[N, P]``, outputs of each node to start from.
         rng: Generator of weights, split and order.
         settings: Size and schedule.

@@ -45,9 +45,8 @@ class TreeLevel:
         neighbors: ``[N, 10]``, blocks around the node; A beyond the edge.
         overlaps: ``[N, 4, O]``, blocks of the previous layer before and behind the line, then of the next layer; A if there are fewer.
         weights: ``[N, 4, O]``, overlapping fractions of these blocks.
-        line: ``[N]``, position of the split line along the axis.
-        sizes: ``[N, 3]``: half the size of the block along the axis and across it, and the size of a cell along the axis.
-        across: ``[N]``, center of the block across the axis.
+        positions: ``[5, N]``: the split line, half the size of the block along the axis and across it, the size of a cell along the
+            axis, and the center of the block across the axis.
         members: ``[L, M]``, blocks of each layer; A if there are fewer.
         moments: ``[L, M, 5]``, 1 and the position and its square along both axes, for the members.
         blocks: B.
@@ -62,9 +61,7 @@ class TreeLevel:
     neighbors: Tensor
     overlaps: Tensor
     weights: Tensor
-    line: Tensor
-    sizes: Tensor
-    across: Tensor
+    positions: Tensor
     members: Tensor
     moments: Tensor
     blocks: int
@@ -128,12 +125,16 @@ class Tree:
                 rows.energy,
                 self.threshold,
             )
-            first, second = split.fractions(scores[rows.event, start + rows.node])
+            first, second = split.fractions(
+                _pick(scores, rows.event, start + rows.node[:, None])[:, 0]
+            )
             after = blocks.new_zeros(len(blocks), level.blocks)
-            after = after.index_copy(1, level.kept[1], blocks[:, level.kept[0]])
-            at = rows.event[: rows.filled, None], level.children[rows.node[: rows.filled]]
+            after = after.index_copy(1, level.kept[1], blocks.index_select(1, level.kept[0]))
+            event, node = rows.event[: rows.filled], rows.node[: rows.filled]
             parts = torch.stack([first, second], 1) * rows.energy[:, None]
-            blocks = after.index_put(at, parts[: rows.filled])
+            at = (event * level.blocks)[:, None] + level.children.index_select(0, node)
+            after = after.flatten().index_copy(0, at.flatten(), parts[: rows.filled].flatten())
+            blocks = after.reshape(len(blocks), level.blocks)
             start += len(level.parent)
         return blocks
 
@@ -181,49 +182,62 @@ def node_rows(
         expected: ``[E, L, 2]`` expected centers of gravity.
         threshold: Smallest energy of a cell.
     """
-    energies = blocks[:, level.parent]
-    count, event, node = _with_energy(energies)
-    energy = energies[event, node]
-    layer, axis, line = level.layer[node], level.axis[node], level.line[node]
-    half, half_across, cell = level.sizes[node].unbind(1)
-
-    logs = torch.log1p(functional.pad(blocks, (0, 1)) / threshold)
+    energies = blocks.index_select(1, level.parent)
+    filled, event, node = _with_energy(energies)
+    energy = _pick(energies, event, node[:, None])[:, 0]
     padded = functional.pad(blocks, (0, 1))
-    around = logs[event[:, None], level.neighbors[node]]
-    sides = padded[event[:, None, None], level.overlaps[node]] * level.weights[node]
-    sides = torch.log1p(sides.sum(2) / threshold)
+    around = _pick(torch.log1p(padded / threshold), event, level.neighbors.index_select(0, node))
+    weights = level.weights.index_select(0, node)
+    overlaps = _pick(padded, event, level.overlaps.index_select(0, node).flatten(1))
+    sides = torch.log1p((overlaps.reshape(weights.shape) * weights).sum(2) / threshold)
 
-    center, spread = _moments(level, padded)
-    total, layer_logs = layers[event, layer], torch.log1p(layers / threshold)
-    shift = center[event, layer, axis] - line
-    own = [
-        torch.log1p(energy / threshold),
-        torch.log(energy.clamp_min(threshold) / total.clamp_min(threshold)),
-        torch.asinh(shift / half),
-        torch.asinh(shift / cell),
-        spread[event, layer, axis],
-        torch.asinh((center[event, layer, 1 - axis] - level.across[node]) / half_across),
-        spread[event, layer, 1 - axis],
-    ]
-    adjacent = []
-    for other in (layer - 1, layer + 1):
-        there = (other >= 0) & (other < layers.shape[1])
-        other = other.clamp(0, layers.shape[1] - 1)
-        hit = there & (layers[event, other] > 0)
-        distance = torch.asinh((center[event, other, axis] - line) / half)
-        adjacent += [hit * distance, there * layer_logs[event, other]]
-    offset = expected[event, layer, axis] - line
+    of_layers = _of_layers(level, padded, layers, expected, threshold)
+    at = event * (layers.shape[1] + 2) + level.layer.index_select(0, node) + 1
+    own, previous, following = (of_layers.index_select(1, at + step) for step in (0, -1, 1))
+    rows = level.axis.index_select(0, node) == 0
+    line, half, half_across, cell, across = level.positions.index_select(1, node).unbind(0)
+
+    def along(values: Tensor, first: int) -> Tensor:
+        return torch.where(rows, values[first], values[first + 1])
+
+    def beside(values: Tensor, first: int) -> Tensor:
+        return torch.where(rows, values[first + 1], values[first])
+
+    shift, offset = along(own, 0) - line, along(own, 4) - line
     phase = 2 * torch.pi * offset / cell
-    conditions = [
-        torch.asinh(offset / half),
-        torch.asinh(offset / cell),
+    columns = [
+        torch.log1p(energy / threshold),
+        torch.log(energy.clamp_min(threshold) / own[7].clamp_min(threshold)),
+        compressed(shift / half),
+        compressed(shift / cell),
+        along(own, 2),
+        compressed((beside(own, 0) - across) / half_across),
+        beside(own, 2),
+    ]
+    for other in (previous, following):
+        distance = compressed((along(other, 0) - line) / half)
+        columns += [(other[7] > 0) * distance, other[6]]
+    columns += [
+        compressed(offset / half),
+        compressed(offset / cell),
         (offset / cell).clamp(-3, 3),
         torch.sin(phase),
         torch.cos(phase),
-        torch.asinh((expected[event, layer, 1 - axis] - level.across[node]) / half_across),
+        compressed((beside(own, 4) - across) / half_across),
     ]
-    features = torch.cat([around, sides, torch.stack([*own, *adjacent, *conditions], 1)], 1)
-    return NodeRows(count, event, node, energy, features)
+    features = torch.cat([around, sides, torch.stack(columns, 1)], 1)
+    return NodeRows(filled, event, node, energy, features)
+
+
+def compressed(x: Tensor) -> Tensor:
+    """Returns about ``x`` for small values, and the logarithm of large values, with the sign of ``x``."""
+    return torch.copysign(torch.log1p(x.abs()), x)
+
+
+def _pick(values: Tensor, event: Tensor, columns: Tensor) -> Tensor:
+    """Returns ``values[event[:, None], columns]``, several times faster."""
+    at = (event * values.shape[1])[:, None] + columns
+    return values.reshape(-1).index_select(0, at.reshape(-1)).reshape(columns.shape)
 
 
 FEATURES = len(NEIGHBORS) + 4 + 7 + 4 + 6
@@ -242,15 +256,22 @@ def _with_energy(energies: Tensor) -> tuple[int, Tensor, Tensor]:
     return events * nodes, every[:, None].expand(events, nodes).reshape(-1), each.repeat(events)
 
 
-def _moments(level: TreeLevel, padded: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the center of gravity ``[E, L, 2]`` of each layer, and the logarithm of its variance along both axes."""
+def _of_layers(
+    level: TreeLevel, padded: Tensor, layers: Tensor, expected: Tensor, threshold: float
+) -> Tensor:
+    """Returns ``[8, E * (L + 2)]`` quantities of the layers, between two layers of zeros.
+
+    They are the center of gravity along both axes, the logarithm of its variance, the expected center of gravity, the logarithm of the
+    energy, and the energy.
+    """
     # A product per layer: batched products are rounded differently in batches of another size.
-    layers = zip(level.members, level.moments, strict=True)
-    sums = torch.stack([padded[:, members] @ moments for members, moments in layers], 1)
-    means = sums[..., 1:] / sums[..., :1].clamp_min(1e-9)
-    center = means[..., :2]
-    variance = (means[..., 2:] - center**2).clamp_min(0)
-    return center, torch.log(variance + 1e-5)
+    pairs = zip(level.members, level.moments, strict=True)
+    sums = torch.stack([padded.index_select(1, members) @ moments for members, moments in pairs], 1)
+    total, *means = sums.unbind(2)
+    x, y, xx, yy = (mean / total.clamp_min(1e-9) for mean in means)
+    spreads = [torch.log((s - m * m).clamp_min(0) + 1e-5) for s, m in ((xx, x), (yy, y))]
+    columns = [x, y, *spreads, *expected.unbind(2), torch.log1p(layers / threshold), layers]
+    return functional.pad(torch.stack(columns), (1, 1)).flatten(1)
 
 
 def context_of(known: Tensor, energies: Tensor, threshold: float) -> Tensor:
@@ -346,7 +367,7 @@ def _level(
     blocks = int(first_before[-1])
     columns: dict[str, list[npt.NDArray[Any]]] = {
         name: []
-        for name in ("parent", "children", "layer", "axis", "neighbors", "overlaps", "weights", "line", "sizes", "across")
+        for name in ("parent", "children", "layer", "axis", "neighbors", "overlaps", "weights", "positions")
     }  # fmt: skip
     kept: list[npt.NDArray[Any]] = []
     for layer, (old, new) in enumerate(zip(before, after, strict=True)):
@@ -375,18 +396,14 @@ def _level(
         columns["children"].append(np.stack(children, 1))
         columns["layer"].append(np.full(len(split), layer))
         columns["axis"].append(np.full(len(split), axis))
-        columns["line"].append(line / cells - 0.5)
-        columns["sizes"].append(
-            np.stack(
-                [
-                    size[split] / 2 / cells,
-                    (high - low) / 2 / cells_across,
-                    np.full(len(split), 1 / cells),
-                ],
-                1,
-            )
-        )
-        columns["across"].append((low + high) / 2 / cells_across - 0.5)
+        positions = [
+            line / cells - 0.5,
+            size[split] / 2 / cells,
+            (high - low) / 2 / cells_across,
+            np.full(len(split), 1 / cells),
+            (low + high) / 2 / cells_across - 0.5,
+        ]
+        columns["positions"].append(np.stack(positions, 1))
         wrap = (periodic[axis], periodic[1 - axis])
         columns["neighbors"].append(_neighbors(index_before, split, across, wrap, blocks))
         sides = [
@@ -418,6 +435,7 @@ def _level(
         )
         for name, values in columns.items()
     }
+    tensors["positions"] = tensors["positions"].T.contiguous()
     members, moments = _members(shapes, before, blocks)
     return TreeLevel(
         **tensors,

@@ -124,12 +124,12 @@ class TreeFit(NamedTuple):
         limit, log_both = split_limits(energy, self.threshold)
         kinds = torch.where(second <= 0, 0, torch.where(first <= 0, 1, 2))
         logit = torch.log(first.clamp_min(1e-30)) - torch.log(second.clamp_min(1e-30))
-        logits = torch.stack([torch.minimum(torch.maximum(logit, -limit), limit), -limit, limit], 1)
+        logits = torch.stack([torch.minimum(torch.maximum(logit, -limit), limit), -limit, limit])
 
         def likelihood(parameters: Tensor, rows: Tensor) -> Tensor:
-            return split_log_likelihood(parameters, kinds[rows], logits[rows], log_both[rows])
+            return split_log_likelihood(parameters, kinds[rows], logits[:, rows], log_both[rows])
 
-        outputs = typical_split(kinds, logits[:, 0], node, len(level.parent))
+        outputs = typical_split(kinds, logits[0], node, len(level.parent))
         data = Rows(features, self.context, event, node)
         return fit_rows(data, likelihood, outputs, rng, settings, cancelled)
 
