@@ -56,7 +56,7 @@ def run(
         writer.write(folder / "generated.root", blocks, schema, tree=gan.tree, overwrite=resume)
         return evaluate_samples(
             reference, {"generated": ak.concatenate(blocks)}, schema, run.geometry, folder,
-            run.evaluate, run.seed, provenance(run.seed, device), device, progress,
+            run.evaluate, run.seed, {"schema and geometry": "the run file"} | provenance(run.seed, device), device, progress,
             facts=about_gan(run, gan),
             training=prepared.splits["train"],
             warnings=[str(gan.kept)] if gan.kept and gan.kept.untrained else [],

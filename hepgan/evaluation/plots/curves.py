@@ -54,7 +54,7 @@ def observable(
         for name in scaled
         if name in tests
     ]
-    if outside := _outside(shapes, entries, "empty, or outside" if per_event else "outside"):
+    if outside := _outside(shapes, entries, "empty or off axis" if per_event else "off axis"):
         notes.append((outside, style.INK))
     figure, top, bottom = style.ratio_figure(notes)
     label = f"{REFERENCE} (N = {numbers[REFERENCE]:,.0f})"
@@ -103,8 +103,8 @@ def _outside(shapes: Mapping[str, "Hist[Any]"], entries: Mapping[str, float], wh
     }
     if max(map(abs, fractions.values())) < 5e-3:
         return ""
-    each = ", ".join(f"{style.name(n, longest=20)} {100 * f:.2g} %" for n, f in fractions.items())
-    return f"{what} the axis: {each}"
+    percent = [f"{100 * fractions.pop(REFERENCE):.2g} % ({REFERENCE})"]
+    return f"{what}: {', '.join([*percent, *(f'{100 * f:.2g} %' for f in fractions.values())])}"
 
 
 def headroom(axes: Axes, contents: Floats, *, logarithmic: bool) -> None:
@@ -201,6 +201,7 @@ def losses(rows: Sequence[Mapping[str, Any]], *, kept: int | None = None) -> Fig
             )
         if kept is not None:
             axes.axvline(kept, color=style.GREY, lw=1.0, ls="--", label=f"kept: step {kept:,}")
+        axes.set_ylabel("loss" if panel is first else "score")
         style.legend(axes, loc="upper right")
     grid[-1].set_xlabel("generator step")
     return style.styled(figure)

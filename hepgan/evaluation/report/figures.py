@@ -52,6 +52,9 @@ IMAGES = "Mean images"
 TELLING = "Most telling events"
 SINGLE_EVENTS = "Single events"
 
+TELLING_EVENTS = 5
+"""Events drawn for each classifier."""
+
 GRID_EVENTS = 20
 """Events per grid of single events."""
 
@@ -140,6 +143,7 @@ def draw(subject: Subject, *, progress: ProgressCallback = no_progress) -> list[
         *_slices(subject),
         *_correlations(subject),
         *_images(subject),
+        *_telling(subject),
     ]
     result = []
     for i, (name, section, caption, wide, function) in enumerate(drawings):
@@ -318,6 +322,15 @@ def _correlations(subject: Subject) -> Iterator[Drawing]:
 
 def _images(subject: Subject) -> Iterator[Drawing]:
     """Yields mean images, then single events, of the fields with two or three axes that differ most."""
+    chosen = _image_fields(subject)
+    for name, field in chosen.items():
+        yield from _mean_image(name, field, subject)
+    for name, field in chosen.items():
+        yield from _grids(name, field, subject)
+
+
+def _image_fields(subject: Subject) -> dict[str, Field]:
+    """Returns the fields with two or three axes; the ``MAX_IMAGES`` most different ones if there are more."""
     fields = {name: f for name, f in subject.schema.fields.items() if len(f.shape) in (2, 3)}
     pulls: dict[str, float] = {}
     for score in subject.scores:
@@ -325,14 +338,34 @@ def _images(subject: Subject) -> Iterator[Drawing]:
             name = score.observable.removesuffix(".spectrum")
             field = name if name in fields else name.rpartition("_")[0]
             pulls[field] = max(pulls.get(field, 0.0), score.value)
-    chosen = sorted(fields, key=lambda name: -pulls.get(name, 0.0))[:MAX_IMAGES]
-    if len(chosen) == len(fields):
-        chosen = list(fields)
-    events: list[Drawing] = []
-    for name in chosen:
-        yield from _mean_image(name, fields[name], subject)
-        events += _grids(name, fields[name], subject)
-    yield from events
+    if len(fields) <= MAX_IMAGES:
+        return fields
+    first = sorted(fields, key=lambda name: -pulls.get(name, 0.0))[:MAX_IMAGES]
+    return {name: fields[name] for name in first}
+
+
+def _telling(subject: Subject) -> Iterator[Drawing]:
+    """Yields the generated events that each classifier is surest of."""
+    from hepgan.evaluation import plots
+
+    for source, result in subject.results.items():
+        for metric, telling in result.telling.items():
+            rows = list(telling.events[:TELLING_EVENTS])
+            sure = ", ".join(f"{p:.3f}" for p in telling.probabilities[:TELLING_EVENTS])
+            for name, field in _image_fields(subject).items() if rows else ():
+                sample = subject.samples[source]
+                shown = sample._replace(events={name: np.asarray(sample.events[name])[rows]})
+                energy = field.unit in ENERGY_UNITS or name in subject.geometry
+                flat = field.shape[-1] > 2 * field.shape[-2]
+                yield Drawing(
+                    f"{source}.{metric}.{name}.telling", TELLING,
+                    f"{name}: the most telling events of {source} ({term_of(metric).label}); probability of being generated: {sure}",
+                    False,
+                    functools.partial(
+                        plots.sample_grid, np.asarray(_flat_layers(shown, name, field), float),
+                        columns=1 if flat else TELLING_EVENTS, log=energy, unit=field.unit,
+                    ),
+                )  # fmt: skip
 
 
 def _flat_layers(sample: Sample, name: str, field: Field) -> Floats:
@@ -400,6 +433,8 @@ def _grids(name: str, field: Field, subject: Subject) -> list[Drawing]:
         shown[source] = images
     highest = max(float(images.max()) for images in shown.values())
     order = ", by incident energy" if energy and incident in subject.schema.all else ""
+    if name in subject.geometry and subject.geometry[name].r_edges:
+        order += "; rows are bins in α, columns in r"
     return [
         Drawing(
             f"{name}.{source}", SINGLE_EVENTS, f"{name}: {source}, the first {len(images)} events{order}", False,
