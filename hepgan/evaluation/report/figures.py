@@ -20,7 +20,7 @@ from hepgan.evaluation.metrics.statistics import Estimate, Floats
 from hepgan.evaluation.observables.geometry import AXES, LayerGeometry
 from hepgan.evaluation.observables.standard import Observable, layers_for
 from hepgan.evaluation.profiles import Correlations
-from hepgan.evaluation.report.glossary import term_of
+from hepgan.evaluation.report.glossary import input_of
 from hepgan.evaluation.report.tables import significance_text
 from hepgan.evaluation.sample import Sample
 from hepgan.progress import ProgressCallback, no_progress
@@ -163,7 +163,7 @@ def _classifiers(subject: Subject) -> Iterator[Drawing]:
     for source, result in subject.results.items():
         for metric, curve in result.curves.items():
             area = scores.get((source, metric))
-            label = term_of(metric).label.removeprefix("AUC, ")
+            label = input_of(metric)
             label = f"{source}: {label}" if len(subject.results) > 1 else label
             curves[f"{label}: {area.value:.3f} ± {area.error:.3f}" if area else label] = curve
     if curves:
@@ -171,7 +171,7 @@ def _classifiers(subject: Subject) -> Iterator[Drawing]:
         yield Drawing("roc", SCORES, caption, False, lambda: plots.roc(curves))
     for source, result in subject.results.items():
         for metric, learned in result.learning_curves.items():
-            caption = f"{source}: AUC against the number of events, {term_of(metric).label.removeprefix('AUC, ')}"
+            caption = f"{source}: AUC against the number of events, {input_of(metric)}"
             yield Drawing(
                 f"{source}.{metric}.learning_curve", SCORES, caption, False,
                 functools.partial(plots.learning_curve, learned),
@@ -359,7 +359,7 @@ def _telling(subject: Subject) -> Iterator[Drawing]:
                 flat = field.shape[-1] > 2 * field.shape[-2]
                 yield Drawing(
                     f"{source}.{metric}.{name}.telling", TELLING,
-                    f"{name}: the most telling events of {source} ({term_of(metric).label}); probability of being generated: {sure}",
+                    f"{name}: the most telling events of {source} (classifier of {input_of(metric)}); probability of being generated: {sure}",
                     False,
                     functools.partial(
                         plots.sample_grid, np.asarray(_flat_layers(shown, name, field), float),
@@ -424,9 +424,10 @@ def _grids(name: str, field: Field, subject: Subject) -> list[Drawing]:
     incident = subject.schema.incident
     energy = field.unit in ENERGY_UNITS or name in subject.geometry
     columns = 5 if field.shape[-1] <= 2 * field.shape[-2] else 2
+    number = GRID_EVENTS if columns > 2 else GRID_EVENTS // 2
     shown: dict[str, Floats] = {}
     for source, sample in subject.samples.items():
-        first = sample._replace(events={k: v[:GRID_EVENTS] for k, v in sample.events.items()})
+        first = sample._replace(events={k: v[:number] for k, v in sample.events.items()})
         images = np.asarray(_flat_layers(first, name, field), float)
         if energy and incident in first.events:
             images = images[np.argsort(first.events[incident])]

@@ -130,3 +130,8 @@ def term_of(metric: str) -> Term:
         return GLOSSARY[metric]
     registered = REGISTERED.get(metric)
     return Term(registered.label if registered else metric.replace("_", " "), OTHERS, "")
+
+
+def input_of(metric: str) -> str:
+    """Returns the input of a classifier, from the label of its AUC."""
+    return term_of(metric).label.removeprefix("AUC, ")

@@ -15,7 +15,7 @@ from hepgan.evaluation.metrics.slices import SliceScore
 from hepgan.evaluation.metrics.verdict import SampleEvaluation, significance
 from hepgan.evaluation.metrics.worth import Interval
 from hepgan.evaluation.profiles import CorrelationDifference
-from hepgan.evaluation.report.glossary import GLOSSARY, SINGLE, Term, term_of
+from hepgan.evaluation.report.glossary import DISTANCES, GLOSSARY, SINGLE, Term, input_of, term_of
 
 MAX_ROWS = 15
 """Rows of the tables of tests, slices and correlations, the most significant first."""
@@ -171,7 +171,9 @@ def scores_table(judged: Judged, section: str) -> Table | None:
     overall.sort(key=lambda s: order.get(s.metric, len(order)))
     groups: dict[str, list[Row]] = {}
     for score in overall:
-        groups.setdefault(term_of(score.metric).group, []).append(_score_row(score, judged))
+        group = term_of(score.metric).group
+        group = DISTANCES if group == SINGLE else group
+        groups.setdefault(group, []).append(_score_row(score, judged))
     return Table(section, _score_columns(judged), groups) if groups else None
 
 
@@ -399,7 +401,7 @@ def telling_table(judged: Judged, section: str) -> Table | None:
     """Returns the observables in which the most telling events of the classifiers are unusual."""
     rows = [
         [
-            Cell(f"{term_of(metric).label}: {100 * one.fraction:.2g} % of the events"), *judged.sample_cell(source),
+            Cell(f"{input_of(metric)}: {100 * one.fraction:.2g} % of the events"), *judged.sample_cell(source),
             Cell(name, link=name), Cell(f"{score:+.2f}".replace("-", "−"), score),
         ]
         for source, result in judged.results.items()
