@@ -77,7 +77,7 @@ def observable(
     if axis.size <= 8 and np.allclose(axis.centers, np.round(axis.centers)):
         bottom.set_xticks(axis.centers)
         bottom.minorticks_off()
-    top.set_ylabel("cells per event" if per_event else "fraction of events")
+    top.set_ylabel("entries per event" if per_event else "fraction of events")
     top.set_xlabel("")
     draw_ratios(bottom, reference, scaled, colors, edges=axis.edges)
     bottom.set_xlabel(style.name(axis.label))
@@ -243,8 +243,19 @@ def learning_curve(curve: LearningCurve) -> Figure:
     return style.styled(figure)
 
 
-def class_fractions(classes: Mapping[str, Floats], *, labels: Iterable[str]) -> Figure:
-    """Draws the fractions of classes as grouped bars."""
+def class_fractions(
+    classes: Mapping[str, Floats],
+    *,
+    labels: Iterable[str],
+    events: Mapping[str, float] | None = None,
+) -> Figure:
+    """Draws the fractions of classes as grouped bars.
+
+    Args:
+        classes: Fractions by source.
+        labels: Names of the classes.
+        events: Numbers of events by source, for binomial errors.
+    """
     figure = style.figure(style.COLUMN, 2.3)
     axes = figure.subplots()
     at = np.arange(len(next(iter(classes.values()))))
@@ -258,6 +269,8 @@ def class_fractions(classes: Mapping[str, Floats], *, labels: Iterable[str]) -> 
             width,
             color=color,
             label=style.name(name),
+            yerr=np.sqrt(values * (1 - values) / events[name]) if events else None,
+            error_kw={"elinewidth": 0.8, "ecolor": style.INK},
         )
     axes.set_xticks(at, list(labels))
     axes.set(xlabel="class", ylabel="fraction of images")

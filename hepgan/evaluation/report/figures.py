@@ -21,12 +21,9 @@ from hepgan.evaluation.observables.geometry import AXES, LayerGeometry
 from hepgan.evaluation.observables.standard import Observable, layers_for
 from hepgan.evaluation.profiles import Correlations
 from hepgan.evaluation.report.glossary import input_of
-from hepgan.evaluation.report.tables import significance_text
+from hepgan.evaluation.report.tables import MAX_OBSERVABLES, significance_text
 from hepgan.evaluation.sample import Sample
 from hepgan.progress import ProgressCallback, no_progress
-
-MAX_OBSERVABLES = 60
-"""Largest number of observables drawn, the most different first."""
 
 MAX_CORRELATED = 20
 """Largest number of observables in the figure of correlations: those of the most significant differences."""
@@ -457,5 +454,5 @@ def _classes(name: str, subject: Subject) -> Drawing:
     caption = f"{name}: classes according to the digit classifier"
     return Drawing(
         f"{name}.classes", IMAGES, caption, False,
-        lambda: plots.class_fractions(fractions, labels="0123456789"),
+        lambda: plots.class_fractions(fractions, labels="0123456789", events=subject.events),
     )  # fmt: skip

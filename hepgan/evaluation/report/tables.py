@@ -20,6 +20,9 @@ from hepgan.evaluation.report.glossary import DISTANCES, GLOSSARY, SINGLE, Term,
 MAX_ROWS = 15
 """Rows of the tables of tests, slices and correlations, the most significant first."""
 
+MAX_OBSERVABLES = 60
+"""Largest number of observables in the table and in figures, the worst first."""
+
 NAMES_OF_TESTS = {"slice": "slice", "condition_correlation": "correlation with a condition"}
 """Names of the tests that are no scores."""
 
@@ -269,7 +272,7 @@ def observables_table(judged: Judged, section: str) -> Table | None:
         Cell("visible shift", title="smallest shift that would have been seen at this N")
     )
     rows = []
-    for observable in ranking:
+    for observable in list(ranking)[:MAX_OBSERVABLES]:
         for source in sources:
             each = {
                 m: by_key[observable, source, m]
@@ -291,6 +294,8 @@ def observables_table(judged: Judged, section: str) -> Table | None:
         "n_sigma is the largest of the observable's tests, also in slices of the conditions, and red where one of them is significant for"
         " the verdict; the figures below have the same order."
     )
+    if len(ranking) > MAX_OBSERVABLES:
+        note += f" The worst {MAX_OBSERVABLES} of {len(ranking):,} observables; the list of all scores has the others."
     return Table(section, columns, {"": rows}, note)
 
 
