@@ -131,6 +131,7 @@ def evaluate(
         progress,
         skipped,
         training=known,
+        title=f"{', '.join(generated)} compared with {Path(reference).name}",
         trained=Path(next(iter(generated.values()))).parent,
     )
 
@@ -270,6 +271,7 @@ def evaluate_samples(
     skipped: Sequence["SkippedMetric"] = (),
     *,
     training: ak.Array | None = None,
+    title: str = "Generated and reference events",
     trained: Path | None = None,
     facts: Mapping[str, str] = MappingProxyType({}),
     warnings: Sequence[str] = (),
@@ -285,6 +287,7 @@ def evaluate_samples(
     record = read_training(trained or folder)
     evaluation.write(
         folder,
+        title=title,
         provenance={**origin, **record.origin},
         history=record.history,
         kept=record.kept,

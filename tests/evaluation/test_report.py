@@ -370,7 +370,14 @@ def test_a_browser_shows_the_page_without_overflow_or_errors(
         '<p id="out"></p><script>window.onload = () => { const d = document.getElementById("f").contentDocument;'
         'const b = [...d.querySelectorAll("svg")].filter(s => s.getBoundingClientRect().width < 100);'
         'document.getElementById("out").textContent ='
-        " `wide ${d.documentElement.scrollWidth} broken ${b.length} end`; };</script>"
+        " `wide ${d.documentElement.scrollWidth} broken ${b.length} sorted ${order(d)} end`; };"
+        "const order = (d) => { const table = d.querySelector('#observables ~ .scroll table');"
+        "const heads = [...table.querySelectorAll('thead th')];"
+        "const column = heads.findIndex((h) => h.textContent === 'n_sigma');"
+        "const values = () => [...table.tBodies[0].rows].map((r) => Number(r.cells[column].dataset.sort));"
+        "const sorted = (sign) => values().every((v, i, all) => i === 0 || sign * (v - all[i - 1]) >= 0);"
+        "const first = sorted(-1); heads[0].click(); const mixed = sorted(-1); heads[column].click();"
+        "const down = sorted(-1); heads[column].click(); return [first, mixed, down, sorted(1)]; };</script>"
     )
     done = subprocess.run(
         [
@@ -380,8 +387,10 @@ def test_a_browser_shows_the_page_without_overflow_or_errors(
         ],
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
-    found = re.search(r"wide (\d+) broken (\d+) end", done.stdout)
+    found = re.search(r"wide (\d+) broken (\d+) sorted (\S+) end", done.stdout)
     assert found is not None, done.stdout[:500]
     assert int(found[1]) <= width
     assert int(found[2]) == 0
+    # the worst first; a click on a title sorts by its column, a second one reverses the order
+    assert found[3] == "true,false,true,true"
     assert "CONSOLE" not in done.stderr

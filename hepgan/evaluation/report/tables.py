@@ -88,30 +88,29 @@ class Judged(NamedTuple):
         """Returns a cell with the name of the sample, if there are several."""
         return [Cell(source)] if self.several else []
 
-    def strength(self, observable: str, source: str) -> float:
-        """Returns the largest n_sigma of an observable: of its scores, and of its tests in slices of the conditions."""
-        scores = [
-            _capped(s) for s in self.scores if (s.observable, s.source) == (observable, source)
+    @property
+    def strengths(self) -> dict[tuple[str, str], float]:
+        """Largest n_sigma by observable and sample: of its scores, and of its tests in slices of the conditions."""
+        found: dict[tuple[str, str], float] = {}
+        tests = [
+            *(((s.observable, s.source), _capped(s)) for s in self.scores),
+            *(
+                ((row.observable, source), significance(row.p_value))
+                for source, sample in self.samples.items()
+                for row in sample.rows
+            ),
         ]
-        sample = self.samples.get(source)
-        tests = (
-            [significance(r.p_value) for r in sample.rows if r.observable == observable]
-            if sample
-            else []
-        )
-        return max([*scores, *tests], default=-math.inf)
+        for key, n_sigma in tests:
+            if key[0] != OVERALL:
+                found[key] = max(found.get(key, -math.inf), n_sigma)
+        return found
 
     @property
     def ranking(self) -> dict[str, float]:
         """Largest n_sigma of each observable over all samples, the worst first."""
-        pairs = dict.fromkeys(
-            (s.observable, s.source) for s in self.scores if s.observable != OVERALL
-        )
         worst: dict[str, float] = {}
-        for observable, source in pairs:
-            worst[observable] = max(
-                worst.get(observable, -math.inf), self.strength(observable, source)
-            )
+        for (observable, _), n_sigma in self.strengths.items():
+            worst[observable] = max(worst.get(observable, -math.inf), n_sigma)
         return dict(sorted(worst.items(), key=lambda item: -item[1]))
 
     def kind(self, score: Score) -> str:
@@ -271,7 +270,13 @@ def observables_table(judged: Judged, section: str) -> Table | None:
     columns.append(
         Cell("visible shift", title="smallest shift that would have been seen at this N")
     )
-    rows = []
+    rows, strengths = [], judged.strengths
+    wrong = {
+        (row.observable, source)
+        for source, sample in judged.samples.items()
+        for row in sample.rows
+        if row.significant
+    }
     for observable in list(ranking)[:MAX_OBSERVABLES]:
         for source in sources:
             each = {
@@ -281,11 +286,10 @@ def observables_table(judged: Judged, section: str) -> Table | None:
             }
             if not each:
                 continue
-            sample = judged.samples.get(source)
-            wrong = {row.observable for row in sample.rows if row.significant} if sample else set()
-            kind = "far" if observable in wrong else "at" if sample else ""
+            counted = source in judged.samples
+            kind = "far" if (observable, source) in wrong else "at" if counted else ""
             row = [Cell(observable, link=observable), *judged.sample_cell(source)]
-            row.append(_significance(judged.strength(observable, source), kind))
+            row.append(_significance(strengths[observable, source], kind))
             for metric in metrics:
                 row += _metric_cells(metric, each.get(metric), term_of(metric))
             row.append(_shift(judged, observable, source))
