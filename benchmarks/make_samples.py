@@ -1,6 +1,7 @@
-"""Creates hepgan/data/samples/: python benchmarks/make_samples.py IMAGES.gz LABELS.gz SHOWERS.root [FOLDER].
+"""Creates hepgan/data/samples/: python benchmarks/make_samples.py IMAGES.gz LABELS.gz SHOWERS.root ANGLES.root [FOLDER].
 
-IMAGES and LABELS are MNIST's IDX files of the training digits, SHOWERS is a file with CaloGAN's three layers.
+IMAGES and LABELS are MNIST's IDX files of the training digits, SHOWERS and ANGLES are files with CaloGAN's
+three layers, with particles at normal incidence and at other angles.
 Shower energies are rounded to 12 stored bits of mantissa (a relative error of at most 1.2e-4), so that more showers fit into
 the wheel.
 """
@@ -19,15 +20,26 @@ from hepgan.data.io.writer import write
 from hepgan.data.schema import Field, Schema
 
 EVENTS = 10_000
+ANGLE_EVENTS = 9_600
+"""The rest of the 12,000 is kept for tests of trained GANs."""
 BITS = 12
 DIGITS = Schema({"image": Field((28, 28), dtype="uint8")}, {"label": Field(dtype="uint8")})
-SHOWERS = Schema(
+LAYERS = {
+    "layer_0": Field((3, 96), unit="MeV"),
+    "layer_1": Field((12, 12), unit="MeV"),
+    "layer_2": Field((12, 6), unit="MeV"),
+}
+SHOWERS = Schema(LAYERS, {"energy": Field(unit="GeV")})
+ANGLES = Schema(
+    LAYERS,
     {
-        "layer_0": Field((3, 96), unit="MeV"),
-        "layer_1": Field((12, 12), unit="MeV"),
-        "layer_2": Field((12, 6), unit="MeV"),
+        "energy": Field(unit="GeV"),
+        "theta": Field(unit="rad"),
+        "phi": Field(unit="rad"),
+        "x0": Field(unit="mm"),
+        "y0": Field(unit="mm"),
+        "pdg": Field(),
     },
-    {"energy": Field(unit="GeV")},
 )
 
 
@@ -38,16 +50,24 @@ def rounded(values: np.ndarray, bits: int) -> np.ndarray:
     return ((pattern + (np.uint32(1) << (drop - np.uint32(1)))) >> drop << drop).view(np.float32)
 
 
-def main(images: str, labels: str, showers: str, folder: str = "hepgan/data/samples") -> None:
-    """Writes both files and prints their sizes."""
+def main(
+    images: str, labels: str, showers: str, angles: str, folder: str = "hepgan/data/samples"
+) -> None:
+    """Writes the files and prints their sizes."""
     options = {"overwrite": True, "compression": uproot.LZMA(9)}
     digits = as_events({"image": read_idx(images)[:EVENTS], "label": read_idx(labels)[:EVENTS]})
     write(Path(folder) / "mnist.root", digits, DIGITS, tree="mnist", **options)
-    events = read(showers, SHOWERS, tree="showers", entry_stop=EVENTS)
-    layers = {name: rounded(ak.to_numpy(events[name]), BITS) for name in SHOWERS.fields}
-    events = as_events({**layers, "energy": ak.to_numpy(events["energy"])})
-    write(Path(folder) / "showers.root", events, SHOWERS, tree="showers", **options)
-    for name in ("mnist.root", "showers.root"):
+    for path, schema, name, stop in (
+        (showers, SHOWERS, "showers.root", EVENTS),
+        (angles, ANGLES, "angles.root", ANGLE_EVENTS),
+    ):
+        events = read(path, schema, tree="showers", entry_stop=stop)
+        layers = {field: rounded(ak.to_numpy(events[field]), BITS) for field in LAYERS}
+        conditions = {field: ak.to_numpy(events[field]) for field in schema.conditions}
+        write(
+            Path(folder) / name, as_events(layers | conditions), schema, tree="showers", **options
+        )
+    for name in ("mnist.root", "showers.root", "angles.root"):
         print(f"{name}: {(Path(folder) / name).stat().st_size / 1e6:.2f} MB")
 
 
