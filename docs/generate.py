@@ -207,6 +207,8 @@ def kind(hint: Any) -> str:
     if origin is tuple:
         (item, *_) = typing.get_args(inside[0]) or (inside[0],)
         return f"list of {len(inside)} {PLURALS[item]}"
+    if origin is Mapping:
+        return f"table of {kind(inside[1]).replace('list', 'lists')}"
     return PLAIN[hint]
 
 

@@ -12,7 +12,6 @@ import torch
 
 from hepgan import atomic
 from hepgan.data.encoding.base import STEPS
-from hepgan.data.encoding.encoding import Encoding
 from hepgan.data.io import fingerprint, reader, writer
 from hepgan.data.io.files import sources
 from hepgan.data.io.reader import ReadOptions
@@ -29,6 +28,7 @@ from hepgan.gan.training import loop as training
 from hepgan.gan.training.history import Row
 from hepgan.gan.training.objectives import objective_named
 from hepgan.gan.training.state import Origin, TrainingState
+from hepgan.pipeline.candidates import fit_encoding
 from hepgan.pipeline.config import DataSettings, RunConfig, as_toml
 from hepgan.pipeline.run_folder import check_folder, locked, make_folder
 from hepgan.pipeline.validation import make_validation
@@ -73,7 +73,9 @@ def prepare(run: RunConfig, *, device: torch.device, last: Path | None = None) -
             events, run.data.rotate, run.alpha_axes, run.encoding.conditions, seed=run.seed
         )
     encoding = checkpoint.load_encoding(last.parent.parent, schema) if last else None
-    encoding = encoding or Encoding.fit(events, schema, run.encoding, seed=run.seed)
+    encoding = encoding or fit_encoding(
+        events, splits["validation"], schema, run.encoding, run.geometry, seed=run.seed
+    )
     origin = Origin(files, encoding.fingerprint())
     encoding = encoding.to(device)
     x, c = encoding.encode(events, seed=run.seed)
@@ -201,7 +203,11 @@ def with_plugins(run: RunConfig) -> RunConfig:
     evaluated = {run.evaluate.validation, *(run.evaluate.metrics or METRICS)}
     used: list[Callable[..., Any]] = [
         *(objective_named(phase.objective).generator for phase in run.training),
-        *(STEPS[name] for step in run.encoding.steps if (name := str(step.get("step"))) in STEPS),
+        *(
+            STEPS[name]
+            for step in run.encoding.every_step
+            if (name := str(step.get("step"))) in STEPS
+        ),
         *(o.observable.function for o in OBSERVABLES.values() if {*o.fields} <= {*run.schema.all}),
         *(metric.function for name, metric in METRICS.items() if name in evaluated),
     ]

@@ -12,7 +12,9 @@
 import dataclasses
 import hashlib
 import html
+import itertools
 import json
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -60,10 +62,30 @@ class EncodingSettings:
     Attributes:
         steps: Tables with the key ``step`` and the settings of that step's ``fit``, in the order of encoding.
         conditions: Scale of each condition of the schema.
+        candidates: Steps of several encodings by name, instead of ``steps``: all are fitted, and the one whose events, decoded from
+            normal numbers, are hardest to tell from those of the validation split is used.
     """
 
-    steps: tuple[Mapping[str, Any], ...]
+    steps: tuple[Mapping[str, Any], ...] = typing.cast(Any, None)  # required without candidates
     conditions: Mapping[str, ConditionScale] = dataclasses.field(default_factory=dict)
+    candidates: Mapping[str, tuple[Mapping[str, Any], ...]] = dataclasses.field(
+        default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        if self.candidates and self.steps:
+            raise RunError("[encoding] has both 'steps' and 'candidates'; remove one of them")
+        if self.steps is None:
+            if not self.candidates:
+                raise RunError(
+                    "[encoding] has no 'steps'; give the steps of the encoding, or [encoding.candidates]"
+                )
+            object.__setattr__(self, "steps", ())
+
+    @property
+    def every_step(self) -> tuple[Mapping[str, Any], ...]:
+        """The steps, those of all candidates included."""
+        return (*self.steps, *itertools.chain.from_iterable(self.candidates.values()))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -80,6 +102,7 @@ class Encoding:
         features: F, the number of columns of ``x``; at least the number of values in the schema.
         device: Device of the constants.
         fitted_events: Number of events used in the fit; 0 if unknown.
+        choice: Reason for which this encoding was chosen among candidates; empty if there were none.
     """
 
     schema: Schema
@@ -88,6 +111,7 @@ class Encoding:
     features: int
     device: torch.device = CPU
     fitted_events: int = 0
+    choice: str = ""
 
     def __hash__(self) -> int:
         return hash((self.steps, self.features, self.device))
@@ -113,6 +137,8 @@ class Encoding:
             rows.append(("c", f"{', '.join(scales)} → {self.conditions} columns"))
         if self.fitted_events:
             rows.append(("fitted to", f"{self.fitted_events:,} events"))
+        if self.choice:
+            rows.append(("chosen", self.choice))
         return rows
 
     @classmethod
@@ -304,6 +330,7 @@ class Encoding:
         table = {
             "features": self.features,
             "fitted_events": self.fitted_events,
+            "choice": self.choice,
             "conditions": {name: scale.table() for name, scale in self.scales.items()},
             "steps": [
                 pack_step(step, f"encoding.{i}", tensors) for i, step in enumerate(self.steps)
@@ -336,6 +363,7 @@ class Encoding:
             }
             steps = tuple(unpack_step(step, tensors) for step in table["steps"])
             features, events = int(table["features"]), int(table["fitted_events"])
+            choice = str(table.get("choice", ""))
         except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"the saved encoding is damaged: {error!r}") from error
         except RunError as error:
@@ -344,7 +372,7 @@ class Encoding:
             raise CheckpointError(
                 f"the saved encoding is damaged: it has {features:,} features for {schema.features:,} values"
             )
-        return cls(schema, scales, steps, features, fitted_events=events)
+        return cls(schema, scales, steps, features, fitted_events=events, choice=choice)
 
 
 class EncodingModule(nn.Module):

@@ -1,0 +1,111 @@
+"""Choice between encodings: each is fitted, and its events, decoded from normal numbers, are compared with validation events."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import awkward as ak
+import torch
+
+from hepgan.data.encoding.encoding import Encoding, EncodingSettings
+from hepgan.data.io.names import printable
+from hepgan.data.schema import Schema
+from hepgan.errors import DataError, RunError
+from hepgan.evaluation.metrics.scores import with_error
+from hepgan.evaluation.observables.geometry import LayerGeometry
+from hepgan.evaluation.report.evaluation import evaluate
+from hepgan.gan.noise import normal_blocks
+from hepgan.progress import ProgressCallback, no_progress
+
+log = logging.getLogger(__name__)
+
+METRICS = ("auc_observables", "auc_low")
+"""Classifiers whose mean AUC decides; both see the conditions."""
+
+
+class Candidate(NamedTuple):
+    """Fitted encoding and its AUC, with its error."""
+
+    name: str
+    encoding: Encoding
+    auc: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"{printable(self.name)} (AUC {with_error(self.auc, self.error)})"
+
+
+def fit_encoding(
+    events: ak.Array,
+    validation: ak.Array,
+    schema: Schema,
+    settings: EncodingSettings,
+    geometry: Mapping[str, LayerGeometry],
+    *,
+    seed: int,
+    progress: ProgressCallback = no_progress,
+) -> Encoding:
+    """Returns the encoding of ``settings``, or its best candidate.
+
+    Args:
+        events: Training events.
+        validation: Events that the candidates are compared with.
+        schema: Fields and conditions.
+        settings: Steps, or candidates.
+        geometry: Geometry of the layers, for observables.
+        seed: Seed.
+        progress: Progress callback.
+
+    Raises:
+        RunError: an unknown step or setting, or no candidate can be used.
+        DataError: events that a step does not support, or too few validation events for a comparison.
+    """
+    if not settings.candidates:
+        return Encoding.fit(events, schema, settings, seed=seed)
+    candidates = []
+    failures = []
+    for number, (name, steps) in enumerate(settings.candidates.items()):
+        progress("comparing encodings", number / len(settings.candidates), printable(name))
+        one = EncodingSettings(steps, settings.conditions)
+        try:
+            encoding = Encoding.fit(events, schema, one, seed=seed)
+        except DataError as error:
+            failures.append(f"{printable(name)} cannot be used: {error}")
+            log.warning(failures[-1])
+            continue
+        candidates.append(_compare(name, encoding, validation, schema, geometry, seed))
+        log.info("encoding %s", candidates[-1])
+    if not candidates:
+        raise RunError("no candidate of [encoding.candidates] can be used: " + "; ".join(failures))
+    best, *others = sorted(candidates, key=lambda candidate: candidate.auc)
+    reason = ", ".join([str(best), *(f"not {other}" for other in others)])
+    log.info("chose the encoding %s", reason)
+    return dataclasses.replace(best.encoding, choice=reason)
+
+
+def _compare(
+    name: str,
+    encoding: Encoding,
+    validation: ak.Array,
+    schema: Schema,
+    geometry: Mapping[str, LayerGeometry],
+    seed: int,
+) -> Candidate:
+    conditions = {name: ak.to_numpy(validation[name]) for name in schema.conditions}
+    blocks = normal_blocks(len(validation), (encoding.features,), seed=seed)
+    noise = torch.cat([block for _, block in blocks])
+    c = encoding.encode_conditions(conditions) if conditions else noise[:, :0]
+    generated = encoding.decode(noise, c, given=conditions)
+    scores = evaluate(
+        validation, generated, schema=schema, geometry=geometry, metrics=METRICS, seed=seed
+    ).scores
+    aucs = [score for score in scores if score.metric in METRICS]
+    if not aucs:
+        raise DataError(
+            f"the validation split has {len(validation):,} events, too few to compare encodings with classifiers; increase [data]"
+            " validation, or give 'steps' instead of 'candidates'"
+        )
+    # The classifiers see the same events: their errors are added linearly.
+    values, errors = zip(*((score.value, score.error) for score in aucs), strict=True)
+    return Candidate(name, encoding, sum(values) / len(aucs), sum(errors) / len(aucs))
