@@ -12,6 +12,7 @@ _PLACES = {
     "Score": "metrics.scores",
     "Evaluation": "report.evaluation",
     "digit_scores": "metrics.digits",
+    "ensemble_bands": "metrics.ensembles",
     "evaluate": "report.evaluation",
     "observables_for": "observables.standard",
     "score": "metrics.compute",
