@@ -15,6 +15,7 @@ from hepgan.errors import DataError, RunError
 from hepgan.evaluation import histograms
 from hepgan.evaluation.metrics import (
     classifier,
+    classifiers,
     compute,
     digits,
     fpd,
@@ -469,7 +470,7 @@ def test_digit_scores_require_images_of_digits() -> None:
 def test_images_of_784_values_are_digits_only_on_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(compute, "_classified", lambda *_args: {})
+    monkeypatch.setattr(classifiers, "_classified", lambda *_args: {})
     images = np.random.default_rng(20).integers(0, 256, (1200, 28, 28))
     schema = Schema({"image": Field((28, 28))})
     samples = ak.Array({"image": images[:600]}), ak.Array({"image": images[600:]})

@@ -80,8 +80,14 @@ def _cells(plan: MetricContext, network: Network) -> tuple[Float32s, Float32s]:
         plan.reference.events, plan.generated.events, plan.observables,
         network="challenge" if network == "challenge" else "quick",
     )  # fmt: skip
-    x, y = features.with_columns(cells, plan.other_conditions)
-    return x.astype(np.float32), y.astype(np.float32)
+    columns = plan.other_conditions
+    if not columns:
+        return cells
+    x, y = (
+        np.column_stack([each, *(pair[i].astype(np.float32) for pair in columns.values())])
+        for i, each in enumerate(cells)
+    )
+    return x, y
 
 
 def _images(plan: MetricContext) -> list[Image]:
@@ -132,7 +138,7 @@ def _classified(
             f"a classifier and its baseline need {2 * classifier.MIN_EVENTS} reference events, but there are {number}"
         )
     trainings = 1 if plan.quick else 3
-    x, y = (values.astype(np.float32) for values in chosen.features())
+    x, y = (values.astype(np.float32, copy=False) for values in chosen.features())
     found = separability(x, y, metric, trainings=trainings)
     order = numpy_generator(plan.seed, "evaluation", "halves").permutation(len(x))
     null = separability(x[order[::2]], x[order[1::2]], f"baseline of {metric}", trainings=trainings)
