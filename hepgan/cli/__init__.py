@@ -11,6 +11,7 @@ from hepgan.cli.evaluate import evaluate
 from hepgan.cli.export import export
 from hepgan.cli.fetch import fetch
 from hepgan.cli.generate import generate
+from hepgan.cli.init import init
 from hepgan.cli.inspect import inspect
 from hepgan.cli.layout import layout
 from hepgan.cli.presets import presets
@@ -72,6 +73,6 @@ def main(ctx: click.Context) -> None:
 
 
 for _command in (
-    run, train, generate, simulate, evaluate, export, layout, inspect, convert, fetch, presets,
+    init, run, train, generate, simulate, evaluate, export, layout, inspect, convert, fetch, presets,
 ):  # fmt: skip
     main.add_command(_command)

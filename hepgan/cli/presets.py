@@ -15,8 +15,11 @@ HEADLINES = {
 
 
 @click.command()
-def presets() -> None:
-    """List the run files that come with the package: description, size and measured scores.
+@click.argument("name", required=False)
+def presets(name: str | None) -> None:
+    """List the run files that come with the package, or print the one called NAME, to start your own from it.
+
+    The list has description, size and measured scores.
 
     Scores are means over seeds, with their standard deviation, of the classifiers and metrics of the runs' own reports;
     in brackets the baseline, reference against reference.
@@ -24,19 +27,22 @@ def presets() -> None:
     from hepgan import pipeline as library
     from hepgan.gan.pretrained import folders, scores
 
+    if name is not None:
+        click.echo(library.preset_text(name), nl=False)
+        return
     figures = library.preset_scores()
-    for name, description in library.presets().items():
-        click.echo(f"{name:12} {description}")
-        if name in figures:
-            click.echo(f"{'':12} {_measured_line(figures[name])}")
-        if name in folders():
-            pretrained = scores(name)
+    for preset, description in library.presets().items():
+        click.echo(f"{preset:12} {description}")
+        if preset in figures:
+            click.echo(f"{'':12} {_measured_line(figures[preset])}")
+        if preset in folders():
+            pretrained = scores(preset)
             rows = {row["metric"]: row for row in pretrained["scores"]}
             texts = [
                 f"{text} {rows[metric]['value']:.3g} ({rows[metric]['baseline']:.3g})"
                 for metric, text in headlines(rows)
             ]
-            click.echo(f"{'':12} pretrained, hepgan generate {name}: {', '.join(texts)}")
+            click.echo(f"{'':12} pretrained, hepgan generate {preset}: {', '.join(texts)}")
 
 
 def _measured_line(figures: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from hepgan.data.io.names import printable
 def run(resume: bool, **options: Any) -> None:
     """Train, generate, compare with unseen events, and write a report.
 
-    RUN is a preset (see `hepgan presets`) or a run file.
+    RUN is a preset (see `hepgan presets`), a run file, or ROOT files, for which `hepgan init` proposes a run file.
     """
     from hepgan import pipeline as library
 

@@ -11,7 +11,7 @@ from hepgan.cli.options import DEVICE, PLUGIN, SEED, compose
 from hepgan.errors import RunError
 
 RUN_OPTIONS = compose(
-    click.argument("source", metavar="[RUN]", required=False),
+    click.argument("source", metavar="[RUN]", nargs=-1),
     click.option(
         "-o", "--output", type=click.Path(path_type=Path), help="Run folder. [default: runs/RUN]"
     ),
@@ -29,7 +29,7 @@ RUN_OPTIONS = compose(
     click.option(
         "--files", multiple=True, metavar="FILE.root", help="With --tmva: files with the events."
     ),
-    click.option("--tree", help="With --tmva: the tree, if a file has several."),
+    click.option("--tree", help="With --tmva or ROOT files: the tree, if a file has several."),
     click.option(
         "--variables",
         multiple=True,
@@ -51,7 +51,7 @@ class ResolvedOptions(NamedTuple):
 
 def resolve(
     *,
-    source: str | None,
+    source: tuple[str, ...],
     output: Path | None,
     seed: int | None,
     device: str,
@@ -61,7 +61,7 @@ def resolve(
     tree: str | None,
     variables: tuple[str, ...],
 ) -> ResolvedOptions:
-    """Reads the run file, or the option string, and imports the run's plugins."""
+    """Reads the run file, or the option string, and imports the run's plugins; proposes a run file for ROOT files."""
     from hepgan import pipeline as library
 
     overrides = dict(_setting(text) for text in settings)
@@ -69,12 +69,24 @@ def resolve(
         overrides["seed"] = seed
     if tmva is not None:
         return _book(tmva, source, output, device, overrides, files, tree, variables)
-    if source is None:
-        raise RunError("name a preset (see hepgan presets), a run file, or pass --tmva OPTIONS")
-    if files or tree or variables:
-        raise RunError("--files, --tree and --variables need --tmva; write --set data.files=…")
-    run = library.load(source, overrides, import_plugins=True)
-    folder = output or Path("runs") / Path(source).stem
+    if not source:
+        raise RunError(
+            "name a preset (see hepgan presets), a run file or ROOT files, or pass --tmva OPTIONS"
+        )
+    if files or variables:
+        raise RunError("--files and --variables need --tmva; write --set data.files=…")
+    folder = output or Path("runs") / library.stem(source[0])
+    if library.is_data(source[0]):
+        proposed = library.propose(source, tree=tree)
+        run = library.replaced(library.parse(proposed), overrides)
+        return ResolvedOptions(run, folder, library.resolve_device(device), verbose=False)
+    if len(source) > 1:
+        raise RunError(
+            f"'{source[1]}' follows the run '{source[0]}'; give one preset or run file, or only ROOT files"
+        )
+    if tree:
+        raise RunError("--tree needs --tmva or ROOT files; write --set data.tree=…")
+    run = library.load(source[0], overrides, import_plugins=True)
     return ResolvedOptions(run, folder, library.resolve_device(device), verbose=False)
 
 
@@ -89,7 +101,7 @@ def echo_kept_step(folder: Path) -> None:
 
 def _book(
     options: str,
-    source: str | None,
+    source: tuple[str, ...],
     output: Path | None,
     device: str,
     overrides: dict[str, Any],
@@ -100,8 +112,8 @@ def _book(
     from hepgan import pipeline as library
     from hepgan.tmva import book, help_text
 
-    if source is not None:
-        raise RunError(f"'{source}' and --tmva exclude each other; pass one of them")
+    if source:
+        raise RunError(f"'{source[0]}' and --tmva exclude each other; pass one of them")
     if not files:
         raise RunError("--tmva needs --files FILE.root")
     booking = book(options, files, tree=tree, variables=variables)

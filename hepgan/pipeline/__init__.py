@@ -3,6 +3,7 @@
 | to | use |
 |---|---|
 | read a preset or a run file | ``load``, ``presets`` |
+| propose a run file for ROOT files | ``init``, ``propose`` |
 | run the full pipeline: train, generate, evaluate, report | ``run`` |
 | train only | ``train`` |
 | generate with a trained GAN | ``generate`` |
@@ -18,12 +19,14 @@ from hepgan.pipeline.config import (
     as_toml,
     load,
     preset_scores,
+    preset_text,
     presets,
     replaced,
 )
 from hepgan.pipeline.end_to_end import run
 from hepgan.pipeline.evaluation import evaluate
 from hepgan.pipeline.generation import generate
+from hepgan.pipeline.proposal import init, is_data, parse, propose, stem
 from hepgan.pipeline.run_folder import check_folder
 from hepgan.pipeline.training import Prepared, prepare, train
 from hepgan.pipeline.validation import make_validation
@@ -38,13 +41,19 @@ __all__ = [
     "check_folder",
     "evaluate",
     "generate",
+    "init",
+    "is_data",
     "load",
     "make_validation",
+    "parse",
     "prepare",
     "preset_scores",
+    "preset_text",
     "presets",
+    "propose",
     "replaced",
     "resolve_device",
     "run",
+    "stem",
     "train",
 ]

@@ -240,7 +240,8 @@ class RunConfig:
 def presets() -> dict[str, str]:
     """Returns the descriptions of the run files that come with the package, by name."""
     return {
-        name: str(tomllib.loads(_preset(name)).get("description", "")) for name in _preset_names()
+        name: str(tomllib.loads(preset_text(name)).get("description", ""))
+        for name in _preset_names()
     }
 
 
@@ -249,7 +250,15 @@ def _preset_names() -> list[str]:
     return sorted(p.name.removesuffix(".toml") for p in files if p.name.endswith(".toml"))
 
 
-def _preset(name: str) -> str:
+def preset_text(name: str) -> str:
+    """Returns the run file of a preset.
+
+    Raises:
+        RunError: there is no such preset.
+    """
+    if name not in (known := _preset_names()):
+        hint = did_you_mean(name, known) or f"; the presets are {', '.join(known)}"
+        raise RunError(f"there is no preset {short_repr(name)}{hint}")
     return resources.files("hepgan.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
 
 
@@ -309,7 +318,7 @@ def _read_table(source: str | os.PathLike[str]) -> dict[str, Any]:
     name, path = os.fspath(source), Path(source)
     known = _preset_names()
     if name in known:
-        text = _preset(name)
+        text = preset_text(name)
     elif _is_file(path):
         text = _read_text(path)
     else:

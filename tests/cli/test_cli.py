@@ -18,6 +18,7 @@ from hepgan.cli import main
 from hepgan.cli.signals import ending_cleanly
 from hepgan.errors import RunError
 from hepgan.gan.training import loop
+from hepgan.pipeline import load, preset_text
 
 
 def hepgan(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -119,6 +120,34 @@ def test_every_command_has_help(command: str) -> None:
     result = hepgan(command, "--help")
     assert result.returncode == 0
     assert "Usage: " in result.stdout
+
+
+def test_preset_is_printed_and_an_unknown_one_raises_with_the_nearest() -> None:
+    assert hepgan("presets", "mnist").stdout == preset_text("mnist")
+    refused(hepgan("presets", "mnits"), "no preset 'mnits'; did you mean 'mnist'?")
+
+
+def test_init_writes_a_run_file_once(tiny_file: Path, tmp_path: Path) -> None:
+    output = tmp_path / "mine.toml"
+    result = hepgan("init", tiny_file, "-o", output, "--seed", 4)
+    assert result.returncode == 0, result.stderr
+    assert f"run file: {output}" in result.stdout
+    assert load(output).seed == 4
+    refused(hepgan("init", tiny_file, "-o", output), "exists; choose another file with -o")
+
+
+def test_root_files_instead_of_a_run_are_described_and_trained_on(
+    tiny_file: Path, tmp_path: Path
+) -> None:
+    steps = '[{ step = "standardize" }]'
+    out = tmp_path / "out"
+    result = hepgan("train", tiny_file, "-o", out, "--set", f"encoding.steps={steps}", "--seed", 3)
+    assert result.returncode == 0, result.stderr
+    written = load(out / "run.toml")
+    assert written.data.files == (str(tiny_file),)
+    assert written.seed == 3
+    refused(hepgan("train", "showers", tiny_file), "follows the run 'showers'")
+    refused(hepgan("train", tmp_path / "none.root"), "none.root")
 
 
 def test_presets_are_listed_with_their_descriptions() -> None:

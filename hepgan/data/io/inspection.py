@@ -443,24 +443,24 @@ def _scale_toml(branch: BranchSummary, inspected: int) -> str:
     """Returns the commented table of a condition's scale, with the values of the inspected entries; empty if there are none."""
     if math.isnan(branch.low):
         return ""
-    settings: dict[str, Any] = {"range": list(_rounded_outward(branch.low, branch.high))}
+    settings: dict[str, Any] = {"range": list(rounded_outward(branch.low, branch.high))}
     if branch.classes:
         settings = {"scale": "classes", "values": list(branch.classes)}
     elif AZIMUTHS.fullmatch(branch.name) and 6 < branch.high - branch.low <= 2 * math.pi:
         settings = {"scale": "angle"}
-    text = _dumped({"encoding": {"conditions": {branch.name: settings}}})
+    text = compact_toml({"encoding": {"conditions": {branch.name: settings}}})
     lines = [f"as in the first {inspected:,} entries:", *text.splitlines()]
     return "".join(f"\n# {line}" for line in lines)
 
 
-def _rounded_outward(low: float, high: float) -> tuple[float, float]:
-    """Returns limits that include ``low`` and ``high``, with about four significant digits of their difference."""
+def rounded_outward(low: float, high: float, *, digits: int = 4) -> tuple[float, float]:
+    """Returns limits that include ``low`` and ``high``, with about ``digits`` significant digits of their difference."""
     if not 1e-300 < high - low < 1e300:
         return low, high
-    digits = 3 - math.floor(math.log10(high - low))
-    unit = 10.0**-digits
-    return round(math.floor(low / unit) * unit, digits), round(
-        math.ceil(high / unit) * unit, digits
+    places = digits - 1 - math.floor(math.log10(high - low))
+    unit = 10.0**-places
+    return round(math.floor(low / unit) * unit, places), round(
+        math.ceil(high / unit) * unit, places
     )
 
 
@@ -475,10 +475,10 @@ def _toml(table: str, name: str, field: Field) -> str:
         settings["fill"] = field.fill
     if field.count:
         settings["count"] = field.count
-    return _dumped({"schema": {table: {name: settings}}})
+    return compact_toml({"schema": {table: {name: settings}}})
 
 
-def _dumped(table: dict[str, Any]) -> str:
+def compact_toml(table: dict[str, Any]) -> str:
     """Returns a table as TOML, with arrays on one line."""
     text = tomli_w.dumps(table).strip()
     # A TOML string cannot match: tomli_w escapes its line breaks.

@@ -1,0 +1,31 @@
+"""``hepgan init``."""
+
+from pathlib import Path
+
+import click
+
+from hepgan.cli.options import SEED
+from hepgan.data.io.names import printable
+
+
+@click.command()
+@click.argument("files", metavar="FILES...", nargs=-1, required=True)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Run file. [default: FILE.toml]"
+)
+@click.option("--tree", help="The tree, if a file has several.")
+@click.option(
+    "--binning", metavar="FILE.xml", help="The CaloChallenge's binning, for cells in α and r."
+)
+@click.option("--seed", type=SEED, default=1, show_default=True, help="Seed of the run.")
+def init(
+    files: tuple[str, ...], output: Path | None, tree: str | None, binning: str | None, seed: int
+) -> None:
+    """Look at data and write a complete, commented run file for them."""
+    from hepgan import pipeline as library
+
+    path = output or Path(f"{library.stem(files[0])}.toml")
+    text = library.init(files, path, tree=tree, binning=binning, seed=seed)
+    (description,) = (line for line in text.splitlines() if line.startswith("description"))
+    click.echo(printable(description.partition('"')[2].rstrip('"')))
+    click.echo(f"run file: {path}")

@@ -1,0 +1,334 @@
+"""Complete, commented run files proposed from data: ``hepgan init``."""
+
+import dataclasses
+import os
+import re
+import string
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hepgan import atomic
+from hepgan.config import from_table, parse_toml
+from hepgan.data.convert import calochallenge
+from hepgan.data.io.files import sources, split_tree
+from hepgan.data.io.inspection import compact_toml
+from hepgan.data.io.names import printable
+from hepgan.data.schema import Field
+from hepgan.errors import DataError, RunError
+from hepgan.pipeline.config import RunConfig
+from hepgan.pipeline.roles import Roles, find_roles
+
+MOST_COLUMNS = 64
+"""Maximum number of columns that are described one after the other."""
+
+MOST_ARRAY_VALUES = 2000
+"""Maximum number of values of arrays with negative values, whose covariance the copula inverts."""
+
+_Polar = tuple[tuple[int, ...], calochallenge.Layer]
+"""Shape of a field, and the (first) layer of the binning that it holds."""
+
+
+def init(
+    files: str | Sequence[str],
+    output: str | os.PathLike[str],
+    *,
+    tree: str | None = None,
+    binning: str | os.PathLike[str] | None = None,
+    seed: int = 1,
+) -> str:
+    """Writes a complete, commented run file for ``files``, as ``propose`` returns it.
+
+    Raises:
+        RunError: ``output`` exists or cannot be written.
+        HepganError: as ``propose``.
+    """
+    path = Path(output)
+    if path.exists():
+        raise RunError(f"{path} exists; choose another file with -o, or remove it")
+    text = propose(files, tree=tree, binning=binning, seed=seed)
+    atomic.write_text(path, text)
+    return text
+
+
+def propose(
+    files: str | Sequence[str],
+    *,
+    tree: str | None = None,
+    binning: str | os.PathLike[str] | None = None,
+    seed: int = 1,
+) -> str:
+    """Returns a complete run file for ``files``, with the reason for each choice as a comment.
+
+    Args:
+        files: Paths, globs, URLs or samples.
+        tree: The tree, if a file has several.
+        binning: Binning XML of the CaloChallenge with the edges of cells in α and r; by default the one beside the first file
+            that fits, if there is only one.
+        seed: Seed of the run.
+
+    Raises:
+        DataError: a file is missing or damaged, no branch can be generated, or the binning does not fit the branches.
+        RunError: there is no recipe for these data.
+    """
+    names = [files] if isinstance(files, str) else list(files)
+    roles = find_roles(names, tree=tree)
+    layers = _layers_of(roles, names, binning)
+    if layers:
+        fields = {
+            name: dataclasses.replace(field, shape=shape)
+            for (name, field), (shape, _) in zip(roles.fields.items(), layers.values(), strict=True)
+        }
+        roles = dataclasses.replace(roles, kind="showers", polar=True, fields=fields, notes={})
+    blocks = [
+        _head(names, roles, seed),
+        _data(names, roles),
+        *_schema(roles),
+        *_geometry(roles, layers),
+        *_encoding(roles),
+        _recipe(roles),
+    ]
+    text = printable("\n\n".join(filter(None, blocks)), keep="\n") + "\n"
+    parse(text)
+    return text
+
+
+def parse(text: str) -> RunConfig:
+    """Returns the run of a proposed run file."""
+    return from_table(RunConfig, parse_toml(text, where="the proposed run file"), where="")
+
+
+def is_data(source: str) -> bool:
+    """Returns whether ``source`` names ROOT files rather than a preset or a run file."""
+    path, tree = split_tree(source)
+    return source.startswith("sample:") or bool(tree) or path.partition("?")[0].endswith(".root")
+
+
+def stem(source: str) -> str:
+    """Returns the name of a run: of its run file, or of the first file with its data, without folders and wildcards."""
+    name = Path(split_tree(source.removeprefix("sample:"))[0].partition("?")[0]).stem
+    return re.sub(r"[^\w.+-]+", "", name).strip("_-.") or "run"
+
+
+def _head(names: Sequence[str], roles: Roles, seed: int) -> str:
+    given = f", given {', '.join(roles.conditions)}" if roles.conditions else ""
+    cells = sum(field.size for field in roles.fields.values())
+    plural = "s" if len(roles.fields) > 1 else ""
+    what = {
+        "columns": f"a table of {cells} columns",
+        "image": f"images of {cells} pixels",
+        "showers": f"showers of {cells:,} cells in {len(roles.fields)} field{plural}",
+        "arrays": f"arrays of {cells:,} values",
+    }[roles.kind]
+    lines = [
+        f"# Proposed by hepgan init from {roles.entries:,} entries of the tree {roles.tree}. Edit it, then: hepgan run THIS.toml",
+        "# The reasons for its choices follow the number signs.",
+        compact_toml({"description": f"{what}{given}", "seed": seed, "threads": 0}),
+    ]
+    return "\n".join(lines)
+
+
+def _data(names: Sequence[str], roles: Roles) -> str:
+    table: dict[str, Any] = {"files": list(names), "tree": roles.tree}
+    if roles.cut:
+        table["cut"] = roles.cut
+    lines = [compact_toml({"data": {**table, "validation": 0.1, "test": 0.2}})]
+    if roles.kind == "showers" and roles.polar:
+        lines += [
+            "# If a rotated shower is as probable (normal incidence, or azimuths that turn with it), train on rotated copies too:",
+            "# rotate = { copies = 3, azimuth = [] }",
+        ]
+    elif roles.kind == "showers":
+        lines += [
+            "# If mirror images are as probable, train on them too; name the axes in [geometry], and the conditions that change:",
+            '# reflect = [{ axis = "x", negate = ["x0"], azimuth = ["phi"] }]',
+        ]
+    return "\n".join(lines)
+
+
+def _schema(roles: Roles) -> list[str]:
+    blocks = []
+    if roles.incident:
+        blocks.append(compact_toml({"schema": {"incident": roles.incident}}))
+    for name, field in roles.fields.items():
+        table = _field(field, roles.units[0])
+        remark = f"# {roles.notes[name]}\n" if name in roles.notes else ""
+        blocks.append(remark + compact_toml({"schema": {"fields": {name: table}}}))
+    for name, role in roles.conditions.items():
+        unit = roles.units[1] if name == roles.incident else ""
+        table = {"unit": unit} if unit else {}
+        remark = f"# condition: {role.reason}"
+        blocks.append(f"{remark}\n{compact_toml({'schema': {'conditions': {name: table}}})}")
+    if roles.incident and roles.units[0] != roles.units[1]:
+        blocks.append(
+            f"# The units {roles.units[0]} and {roles.units[1]} are a guess from the ratio of the cells to {roles.incident}; correct them if they are wrong."
+        )
+    elif roles.incident:
+        blocks.append(
+            f"# The unit {roles.units[0]} is a guess; correct it everywhere if it is wrong."
+        )
+    elif roles.kind == "showers":
+        blocks.append(
+            "# Is there an energy of the incident particle? Declare it: [schema] incident = …, [schema.conditions.…], [encoding.conditions.…]"
+        )
+    if roles.left_out:
+        blocks.append(
+            "\n".join(f"# {name}: {reason}" for name, reason in sorted(roles.left_out.items()))
+        )
+    return blocks
+
+
+def _field(field: Field, unit: str) -> dict[str, Any]:
+    table: dict[str, Any] = {"shape": list(field.shape)} if field.shape else {}
+    if unit:
+        table["unit"] = unit
+    if field.branches:
+        table["branches"] = list(field.branches)
+    if field.fill is not None:
+        table |= {"fill": field.fill, "count": field.count}
+    return table
+
+
+def _geometry(roles: Roles, layers: Mapping[str, _Polar]) -> list[str]:
+    if roles.kind != "showers":
+        return []
+    blocks = []
+    for name in roles.fields:
+        table: dict[str, Any] = {"threshold": roles.threshold}
+        if name in layers:
+            layer = layers[name][1]
+            table = {"r_edges": list(layer.edges), "number": float(layer.number)} | table
+        blocks.append(compact_toml({"geometry": {name: table}}))
+    if not layers:
+        question = (
+            "# The last two axes look like α and r. Their edges [mm]? r_edges = [0.0, …], or hepgan init --binning XML"
+            if roles.polar
+            else '# The pitch of the cells along each axis of the field [mm]? cell = [40.0, 40.0]; and its name? axes = ["y", "x"].'
+            "\n# For cells in α and r: r_edges = [0.0, …], and polar = true in energy_tree."
+        )
+        blocks[0] += f"\n{question}\n# Without it, lengths are in units of cells."
+    return blocks
+
+
+def _encoding(roles: Roles) -> list[str]:
+    steps: list[dict[str, Any]]
+    if roles.kind == "showers":
+        step = {"step": "energy_tree", "threshold": roles.threshold, "incident": roles.incident}
+        steps = [{k: v for k, v in step.items() if v} | ({"polar": True} if roles.polar else {})]
+        remark = f"# cells of at most {roles.threshold:g} are empty: the read-out threshold, or 0.3 % of the cells with energy"
+    elif roles.kind == "columns":
+        steps, remark = _columns_steps(roles)
+    elif roles.kind == "image":
+        steps, remark = [{"step": "scale", "range": [0.0, roles.largest]}], "# pixels to −1 … 1"
+    else:
+        steps, remark = _copula_steps(roles)
+    lines = ",\n".join("  " + _inline(step) for step in steps)
+    blocks = [f"[encoding]  {remark}\nsteps = [\n{lines},\n]"]
+    for name, role in roles.conditions.items():
+        scale = role.scale.table()
+        if role.scale.scale in ("angle", "degrees", "classes"):
+            del scale["range"]
+        if role.scale.scale == "linear":
+            del scale["scale"]
+        blocks.append(compact_toml({"encoding": {"conditions": {name: scale}}}))
+    return blocks
+
+
+def _columns_steps(roles: Roles) -> tuple[list[dict[str, Any]], str]:
+    columns = sum(field.size for field in roles.fields.values())
+    if columns > MOST_COLUMNS:
+        return _copula_steps(roles)
+    steps: list[dict[str, Any]] = [{"step": "autoregressive"}]
+    if roles.integers:
+        steps.insert(0, {"step": "dequantize", "fields": list(roles.integers)})
+    return (
+        steps,
+        "# each column given the conditions and the columns before it; integers as intervals",
+    )
+
+
+def _copula_steps(roles: Roles) -> tuple[list[dict[str, Any]], str]:
+    values = sum(field.size for field in roles.fields.values())
+    if values > MOST_ARRAY_VALUES:
+        raise RunError(
+            f"{', '.join(list(roles.fields)[:3])} have {values:,} values per event, some of them negative: there is no recipe for"
+            f" more than {MOST_ARRAY_VALUES:,}; write a run file with convolutions (docs/layouts.md), or subtract the pedestal"
+        )
+    scalar = [
+        n for n, r in roles.conditions.items() if r.scale.scale in ("linear", "log", "fraction")
+    ]
+    step: dict[str, Any] = {"step": "copula"}
+    if scalar:
+        step["condition"] = roles.incident or scalar[0]
+    return [step], "# a Gaussian copula"
+
+
+def _inline(table: Mapping[str, Any]) -> str:
+    """Returns an inline table."""
+    lines = compact_toml(dict(table)).splitlines()
+    return f"{{ {', '.join(lines)} }}"
+
+
+def _recipe(roles: Roles) -> str:
+    name, values = str(roles.kind), {}
+    if roles.kind == "image":
+        (shape,) = (field.shape for field in roles.fields.values())
+        channels, height, width = (1, *shape)[-3:]
+        fits = channels <= 4 and height % 4 == 0 and width % 4 == 0
+        name = "image" if fits else "image-dense"
+        values = {
+            "channels": channels, "height": height, "width": width,
+            "rows": height // 4, "columns": width // 4,
+        }  # fmt: skip
+    elif roles.kind == "columns" and sum(f.size for f in roles.fields.values()) > MOST_COLUMNS:
+        name = "arrays"
+    file = resources.files("hepgan.presets").joinpath("recipes", f"{name}.toml")
+    text = string.Template(file.read_text(encoding="utf-8")).substitute(values).strip()
+    if not roles.conditions:
+        text = text.replace("COND, ", "")
+    if roles.kind == "image" and _like_digits(roles):
+        text += "\n\n[evaluate]  # images like MNIST's are judged by its digit classifier\ndigits = true"
+    return text
+
+
+def _like_digits(roles: Roles) -> bool:
+    """Returns whether the images are 28 × 28 pixels from 0 to 255 of ten classes 0 … 9."""
+    (shape,) = (field.shape for field in roles.fields.values())
+    classes = [set(role.scale.values) for role in roles.conditions.values()]
+    return shape == (28, 28) and roles.largest == 255 and classes == [set(range(10))]
+
+
+def _layers_of(
+    roles: Roles, names: Sequence[str], binning: str | os.PathLike[str] | None
+) -> dict[str, _Polar]:
+    """Returns shape and layer of each field with cells in α and r, in the order of the fields; empty without a binning."""
+    if binning is not None:
+        if layers := _matching(roles, Path(binning)):
+            return layers
+        shapes = ", ".join(f"{n} {list(f.shape)}" for n, f in roles.fields.items())
+        raise DataError(
+            f"no particle of '{binning}' has the layers of the branches, {shapes}; give the XML of this data set"
+        )
+    folder = Path(sources(list(names))[0].path).parent
+    found = []
+    for path in sorted(folder.glob("*.xml")):
+        try:
+            found.append(_matching(roles, path))
+        except DataError:  # another kind of XML
+            continue
+    found = [layers for layers in found if layers]
+    return found[0] if len(found) == 1 else {}
+
+
+def _matching(roles: Roles, binning: Path) -> dict[str, _Polar]:
+    """Returns the layers of the particle of ``binning`` that has the fields of ``roles``, or all layers in one field."""
+    for layers in calochallenge.read_binning(binning).values():
+        sizes = {layer.field: layer.size for layer in layers}
+        if sizes == {name: field.size for name, field in roles.fields.items()}:
+            by_name = {layer.field: layer for layer in layers}
+            return {name: (by_name[name].shape, by_name[name]) for name in roles.fields}
+        same = len({layer[1:] for layer in layers}) == 1
+        if same and [sum(sizes.values())] == [field.size for field in roles.fields.values()]:
+            return {name: ((len(layers), *layers[0].shape), layers[0]) for name in roles.fields}
+    return {}

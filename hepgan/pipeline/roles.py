@@ -1,0 +1,427 @@
+"""Roles of the branches of ROOT files: kind of data, fields to generate, conditions and incident energy, each with the reason."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from hepgan.data.encoding.conditions import MIN_EVENTS, ConditionScale
+from hepgan.data.io import inspection, reader
+from hepgan.data.io.files import Files
+from hepgan.data.schema import Field, Schema
+from hepgan.errors import DataError
+
+Kind = Literal["columns", "image", "showers", "arrays"]
+Array = npt.NDArray[Any]
+
+SMALLEST = 8
+"""Minimum number of cells of an array that is a calorimeter or an image by itself; a numbered one may be smaller."""
+
+SAMPLED = 20_000_000
+"""Approximate number of cells that are read."""
+
+MOST_ENTRIES = 1_000_000
+"""Maximum number of entries from which the ranges of scalars are determined."""
+
+_NUMBERED = re.compile(r"(.*?)_?\d+")
+_OUTPUT = re.compile(
+    r".*(escape|leak|overflow|dead|dep|vis|sum|tot|reco|rec_|meas|hits|response|cluster|max|mean|width|centroid|time).*",
+    re.IGNORECASE,
+)
+_IDENTIFIER = re.compile(
+    r"run|event|lumi(nosityBlock)?|entry|(run|event|evt)_?(number|nr|no|id)|index", re.IGNORECASE
+)
+_ANGLE = re.compile(r".*(phi|alpha|azim|psi).*", re.IGNORECASE)
+_ENERGY = re.compile(
+    r"(.*_)?(e|e0|p|p0|pt|ke|ekin|ene|.*energy.*|.*momentum.*)(_.*)?", re.IGNORECASE
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ConditionRole:
+    """Condition with its scale, and the reason why it is one."""
+
+    scale: ConditionScale
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Roles:
+    """Roles of the branches of a tree.
+
+    Attributes:
+        kind: ``columns`` (scalars and lists), ``image``, ``showers`` (cells without negative values), or ``arrays``.
+        tree: Name of the tree.
+        entries: Number of entries of all files.
+        fields: Quantities to generate.
+        notes: Reasons for the shape of a field.
+        integers: Fields of whole numbers.
+        conditions: Conditions by name.
+        incident: Condition that is the incident energy; empty if there is none.
+        left_out: Reason for each branch that is not used.
+        cut: Expression that selects the usable entries; empty for all.
+        units: Unit of the cells and of the incident energy; empty if unknown.
+        threshold: Smallest energy of a cell.
+        largest: Largest value of a cell.
+        polar: Whether the last two axes of the fields seem to be α and r.
+    """
+
+    kind: Kind
+    tree: str
+    entries: int
+    fields: Mapping[str, Field]
+    notes: Mapping[str, str]
+    integers: tuple[str, ...]
+    conditions: Mapping[str, ConditionRole]
+    incident: str
+    left_out: Mapping[str, str]
+    cut: str
+    units: tuple[str, str]
+    threshold: float
+    largest: float
+    polar: bool
+
+
+def find_roles(files: Files, *, tree: str | None = None) -> Roles:
+    """Returns the roles of the branches of ``files``, from names, types and values.
+
+    Raises:
+        DataError: a file or tree is missing or damaged, a value is NaN, or no branch can be generated.
+    """
+    with reader.first_tree(files, tree=tree) as first:
+        path, name = first.source
+    (summary,) = inspection.inspect(path, tree=name, entries=2000)
+    proposal = inspection.propose_fields(summary)
+    left_out = {n: f"left out: {reason}" for n, (_, reason) in proposal.left_out.items()}
+    left_out |= {n: f"left out: {reason}" for n, reason in proposal.unreadable.items()}
+    left_out |= {b.name: "left out: not a number" for b in summary.branches if b.type is None}
+    left_out |= dict.fromkeys(
+        proposal.weights, "left out: an event weight, which training does not use"
+    )
+    usable = {**proposal.fields, **proposal.conditions}
+    lists = any(field.fill is not None for field in usable.values())
+    arrays = {} if lists else _arrays(usable, left_out)
+    scalars = {n: field for n, field in usable.items() if field.shape == ()}
+    entries = sum(reader.num_entries(files, tree=tree).values())
+    if not arrays:
+        conditions = {n: scalars.pop(n) for n in proposal.conditions}
+        values = _read(files, conditions, tree, MOST_ENTRIES)
+        roles = {n: ConditionRole(_scale(n, v), _named(n)) for n, v in values.items()}
+        fields = {n: field for n, field in usable.items() if n not in conditions}
+        for n in filter(_IDENTIFIER.fullmatch, list(fields)):
+            left_out[n] = "left out: by its name the number of an event"
+            del fields[n]
+        if not fields:
+            raise DataError(_no_field(name, path))
+        events = _read(files, fields, tree, SAMPLED // sum(f.size for f in fields.values()))
+        integers = tuple(n for n, v in events.items() if (v == np.round(v)).all())
+        return Roles(
+            "columns", _plain(name), entries, fields, {}, integers, _common(roles, values), "", left_out,
+            _cut(roles, values), ("", ""), 0.0, math.nan, polar=False,
+        )  # fmt: skip
+    cells = _read(files, arrays, tree, max(100, SAMPLED // sum(f.size for f in arrays.values())))
+    return _of_arrays(
+        cells, arrays, _read(files, scalars, tree, MOST_ENTRIES), set(proposal.conditions), left_out,
+        tree=_plain(name), entries=entries,
+    )  # fmt: skip
+
+
+def _no_field(tree: str | None, path: str) -> str:
+    return f"tree '{tree}' of '{path}' has no branch to generate; hepgan inspect '{path}' lists the branches"
+
+
+def _plain(tree: str | None) -> str:
+    return str(tree).partition(";")[0]
+
+
+def _read(
+    files: Files, fields: Mapping[str, Field], tree: str | None, entries: int
+) -> dict[str, Array]:
+    if not fields:
+        return {}
+    events = reader.read(files, Schema(fields), tree=tree, entry_stop=entries)
+    return {name: ak.to_numpy(events[name]) for name in fields}
+
+
+def _arrays(fields: Mapping[str, Field], left_out: dict[str, str]) -> dict[str, Field]:
+    """Returns the arrays of cells; numbered arrays of the same shapes as earlier ones describe the same cells again."""
+    groups: dict[str, dict[str, Field]] = {}
+    for name, field in fields.items():
+        if field.shape:
+            match = _NUMBERED.fullmatch(name)
+            groups.setdefault(match[1] if match else f"{name}[]", {})[name] = field
+    chosen: dict[str, Field] = {}
+    shapes: list[list[tuple[int, ...]]] = []
+    for group in groups.values():
+        size = sum(field.size for field in group.values())
+        these = [field.shape for field in group.values()]
+        if size < SMALLEST:
+            left_out |= dict.fromkeys(
+                group, f"left out: an array of {size} values beside the cells"
+            )
+        elif these in shapes:
+            left_out |= dict.fromkeys(
+                group,
+                "left out: shapes of the cells above, perhaps another reading of the same cells",
+            )
+        else:
+            shapes.append(these)
+            chosen |= group
+    return chosen
+
+
+def _of_arrays(
+    cells: dict[str, Array],
+    arrays: dict[str, Field],
+    scalars: dict[str, Array],
+    named: set[str],
+    left_out: dict[str, str],
+    *,
+    tree: str,
+    entries: int,
+) -> Roles:
+    low = min(float(v.min()) for v in cells.values())
+    high = max(float(v.max()) for v in cells.values())
+    if high == low:
+        raise DataError(f"all values of {', '.join(arrays)} are {low:g}; give events with energy")
+    read = len(next(iter(cells.values())))
+    flat = [v.reshape(read, -1) for v in cells.values()]
+    visible = np.sum([v.sum(1, dtype=np.float64) for v in flat], axis=0)
+    sample = {name: values[:read] for name, values in scalars.items()}
+    incident = _incident(sample, visible)
+    roles: dict[str, ConditionRole] = {}
+    for name, values in scalars.items():
+        if values.min() == values.max() and name != incident:
+            left_out[name] = f"left out: {values.min():g} in all entries"
+        elif name == incident:
+            roles[name] = ConditionRole(_scale(name, values, energy=True), "the incident energy")
+        elif name in named:
+            roles[name] = ConditionRole(_scale(name, values), _named(name))
+    for name, values in scalars.items():
+        if name in roles or name in left_out:
+            continue
+        if _OUTPUT.fullmatch(name):
+            left_out[name] = "left out: by its name a result of the simulation, not a condition"
+        elif not roles:
+            left_out[name] = "left out: a condition, or a result of the simulation?"
+        elif _independent(sample[name], [sample[other] for other in roles]):
+            reason = f"does not depend on {', '.join(roles)}: varied on purpose, hence a condition"
+            roles[name] = ConditionRole(_scale(name, values), reason)
+        else:
+            left_out[name] = (
+                f"left out: depends on {', '.join(roles)}, like a result of the simulation"
+            )
+    whole = all((v == np.round(v)).all() for v in cells.values())
+    kind: Kind = "arrays" if low < 0 else "showers"
+    if not incident and low >= 0 and len(arrays) == 1 and (whole or high <= 1):
+        ((name, field),) = arrays.items()
+        kind = "image" if len(shape := _square(field.shape)) >= 2 else kind
+        arrays = {name: dataclasses.replace(field, shape=shape)} if kind == "image" else arrays
+    notes: dict[str, str] = {}
+    if kind == "showers":
+        arrays, notes = _with_grids(cells, arrays)
+    return Roles(
+        kind, tree, entries, arrays, notes, (), _common(roles, scalars),
+        incident if incident in roles else "", left_out, _cut(roles, scalars),
+        _units(visible, sample.get(incident)), _threshold(cells), high,
+        polar=kind == "showers" and _is_polar(cells, arrays),
+    )  # fmt: skip
+
+
+def _named(name: str) -> str:
+    what = "a class" if inspection.LABELS.fullmatch(name) else "a property of the incident particle"
+    return f"by its name {what}"
+
+
+def _incident(scalars: Mapping[str, Array], visible: Array) -> str:
+    """Returns the scalar that is the incident energy: by name, otherwise the one with the strongest correlation with the visible energy."""
+    positive = {n: v for n, v in scalars.items() if v.min() > 0 and not _OUTPUT.fullmatch(n)}
+    by_name = [n for n in positive if inspection.ENERGY.fullmatch(n)]
+    if len(by_name) == 1:
+        return by_name[0]
+    candidates = [n for n in by_name or positive if by_name or _ENERGY.fullmatch(n)]
+    strengths = {n: _correlation(positive[n], visible) for n in candidates}
+    best = max(strengths, key=lambda n: strengths[n], default="")
+    return best if best and (strengths[best] > 0.7 or by_name) else ""
+
+
+def _correlation(a: Array, b: Array) -> float:
+    """Returns Spearman's correlation; 0 for a constant."""
+    if len(a) < 3 or a.min() == a.max() or b.min() == b.max():
+        return 0.0
+    return float(stats.spearmanr(a, b).statistic)
+
+
+def _independent(values: Array, others: list[Array]) -> bool:
+    """Returns whether neither ``values`` nor their distance from the median are correlated with any of ``others``."""
+    limit = 4.5 / math.sqrt(max(len(values), 1))
+    forms = (values, np.abs(values - np.median(values)))
+    return all(abs(_correlation(form, other)) < limit for form in forms for other in others)
+
+
+def _scale(name: str, values: Array, *, energy: bool = False) -> ConditionScale:
+    low, high = float(values.min()), float(values.max())
+    distinct = np.unique(values)
+    whole = len(distinct) <= inspection.MOST_CLASSES and bool((distinct == distinct.round()).all())
+    particle = inspection.PARTICLES.fullmatch(name) or inspection.LABELS.fullmatch(name)
+    if whole and not energy and (particle or (values.dtype.kind in "iub" and len(distinct) < 11)):
+        numbers = [n for n in distinct if (values == n).sum() >= _LEAST]
+        return ConditionScale(scale="classes", values=tuple(int(n) for n in numbers or distinct))
+    if _ANGLE.fullmatch(name):
+        if 6 < high - low <= 2 * math.pi and low >= -2 * math.pi:
+            return ConditionScale(scale="angle")
+        if 350 < high - low <= 360:
+            return ConditionScale(scale="degrees")
+    if low == high:
+        return ConditionScale((low, high))
+    log = low > 0 and high / low > 4 and bool(energy or _ENERGY.fullmatch(name))
+    rounded = inspection.rounded_outward(low, high, digits=2)
+    if log:
+        rounded = (_floor(low, 2), rounded[1])
+    return ConditionScale(rounded, "log" if log else "linear")
+
+
+_LEAST = 2 * MIN_EVENTS
+"""Minimum number of events of a class in all splits together."""
+
+
+def _rare(roles: Mapping[str, ConditionRole], values: Mapping[str, Array]) -> Iterator[str]:
+    for name, role in roles.items():
+        if role.scale.scale == "classes" and len(np.unique(values[name])) > len(role.scale.values):
+            yield name
+
+
+def _cut(roles: Mapping[str, ConditionRole], values: Mapping[str, Array]) -> str:
+    """Returns the expression that drops classes with too few events."""
+    parts = [
+        "(" + " | ".join(f"(`{name}` == {value})" for value in roles[name].scale.values) + ")"
+        for name in _rare(roles, values)
+    ]
+    return " & ".join(parts)
+
+
+def _common(
+    roles: Mapping[str, ConditionRole], values: Mapping[str, Array]
+) -> dict[str, ConditionRole]:
+    """Returns the roles; those with rare classes, which the cut drops, say so."""
+    rare = set(_rare(roles, values))
+    return {
+        name: dataclasses.replace(role, reason=f"{role.reason}; classes of few events are cut away")
+        if name in rare
+        else role
+        for name, role in roles.items()
+    }
+
+
+def _square(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the shape of an image: rows and columns of a flat list of pixels, if it is a square."""
+    side = math.isqrt(shape[0]) if len(shape) == 1 else 0
+    return (side, side) if side >= 4 and side * side == shape[0] else shape
+
+
+def _threshold(cells: Mapping[str, Array]) -> float:
+    """Returns the read-out threshold, or the energy below which 0.3 % of the cells with energy lie."""
+    values = np.concatenate([v.ravel() for v in cells.values()])
+    positive = values[values > 0]
+    if not len(positive):
+        return 0.0
+    low, usual = float(positive.min()), float(np.quantile(positive, 0.003))
+    if low > usual / 20:
+        return _floor(low * (1 - 1e-6), 3)  # cells at the threshold count as empty
+    return _floor(usual, 1)
+
+
+def _floor(value: float, digits: int) -> float:
+    if value <= 0:
+        return 0.0
+    places = digits - 1 - math.floor(math.log10(value))
+    unit = 10.0**-places
+    return round(math.floor(value / unit) * unit, max(places, 0))
+
+
+def _units(visible: Array, incident: Array | None) -> tuple[str, str]:
+    """Returns the probable units of the cells and of the incident energy."""
+    if incident is None:
+        return "", ""
+    ratio = float(np.median(visible / incident))
+    unit = "MeV" if float(incident.max()) > 5000 else "GeV"
+    if ratio > 3:
+        return "MeV", "GeV"
+    return ("GeV", "MeV") if ratio < 1 / 300 and unit == "MeV" else (unit, unit)
+
+
+def _with_grids(
+    cells: Mapping[str, Array], arrays: Mapping[str, Field]
+) -> tuple[dict[str, Field], dict[str, str]]:
+    """Returns the fields with rows and columns for flat lists of cells that are a grid, and notes about them."""
+    fields, notes = dict(arrays), {}
+    for name, field in arrays.items():
+        if len(field.shape) == 1 and (columns := row_length(cells[name])):
+            fields[name] = dataclasses.replace(field, shape=(field.size // columns, columns))
+            notes[name] = (
+                f"{field.size} cells in one list: cells {columns} apart are correlated, like those of rows of {columns}"
+            )
+    return fields, notes
+
+
+def row_length(cells: Array) -> int:
+    """Returns the length of the rows of a grid that is stored as one list ``[E, K]``; 0 if there is no sign of rows.
+
+    Cells below each other are neighbors: the correlation of two cells has a peak where their distance in the list is a whole row.
+    """
+    number = cells.shape[1]
+    if not 16 <= number <= 3000:
+        return 0
+    sample = cells[: SAMPLED // number].astype(np.float32)
+    positive = sample[sample > 0]
+    if not len(positive):
+        return 0
+    logs = np.log(sample.clip(0) + np.quantile(positive, 0.1))
+    logs -= logs.mean(0)
+    width = logs.std(0)
+    used = width > 1e-6 * width.max()
+    logs = np.where(used, logs / np.where(used, width, 1), 0)
+    covariance = logs.T @ logs / len(logs)
+    at = np.array(
+        [
+            np.diagonal(covariance, d).sum()
+            / max(np.count_nonzero(used[d:] & used[: number - d]), 1)
+            for d in range(number // 2 + 2)
+        ]
+    )
+    divisors = [d for d in range(3, number // 2 + 1) if number % d == 0]
+    noise = max(0.02, 5 / math.sqrt(len(logs) * number))
+    for length in divisors:
+        if at[length] - max(at[length - 1], at[length + 1]) > noise:
+            return length
+    # Rows of many narrow cells: a broad peak after the first minimum.
+    smooth = np.convolve(at, np.ones(5) / 5, mode="same")[2:-3]
+    falling = np.nonzero(np.diff(smooth) > 0)[0]
+    if not len(falling):
+        return 0
+    lowest = 2 + int(falling[0])
+    peak = lowest + int(at[lowest : 3 * lowest].argmax())
+    near = min(divisors, key=lambda d: abs(d - peak), default=0)
+    clear = at[near] - at[lowest] > 2 * noise if near else False
+    return near if clear and abs(near - peak) <= 0.125 * peak else 0
+
+
+def _is_polar(cells: Mapping[str, Array], fields: Mapping[str, Field]) -> bool:
+    """Returns whether energies depend little on the last axis but one, and fall along the last: α and r about the shower axis."""
+    seen = False
+    for name, field in fields.items():
+        rows, columns = (1, *field.shape)[-2:]
+        if rows < 4 or columns < 3:
+            continue
+        mean = cells[name].reshape(-1, rows, columns).mean(0, dtype=np.float64)
+        around, along = mean.sum(1), mean.sum(0)
+        if around.max() > 2 * max(around.min(), 1e-30) or along.argmax() >= columns / 2:
+            return False
+        seen = True
+    return seen

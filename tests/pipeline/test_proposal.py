@@ -1,0 +1,248 @@
+"""Run files that ``hepgan init`` proposes: kind of data, roles of branches, and training without an edit."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+
+from hepgan.data.io import reader
+from hepgan.errors import DataError, RunError
+from hepgan.pipeline import RunConfig, init, is_data, parse, propose, replaced, stem, train
+from hepgan.pipeline.roles import row_length
+
+BINNING = """<Bins><Bin name="electron">
+  <Layer id="0" r_edges="0,1,2,4" n_bin_alpha="4"/>
+  <Layer id="1" r_edges="0,1,2,4" n_bin_alpha="4"/>
+</Bin></Bins>"""
+
+
+def write(path: Path, branches: Mapping[str, Any]) -> str:
+    with uproot.recreate(path) as file:
+        file["events"] = dict(branches)
+    return str(path)
+
+
+def showers(number: int = 600, *, rows: int = 6, columns: int = 5) -> dict[str, Any]:
+    """Gaussian showers in two layers, with all conditions independent, an impact point, and results of the simulation."""
+    rng = np.random.default_rng(3)
+    energy = np.exp(rng.uniform(0, math.log(50), number))
+    x0 = rng.uniform(-1, 1, number)
+    y, x = np.mgrid[:rows, :columns]
+    core = np.exp(-((x[None] - 2 - x0[:, None, None]) ** 2 + (y[None] - 2.5) ** 2))
+    cells = 900 * energy[:, None, None] * core * rng.gamma(2, 0.5, core.shape)
+    cells[cells < 0.5] = 0
+    return {
+        "layer_0": cells.reshape(number, -1).astype("f4"),
+        "layer_1": (0.2 * cells[:, :2, :4]).astype("f4"),
+        "overflow": rng.exponential(1, (number, 2)).astype("f4"),
+        "energy": energy.astype("f4"),
+        "theta": rng.uniform(0, 0.3, number).astype("f4"),
+        "phi": rng.uniform(-math.pi, math.pi, number).astype("f4"),
+        "pdg": rng.choice([22, -11], number).astype("i4"),
+        "x0": x0.astype("f4"),
+        "sum_of_cells": cells.sum((1, 2)).astype("f4"),
+        "spread": (energy * rng.normal(1, 0.1, number)).astype("f4"),
+        "detector": np.full(number, 7, "i4"),
+        "weight": np.ones(number, "f4"),
+    }
+
+
+def table(number: int = 600) -> dict[str, Any]:
+    rng = np.random.default_rng(4)
+    pt = 20 + rng.exponential(30, number)
+    return {
+        "mass": rng.normal(91, 3, number).astype("f4"),
+        "pt": pt.astype("f4"),
+        "tracks": rng.poisson(pt / 10).astype("f4"),
+        "jets": rng.poisson(2, number).astype("i4"),
+        "tagged": rng.random(number) < 0.3,
+        "event": np.arange(number, dtype="i8"),
+        "genWeight": np.ones(number, "f4"),
+    }
+
+
+def images(number: int = 300) -> dict[str, Any]:
+    rng = np.random.default_rng(5)
+    label = rng.integers(0, 2, number)
+    pixels = rng.integers(0, 99, (number, 8, 8)) + 100 * label[:, None, None]
+    return {"image": pixels.astype("u1"), "label": label.astype("i4")}
+
+
+@pytest.fixture(scope="module")
+def shower_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write(tmp_path_factory.mktemp("showers") / "showers.root", showers())
+
+
+def quick(text: str) -> RunConfig:
+    """Returns the proposed run with tiny networks and few steps."""
+    proposed = parse(text)
+    cheap = {"steps": 5, "hidden": 2}
+    steps = [
+        {**step, **(cheap if step["step"] in ("energy_tree", "autoregressive") else {})}
+        for step in proposed.encoding.steps
+    ]
+    few = min(proposed.train.steps, 4)
+    return replaced(proposed, {"encoding.steps": steps, "train.steps": few, "threads": 1})
+
+
+def test_showers_conditions_are_named_or_independent_and_results_are_left_out(
+    shower_file: str,
+) -> None:
+    text = propose(shower_file)
+    proposed = parse(text)
+    assert set(proposed.schema.fields) == {"layer_0", "layer_1"}
+    assert set(proposed.schema.conditions) == {"energy", "theta", "phi", "pdg", "x0"}
+    assert proposed.schema.incident == "energy"
+    for name in ("overflow", "sum_of_cells", "spread", "detector", "weight"):
+        assert f"# {name}: left out: " in text
+    assert "# condition: does not depend on energy, " in text
+
+
+def test_scales_follow_the_values_of_the_conditions(shower_file: str) -> None:
+    scales = parse(propose(shower_file)).encoding.conditions
+    assert scales["energy"].scale == "log"
+    assert scales["energy"].range == (1.0, 50.0)
+    assert scales["phi"].scale == "angle"
+    assert scales["pdg"].values == (-11, 22)
+    assert scales["theta"].range == (0.0, 0.3)
+
+
+def test_units_and_threshold_come_from_the_cells(shower_file: str) -> None:
+    proposed = parse(propose(shower_file))
+    assert proposed.schema.fields["layer_0"].unit == "MeV"
+    assert proposed.schema.conditions["energy"].unit == "GeV"
+    (step,) = proposed.encoding.steps
+    assert 0.09 < step["threshold"] <= 0.1  # the smallest cell of layer_1: 0.2 times 0.5
+    assert proposed.geometry["layer_0"].threshold == step["threshold"]
+
+
+def test_rows_of_a_flat_layer_come_from_the_correlations_of_cells(shower_file: str) -> None:
+    text = propose(shower_file)
+    assert parse(text).schema.fields["layer_0"].shape == (6, 5)
+    assert "cells 5 apart are correlated" in text
+
+
+def test_cells_without_correlations_have_no_rows() -> None:
+    rng = np.random.default_rng(1)
+    assert row_length(rng.exponential(size=(2000, 60))) == 0
+    assert row_length(np.zeros((10, 60))) == 0
+
+
+@pytest.mark.parametrize("kind", [showers, table, images])
+def test_proposed_run_trains_and_evaluates_without_an_edit(kind: Any, tmp_path: Path) -> None:
+    path = write(tmp_path / "data.root", kind(250))
+    proposed = quick(propose(path))
+    gan, prepared = train(proposed, tmp_path / "out", device="cpu")
+    test = prepared.splits["test"]
+    conditions = {name: ak.to_numpy(test[name]) for name in proposed.schema.conditions}
+    generated = gan.sample(len(test), conditions=conditions, seed=1)
+    assert set(generated.fields) == set(proposed.schema.all)
+
+
+def test_generated_table_has_whole_numbers_and_flags_within_the_range(tmp_path: Path) -> None:
+    events = table()
+    proposed = quick(propose(write(tmp_path / "data.root", events)))
+    assert set(proposed.schema.fields) == {"mass", "pt", "tracks", "jets", "tagged"}
+    assert set(proposed.encoding.steps[0]["fields"]) == {"tracks", "jets", "tagged"}
+    gan, _ = train(proposed, tmp_path / "out", device="cpu")
+    generated = gan.sample(500, seed=1)
+    assert generated["tagged"].type.content == ak.types.NumpyType("bool")
+    for name in ("tracks", "jets", "pt"):
+        values = ak.to_numpy(generated[name])
+        assert events[name].min() <= values.min()
+        assert values.max() <= events[name].max()
+    tracks = ak.to_numpy(generated["tracks"])
+    np.testing.assert_array_equal(tracks, tracks.round())
+
+
+def test_image_is_recognized_from_scalar_pixels(tmp_path: Path) -> None:
+    pixels = images()["image"].reshape(-1, 64)
+    branches = {f"pixel{i}": pixels[:, i] for i in range(64)}
+    proposed = parse(propose(write(tmp_path / "pixels.root", branches)))
+    assert proposed.schema.fields["pixel"].shape == (8, 8)
+    assert proposed.gan.input == (1, 8, 8)
+
+
+def test_arrays_with_negative_values_are_described_by_a_copula(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).normal(size=(300, 12)).astype("f4")
+    proposed = parse(propose(write(tmp_path / "a.root", {"waveform": values})))
+    assert [step["step"] for step in proposed.encoding.steps] == ["copula"]
+    assert proposed.train.steps > 0
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_cells_in_alpha_and_r_get_the_edges_of_the_binning(flat: bool, tmp_path: Path) -> None:
+    (tmp_path / "binning.xml").write_text(BINNING)
+    rng = np.random.default_rng(2)
+    cells = rng.exponential([5, 2, 1], (300, 2, 4, 3)).astype("f4")
+    branches = {"showers": cells.reshape(300, -1)} if flat else {"layer_0": cells[:, 0], "layer_1": cells[:, 1]}  # fmt: skip
+    energy = cells.sum((1, 2, 3)) * rng.normal(1, 0.01, 300)
+    path = write(tmp_path / "s.root", {**branches, "energy": energy.astype("f4")})
+    proposed = parse(propose(path))
+    assert {layer.r_edges for layer in proposed.geometry.values()} == {(0, 1, 2, 4)}
+    assert proposed.encoding.steps[0]["polar"]
+    shapes = [field.shape for field in proposed.schema.fields.values()]
+    assert shapes == ([(2, 4, 3)] if flat else [(4, 3), (4, 3)])
+
+
+def test_binning_of_other_layers_raises_with_the_shapes(shower_file: str, tmp_path: Path) -> None:
+    (tmp_path / "other.xml").write_text(BINNING)
+    with pytest.raises(DataError, match=r"no particle of .* has the layers .* layer_0 \[6, 5\]"):
+        propose(shower_file, binning=tmp_path / "other.xml")
+
+
+def test_classes_of_few_events_are_cut_away(tmp_path: Path) -> None:
+    events = showers()
+    events["pdg"][:3] = 211
+    text = propose(write(tmp_path / "s.root", events))
+    proposed = parse(text)
+    assert proposed.encoding.conditions["pdg"].values == (-11, 22)
+    assert proposed.data.cut == "((`pdg` == -11) | (`pdg` == 22))"
+    assert "classes of few events are cut away" in text
+    read = reader.read(list(proposed.data.files), proposed.schema, cut=proposed.data.cut)
+    assert len(read) == 597
+
+
+def test_incident_energy_of_another_name_is_the_one_that_the_cells_follow(tmp_path: Path) -> None:
+    events = showers()
+    events["beam_momentum_gev"] = events.pop("energy")
+    assert parse(propose(write(tmp_path / "s.root", events))).schema.incident == "beam_momentum_gev"
+
+
+def test_init_writes_nothing_over_an_existing_file(shower_file: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("mine")
+    with pytest.raises(RunError, match=r"mine\.toml exists; choose another file with -o"):
+        init(shower_file, path)
+    assert path.read_text() == "mine"
+
+
+def test_init_writes_what_it_proposes(shower_file: str, tmp_path: Path) -> None:
+    init([shower_file], tmp_path / "mine.toml", seed=7)
+    assert (tmp_path / "mine.toml").read_text() == propose([shower_file], seed=7)
+
+
+def test_nan_in_a_branch_raises_or_leaves_it_out(tmp_path: Path) -> None:
+    events = table()
+    events["pt"][5] = math.nan
+    text = propose(write(tmp_path / "t.root", events))
+    assert "# pt: left out: 1 values are NaN or infinite" in text
+    with pytest.raises(DataError, match="no branch to generate"):
+        propose(write(tmp_path / "w.root", {"weight": np.ones(20)}))
+
+
+@pytest.mark.parametrize(
+    ("source", "data", "name"),
+    [
+        ("a/showers.root", True, "showers"), ("sample:mnist.root", True, "mnist"), ("s*.root:tree", True, "s"),
+        ("root://host/b.root", True, "b"), ("showers", False, "showers"), ("dir/my.toml", False, "my"),
+    ],
+)  # fmt: skip
+def test_data_are_told_from_run_files(source: str, data: bool, name: str) -> None:
+    assert is_data(source) == data
+    assert stem(source) == name
