@@ -145,7 +145,7 @@ class ConditionScale:
     def allows(self, values: Tensor) -> Tensor:
         """Returns ``[E]`` booleans: whether each value is finite and in the range, or is a class."""
         if self.scale == "classes":
-            return torch.isin(values, values.new_tensor(self.values))
+            return torch.isin(values, self._classes_like(values))
         low, high = self.range
         # A limit stored as float32 may lie a rounding error outside the range.
         tolerance = 1e-6 * max(abs(low), abs(high))
@@ -169,7 +169,7 @@ class ConditionScale:
         low, high = self.range
         if self.classes:
             # The nearest class, so that a class that was rounded to float32 is still one.
-            distances = (values[:, None] - values.new_tensor(self.classes)).abs()
+            distances = (values[:, None] - self._classes_like(values)).abs()
             return torch.nn.functional.one_hot(distances.argmin(1), self.columns).to(values.dtype)
         if self.scale in PERIODS:
             angles = values * (2 * math.pi / self.period)
@@ -186,7 +186,7 @@ class ConditionScale:
         """Returns the values ``[E]`` of ``c[E, columns]``; angles within half a circle of the middle of the range."""
         low, high = self.range
         if self.classes:
-            return c.new_tensor(self.classes)[c.argmax(1)]
+            return self._classes_like(c)[c.argmax(1)]
         if self.scale in PERIODS:
             return self.wrap(torch.atan2(c[:, 0], c[:, 1]) * (self.period / (2 * math.pi)))
         if self.scale == "fraction":
@@ -195,6 +195,10 @@ class ConditionScale:
             low, high = math.log(low), math.log(high)
             return torch.exp(low + (c[:, 0] + 1) / 2 * (high - low))
         return low + (c[:, 0] + 1) / 2 * (high - low)
+
+    def _classes_like(self, values: Tensor) -> Tensor:
+        """Returns the classes in the type and on the device of ``values``."""
+        return torch.tensor(self.classes, dtype=values.dtype).to(values.device)
 
     def wrap(self, angles: Tensor) -> Tensor:
         """Returns ``angles`` plus whole circles, within half a circle of the middle of the range."""
@@ -243,14 +247,14 @@ class ConditionStatistics:
         """Checks that a fit can determine the dependence on each condition.
 
         Raises:
-            DataError: a class has fewer than ``MIN_EVENTS`` events, or a condition has the same value in all events although its
+            DataError: one of a condition's ``values`` has fewer than ``MIN_EVENTS`` events, or a condition has the same value in all events although its
                 range allows others.
         """
         first = 0
         for name, scale in scales.items():
             columns = slice(first, first + scale.columns)
             first += scale.columns
-            events = dict(zip(scale.classes, self.total[columns].int().tolist(), strict=False))
+            events = dict(zip(scale.values, self.total[columns].int().tolist(), strict=False))
             for label, number in events.items():
                 if number < MIN_EVENTS:
                     raise DataError(
