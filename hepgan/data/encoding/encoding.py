@@ -75,7 +75,7 @@ class EncodingSettings:
     def __post_init__(self) -> None:
         if self.candidates and self.steps:
             raise RunError("[encoding] has both 'steps' and 'candidates'; remove one of them")
-        if self.steps is None:
+        if typing.cast(object, self.steps) is None:
             if not self.candidates:
                 raise RunError(
                     "[encoding] has no 'steps'; give the steps of the encoding, or [encoding.candidates]"
