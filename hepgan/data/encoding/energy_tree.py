@@ -39,11 +39,18 @@ from hepgan.data.encoding.density.network import (
     run_tasks,
 )
 from hepgan.data.encoding.density.ranks import Ranks
+from hepgan.data.encoding.density.spectrum import Spectrum
 from hepgan.data.encoding.density.tree import Shape, Tree, block_energies, context_of
 from hepgan.data.encoding.density.tree_fit import TreeFit
 from hepgan.data.encoding.layer_energies import positive, unit_of
 from hepgan.errors import DataError, RunError
 from hepgan.random_streams import torch_generator
+
+_CHUNK = 1024
+"""Number of events that are generated at once."""
+
+_SPECTRUM_EVENTS = 10_000
+"""Number of events whose spectra are compared."""
 
 
 @register_step("energy_tree")
@@ -63,6 +70,7 @@ class EnergyTree:
         calibration: Ranks of the conditional scores, which makes their distribution exactly normal.
         depth: Splits between layers.
         cells: Splits between the cells of each layer.
+        spectrum: Correction of the spectra of small cell energies.
         log_likelihood: Log-likelihood per held-out event, in nats.
         events: Number of events of the fit.
     """
@@ -78,6 +86,7 @@ class EnergyTree:
     calibration: Ranks
     depth: Tree
     cells: Tree
+    spectrum: Spectrum
     log_likelihood: float
     events: int
 
@@ -99,6 +108,7 @@ class EnergyTree:
         learning_rate: Positive = 4e-3,
         weight_decay: NotNegative = 1e-3,
         held_out: Annotated[float, Within(0, 0.9, above=True)] = 0.1,
+        spectrum: bool = True,
     ) -> Self:
         """Fits a network to each level of the tree, in parallel on the threads of torch.
 
@@ -117,6 +127,7 @@ class EnergyTree:
             learning_rate: Largest learning rate.
             weight_decay: Decoupled weight decay.
             held_out: Fraction of the events on which the networks are judged, to keep the best of ten states.
+            spectrum: Whether to correct the spectra of small cell energies, which may have lines.
 
         Raises:
             RunError: an unknown field or condition, a missing unit, or a layer with more than two axes.
@@ -166,17 +177,34 @@ class EnergyTree:
         fitted = run_tasks(tasks)
         between = 1 + len(fits[0].levels)
         conditional = _total_spline(fitted[0].network, known).cdf(scores[None])[0]
-        return cls(
+        sizes = torch.tensor([rows * columns for rows, columns in shapes])
+        layer = torch.repeat_interleave(torch.arange(len(shapes)), sizes)
+        step = cls(
             at, chosen, start, scale, unit, threshold, ranks, fitted[0].network, Ranks.fit(normal_scores(conditional)),
             fits[0].tree([level.network for level in fitted[1:between]]),
             fits[1].tree([level.network for level in fitted[between:]]),
+            Spectrum.identity(layer, threshold),
             sum(network.log_likelihood for network in fitted),
             len(x),
         )  # fmt: skip
+        if not spectrum:
+            return step
+        return dataclasses.replace(step, spectrum=step._fit_spectrum(cells, c, noise))
+
+    def _fit_spectrum(self, cells: Tensor, c: Tensor, noise: Noise) -> Spectrum:
+        """Returns the correction between generated and training showers of the same conditions."""
+        events = slice(0, _SPECTRUM_EVENTS)
+        few = dataclasses.replace(noise.child("spectrum"), entries=noise.entries[events])
+        reference, c = cells[events], c[events].float()
+        scores = normal_scores(uniform(reference, few))
+        parts = zip(torch.split(scores, _CHUNK), torch.split(c, _CHUNK), strict=True)
+        with torch.no_grad():
+            generated = torch.cat([self._cells(z, k) for z, k in parts])
+        return Spectrum.fit(generated, reference, self.spectrum.layer, self.threshold)
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Returns the normal scores in the columns of the cells; other columns are unchanged."""
-        cells = _cut(x[:, self.columns], self.threshold)
+        cells = self.spectrum.to_generated(_cut(x[:, self.columns], self.threshold))
         layers = block_energies(self.cells.levels, cells)[0]
         total = layers.sum(1)
         energy = _incident_energy(c, self.incident, self.incident_scale, self.unit)
@@ -204,18 +232,22 @@ class EnergyTree:
 
     def _decode(self, x: Tensor, c: Tensor) -> Tensor:
         scores = x[:, self.columns]
-        known = c[:, self.conditions].to(x)
+        cells = self.spectrum.to_reference(self._cells(scores, c))
+        return x.index_copy(1, self.columns, cells + _nan(scores))
+
+    def _cells(self, scores: Tensor, c: Tensor) -> Tensor:
+        """Returns the cells ``[E, F]`` of ``scores[E, F]``, before the correction of their spectra."""
+        known = c[:, self.conditions].to(scores)
         conditional = torch.special.ndtr(self.calibration.decode(scores[:, 0]))
         fraction = self.ranks.decode(_total_spline(self.total, known).quantile(conditional))
         energy = _incident_energy(c, self.incident, self.incident_scale, self.unit)
-        total = (fraction * energy.to(x))[:, None]
+        total = (fraction * energy.to(scores))[:, None]
         total = torch.where(total > self.threshold, total, torch.zeros_like(total))
         between = 1 + self.depth.splits
         context = context_of(known, total, self.threshold)
         layers = self.depth.decode(scores[:, 1:between], total, known, context)
         context = context_of(known, layers, self.threshold)
-        cells = self.cells.decode(scores[:, between:], layers, known, context)
-        return x.index_copy(1, self.columns, cells + _nan(scores))
+        return self.cells.decode(scores[:, between:], layers, known, context)
 
 
 def _total_spline(network: RowNetwork, known: Tensor) -> LogisticSpline:

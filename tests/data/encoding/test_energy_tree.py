@@ -99,7 +99,10 @@ def test_decode_inverts_encode(step: EnergyTree) -> None:
     # Probabilities near 1 have few digits in float32.
     typical = (scores.abs() < 3.5).all(1)
     assert typical.float().mean() > 0.97
-    torch.testing.assert_close(back[typical], x[typical], rtol=5e-3, atol=2e-2)
+    # Cells near the largest small energy of the spectrum may be on its other side.
+    close = torch.isclose(back[typical], x[typical], rtol=5e-3, atol=2e-2)
+    assert (~close).double().mean() < 1e-3
+    torch.testing.assert_close(back[typical], x[typical], rtol=0.1, atol=1.0)
     assert torch.equal(back[typical] > 0, x[typical] > 0)
 
 
@@ -374,3 +377,29 @@ def test_autoregressive_tables_follow_conditions_and_other_columns() -> None:
     assert float(rest.median().abs()) < 0.2
     assert float(rest.quantile(0.9) - rest.quantile(0.1)) < 1.5
     assert dataclasses.replace(step) == step
+
+
+def test_spectra_with_lines_are_generated() -> None:
+    """Half of the small cells have exactly 1 MeV: smooth distributions of fractions would wash the line out."""
+    rng = np.random.default_rng(1)
+    c = rng.uniform(-1, 1, (4000, 1))
+    small = np.where(rng.random((4000, 15)) < 0.5, 1.0, rng.exponential(2, (4000, 15)) + 0.1)
+    small *= rng.random((4000, 15)) < 0.5
+    core = 200 * np.exp(c) * rng.gamma(20, 0.05, (4000, 1))
+    x = torch.from_numpy(np.concatenate([core, small], 1))
+    layout = ColumnLayout(
+        {"cells": slice(0, 16)}, {"cells": "MeV"}, {"c": slice(0, 1)}, {"c": ConditionScale((-1, 1))}, {"cells": (16,)}
+    )  # fmt: skip
+    lines, sums = [], []
+    for spectrum in (False, True):
+        step = EnergyTree.fit(
+            x, torch.from_numpy(c), layout, noise(4000),
+            threshold=THRESHOLD, steps=200, hidden=16, spectrum=spectrum,
+        )  # fmt: skip
+        scores = torch.randn(4000, 16, generator=torch.Generator().manual_seed(1))
+        cells = step.decode(scores, torch.from_numpy(c).float())[:, 1:]
+        lines.append(float(((cells - 1).abs() < 0.01).double().sum() / (cells > 0).double().sum()))
+        sums.append(step.decode(scores, torch.from_numpy(c).float()).sum(1))
+    assert lines[0] < 0.1
+    assert lines[1] == pytest.approx(0.5, abs=0.05)
+    torch.testing.assert_close(sums[1], sums[0], rtol=1e-4, atol=1e-3)

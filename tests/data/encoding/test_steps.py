@@ -27,7 +27,13 @@ NEEDED: dict[str, dict[str, Any]] = {
     "incident_fraction": {"incident": "energy", "fields": ["a", "b"]},
     "layer_sums": {"incident": "energy", "threshold": 1e-4},
     "regress": {"condition": "energy", "condition_on_first": ["a"]},
-    "energy_tree": {"incident": "energy", "threshold": 1e-4, "steps": 20, "hidden": 4},
+    "energy_tree": {
+        "incident": "energy",
+        "threshold": 1e-4,
+        "steps": 20,
+        "hidden": 4,
+        "spectrum": False,
+    },
     "autoregressive": {"steps": 20, "hidden": 4},
 }
 """Settings without a default, and few steps for fits."""

@@ -1,0 +1,121 @@
+"""Correction of the spectra of small cell energies, whose lines a smooth distribution of fractions cannot describe."""
+
+import dataclasses
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from hepgan.data.encoding.base import NAMES, tensor_record
+
+ENERGY_FRACTION = 0.05
+"""Cells are small if, in order of energy, they hold this fraction of their layer's energy on average."""
+
+KNOTS = 2000
+PER_KNOT = 50
+"""Smallest number of cells per knot."""
+
+_STRIDE = 64.0
+"""Distance of two layers in the keys; logarithms of energies over the threshold are smaller."""
+
+
+@tensor_record
+@dataclasses.dataclass(frozen=True)
+class Spectrum:
+    """Map of small cell energies, layer by layer, by their ranks; large cells are scaled to keep the sum of their layer.
+
+    A layer of an event in which large cells hold less than half of the energy is left unchanged.
+
+    Attributes:
+        threshold: Smallest energy of a cell.
+        layer: ``[F]``, layer of each cell.
+        limits: ``[L]``, logarithm of the largest small energy over the threshold.
+        generated: ``[K]``, logarithms of generated energies, increasing, after those of the layers before.
+        reference: ``[K]``, logarithms of reference energies of the same ranks, in the same form.
+    """
+
+    threshold: float
+    layer: Tensor
+    limits: Tensor
+    generated: Tensor
+    reference: Tensor
+
+    @classmethod
+    def fit(cls, generated: Tensor, reference: Tensor, layer: Tensor, threshold: float) -> Self:
+        """Returns the map between the spectra of two samples ``[E, F]``; layers with few cells are left unchanged."""
+        limits, knots = [], []
+        for number in range(int(layer.max()) + 1):
+            one, other = (x[:, layer == number] for x in (generated, reference))
+            limit = _small_limit(other[other > 0], threshold)
+            one, other = (
+                torch.log(x[(x > 0) & (x < limit)] / threshold).clamp_min(0) for x in (one, other)
+            )
+            count = min(KNOTS, min(len(one), len(other)) // PER_KNOT)
+            end = torch.log(torch.tensor(limit / threshold))
+            limits.append(end if count >= 2 else torch.tensor(0.0))
+            ranks = torch.linspace(0, 1, max(2, count + 1), dtype=torch.float64)
+            edges = torch.stack([torch.zeros(()), end])
+            pair = [edges, edges] if count < 2 else [_quantiles(x, ranks) for x in (one, other)]
+            knots.append(torch.stack(pair).double() + _STRIDE * number)
+        old, new = torch.cat(knots, 1).float()
+        return cls(threshold, layer, torch.stack(limits).float(), old, new)
+
+    @classmethod
+    def identity(cls, layer: Tensor, threshold: float) -> Self:
+        """Returns the map that leaves all layers unchanged."""
+        none = torch.zeros(0, len(layer))
+        return cls.fit(none, none, layer, threshold)
+
+    def to_reference(self, cells: Tensor) -> Tensor:
+        """Returns ``cells[E, F]`` with the spectra of the reference; differentiable."""
+        return self._mapped(cells, self.generated, self.reference)
+
+    def to_generated(self, cells: Tensor) -> Tensor:
+        """Inverts ``to_reference``."""
+        return self._mapped(cells, self.reference, self.generated)
+
+    def _mapped(self, cells: Tensor, old: Tensor, new: Tensor) -> Tensor:
+        logs = torch.log((cells / self.threshold).clamp_min(1))
+        small = (cells > 0) & (logs < self.limits[self.layer])
+        offset = _STRIDE * self.layer
+        keys = logs + offset
+        high = torch.searchsorted(old, keys.detach().contiguous()).clamp(1, len(old) - 1)
+        low_old, low_new = old[high - 1], new[high - 1]
+        # The knots of a line coincide; their slope is limited.
+        part = ((keys - low_old) / (old[high] - low_old).clamp_min(1e-5)).clamp(0, 1)
+        mapped = low_new + part * (new[high] - low_new) - offset
+        changed = torch.where(small, self.threshold * torch.exp(mapped), torch.zeros_like(cells))
+        large = torch.where(small, torch.zeros_like(cells), cells)
+        total, of_changed, of_large = (self._sums(x) for x in (cells, changed, large))
+        scale = (total - of_changed) / of_large.clamp_min(1e-30)
+        # The same for a layer before and after the map: mostly large cells, which stay large.
+        smallest = self.threshold * torch.exp(self.limits)
+        shrunk = (large > 0) & (large * scale[:, self.layer] < smallest[self.layer])
+        usable = (torch.minimum(of_large, total - of_changed) > 0.5 * total) & (
+            self._sums(shrunk.to(cells)) == 0
+        )
+        kept = usable[:, self.layer]
+        return torch.where(kept, changed + large * scale[:, self.layer], cells)
+
+    def _sums(self, cells: Tensor) -> Tensor:
+        return cells.new_zeros(len(cells), len(self.limits)).index_add(1, self.layer, cells)
+
+
+NAMES[Spectrum] = "spectrum"  # saved with steps, but not a step of run files
+
+
+def _small_limit(energies: Tensor, threshold: float) -> float:
+    """Returns the energy below which the smallest of ``energies[N]`` hold ``ENERGY_FRACTION`` of their sum."""
+    if not len(energies):
+        return threshold
+    ordered = energies.double().sort().values
+    below = ordered.cumsum(0) <= ENERGY_FRACTION * ordered.sum()
+    return float(ordered[below.sum().clamp_max(len(ordered) - 1)])
+
+
+def _quantiles(values: Tensor, ranks: Tensor) -> Tensor:
+    """Returns the quantiles of ``values[N]``; torch.quantile is limited to 16 million numbers."""
+    ordered = values.double().sort().values
+    at = ranks * (len(ordered) - 1)
+    low = at.floor().long()
+    return torch.lerp(ordered[low], ordered[(low + 1).clamp_max(len(ordered) - 1)], at - low)
