@@ -290,5 +290,7 @@ def _nan(values: Tensor) -> Tensor:
 
 
 def _cut(cells: Tensor, threshold: float) -> Tensor:
+    """Returns ``cells`` in single precision, and 0 for cells at or below the threshold."""
+    cells = cells.float()
     # Not `cells > threshold`, so that NaN stays NaN.
-    return torch.where(cells <= threshold, torch.zeros_like(cells), cells).float()
+    return torch.where(cells <= threshold, torch.zeros_like(cells), cells)

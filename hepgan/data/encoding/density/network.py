@@ -123,6 +123,10 @@ class Scale(NamedTuple):
         std, mean = torch.std_mean(x, 0, correction=0)
         return cls(mean, torch.where(std > 1e-6, std, torch.ones_like(std)))
 
+    def __call__(self, x: Tensor) -> Tensor:
+        """Returns ``x[R, f]`` with mean 0 and standard deviation 1."""
+        return (x - self.mean) / self.std
+
 
 class Rows(NamedTuple):
     """Rows of events, sorted by event, for a fit.
@@ -195,11 +199,8 @@ def fit_rows(
         settings: Size and schedule.
         cancelled: Ends the fit when it is set.
     """
-    scales = Scale.of(rows.features), Scale.of(rows.context)
-    features, context = (
-        (x - s.mean) / s.std for x, s in zip((rows.features, rows.context), scales, strict=True)
-    )
-    events = len(context)
+    of_features, of_context = Scale.of(rows.features), Scale.of(rows.context)
+    events = len(rows.context)
     counts = torch.bincount(rows.event, minlength=events)
     starts = counts.cumsum(0) - counts
 
@@ -208,10 +209,13 @@ def fit_rows(
         event = torch.repeat_interleave(count)
         first = (starts[selected] - (count.cumsum(0) - count))[event]
         at = first + torch.arange(len(event))
-        output = network(features[at], context[selected], event, rows.node[at])
+        features, context = of_features(rows.features[at]), of_context(rows.context[selected])
+        output = network(features, context, event, rows.node[at])
         return log_likelihood(output, at)
 
-    network = RowNetwork.initial(features.shape[1], context.shape[1], outputs, settings.hidden, rng)
+    network = RowNetwork.initial(
+        rows.features.shape[1], rows.context.shape[1], outputs, settings.hidden, rng
+    )
     weights = [getattr(network, field.name) for field in dataclasses.fields(network)]
     order = torch.randperm(events, generator=rng)
     held_out, train = order.tensor_split([max(1, round(settings.held_out * events))])
@@ -251,7 +255,7 @@ def fit_rows(
             best, kept = value, [w.detach().clone() for w in weights]
     names = (field.name for field in dataclasses.fields(network))
     fitted = RowNetwork(**dict(zip(names, kept, strict=True)))
-    return Fitted(fitted.standardized_inputs(*scales), best)
+    return Fitted(fitted.standardized_inputs(of_features, of_context), best)
 
 
 def run_tasks(tasks: Sequence[FitTask]) -> list[Fitted]:

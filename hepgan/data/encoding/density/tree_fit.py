@@ -82,15 +82,17 @@ class TreeFit(NamedTuple):
         """Returns the fits of all levels."""
         tree = self.tree([level.network for level in self.levels])
         expected = tree.expected(self.known)
-        blocks = block_energies(self.levels, self.cells)
 
         def task(number: int) -> FitTask:
             def fit(cancelled: threading.Event) -> Fitted:
                 rng = torch_generator(noise.seed, "encoding", *noise.children, number)
+                # Here, not for all levels at once, which would need several times the memory of the cells.
+                after, *_ = block_energies(self.levels[number + 1 :], self.cells)
+                before, *_ = block_energies(self.levels[number : number + 1], after)
                 return self._fit_level(
                     self.levels[number],
-                    blocks[number],
-                    blocks[number + 1],
+                    before,
+                    after,
                     expected,
                     rng,
                     settings,
