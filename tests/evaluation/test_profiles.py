@@ -190,3 +190,19 @@ def test_a_figure_names_n_and_chi_square() -> None:
     assert "p = " in texts[0]
     assert legend == ["reference (N = 2,000)", "generated (N = 2,000)"]
     assert figure.axes[1].get_xlabel() == "x [mm]"
+
+
+def test_figures_of_an_empty_layer_are_drawn() -> None:
+    schema = Schema({"a": Field((2, 2), "MeV")})
+    observables = evaluated_observables(schema)
+    events = {"a": np.zeros((50, 2, 2))}
+    for name, histogram in compare(events, events, observables).items():
+        figure = curves.observable(histogram, per_event=observables[name].spectrum)
+        assert len(figure.axes) == 2
+
+
+def test_names_of_the_axes_of_a_field_with_depth_are_those_of_its_last_axes() -> None:
+    geometry = {"s": LayerGeometry(cell=(1.0, 2.0, 3.0), axes=("z", "y", "x"))}
+    (layer, *_) = shower_layers({"s": (2, 3, 5)}, geometry)
+    assert layer.positions["y"][:6] == (-2, -2, -2, -2, -2, 0)
+    assert layer.positions["x"][:5] == (-6, -3, 0, 3, 6)

@@ -112,7 +112,7 @@ def _positions(
         return _polar(shape, table.r_edges, field)
     # the pitch along the depth axis is optional and not used
     pitches = table.cell[-len(shape) :] if table.cell else (1.0,) * len(shape)
-    names = table.axes or AXES
+    names = table.axes[-len(shape) :] if table.axes else AXES
     if len(pitches) != len(shape) or len(names) < len(shape):
         raise RunError(
             f"[geometry.{field}] has {len(table.cell)} pitches and {len(names)} axis names for a layer of shape {shape};"

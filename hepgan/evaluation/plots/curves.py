@@ -165,7 +165,7 @@ def _ratio_range(ratios: Floats, errors: Floats) -> float:
     """Returns the smallest half range around 1 that shows 90 % of the ratios known to better than half of it."""
     for half in (0.05, 0.1, 0.2, 0.5):
         known = errors < half / 2
-        if known.mean() > 0.3 and np.mean(np.abs(ratios[known] - 1) < half) >= 0.9:
+        if known.sum() > 0.3 * len(known) and np.mean(np.abs(ratios[known] - 1) < half) >= 0.9:
             return half
     return 1.0
 

@@ -403,12 +403,7 @@ def _axes(
 ) -> tuple[tuple[str, str], tuple[float, float, float, float] | None]:
     """Returns labels of the rows' and the columns' axis, and the extent of the image in mm if the cells have a pitch."""
     rows, columns = field.shape[-2:]
-    names = (layer.axes if layer else ()) or (AXES if energy else ("row", "column"))
-    names = (
-        names[-2:]
-        if len(names) > 2 and len(field.shape) == 3 and layer and layer.axes
-        else names[:2]
-    )
+    names = layer.axes[-2:] if layer and layer.axes else AXES[:2] if energy else ("row", "column")
     if layer is None or not layer.cell:
         return (names[0], names[1]), None
     high, wide = layer.cell[-2] * rows / 2, layer.cell[-1] * columns / 2
