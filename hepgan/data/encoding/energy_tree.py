@@ -2,8 +2,8 @@
 
 The visible energy is split between the layers, and the energy of each layer between its cells, down a binary tree. Every split has a
 conditional distribution given the conditions and what has been split before, from a network that is fitted by maximum likelihood. Sums
-hold by construction; empty layers and cells are parts without energy. Like a multiscale flow (J. J. Yu, K. G. Derpanis,
-M. A. Brubaker, NeurIPS 2020), it describes a shower from coarse to fine, with the accuracy of an autoregressive model and few steps.
+hold by construction; empty layers and cells are parts without energy. A shower is described from coarse to fine, as images are by
+Wavelet Flow (arXiv:2010.13821).
 """
 
 import dataclasses
@@ -28,6 +28,7 @@ from hepgan.data.encoding.density.distributions import (
     normal_scores,
     standard_spline,
 )
+from hepgan.data.encoding.density.levels import Shape
 from hepgan.data.encoding.density.network import (
     FitSettings,
     FitTask,
@@ -40,7 +41,7 @@ from hepgan.data.encoding.density.network import (
 )
 from hepgan.data.encoding.density.ranks import Ranks
 from hepgan.data.encoding.density.spectrum import Spectrum
-from hepgan.data.encoding.density.tree import Shape, Tree, block_energies, context_of
+from hepgan.data.encoding.density.tree import Tree, block_energies, context_of
 from hepgan.data.encoding.density.tree_fit import TreeFit
 from hepgan.data.encoding.layer_energies import positive, unit_of
 from hepgan.errors import DataError, RunError

@@ -36,6 +36,7 @@ from hepgan.data.encoding.base import (
     settings_of,
 )
 from hepgan.data.encoding.conditions import ConditionScale
+from hepgan.data.encoding.density.tree import TreeLevel
 from hepgan.errors import CheckpointError, DataError, RunError, did_you_mean
 from hepgan.plugins import plugin_of
 
@@ -268,7 +269,10 @@ def unpack_step(table: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
             values[field.name] = tuple(unpack_step(part, tensors) for part in value)
         else:
             values[field.name] = value_of(hints[field.name], value, field.name)
-    return cls(**values)
+    step = cls(**values)
+    if isinstance(step, TreeLevel):
+        step.check_loaded()
+    return step
 
 
 def _is_records(value: object) -> bool:

@@ -22,7 +22,7 @@ from hepgan.data.encoding.density.distributions import (
 from hepgan.data.encoding.density.ranks import Ranks
 from hepgan.data.encoding.energy_tree import EnergyTree
 from hepgan.data.encoding.steps import map_tensors, pack_step, step_to, unpack_step
-from hepgan.errors import DataError, RunError
+from hepgan.errors import CheckpointError, DataError, RunError
 
 SHAPES = {"front": (2, 8), "back": (3, 5), "tail": ()}
 SIZES = {"front": 16, "back": 15, "tail": 1}
@@ -193,6 +193,18 @@ def test_a_saved_step_decodes_identically(step: EnergyTree) -> None:
     loaded = unpack_step(pack_step(step, "encoding.0", tensors), tensors)
     assert loaded == step
     assert torch.equal(decoded(loaded, 50)[0], decoded(step, 50)[0])
+
+
+@pytest.mark.parametrize("name", ["parent", "children", "neighbors", "members"])
+def test_a_damaged_level_raises(step: EnergyTree, name: str) -> None:
+    tensors: dict[str, Tensor] = {}
+    table = pack_step(step, "encoding.0", tensors)
+    key = f"encoding.0.cells.levels.1.{name}"
+    tensors[key] = tensors[key] + 10**9
+    with pytest.raises(
+        CheckpointError, match="a level of the encoding step 'energy_tree' is damaged"
+    ):
+        unpack_step(table, tensors)
 
 
 def test_every_tensor_is_moved(step: EnergyTree) -> None:

@@ -7,10 +7,8 @@ of its layer so far, and the center that the conditions lead to expect, all rela
 
 import dataclasses
 import itertools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -18,15 +16,7 @@ from torch.nn import functional
 from hepgan.data.encoding.base import NAMES, tensor_record
 from hepgan.data.encoding.density.distributions import Split
 from hepgan.data.encoding.density.network import VECTOR, RowNetwork
-
-Shape = tuple[int, int]
-"""Rows and columns of a layer's cells."""
-
-NEIGHBORS = ((-1, 0), (1, 0), (-2, 0), (2, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
-"""Blocks around a node whose energies the network sees: steps along the split axis and across it."""
-
-OVERLAPS = 6
-"""Number of blocks of an adjacent layer whose energies are added up on each side of the split line."""
+from hepgan.errors import CheckpointError
 
 
 @tensor_record
@@ -66,6 +56,31 @@ class TreeLevel:
     moments: Tensor
     blocks: int
     network: RowNetwork
+
+    def check_loaded(self) -> None:
+        """Checks that a level read from a file only names blocks, layers and nodes that exist.
+
+        Raises:
+            CheckpointError: it does not.
+        """
+        nodes, before = len(self.parent), len(self.parent) + self.kept.shape[1]
+        largest = (
+            (self.parent, before - 1), (self.children, self.blocks - 1), (self.kept[:1], before - 1), (self.kept[1:], self.blocks - 1),
+            (self.layer, len(self.members) - 1), (self.axis, 1), (self.neighbors, before), (self.overlaps, before), (self.members, before),
+        )  # fmt: skip
+        inside = all(
+            not len(values.flatten()) or (values.min() >= 0 and values.max() <= limit)
+            for values, limit in largest
+        )
+        sizes = {len(self.children), len(self.layer), len(self.axis), len(self.neighbors)}
+        sizes |= {
+            len(self.overlaps),
+            len(self.weights),
+            self.positions.shape[-1],
+            len(self.network.nodes),
+        }
+        if not inside or sizes != {nodes}:
+            raise CheckpointError("a level of the encoding step 'energy_tree' is damaged")
 
 
 NAMES[TreeLevel] = "tree_level"  # saved with steps, but not a step of run files
@@ -240,8 +255,8 @@ def _pick(values: Tensor, event: Tensor, columns: Tensor) -> Tensor:
     return values.reshape(-1).index_select(0, at.reshape(-1)).reshape(columns.shape)
 
 
-FEATURES = len(NEIGHBORS) + 4 + 7 + 4 + 6
-"""Number of features of a node."""
+FEATURES = 10 + 4 + 7 + 4 + 6
+"""Number of features of a node: neighbors, sides, its own, of adjacent layers, of the conditions."""
 
 
 def _with_energy(energies: Tensor) -> tuple[int, Tensor, Tensor]:
@@ -300,213 +315,3 @@ def polynomials(c: Tensor, degree: int) -> Tensor:
         if indices:
             parts.append(c[:, torch.tensor(indices, device=c.device)].prod(2))
     return torch.cat(parts, 1)
-
-
-# Construction of the levels from the shapes of the layers.
-
-
-class _Grid(NamedTuple):
-    """Blocks of a layer: edges of rows and columns, in cells."""
-
-    rows: tuple[int, ...]
-    columns: tuple[int, ...]
-
-    @property
-    def shape(self) -> Shape:
-        return len(self.rows) - 1, len(self.columns) - 1
-
-    def largest(self) -> Shape:
-        """Returns the largest number of cells of a block along both axes."""
-        rows, columns = (max(np.diff(edges)) for edges in self)
-        return int(rows), int(columns)
-
-
-def build_levels(
-    shapes: tuple[Shape, ...], periodic: tuple[bool, bool], network: RowNetwork
-) -> tuple[TreeLevel, ...]:
-    """Returns the levels of layers with these ``shapes``, all with the same ``network``; ``periodic`` axes are closed to a circle."""
-    grids = [_Grid((0, rows), (0, columns)) for rows, columns in shapes]
-    levels = []
-    while any(max(grid.largest()) > 1 for grid in grids):
-        started = list(grids)
-        for parity in (0, 1):
-            before, axes = list(grids), {}
-            for layer in range(parity, len(shapes), 2):
-                if max(started[layer].largest()) > 1:
-                    axes[layer] = _longest_axis(started[layer], shapes[layer])
-                    grids[layer] = _halved(started[layer], axes[layer])
-            if axes:
-                levels.append(_level(shapes, before, axes, grids, periodic, network))
-    return tuple(levels)
-
-
-def _longest_axis(grid: _Grid, shape: Shape) -> int:
-    rows, columns = grid.largest()
-    if rows == 1 or columns == 1:
-        return int(rows == 1)
-    return int(columns / shape[1] > rows / shape[0])
-
-
-def _halved(grid: _Grid, axis: int) -> _Grid:
-    edges = list(grid)
-    middles = {(low + high) // 2 for low, high in itertools.pairwise(edges[axis])}
-    edges[axis] = tuple(sorted({*edges[axis], *middles}))
-    return _Grid(*edges)
-
-
-def _level(
-    shapes: tuple[Shape, ...],
-    before: list[_Grid],
-    axes: dict[int, int],
-    after: list[_Grid],
-    periodic: tuple[bool, bool],
-    network: RowNetwork,
-) -> TreeLevel:
-    first_before = np.cumsum([0, *(rows * columns for rows, columns in (g.shape for g in before))])
-    first_after = np.cumsum([0, *(rows * columns for rows, columns in (g.shape for g in after))])
-    blocks = int(first_before[-1])
-    columns: dict[str, list[npt.NDArray[Any]]] = {
-        name: []
-        for name in ("parent", "children", "layer", "axis", "neighbors", "overlaps", "weights", "positions")
-    }  # fmt: skip
-    kept: list[npt.NDArray[Any]] = []
-    for layer, (old, new) in enumerate(zip(before, after, strict=True)):
-        index_before = first_before[layer] + np.arange(np.prod(old.shape)).reshape(old.shape)
-        index_after = first_after[layer] + np.arange(np.prod(new.shape)).reshape(new.shape)
-        if layer not in axes:
-            kept.append(np.stack([index_before.ravel(), index_after.ravel()]))
-            continue
-        # The split axis comes first from here on.
-        axis = axes[layer]
-        index_before, index_after = (np.moveaxis(i, axis, 0) for i in (index_before, index_after))
-        edges, edges_across = np.array(old[axis]), np.array(old[1 - axis])
-        cells, cells_across = shapes[layer][axis], shapes[layer][1 - axis]
-        size = np.diff(edges)
-        start = np.searchsorted(np.array(new[axis]), edges[:-1])
-        single = size == 1
-        kept.append(np.stack([index_before[single].ravel(), index_after[start[single]].ravel()]))
-        pairs = np.meshgrid(
-            np.flatnonzero(~single), np.arange(len(edges_across) - 1), indexing="ij"
-        )
-        split, across = (pair.ravel() for pair in pairs)
-        line = (edges[split] + edges[split + 1]) // 2
-        low, high = edges_across[across], edges_across[across + 1]
-        children = [index_after[start[split] + part, across] for part in (0, 1)]
-        columns["parent"].append(index_before[split, across])
-        columns["children"].append(np.stack(children, 1))
-        columns["layer"].append(np.full(len(split), layer))
-        columns["axis"].append(np.full(len(split), axis))
-        positions = [
-            line / cells - 0.5,
-            size[split] / 2 / cells,
-            (high - low) / 2 / cells_across,
-            np.full(len(split), 1 / cells),
-            (low + high) / 2 / cells_across - 0.5,
-        ]
-        columns["positions"].append(np.stack(positions, 1))
-        wrap = (periodic[axis], periodic[1 - axis])
-        columns["neighbors"].append(_neighbors(index_before, split, across, wrap, blocks))
-        sides = [
-            ((edges[split] / cells, line / cells), (low / cells_across, high / cells_across)),
-            ((line / cells, edges[split + 1] / cells), (low / cells_across, high / cells_across)),
-        ]
-        found = []
-        for other in (layer - 1, layer + 1):
-            for along, beside in sides:
-                if 0 <= other < len(shapes):
-                    grid = before[other]
-                    ends = [np.array(grid[k]) / shapes[other][k] for k in (axis, 1 - axis)]
-                    index = first_before[other] + np.arange(np.prod(grid.shape)).reshape(grid.shape)
-                    found.append(
-                        _overlaps(np.moveaxis(index, axis, 0), ends, along, beside, blocks)
-                    )
-                else:
-                    nothing = (
-                        np.full((len(split), OVERLAPS), blocks),
-                        np.zeros((len(split), OVERLAPS)),
-                    )
-                    found.append(nothing)
-        columns["overlaps"].append(np.stack([index for index, _ in found], 1))
-        columns["weights"].append(np.stack([weight for _, weight in found], 1))
-    whole = ("parent", "children", "layer", "axis", "neighbors", "overlaps")
-    tensors = {
-        name: torch.from_numpy(np.concatenate(values)).to(
-            torch.int64 if name in whole else torch.float32
-        )
-        for name, values in columns.items()
-    }
-    tensors["positions"] = tensors["positions"].T.contiguous()
-    members, moments = _members(shapes, before, blocks)
-    return TreeLevel(
-        **tensors,
-        kept=torch.from_numpy(np.concatenate(kept, 1)),
-        members=members,
-        moments=moments,
-        blocks=int(first_after[-1]),
-        network=network,
-    )
-
-
-def _neighbors(
-    index: npt.NDArray[np.int64],
-    split: npt.NDArray[np.int64],
-    across: npt.NDArray[np.int64],
-    wrap: tuple[bool, bool],
-    beyond: int,
-) -> npt.NDArray[np.int64]:
-    """Returns ``[N, 10]``: the blocks around the nodes at rows ``split`` and columns ``across`` of ``index``."""
-    result = []
-    for along, beside in NEIGHBORS:
-        rows, columns = split + along, across + beside
-        inside = np.ones(len(split), dtype=bool)
-        for values, length, circle in (
-            (rows, index.shape[0], wrap[0]),
-            (columns, index.shape[1], wrap[1]),
-        ):
-            if not circle:
-                inside &= (values >= 0) & (values < length)
-        blocks = index[rows % index.shape[0], columns % index.shape[1]]
-        result.append(np.where(inside, blocks, beyond))
-    return np.stack(result, 1)
-
-
-def _overlaps(
-    index: npt.NDArray[np.int64],
-    edges: list[npt.NDArray[np.float64]],
-    along: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
-    beside: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
-    nothing: int,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Returns the blocks ``[N, O]`` that overlap most with N rectangles, and the overlapping fractions of these blocks."""
-    fractions = []
-    for ends, (low, high) in zip(edges, (along, beside), strict=True):
-        overlap = np.minimum(ends[None, 1:], high[:, None]) - np.maximum(
-            ends[None, :-1], low[:, None]
-        )
-        fractions.append(overlap.clip(0) / np.diff(ends))
-    areas = (fractions[0][:, :, None] * fractions[1][:, None, :]).reshape(len(along[0]), -1)
-    order = np.argsort(-areas, axis=1, kind="stable")[:, :OVERLAPS]
-    weights = np.take_along_axis(areas, order, 1)
-    blocks = np.where(weights > 0, index.ravel()[order], nothing)
-    missing = OVERLAPS - order.shape[1]
-    return (
-        np.pad(blocks, ((0, 0), (0, max(0, missing))), constant_values=nothing),
-        np.pad(weights, ((0, 0), (0, max(0, missing)))),
-    )
-
-
-def _members(shapes: tuple[Shape, ...], grids: list[_Grid], beyond: int) -> tuple[Tensor, Tensor]:
-    sizes = [int(np.prod(grid.shape)) for grid in grids]
-    members = torch.full((len(shapes), max(sizes)), beyond)
-    moments = torch.zeros(len(shapes), max(sizes), 5)
-    first = 0
-    for layer, (grid, shape, size) in enumerate(zip(grids, shapes, sizes, strict=True)):
-        members[layer, :size] = torch.arange(first, first + size)
-        first += size
-        middles = [
-            (np.array(edges[1:]) + np.array(edges[:-1])) / 2 / cells - 0.5
-            for edges, cells in zip(grid, shape, strict=True)
-        ]
-        x, y = (torch.from_numpy(m.ravel()) for m in np.meshgrid(*middles, indexing="ij"))
-        moments[layer, :size] = torch.stack([torch.ones_like(x), x, y, x * x, y * y], 1).float()
-    return members, moments

@@ -15,6 +15,7 @@ from hepgan.data.encoding.density.distributions import (
     split_log_likelihood,
     typical_split,
 )
+from hepgan.data.encoding.density.levels import Shape, build_levels
 from hepgan.data.encoding.density.network import (
     FitSettings,
     FitTask,
@@ -25,11 +26,9 @@ from hepgan.data.encoding.density.network import (
 )
 from hepgan.data.encoding.density.tree import (
     FEATURES,
-    Shape,
     Tree,
     TreeLevel,
     block_energies,
-    build_levels,
     context_of,
     node_rows,
     polynomials,
