@@ -1,6 +1,6 @@
-"""Faults that the verdict names, and its error rate: python benchmarks/verdict.py FOLDER [--files FILE --config RUN] [--splits N].
+"""Faults that the verdict names, and its error rate: python benchmarks/verdict.py FOLDER [--config RUN --files FILE] [--splits N].
 
-Splits showers into a reference and a perfect sample of 5,000 events each, then gives the second one a fault: a condition that is permuted,
+Splits showers into a reference and a perfect sample of up to 5,000 events each, then gives the second one a fault: a condition that is permuted,
 swapped classes, 1 % more energy in the upper quarter of the incident energies, a dead cell, tails cut at three standard deviations, or
 events that are repeated. Prints the verdict of each, and the number of perfect samples that are called distinguishable. Writes
 FOLDER/verdict.json and FOLDER/verdict.md.
@@ -22,7 +22,7 @@ from hepgan.evaluation.metrics import compute
 from hepgan.evaluation.metrics.conditions import conditions_of
 from hepgan.evaluation.metrics.verdict import SampleEvaluation, evaluate_sample
 from hepgan.evaluation.observables.base import Observable, evaluate_observables
-from hepgan.evaluation.observables.standard import observables_for
+from hepgan.evaluation.observables.shower_profile import evaluated_observables
 from hepgan.evaluation.sample import build_sample
 from hepgan.pipeline import load
 
@@ -34,7 +34,9 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("folder", type=Path)
     options.add_argument("--files", help="ROOT file with showers; by default those of the preset")
-    options.add_argument("--config", default="showers", help="preset or run file with the schema")
+    options.add_argument(
+        "--config", default="showers-angles", help="preset or run file with the schema"
+    )
     options.add_argument("--splits", type=int, default=20)
     options.add_argument("--faults", action="store_true", help="only the faults")
     chosen = options.parse_args()
@@ -43,7 +45,7 @@ def main() -> None:
     files = (chosen.files,) if chosen.files else run.data.files
     schema = reader.resolve(files, run.schema)
     showers = histograms.to_arrays(reader.read(files, schema))
-    observables = observables_for(schema, run.geometry)
+    observables = evaluated_observables(schema, run.geometry)
     tables: dict[str, list[Row]] = {"Faults": [], "Perfect samples": []}
     reference, perfect = split(showers, 0)
     for name, faulty in faults(perfect, schema, observables):

@@ -5,11 +5,15 @@
 | ``separation`` | distance of two histograms, 0 to 1 | its baseline |
 | ``chi_square`` | test of any difference between two histograms | 1 |
 | ``kolmogorov``, ``wasserstein`` | distances of two distributions; the second in units of the reference's standard deviation | their baselines |
+| ``tails`` | fraction of values, or of events with a value, beyond three standard deviations | that of the reference |
 | ``mean_image`` | largest pull over cells of the mean square root of the energy | its baseline |
-| ``auc_low``, ``auc_high`` | AUC of a classifier of cells, or of observables | 0.5 |
-| ``auc_log`` | AUC of a small classifier of log cells, in addition to the CaloChallenge's ``auc_low`` | 0.5 |
+| ``auc_observables``, ``auc_boosted`` | AUC of a network, or of boosted trees, of all observables and conditions | 0.5 |
+| ``auc_low``, ``auc_high`` | AUC of a classifier of cells, or of the CaloChallenge's observables | 0.5 |
+| ``auc_log``, ``auc_image`` | AUC of a small classifier of log cells, and of a convolutional one, with ``quick=False`` | 0.5 |
 | ``accuracy_low``, … | their accuracy | 0.5 |
-| ``fpd``, ``kpd`` | distances of all observables together | 0 |
+| ``fpd``, ``kpd``, ``fpd_trimmed`` | distances of the CaloChallenge's observables and the conditions; the last of clipped values | 0 |
+| ``energy_distance``, ``sliced_wasserstein`` | distances of all observables and conditions | 0, its baseline |
+| ``duplicates``, ``copies`` | fractions of events that repeat another one, or are close to a training event | that of the reference |
 | ``precision``, ``recall``, ``density``, ``coverage`` | quality and variety of events | their baselines |
 | ``correlation`` | root mean square difference of correlation coefficients | its baseline |
 | ``digit_*`` | scores from a digit classifier | that of the reference |
@@ -181,6 +185,8 @@ def compute_metrics(
             for name, estimate in estimates.items()
             if plan.includes(name)
         )
+    if plan.generated.weighted:
+        details.telling.clear()  # these are indices of an unweighted selection
     if plan.includes("worth"):
         measured = measured._replace(worth=list(_worth(plan, scores)))
     enough = min(plan.reference.number, plan.generated.number) >= per_observable.MIN_VALUES

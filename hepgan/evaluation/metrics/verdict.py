@@ -375,6 +375,8 @@ def as_json(sample: SampleEvaluation, results: MetricResults) -> dict[str, Any]:
             for one in results.slices
         ],
         "worth": [_worth_as_json(one) for one in results.worth],
+        "telling_events": {name: one._asdict() for name, one in results.telling.items()},
+        "learning_curves": {name: one._asdict() for name, one in results.learning_curves.items()},
     }
 
 
