@@ -221,10 +221,10 @@ def losses(
     real, c = next(iter(state.loader))
     z = torch.randn(len(c), *state.gan.latent, generator=torch.Generator().manual_seed(7))
     x = state.gan.generate(z, c)
-    values = [
-        generator_loss(state.gan, real, discriminator_input(x, c), x, z, c, settings).item()
-        for settings in (dataclasses.replace(HOW, **terms), HOW)
-    ]
+    values = []
+    for settings in (dataclasses.replace(HOW, **terms), HOW):
+        state.phases = (settings,)
+        values.append(generator_loss(state, real, discriminator_input(x, c), x, z, c).item())
     return values[0] - values[1], [real, x, c]
 
 

@@ -23,7 +23,13 @@ from hepgan.gan.discriminator_input import DiscriminatorInput
 from hepgan.gan.model import GAN, KeptStep
 from hepgan.gan.training import checkpoint, distributed, history
 from hepgan.gan.training.history import Row
-from hepgan.gan.training.losses import check_incident, discriminator_loss, generator_loss
+from hepgan.gan.training.losses import (
+    check_finite_differences,
+    check_incident,
+    check_transport,
+    discriminator_loss,
+    generator_loss,
+)
 from hepgan.gan.training.optim import autocast, input_dropout, make_optimizers, optimizer_step
 from hepgan.gan.training.settings import TrainSettings
 from hepgan.gan.training.signals import Stop, TrainingStopped, stop_flag
@@ -59,7 +65,8 @@ def initial_state(
     """Returns the state before the first step, for encoded events ``x[E, F]``, ``c[E, C]`` on the GAN's device.
 
     Raises:
-        RunError: the loss does not fit the events, the generator has no weights, or batches of one event would be normalized.
+        RunError: the loss or a penalty does not fit the events or the networks, the generator has no weights, or batches of one event
+            would be normalized.
     """
     if any(phase.steps for phase in phases) and not any(True for _ in gan.generator.parameters()):
         raise RunError(
@@ -69,9 +76,15 @@ def initial_state(
         _check_batch_norm(gan, distributed.local_batch_size(phase.batch_size))
     if any(phase.energy_constraint for phase in phases):
         check_incident(gan.encoding)
+    if any(phase.transport for phase in phases):
+        check_transport(gan)
     with torch.no_grad():
         parts = [slice(start, start + 4096) for start in range(0, len(x), 4096)]
         features = torch.cat([discriminator_input(x[part], c[part]) for part in parts])
+    for phase in phases:
+        if phase.finite_differences:
+            with input_dropout(gan.discriminator, phase.discriminator.dropout):
+                check_finite_differences(gan, features[:16], c[:16])
     optimizers, schedules = make_optimizers(gan, phases[0])
     return TrainingState(
         gan=gan,
@@ -225,7 +238,7 @@ def train_step(
                 noise = _noise(state, len(c))
                 x = gan.generate(noise, c)
                 generated = discriminator_input(x, c)
-            loss_g = generator_loss(gan, events, generated, x, noise, c, settings)
+            loss_g = generator_loss(state, events, generated, x, noise, c)
             optimizer_step(gan.generator, state.optimizers["generator"], loss_g, settings.generator)
     for schedule in state.schedules.values():
         schedule.step()

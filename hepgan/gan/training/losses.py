@@ -1,7 +1,9 @@
 """Losses of the two networks: the objective, the discriminator's gradient penalties and the generator's additional terms."""
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from hepgan.data.encoding.encoding import Encoding
 from hepgan.data.units import ENERGY_UNITS, energy_ratio
 from hepgan.errors import RunError
 from hepgan.gan.model import GAN
-from hepgan.gan.networks import network_layers
+from hepgan.gan.networks import network_layers, stage_shapes
 from hepgan.gan.training import distributed
 from hepgan.gan.training.objectives import (
     Batch,
@@ -20,30 +22,26 @@ from hepgan.gan.training.objectives import (
     one_centered_penalty,
     zero_centered_penalty,
 )
-from hepgan.gan.training.settings import TrainSettings
+from hepgan.gan.training.optim import scheduled
 from hepgan.gan.training.state import TrainingState
+from hepgan.gan.two_stage import TwoStages
+from hepgan.layout.nn.network import frozen_statistics
 
 
 def generator_loss(
-    gan: GAN,
-    events: Tensor,
-    generated: Tensor,
-    x: Tensor,
-    noise: Tensor,
-    c: Tensor,
-    settings: TrainSettings,
+    state: TrainingState, events: Tensor, generated: Tensor, x: Tensor, noise: Tensor, c: Tensor
 ) -> Tensor:
     """Returns the loss of the generator.
 
     Args:
-        gan: GAN whose discriminator is used.
+        state: State with the GAN, and with the settings of the current phase.
         events: Discriminator input of the reference events, ``[B, S]``.
         generated: Discriminator input of the generated events, ``[B, S]``.
         x: Generated events, encoded, ``[B, F]``.
         noise: Their noise ``[B, *Z]``.
         c: Their conditions ``[B, C]``.
-        settings: Objective and weights of the terms.
     """
+    gan, settings = state.gan, state.settings
     objective = objective_named(settings.objective)
     with _capture_last_inputs(gan, enabled=settings.feature_matching > 0) as captured:
         fake = gan.discriminate(generated, c)
@@ -60,7 +58,35 @@ def generator_loss(
         loss = loss + settings.feature_matching * distance.square().sum()
     if settings.energy_constraint:
         loss = loss + settings.energy_constraint * energy_error(gan.encoding, x, c)
+    if settings.transport:
+        progress = state.phase_step / max(settings.steps, 1)
+        weight = settings.transport * scheduled(progress, settings.final_transport_fraction)
+        loss = loss + weight * (x - noise_of_features(gan, noise)).square().mean()
     return loss
+
+
+def noise_of_features(gan: GAN, noise: Tensor) -> Tensor:
+    """Returns the noise value of each feature of the encoded events, ``[B, F]``; see ``check_transport``."""
+    generator = gan.generator
+    flat = noise.flatten(1)
+    # The noise of the first of two stages comes first, but its energies are the last features.
+    return flat.roll(-generator.energy_noise, 1) if isinstance(generator, TwoStages) else flat
+
+
+def check_transport(gan: GAN) -> None:
+    """Checks that the noise of an event has a value for each feature, which [train] transport compares.
+
+    Raises:
+        RunError: it has not.
+    """
+    shapes = stage_shapes(gan.settings, gan.encoding)
+    cells = gan.encoding.features - shapes.n_energies
+    sizes = math.prod(shapes.cells), math.prod(shapes.energies or (0,))
+    if sizes != (cells, shapes.n_energies):
+        raise RunError(
+            f"[train] transport compares each of the {gan.encoding.features} features of an event with its noise, but the noise has"
+            f" {sum(sizes)} values; set [gan] latent = [0] (and [gan.energies] latent = [0])"
+        )
 
 
 def discriminator_loss(
@@ -71,24 +97,34 @@ def discriminator_loss(
     The arguments are those of ``generator_loss``.
     """
     gan, settings = state.gan, state.settings
-    events = events.detach().requires_grad_(settings.r1 > 0)
-    generated = generated.detach().requires_grad_(settings.r2 > 0)
+    due = state.phase_step % settings.penalty_every == 0
+    # Exact penalties of whole batches use the same logits as the objective.
+    shared = due and settings.penalty == "exact" and settings.penalty_fraction == 1
+    events = events.detach().requires_grad_(shared and settings.r1 > 0)
+    generated = generated.detach().requires_grad_(shared and settings.r2 > 0)
     real, fake = gan.discriminate(events, c), gan.discriminate(generated, c)
     loss = _sum_over_discriminators(
         objective_named(settings.objective).discriminator,
         Batch(real, fake, events, generated, noise, c),
     )
-    if settings.r1:
-        loss = loss + settings.r1 / 2 * _zero_centered(real, events)
-    if settings.r2:
-        loss = loss + settings.r2 / 2 * _zero_centered(fake, generated)
+    if settings.logit_centering:
+        loss = loss + settings.logit_centering * (real + fake).square().sum(1).mean()
+    if not due:
+        return loss
+    for weight, x, logits in ((settings.r1, events, real), (settings.r2, generated, fake)):
+        if weight:
+            penalty = _zero_centered(state, x, logits, c)
+            loss = loss + settings.penalty_every * weight / 2 * penalty
     if settings.gradient_penalty:
         whole = len(events) * distributed.world_size()
-        weight = torch.rand(whole, generator=state.noise_generator, device=gan.device)
-        points = interpolate(events, generated, distributed.local_shard(weight))
-        logits = gan.discriminate(points, c).unbind(1)
-        penalty = torch.stack([one_centered_penalty(column, points) for column in logits]).sum()
-        loss = loss + settings.gradient_penalty * penalty
+        weights = torch.rand(whole, generator=state.noise_generator, device=gan.device)
+        points = interpolate(events, generated, distributed.local_shard(weights))
+        rows = penalized_rows(len(events), settings.penalty_fraction, gan.device)
+        points = points.detach()[rows.local].requires_grad_()
+        logits = gan.discriminate(points, c[rows.local])
+        columns = [one_centered_penalty(column, points) for column in logits.unbind(1)]
+        penalty = rows.scale * torch.stack(columns).sum()
+        loss = loss + settings.penalty_every * settings.gradient_penalty * penalty
     return loss
 
 
@@ -107,8 +143,90 @@ def _sum_over_discriminators(loss: Loss, batch: Batch) -> Tensor:
     return losses.sum()
 
 
-def _zero_centered(logits: Tensor, x: Tensor) -> Tensor:
-    return torch.stack([zero_centered_penalty(column, x) for column in logits.unbind(1)]).sum()
+def _zero_centered(state: TrainingState, x: Tensor, logits: Tensor, c: Tensor) -> Tensor:
+    """Returns the mean of |d logit / d x|² over the penalized events, summed over discriminators.
+
+    Args:
+        state: State with the GAN and its settings.
+        x: Discriminator input ``[B, S]``.
+        logits: Logits ``[B, K]`` of ``x``.
+        c: Conditions ``[B, C]``.
+    """
+    gan, settings = state.gan, state.settings
+    rows = penalized_rows(len(x), settings.penalty_fraction, gan.device)
+    if settings.penalty == "finite-differences":
+        shape = rows.total, *x.shape[1:]
+        noise = torch.randn(shape, generator=state.noise_generator, device=gan.device)
+        displaced = x.detach()[rows.local] + settings.penalty_step * noise[rows.of_total]
+        with frozen_statistics(gan.discriminator):
+            difference = gan.discriminate(displaced, c[rows.local]) - logits[rows.local]
+        squares = (difference / settings.penalty_step).square()
+        return rows.scale * squares.sum(1).mean()
+    if settings.penalty_fraction < 1:
+        x = x.detach()[rows.local].requires_grad_()
+        logits = gan.discriminate(x, c[rows.local])
+    columns = [zero_centered_penalty(column, x) for column in logits.unbind(1)]
+    return rows.scale * torch.stack(columns).sum()
+
+
+class PenalizedRows(NamedTuple):
+    """Events of a batch on which gradient penalties are computed, evenly spaced over the whole batch.
+
+    Attributes:
+        total: Their number in all processes.
+        of_total: Those of this process among them.
+        local: Their positions in this process's shard.
+        scale: Factor of their mean: averaged over the processes it is that of one process with the whole batch.
+    """
+
+    total: int
+    of_total: slice
+    local: Tensor | slice
+    scale: float
+
+
+def penalized_rows(size: int, fraction: float, device: torch.device) -> PenalizedRows:
+    """Returns the penalized events for shards of ``size`` events, at least one in each process."""
+    world, rank = distributed.world_size(), distributed.rank()
+    whole, start = size * world, size * rank
+    total = max(world, round(fraction * whole))
+    if total == whole:
+        return PenalizedRows(total, slice(start, start + size), slice(None), 1.0)
+    # Event i of the penalized ones is event i · whole // total of the batch.
+    first, last = (-(-border * total // whole) for border in (start, start + size))
+    local = torch.arange(first, last, device=device) * whole // total - start
+    return PenalizedRows(total, slice(first, last), local, (last - first) * world / total)
+
+
+def check_finite_differences(gan: GAN, x: Tensor, c: Tensor) -> None:
+    """Checks that the logits of an event do not depend on other events or on random numbers.
+
+    Args:
+        gan: GAN with the discriminator.
+        x: Discriminator input ``[B, S]``, at least two events.
+        c: Conditions ``[B, C]``.
+
+    Raises:
+        RunError: they do.
+    """
+    devices = [gan.device] if gan.device.type == "cuda" else []
+    half = len(x) // 2
+    with (
+        torch.no_grad(),
+        torch.random.fork_rng(devices=devices),
+        frozen_statistics(gan.discriminator),
+        _capture_last_inputs(gan, enabled=True) as captured,  # the last weights may be 0 yet
+    ):
+        gan.discriminate(x, c)
+        whole = captured.copy()
+        captured.clear()
+        gan.discriminate(x[:half], c[:half])
+    for all_inputs, inputs in zip(whole, captured, strict=True):
+        if not torch.allclose(all_inputs[:half], inputs, rtol=1e-3, atol=1e-4):
+            raise RunError(
+                "[train] penalty = 'finite-differences' needs a discriminator without dropout, batch normalization or other layers"
+                " that are random or mix events; remove them, or use penalty = 'exact'"
+            )
 
 
 def energy_error(encoding: Encoding, x: Tensor, c: Tensor) -> Tensor:

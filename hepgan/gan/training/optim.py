@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
-from torch.optim import SGD, Adadelta, Adagrad, Adam, Optimizer, RMSprop
+from torch.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
 from hepgan.errors import RunError
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import network_layers
 from hepgan.gan.training import distributed
-from hepgan.gan.training.settings import NetworkSettings, Precision, TrainSettings
+from hepgan.gan.training.settings import NetworkSettings, Precision, Shape, TrainSettings
 
 
 def make_optimizers(
@@ -39,6 +39,9 @@ def make_optimizer(network: nn.Module, settings: NetworkSettings) -> Optimizer:
     match settings.optimizer:
         case "adam":
             return Adam(weights, lr, betas=settings.betas, eps=eps, fused=True)
+        case "adamw":
+            decay = settings.weight_decay
+            return AdamW(weights, lr, betas=settings.betas, eps=eps, weight_decay=decay, fused=True)
         case "sgd":
             return SGD(weights, lr, momentum=settings.momentum, fused=True)
         case "adagrad":
@@ -51,18 +54,27 @@ def make_optimizer(network: nn.Module, settings: NetworkSettings) -> Optimizer:
 
 
 def _lr_lambda(settings: TrainSettings) -> Callable[[int], float]:
-    """Returns the cosine schedule of a phase: a function from its step to a factor of the initial learning rates.
+    """Returns the learning rate schedule of a phase: a function from its step to a factor of the initial learning rates.
 
     Not ``CosineAnnealingLR``: it multiplies the last rate by a ratio, so that rounding accumulates and a resumed training
     would differ; and its final rate is absolute, one number for both networks.
     """
-    final = settings.final_lr_fraction
+    warmup, falling = settings.warmup_steps, max(settings.steps - settings.warmup_steps, 1)
 
     def lr_lambda(step: int) -> float:
-        progress = min(step / max(settings.steps, 1), 1.0)
-        return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        progress = (step - warmup) / falling
+        return scheduled(progress, settings.final_lr_fraction, settings.lr_schedule)
 
     return lr_lambda
+
+
+def scheduled(progress: float, final: float, shape: Shape = "cosine") -> float:
+    """Returns a factor that falls from 1 to ``final`` while ``progress`` goes from 0 to 1, and stays there."""
+    progress = min(progress, 1.0)
+    fall = (1 + math.cos(math.pi * progress)) / 2 if shape == "cosine" else 1 - progress
+    return final + (1 - final) * fall
 
 
 def optimizer_step(

@@ -8,6 +8,8 @@ from hepgan.errors import RunError
 from hepgan.gan.training.objectives import objective_named
 
 Precision = Literal["float32", "bfloat16"]
+Penalty = Literal["exact", "finite-differences"]
+Shape = Literal["cosine", "linear"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +19,9 @@ class NetworkSettings:
     Attributes:
         learning_rate: Initial learning rate.
         optimizer: Name of torch's optimizer.
-        betas: Coefficients of the running averages of ``adam``.
+        betas: Coefficients of the running averages of ``adam`` and ``adamw``.
+        weight_decay: Decoupled weight decay of ``adamw`` (arXiv:1711.05101): each step multiplies the weights, biases included, by
+            1 − learning rate × weight decay.
         momentum: Momentum of ``sgd`` and ``rmsprop``.
         rho: Decay rate of the mean squares of ``rmsprop`` and ``adadelta``.
         epsilon: Constant added to the root of the mean squares.
@@ -29,8 +33,9 @@ class NetworkSettings:
     """
 
     learning_rate: float
-    optimizer: Literal["adam", "sgd", "adagrad", "rmsprop", "adadelta"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd", "adagrad", "rmsprop", "adadelta"] = "adam"
     betas: tuple[float, float] = (0.0, 0.99)
+    weight_decay: float = 0.0
     momentum: float = 0.0
     rho: float = 0.9
     epsilon: float = 1e-8
@@ -44,9 +49,13 @@ class NetworkSettings:
             raise RunError(f"learning_rate = {self.learning_rate} should be positive")
         if not 0 < self.epsilon < math.inf:
             raise RunError(f"epsilon = {self.epsilon} should be positive")
-        for name in ("l1", "l2", "clip"):
+        for name in ("l1", "l2", "clip", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise RunError(f"{name} = {getattr(self, name)} should be 0 or more")
+        if self.weight_decay and self.optimizer != "adamw":
+            raise RunError(
+                f"weight_decay belongs to optimizer = 'adamw', not to '{self.optimizer}'; set the optimizer, or use l2"
+            )
         fractions = {"betas": self.betas, "dropout": self.dropout}
         fractions |= {"momentum": (self.momentum,), "rho": (self.rho,)}
         for name, values in fractions.items():
@@ -56,7 +65,10 @@ class NetworkSettings:
 
 
 _COUNTS = ("critic_steps", "generator_steps")
-_WEIGHTS = ("r1", "r2", "gradient_penalty", "energy_constraint", "feature_matching")
+_WEIGHTS = (
+    *("r1", "r2", "gradient_penalty", "logit_centering"),
+    *("energy_constraint", "feature_matching", "transport"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,14 +82,28 @@ class TrainSettings:
         discriminator: Optimization of the discriminator.
         objective: Name of the objective: ``non-saturating``, ``least-squares``, ``sum-of-squares``, ``hinge``, ``wasserstein``,
             ``relativistic``, or one that a plugin registers with ``hepgan.register_objective``.
-        final_lr_fraction: Final learning rate as a fraction of the initial one (cosine schedule).
+        final_lr_fraction: Final learning rate as a fraction of the initial one.
+        lr_schedule: Shape of the learning rates' fall from the initial to the final one: ``cosine`` or ``linear``.
+        warmup_steps: Steps at the start of the phase in which the learning rates rise linearly from 0.
         r1: Weight of the zero-centered gradient penalty on reference events; the penalty has a factor 1/2, as in the literature.
         r2: Weight of the same penalty on generated events.
         gradient_penalty: Weight of the one-centered gradient penalty on points between both (WGAN-GP).
+        penalty: Computation of ``r1`` and ``r2``: ``exact``, by differentiating the discriminator's gradient, or
+            ``finite-differences``, from the change of its logits under random displacements of the events: an unbiased estimate up to
+            terms of the square of ``penalty_step`` that costs a forward pass (arXiv:2511.22475).
+        penalty_step: Standard deviation of these displacements.
+        penalty_fraction: Fraction of each batch on which the gradient penalties are computed.
+        penalty_every: Steps between gradient penalties, which are multiplied by the same number (lazy regularization,
+            arXiv:1912.04958).
+        logit_centering: Weight in the discriminator's loss of the mean squared sum of the logits of a reference and a generated event,
+            which keeps the logits around 0 (arXiv:2511.22475).
         energy_constraint: Weight in the generator's loss of the mean absolute difference between the energy in all cells and the
             incident energy, in the unit of the latter (arXiv:1705.02355).
         feature_matching: Weight in the generator's loss of the squared distance between generated and reference events in the mean
             input of the discriminator's last layer (arXiv:1606.03498).
+        transport: Weight in the generator's loss of the mean squared distance per feature between the generated event, encoded, and its
+            noise (arXiv:2511.22475). It needs noise of the event's shape, ``latent = [0]``.
+        final_transport_fraction: Final weight ``transport`` as a fraction of the initial one (cosine schedule).
         critic_steps: Discriminator updates per step.
         generator_steps: Generator updates per step, after those of the discriminator.
         precision: Precision of the networks during training; with ``bfloat16`` torch's autocast applies to matrix products and
@@ -97,11 +123,20 @@ class TrainSettings:
     discriminator: NetworkSettings
     objective: str = "relativistic"
     final_lr_fraction: float = 1.0
+    lr_schedule: Shape = "cosine"
+    warmup_steps: int = 0
     r1: float = 0.0
     r2: float = 0.0
     gradient_penalty: float = 0.0
+    penalty: Penalty = "exact"
+    penalty_step: float = 0.01
+    penalty_fraction: float = 1.0
+    penalty_every: int = 1
+    logit_centering: float = 0.0
     energy_constraint: float = 0.0
     feature_matching: float = 0.0
+    transport: float = 0.0
+    final_transport_fraction: float = 1.0
     critic_steps: int = 1
     generator_steps: int = 1
     precision: Precision = "float32"
@@ -114,8 +149,8 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         at_least = {
-            1: ("batch_size", *_COUNTS, "checkpoint_every", "keep", "log_every"),
-            0: ("steps", *_WEIGHTS, "validate_every", "patience"),
+            1: ("batch_size", *_COUNTS, "penalty_every", "checkpoint_every", "keep", "log_every"),
+            0: ("steps", "warmup_steps", *_WEIGHTS, "validate_every", "patience"),
         }
         for least, names in at_least.items():
             for name in names:
@@ -125,13 +160,28 @@ class TrainSettings:
                     )
         if not 0 <= self.ema < 1:
             raise RunError(f"[train] ema = {self.ema} should be 0 or more and less than 1")
-        if not 0 < self.final_lr_fraction <= 1:
+        for name in ("final_lr_fraction", "penalty_fraction"):
+            if not 0 < (value := getattr(self, name)) <= 1:
+                raise RunError(f"[train] {name} = {value} should be more than 0 and at most 1")
+        if not 0 <= self.final_transport_fraction <= 1:
             raise RunError(
-                f"[train] final_lr_fraction = {self.final_lr_fraction} should be more than 0 and at most 1"
+                f"[train] final_transport_fraction = {self.final_transport_fraction} should be from 0 to 1"
+            )
+        if not 0 < self.penalty_step < math.inf:
+            raise RunError(f"[train] penalty_step = {self.penalty_step} should be positive")
+        if self.finite_differences and self.precision != "float32":
+            raise RunError(
+                "[train] penalty = 'finite-differences' needs precision = 'float32': the differences would be smaller than the"
+                " rounding errors; use penalty = 'exact'"
             )
         objective_named(self.objective)  # an unknown name is an error before data are read
         if self.patience and not self.validate_every:
             raise RunError("[train] patience counts validations; set validate_every too")
+
+    @property
+    def finite_differences(self) -> bool:
+        """Whether gradient penalties are computed from finite differences."""
+        return self.penalty == "finite-differences" and (self.r1 > 0 or self.r2 > 0)
 
     @property
     def networks(self) -> dict[str, NetworkSettings]:

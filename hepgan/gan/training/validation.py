@@ -83,7 +83,7 @@ def generator_validation_loss(
     try:
         fake = gan.generate(noise, c)
         reference, generated = discriminator_input(x, c), discriminator_input(fake, c)
-        return generator_loss(gan, reference, generated, fake, noise, c, state.settings).item()
+        return generator_loss(state, reference, generated, fake, noise, c).item()
     finally:
         for network in networks:
             network.train()

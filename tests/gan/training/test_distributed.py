@@ -34,7 +34,13 @@ def run_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_processes_train_like_one(run_file: Path, tmp_path: Path) -> None:
-    terms = {"gradient_penalty": 0.1, "feature_matching": 0.5, "generator_steps": 2}
+    terms = {
+        "gradient_penalty": 0.1,
+        "feature_matching": 0.5,
+        "generator_steps": 2,
+        "transport": 0.1,
+    }
+    terms |= {"penalty": "finite-differences", "penalty_fraction": 0.3, "penalty_every": 2}
     settings = {f"train.{name}": value for name, value in terms.items()}
     options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     done = torchrun("train", run_file, "-o", tmp_path / "two", "--device", "cpu", *options)

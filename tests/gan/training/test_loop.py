@@ -380,6 +380,11 @@ def test_networks_that_do_not_fit_the_events_raise(
         {"keep": 0},
         {"r1": -1.0},
         {"final_lr_fraction": 0.0},
+        {"final_transport_fraction": 1.5},
+        {"penalty_fraction": 0.0},
+        {"penalty_every": 0},
+        {"penalty_step": 0.0},
+        {"warmup_steps": -1},
         {"validate_every": -1},
         {"patience": 3, "validate_every": 0},
     ],
@@ -397,6 +402,7 @@ def test_invalid_training_settings_raise(wrong: dict[str, Any]) -> None:
         {"momentum": 1.0},
         {"epsilon": 0.0},
         {"l2": -1.0},
+        {"weight_decay": -1.0},
         {"dropout": (0.0, 1.0)},
     ],
 )
@@ -465,6 +471,10 @@ def test_a_phase_ends_when_its_patience_does() -> None:
         (NetworkSettings(0.1, "sgd"), lambda w: torch.optim.SGD(w, 0.1)),
         (NetworkSettings(0.1, "sgd", momentum=0.9), lambda w: torch.optim.SGD(w, 0.1, 0.9)),
         (NetworkSettings(0.1, "adam", (0.5, 0.9)), lambda w: torch.optim.Adam(w, 0.1, (0.5, 0.9))),
+        (
+            NetworkSettings(0.1, "adamw", (0.5, 0.9), weight_decay=0.3),
+            lambda w: torch.optim.AdamW(w, 0.1, (0.5, 0.9), weight_decay=0.3),
+        ),
         (NetworkSettings(0.1, "adagrad"), lambda w: torch.optim.Adagrad(w, 0.1, eps=1e-8)),
         (NetworkSettings(0.1, "rmsprop"), lambda w: torch.optim.RMSprop(w, 0.1, 0.9)),
         (NetworkSettings(0.1, "adadelta"), lambda w: torch.optim.Adadelta(w, 0.1, eps=1e-8)),
@@ -473,7 +483,7 @@ def test_a_phase_ends_when_its_patience_does() -> None:
             lambda w: torch.optim.SGD(w, 0.1, weight_decay=0.1),
         ),
     ],
-    ids=["sgd", "momentum", "adam", "adagrad", "rmsprop", "adadelta", "l2"],
+    ids=["sgd", "momentum", "adam", "adamw", "adagrad", "rmsprop", "adadelta", "l2"],
 )
 def test_optimizers_step_like_torchs(settings: NetworkSettings, oracle: Any) -> None:
     ours, theirs = (torch.nn.Linear(3, 2, bias=False) for _ in range(2))
@@ -486,6 +496,11 @@ def test_optimizers_step_like_torchs(settings: NetworkSettings, oracle: Any) -> 
         theirs(x).square().mean().backward()
         other.step()
     torch.testing.assert_close(ours.weight, theirs.weight)
+
+
+def test_weight_decay_of_another_optimizer_raises() -> None:
+    with pytest.raises(RunError, match="belongs to optimizer = 'adamw', not to 'adam'"):
+        NetworkSettings(0.1, weight_decay=0.1)
 
 
 def test_weight_penalties_equal_terms_of_the_loss_and_exclude_biases() -> None:

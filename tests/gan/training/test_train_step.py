@@ -39,16 +39,30 @@ class Waits(TorchDispatchMode):
         return function(*inputs, **(options or {}))
 
 
+CHEAP = {"penalty": "finite-differences", "penalty_fraction": 0.25, "penalty_every": 2}
+
+
 @pytest.mark.parametrize("clip", [0.0, 1.0])
-@pytest.mark.parametrize("settings", [DENSE, NORMED, CONVOLUTIONS], ids=["dense", "normed", "conv"])
-def test_the_host_synchronizes_only_at_logged_steps(settings: GANSettings, clip: float) -> None:
+@pytest.mark.parametrize(
+    ("settings", "terms"),
+    [
+        (DENSE, {}),
+        (NORMED, {}),
+        (CONVOLUTIONS, {}),
+        (dataclasses.replace(DENSE, latent=(0,)), CHEAP | {"transport": 0.1}),
+    ],
+    ids=["dense", "normed", "conv", "cheap"],
+)
+def test_the_host_synchronizes_only_at_logged_steps(
+    settings: GANSettings, terms: dict[str, Any], clip: float
+) -> None:
     """It waits as often in 60 steps as in 20, since both write one row."""
     results = []
     for steps in (20, 60):
         rate = NetworkSettings(1e-3, clip=clip, l2=1e-4)
         train_settings = dataclasses.replace(
             QUICK, steps=steps, log_every=60, checkpoint_every=60, validate_every=0,
-            gradient_penalty=1.0, critic_steps=2, generator=rate, discriminator=rate,
+            gradient_penalty=1.0, critic_steps=2, generator=rate, discriminator=rate, **terms,
         )  # fmt: skip
         state, discriminator_input = start_training(settings, train_settings)
         with Waits() as waits:
