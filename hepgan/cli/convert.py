@@ -1,10 +1,13 @@
 """``hepgan convert``."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from hepgan.cli.options import executor_options, open_mapper
+from hepgan.data.io.names import printable
+from hepgan.errors import DataError, RunError
 
 
 @click.command()
@@ -26,8 +29,11 @@ def convert(
 ) -> None:
     """Convert other formats to ROOT.
 
-    KIND is mnist, calogan, calochallenge, par04 or lemurs.
+    KIND is mnist, calogan, calochallenge, par04 or lemurs. For calochallenge a run file with the geometry is written too, OUT.toml.
     """
+    run_file = Path(output).with_suffix(".toml") if kind == "calochallenge" else None
+    if run_file and run_file.exists():
+        raise RunError(f"{run_file} exists; choose another output, or remove it")
     with open_mapper(executor, workers, scheduler) as mapper:
         if mapper is None:
             from hepgan.data.convert import convert as library
@@ -40,3 +46,18 @@ def convert(
                 kind, sources, output, mapper, pixel_branches=pixel_branches, format=format
             )
     click.echo(f"converted: {output}")
+    if run_file:
+        _write_run_file(sources, Path(output), run_file)
+
+
+def _write_run_file(sources: tuple[str, ...], output: Path, run_file: Path) -> None:
+    from hepgan import pipeline
+
+    files = output / "*.root" if output.is_dir() else output
+    (binning,) = (source for source in sources if source.lower().endswith(".xml"))
+    try:
+        pipeline.init(str(files), run_file, binning=binning)
+    except DataError as error:
+        click.echo(f"no run file: {printable(str(error))}", err=True)
+    else:
+        click.echo(f"run file: {run_file}")

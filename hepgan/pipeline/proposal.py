@@ -80,7 +80,12 @@ def propose(
             name: dataclasses.replace(field, shape=shape)
             for (name, field), (shape, _) in zip(roles.fields.items(), layers.values(), strict=True)
         }
-        roles = dataclasses.replace(roles, kind="showers", polar=True, fields=fields, notes={})
+        voxels = sum(field.size for field in fields.values())
+        published = calochallenge.READOUT_THRESHOLDS.get(voxels) if "MeV" in roles.units else None
+        roles = dataclasses.replace(
+            roles, kind="showers", polar=True, fields=fields, notes={},
+            threshold=max(published or 0.0, roles.threshold),
+        )  # fmt: skip
     blocks = [
         _head(names, roles, seed),
         _data(names, roles),

@@ -150,6 +150,30 @@ def test_root_files_instead_of_a_run_are_described_and_trained_on(
     refused(hepgan("train", tmp_path / "none.root"), "none.root")
 
 
+def test_converted_voxels_come_with_a_run_file_and_its_geometry(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    rng = np.random.default_rng(1)
+    energy = rng.uniform(1000, 9000, (60, 1))
+    with h5py.File(tmp_path / "set.hdf5", "w") as file:
+        file["incident_energies"] = energy
+        file["showers"] = energy * rng.dirichlet(np.ones(14), 60)
+    binning = tmp_path / "binning.xml"
+    binning.write_text(
+        '<Bins><Bin name="photon"><Layer id="0" r_edges="0,5,10" n_bin_alpha="1"/>'
+        '<Layer id="2" r_edges="0,1,2,4,8" n_bin_alpha="3"/></Bin></Bins>'
+    )
+    arguments = ("calochallenge", tmp_path / "set.hdf5", binning, tmp_path / "out.root")
+    result = hepgan("convert", *arguments)
+    assert f"run file: {tmp_path / 'out.toml'}" in result.stdout, result.stderr
+    written = load(tmp_path / "out.toml")
+    assert written.geometry["layer_2"].r_edges == (0, 1, 2, 4, 8)
+    assert written.geometry["layer_2"].number == 2
+    assert written.schema.conditions["energy"].unit == "MeV"
+    (tmp_path / "out.root").unlink()
+    refused(hepgan("convert", *arguments), "out.toml exists; choose another output")
+    assert not (tmp_path / "out.root").exists()
+
+
 def test_presets_are_listed_with_their_descriptions() -> None:
     lines = hepgan("presets").stdout.splitlines()
     assert any(line.startswith("showers ") and "calorimeter" in line for line in lines)
