@@ -8,3 +8,21 @@ ProgressCallback = Callable[[str, float, str], None]
 
 def no_progress(text: str, fraction: float, remark: str) -> None:
     """Ignores the progress."""
+
+
+def part_of(
+    progress: ProgressCallback, text: str, number: int = 0, parts: int = 1
+) -> ProgressCallback:
+    """Returns the progress callback of one of several parts of the step ``text``; the names of its own steps become remarks.
+
+    Args:
+        progress: Progress callback of the whole.
+        text: Name of the step.
+        number: Number of the part, from 0.
+        parts: Number of parts, which are taken to be of the same length.
+    """
+
+    def report(step: str, fraction: float, remark: str) -> None:
+        progress(text, (number + fraction) / parts, ", ".join(filter(None, (step, remark))))
+
+    return report

@@ -16,7 +16,7 @@ from hepgan.evaluation.metrics.scores import with_error
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.report.evaluation import evaluate
 from hepgan.gan.noise import normal_blocks
-from hepgan.progress import ProgressCallback, no_progress
+from hepgan.progress import ProgressCallback, no_progress, part_of
 
 log = logging.getLogger(__name__)
 
@@ -62,14 +62,17 @@ def fit_encoding(
         DataError: events that a step does not support, or too few validation events for a comparison.
     """
     if not settings.candidates:
-        return Encoding.fit(events, schema, settings, seed=seed)
+        return Encoding.fit(events, schema, settings, seed=seed, progress=progress)
     candidates = []
     failures = []
     for number, (name, steps) in enumerate(settings.candidates.items()):
-        progress("comparing encodings", number / len(settings.candidates), printable(name))
+        compared = part_of(progress, "comparing encodings", number, len(settings.candidates))
+        compared(printable(name), 0.0, "")
         one = EncodingSettings(steps, settings.conditions)
         try:
-            encoding = Encoding.fit(events, schema, one, seed=seed)
+            encoding = Encoding.fit(
+                events, schema, one, seed=seed, progress=part_of(compared, printable(name))
+            )
         except DataError as error:
             failures.append(f"{printable(name)} cannot be used: {error}")
             log.warning(failures[-1])

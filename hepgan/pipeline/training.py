@@ -50,7 +50,13 @@ class Prepared(NamedTuple):
     state: TrainingState
 
 
-def prepare(run: RunConfig, *, device: torch.device, last: Path | None = None) -> Prepared:
+def prepare(
+    run: RunConfig,
+    *,
+    device: torch.device,
+    last: Path | None = None,
+    progress: ProgressCallback = no_progress,
+) -> Prepared:
     """Reads the events, fits the encoding to the training split and builds the networks; writes nothing.
 
     With ``last``, the checkpoint to resume from, the input files must be unchanged, and the saved encoding is used.
@@ -74,8 +80,9 @@ def prepare(run: RunConfig, *, device: torch.device, last: Path | None = None) -
         )
     encoding = checkpoint.load_encoding(last.parent.parent, schema) if last else None
     encoding = encoding or fit_encoding(
-        events, splits["validation"], schema, run.encoding, run.geometry, seed=run.seed
-    )
+        events, splits["validation"], schema, run.encoding, run.geometry,
+        seed=run.seed, progress=progress,
+    )  # fmt: skip
     origin = Origin(files, encoding.fingerprint())
     encoding = encoding.to(device)
     x, c = encoding.encode(events, seed=run.seed)
@@ -170,7 +177,7 @@ def train_locked(
             _claim(folder, same, stack, device)
         progress("reading and encoding", 0.0, "")
         last = distributed.broadcast(checkpoint.newest_checkpoint(folder), device)
-        prepared = prepare(run, device=device, last=last)
+        prepared = prepare(run, device=device, last=last, progress=progress)
         validation = make_validation(
             run, prepared.splits["validation"], prepared.state.gan.encoding
         )

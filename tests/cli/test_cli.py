@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from hepgan.cli import main
 from hepgan.cli.signals import ending_cleanly
+from hepgan.data.encoding.density.network import RowNetwork
 from hepgan.errors import RunError
 from hepgan.gan.training import loop
 from hepgan.pipeline import load, preset_text
@@ -395,6 +396,37 @@ def test_signals_end_every_phase_of_a_run_with_exit_code_128_plus_their_number(
     assert not list(out.glob(".*"))
     assert (out / "generated.root").is_file()
     assert not (out / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signals_end_the_fit_of_an_encoding_and_resume_starts_it_again(
+    name: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, out, initial = getattr(signal, name), tmp_path / "out", RowNetwork.initial
+    sent: list[float] = []
+
+    def send(*arguments: Any) -> RowNetwork:
+        """Sends the signal from the thread of the first fit."""
+        if not sent:
+            sent.append(time.monotonic())
+            os.kill(os.getpid(), number)
+        return initial(*arguments)
+
+    def invoked(steps: int, *more: str) -> Any:
+        step = f'encoding.steps=[{{ step = "autoregressive", hidden = 4, steps = {steps} }}]'
+        command = ["train", str(tiny_run), "-o", str(out), "--device", "cpu", "--set", "threads=1"]
+        return CliRunner().invoke(main, [*command, "--set", step, *more])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RowNetwork, "initial", send)
+        result = invoked(10**7)
+    assert time.monotonic() - sent[0] < 5
+    assert result.exit_code == 128 + number, result.output
+    assert result.stderr.endswith("hepgan: stopped\n")
+    assert "Traceback" not in result.output
+    assert "fitting the encoding   0% autoregressive" in result.stderr
+    assert not list(tmp_path.glob("out*"))
+    assert invoked(2, "--resume").exit_code == 0
 
 
 def test_signal_dropped_by_python_in_a_callback_is_raised_again() -> None:

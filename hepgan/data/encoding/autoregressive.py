@@ -1,7 +1,6 @@
 """The encoding step ``autoregressive``: normal scores of columns, each conditional on the conditions and the columns before it."""
 
 import dataclasses
-import threading
 from typing import Annotated, Self
 
 import torch
@@ -23,15 +22,19 @@ from hepgan.data.encoding.density.distributions import (
 )
 from hepgan.data.encoding.density.network import (
     FitSettings,
+    FitStatus,
     FitTask,
     Fitted,
     RowNetwork,
     Rows,
+    about_fit,
+    check_events,
     fill_vectors,
     fit_rows,
     run_tasks,
 )
 from hepgan.data.encoding.density.ranks import Ranks
+from hepgan.progress import ProgressCallback, no_progress
 from hepgan.random_streams import torch_generator
 
 
@@ -47,6 +50,7 @@ class Autoregressive:
         calibration: Ranks of the conditional scores of each column, which make their distributions exactly normal.
         networks: Network of the distribution of each column's rank scores, given those of the columns before it.
         log_likelihood: Log-likelihood of the rank scores per held-out event, in nats.
+        events: Number of events of the fit.
     """
 
     columns: Tensor
@@ -55,6 +59,7 @@ class Autoregressive:
     calibration: tuple[Ranks, ...]
     networks: tuple[RowNetwork, ...]
     log_likelihood: float
+    events: int
 
     @classmethod
     def fit(
@@ -63,6 +68,7 @@ class Autoregressive:
         c: Tensor,
         columns: ColumnLayout,
         noise: Noise,
+        progress: ProgressCallback = no_progress,
         *,
         fields: tuple[str, ...] = (),
         conditions: tuple[str, ...] = (),
@@ -79,6 +85,7 @@ class Autoregressive:
             c: Encoded conditions ``[E, C]``.
             columns: Columns of the fields and conditions.
             noise: Random numbers.
+            progress: Progress callback.
             fields: Fields, or ``appended``; all columns by default.
             conditions: Conditions on which the distributions depend; all by default.
             hidden: Number of hidden units of each network.
@@ -89,9 +96,11 @@ class Autoregressive:
 
         Raises:
             RunError: an unknown field or condition.
+            DataError: too few events.
         """
         at = columns.mask(fields, x.shape[1]).nonzero()[:, 0]
         chosen = columns.condition_columns(conditions)
+        check_events(len(x))
         values = x[:, at]
         ranks = tuple(Ranks.fit(column) for column in values.unbind(1))
         scores = _rank_scores(ranks, values, uniform(values, noise))
@@ -99,18 +108,18 @@ class Autoregressive:
         known = c[:, chosen].float()
 
         def task(number: int) -> FitTask:
-            def fit(cancelled: threading.Event) -> Fitted:
+            def fit(status: FitStatus) -> Fitted:
                 def likelihood(parameters: Tensor, rows: Tensor) -> Tensor:
                     spline = LogisticSpline.of(parameters)
                     return spline.cdf_and_log_density(scores[None, rows, number])[1].sum()
 
                 rng = torch_generator(noise.seed, "encoding", *noise.children, number)
                 rows = Rows.of_events(torch.cat([known, scores[:, :number]], 1))
-                return fit_rows(rows, likelihood, standard_spline(), rng, settings, cancelled)
+                return fit_rows(rows, likelihood, standard_spline(), rng, settings, status)
 
             return fit
 
-        fitted = run_tasks([task(number) for number in range(len(at))])
+        fitted = run_tasks([task(number) for number in range(len(at))], progress)
         networks = tuple(result.network for result in fitted)
         conditional = _conditional_scores(networks, known, scores)
         calibration = tuple(Ranks.fit(column) for column in conditional.unbind(1))
@@ -121,7 +130,12 @@ class Autoregressive:
             calibration,
             networks,
             sum(result.log_likelihood for result in fitted),
+            len(x),
         )
+
+    def summary(self) -> str:
+        """Returns the networks and the quality of the fit in one line."""
+        return about_fit(self.networks, self.log_likelihood, self.events)
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Returns normal scores in the columns of the step."""

@@ -205,7 +205,10 @@ def uniform(x: Tensor, noise: Noise) -> Tensor:
 
 
 class Step(Protocol):
-    """Interface of a fitted step, in addition to its class method ``fit(x, c, columns, noise, *, settings…)``."""
+    """Interface of a fitted step, in addition to its class method ``fit(x, c, columns, noise, *, settings…)``.
+
+    A long ``fit`` may have a fifth parameter ``progress``, a progress callback.
+    """
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Encodes ``x[E, F]``, conditional on ``c[E, C]``."""
@@ -213,6 +216,15 @@ class Step(Protocol):
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
         """Inverts ``encode``; deterministic and differentiable."""
+        ...
+
+
+@typing.runtime_checkable
+class SummarizedStep(Protocol):
+    """Step with a line of its own in the representations of an encoding."""
+
+    def summary(self) -> str:
+        """Returns the quality of the fit in one line."""
         ...
 
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from hepgan.config import from_table
 from hepgan.data.dtypes import to_dtype
-from hepgan.data.encoding.base import NAMES, ColumnLayout, Noise, Step
+from hepgan.data.encoding.base import NAMES, ColumnLayout, Noise, Step, SummarizedStep
 from hepgan.data.encoding.bounds import Bounds, check_bounds
 from hepgan.data.encoding.conditions import (
     UNITS,
@@ -45,6 +45,7 @@ from hepgan.data.encoding.steps import (
 )
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, DataError, NotFiniteError, RunError
+from hepgan.progress import ProgressCallback, no_progress
 from hepgan.random_streams import numpy_generator
 
 CPU = torch.device("cpu")
@@ -137,13 +138,24 @@ class Encoding:
             rows.append(("c", f"{', '.join(scales)} → {self.conditions} columns"))
         if self.fitted_events:
             rows.append(("fitted to", f"{self.fitted_events:,} events"))
+        rows += [
+            (NAMES[type(step)], step.summary())
+            for step in self.steps
+            if isinstance(step, SummarizedStep)
+        ]
         if self.choice:
             rows.append(("chosen", self.choice))
         return rows
 
     @classmethod
     def fit(
-        cls, events: ak.Array, schema: Schema, settings: EncodingSettings, *, seed: int
+        cls,
+        events: ak.Array,
+        schema: Schema,
+        settings: EncodingSettings,
+        *,
+        seed: int,
+        progress: ProgressCallback = no_progress,
     ) -> "Encoding":
         """Fits the steps in order to ``events``.
 
@@ -159,7 +171,7 @@ class Encoding:
         ConditionStatistics.of(c).check(settings.conditions)
         bounds = Bounds.fit(schema, x.amin(0), x.amax(0))
         noise = Noise(seed, ("fit",), np.arange(len(x)))
-        steps, features = fit_steps(settings.steps, x, c, columns, noise)
+        steps, features = fit_steps(settings.steps, x, c, columns, noise, progress=progress)
         return cls(
             schema, settings.conditions, (bounds, *steps), features, fitted_events=len(events)
         )
@@ -173,6 +185,7 @@ class Encoding:
         *,
         seed: int,
         sample: int = 50_000,
+        progress: ProgressCallback = no_progress,
     ) -> "Encoding":
         """Fits to events that do not fit in memory.
 
@@ -185,6 +198,7 @@ class Encoding:
             settings: As in ``fit``.
             seed: Seed of the sample and of steps that add noise to discrete values.
             sample: Number of events in memory.
+            progress: Progress callback.
 
         Raises:
             RunError: as ``fit``.
@@ -215,7 +229,9 @@ class Encoding:
         seen.check(settings.conditions)
         bounds = Bounds.fit(schema, low, high)
         noise = Noise(seed, ("fit",), np.arange(len(x)))
-        steps, features = fit_steps(settings.steps, x, c, columns, noise, chunks=tensors)
+        steps, features = fit_steps(
+            settings.steps, x, c, columns, noise, chunks=tensors, progress=progress
+        )
         return cls(
             schema, settings.conditions, (bounds, *steps), features, fitted_events=seen.events
         )

@@ -7,7 +7,6 @@ Wavelet Flow (arXiv:2010.13821).
 """
 
 import dataclasses
-import threading
 from typing import Annotated, Self
 
 import torch
@@ -31,10 +30,13 @@ from hepgan.data.encoding.density.distributions import (
 from hepgan.data.encoding.density.levels import Shape
 from hepgan.data.encoding.density.network import (
     FitSettings,
+    FitStatus,
     FitTask,
     Fitted,
     RowNetwork,
     Rows,
+    about_fit,
+    check_events,
     fill_vectors,
     fit_rows,
     run_tasks,
@@ -45,6 +47,7 @@ from hepgan.data.encoding.density.tree import Tree, block_energies, context_of
 from hepgan.data.encoding.density.tree_fit import TreeFit
 from hepgan.data.encoding.layer_energies import positive, unit_of
 from hepgan.errors import DataError, RunError
+from hepgan.progress import ProgressCallback, no_progress
 from hepgan.random_streams import torch_generator
 
 _CHUNK = 1024
@@ -52,6 +55,9 @@ _CHUNK = 1024
 
 _SPECTRUM_EVENTS = 10_000
 """Number of events whose spectra are compared."""
+
+_LARGEST_FRACTION = 10.0
+"""Largest median of visible over incident energy: above it, a unit is wrong."""
 
 
 @register_step("energy_tree")
@@ -98,6 +104,7 @@ class EnergyTree:
         c: Tensor,
         columns: ColumnLayout,
         noise: Noise,
+        progress: ProgressCallback = no_progress,
         *,
         threshold: Positive,
         incident: str = "",
@@ -118,6 +125,7 @@ class EnergyTree:
             c: Encoded conditions ``[E, C]``.
             columns: Columns of the fields and conditions.
             noise: Random numbers.
+            progress: Progress callback.
             threshold: Energies of cells at or below it are 0.
             incident: Condition that is the incident energy, which divides the visible energy.
             fields: Fields that are layers, in order of depth; all by default. A field with three axes is a layer per index of the first.
@@ -132,7 +140,7 @@ class EnergyTree:
 
         Raises:
             RunError: an unknown field or condition, a missing unit, or a layer with more than two axes.
-            DataError: an incident energy that is not positive, or no energy at all.
+            DataError: an incident energy that is not positive, no energy at all, far more energy than incident, or too few events.
         """
         shapes, at = _layers(columns, fields)
         chosen = columns.condition_columns(conditions)
@@ -144,6 +152,7 @@ class EnergyTree:
             names = ", ".join(columns.conditions) or "none"
             raise RunError(f"incident = '{incident}' is not a condition (known: {names})")
         unit = unit_of(incident, columns, fields) if incident else 1.0
+        check_events(len(x))
         cells = _cut(x[:, at], threshold)
         layers = _layer_energies(shapes, cells)
         if not (layers > 0).any():
@@ -152,19 +161,25 @@ class EnergyTree:
             )
         energy = _incident_energy(c, start, scale, unit)
         fraction = layers.sum(1).double() / positive(energy)
+        if incident and (median := float(fraction.median())) > _LARGEST_FRACTION:
+            cells_unit = columns.units[(fields or tuple(columns.fields))[0]]
+            raise DataError(
+                f"the median of visible over incident energy is {median:,.0f}, more than is physical; check the units in the schema: cells"
+                f" in {cells_unit}, {incident} in {columns.units[incident]}"
+            )
         ranks = Ranks.fit(fraction)
         scores = ranks.encode(fraction, uniform(fraction[:, None], noise.child("total"))[:, 0])
         known = c[:, chosen].float()
         settings = FitSettings(hidden, steps, 1024, learning_rate, weight_decay, held_out)
 
-        def fit_total(cancelled: threading.Event) -> Fitted:
+        def fit_total(status: FitStatus) -> Fitted:
             def likelihood(parameters: Tensor, rows: Tensor) -> Tensor:
                 spline = LogisticSpline.of(parameters)
                 return spline.cdf_and_log_density(scores[rows][None])[1].sum()
 
             rng = torch_generator(noise.seed, "encoding", *noise.children, "total")
             return fit_rows(
-                Rows.of_events(known), likelihood, standard_spline(), rng, settings, cancelled
+                Rows.of_events(known), likelihood, standard_spline(), rng, settings, status
             )
 
         total = layers.sum(1, keepdim=True)
@@ -175,7 +190,7 @@ class EnergyTree:
         tasks: list[FitTask] = [fit_total]
         for number, fit in enumerate(fits):
             tasks += fit.tasks(noise.child(number), settings)
-        fitted = run_tasks(tasks)
+        fitted = run_tasks(tasks, progress)
         between = 1 + len(fits[0].levels)
         conditional = _total_spline(fitted[0].network, known).cdf(scores[None])[0]
         sizes = torch.tensor([rows * columns for rows, columns in shapes])
@@ -202,6 +217,12 @@ class EnergyTree:
         with torch.no_grad():
             generated = torch.cat([self._cells(z, k) for z, k in parts])
         return Spectrum.fit(generated, reference, self.spectrum.layer, self.threshold)
+
+    def summary(self) -> str:
+        """Returns the networks and the quality of the fit in one line."""
+        levels = (*self.depth.levels, *self.cells.levels)
+        networks = [self.total, *(level.network for level in levels)]
+        return about_fit(networks, self.log_likelihood, self.events)
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Returns the normal scores in the columns of the cells; other columns are unchanged."""
@@ -281,7 +302,7 @@ def _layer_energies(shapes: tuple[Shape, ...], cells: Tensor) -> Tensor:
 
 def _incident_energy(c: Tensor, column: int, scale: ConditionScale, unit: float) -> Tensor:
     if column < 0:
-        return c.new_ones(len(c))
+        return c.new_ones(c.shape[0])
     return scale.decode(c[:, column : column + scale.columns]) * unit
 
 

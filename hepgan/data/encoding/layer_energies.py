@@ -93,11 +93,14 @@ class LayerSums:
             at = int(fraction.argmax())
             raise DataError(
                 f"event {at} deposits {fraction[at].item():.4f} of its incident energy;"
-                f" check the units, or increase 'slack' (now {self.slack:g})"
+                f" check the units, increase 'slack' (now {self.slack:g}), or use the step 'energy_tree', which has no limit"
             )
         if (empty := energies[:, self.reference] <= 0).any():
             at = int(empty.nonzero()[0, 0])
-            raise DataError(f"event {at} has no energy in its brightest layer")
+            raise DataError(
+                f"event {at} has no energy in its brightest layer; exclude it with a selection, or use the step 'energy_tree', which"
+                " describes empty layers"
+            )
 
     def _energies(self, cells: Tensor) -> Tensor:
         return torch.stack([cells[:, a:b].sum(1) for a, b in self.layers], 1)

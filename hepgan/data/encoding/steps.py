@@ -39,6 +39,7 @@ from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.encoding.density.tree import TreeLevel
 from hepgan.errors import CheckpointError, DataError, RunError, did_you_mean
 from hepgan.plugins import plugin_of
+from hepgan.progress import ProgressCallback, no_progress, part_of
 
 Chunks = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 """Function that starts a pass over ``(x[E, F], c[E, C])`` of all events."""
@@ -52,6 +53,7 @@ def fit_steps(
     noise: Noise,
     *,
     chunks: Chunks | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> tuple[tuple[Step, ...], int]:
     """Returns the fitted steps and the number of encoded columns.
 
@@ -62,6 +64,7 @@ def fit_steps(
         columns: Columns of the fields and conditions.
         noise: Random numbers of the steps.
         chunks: If ``x`` and ``c`` are only a sample: all events, to which steps are fitted that need only moments.
+        progress: Progress callback.
 
     Raises:
         RunError: an unknown step or setting.
@@ -72,7 +75,10 @@ def fit_steps(
         data: Tensor | Moments = x
         if chunks is not None and STEPS.get(str(table.get("step"))) in FROM_MOMENTS:
             data = _encoded_moments(chunks(), steps, noise.child("moments"))
-        step = fit_step(table, data, c, columns, noise.child(i), where=f"encoding.steps[{i}]")
+        report = part_of(progress, "fitting the encoding", i, len(tables))
+        step = fit_step(
+            table, data, c, columns, noise.child(i), report, where=f"encoding.steps[{i}]"
+        )
         # In the precision in which they are saved: a loaded encoding is identical.
         steps.append(step_to(step, torch.float32))
         x = apply_steps(steps[-1:], x, c, noise.child(i))
@@ -148,10 +154,13 @@ def fit_step(
     c: Tensor,
     columns: ColumnLayout,
     noise: Noise,
+    progress: ProgressCallback = no_progress,
     *,
     where: str,
 ) -> Step:
     """Returns the fitted step of a table with the key ``step`` and its settings; ``where`` is its position, for messages.
+
+    The progress callback is called at the start and the end, and by a ``fit`` that has a parameter ``progress``.
 
     Raises:
         RunError: an unknown step or setting, or a missing setting.
@@ -181,10 +190,15 @@ def fit_step(
         key: value_of(hints[key], value, f"the step '{name}': {where}.{key}")
         for key, value in settings.items()
     }
+    if "progress" in inspect.signature(fit).parameters and "progress" not in options:
+        values["progress"] = part_of(progress, name)
+    progress(name, 0.0, "")
     try:
-        return typing.cast(Step, fit(x, c, columns, noise, **values))
+        step = typing.cast(Step, fit(x, c, columns, noise, **values))
     except (RunError, DataError) as error:
         raise type(error)(f"{where}, the step '{name}': {error}") from error
+    progress(name, 1.0, "")
+    return step
 
 
 def step_to(record: Any, to: torch.device | str | torch.dtype) -> Any:

@@ -1,8 +1,10 @@
 """``energy_tree`` and ``autoregressive``: conditional, invertible, exact in sums, zeros and shared values, and differentiable."""
 
 import dataclasses
+import re
 import threading
 
+import awkward as ak
 import numpy as np
 import pytest
 import torch
@@ -20,9 +22,12 @@ from hepgan.data.encoding.density.distributions import (
     standard_spline,
 )
 from hepgan.data.encoding.density.ranks import Ranks
+from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.encoding.energy_tree import EnergyTree
 from hepgan.data.encoding.steps import map_tensors, pack_step, step_to, unpack_step
+from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, DataError, RunError
+from hepgan.progress import ProgressCallback, no_progress
 
 SHAPES = {"front": (2, 8), "back": (3, 5), "tail": ()}
 SIZES = {"front": 16, "back": 15, "tail": 1}
@@ -271,25 +276,89 @@ def test_unknown_names_raise(options: dict[str, object], message: str) -> None:
 
 
 def test_showers_below_the_threshold_raise() -> None:
-    x, c = showers(20, seed=9)
+    x, c = showers(200, seed=9)
     with pytest.raises(
         DataError, match="no cell of any event has more than the threshold of 1e\\+09"
     ):
-        EnergyTree.fit(x, c, columns(), noise(20), threshold=1e9)
+        EnergyTree.fit(x, c, columns(), noise(200), threshold=1e9)
+
+
+def test_too_few_events_raise_with_their_number() -> None:
+    x, c = showers(99, seed=9)
+    message = "need at least 100 events, but there are 99"
+    with pytest.raises(DataError, match=message):
+        EnergyTree.fit(x, c, columns(), noise(99), threshold=THRESHOLD)
+    with pytest.raises(DataError, match=message):
+        Autoregressive.fit(x, c, columns(), noise(99))
+
+
+def test_far_more_energy_than_incident_raises_with_the_ratio_and_the_units() -> None:
+    x, c = showers(200, seed=9)
+    with pytest.raises(DataError, match=r"is [\d,]+, .*: cells in MeV, energy in GeV"):
+        EnergyTree.fit(1000 * x, c, columns(), noise(200), threshold=THRESHOLD, incident="energy")
+
+
+def test_nothing_is_generated_in_layers_and_cells_that_are_always_empty() -> None:
+    x, c = showers(200, seed=10)
+    dead = torch.tensor([3, *range(16, 31)])  # a cell of the first layer, and the second layer
+    x[:, dead] = 0
+    step = EnergyTree.fit(x, c, columns(), noise(200), threshold=THRESHOLD, steps=30, hidden=4)
+    scores = torch.randn(5000, 32, generator=torch.Generator().manual_seed(1))
+    cells = step.decode(scores, c.float().repeat(25, 1))
+    assert not cells[:, dead].any()
+    assert cells[:, 31].any()
+
+
+def test_progress_names_the_step_and_grows_to_1() -> None:
+    calls: list[tuple[str, float, str]] = []
+    fit_encoding(progress=lambda *call: calls.append(call))
+    texts, fractions, remarks = zip(*calls, strict=True)
+    assert {*texts} == {"fitting the encoding"}
+    assert list(fractions) == sorted(fractions)
+    assert fractions[0] == 0
+    assert fractions[-1] == 1
+    assert remarks[0] == "standardize"
+    assert re.fullmatch(r"autoregressive, 3 networks, \d+ s", remarks[-2])
+
+
+def fit_encoding(progress: ProgressCallback = no_progress) -> Encoding:
+    """Returns the encoding of a table by networks of 10 steps."""
+    x, c = table(200, seed=1)
+    names = ("first", "second", "third")
+    events = ak.zip({**dict(zip(names, x.numpy().T, strict=True)), "c": c[:, 0].numpy()})
+    schema = Schema.from_table({"fields": {name: {} for name in names}, "conditions": {"c": {}}})
+    steps = ({"step": "standardize"}, {"step": "autoregressive", "steps": 10, "hidden": 4})
+    settings = EncodingSettings(steps, {"c": ConditionScale((-1.0, 1.0))})
+    return Encoding.fit(events, schema, settings, seed=1, progress=progress)
+
+
+def test_the_card_of_an_encoding_shows_the_quality_of_its_fits() -> None:
+    encoding = fit_encoding()
+    step = encoding.steps[-1]
+    assert isinstance(step, Autoregressive)
+    expected = (
+        f"autoregressive: 3 networks with {sum(network.parameters for network in step.networks):,} parameters fitted to 200 events,"
+        f" log-likelihood {step.log_likelihood:.2f} per held-out event"
+    )
+    assert expected in repr(encoding)
+    assert expected.partition(": ")[2] in encoding._repr_html_()
+    # Hidden layers of 4: context of 1, 2 and 3 values, and 14 outputs.
+    assert step.networks[0].parameters == 4 + 4 + 16 + 4 + 16 + 4 + 4 * SPLINE + SPLINE
 
 
 def test_a_failing_fit_ends_the_others() -> None:
     started, ended = threading.Event(), threading.Event()
 
-    def fails(cancelled: threading.Event) -> fits.Fitted:
+    def fails(status: fits.FitStatus) -> fits.Fitted:
         started.wait(10)
         raise KeyboardInterrupt
 
-    def waits(cancelled: threading.Event) -> fits.Fitted:
+    def waits(status: fits.FitStatus) -> fits.Fitted:
         started.set()
-        cancelled.wait(10)
+        status.cancelled.wait(10)
         ended.set()
-        raise RunError("cancelled")
+        status.check()
+        raise AssertionError("not cancelled")
 
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -312,7 +381,7 @@ def test_a_fit_keeps_the_best_held_out_state() -> None:
     short, long = (
         fits.fit_rows(
             fits.Rows.of_events(context), likelihood, standard_spline(), torch.Generator().manual_seed(2),
-            fits.FitSettings(hidden=32, steps=steps), threading.Event(),
+            fits.FitSettings(hidden=32, steps=steps), fits.FitStatus(threading.Event()),
         ).log_likelihood
         for steps in (20, 400)
     )  # fmt: skip

@@ -197,8 +197,11 @@ def typical_split(kinds: Tensor, logits: Tensor, node: Tensor, nodes: int) -> Te
     parameters[:, 0], parameters[:, 1] = mean, 0.5 * variance.log() + LOGISTIC_SCALE
     parameters[:, 2:SPLINE] = _edges(logits).diff().log()
     for kind in (0, 1):
-        empty = sums((kinds == kind).to(logits))
-        parameters[:, SPLINE + kind] = torch.log((empty + 0.5) / (count + 0.5))
+        empty, other = (sums((kinds == k).to(logits)) for k in (kind, 1 - kind))
+        ratio = torch.log((empty + 0.5) / (count + 0.5))
+        # The other part never has energy, as in a layer that is always empty or a dead cell: none is generated there.
+        always = (empty > 0) & (count + other == 0)
+        parameters[:, SPLINE + kind] = torch.where(always, -_IMPOSSIBLE, ratio)
     return parameters
 
 

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Self
 
@@ -13,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from hepgan.data.encoding.base import NAMES, tensor_record
+from hepgan.errors import DataError
+from hepgan.progress import ProgressCallback, no_progress
 
 VECTOR = 32
 """Multiple of the numbers in a CPU's vector registers. The last numbers of a tensor that do not fill them are rounded differently."""
@@ -20,9 +23,10 @@ VECTOR = 32
 
 def fill_vectors(decode: Callable[[Tensor, Tensor], Tensor], x: Tensor, c: Tensor) -> Tensor:
     """Returns ``decode(x, c)``, in which no event depends on the number of events: on the CPU, ``decode`` gets a multiple of ``VECTOR``."""
-    missing = -len(x) % VECTOR
-    if not missing or x.device.type != "cpu" or torch.compiler.is_compiling():
+    # In this order: exported programs accept batches of any size.
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or len(x) % VECTOR == 0:
         return decode(x, c)
+    missing = -len(x) % VECTOR
     filled = (functional.pad(values, (0, 0, 0, missing)) for values in (x, c))
     return decode(*filled)[: len(x)]
 
@@ -95,6 +99,11 @@ class RowNetwork:
         bias = self.output_bias.T.contiguous().index_select(1, node)
         return bias.addmm_(self.output.T, x.T)
 
+    @property
+    def parameters(self) -> int:
+        """Number of weights and constants."""
+        return sum(int(getattr(self, field.name).numel()) for field in dataclasses.fields(self))
+
     def standardized_inputs(self, features: "Scale", context: "Scale") -> Self:
         """Returns the network that standardizes its inputs itself: ``self`` was fitted to standardized ones."""
         return dataclasses.replace(
@@ -146,8 +155,9 @@ class Rows(NamedTuple):
     @classmethod
     def of_events(cls, context: Tensor) -> Self:
         """Returns one row per event, without features."""
-        every = torch.arange(len(context), device=context.device)
-        return cls(context.new_empty(len(context), 0), context, every, torch.zeros_like(every))
+        events = context.shape[0]  # not `len`, which exported programs would take for a constant
+        every = torch.arange(events, device=context.device)
+        return cls(context.new_empty(events, 0), context, every, torch.zeros_like(every))
 
 
 class FitSettings(NamedTuple):
@@ -177,8 +187,60 @@ class Fitted(NamedTuple):
     log_likelihood: float
 
 
-FitTask = Callable[[threading.Event], Fitted]
-"""Fit that ends early when the event is set."""
+LEAST_EVENTS = 100
+"""Smallest number of events to which networks are fitted."""
+
+
+def check_events(events: int) -> None:
+    """Checks that there are enough events for a fit.
+
+    Raises:
+        DataError: too few events.
+    """
+    if events < LEAST_EVENTS:
+        raise DataError(
+            f"its networks need at least {LEAST_EVENTS} events, but there are {events}; use more events, or the step 'standardize'"
+        )
+
+
+def about_fit(networks: Sequence[RowNetwork], log_likelihood: float, events: int) -> str:
+    """Returns the size of a fitted step, its log-likelihood per held-out event, and its number of events."""
+    count = "1 network" if len(networks) == 1 else f"{len(networks)} networks"
+    parameters = sum(network.parameters for network in networks)
+    return (
+        f"{count} with {parameters:,} parameters fitted to {events:,} events,"
+        f" log-likelihood {log_likelihood:.2f} per held-out event"
+    )
+
+
+INTERVAL = 0.5
+"""Interval between two calls of the progress callback [s]."""
+
+
+@dataclasses.dataclass
+class FitStatus:
+    """Status of a fit, shared by its thread and the thread that waits for it.
+
+    Attributes:
+        cancelled: Set to end the fit.
+        done: Fraction of the fit that is done.
+    """
+
+    cancelled: threading.Event
+    done: float = 0.0
+
+    def check(self) -> None:
+        """Ends the fit if it has been cancelled.
+
+        Raises:
+            CancelledError: the fit has been cancelled.
+        """
+        if self.cancelled.is_set():
+            raise concurrent.futures.CancelledError
+
+
+FitTask = Callable[[FitStatus], Fitted]
+"""Fit that updates its status, and checks it at least every few steps."""
 
 
 def fit_rows(
@@ -187,7 +249,7 @@ def fit_rows(
     outputs: Tensor,
     rng: torch.Generator,
     settings: FitSettings,
-    cancelled: threading.Event,
+    status: FitStatus,
 ) -> Fitted:
     """Returns the network that maximizes the likelihood.
 
@@ -197,7 +259,10 @@ def fit_rows(
         outputs: ``[N, P]``, outputs of each node to start from.
         rng: Generator of weights, split and order.
         settings: Size and schedule.
-        cancelled: Ends the fit when it is set.
+        status: Status of the fit.
+
+    Raises:
+        CancelledError: the fit has been cancelled.
     """
     of_features, of_context = Scale.of(rows.features), Scale.of(rows.context)
     events = len(rows.context)
@@ -233,15 +298,17 @@ def fit_rows(
 
     def judged() -> float:
         with torch.no_grad():
-            parts = torch.split(held_out, max(32, 8 * batch))
-            return sum(float(likelihood(network, part)) for part in parts) / len(held_out)
+            total = 0.0
+            for part in torch.split(held_out, max(32, 8 * batch)):
+                status.check()
+                total += float(likelihood(network, part))
+            return total / len(held_out)
 
     best, kept = -math.inf, [w.detach().clone() for w in weights]
     every = max(1, settings.steps // 10)
     waiting = train[:0]
     for step in range(1, settings.steps + 1):
-        if cancelled.is_set():
-            break
+        status.check()
         if len(waiting) < batch:
             waiting = train[torch.randperm(len(train), generator=rng)]
         selected, waiting = waiting[:batch], waiting[batch:]
@@ -253,25 +320,37 @@ def fit_rows(
         schedule.step()
         if step % every == 0 and (value := judged()) > best:
             best, kept = value, [w.detach().clone() for w in weights]
+        status.done = step / settings.steps
     names = (field.name for field in dataclasses.fields(network))
     fitted = RowNetwork(**dict(zip(names, kept, strict=True)))
     return Fitted(fitted.standardized_inputs(of_features, of_context), best)
 
 
-def run_tasks(tasks: Sequence[FitTask]) -> list[Fitted]:
+def run_tasks(tasks: Sequence[FitTask], progress: ProgressCallback = no_progress) -> list[Fitted]:
     """Returns the results of all tasks, which run in parallel on as many threads as torch has, one for each task.
 
-    Ctrl-C ends them.
+    An exception in the thread that waits for them, such as that of Ctrl-C, ends them, as does the failure of one of them.
     """
-    cancelled = threading.Event()
+    cancelled, started = threading.Event(), time.monotonic()
+    statuses = [FitStatus(cancelled) for _ in tasks]
+    title = "1 network" if len(tasks) == 1 else f"{len(tasks)} networks"
     with (
         _one_thread() as threads,
         concurrent.futures.ThreadPoolExecutor(
             threads, initializer=torch.set_num_threads, initargs=(1,)
         ) as pool,
     ):
-        futures = [pool.submit(task, cancelled) for task in tasks]
+        futures = [pool.submit(*pair) for pair in zip(tasks, statuses, strict=True)]
         try:
+            waiting = set(futures)
+            while waiting:
+                ended, waiting = concurrent.futures.wait(
+                    waiting, INTERVAL, concurrent.futures.FIRST_EXCEPTION
+                )
+                for future in ended:
+                    future.result()
+                done = sum(status.done for status in statuses) / len(statuses)
+                progress(title, done, f"{time.monotonic() - started:.0f} s")
             return [future.result() for future in futures]
         except BaseException:
             cancelled.set()

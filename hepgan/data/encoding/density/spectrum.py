@@ -98,7 +98,7 @@ class Spectrum:
         return torch.where(kept, changed + large * scale[:, self.layer], cells)
 
     def _sums(self, cells: Tensor) -> Tensor:
-        return cells.new_zeros(len(cells), len(self.limits)).index_add(1, self.layer, cells)
+        return cells.new_zeros(cells.shape[0], len(self.limits)).index_add(1, self.layer, cells)
 
 
 NAMES[Spectrum] = "spectrum"  # saved with steps, but not a step of run files

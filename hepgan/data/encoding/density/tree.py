@@ -143,13 +143,13 @@ class Tree:
             first, second = split.fractions(
                 _pick(scores, rows.event, start + rows.node[:, None])[:, 0]
             )
-            after = blocks.new_zeros(len(blocks), level.blocks)
+            after = blocks.new_zeros(blocks.shape[0], level.blocks)
             after = after.index_copy(1, level.kept[1], blocks.index_select(1, level.kept[0]))
             event, node = rows.event[: rows.filled], rows.node[: rows.filled]
             parts = torch.stack([first, second], 1) * rows.energy[:, None]
             at = (event * level.blocks)[:, None] + level.children.index_select(0, node)
             after = after.flatten().index_copy(0, at.flatten(), parts[: rows.filled].flatten())
-            blocks = after.reshape(len(blocks), level.blocks)
+            blocks = after.reshape(-1, level.blocks)
             start += len(level.parent)
         return blocks
 
@@ -161,7 +161,7 @@ class Tree:
     def expected(self, c: Tensor) -> Tensor:
         """Returns the expected centers of gravity ``[E, L, 2]``."""
         products = polynomials(c, self.degree) @ self.center.movedim(0, 1).flatten(1)
-        return products.reshape(len(c), -1, 2)
+        return products.reshape(-1, self.center.shape[0], 2)
 
 
 NAMES[Tree] = "tree"  # saved with steps, but not a step of run files
@@ -309,7 +309,7 @@ def block_energies(levels: tuple[TreeLevel, ...], cells: Tensor) -> list[Tensor]
 def polynomials(c: Tensor, degree: int) -> Tensor:
     """Returns all products ``[E, P]`` of at most ``degree`` columns of ``c[E, C]``."""
     columns = range(c.shape[1])
-    parts = [torch.ones_like(c[:, :1])] if c.shape[1] else [c.new_ones(len(c), 1)]
+    parts = [torch.ones_like(c[:, :1])] if c.shape[1] else [c.new_ones(c.shape[0], 1)]
     for order in range(1, degree + 1):
         indices = list(itertools.combinations_with_replacement(columns, order))
         if indices:

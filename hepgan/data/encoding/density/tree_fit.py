@@ -1,7 +1,6 @@
 """Fit of a tree: one network for each level, by maximum likelihood."""
 
 import dataclasses
-import threading
 from typing import NamedTuple, Self
 
 import torch
@@ -18,6 +17,7 @@ from hepgan.data.encoding.density.distributions import (
 from hepgan.data.encoding.density.levels import Shape, build_levels
 from hepgan.data.encoding.density.network import (
     FitSettings,
+    FitStatus,
     FitTask,
     Fitted,
     RowNetwork,
@@ -83,7 +83,7 @@ class TreeFit(NamedTuple):
         expected = tree.expected(self.known)
 
         def task(number: int) -> FitTask:
-            def fit(cancelled: threading.Event) -> Fitted:
+            def fit(status: FitStatus) -> Fitted:
                 rng = torch_generator(noise.seed, "encoding", *noise.children, number)
                 # Here, not for all levels at once, which would need several times the memory of the cells.
                 after, *_ = block_energies(self.levels[number + 1 :], self.cells)
@@ -95,7 +95,7 @@ class TreeFit(NamedTuple):
                     expected,
                     rng,
                     settings,
-                    cancelled,
+                    status,
                 )
 
             return fit
@@ -110,10 +110,11 @@ class TreeFit(NamedTuple):
         expected: Tensor,
         rng: torch.Generator,
         settings: FitSettings,
-        cancelled: threading.Event,
+        status: FitStatus,
     ) -> Fitted:
         parts = []
         for start in range(0, len(before), _CHUNK):
+            status.check()
             part = slice(start, start + _CHUNK)
             rows = node_rows(
                 level, before[part], self.energies[part], expected[part], self.threshold
@@ -132,7 +133,7 @@ class TreeFit(NamedTuple):
 
         outputs = typical_split(kinds, logits[0], node, len(level.parent))
         data = Rows(features, self.context, event, node)
-        return fit_rows(data, likelihood, outputs, rng, settings, cancelled)
+        return fit_rows(data, likelihood, outputs, rng, settings, status)
 
     def tree(self, networks: list[RowNetwork]) -> Tree:
         """Returns the tree with these networks."""
