@@ -49,6 +49,11 @@ from hepgan.data.io.names import printable
     metavar="MEV",
     help="HDF5: set voxels below it to zero. [default: that of the challenge]",
 )
+@click.option(
+    "--ensemble",
+    is_flag=True,
+    help="The generated files are trainings of one GAN: draw their band.",
+)
 @click.option("--seed", type=SEED, default=1, show_default=True)
 @executor_options("Workers read the files; scores and classifiers are computed here.")
 @PLUGIN
@@ -67,6 +72,7 @@ def evaluate(
     generated_weight: str | None,
     binning: str | None,
     threshold: float | None,
+    ensemble: bool,
     seed: int,
     executor: str | None,
     workers: int | None,
@@ -84,7 +90,7 @@ def evaluate(
         evaluation = library.evaluate(
             reference, names, output,
             seed=seed, config=config, quick=quick, metrics=metrics, observables=observables, by=by, training=training,
-            weights=(reference_weight, generated_weight), binning=binning, threshold=threshold,
+            weights=(reference_weight, generated_weight), binning=binning, threshold=threshold, ensemble=ensemble,
             device=library.resolve_device(device), runner=runner, progress=progress,
         )  # fmt: skip
     click.echo(printable(evaluation.verdict))

@@ -15,6 +15,7 @@ from hepgan.data.io import inspection, reader
 from hepgan.data.io.files import sources
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
+from hepgan.evaluation.metrics.ensembles import MIN_SAMPLES
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.observables.shower_profile import evaluated_observables
 from hepgan.evaluation.observables.standard import select_observables
@@ -45,6 +46,7 @@ def evaluate(
     weights: tuple[str | None, str | None] = (None, None),
     binning: str | None = None,
     threshold: float | None = None,
+    ensemble: bool = False,
     device: torch.device | str = "auto",
     runner: "RunProcessor | None" = None,
     progress: ProgressCallback = no_progress,
@@ -70,6 +72,7 @@ def evaluate(
         weights: Expressions of branches that weight the reference's and the generated events.
         binning: The CaloChallenge's binning XML.
         threshold: Energy below which voxels of HDF5 files are set to zero [MeV]; by default that of the challenge's data set.
+        ensemble: Whether the generated files are those of several trainings of one GAN, whose band is drawn.
         device: Device on which classifiers are trained.
         runner: The runner that ``processors.open_runner`` yields: workers read the files chunk by chunk. The result is the same.
         progress: Progress callback.
@@ -81,6 +84,10 @@ def evaluate(
 
     folder, device = Path(folder), resolve_device(str(device))
     check_folder(folder, None)
+    if ensemble and len(generated) < MIN_SAMPLES:
+        raise DataError(
+            f"an ensemble needs {MIN_SAMPLES} generated files, but there are {len(generated)}; omit --ensemble"
+        )
     voxels = _voxels([reference, *generated.values()], binning, threshold)
     compared = voxels.compared(config) if voxels else _choose_schema(reference, generated, config)
     schema = compared.schema
@@ -133,6 +140,7 @@ def evaluate(
         training=known,
         title=f"{', '.join(generated)} compared with {Path(reference).name}",
         trained=Path(next(iter(generated.values()))).parent,
+        ensemble=ensemble,
     )
 
 
@@ -274,6 +282,7 @@ def evaluate_samples(
     title: str = "Generated and reference events",
     trained: Path | None = None,
     facts: Mapping[str, str] = MappingProxyType({}),
+    ensemble: bool = False,
     warnings: Sequence[str] = (),
 ) -> "Evaluation":
     """Evaluates samples that have been read, and writes the report; ``facts`` on the training join those of the run folder ``trained``."""
@@ -293,6 +302,7 @@ def evaluate_samples(
         kept=record.kept,
         training={**record.facts, **facts},
         warnings=warnings,
+        ensemble=ensemble,
         progress=progress,
     )
     return evaluation

@@ -111,7 +111,7 @@ def test_the_thresholds_are_those_of_the_challenge(tmp_path: Path) -> None:
     assert calochallenge.readout_threshold(layers[:3]) == 0
 
 
-def test_hdf5_without_binning_weights_of_hdf5_and_a_binning_without_hdf5_are_errors(
+def test_hdf5_without_binning_weights_of_hdf5_a_binning_without_hdf5_and_small_ensembles_are_errors(
     tmp_path: Path,
 ) -> None:
     xml = binning(tmp_path / "binning.xml", {0: (1, "0,5,10")})
@@ -124,4 +124,6 @@ def test_hdf5_without_binning_weights_of_hdf5_and_a_binning_without_hdf5_are_err
         )
     with pytest.raises(DataError, match="--binning and --threshold are for HDF5 files"):
         library.evaluate("a.root", {"gan": "b.root"}, tmp_path / "out", binning=str(xml))
+    with pytest.raises(DataError, match="an ensemble needs 3 generated files, but there are 1"):
+        library.evaluate(file, {"gan": file}, tmp_path / "out", binning=str(xml), ensemble=True)
     assert not (tmp_path / "out").exists()

@@ -6,6 +6,7 @@ import pytest
 from hepgan.data.schema import Field, Schema
 from hepgan.evaluation import profiles
 from hepgan.evaluation.histograms import compare
+from hepgan.evaluation.metrics.ensembles import ensemble_bands
 from hepgan.evaluation.observables.geometry import LayerGeometry, shower_layers
 from hepgan.evaluation.observables.shower_profile import (
     containment_radius,
@@ -206,3 +207,15 @@ def test_names_of_the_axes_of_a_field_with_depth_are_those_of_its_last_axes() ->
     (layer, *_) = shower_layers({"s": (2, 3, 5)}, geometry)
     assert layer.positions["y"][:6] == (-2, -2, -2, -2, -2, 0)
     assert layer.positions["x"][:5] == (-6, -3, 0, 3, 6)
+
+
+def test_the_band_of_an_ensemble_is_drawn_with_the_coverage_of_the_reference() -> None:
+    rng = np.random.default_rng(12)
+    observables = evaluated_observables(Schema({"x": Field()}))
+    reference, *others = ({"x": rng.normal(size=3000)} for _ in range(5))
+    histogram = compare(reference, dict(zip("abcd", others, strict=True)), observables)["x"]
+    band = ensemble_bands({"x": histogram})["x"]
+    figure = curves.observable(histogram, band=band)
+    assert f"{100 * band.coverage:.0f} ±" in figure.texts[-1].get_text()
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert "68 % band of the ensemble" in legend

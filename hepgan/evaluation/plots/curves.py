@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from hepgan.evaluation.histograms import REFERENCE
 from hepgan.evaluation.metrics import histogram_tests
+from hepgan.evaluation.metrics.ensembles import EnsembleBand
 from hepgan.evaluation.metrics.histogram_tests import HistogramTest
 from hepgan.evaluation.metrics.scores import LearningCurve
 from hepgan.evaluation.metrics.statistics import Floats
@@ -24,6 +25,7 @@ def observable(
     events: Mapping[str, float] | None = None,
     per_event: bool = False,
     tests: Mapping[str, HistogramTest] | None = None,
+    band: EnsembleBand | None = None,
 ) -> Figure:
     """Draws the distributions of one observable (top) and their ratios to the reference (bottom), with statistical errors.
 
@@ -34,6 +36,7 @@ def observable(
         events: Sums of the event weights by source, for the legend; by default the entries.
         per_event: Whether to draw entries per event, for spectra; others are drawn as fractions of all entries.
         tests: χ² tests by generated source; by default those of the histograms, or none for spectra, whose entries are correlated.
+        band: Band of the generated samples as an ensemble.
     """
     shapes = by_source(histogram)
     entries = {name: _sum(one, flow=True) for name, one in shapes.items()}
@@ -56,6 +59,9 @@ def observable(
     ]
     if outside := _outside(shapes, entries, "empty or off axis" if per_event else "off axis"):
         notes.append((outside, style.INK))
+    if band:
+        text = f"reference in the band: {100 * band.coverage:.0f} ± {100 * band.coverage_error:.0f} % of bins"
+        notes.append((text, style.INK))
     figure, top, bottom = style.ratio_figure(notes)
     label = f"{REFERENCE} (N = {numbers[REFERENCE]:,.0f})"
     options: dict[str, Any] = {"ax": top, "flow": "none"}
@@ -72,7 +78,8 @@ def observable(
     contents = np.concatenate([reference.values(), *(shape.values() for shape in scaled.values())])
     if logarithmic := _spans_decades(np.asarray(reference.values(), float)):
         top.set_yscale("log")
-    headroom(top, contents, logarithmic=logarithmic)
+    legend = 1 + len(scaled) + (band is not None)
+    headroom(top, contents, logarithmic=logarithmic, entries=legend)
     top.set_xlim(axis.edges[0], axis.edges[-1])
     if axis.size <= 8 and np.allclose(axis.centers, np.round(axis.centers)):
         bottom.set_xticks(axis.centers)
@@ -80,6 +87,8 @@ def observable(
     top.set_ylabel("entries per event" if per_event else "fraction of events")
     top.set_xlabel("")
     draw_ratios(bottom, reference, scaled, colors, edges=axis.edges)
+    if band:
+        _draw_band(top, bottom, band, axis.edges, entries[REFERENCE] / whole[REFERENCE])
     bottom.set_xlabel(style.name(axis.label))
     style.legend(top, loc="best")
     return style.styled(figure)
@@ -89,6 +98,18 @@ def by_source(histogram: "Hist[Any]") -> "dict[str, Hist[Any]]":
     """Returns the histogram of each source."""
     slices: Any = histogram
     return {name: slices[{"source": name}] for name in histogram.axes["source"]}
+
+
+def _draw_band(top: Axes, bottom: Axes, band: EnsembleBand, edges: Floats, scale: float) -> None:
+    """Draws the band of an ensemble in both panels; ``scale`` converts fractions of entries to the unit of the upper one."""
+    low, high, reference = (values[1:-1] for values in (band.low, band.high, band.reference))
+    options: dict[str, Any] = {"fill": True, "color": style.COLORS[0], "alpha": 0.3, "lw": 0}
+    floor = top.get_ylim()[0]
+    top.stairs(
+        np.maximum(high * scale, floor), edges, baseline=np.maximum(low * scale, floor), label="68 % band of the ensemble", **options,
+    )  # fmt: skip
+    there = np.where(reference > 0, reference, np.nan)
+    bottom.stairs(high / there, edges, baseline=low / there, **options)
 
 
 def _sum(histogram: "Hist[Any]", *, flow: bool) -> float:
@@ -107,16 +128,16 @@ def _outside(shapes: Mapping[str, "Hist[Any]"], entries: Mapping[str, float], wh
     return f"{what}: {', '.join([*percent, *(f'{100 * f:.2g} %' for f in fractions.values())])}"
 
 
-def headroom(axes: Axes, contents: Floats, *, logarithmic: bool) -> None:
-    """Leaves room for the legend above the histograms."""
+def headroom(axes: Axes, contents: Floats, *, logarithmic: bool, entries: int) -> None:
+    """Leaves room above the histograms for a legend of so many ``entries``."""
     positive = contents[contents > 0]
     if len(positive) == 0:
         return
     low, high = float(positive.min()), float(positive.max())
     if logarithmic:
-        axes.set_ylim(0.6 * low, high * (high / low) ** 0.4)
+        axes.set_ylim(0.6 * low, high * (high / low) ** (0.16 + 0.12 * entries))
     else:
-        axes.set_ylim(0, 1.4 * high)
+        axes.set_ylim(0, (1.0 + 0.22 * entries) * high)
 
 
 def draw_ratios(

@@ -56,7 +56,7 @@ def profile(
     positive = contents[contents > 0]
     if logarithmic := len(positive) > 1 and positive.max() > 100 * positive.min():
         top.set_yscale("log")
-    headroom(top, contents, logarithmic=logarithmic)
+    headroom(top, contents, logarithmic=bool(logarithmic), entries=1 + len(shapes))
     top.set_xlim(edges[0], edges[-1])
     top.set_ylabel(style.name(histogram.label or ""))
     draw_ratios(bottom, reference, shapes, colors, edges=edges)

@@ -27,6 +27,7 @@ from hepgan.evaluation.metrics.conditions import (
     conditions_of,
 )
 from hepgan.evaluation.metrics.context import MetricContext
+from hepgan.evaluation.metrics.ensembles import ensemble_bands
 from hepgan.evaluation.metrics.scores import (
     OVERALL,
     MetricResults,
@@ -138,6 +139,7 @@ class Evaluation:
         kept: int | None = None,
         training: Mapping[str, str] | None = None,
         warnings: Sequence[str] = (),
+        ensemble: bool = False,
         progress: ProgressCallback = no_progress,
     ) -> Path:
         """Writes ``report.html``, ``scores.json``, ``histograms.json`` (UHI), ``histograms.root`` and ``plots/``.
@@ -150,6 +152,7 @@ class Evaluation:
             kept: Training step whose weights were kept, marked in the curves.
             training: Facts on the training, by name.
             warnings: Sentences above the verdicts.
+            ensemble: Whether the samples are those of several trainings of one GAN, whose band is drawn.
             progress: Progress callback.
 
         Returns:
@@ -157,6 +160,7 @@ class Evaluation:
 
         Raises:
             RunError: a file cannot be written; existing files remain complete.
+            DataError: an ensemble has fewer than three samples.
         """
         folder, started, data = Path(folder), time.perf_counter(), self.comparison
         with os_errors_as_run_error(folder):
@@ -169,6 +173,7 @@ class Evaluation:
         subject = figures.Subject(
             data.samples, data.schema, data.observables, self.histograms, data.results,
             self._judged.ranking, history, kept=kept, geometry=data.geometry, correlations=correlated, digits=data.digits, seed=data.seed,
+            bands=ensemble_bands(self.histograms) if ensemble else {},
         )  # fmt: skip
         drawn = figures.draw(subject, progress=progress)
         seconds = data.seconds + time.perf_counter() - started

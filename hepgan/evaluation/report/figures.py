@@ -13,6 +13,7 @@ from hepgan.evaluation import profiles
 from hepgan.evaluation.histograms import REFERENCE
 from hepgan.evaluation.metrics import statistics
 from hepgan.evaluation.metrics.digits import digit_scores
+from hepgan.evaluation.metrics.ensembles import EnsembleBand
 from hepgan.evaluation.metrics.histogram_tests import HistogramTest
 from hepgan.evaluation.metrics.scores import MetricResults, Score
 from hepgan.evaluation.metrics.slices import SliceScore
@@ -102,6 +103,7 @@ class Subject(NamedTuple):
         correlations: Correlations between observables, or ``None``.
         digits: Whether the events are MNIST's digits.
         seed: Seed of resampling.
+        bands: Bands of the generated samples as an ensemble, by observable.
     """
 
     samples: Mapping[str, Sample]
@@ -116,6 +118,7 @@ class Subject(NamedTuple):
     correlations: Correlations | None = None
     digits: bool = False
     seed: int = 1
+    bands: Mapping[str, EnsembleBand] = {}
 
     @property
     def scores(self) -> list[Score]:
@@ -213,6 +216,7 @@ def _distributions(subject: Subject) -> Iterator[Drawing]:
             events=subject.events,
             per_event=subject.observables[name].spectrum,
             tests=tests,
+            band=subject.bands.get(name),
         )
 
     for name in ordered[:MAX_OBSERVABLES]:
