@@ -1,7 +1,7 @@
 """Creates hepgan/data/samples/: python benchmarks/make_samples.py IMAGES.gz LABELS.gz SHOWERS.root ANGLES.root [FOLDER].
 
 IMAGES and LABELS are MNIST's IDX files of the training digits, SHOWERS and ANGLES are files with CaloGAN's
-three layers, with particles at normal incidence and at other angles.
+three layers, with particles at normal incidence and at other angles; the table is made up by tables.py.
 Shower energies are rounded to 12 stored bits of mantissa (a relative error of at most 1.2e-4), so that more showers fit into
 the wheel.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import uproot
+from tables import make_table
 
 from hepgan.data.convert.mnist import read_idx
 from hepgan.data.io.chunks import as_events
@@ -23,6 +24,7 @@ EVENTS = 10_000
 ANGLE_EVENTS = 9_600
 """The rest of the 12,000 is kept for tests of trained GANs."""
 BITS = 12
+ROWS = 20_000
 DIGITS = Schema({"image": Field((28, 28), dtype="uint8")}, {"label": Field(dtype="uint8")})
 LAYERS = {
     "layer_0": Field((3, 96), unit="MeV"),
@@ -67,8 +69,18 @@ def main(
         write(
             Path(folder) / name, as_events(layers | conditions), schema, tree="showers", **options
         )
-    for name in ("mnist.root", "showers.root", "angles.root"):
+    write_table(Path(folder))
+    for name in ("mnist.root", "showers.root", "angles.root", "table.root"):
         print(f"{name}: {(Path(folder) / name).stat().st_size / 1e6:.2f} MB")
+
+
+def write_table(folder: Path) -> None:
+    """Writes the table of the preset ``events``, which is made up."""
+    columns = make_table(ROWS, seed=16)
+    schema = Schema({name: Field(dtype=values.dtype.name) for name, values in columns.items()})
+    write(
+        folder / "table.root", as_events(columns), schema, tree="events", overwrite=True, compression=uproot.LZMA(9)
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

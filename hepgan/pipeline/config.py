@@ -46,7 +46,7 @@ class DataSettings:
     """The table ``[data]``.
 
     Attributes:
-        files: Paths, globs, ``path:tree``, URLs, or ``sample:mnist.root`` and ``sample:showers.root``.
+        files: Paths, globs, ``path:tree``, URLs, or samples of the package such as ``sample:showers.root``.
         tree: The tree, if a file has several.
         cut: Expression of branches, ``(energy > 10) & (abs(eta) < 2)``, or a ROOT cut, ``TCut("energy > 10 && fabs(eta) < 2")``;
             events for which it is false are dropped.

@@ -23,6 +23,9 @@ from hepgan.pipeline.roles import Roles, find_roles
 MOST_COLUMNS = 64
 """Maximum number of columns that are described one after the other."""
 
+MOST_COPULA_CELLS = 1000
+"""Maximum number of cells of showers for which a copula is tried beside the tree."""
+
 MOST_ARRAY_VALUES = 2000
 """Maximum number of values of arrays with negative values, whose covariance the copula inverts."""
 
@@ -118,7 +121,7 @@ def stem(source: str) -> str:
 
 def _head(names: Sequence[str], roles: Roles, seed: int) -> str:
     given = f", given {', '.join(roles.conditions)}" if roles.conditions else ""
-    cells = sum(field.size for field in roles.fields.values())
+    cells = _values(roles)
     plural = "s" if len(roles.fields) > 1 else ""
     what = {
         "columns": f"a table of {cells} columns",
@@ -217,19 +220,26 @@ def _geometry(roles: Roles, layers: Mapping[str, _Polar]) -> list[str]:
 
 
 def _encoding(roles: Roles) -> list[str]:
-    steps: list[dict[str, Any]]
+    candidates: dict[str, list[dict[str, Any]]] = {}
     if roles.kind == "showers":
-        step = {"step": "energy_tree", "threshold": roles.threshold, "incident": roles.incident}
-        steps = [{k: v for k, v in step.items() if v} | ({"polar": True} if roles.polar else {})]
+        tree = {"step": "energy_tree", "threshold": roles.threshold, "incident": roles.incident}
+        steps = [{k: v for k, v in tree.items() if v} | ({"polar": True} if roles.polar else {})]
         remark = f"# cells of at most {roles.threshold:g} are empty: the read-out threshold, or 0.3 % of the cells with energy"
+        if roles.incident and len(roles.conditions) == 1 and _values(roles) <= MOST_COPULA_CELLS:
+            candidates = {"tree": steps, "copula": _shower_copula(roles)}
     elif roles.kind == "columns":
         steps, remark = _columns_steps(roles)
     elif roles.kind == "image":
         steps, remark = [{"step": "scale", "range": [0.0, roles.largest]}], "# pixels to −1 … 1"
     else:
         steps, remark = _copula_steps(roles)
-    lines = ",\n".join("  " + _inline(step) for step in steps)
-    blocks = [f"[encoding]  {remark}\nsteps = [\n{lines},\n]"]
+    if candidates:
+        lists = "\n".join(f"{name} = {_listed(each)}" for name, each in candidates.items())
+        blocks = [
+            f"{remark}\n[encoding.candidates]  # all are tried on validation events; the best is used\n{lists}"
+        ]
+    else:
+        blocks = [f"[encoding]  {remark}\nsteps = {_listed(steps)}"]
     for name, role in roles.conditions.items():
         scale = role.scale.table()
         if role.scale.scale in ("angle", "degrees", "classes"):
@@ -240,21 +250,39 @@ def _encoding(roles: Roles) -> list[str]:
     return blocks
 
 
+def _shower_copula(roles: Roles) -> list[dict[str, Any]]:
+    """Returns the steps of the preset ``copula``, which describe cells at one angle well."""
+    return [
+        {"step": "layer_sums", "incident": roles.incident, "threshold": roles.threshold},
+        {"step": "log", "threshold": roles.threshold},
+        {"step": "copula", "condition": roles.incident, "censored_zeros": True, "condition_on_first": ["appended"]},
+        {"step": "regress", "condition": roles.incident},
+    ]  # fmt: skip
+
+
+def _listed(steps: Sequence[Mapping[str, Any]]) -> str:
+    return "[\n" + "".join(f"  {_inline(step)},\n" for step in steps) + "]"
+
+
+def _values(roles: Roles) -> int:
+    """Returns the number of values of an event."""
+    return sum(field.size for field in roles.fields.values())
+
+
 def _columns_steps(roles: Roles) -> tuple[list[dict[str, Any]], str]:
-    columns = sum(field.size for field in roles.fields.values())
-    if columns > MOST_COLUMNS:
+    if _values(roles) > MOST_COLUMNS:
         return _copula_steps(roles)
     steps: list[dict[str, Any]] = [{"step": "autoregressive"}]
     if roles.integers:
         steps.insert(0, {"step": "dequantize", "fields": list(roles.integers)})
     return (
         steps,
-        "# each column given the conditions and the columns before it; integers as intervals",
+        "# each column given the conditions and the columns before it; whole numbers with rare values as intervals",
     )
 
 
 def _copula_steps(roles: Roles) -> tuple[list[dict[str, Any]], str]:
-    values = sum(field.size for field in roles.fields.values())
+    values = _values(roles)
     if values > MOST_ARRAY_VALUES:
         raise RunError(
             f"{', '.join(list(roles.fields)[:3])} have {values:,} values per event, some of them negative: there is no recipe for"
@@ -286,7 +314,7 @@ def _recipe(roles: Roles) -> str:
             "channels": channels, "height": height, "width": width,
             "rows": height // 4, "columns": width // 4,
         }  # fmt: skip
-    elif roles.kind == "columns" and sum(f.size for f in roles.fields.values()) > MOST_COLUMNS:
+    elif roles.kind == "columns" and _values(roles) > MOST_COLUMNS:
         name = "arrays"
     file = resources.files("hepgan.presets").joinpath("recipes", f"{name}.toml")
     text = string.Template(file.read_text(encoding="utf-8")).substitute(values).strip()

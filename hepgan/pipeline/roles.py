@@ -61,7 +61,7 @@ class Roles:
         entries: Number of entries of all files.
         fields: Quantities to generate.
         notes: Reasons for the shape of a field.
-        integers: Fields of whole numbers.
+        integers: Fields of whole numbers, some of which are rare; frequent values are reproduced exactly without further ado.
         conditions: Conditions by name.
         incident: Condition that is the incident energy; empty if there is none.
         left_out: Reason for each branch that is not used.
@@ -120,7 +120,7 @@ def find_roles(files: Files, *, tree: str | None = None) -> Roles:
         if not fields:
             raise DataError(_no_field(name, path))
         events = _read(files, fields, tree, SAMPLED // sum(f.size for f in fields.values()))
-        integers = tuple(n for n, v in events.items() if (v == np.round(v)).all())
+        integers = tuple(n for n, v in events.items() if _has_rare_integers(v))
         return Roles(
             "columns", _plain(name), entries, fields, {}, integers, _common(roles, values), "", left_out,
             _cut(roles, values), ("", ""), 0.0, math.nan, polar=False,
@@ -134,6 +134,14 @@ def find_roles(files: Files, *, tree: str | None = None) -> Roles:
 
 def _no_field(tree: str | None, path: str) -> str:
     return f"tree '{tree}' of '{path}' has no branch to generate; hepgan inspect '{path}' lists the branches"
+
+
+def _has_rare_integers(values: Array) -> bool:
+    """Returns whether all values are whole numbers, at least one of which less than 1 % of the events have."""
+    if not (values == np.round(values)).all():
+        return False
+    _, counts = np.unique(values, return_counts=True)
+    return bool(counts.min() < 0.01 * values.size)
 
 
 def _plain(tree: str | None) -> str:

@@ -61,6 +61,7 @@ def table(number: int = 600) -> dict[str, Any]:
         "tracks": rng.poisson(pt / 10).astype("f4"),
         "jets": rng.poisson(2, number).astype("i4"),
         "tagged": rng.random(number) < 0.3,
+        "charge": rng.choice([-1, 1], number).astype("i4"),
         "event": np.arange(number, dtype="i8"),
         "genWeight": np.ones(number, "f4"),
     }
@@ -147,8 +148,8 @@ def test_proposed_run_trains_and_evaluates_without_an_edit(kind: Any, tmp_path: 
 def test_generated_table_has_whole_numbers_and_flags_within_the_range(tmp_path: Path) -> None:
     events = table()
     proposed = quick(propose(write(tmp_path / "data.root", events)))
-    assert set(proposed.schema.fields) == {"mass", "pt", "tracks", "jets", "tagged"}
-    assert set(proposed.encoding.steps[0]["fields"]) == {"tracks", "jets", "tagged"}
+    assert set(proposed.schema.fields) == {"mass", "pt", "tracks", "jets", "tagged", "charge"}
+    assert set(proposed.encoding.steps[0]["fields"]) == {"tracks", "jets"}
     gan, _ = train(proposed, tmp_path / "out", device="cpu")
     generated = gan.sample(500, seed=1)
     assert generated["tagged"].type.content == ak.types.NumpyType("bool")
@@ -156,6 +157,7 @@ def test_generated_table_has_whole_numbers_and_flags_within_the_range(tmp_path: 
         values = ak.to_numpy(generated[name])
         assert events[name].min() <= values.min()
         assert values.max() <= events[name].max()
+    assert set(ak.to_numpy(generated["charge"])) == {-1, 1}
     tracks = ak.to_numpy(generated["tracks"])
     np.testing.assert_array_equal(tracks, tracks.round())
 
@@ -185,7 +187,7 @@ def test_cells_in_alpha_and_r_get_the_edges_of_the_binning(flat: bool, tmp_path:
     path = write(tmp_path / "s.root", {**branches, "energy": energy.astype("f4")})
     proposed = parse(propose(path))
     assert {layer.r_edges for layer in proposed.geometry.values()} == {(0, 1, 2, 4)}
-    assert proposed.encoding.steps[0]["polar"]
+    assert proposed.encoding.every_step[0]["polar"]
     shapes = [field.shape for field in proposed.schema.fields.values()]
     assert shapes == ([(2, 4, 3)] if flat else [(4, 3), (4, 3)])
 
@@ -212,6 +214,15 @@ def test_incident_energy_of_another_name_is_the_one_that_the_cells_follow(tmp_pa
     events = showers()
     events["beam_momentum_gev"] = events.pop("energy")
     assert parse(propose(write(tmp_path / "s.root", events))).schema.incident == "beam_momentum_gev"
+
+
+def test_showers_of_one_direction_are_tried_with_two_encodings(tmp_path: Path) -> None:
+    events = showers()
+    for name in ("theta", "phi", "pdg", "x0"):
+        del events[name]
+    proposed = parse(propose(write(tmp_path / "s.root", events)))
+    assert list(proposed.encoding.candidates) == ["tree", "copula"]
+    assert list(proposed.schema.conditions) == ["energy"]
 
 
 def test_init_writes_nothing_over_an_existing_file(shower_file: str, tmp_path: Path) -> None:
