@@ -285,8 +285,8 @@ def _copula_steps(roles: Roles) -> tuple[list[dict[str, Any]], str]:
     values = _values(roles)
     if values > MOST_ARRAY_VALUES:
         raise RunError(
-            f"{', '.join(list(roles.fields)[:3])} have {values:,} values per event, some of them negative: there is no recipe for"
-            f" more than {MOST_ARRAY_VALUES:,}; write a run file with convolutions (docs/layouts.md), or subtract the pedestal"
+            f"{', '.join(list(roles.fields)[:3])} have {values:,} values per event, but there is no recipe for more than"
+            f" {MOST_ARRAY_VALUES:,} columns or values below zero; sum lists of hits to arrays of cells, or set noise below zero to zero"
         )
     scalar = [
         n for n, r in roles.conditions.items() if r.scale.scale in ("linear", "log", "fraction")

@@ -37,6 +37,11 @@ _OUTPUT = re.compile(
 _IDENTIFIER = re.compile(
     r"run|event|lumi(nosityBlock)?|entry|(run|event|evt)_?(number|nr|no|id)|index", re.IGNORECASE
 )
+_TRUE = re.compile(r"inc|true|truth|gen|beam|prim|mc", re.IGNORECASE)
+_KINEMATICS = re.compile(
+    r"(.*_)?(p|dir|direction|mom|momentum|pos|position|impact|vertex|vtx|v|d)?_?[xyz]0?(_.*)?|(.*_)?(pt|theta|eta|phi|angle|mass|charge)(_.*)?",
+    re.IGNORECASE,
+)
 _ANGLE = re.compile(r".*(phi|alpha|azim|psi).*", re.IGNORECASE)
 _ENERGY = re.compile(
     r"(.*_)?(e|e0|p|p0|pt|ke|ekin|ene|.*energy.*|.*momentum.*)(_.*)?", re.IGNORECASE
@@ -202,14 +207,23 @@ def _of_arrays(
     flat = [v.reshape(read, -1) for v in cells.values()]
     visible = np.sum([v.sum(1, dtype=np.float64) for v in flat], axis=0)
     sample = {name: values[:read] for name, values in scalars.items()}
-    incident = _incident(sample, visible)
+    sums = {
+        name
+        for name, values in sample.items()
+        if not _TRUE.search(name) and _proportional(values, visible)
+    }
+    incident = _incident({n: v for n, v in sample.items() if n not in sums}, visible)
     roles: dict[str, ConditionRole] = {}
     for name, values in scalars.items():
         if values.min() == values.max() and name != incident:
             left_out[name] = f"left out: {values.min():g} in all entries"
+        elif name in sums:
+            left_out[name] = "left out: the sum of the cells"
+        elif _IDENTIFIER.fullmatch(name) or _is_identifier(values):
+            left_out[name] = "left out: another number in each event"
         elif name == incident:
             roles[name] = ConditionRole(_scale(name, values, energy=True), "the incident energy")
-        elif name in named:
+        elif name in named or (_KINEMATICS.fullmatch(name) and not _OUTPUT.fullmatch(name)):
             roles[name] = ConditionRole(_scale(name, values), _named(name))
     for name, values in scalars.items():
         if name in roles or name in left_out:
@@ -264,6 +278,19 @@ def _correlation(a: Array, b: Array) -> float:
     if len(a) < 3 or a.min() == a.max() or b.min() == b.max():
         return 0.0
     return float(stats.spearmanr(a, b).statistic)
+
+
+def _proportional(values: Array, visible: Array) -> bool:
+    """Returns whether ``values`` are the visible energy, in any unit."""
+    used = visible > 0
+    ratio = values[used].astype(np.float64) / visible[used]
+    return len(ratio) > 2 and float(ratio.std()) < 1e-3 * abs(float(ratio.mean()))
+
+
+def _is_identifier(values: Array) -> bool:
+    """Returns whether nearly every event has another whole number."""
+    whole = values.dtype.kind in "iu" and len(values) > 100
+    return whole and len(np.unique(values)) > 0.9 * len(values)
 
 
 def _independent(values: Array, others: list[Array]) -> bool:
