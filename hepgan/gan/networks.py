@@ -60,8 +60,9 @@ class GANSettings:
         discriminator: Layout of the discriminator.
         latent: Shape of the generator's noise; ``0`` stands for N, the number of the event's features.
         input: Shape of the discriminator's input; flat if empty.
-        discriminator_input: Content of the discriminator's input: the encoded event, its observables, or the event followed by the
-            observables.
+        discriminator_input: Content of the discriminator's input: the encoded event, its observables, both, the cells of its showers, or
+            cells and observables. Cells are decoded, log(1 + energy / threshold) with the thresholds of ``[geometry]``; they suit
+            encodings whose features are no cells, such as ``energy_tree``.
         initialization: Weight initialization by TMVA's or torch's name.
         energies: First stage of a generator in two stages, see ``EnergySettings``.
     """
@@ -71,7 +72,9 @@ class GANSettings:
     generator: str = ""
     discriminator: str = ""
     input: tuple[int, ...] = ()
-    discriminator_input: Literal["event", "observables", "event and observables"] = "event"
+    discriminator_input: Literal[
+        "event", "observables", "event and observables", "cells", "cells and observables"
+    ] = "event"
     initialization: str = "XAVIERUNIFORM"
     energies: EnergySettings | None = None
 
@@ -245,7 +248,7 @@ def _networks(settings: GANSettings, encoding: Encoding, discriminator_features:
         )
         networks[f"{ENERGIES} generator"] = parse(stage.generator), kwargs
     if stage and stage.discriminator:
-        if settings.discriminator_input == "observables":
+        if "event" not in settings.discriminator_input:
             raise RunError(
                 "[gan.energies] has a discriminator, but [gan] discriminator_input does not contain the event"
             )

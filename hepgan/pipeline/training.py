@@ -21,7 +21,11 @@ from hepgan.errors import DataError, RunError
 from hepgan.evaluation.metrics.scores import REGISTERED as METRICS
 from hepgan.evaluation.observables.base import REGISTERED as OBSERVABLES
 from hepgan.gan.devices import resolve_device
-from hepgan.gan.discriminator_input import DiscriminatorInput, discriminator_observables
+from hepgan.gan.discriminator_input import (
+    DiscriminatorInput,
+    discriminator_cells,
+    discriminator_observables,
+)
 from hepgan.gan.model import GAN
 from hepgan.gan.training import checkpoint, distributed, history
 from hepgan.gan.training import loop as training
@@ -90,7 +94,10 @@ def prepare(
     observables = (
         discriminator_observables(schema, run.geometry) if "observables" in contents else {}
     )
-    discriminator_input = DiscriminatorInput(encoding, observables, x, c, event="event" in contents)
+    cells = discriminator_cells(schema, run.geometry) if "cells" in contents else []
+    discriminator_input = DiscriminatorInput(
+        encoding, observables, x, c, event="event" in contents, cells=cells
+    )
     gan = GAN.build(
         run.gan, encoding,
         seed=run.seed, device=device, discriminator_features=discriminator_input.size,

@@ -13,6 +13,7 @@ from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, RunError
 from hepgan.evaluation.metrics import features
 from hepgan.evaluation.observables import shower_shapes
+from hepgan.evaluation.observables.base import SharedEvents
 from hepgan.evaluation.observables.geometry import LayerGeometry, shower_layers
 from hepgan.evaluation.observables.standard import (
     Observable,
@@ -87,6 +88,20 @@ def test_the_same_function_serves_numpy_and_torch() -> None:
         np.testing.assert_allclose(
             from_tensors.numpy(), from_arrays, rtol=1e-10, atol=1e-10, err_msg=name
         )
+
+
+def test_shared_events_give_the_same_observables_and_read_each_layer_once() -> None:
+    events, reads = showers(3), []
+
+    class Counted(SharedEvents):
+        def __getitem__(self, name: str) -> np.ndarray:
+            reads.append(name)
+            return super().__getitem__(name)
+
+    shared = Counted(events)
+    for observable in observables_for(SCHEMA, GEOMETRY).values():
+        np.testing.assert_array_equal(observable.function(shared), observable.function(events))
+    assert {name: reads.count(name) for name in LAYERS} == dict.fromkeys(LAYERS, 1)
 
 
 def test_gradients_are_correct_and_finite_even_for_empty_layers() -> None:

@@ -1,6 +1,7 @@
 """Observables and their evaluation in chunks of events."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -66,6 +67,30 @@ class Registered(NamedTuple):
 
     observable: Observable
     fields: tuple[str, ...]
+
+
+class SharedEvents(dict[str, Array]):
+    """Events ``{field: [E, *shape]}`` whose observables share the results of functions under ``once``, such as layer energies."""
+
+    def __init__(self, events: Mapping[str, Array]) -> None:
+        super().__init__(events)
+        self.results: dict[Callable[[Mapping[str, Array]], Array], Array] = {}
+
+
+def once(
+    function: Callable[[Mapping[str, Array]], Array],
+) -> Callable[[Mapping[str, Array]], Array]:
+    """Returns a function of events that is evaluated once for each ``SharedEvents``, and as before for other mappings."""
+
+    @functools.wraps(function)
+    def shared(events: Mapping[str, Array]) -> Array:
+        if not isinstance(events, SharedEvents):
+            return function(events)
+        if shared not in events.results:
+            events.results[shared] = function(events)
+        return events.results[shared]
+
+    return shared
 
 
 REGISTERED: dict[str, Registered] = {}

@@ -47,16 +47,37 @@ def hottest_ratio(cells: Array, *, missing: float = math.nan) -> Array:
     return ratio(first - second, first + second, missing=missing)
 
 
-def center(cells: Array, positions: Sequence[float], *, missing: float = math.nan) -> Array:
-    """Returns the mean of ``positions[K]`` weighted with the cells, in the unit of the positions."""
-    return ratio(cells @ _like(positions, cells), total(cells), missing=missing)
+def center(
+    cells: Array,
+    positions: Sequence[float],
+    *,
+    missing: float = math.nan,
+    energy: Array | None = None,
+) -> Array:
+    """Returns the mean of ``positions[K]`` weighted with the cells, in the unit of the positions.
+
+    ``energy`` is ``total(cells)``, if it is known already.
+    """
+    energy = total(cells) if energy is None else energy
+    return ratio(cells @ _like(positions, cells), energy, missing=missing)
 
 
-def width(cells: Array, positions: Sequence[float], *, missing: float = math.nan) -> Array:
-    """Returns the standard deviation of ``positions[K]`` weighted with the cells: sqrt(ΣE c²/E − (ΣE c/E)²)."""
+def width(
+    cells: Array,
+    positions: Sequence[float],
+    *,
+    missing: float = math.nan,
+    energy: Array | None = None,
+    mean: Array | None = None,
+) -> Array:
+    """Returns the standard deviation of ``positions[K]`` weighted with the cells: sqrt(ΣE c²/E − (ΣE c/E)²).
+
+    ``energy`` is ``total(cells)`` and ``mean`` is ``center(cells, positions)``, if they are known already.
+    """
     xp = array_namespace(cells)
-    energy, at = total(cells), _like(positions, cells)
-    mean = ratio(cells @ at, energy, missing=missing)
+    at = _like(positions, cells)
+    energy = total(cells) if energy is None else energy
+    mean = center(cells, positions, missing=missing, energy=energy) if mean is None else mean
     return safe_sqrt(ratio(cells @ xp.square(at), energy, missing=missing) - xp.square(mean))
 
 

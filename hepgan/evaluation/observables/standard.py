@@ -30,6 +30,7 @@ from hepgan.evaluation.observables.base import (
     arrays,
     chunks,
     evaluate_observables,
+    once,
 )
 from hepgan.evaluation.observables.geometry import Layer, LayerGeometry, shower_layers
 from hepgan.evaluation.observables.shower_shapes import Array
@@ -149,12 +150,15 @@ def _one_unit(showers: Mapping[str, Field]) -> str:
 def _of_showers(layers: list[Layer], unit: str, schema: Schema, missing: float) -> list[Observable]:
     numbers = [layer.number for layer in layers]
 
-    def energies(events: Mapping[str, Array]) -> Array:
-        sums = [shower_shapes.total(layer.cells(events)) for layer in layers]
-        return array_namespace(sums[0]).stack(sums, axis=1)
+    cells = [once(layer.cells) for layer in layers]
+    sums = [_total(of_layer) for of_layer in cells]
 
-    def total(events: Mapping[str, Array]) -> Array:
-        return shower_shapes.total(energies(events))
+    @once
+    def energies(events: Mapping[str, Array]) -> Array:
+        each = [layer_energy(events) for layer_energy in sums]
+        return array_namespace(each[0]).stack(each, axis=1)
+
+    total = _total(energies)
 
     observables = [Observable("E_tot", total, "total energy", unit, "log10")]
     if schema.incident:
@@ -163,9 +167,9 @@ def _of_showers(layers: list[Layer], unit: str, schema: Schema, missing: float) 
     if len(layers) > 1:
         observables += _of_depth(energies, numbers, unit, missing)
     for i, layer in enumerate(layers):
-        observables += _of_layer(layer, unit, missing)
+        observables += _of_layer(layer, cells[i], sums[i], unit, missing)
         if len(layers) > 1:
-            observables.append(_fraction(layer, i, energies, missing))
+            observables.append(_fraction(layer, i, energies, total, missing))
     return observables
 
 
@@ -218,26 +222,40 @@ def _of_depth(
 
 
 def _fraction(
-    layer: Layer, index: int, energies: Callable[[Mapping[str, Array]], Array], missing: float
+    layer: Layer,
+    index: int,
+    energies: Callable[[Mapping[str, Array]], Array],
+    total: Callable[[Mapping[str, Array]], Array],
+    missing: float,
 ) -> Observable:
     def fraction(events: Mapping[str, Array]) -> Array:
-        each = energies(events)
-        return shower_shapes.ratio(each[:, index], shower_shapes.total(each), missing=missing)
+        return shower_shapes.ratio(energies(events)[:, index], total(events), missing=missing)
 
     return Observable(f"{layer.name}.fraction", fraction, f"{layer.name}: fraction of the energy")
 
 
-def _of_layer(layer: Layer, unit: str, missing: float) -> list[Observable]:
-    name, cells = layer.name, layer.cells
+def _total(
+    cells: Callable[[Mapping[str, Array]], Array],
+) -> Callable[[Mapping[str, Array]], Array]:
+    """Returns the function of events that sums ``cells``."""
+    return once(lambda events: shower_shapes.total(cells(events)))
+
+
+def _of_layer(
+    layer: Layer,
+    cells: Callable[[Mapping[str, Array]], Array],
+    total: Callable[[Mapping[str, Array]], Array],
+    unit: str,
+    missing: float,
+) -> list[Observable]:
+    name = layer.name
 
     def hottest(events: Mapping[str, Array]) -> Array:
         return shower_shapes.hottest_ratio(cells(events), missing=missing)
 
-    energy = Observable(
-        f"{name}.energy", lambda e: shower_shapes.total(cells(e)), f"{name}: energy", unit, "log10"
-    )
+    energy = Observable(f"{name}.energy", total, f"{name}: energy", unit, "log10")
     ratio = Observable(f"{name}.E_ratio", hottest, f"{name}: (e1 − e2) / (e1 + e2)")
-    moments = _moments(name, cells, layer.positions, layer.length, missing)
+    moments = _moments(name, cells, total, layer.positions, layer.length, missing)
     return [energy, *_of_cells(name, cells, layer, unit), ratio, *moments]
 
 
@@ -271,14 +289,15 @@ def _of_cells(
 def _moments(
     name: str,
     cells: Callable[[Mapping[str, Array]], Array],
+    total: Callable[[Mapping[str, Array]], Array],
     positions: Mapping[str, tuple[float, ...]],
     length: str,
     missing: float,
 ) -> list[Observable]:
     observables = []
     for axis, at in positions.items():
-        center = functools.partial(_moment, shower_shapes.center, cells, at, missing)
-        width = functools.partial(_moment, shower_shapes.width, cells, at, missing)
+        center = once(functools.partial(_center, cells, total, at, missing))
+        width = functools.partial(_width, cells, total, center, at, missing)
         observables += [
             Observable(
                 f"{name}.center_{axis}", center, f"{name}: center in {axis}", length, "length"
@@ -288,14 +307,27 @@ def _moments(
     return observables
 
 
-def _moment(
-    kernel: Callable[..., Array],
+def _center(
     cells: Callable[[Mapping[str, Array]], Array],
+    total: Callable[[Mapping[str, Array]], Array],
     positions: tuple[float, ...],
     missing: float,
     events: Mapping[str, Array],
 ) -> Array:
-    return kernel(cells(events), positions, missing=missing)
+    return shower_shapes.center(cells(events), positions, missing=missing, energy=total(events))
+
+
+def _width(
+    cells: Callable[[Mapping[str, Array]], Array],
+    total: Callable[[Mapping[str, Array]], Array],
+    center: Callable[[Mapping[str, Array]], Array],
+    positions: tuple[float, ...],
+    missing: float,
+    events: Mapping[str, Array],
+) -> Array:
+    return shower_shapes.width(
+        cells(events), positions, missing=missing, energy=total(events), mean=center(events)
+    )
 
 
 def _of_field(name: str, field: Field, missing: float) -> list[Observable]:
@@ -320,7 +352,8 @@ def _of_field(name: str, field: Field, missing: float) -> list[Observable]:
 
 
 def _of_image(name: str, field: Field, missing: float) -> list[Observable]:
-    pixels = functools.partial(_flat, name)
+    pixels = once(functools.partial(_flat, name))
+    total = _total(pixels)
     rows, columns = field.shape
     positions = {
         "x": tuple(float(c) for _ in range(rows) for c in range(columns)),
@@ -330,7 +363,7 @@ def _of_image(name: str, field: Field, missing: float) -> list[Observable]:
     return [
         Observable(
             f"{name}.mean",
-            lambda e: shower_shapes.total(pixels(e)) / field.size,
+            lambda e: total(e) / field.size,
             f"{name}: mean",
             field.unit,
         ),
@@ -340,7 +373,7 @@ def _of_image(name: str, field: Field, missing: float) -> list[Observable]:
             f"{name}: fraction of nonzero pixels",
             step=step,
         ),
-        *_moments(name, pixels, positions, "pixels", missing),
+        *_moments(name, pixels, total, positions, "pixels", missing),
         Observable(
             f"{name}.spectrum",
             pixels,

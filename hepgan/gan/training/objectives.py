@@ -28,8 +28,7 @@ class Batch(NamedTuple):
     Attributes:
         real: Logits ``[B]`` of the reference events.
         fake: Logits ``[B]`` of the generated events.
-        events: Discriminator input ``[B, S]`` of the reference events: the encoded event, followed by standardized observables
-            if ``[gan] discriminator_input`` asks for them.
+        events: Discriminator input ``[B, S]`` of the reference events, see ``[gan] discriminator_input``: by default the encoded event.
         generated: Discriminator input ``[B, S]`` of the generated events. Gradients reach the generator in its own loss only.
         noise: Noise ``[B, *Z]`` of the generated events.
         conditions: Encoded conditions ``[B, C]``, the same for both.
