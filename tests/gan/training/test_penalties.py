@@ -20,7 +20,7 @@ from hepgan.gan.training.losses import (
     penalized_rows,
 )
 from hepgan.gan.training.optim import make_optimizers
-from hepgan.gan.training.state import TrainingState
+from hepgan.gan.training.state import TrainingState, reseed_step
 from hepgan.gan.two_stage import TwoStages
 
 CHEAP = dataclasses.replace(
@@ -81,7 +81,7 @@ def test_lazy_penalties_have_the_mean_weight_of_those_of_every_step(penalty: Any
         none = dataclasses.replace(QUICK, r1=0.0, r2=0.0)
         for step in (0, 1, 4):
             state.step = step
-            training.reseed_step(state)
+            reseed_step(state)
             loss = discriminator_loss(state, x, fake, z, c).item()
             plain = dataclasses.replace(state, phases=(none,))
             values.setdefault(every, []).append(
