@@ -76,6 +76,11 @@ def propose(
         RunError: there is no recipe for these data.
     """
     names = [files] if isinstance(files, str) else list(files)
+    for name in filter(_is_hdf5, names):
+        raise DataError(
+            f"'{name}' is HDF5; convert it first: hepgan convert calochallenge '{name}' BINNING.xml"
+            f" '{Path(name).with_suffix('.root')}' (or calogan, lemurs), then use that file"
+        )
     roles = find_roles(names, tree=tree)
     layers = _layers_of(roles, names, binning)
     if layers:
@@ -108,9 +113,18 @@ def parse(text: str) -> RunConfig:
 
 
 def is_data(source: str) -> bool:
-    """Returns whether ``source`` names ROOT files rather than a preset or a run file."""
+    """Returns whether ``source`` names files with data rather than a preset or a run file."""
     path, tree = split_tree(source)
-    return source.startswith("sample:") or bool(tree) or path.partition("?")[0].endswith(".root")
+    return (
+        _is_hdf5(source)
+        or source.startswith("sample:")
+        or bool(tree)
+        or path.partition("?")[0].endswith(".root")
+    )
+
+
+def _is_hdf5(path: str) -> bool:
+    return Path(path).suffix.lower() in {".hdf5", ".h5", ".hdf"}
 
 
 def stem(source: str) -> str:

@@ -287,11 +287,42 @@ def test_nan_in_a_branch_raises_or_leaves_it_out(tmp_path: Path) -> None:
         propose(write(tmp_path / "w.root", {"weight": np.ones(20)}))
 
 
+def test_lists_are_columns_with_their_lengths(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    lengths = rng.integers(0, 4, 300)
+    pt = ak.unflatten(20 + rng.exponential(30, lengths.sum()), lengths)
+    with uproot.recreate(tmp_path / "t.root") as file:
+        file.mktree(
+            "events", {"Jet": ak.zip({"pt": pt, "eta": pt * 0}), "met": rng.exponential(9, 300)}
+        )
+    text = propose(str(tmp_path / "t.root"))
+    assert set(parse(text).schema.fields) == {"Jet_pt", "Jet_eta", "nJet", "met"}
+    gan, _ = train(quick(text), tmp_path / "out", device="cpu")
+    generated = gan.sample(300, seed=1)
+    assert set(ak.to_numpy(generated["nJet"])) <= {0, 1, 2, 3}
+
+
+def test_hdf5_raises_with_the_command_that_converts_it() -> None:
+    with pytest.raises(
+        DataError, match=r"hepgan convert calochallenge 'a/b\.hdf5' BINNING\.xml 'a"
+    ):
+        propose("a/b.hdf5")
+
+
+def test_text_column_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    with uproot.recreate(tmp_path / "t.root") as file:
+        file.mkrntuple("events", {"mass": np.arange(50.0), "name": ak.Array(["muon"] * 50)})
+    text = propose(str(tmp_path / "t.root"))
+    assert list(parse(text).schema.fields) == ["mass"]
+    assert "# name: left out: not a number" in text
+
+
 @pytest.mark.parametrize(
     ("source", "data", "name"),
     [
         ("a/showers.root", True, "showers"), ("sample:mnist.root", True, "mnist"), ("s*.root:tree", True, "s"),
         ("root://host/b.root", True, "b"), ("showers", False, "showers"), ("dir/my.toml", False, "my"),
+        ("showers.hdf5", True, "showers"),
     ],
 )  # fmt: skip
 def test_data_are_told_from_run_files(source: str, data: bool, name: str) -> None:
