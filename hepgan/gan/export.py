@@ -6,7 +6,7 @@
 | each condition, by its name | ``float32[batch]``, in the schema's unit; inside the trained range |
 
 The outputs are the event's fields by name, ``float32[batch, *shape]``, in the schema's units. The metadata of the file contain units,
-shapes and ranges as JSON under the key ``hepgan``.
+shapes, ranges and hepgan's version as JSON under the key ``hepgan``.
 """
 
 import copy
@@ -17,9 +17,13 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import scipy.special
 import torch
 from torch import Tensor, nn
 
@@ -51,7 +55,7 @@ class DecodedGenerator(nn.Module):
 
     def __init__(self, gan: GAN, *, single: bool = False) -> None:
         super().__init__()
-        self.decoding = EncodingModule(gan.encoding)
+        self.decoding = EncodingModule(gan.encoding).double()
         self.precision = torch.float32 if single else torch.float64
         self.generator = copy.deepcopy(gan.generator).to(self.precision)
 
@@ -94,10 +98,11 @@ def export(gan: GAN, path: str | os.PathLike[str]) -> None:
 
 
 def metadata(gan: GAN) -> dict[str, Any]:
-    """Returns the metadata of an exported file: inputs and outputs with shapes, units and ranges."""
+    """Returns the metadata of an exported file: hepgan's version, and inputs and outputs with shapes, units and ranges."""
     encoding = gan.encoding
     conditions = encoding.schema.conditions
     return {
+        "version": version("hepgan"),
         "inputs": {
             "noise": {"shape": list(gan.latent), "distribution": "standard normal"},
             **{
@@ -138,7 +143,12 @@ def _onnx(gan: GAN) -> bytes:
     onnx.helper.set_model_props(model, {"hepgan": json.dumps(metadata(gan))})
     onnx.checker.check_model(model)
     content: bytes = model.SerializeToString()
-    session = onnxruntime.InferenceSession(content)
+    try:
+        session = onnxruntime.InferenceSession(content)
+    except (failures.Fail, failures.NotImplemented, failures.InvalidGraph) as error:
+        raise RunError(
+            f"ONNX Runtime cannot load the exported model: {str(error).splitlines()[0]}"
+        ) from error
     names = ["noise", *gan.encoding.scales]
 
     def run(inputs: tuple[Tensor, ...]) -> list[Tensor]:
@@ -162,6 +172,9 @@ def _onnx_model(gan: GAN, decoded: DecodedGenerator) -> Any:
             input_names=["noise", *gan.encoding.scales], output_names=list(gan.encoding.schema.fields), verbose=False,
             custom_translation_table={
                 torch.ops.aten.searchsorted.Tensor: _searchsorted,
+                torch.ops.aten.bucketize.Tensor: _bucketize,
+                torch.ops.aten.copysign.Tensor: _copysign,
+                torch.ops.aten.special_ndtr.default: _ndtr,
                 torch.ops.aten.scalar_tensor.default: _scalar_tensor,
                 torch.ops.aten.leaky_relu.default: _leaky_relu,
             },
@@ -171,13 +184,64 @@ def _onnx_model(gan: GAN, decoded: DecodedGenerator) -> Any:
     return program.model_proto
 
 
-def _searchsorted(sorted_sequence: Any, self: Any, **options: Any) -> Any:
-    """Translates ``torch.searchsorted``, which torch's exporter does not support: the number of smaller values."""
+def _bucketize(self: Any, boundaries: Any, **options: Any) -> Any:
+    """Translates ``torch.bucketize``, which is ``torch.searchsorted`` with its arguments exchanged."""
+    return _searchsorted(boundaries, self, **options)
+
+
+def _copysign(self: Any, other: Any) -> Any:
+    """Translates ``torch.copysign``, except for negative zeros."""
+    from onnxscript import opset18
+
+    op: Any = opset18
+    size = op.Abs(self)
+    return op.Where(op.Less(other, op.CastLike(0.0, other)), op.Neg(size), size)
+
+
+def _ndtr(self: Any) -> Any:
+    """Translates ``torch.special.ndtr`` with an error of 1e-15; ONNX Runtime has no error function in double precision.
+
+    It is the Taylor series around the nearest of 1,025 points between −8 and 8.
+    """
+    import onnx
+    from onnxscript import opset18
+
+    op: Any = opset18
+    points = np.arange(-512, 513) / 64
+
+    def table(values: npt.NDArray[np.float64]) -> Any:
+        return op.CastLike(op.Constant(value=onnx.numpy_helper.from_array(values)), self)
+
+    def number(value: float) -> Any:
+        return op.CastLike(value, self)
+
+    z = op.Clip(self, number(-8.0), number(8.0))
+    nearest = op.Round(op.Mul(z, number(64.0)))
+    at = op.Cast(op.Add(nearest, number(512.0)), to=7)
+    at = op.Clip(at, op.Constant(value_int=0), op.Constant(value_int=1024))  # for NaN
+    x = op.Div(nearest, number(64.0))
+    d, xx = op.Sub(z, x), op.Mul(x, x)
+    # Hermite polynomials of x, divided by factorials, from the highest power of d to the lowest.
+    series = op.Div(op.Add(op.Mul(xx, op.Sub(xx, number(6.0))), number(3.0)), number(120.0))
+    cubic = op.Div(op.Mul(x, op.Sub(xx, number(3.0))), number(24.0))
+    series = op.Sub(op.Mul(d, series), cubic)
+    series = op.Add(op.Mul(d, series), op.Div(op.Sub(xx, number(1.0)), number(6.0)))
+    series = op.Sub(op.Mul(d, series), op.Div(x, number(2.0)))
+    series = op.Add(op.Mul(d, series), number(1.0))
+    density = op.Gather(table(np.exp(-(points**2) / 2) / np.sqrt(2 * np.pi)), at)
+    return op.Add(
+        op.Gather(table(scipy.special.ndtr(points)), at), op.Mul(op.Mul(d, series), density)
+    )
+
+
+def _searchsorted(sorted_sequence: Any, self: Any, *, right: bool = False, **options: Any) -> Any:
+    """Translates ``torch.searchsorted``, which torch's exporter does not support: the number of smaller (or equal) values."""
     from onnxscript import opset18
 
     op: Any = opset18
 
-    smaller = op.Less(sorted_sequence, op.Unsqueeze(self, op.Constant(value_ints=[-1])))
+    below = op.LessOrEqual if right else op.Less
+    smaller = below(sorted_sequence, op.Unsqueeze(self, op.Constant(value_ints=[-1])))
     return op.ReduceSum(op.Cast(smaller, to=7), op.Constant(value_ints=[-1]), keepdims=0)
 
 
@@ -208,6 +272,13 @@ def _pt2(gan: GAN) -> bytes:
         program = torch.export.export(decoded, example, dynamic_shapes=batch)
     run = program.module()
     _check(gan, decoded, lambda inputs: run(*inputs))
+    # torch cannot save empty tensors that own memory, as those from numpy do.
+    empty = {
+        name: value
+        for name, value in program.constants.items()
+        if isinstance(value, Tensor) and not value.numel()
+    }
+    program.constants.update({name: torch.empty_like(value) for name, value in empty.items()})
     content = io.BytesIO()
     torch.export.save(program, content, extra_files={"hepgan.json": json.dumps(metadata(gan))})
     return content.getvalue()

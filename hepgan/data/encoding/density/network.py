@@ -340,7 +340,7 @@ def run_tasks(tasks: Sequence[FitTask], progress: ProgressCallback = no_progress
             threads, initializer=torch.set_num_threads, initargs=(1,)
         ) as pool,
     ):
-        futures = [pool.submit(*pair) for pair in zip(tasks, statuses, strict=True)]
+        futures = [pool.submit(task, status) for task, status in zip(tasks, statuses, strict=True)]
         try:
             waiting = set(futures)
             while waiting:
