@@ -212,12 +212,13 @@ def _of_arrays(
         for name, values in sample.items()
         if not _TRUE.search(name) and _proportional(values, visible)
     }
-    incident = _incident({n: v for n, v in sample.items() if n not in sums}, visible)
+    others = {n: v for n, v in sample.items() if n not in sums}
+    incident = _incident(others, visible) or _incident(sample, visible)
     roles: dict[str, ConditionRole] = {}
     for name, values in scalars.items():
         if values.min() == values.max() and name != incident:
             left_out[name] = f"left out: {values.min():g} in all entries"
-        elif name in sums:
+        elif name in sums and name != incident:
             left_out[name] = "left out: the sum of the cells"
         elif _IDENTIFIER.fullmatch(name) or _is_identifier(values):
             left_out[name] = "left out: another number in each event"
