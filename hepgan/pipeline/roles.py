@@ -216,14 +216,14 @@ def _of_arrays(
     incident = _incident(others, visible) or _incident(sample, visible)
     roles: dict[str, ConditionRole] = {}
     for name, values in scalars.items():
-        if values.min() == values.max() and name != incident:
+        if name == incident:
+            roles[name] = ConditionRole(_scale(name, values, energy=True), "the incident energy")
+        elif values.min() == values.max():
             left_out[name] = f"left out: {values.min():g} in all entries"
-        elif name in sums and name != incident:
+        elif name in sums:
             left_out[name] = "left out: the sum of the cells"
         elif _IDENTIFIER.fullmatch(name) or _is_identifier(values):
             left_out[name] = "left out: another number in each event"
-        elif name == incident:
-            roles[name] = ConditionRole(_scale(name, values, energy=True), "the incident energy")
         elif name in named or (_KINEMATICS.fullmatch(name) and not _OUTPUT.fullmatch(name)):
             roles[name] = ConditionRole(_scale(name, values), _named(name))
     for name, values in scalars.items():
