@@ -33,7 +33,7 @@ from hepgan.data.schema import Schema
 from hepgan.errors import RunError, did_you_mean
 from hepgan.evaluation.metrics.conditions import parse_slices
 from hepgan.evaluation.metrics.digits import digit_field
-from hepgan.evaluation.metrics.scores import REGISTERED, check_metrics
+from hepgan.evaluation.metrics.scores import CLASSIFIER_INPUTS, REGISTERED, check_metrics
 from hepgan.evaluation.observables.geometry import AXES, LayerGeometry
 from hepgan.evaluation.observables.standard import observables_for, select_observables
 from hepgan.gan.networks import GANSettings
@@ -91,8 +91,9 @@ class EvaluateSettings:
         observables: Names of the observables to compare, standard ones or your own, also by metrics of all together and by
             classifiers; by default all that apply.
         by: Conditions whose slices are compared: ``["energy=1,10,50,100", "pdg"]``; by default all, in classes or quartiles.
-        validation: Name of a registered metric (`@register_metric`) whose value on the validation split chooses the weights that
-            are kept; by default the Fréchet distance of all observables.
+        validation: Score on the validation split that chooses the weights that are kept: a registered metric (`@register_metric`), or
+            the AUC of a classifier that sees the conditions, ``auc_observables``, ``auc_boosted``, ``auc_high`` or ``auc_low`` (cells),
+            which takes some seconds. By default the Fréchet distance of all observables and conditions, which sees linear correlations.
     """
 
     quick: bool = True
@@ -106,11 +107,12 @@ class EvaluateSettings:
         check_metrics(self.metrics)
         for text in self.by:
             parse_slices(text)
-        if self.validation and self.validation not in REGISTERED:
-            hint = did_you_mean(self.validation, REGISTERED)
+        known = {*REGISTERED, *CLASSIFIER_INPUTS}
+        if self.validation and self.validation not in known:
+            hint = did_you_mean(self.validation, known)
             raise RunError(
-                f"[evaluate] validation = {short_repr(self.validation)} is not a registered metric{hint}; import the plugin that"
-                " registers it with @register_metric"
+                f"[evaluate] validation = {short_repr(self.validation)} is not a registered metric or a classifier{hint}; choose one of"
+                f" {', '.join(CLASSIFIER_INPUTS)}, or import the plugin that registers the metric with @register_metric"
             )
 
 

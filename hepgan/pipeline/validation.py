@@ -7,9 +7,11 @@ import numpy as np
 
 from hepgan.data.encoding.encoding import Encoding
 from hepgan.data.schema import Schema
+from hepgan.errors import DataError
 from hepgan.evaluation.metrics import compute, digits, fpd
-from hepgan.evaluation.metrics.scores import HIGHER_IS_BETTER, REGISTERED
+from hepgan.evaluation.metrics.scores import CLASSIFIER_INPUTS, HIGHER_IS_BETTER, REGISTERED
 from hepgan.evaluation.observables.standard import arrays, evaluate_observables, observables_for
+from hepgan.evaluation.report.evaluation import evaluate
 from hepgan.evaluation.sample import build_sample
 from hepgan.gan.model import GAN
 from hepgan.gan.training.validation import Validation
@@ -24,15 +26,20 @@ def make_validation(run: RunConfig, reference: ak.Array, encoding: Encoding) -> 
     """Returns the validation of a training: a GAN's distance from ``reference``, the validation split, and the encoded split.
 
     The distance is the Fréchet distance of the observables or, with ``[evaluate] digits``, that of the digit classifier's features,
-    since observables hardly distinguish digits from scribbles. ``[evaluate] validation`` names a registered metric instead.
+    since observables hardly distinguish digits from scribbles. ``[evaluate] validation`` names a registered metric or a classifier
+    instead.
     """
     # Several generated events per reference event: the fluctuations of the reference are the same in every score.
-    copies = max(1, VALIDATED // len(reference))
+    of_classifier = run.evaluate.validation in CLASSIFIER_INPUTS
+    # Classifiers compare as many events of each kind.
+    copies = 1 if of_classifier else max(1, VALIDATED // len(reference))
     conditions = {
         name: np.tile(ak.to_numpy(reference[name]), copies) for name in run.schema.conditions
     }
     seed = child_seed(run.seed, "validation")
-    if run.evaluate.validation:
+    if of_classifier:
+        distance = classifier_distance(reference, run, seed=seed)
+    elif run.evaluate.validation:
         distance = metric_distance(reference, run, seed=seed)
     elif run.evaluate.digits:
         distance = digit_distance(reference, run.schema)
@@ -69,6 +76,32 @@ def metric_distance(
     def distance(events: ak.Array) -> float:
         generated = build_sample(arrays(events, run.schema.all), observables)
         return sign * metric(expected, generated, seed=seed).value
+
+    return distance
+
+
+def classifier_distance(
+    reference: ak.Array, run: RunConfig, *, seed: int
+) -> Callable[[ak.Array], float]:
+    """Returns a function of events: the AUC of the classifier ``[evaluate] validation``, which also sees the conditions.
+
+    The function raises a DataError if the classifier cannot be used for these events.
+    """
+    metric = run.evaluate.validation
+
+    def distance(events: ak.Array) -> float:
+        result = evaluate(
+            reference, events,
+            schema=run.schema, geometry=run.geometry, metrics=(metric,), seed=seed,
+        )  # fmt: skip
+        for score in result.scores:
+            if score.metric == metric:
+                return score.value
+        reasons = [skipped.reason for skipped in result.skipped if skipped.metric == metric]
+        raise DataError(
+            f"[evaluate] validation = '{metric}' cannot be computed for these events"
+            f"{': ' if reasons else ''}{'; '.join(reasons)}; choose another metric"
+        )
 
     return distance
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import awkward as ak
 import pytest
 from click.testing import CliRunner
 from tiny import tiny_events, write_tiny
@@ -16,6 +17,7 @@ from hepgan.evaluation.metrics.statistics import Estimate
 from hepgan.evaluation.sample import Sample
 from hepgan.gan.training import history
 from hepgan.pipeline import load, train
+from hepgan.pipeline.validation import classifier_distance
 
 
 @pytest.fixture
@@ -36,7 +38,11 @@ def mean_of_a() -> Iterator[None]:
     [
         ("metrics", ["separatoin"], "unknown metric 'separatoin'; did you mean 'separation'"),
         ("observables", ["A"], "no observable 'A'; did you mean|no observable 'A'; choose"),
-        ("validation", "mean_of_b", "'mean_of_b' is not a registered metric; did you mean"),
+        (
+            "validation",
+            "mean_of_b",
+            "'mean_of_b' is not a registered metric or a classifier; did you mean",
+        ),
     ],
 )
 def test_unknown_names_are_errors_when_the_run_file_is_read(
@@ -53,6 +59,23 @@ def test_a_registered_metric_validates(tiny_run: Path, tmp_path: Path, mean_of_a
     assert values == pytest.approx([-5.5] * len(values), rel=0.2)  # negated: the lowest is kept
     assert gan.kept is not None
     assert gan.kept.score == min(values)
+
+
+def test_a_classifier_validates_and_sees_the_conditions(tiny_run: Path) -> None:
+    """Events with the conditions of others have the right observables and the right conditions."""
+    run = load(tiny_run, {"evaluate.validation": "auc_observables"})
+    reference, generated = tiny_events(600, 3), tiny_events(600, 4)
+    distance = classifier_distance(reference, run, seed=1)
+    shuffled = ak.with_field(generated, generated["energy"][::-1], "energy")
+    assert distance(generated) == pytest.approx(0.5, abs=0.1)
+    assert distance(shuffled) > 0.8
+
+
+def test_a_classifier_of_cells_that_do_not_exist_raises(tiny_run: Path) -> None:
+    run = load(tiny_run, {"evaluate.validation": "auc_low"})
+    distance = classifier_distance(tiny_events(500, 3), run, seed=1)
+    with pytest.raises(HepganError, match="validation = 'auc_low' cannot be computed for these"):
+        distance(tiny_events(500, 4))
 
 
 def test_hepgan_evaluate_uses_the_run_files_names_and_options_override_them(
