@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import click
 
 from hepgan.cli.options import DEVICE, PLUGIN, SEED, compose
+from hepgan.data.io.names import printable
 from hepgan.errors import RunError
 
 RUN_OPTIONS = compose(
@@ -79,6 +80,7 @@ def resolve(
     if library.is_data(source[0]):
         proposed = library.propose(source, tree=tree)
         run = library.replaced(library.parse(proposed), overrides)
+        click.echo(f"{printable(run.description)} (hepgan init writes the run file)")
         return ResolvedOptions(run, folder, library.resolve_device(device), verbose=False)
     if len(source) > 1:
         raise RunError(

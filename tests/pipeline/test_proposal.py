@@ -182,6 +182,20 @@ def test_image_is_recognized_from_scalar_pixels(tmp_path: Path) -> None:
     assert proposed.gan.input == (1, 8, 8)
 
 
+@pytest.mark.parametrize("labels", [False, True])
+def test_image_with_a_side_that_is_no_multiple_of_four_gets_dense_networks(
+    labels: bool, tmp_path: Path
+) -> None:
+    events = images()
+    events["image"] = events["image"][:, :6, :6]
+    if not labels:
+        del events["label"]
+    proposed = quick(propose(write(tmp_path / "i.root", events)))
+    assert ("COND" in str(proposed.gan.generator)) == labels
+    gan, _ = train(proposed, tmp_path / "out", device="cpu")
+    assert ak.to_numpy(gan.sample(5, seed=1)["image"]).shape == (5, 6, 6)
+
+
 def test_arrays_with_negative_values_are_described_by_a_copula(tmp_path: Path) -> None:
     values = np.random.default_rng(1).normal(size=(300, 12)).astype("f4")
     proposed = parse(propose(write(tmp_path / "a.root", {"waveform": values})))
