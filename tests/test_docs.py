@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -9,9 +10,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import pytest
 import uproot
 
+import hepgan
+from hepgan.cli import main
 from hepgan.gan.training.objectives import OBJECTIVES
 from hepgan.layout import parse
 from hepgan.layout.spec.base import LAYERS
@@ -110,6 +114,44 @@ def test_quick_start_python_runs_unchanged(tmp_path: Path) -> None:
     with uproot.open(tmp_path / "fifty.root") as file:
         energy = file["showers"]["energy"].array(library="np")
     assert energy.tolist() == [50.0] * 1000
+
+
+def test_minimal_run_file_is_valid(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "run-file.md").read_text(encoding="utf-8")
+    path = tmp_path / "minimal.toml"
+    path.write_text(page.split("```toml\n")[1].split("```")[0])
+    assert load(path).schema.features == 784
+
+
+def commands_of(page: str) -> list[str]:
+    """Returns the commands of hepgan in blocks and lines of code."""
+    blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", page, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", page, flags=re.DOTALL))
+    found = [re.search(r"(?:^|[ /])(hepgan [a-z].*)", text) for text in (*lines, *inline)]
+    return [match[1].replace(r"\|", "|") for match in found if match]
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+)
+def test_every_command_in_the_documentation_has_valid_options(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hepgan.plugins.import_plugins", lambda names, folder: None)
+    for text in commands_of(path.read_text(encoding="utf-8")):
+        name, *arguments = shlex.split(text, comments=True)[1:]
+        assert name in main.commands, text
+        try:
+            main.commands[name].make_context(name, arguments)
+        except click.MissingParameter:
+            continue
+
+
+def test_citation_names_the_version_of_the_package() -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {hepgan.__version__}\n" in citation
+    assert f"version = {{{hepgan.__version__}}}" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

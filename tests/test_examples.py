@@ -1,6 +1,7 @@
 """Short versions of the examples: on small samples in this process, or in a separate one."""
 
 import runpy
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 import uproot
+from click.testing import CliRunner
+from tiny import tiny_events, write_tiny
 
+from hepgan.cli import main
 from hepgan.data.convert import convert
 from hepgan.data.io.reader import read
 from hepgan.data.io.writer import write
 from hepgan.data.schema import Field, Schema
-from hepgan.gan import pretrained
 from hepgan.gan.model import GAN
 from hepgan.pipeline import load, train
 
@@ -122,13 +125,8 @@ def test_examples_are_short(path: Path) -> None:
 
 
 def test_readme_python_runs_unchanged(tmp_path: Path) -> None:
-    """Runs the README's first Python block in a folder whose ``runs/showers`` holds the pretrained GAN."""
     readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
     block = readme.split("```python\n")[1].split("```")[0]
-    folder, source = tmp_path / "runs" / "showers", pretrained.folders()["showers"]
-    folder.mkdir(parents=True)
-    (folder / "gan.json").write_bytes((source / "gan.json").read_bytes())
-    (folder / "generator.safetensors").write_bytes(pretrained.weights(source))
     subprocess.run([sys.executable, "-c", block], check=True, cwd=tmp_path)
     with uproot.open(tmp_path / "showers.root") as file:
         energy = file["showers"]["energy"].array(library="np")
@@ -137,11 +135,25 @@ def test_readme_python_runs_unchanged(tmp_path: Path) -> None:
     assert energy.max() <= 100
 
 
-def test_readme_run_file_is_valid(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_readme_commands_on_own_data_run_unchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
-    path = tmp_path / "readme.toml"
-    path.write_text(readme.split("```toml\n")[1].split("```")[0])
-    assert load(path).schema.features == 784
+    block = readme.partition("## Your own data")[2].split("```sh\n")[1].split("```")[0]
+    for number in (1, 2):
+        write_tiny(tmp_path / f"mine{number}.root", tiny_events(400, number))
+    monkeypatch.chdir(tmp_path)
+    for line in block.splitlines():
+        words = shlex.split(line, comments=True)[1:]
+        arguments = [
+            path for word in words for path in (sorted(map(str, tmp_path.glob(word))) or [word])
+        ]
+        result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "runs" / "mine" / "report.html").is_file()
+    with uproot.open(tmp_path / "more.root") as file:
+        assert file["events"].num_entries == 10_000
 
 
 @pytest.mark.slow

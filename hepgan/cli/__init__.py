@@ -1,11 +1,11 @@
 """The command line; each command is one library call."""
 
-import logging
 import signal
 from typing import Any
 
 import click
 
+from hepgan.cli.card import card
 from hepgan.cli.convert import convert
 from hepgan.cli.evaluate import evaluate
 from hepgan.cli.export import export
@@ -19,6 +19,7 @@ from hepgan.cli.run import run
 from hepgan.cli.signals import ending_cleanly, received
 from hepgan.cli.simulate import simulate
 from hepgan.cli.train import train
+from hepgan.cli.verbosity import add_verbosity, start_log
 from hepgan.data.io.names import printable
 from hepgan.errors import HepganError
 from hepgan.gan.training.signals import TrainingStopped
@@ -66,13 +67,12 @@ class Commands(click.Group):
 def main(ctx: click.Context) -> None:
     """Train, evaluate and run GANs straight from ROOT files."""
     ctx.with_resource(ending_cleanly())
-    handler = logging.StreamHandler()
-    # Dask logs every step.
-    handler.addFilter(lambda r: r.name.startswith("hepgan") or r.levelno >= logging.WARNING)
-    logging.basicConfig(level=logging.WARNING, format="hepgan: %(message)s", handlers=[handler])
+    start_log(ctx)
 
 
 for _command in (
-    init, run, train, generate, simulate, evaluate, export, layout, inspect, convert, fetch, presets,
+    init, run, train, generate, simulate, evaluate, export, card, layout, inspect, convert, fetch, presets,
 ):  # fmt: skip
     main.add_command(_command)
+for _command in (main, *main.commands.values()):
+    add_verbosity(_command)

@@ -5,17 +5,23 @@ from typing import Any
 
 import click
 
-from hepgan.cli.options import executor_options, open_mapper
+from hepgan.cli.options import OVERWRITE, examples, executor_options, open_mapper
 from hepgan.data.io.names import printable
 from hepgan.errors import DataError, RunError
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "hepgan convert calogan gamma.hdf5 gamma.root",
+        "hepgan convert mnist images-idx3-ubyte labels-idx1-ubyte mnist.root",
+    )
+)
 @click.argument("kind", metavar="KIND")
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.argument("output", metavar="OUT.root")
 @click.option("--pixel-branches", is_flag=True, help="A scalar branch for every value.")
 @click.option("--format", type=click.Choice(["TTree", "RNTuple"]), default="TTree")
+@OVERWRITE
 @executor_options("Each worker converts a source file; OUT may be a folder, for one file each.")
 def convert(
     kind: str,
@@ -23,6 +29,7 @@ def convert(
     output: str,
     pixel_branches: bool,
     format: Any,
+    overwrite: bool,
     executor: str | None,
     workers: int | None,
     scheduler: str | None,
@@ -38,13 +45,21 @@ def convert(
         if mapper is None:
             from hepgan.data.convert import convert as library
 
-            library(kind, sources, output, pixel_branches=pixel_branches, format=format)
+            library(
+                kind,
+                sources,
+                output,
+                pixel_branches=pixel_branches,
+                format=format,
+                overwrite=overwrite,
+            )
         else:
             from hepgan import processors
 
             processors.convert(
-                kind, sources, output, mapper, pixel_branches=pixel_branches, format=format
-            )
+                kind, sources, output, mapper,
+                pixel_branches=pixel_branches, format=format, overwrite=overwrite,
+            )  # fmt: skip
     click.echo(f"converted: {output}")
     if run_file:
         _write_run_file(sources, Path(output), run_file)

@@ -5,12 +5,17 @@ from pathlib import Path
 
 import click
 
-from hepgan.cli.options import DEVICE, PLUGIN, SEED, executor_options, open_runner
+from hepgan.cli.options import DEVICE, PLUGIN, SEED, examples, executor_options, open_runner
 from hepgan.cli.progress import progress_bar
 from hepgan.data.io.names import printable
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "hepgan evaluate geant4.root runs/showers/generated.root -o judged",
+        "hepgan evaluate geant4.root one.root two.root -o judged --by energy=1,10,100 --full",
+    )
+)
 @click.argument("reference", metavar="REFERENCE")
 @click.argument("generated", metavar="GENERATED...", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder.")

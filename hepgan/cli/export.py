@@ -4,11 +4,15 @@ from pathlib import Path
 
 import click
 
-from hepgan.cli.options import PLUGIN
+from hepgan.cli.options import PLUGIN, examples
 from hepgan.data.io.names import printable
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "hepgan export runs/showers -o showers.onnx",
+    )
+)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="MODEL.onnx or .pt2."

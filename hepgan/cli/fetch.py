@@ -2,8 +2,14 @@
 
 import click
 
+from hepgan.cli.options import examples
 
-@click.command()
+
+@click.command(
+    epilog=examples(
+        "hepgan fetch mnist -o data",
+    )
+)
 @click.argument("name", metavar="mnist")
 @click.option("-o", "--output", default=".", show_default=True, help="Folder.")
 def fetch(name: str, output: str) -> None:

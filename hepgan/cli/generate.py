@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hepgan.cli.options import DEVICE, PLUGIN, SEED
+from hepgan.cli.options import DEVICE, OVERWRITE, PLUGIN, SEED, examples
 from hepgan.cli.progress import progress_bar
 from hepgan.errors import RunError
 
@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from hepgan.gan.conditions import Range
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "hepgan generate showers -n 1000 -o fifty.root --seed 1 --condition energy=50",
+        "hepgan generate runs/showers -n 1000 -o any.root --seed 1 --condition energy=1:100",
+        "hepgan generate runs/showers -o same.root --seed 1 --conditions-from geant4.root",
+    )
+)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("-n", "number", type=click.IntRange(1), help="Number of events.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="ROOT file.")
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     help="Such as energy=50, energy=1:100 or pdg=22.",
 )
 @click.option("--conditions-from", metavar="FILE.root", help="One event per entry of the file.")
+@OVERWRITE
 @PLUGIN
 @DEVICE
 def generate(
@@ -35,6 +42,7 @@ def generate(
     seed: int,
     conditions: tuple[str, ...],
     conditions_from: str | None,
+    overwrite: bool,
     device: str,
 ) -> None:
     """Generate events with the GAN of a run FOLDER into a ROOT file.
@@ -47,7 +55,7 @@ def generate(
         count = library.generate(
             folder, output, n=number, seed=seed,
             conditions=_conditions(conditions),
-            conditions_from=conditions_from, device=library.resolve_device(device), progress=progress,
+            conditions_from=conditions_from, device=library.resolve_device(device), overwrite=overwrite, progress=progress,
         )  # fmt: skip
     click.echo(f"{count:,} events: {output}")
 

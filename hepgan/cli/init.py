@@ -4,11 +4,15 @@ from pathlib import Path
 
 import click
 
-from hepgan.cli.options import SEED
+from hepgan.cli.options import SEED, examples
 from hepgan.data.io.names import printable
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "hepgan init mine*.root -o mine.toml",
+    )
+)
 @click.argument("files", metavar="FILES...", nargs=-1, required=True)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Run file. [default: FILE.toml]"

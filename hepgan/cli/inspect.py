@@ -2,10 +2,16 @@
 
 import click
 
+from hepgan.cli.options import examples
 from hepgan.data.io.names import printable
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "hepgan inspect events.root",
+        "hepgan inspect events.root --tree Events",
+    )
+)
 @click.argument("file", metavar="FILE.root")
 @click.option("--tree", help="Only this tree.")
 def inspect(file: str, tree: str | None) -> None:

@@ -4,11 +4,17 @@ from typing import Any
 
 import click
 
-from hepgan.cli.options import PLUGIN
+from hepgan.cli.options import PLUGIN, examples
 from hepgan.errors import RunError
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "hepgan layout --list",
+        "hepgan layout calogan",
+        "hepgan layout 'DENSE|64|RELU, DENSE|1|LINEAR' --input 10",
+    )
+)
 @click.argument("text", metavar="LAYOUT", required=False)
 @click.option("--input", "shape", metavar="1|28|28", help="Shape of an event.")
 @click.option(
@@ -16,7 +22,7 @@ from hepgan.errors import RunError
 )
 @click.option("--conditions", type=click.IntRange(0), default=0, help="Number of conditions.")
 @click.option(
-    "--fields", "run_file", metavar="RUN", help="Take fields and conditions from a run file."
+    "--config", "run_file", metavar="RUN", help="Take fields and conditions from a run file."
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--list", "as_list", is_flag=True, help="List the named layouts.")
@@ -59,7 +65,7 @@ def _summary(
         fields = {name: field.shape for name, field in run.schema.fields.items()}
         conditions = sum(scale.columns for scale in run.encoding.conditions.values())
     if shape is None and not fields:
-        raise RunError("the shape of an event is not known; pass --input '1|28|28' or --fields RUN")
+        raise RunError("the shape of an event is not known; pass --input '1|28|28' or --config RUN")
     event = _shape(shape) if shape else (run.schema.features,)
     return summarize(
         published_layouts()[text].layout if text in published_layouts() else text,

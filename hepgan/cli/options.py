@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from hepgan.processors.executors import MapItems, RunProcessor
 
 
+def examples(*commands: str) -> str:
+    """Returns the end of a command's help, with one example per line."""
+    return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands)])
+
+
 class _Seed(click.types.IntParamType):
     """An integer from 0 to 2^64 − 1."""
 
@@ -39,6 +44,8 @@ def compose(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     return decorate
 
+
+OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 
 DEVICE = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda",

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from hepgan.cli.options import examples
+
 HEADLINES = {
     "auc_low": "AUC of cells",
     "auc_high": "of observables",
@@ -14,8 +16,20 @@ HEADLINES = {
 """Scores that are listed, and their names."""
 
 
-@click.command()
-@click.argument("name", required=False)
+def complete_preset(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """Returns the presets that start with ``incomplete``."""
+    from hepgan.presets import preset_names
+
+    return [name for name in preset_names() if name.startswith(incomplete)]
+
+
+@click.command(
+    epilog=examples(
+        "hepgan presets",
+        "hepgan presets showers > mine.toml",
+    )
+)
+@click.argument("name", required=False, shell_complete=complete_preset)
 def presets(name: str | None) -> None:
     """List the run files that come with the package, or print the one called NAME, to start your own from it.
 
@@ -24,7 +38,7 @@ def presets(name: str | None) -> None:
     Scores are means over seeds, with their standard deviation, of the classifiers and metrics of the runs' own reports;
     in brackets the baseline, reference against reference.
     """
-    from hepgan import pipeline as library
+    from hepgan import presets as library
     from hepgan.gan.pretrained import folders, scores
 
     if name is not None:

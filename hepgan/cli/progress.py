@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from hepgan.progress import ProgressCallback
+from hepgan.cli.verbosity import verbosity
+from hepgan.progress import ProgressCallback, no_progress
 
 INTERVAL = 10.0
 """Minimum interval between lines of progress without a terminal [s]."""
@@ -18,8 +19,12 @@ INTERVAL = 10.0
 def progress_bar(*, verbose: bool = False) -> Iterator[ProgressCallback]:
     """Context manager that yields a callback for a progress bar on a terminal, for lines now and then otherwise.
 
-    With ``verbose``, every call prints a line.
+    With ``verbose`` or ``-v``, every call prints a line; with ``-q``, none does.
     """
+    if verbosity() == "quiet":
+        yield no_progress
+        return
+    verbose = verbose or verbosity() == "verbose"
     if verbose or not sys.stderr.isatty():
         yield _lines(0.0 if verbose else INTERVAL)
         return

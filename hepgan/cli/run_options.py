@@ -1,20 +1,33 @@
 """Options of ``hepgan run`` and ``hepgan train``, and the run that they describe."""
 
-import logging
 import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
-from hepgan.cli.options import DEVICE, PLUGIN, SEED, compose
+from hepgan.cli.options import DEVICE, OVERWRITE, PLUGIN, SEED, compose
+from hepgan.cli.verbosity import is_verbosity_set, set_log_level
 from hepgan.data.io.names import printable
 from hepgan.errors import RunError
 
+
+def complete_run(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Returns the presets that start with ``incomplete``, and lets the shell add files and folders."""
+    from hepgan.presets import preset_names
+
+    names = [CompletionItem(name) for name in preset_names() if name.startswith(incomplete)]
+    return [*names, CompletionItem(incomplete, type="file")]
+
+
 RUN_OPTIONS = compose(
-    click.argument("source", metavar="[RUN]", nargs=-1),
+    click.argument("source", metavar="[RUN]", nargs=-1, shell_complete=complete_run),
     click.option(
-        "-o", "--output", type=click.Path(path_type=Path), help="Run folder. [default: runs/RUN]"
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path),
+        help="Run folder. [default: runs/RUN, or RUN if it is a run folder]",
     ),
     click.option("--seed", type=SEED, help="Overrides the seed of the run file."),
     DEVICE,
@@ -38,6 +51,7 @@ RUN_OPTIONS = compose(
         help="With --tmva: variables, such as image or x{0..783}.",
     ),
     click.option("--resume", is_flag=True, help="Continue from the folder's last checkpoint."),
+    OVERWRITE,
 )
 
 
@@ -72,11 +86,12 @@ def resolve(
         return _book(tmva, source, output, device, overrides, files, tree, variables)
     if not source:
         raise RunError(
-            "name a preset (see hepgan presets), a run file or ROOT files, or pass --tmva OPTIONS"
+            "name a preset (see hepgan presets), a run file, a run folder or ROOT files, or pass --tmva OPTIONS"
         )
     if files or variables:
         raise RunError("--files and --variables need --tmva; write --set data.files=…")
-    folder = output or Path("runs") / library.stem(source[0])
+    is_folder = library.is_run_folder(source[0])
+    folder = output or (Path(source[0]) if is_folder else Path("runs") / library.stem(source[0]))
     if library.is_data(source[0]):
         proposed = library.propose(source, tree=tree)
         run = library.replaced(library.parse(proposed), overrides)
@@ -84,7 +99,7 @@ def resolve(
         return ResolvedOptions(run, folder, library.resolve_device(device), verbose=False)
     if len(source) > 1:
         raise RunError(
-            f"'{source[1]}' follows the run '{source[0]}'; give one preset or run file, or only ROOT files"
+            f"'{source[1]}' follows the run '{source[0]}'; give one preset, run file or run folder, or only ROOT files"
         )
     if tree:
         raise RunError("--tree needs --tmva or ROOT files; write --set data.tree=…")
@@ -112,16 +127,18 @@ def _book(
     variables: tuple[str, ...],
 ) -> ResolvedOptions:
     from hepgan import pipeline as library
-    from hepgan.tmva import book, help_text
+    from hepgan.tmva import asks_for_help, book, help_text
 
+    if asks_for_help(options):
+        click.echo(help_text())
+        click.get_current_context().exit()
     if source:
         raise RunError(f"'{source[0]}' and --tmva exclude each other; pass one of them")
     if not files:
         raise RunError("--tmva needs --files FILE.root")
     booking = book(options, files, tree=tree, variables=variables)
-    logging.getLogger("hepgan").setLevel(booking.level)
-    if booking.help:
-        click.echo(help_text())
+    if not is_verbosity_set():
+        set_log_level(booking.level)
     run = library.replaced(booking.run, overrides)
     chosen = library.resolve_device(booking.device if device == "auto" else device)
     return ResolvedOptions(run, output or Path("runs") / "tmva", chosen, booking.verbose)

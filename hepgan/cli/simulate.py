@@ -5,11 +5,16 @@ from typing import Any
 
 import click
 
-from hepgan.cli.options import DEVICE, PLUGIN, SEED, executor_options
+from hepgan.cli.options import DEVICE, OVERWRITE, PLUGIN, SEED, examples, executor_options
 from hepgan.errors import RunError
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "hepgan simulate showers events.root -o showers.root --seed 1 --energy GenPart_energy",
+        "hepgan simulate runs/showers *.root -o parts --seed 1 --energy E --executor futures --workers 4",
+    )
+)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("files", metavar="FILE.root...", nargs=-1, required=True)
 @click.option(
@@ -43,6 +48,7 @@ from hepgan.errors import RunError
     help="Events per chunk.",
 )  # fmt: skip
 @executor_options("", default="iterative")
+@OVERWRITE
 @PLUGIN
 @DEVICE
 def simulate(
@@ -59,6 +65,7 @@ def simulate(
     executor: Any,
     workers: int | None,
     scheduler: str | None,
+    overwrite: bool,
     device: str,
 ) -> None:
     """Simulate showers for the particles of events with the GAN of a run FOLDER.
@@ -74,7 +81,7 @@ def simulate(
     ) as runner:
         count = library(
             folder, list(files), output, runner, seed=seed, conditions=sources, tree=tree,
-            out_of_range=out_of_range, on_bad_file=on_bad_file, device=device,
+            out_of_range=out_of_range, on_bad_file=on_bad_file, device=device, overwrite=overwrite,
         )  # fmt: skip
     click.echo(f"{count:,} showers: {output}")
 

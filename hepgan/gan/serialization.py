@@ -250,7 +250,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist; give the folder of a finished run")
+        raise CheckpointError(
+            f"{path} does not exist; give the folder of a finished run, or of a stopped one (a killed one continues with --resume)"
+        )
     if (size := path.stat().st_size) > _MAX_JSON_BYTES:
         raise CheckpointError(f"{path} has {size:,} bytes, more than the largest that is allowed")
     try:

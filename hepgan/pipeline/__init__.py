@@ -8,19 +8,18 @@
 | train only | ``train`` |
 | generate with a trained GAN | ``generate`` |
 | evaluate any ROOT files | ``evaluate`` |
+| write a model card | ``card`` |
 """
 
 from hepgan.gan.devices import resolve_device
+from hepgan.pipeline.card import card
 from hepgan.pipeline.config import (
-    PRESET_SCORES,
     DataSettings,
     EvaluateSettings,
     RunConfig,
     as_toml,
+    is_run_folder,
     load,
-    preset_scores,
-    preset_text,
-    presets,
     replaced,
 )
 from hepgan.pipeline.end_to_end import run
@@ -30,6 +29,7 @@ from hepgan.pipeline.proposal import init, is_data, parse, propose, stem
 from hepgan.pipeline.run_folder import check_folder
 from hepgan.pipeline.training import Prepared, prepare, train
 from hepgan.pipeline.validation import make_validation
+from hepgan.presets import PRESET_SCORES, preset_scores, preset_text, presets
 
 __all__ = [
     "PRESET_SCORES",
@@ -38,11 +38,13 @@ __all__ = [
     "Prepared",
     "RunConfig",
     "as_toml",
+    "card",
     "check_folder",
     "evaluate",
     "generate",
     "init",
     "is_data",
+    "is_run_folder",
     "load",
     "make_validation",
     "parse",

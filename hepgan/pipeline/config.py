@@ -1,11 +1,8 @@
-"""Run files: TOML tables as frozen dataclasses, presets, and writing back."""
+"""Run files: TOML tables as frozen dataclasses, and writing back."""
 
 import dataclasses
-import json
 import os
-import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +35,7 @@ from hepgan.evaluation.observables.geometry import AXES, LayerGeometry
 from hepgan.evaluation.observables.standard import observables_for, select_observables
 from hepgan.gan.networks import GANSettings
 from hepgan.gan.training.settings import TrainSettings
+from hepgan.presets import preset_names, preset_text
 from hepgan.random_streams import check_seed
 
 
@@ -239,58 +237,26 @@ class RunConfig:
         return sum(phase.steps for phase in self.training)
 
 
-def presets() -> dict[str, str]:
-    """Returns the descriptions of the run files that come with the package, by name."""
-    return {
-        name: str(tomllib.loads(preset_text(name)).get("description", ""))
-        for name in _preset_names()
-    }
-
-
-def _preset_names() -> list[str]:
-    files = resources.files("hepgan.presets").iterdir()
-    return sorted(p.name.removesuffix(".toml") for p in files if p.name.endswith(".toml"))
-
-
-def preset_text(name: str) -> str:
-    """Returns the run file of a preset.
-
-    Raises:
-        RunError: there is no such preset.
-    """
-    if name not in (known := _preset_names()):
-        hint = did_you_mean(name, known) or f"; the presets are {', '.join(known)}"
-        raise RunError(f"there is no preset {short_repr(name)}{hint}")
-    return resources.files("hepgan.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
-
-
-PRESET_SCORES = Path(__file__).parent.parent / "presets" / "measured.json"
-
-
-def preset_scores() -> dict[str, Any]:
-    """Returns the measured scores of the presets, by name, as written by ``benchmarks/presets.py --publish``."""
-    scores: dict[str, Any] = json.loads(PRESET_SCORES.read_text(encoding="utf-8"))
-    return scores
-
-
 def load(
     source: str | os.PathLike[str],
     overrides: Mapping[str, Any] | None = None,
     *,
     import_plugins: bool = False,
 ) -> RunConfig:
-    """Returns a preset by name, or a run file by path.
+    """Returns a preset by name, a run file by path, or the run of a run folder.
 
     Args:
-        source: ``showers``, or ``my.toml``.
+        source: ``showers``, ``my.toml``, or ``runs/showers``, whose ``run.toml`` is read.
         overrides: Values by dotted key, such as ``{"train.steps": 2000}``.
         import_plugins: Whether to import the plugins that the run file names. Reading a file does not run code otherwise, and
             fails with the names of plugins that have not been imported.
 
     Raises:
-        RunError: there is no such preset or file, it is not valid TOML, a key is unknown, a value has the wrong type, or a plugin is
+        RunError: there is no such preset, file or folder, it is not valid TOML, a key is unknown, a value has the wrong type, or a plugin is
             not imported.
     """
+    if is_run_folder(source):
+        source = Path(source) / "run.toml"
     table = _apply(_read_table(source), overrides or {})
     names = value_of(tuple[str, ...], table.get("plugins", ()), "plugins")
     if import_plugins:
@@ -318,7 +284,7 @@ def _apply(table: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any
 
 def _read_table(source: str | os.PathLike[str]) -> dict[str, Any]:
     name, path = os.fspath(source), Path(source)
-    known = _preset_names()
+    known = preset_names()
     if name in known:
         text = preset_text(name)
     elif _is_file(path):
@@ -327,6 +293,11 @@ def _read_table(source: str | os.PathLike[str]) -> dict[str, Any]:
         hint = did_you_mean(name, known) or f"; the presets are {', '.join(known)}"
         raise RunError(f"there is no preset or run file {short_repr(name)}{hint}")
     return parse_toml(text, where=name)
+
+
+def is_run_folder(source: str | os.PathLike[str]) -> bool:
+    """Returns whether ``source`` is a folder with a ``run.toml``, and not the name of a preset."""
+    return os.fspath(source) not in preset_names() and _is_file(Path(source) / "run.toml")
 
 
 def _is_file(path: Path) -> bool:

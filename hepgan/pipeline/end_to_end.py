@@ -31,6 +31,7 @@ def run(
     *,
     device: torch.device | str = "auto",
     resume: bool = False,
+    overwrite: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> "Evaluation":
     """Runs the full pipeline: trains, generates one event per test event, and evaluates.
@@ -47,7 +48,7 @@ def run(
     folder, device = Path(folder), resolve_device(str(device))
     with ExitStack() as stack, cpu_threads(run.threads):
         gan, prepared = train_locked(
-            run, folder, stack, device=device, resume=resume, progress=progress
+            run, folder, stack, device=device, resume=resume, overwrite=overwrite, progress=progress
         )
         reference, schema = prepared.splits["test"], gan.encoding.schema
         conditions = {name: ak.to_numpy(reference[name]) for name in schema.conditions}

@@ -20,9 +20,10 @@ from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.observables.shower_profile import evaluated_observables
 from hepgan.evaluation.observables.standard import select_observables
 from hepgan.gan.devices import resolve_device
-from hepgan.pipeline.config import EvaluateSettings, load, presets
+from hepgan.pipeline.config import EvaluateSettings, load
 from hepgan.pipeline.provenance import provenance, read_training, with_sha256
 from hepgan.pipeline.run_folder import check_folder, make_folder
+from hepgan.presets import presets
 from hepgan.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:

@@ -31,18 +31,20 @@ def generate(
     conditions: Mapping[str, Condition] | None = None,
     conditions_from: str | None = None,
     device: torch.device | str = "auto",
+    overwrite: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> int:
     """Generates events with the GAN in ``folder`` into a ROOT file with the tree, branches and types of the training data.
 
     Args:
         folder: Run folder of a trained GAN.
-        output: A new ROOT file.
+        output: A ROOT file.
         n: Number of events; may be omitted with ``conditions_from``.
         seed: Seed; the same seed gives the same events on the same device.
         conditions: As in ``GAN.sample``.
         conditions_from: A ROOT file with the conditions' branches; one event is generated for each of its first ``n`` entries.
         device: Device of the networks.
+        overwrite: Whether to replace an existing file.
         progress: Progress callback.
 
     Returns:
@@ -51,6 +53,7 @@ def generate(
     Raises:
         HepganError: there is no GAN, the file exists, or the conditions do not fit.
     """
+    writer.check_output(output, overwrite=overwrite)
     gan = GAN.load(folder, device=resolve_device(str(device)))
     values: dict[str, Condition] = dict(conditions or {})
     if conditions_from:
@@ -67,6 +70,7 @@ def generate(
         with_progress(gan.sample_blocks(n, conditions=values, seed=seed), total, progress),
         gan.encoding.schema,
         tree=gan.tree,
+        overwrite=overwrite,
     )
     return total
 

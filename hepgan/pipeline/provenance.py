@@ -66,7 +66,7 @@ def provenance(seed: int, device: torch.device) -> dict[str, Any]:
     """Returns date, command, seed, hardware and versions."""
     return {
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "command": _command(),
+        "command": command_line(),
         "seed": str(seed),
         "hardware": _hardware(device),
         "versions": {"python": platform.python_version()}
@@ -82,7 +82,7 @@ def with_sha256(files: str) -> str:
     )
 
 
-def _command() -> str:
+def command_line() -> str:
     """Returns the command line of this process."""
     program, *arguments = sys.argv or [""]
     own = Path(program).stem in {"hepgan", "__main__"}

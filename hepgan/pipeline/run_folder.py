@@ -1,4 +1,4 @@
-"""The run folder of a training: checked, created, and locked by one process at a time.
+"""The run folder of a training: checked, created, cleared, and locked by one process at a time; and its log.
 
 The lock file names the training process; the system's lock on the file shows whether that process is alive.
 """
@@ -6,16 +6,23 @@ The lock file names the training process; the system's lock on the file shows wh
 import contextlib
 import datetime as dt
 import json
+import logging
 import os
+import shutil
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hepgan import atomic
 from hepgan.atomic import os_errors_as_run_error
+from hepgan.config import parse_toml, short_repr
+from hepgan.data.io.names import printable
 from hepgan.errors import RunError
+from hepgan.gan.training.checkpoint import newest_checkpoint
+from hepgan.gan.training.signals import TrainingStopped
 from hepgan.pipeline.config import RunConfig, as_toml
 
 if sys.platform == "win32":
@@ -24,6 +31,13 @@ else:
     import fcntl
 
 NAME = ".lock"
+LOG = "hepgan.log"
+
+CONTENT = (
+    "checkpoints", "plots", "history.jsonl", "generator.safetensors", "gan.json", "generated.root", "scores.json",
+    "report.html", LOG, "run.toml",
+)  # fmt: skip
+"""Files and folders that a run writes; ``run.toml`` is last, so that a folder that was cleared in part still counts as a run's."""
 
 _LONGEST = 4096
 """Maximum size of a lock file [bytes]."""
@@ -34,8 +48,10 @@ def is_lock(path: Path) -> bool:
     return path.name == NAME
 
 
-def check_folder(folder: Path, run: RunConfig | None) -> None:
-    """Checks that ``folder`` is new or empty or, with ``run``, the folder of that run.
+def check_folder(folder: Path, run: RunConfig | None, *, overwrite: bool = False) -> None:
+    """Checks that ``folder`` is new or empty; with ``run``, the folder of that run; with ``overwrite``, the folder of any run.
+
+    The number of steps of the last phase may differ, so that a finished run can be continued.
 
     Raises:
         RunError: it holds something else, or cannot be created.
@@ -50,13 +66,104 @@ def check_folder(folder: Path, run: RunConfig | None) -> None:
     ):
         return
     written = folder / "run.toml"
-    if run is None:
-        hint = ", or continue the run with --resume" if written.is_file() else ""
-        raise RunError(f"{folder} is not empty; choose another folder with -o{hint}")
-    if not written.is_file() or written.read_text(encoding="utf-8") != as_toml(run):
+    if overwrite and not written.is_file():
         raise RunError(
-            f"{folder} holds a different run (see its run.toml); choose another folder with -o"
+            f"{folder} holds something other than a run, which --overwrite does not remove; choose another folder with -o"
         )
+    if run is None and not overwrite:
+        hint = ", continue the run with --resume, or replace it with --overwrite"
+        hint = hint if written.is_file() else ""
+        raise RunError(f"{folder} is not empty; choose another folder with -o{hint}")
+    if run is not None:
+        _check_same(folder, run)
+
+
+def _check_same(folder: Path, run: RunConfig) -> None:
+    """Checks that ``folder`` holds ``run``, with any number of steps in the last phase that the last checkpoint does not exceed."""
+    written = folder / "run.toml"
+    if not written.is_file():
+        raise RunError(f"{folder} holds no run to resume; choose another folder with -o")
+    before, now = (
+        _flat(parse_toml(text, where=str(written)))
+        for text in (written.read_text(encoding="utf-8", errors="replace"), as_toml(run))
+    )
+    steps = f"phases[{len(run.phases) - 1}].steps" if run.phases else "train.steps"
+    different = [key for key in (now | before) if before.get(key) != now.get(key)]
+    for key in different:
+        if key != steps:
+            old, new = (
+                short_repr(table[key]) if key in table else "not set" for table in (before, now)
+            )
+            raise RunError(
+                f"{folder} holds a different run: {key} is {old} there and {new} here; choose another folder with -o, or"
+                f" continue the run as it is: hepgan run {folder} --resume"
+            )
+    last = newest_checkpoint(folder)
+    done = int(last.stem.removeprefix("step-")) if different and last else 0
+    if run.steps < done:
+        raise RunError(
+            f"{folder} has already trained {done:,} steps, more than the {run.steps:,} of {steps} = {now[steps]}; choose"
+            " more steps, or another folder with -o"
+        )
+
+
+def _flat(value: Any, key: str = "") -> dict[str, Any]:
+    """Returns the values of a table by dotted key; entries of lists of tables are numbered, ``phases[0].steps``."""
+    if isinstance(value, Mapping):
+        items = {f"{key}.{name}" if key else name: entry for name, entry in value.items()}
+    elif isinstance(value, list) and any(isinstance(entry, Mapping) for entry in value):
+        items = {f"{key}[{number}]": entry for number, entry in enumerate(value)}
+    else:
+        return {key: value}
+    return {name: leaf for k, entry in items.items() for name, leaf in _flat(entry, k).items()}
+
+
+def clear_folder(folder: Path) -> None:
+    """Removes what a run has written to ``folder``; other files remain, and symbolic links are not followed.
+
+    Raises:
+        RunError: the system cannot remove something.
+    """
+    for name in CONTENT:
+        path = folder / name
+        with os_errors_as_run_error(path):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def logged(folder: Path) -> Iterator[None]:
+    """Context manager that appends the log of hepgan, and the error that ends the block, to ``hepgan.log`` in ``folder``.
+
+    Without the command line, it contains warnings and errors only, unless the level of the logger ``hepgan`` is lower.
+    """
+    logger, handler = logging.getLogger("hepgan"), _LogFile(folder / LOG)
+    logger.addHandler(handler)
+    try:
+        yield
+    except BaseException as error:
+        level = logging.WARNING if isinstance(error, TrainingStopped) else logging.ERROR
+        text = str(error) if isinstance(error, TrainingStopped) else f"{error!r}"
+        handler.handle(logger.makeRecord(logger.name, level, "", 0, text, (), None))
+        raise
+    finally:
+        logger.removeHandler(handler)
+
+
+class _LogFile(logging.Handler):
+    """Log file in a run folder, opened for each line."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Appends a record; a full disk does not end a training here, but where it writes its results."""
+        with contextlib.suppress(RunError):
+            atomic.append_line(self.path, printable(self.format(record), keep="\n"))
 
 
 def make_folder(folder: Path) -> None:

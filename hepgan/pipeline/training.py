@@ -1,6 +1,7 @@
 """Training: from a run file to a trained GAN in a run folder."""
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import awkward as ak
 import torch
 
+import hepgan
 from hepgan import atomic
 from hepgan.data.encoding.base import STEPS
 from hepgan.data.io import fingerprint, reader, writer
@@ -31,13 +33,17 @@ from hepgan.gan.training import checkpoint, distributed, history
 from hepgan.gan.training import loop as training
 from hepgan.gan.training.history import Row
 from hepgan.gan.training.objectives import objective_named
+from hepgan.gan.training.signals import TrainingStopped
 from hepgan.gan.training.state import Origin, TrainingState
 from hepgan.pipeline.candidates import fit_encoding
 from hepgan.pipeline.config import DataSettings, RunConfig, as_toml
-from hepgan.pipeline.run_folder import check_folder, locked, make_folder
+from hepgan.pipeline.provenance import command_line
+from hepgan.pipeline.run_folder import check_folder, clear_folder, locked, logged, make_folder
 from hepgan.pipeline.validation import make_validation
 from hepgan.plugins import plugin_of, plugins_of
 from hepgan.progress import ProgressCallback, no_progress
+
+log = logging.getLogger(__name__)
 
 
 class Prepared(NamedTuple):
@@ -140,17 +146,20 @@ def train(
     *,
     device: torch.device | str = "auto",
     resume: bool = False,
+    overwrite: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> tuple[GAN, Prepared]:
-    """Trains in all processes started by ``torchrun``; writes ``run.toml``, ``history.jsonl``, ``checkpoints/``, ``generator.safetensors`` and ``gan.json`` to ``folder``.
+    """Trains in all processes started by ``torchrun``; writes ``run.toml``, ``history.jsonl``, ``checkpoints/``, ``generator.safetensors``, ``gan.json`` and ``hepgan.log`` to ``folder``.
 
-    Nothing is written before the data, the encoding and the layouts have been checked.
+    Nothing is written before the data, the encoding and the layouts have been checked. If a signal stops the training, the best
+    generator so far is written as well.
 
     Args:
         run: The run to train.
         folder: A new or empty folder; with ``resume`` the folder of the same run.
         device: Device of the networks.
-        resume: Whether to continue from the last checkpoint.
+        resume: Whether to continue from the last checkpoint; the last phase may have more steps than before.
+        overwrite: Whether to replace the run in ``folder``.
         progress: Progress callback.
 
     Raises:
@@ -159,8 +168,8 @@ def train(
     """
     with ExitStack() as stack:
         return train_locked(
-            run, Path(folder), stack, device=device, resume=resume, progress=progress
-        )
+            run, Path(folder), stack, device=device, resume=resume, overwrite=overwrite, progress=progress
+        )  # fmt: skip
 
 
 def train_locked(
@@ -170,45 +179,56 @@ def train_locked(
     *,
     device: torch.device | str,
     resume: bool,
+    overwrite: bool,
     progress: ProgressCallback,
 ) -> tuple[GAN, Prepared]:
     """Trains as ``train`` does, and keeps ``folder`` locked until ``stack`` is closed."""
     device, run = distributed.local_device(resolve_device(str(device))), with_plugins(run)
+    if resume and overwrite:
+        raise RunError("--resume continues a run and --overwrite replaces it; choose one of them")
     same = run if resume else None
-    check_folder(folder, same)
+    check_folder(folder, same, overwrite=overwrite)
     with cpu_threads(run.threads), distributed.process_group(device):
         first = distributed.rank() == 0
         if not first:
             progress = no_progress
         if exists := resume and folder.is_dir():
-            _claim(folder, same, stack, device)
+            _claim(folder, same, stack, device, overwrite=False)
         progress("reading and encoding", 0.0, "")
-        last = distributed.broadcast(checkpoint.newest_checkpoint(folder), device)
+        newest = checkpoint.newest_checkpoint(folder) if resume else None
+        last = distributed.broadcast(newest, device)
         prepared = prepare(run, device=device, last=last, progress=progress)
         validation = make_validation(
             run, prepared.splits["validation"], prepared.state.gan.encoding
         )
         distributed.barrier()  # all ranks check the folder before the first one writes to it
         if not exists:
-            _claim(folder, same, stack, device)
+            _claim(folder, same, stack, device, overwrite=overwrite)
         if first:
             # First of all, so that a run that is killed here can be resumed.
             atomic.write_text(folder / "run.toml", as_toml(run))
             if not last:
                 checkpoint.save_encoding(prepared.state.gan.encoding, folder)
         _resume(prepared.state, folder, last, write=first)
+        log.info("training on %s from step %d to %d", device, prepared.state.step, run.steps)
         progress("training", prepared.state.step / max(run.steps, 1), "")
-        gan, _ = training.train(
-            prepared.state,
-            prepared.discriminator_input,
-            validation=validation,
-            folder=folder if first else None,
-            on_row=lambda row: progress(
-                "training", row["step"] / max(run.steps, 1), remark(row, run.steps)
-            ),
-        )
+        try:
+            gan, _ = training.train(
+                prepared.state,
+                prepared.discriminator_input,
+                validation=validation,
+                folder=folder if first else None,
+                on_row=lambda row: progress(
+                    "training", row["step"] / max(run.steps, 1), remark(row, run.steps)
+                ),
+            )
+        except TrainingStopped:
+            if first:  # so that the GAN of a stopped training can be used like any other
+                training.best_gan(prepared.state).save(folder)
+            raise
         if first:
             gan.save(folder)
+        log.info("%s", gan.kept)
     return gan, prepared
 
 
@@ -230,15 +250,21 @@ def with_plugins(run: RunConfig) -> RunConfig:
     return dataclasses.replace(run, plugins=tuple(dict.fromkeys((*run.plugins, *sorted(names)))))
 
 
-def _claim(folder: Path, run: RunConfig | None, stack: ExitStack, device: torch.device) -> None:
-    """Creates and locks ``folder`` in the first process; all processes raise if that fails."""
+def _claim(
+    folder: Path, run: RunConfig | None, stack: ExitStack, device: torch.device, *, overwrite: bool
+) -> None:
+    """Creates and locks ``folder``, and opens its log, in the first process; all processes raise if that fails."""
     failure = None
     if distributed.rank() == 0:
         try:
             make_folder(folder)
             stack.enter_context(locked(folder))
             # Check again: another training may have filled the folder before we locked it.
-            check_folder(folder, run)
+            check_folder(folder, run, overwrite=overwrite)
+            if overwrite:
+                clear_folder(folder)
+            stack.enter_context(logged(folder))
+            log.info("hepgan %s: %s", hepgan.__version__, command_line())
         except RunError as error:
             failure = error
     if failure := distributed.broadcast(failure, device):

@@ -27,6 +27,7 @@ def convert(
     *,
     pixel_branches: bool = False,
     format: Format = "TTree",
+    overwrite: bool = False,
 ) -> int:
     """Converts as ``hepgan.data.convert.convert`` does, with the source files distributed over the workers of an executor.
 
@@ -36,10 +37,11 @@ def convert(
     Args:
         kind: Format of the sources, as in ``hepgan.data.convert.convert``.
         sources: Files to convert.
-        output: A new ROOT file, or a new or empty folder that receives one file per source.
+        output: A ROOT file, or a new or empty folder that receives one file per source.
         mapper: The mapper that ``open_mapper`` yields.
         pixel_branches: Whether every value gets a scalar branch.
         format: Format of the output.
+        overwrite: Whether to replace an existing file.
 
     Returns:
         Number of files written by workers.
@@ -51,7 +53,7 @@ def convert(
     converted = get_converter(kind)(paths)  # lazy; checks the sources before workers start
     whole = with_scalar_branches(converted) if pixel_branches else converted.schema
     groups = list(enumerate(group_sources(kind, paths)))
-    with parts_for(output) as (target, folder):
+    with parts_for(output, overwrite=overwrite) as (target, folder):
         single = folder != target
         one = functools.partial(
             _converted, kind=kind, folder=folder,
@@ -67,6 +69,7 @@ def convert(
                 whole,
                 tree=converted.tree,
                 format=format,
+                overwrite=overwrite,
             )
     return len(parts)
 

@@ -13,7 +13,7 @@ from hepgan.atomic import hidden_folder, is_part, os_errors_as_run_error, remove
 from hepgan.data.io import reader
 from hepgan.data.io.files import Files
 from hepgan.data.io.reader import ReadOptions
-from hepgan.data.io.writer import check_names, write
+from hepgan.data.io.writer import check_names, check_output, write
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 from hepgan.processors.chunk_results import ChunkId
@@ -39,6 +39,7 @@ def simulate(
     out_of_range: OutOfRange = "raise",
     on_bad_file: reader.OnBadFile = "raise",
     device: str = "auto",
+    overwrite: bool = False,
 ) -> int:
     """Simulates the particles of ``files``, one entry each, with the branches ``entry``, ``particle`` and, if flagged, ``inside``.
 
@@ -49,7 +50,7 @@ def simulate(
     Args:
         folder: A run folder.
         files: As for ``hepgan.read``.
-        output: A new file, or a new or empty folder for parts.
+        output: A file, or a new or empty folder for parts.
         runner: The runner that ``open_runner`` yields.
         seed: Seed of the noise.
         conditions: Branches of the GAN's conditions, as in ``Simulate``.
@@ -57,6 +58,7 @@ def simulate(
         out_of_range: As in ``Simulate``.
         on_bad_file: ``"skip"`` leaves out files that cannot be opened, with a warning each.
         device: Device of each worker.
+        overwrite: Whether to replace an existing file.
 
     Returns:
         Number of showers written.
@@ -64,7 +66,7 @@ def simulate(
     Raises:
         HepganError: there is no GAN, files are bad, particles are out of its range, or the output exists.
     """
-    with parts_for(output) as (target, parts):
+    with parts_for(output, overwrite=overwrite) as (target, parts):
         embedded = embed(folder)
         gan, fileset = (
             load_cached(embedded, "cpu"),
@@ -82,27 +84,34 @@ def simulate(
         if not parts_written:
             raise DataError("the files hold no particles; there is nothing to write")
         if parts != target:
-            _merge(parts_written, fileset, (written, whole), target, name)
+            _merge(parts_written, fileset, (written, whole), target, name, overwrite=overwrite)
     return sum(parts_written.values())
 
 
 @contextlib.contextmanager
-def parts_for(output: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
+def parts_for(
+    output: str | os.PathLike[str], *, overwrite: bool = False
+) -> Iterator[tuple[Path, Path]]:
     """Context manager that yields the output and the folder for workers' parts: the output itself, or a hidden one next to a single ROOT file.
 
     Raises:
-        DataError: the file exists, the folder is not empty, or its parent does not exist.
+        DataError: the file exists and must not be overwritten, it is not a ROOT file, the folder is not empty, or its parent does
+            not exist.
         RunError: the folder cannot be created.
     """
     target = Path(output).absolute()
     if not target.parent.is_dir():
         raise DataError(f"cannot write '{target}': the folder '{target.parent}' does not exist")
     if target.suffix == ".root":
-        if target.exists():
-            raise DataError(f"'{target}' exists; choose another name or remove it")
+        check_output(target, overwrite=overwrite)
         with hidden_folder(target) as parts:
             yield target, parts
         return
+    if not target.is_dir() and target.suffix[1:2].isalpha():
+        raise DataError(
+            f"'{target}' does not end with .root; write {target.with_suffix('.root').name} for one file, or a name without"
+            f" {target.suffix} for a folder of parts"
+        )
     if target.exists() and not (target.is_dir() and all(map(is_part, target.iterdir()))):
         raise DataError(f"'{target}' is not a new or empty folder; choose another one")
     with os_errors_as_run_error(target):
@@ -120,6 +129,8 @@ def _merge(
     schemas: tuple[Schema, Schema],
     target: Path,
     tree: str,
+    *,
+    overwrite: bool,
 ) -> None:
     """Merges the parts into one file in a fixed order; ``schemas`` are those of a part and of the file."""
     written, whole = schemas
@@ -140,4 +151,4 @@ def _merge(
                 showers["file"] = np.full(len(showers), number, dtype=np.int32)
                 yield showers
 
-    write(target, events(), whole, tree=tree)
+    write(target, events(), whole, tree=tree, overwrite=overwrite)

@@ -10,10 +10,19 @@
 from typing import NoReturn
 
 from hepgan.errors import RunError
-from hepgan.tmva.booking import Booking, book, help_text
+from hepgan.tmva.booking import Booking, asks_for_help, book, help_text
 from hepgan.tmva.facade import DataLoader, Factory, Tools, Types
 
-__all__ = ["Booking", "DataLoader", "Factory", "Tools", "Types", "book", "help_text"]
+__all__ = [
+    "Booking",
+    "DataLoader",
+    "Factory",
+    "Tools",
+    "Types",
+    "asks_for_help",
+    "book",
+    "help_text",
+]
 
 _REPLACEMENTS = {
     "Reader": "hepgan.GAN.load(RUN_FOLDER).sample(…) generates events, and hepgan.evaluation compares samples",

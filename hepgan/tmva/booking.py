@@ -114,6 +114,11 @@ def book(
     return Booking(run, _device(tokens), level, _is_on(tokens, "V"), _is_on(tokens, "H"))
 
 
+def asks_for_help(options: str) -> bool:
+    """Returns whether the option ``H`` is set, which prints ``help_text``."""
+    return _is_on(options_of(options), "H")
+
+
 def help_text() -> str:
     """Returns the description of every option and training key, which the option ``H`` prints."""
     tables = {"Options": OPTIONS, "Not supported": REFUSED, "Keys of a training phase": KEYS}

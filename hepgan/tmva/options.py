@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hepgan.errors import RunError, did_you_mean, with_caret
 
 OPTIONS: Mapping[str, str] = {
-    "H": "print this help",
+    "H": "print this help and stop",
     "V": "a line for each entry of the history",
     "VerbosityLevel": "Default, Debug, Verbose, Info, Warning, Error or Fatal",
     "VarTransform": "None (one scale for all variables), N (a scale for each), G (to Gaussians), D (decorrelated), chains such as G,D",

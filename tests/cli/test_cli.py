@@ -1,6 +1,8 @@
 """The command line: output, exit codes, errors and signals."""
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -101,26 +103,111 @@ def test_train_does_the_first_part_of_run(tiny_run: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "out" / "generated.root").exists()
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "run",
-        "train",
-        "generate",
-        "simulate",
-        "evaluate",
-        "export",
-        "layout",
-        "inspect",
-        "convert",
-        "fetch",
-        "presets",
-    ],
-)
-def test_every_command_has_help(command: str) -> None:
+@pytest.mark.parametrize("command", main.commands)
+def test_every_command_has_help_with_examples_that_parse(command: str) -> None:
     result = hepgan(command, "--help")
     assert result.returncode == 0
     assert "Usage: " in result.stdout
+    lines = result.stdout.partition("Examples:\n")[2].splitlines()
+    assert lines
+    for line in lines:
+        words = shlex.split(line.rpartition(" > ")[0] or line)
+        _, name, *arguments = words[words.index("hepgan") :]
+        assert name == command
+        main.commands[command].make_context(name, arguments)
+
+
+def test_stopped_run_generates_continues_by_its_folder_and_is_prolonged(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, generated = tmp_path / "out", tmp_path / "made.root"
+
+    def send(*arguments: Any, **options: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return before(*arguments, **options)
+
+    before = loop.train_step
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", send)
+        stopped = hepgan("train", tiny_run, "-o", out, "--seed", 5, "--set", "threads=1")
+    assert stopped.returncode == 128 + signal.SIGTERM
+    generate = ["generate", out, "-n", 10, "-o", generated, "--seed", 1]
+    result = hepgan(*generate, "--condition", "energy=2:8")
+    assert result.returncode == 0, result.stderr
+    refused(hepgan(*generate, "--condition", "energy=2:8"), "exists; choose another file")
+    result = hepgan(*generate, "--condition", "energy=2:8", "--overwrite", "-q")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+
+    def steps() -> list[int]:
+        rows = (out / "history.jsonl").read_text().splitlines()
+        return [json.loads(row)["step"] for row in rows]
+
+    refused(hepgan("train", out), "is not empty", "--resume", "--overwrite")
+    assert hepgan("train", out, "--resume").returncode == 0
+    assert steps()[-1] == 20
+    longer = hepgan("train", out, "--resume", "--set", "train.steps=30", "-v")
+    assert longer.returncode == 0, longer.stderr
+    assert steps()[-1] == 30
+    assert "training from step 20 to 30" in longer.stderr.replace(" on cpu", "")
+    assert "training 100% step 30 of 30" in longer.stderr
+    assert load(out).train.steps == 30
+    assert load(out).seed == 5
+    log = (out / "hepgan.log").read_text().splitlines()
+    assert sum("INFO training on cpu from step" in line for line in log) == 3
+    assert sum("WARNING stopped at step 1" in line for line in log) == 1
+    refused(
+        hepgan("train", out, "--resume", "--set", "train.steps=10"),
+        "has already trained 30 steps, more than the 10 of train.steps = 10",
+    )
+    refused(
+        hepgan("train", out, "--resume", "--set", "train.batch_size=32"),
+        "holds a different run: train.batch_size is 64 there and 32 here",
+    )
+    assert steps()[-1] == 30
+
+
+def test_overwrite_replaces_a_run_and_nothing_else(tiny_run: Path, tmp_path: Path) -> None:
+    out, short = tmp_path / "out", ["--set", "train.validate_every=0", "--set", "train.steps=2"]
+    assert hepgan("train", tiny_run, "-o", out, *short).returncode == 0
+    (out / "mine.txt").write_text("mine")
+    again = ["train", tiny_run, "-o", out, *short, "--seed", 7]
+    refused(hepgan(*again), "is not empty; choose another folder with -o")
+    refused(hepgan(*again, "--resume", "--overwrite"), "choose one of them")
+    assert hepgan(*again, "--overwrite").returncode == 0
+    assert load(out).seed == 7
+    assert len((out / "history.jsonl").read_text().splitlines()) == 1
+    assert (out / "mine.txt").read_text() == "mine"
+    (out / "run.toml").unlink()
+    refused(hepgan(*again, "--overwrite"), "which --overwrite does not remove")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["generate", "none", "-n", "1", "-o", "x.hdf5", "--seed", "1"],
+        ["simulate", "none", "none.root", "-o", "x.hdf5", "--seed", "1", "--energy", "E"],
+        ["convert", "mnist", "none", "x.hdf5"],
+        ["export", "showers", "-o", "x.hdf5"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_wrong_suffix_is_refused_before_any_work(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(hepgan(*command), "x.hdf5'", "end with .")
+    assert not list(tmp_path.iterdir())
+
+
+def test_presets_are_completed() -> None:
+    environment = {"COMP_WORDS": "hepgan run show", "COMP_CWORD": "2"}
+    for command in ("run", "presets"):
+        environment["COMP_WORDS"] = f"hepgan {command} show"
+        result = CliRunner().invoke(
+            main, [], prog_name="hepgan", env=environment | {"_HEPGAN_COMPLETE": "bash_complete"}
+        )
+        assert {"plain,showers", "plain,showers-angles"} <= set(result.stdout.splitlines())
 
 
 def test_preset_is_printed_and_an_unknown_one_raises_with_the_nearest() -> None:

@@ -169,6 +169,12 @@ def _removed(folder: Path) -> None:
     (folder / "b.root").unlink()
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Returns the files of a run folder, without the log."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "hepgan.log")
+    return {path: path.read_bytes() for path in files}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -181,12 +187,12 @@ def test_changed_input_files_raise_with_their_name(
     run_file: Path, tmp_path: Path, change: Callable[[Path], None], message: str
 ) -> None:
     begun(run_file, tmp_path / "out")
-    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    before = contents(tmp_path / "out")
     change(tmp_path)
     with pytest.raises(CheckpointError, match=message):
         library.train(library.load(run_file), tmp_path / "out", device=CPU, resume=True)
-    after = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert after == before
+    assert contents(tmp_path / "out") == before
+    assert "CheckpointError" in (tmp_path / "out" / "hepgan.log").read_text().splitlines()[-1]
 
 
 def test_touched_and_moved_files_have_the_same_fingerprint(run_file: Path, tmp_path: Path) -> None:

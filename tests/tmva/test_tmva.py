@@ -318,12 +318,13 @@ def test_command_line_names_missing_options(columns: str, tmp_path: Path) -> Non
     assert not (tmp_path / "no").exists()
 
 
-def test_h_prints_help(columns: str, tmp_path: Path) -> None:
-    options = f"H:{SMALL}:TrainingStrategy=MaxEpochs=1:Architecture=CPU"
-    arguments = ["--files", columns, "--tree", "events", "-o", str(tmp_path / "run")]
-    result = CliRunner().invoke(main, ["train", "--tmva", options, *arguments])
-    assert result.exit_code == 0, result.output
-    assert help_text() in result.output
+def test_h_prints_help_and_stops(columns: str, tmp_path: Path) -> None:
+    for options, files in (("H", []), (f"H:{SMALL}", ["--files", columns, "--tree", "events"])):
+        arguments = ["train", "--tmva", options, *files, "-o", str(tmp_path / "run")]
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, result.output
+        assert result.output == f"{help_text()}\n"
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_tmva_macro_translates_line_by_line(

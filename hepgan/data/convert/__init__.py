@@ -7,7 +7,7 @@ from pathlib import Path
 from hepgan.data.convert import calochallenge, calogan, lemurs, mnist, par04
 from hepgan.data.convert.common import Conversion, with_scalar_branches
 from hepgan.data.convert.download import fetch
-from hepgan.data.io.writer import Format, write
+from hepgan.data.io.writer import Format, check_output, write
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError, did_you_mean
 
@@ -49,8 +49,7 @@ def convert(
         DataError: the kind is unknown, a source is missing, damaged or of the wrong shape, or ``path`` exists.
     """
     read = get_converter(kind)
-    if Path(path).exists() and not overwrite:
-        raise DataError(f"'{path}' exists; choose another file or remove it")
+    check_output(path, overwrite=overwrite)
     result = read([Path(source) for source in sources])
     schema = with_scalar_branches(result) if pixel_branches else result.schema
     write(path, result.chunks, schema, tree=result.tree, format=format, overwrite=overwrite)

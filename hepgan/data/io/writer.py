@@ -74,19 +74,29 @@ def write(
         raise DataError(
             "the name of the tree is missing; pass tree=…, or a GAN instead of its schema"
         )
-    target = Path(path)
+    target = check_output(path, overwrite=overwrite)
     check_names(schema, format)
     _check_tree(tree)
-    if target.suffix != ".root":
-        raise DataError(f"'{target}' does not end with .root; rename the output file")
-    if target.exists() and not overwrite:
-        raise DataError(f"'{target}' exists; choose another file or remove it")
     chunks = iter([events]) if isinstance(events, ak.Array) else iter(events)
     with (
         replace_on_success(target) as part,
         uproot.recreate(part, compression=compression or uproot.ZSTD(5)) as file,
     ):
         _fill(file, chunks, schema, tree, format)
+
+
+def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Returns the path of a ROOT file to write, before the work on its content starts.
+
+    Raises:
+        DataError: the file exists, unless it may be overwritten, or does not end with ``.root``.
+    """
+    target = Path(path)
+    if target.suffix != ".root":
+        raise DataError(f"'{target}' does not end with .root; rename the output file")
+    if target.exists() and not overwrite:
+        raise DataError(f"'{target}' exists; choose another file or remove it")
+    return target
 
 
 def check_names(schema: Schema, format: Format = "TTree") -> None:
