@@ -62,7 +62,7 @@ def check_folder(folder: Path, run: RunConfig | None, *, overwrite: bool = False
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise RunError(f"{folder} cannot be created in {existing}; choose another folder with -o")
     if not folder.is_dir() or all(
-        atomic.is_part(path) or is_lock(path) for path in folder.iterdir()
+        atomic.is_part(path) or is_lock(path) or path.name == LOG for path in folder.iterdir()
     ):
         return
     written = folder / "run.toml"

@@ -20,7 +20,7 @@ from hepgan.data.io import fingerprint
 from hepgan.errors import CheckpointError, RunError
 from hepgan.gan.model import GAN
 from hepgan.gan.training import checkpoint
-from hepgan.pipeline import run_folder, training
+from hepgan.pipeline import candidates, run_folder, training
 from hepgan.pipeline.run_folder import NAME, locked
 
 CPU = torch.device("cpu")
@@ -215,12 +215,12 @@ def test_resumed_training_keeps_its_encoding(
     begun(run_file, tmp_path / "out")
     shutil.copytree(tmp_path / "out", tmp_path / "bare")
     (tmp_path / "bare" / "checkpoints" / checkpoint.ENCODING).unlink()
-    fit = training.Encoding.fit
+    fit = candidates.Encoding.fit
 
     def elsewhere(events: Any, *more: Any, **options: Any) -> Any:
         return fit(events[:-1], *more, **options)
 
-    monkeypatch.setattr(training.Encoding, "fit", elsewhere)
+    monkeypatch.setattr(candidates.Encoding, "fit", elsewhere)
     run = library.load(run_file)
     with pytest.raises(CheckpointError, match="belongs to another encoding"):
         library.train(run, tmp_path / "bare", device=CPU, resume=True)
