@@ -309,7 +309,7 @@ def test_command_line_names_missing_options(columns: str, tmp_path: Path) -> Non
         (["train"], "name a preset"),
         (["train", "--tmva", SMALL], "--tmva needs --files"),
         (["train", "mnist", "--tmva", SMALL, "--files", columns], "exclude each other"),
-        (["train", "mnist", "--tree", "events"], "need --tmva"),
+        (["train", "mnist", "--tree", "events"], "--tree needs --tmva"),
         (["train", "--tmva", SMALL, "--files", columns, "--tree", "evens"], "events"),
     ):
         result = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path / "no")])
