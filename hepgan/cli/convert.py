@@ -40,7 +40,9 @@ def convert(
     """
     run_file = Path(output).with_suffix(".toml") if kind == "calochallenge" else None
     if run_file and run_file.exists():
-        raise RunError(f"{run_file} exists; choose another output, or remove it")
+        if not overwrite:
+            raise RunError(f"{run_file} exists; choose another output, or remove it")
+        run_file = None  # it may have been edited
     with open_mapper(executor, workers, scheduler) as mapper:
         if mapper is None:
             from hepgan.data.convert import convert as library
