@@ -235,14 +235,33 @@ def _ndtr(self: Any) -> Any:
 
 
 def _searchsorted(sorted_sequence: Any, self: Any, *, right: bool = False, **options: Any) -> Any:
-    """Translates ``torch.searchsorted``, which torch's exporter does not support: the number of smaller (or equal) values."""
+    """Translates ``torch.searchsorted``, which torch's exporter does not support: the number of smaller (or equal) values.
+
+    Values in one sequence are found by bisection, in a sequence of their own each by comparison with all its values.
+    """
+    import onnx
     from onnxscript import opset18
 
     op: Any = opset18
 
     below = op.LessOrEqual if right else op.Less
-    smaller = below(sorted_sequence, op.Unsqueeze(self, op.Constant(value_ints=[-1])))
-    return op.ReduceSum(op.Cast(smaller, to=7), op.Constant(value_ints=[-1]), keepdims=0)
+    if len(sorted_sequence.shape) > 1:
+        smaller = below(sorted_sequence, op.Unsqueeze(self, op.Constant(value_ints=[-1])))
+        return op.ReduceSum(op.Cast(smaller, to=7), op.Constant(value_ints=[-1]), keepdims=0)
+    length = int(sorted_sequence.shape[0])
+    bits = length.bit_length()
+    # 2^bits values, counted from 1: none is smaller than −∞, in front, and those behind are infinite.
+    ends = np.full(1, -np.inf), np.full(2**bits - 1 - length, np.inf)
+    front, behind = (
+        op.CastLike(op.Constant(value=onnx.numpy_helper.from_array(end)), sorted_sequence)
+        for end in ends
+    )
+    values = op.Concat(front, sorted_sequence, behind, axis=0)
+    found = op.Expand(op.Constant(value_int=0), op.Shape(self))
+    for bit in reversed(range(bits)):
+        next_one = op.Add(found, op.Constant(value_int=2**bit))
+        found = op.Where(below(op.Gather(values, next_one), self), next_one, found)
+    return found
 
 
 def _scalar_tensor(s: Any, dtype: int = 1, **options: Any) -> Any:

@@ -8,6 +8,7 @@ import awkward as ak
 import numpy as np
 import onnxruntime
 import pytest
+import scipy.special
 import torch
 from tiny import TINY, tiny_events, write_tiny
 
@@ -239,3 +240,20 @@ def test_steps_of_networks_are_exported_for_any_batch(ending: str, tmp_path: Pat
             # GAN.sample computes in single precision.
             close = np.isclose(one, field, rtol=2e-3, atol=1e-2)
             assert close.mean() > 0.99
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 11, 512, 513])
+@pytest.mark.parametrize("right", [False, True])
+def test_translated_searches_equal_numpys(length: int, right: bool) -> None:
+    rng = np.random.default_rng(length)
+    values = np.sort(rng.integers(0, 300, length) / 7)
+    x = np.concatenate([rng.choice(values, 30), rng.uniform(-5, 60, 30)]).reshape(20, 3)
+    expected = np.searchsorted(values, x, side="right" if right else "left")
+    np.testing.assert_array_equal(exporting._searchsorted(values, x, right=right).value, expected)
+    np.testing.assert_array_equal(exporting._bucketize(x, values, right=right).value, expected)
+
+
+def test_translated_functions_equal_scipys_and_numpys() -> None:
+    x = np.linspace(-7.9, 7.9, 10_001)
+    np.testing.assert_allclose(exporting._ndtr(x).value, scipy.special.ndtr(x), rtol=0, atol=2e-15)
+    np.testing.assert_array_equal(exporting._copysign(x, x[::-1]).value, np.copysign(x, x[::-1]))
