@@ -91,7 +91,7 @@ def propose(
         voxels = sum(field.size for field in fields.values())
         published = calochallenge.READOUT_THRESHOLDS.get(voxels) if "MeV" in roles.units else None
         roles = dataclasses.replace(
-            roles, kind="showers", polar=True, fields=fields, notes={},
+            roles, kind="showers", polar=True, fields=fields, notes={}, mirrors=(),
             threshold=max(published or 0.0, roles.threshold),
         )  # fmt: skip
     blocks = [
@@ -161,6 +161,11 @@ def _data(names: Sequence[str], roles: Roles) -> str:
             "# If a rotated shower is as probable (normal incidence, or azimuths that turn with it), train on rotated copies too:",
             "# rotate = { copies = 3, azimuth = [] }",
         ]
+    elif roles.mirrors:
+        lines[0] += (
+            "\n# Mean showers equal their mirror images, which are trained on too, with the conditions that change."
+            f"\nreflect = {_listed(roles.mirrors)}"
+        )
     elif roles.kind == "showers":
         lines += [
             "# If mirror images are as probable, train on them too; name the axes in [geometry], and the conditions that change:",
@@ -218,6 +223,8 @@ def _geometry(roles: Roles, layers: Mapping[str, _Polar]) -> list[str]:
     blocks = []
     for name in roles.fields:
         table: dict[str, Any] = {"threshold": roles.threshold}
+        if roles.mirrors:
+            table = {"axes": [mirror["axis"] for mirror in roles.mirrors]} | table
         if name in layers:
             layer = layers[name][1]
             table = {"r_edges": list(layer.edges), "number": float(layer.number)} | table

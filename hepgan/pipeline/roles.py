@@ -75,6 +75,8 @@ class Roles:
         threshold: Smallest energy of a cell.
         largest: Largest value of a cell.
         polar: Whether the last two axes of the fields seem to be α and r.
+        mirrors: Entries of ``[data] reflect`` for the first and the second axis of all layers, for which showers are symmetric; empty if
+            they are not.
     """
 
     kind: Kind
@@ -91,6 +93,7 @@ class Roles:
     threshold: float
     largest: float
     polar: bool
+    mirrors: tuple[Mapping[str, Any], ...] = ()
 
 
 def find_roles(files: Files, *, tree: str | None = None) -> Roles:
@@ -253,7 +256,8 @@ def _of_arrays(
         kind, tree, entries, arrays, notes, (), _common(roles, scalars),
         incident if incident in roles else "", left_out, _cut(roles, scalars),
         _units(visible, sample.get(incident)), _threshold(cells), high,
-        polar=kind == "showers" and _is_polar(cells, arrays),
+        polar=(polar := kind == "showers" and _is_polar(cells, arrays)),
+        mirrors=find_mirrors(cells, arrays, roles, sample) if kind == "showers" and not polar else (),
     )  # fmt: skip
 
 
@@ -317,6 +321,9 @@ def _scale(name: str, values: Array, *, energy: bool = False) -> ConditionScale:
     if low == high:
         return ConditionScale((low, high))
     log = low > 0 and high / low > 4 and bool(energy or _ENERGY.fullmatch(name))
+    if low < 0 < high and abs(low + high) < 0.02 * (high - low):
+        high = max(-low, high)
+        low = -high  # mirror images have to be inside
     rounded = inspection.rounded_outward(low, high, digits=2)
     if log:
         rounded = (_floor(low, 2), rounded[1])
@@ -461,3 +468,55 @@ def _is_polar(cells: Mapping[str, Array], fields: Mapping[str, Field]) -> bool:
             return False
         seen = True
     return seen
+
+
+def find_mirrors(
+    cells: Mapping[str, Array],
+    fields: Mapping[str, Field],
+    roles: Mapping[str, ConditionRole],
+    values: Mapping[str, Array],
+) -> tuple[Mapping[str, Any], ...]:
+    """Returns the reflections of the two axes of all layers for which the showers are symmetric, with the conditions that change.
+
+    A condition that moves the center of gravity along an axis changes sign with it; an azimuth tells which axis is x. Each axis needs a
+    center of gravity of mean 0 and a mean profile that equals its mirror image, within 4.5 standard errors.
+    """
+    if any(len(field.shape) != 2 or min(field.shape) < 2 for field in fields.values()):
+        return ()
+    azimuths = [n for n, role in roles.items() if role.scale.scale in ("angle", "degrees")]
+    if len(azimuths) > 1:
+        return ()
+    names: list[str] = []
+    mirrors = []
+    for axis in (0, 1):
+        profiles = [
+            cells[name].reshape(-1, *field.shape).sum(2 - axis, dtype=np.float64)
+            for name, field in fields.items()
+        ]
+        total = np.sum([profile.sum(1) for profile in profiles], axis=0)
+        used = total > 0
+        center = np.sum([p @ np.linspace(-1, 1, p.shape[1]) for p in profiles], axis=0)[used]
+        center /= total[used]
+        if len(center) < 100 or not all(map(_is_mirrored, [center[:, None], *profiles])):
+            return ()
+        limit = 4.5 / math.sqrt(len(center))
+        moves = [n for n in roles if roles[n].scale.scale == "linear" and abs(_correlation(values[n][used], center)) > limit]  # fmt: skip
+        if any(sum(roles[n].scale.range) != 0 for n in moves):
+            return ()
+        entry: dict[str, Any] = {"axis": "xy"[axis], "negate": moves, "azimuth": azimuths}
+        for name in azimuths:
+            angle = values[name][used] * (2 * math.pi / roles[name].scale.period)
+            along = [abs(_correlation(part, center)) > limit for part in (np.cos(angle), np.sin(angle))]  # fmt: skip
+            if sum(along) != 1:
+                return ()
+            entry["axis"] = "x" if along[0] else "y"
+        names.append(entry["axis"])
+        mirrors.append({key: value for key, value in entry.items() if value})
+    return tuple(mirrors) if len(set(names)) == 2 else ()
+
+
+def _is_mirrored(profiles: Array) -> bool:
+    """Returns whether the mean of ``[E, K]`` equals its mirror image; of a single column, whether it is 0."""
+    difference = profiles if profiles.shape[1] == 1 else profiles - profiles[:, ::-1]
+    error = difference.std(0) / math.sqrt(len(difference))
+    return bool((np.abs(difference.mean(0)) <= 4.5 * error + 1e-12).all())

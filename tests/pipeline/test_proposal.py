@@ -196,6 +196,24 @@ def test_image_with_a_side_that_is_no_multiple_of_four_gets_dense_networks(
     assert ak.to_numpy(gan.sample(5, seed=1)["image"]).shape == (5, 6, 6)
 
 
+@pytest.mark.parametrize("leaning", [False, True])
+def test_mirror_images_are_used_if_mean_showers_equal_theirs(leaning: bool, tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    number = 2000
+    energy = rng.uniform(1, 50, number)
+    x0, phi = rng.uniform(-1, 1, number), rng.uniform(-math.pi, math.pi, number)
+    y, x = np.mgrid[:6, :7]
+    at_x, at_y = 3 + x0 + np.cos(phi), 2.5 + np.sin(phi)
+    cells = np.exp(-((x - at_x[:, None, None]) ** 2) - (y - at_y[:, None, None]) ** 2)
+    cells *= energy[:, None, None] * rng.gamma(2, 0.5, cells.shape) * (1 + leaning * 0.2 * x)
+    branches = {"layer_0": cells, "energy": energy, "x0": x0, "phi": phi}
+    proposed = parse(propose(write(tmp_path / "s.root", branches)))
+    reflect = {(r.axis, r.negate, r.azimuth) for r in proposed.reflections}
+    expected = {("y", (), ("phi",)), ("x", ("x0",), ("phi",))}
+    assert reflect == (set() if leaning else expected)
+    assert proposed.geometry["layer_0"].axes == (() if leaning else ("y", "x"))
+
+
 def test_arrays_with_negative_values_are_described_by_a_copula(tmp_path: Path) -> None:
     values = np.random.default_rng(1).normal(size=(300, 12)).astype("f4")
     proposed = parse(propose(write(tmp_path / "a.root", {"waveform": values})))
