@@ -26,6 +26,9 @@ MOST_COLUMNS = 64
 MOST_COPULA_CELLS = 1000
 """Maximum number of cells of showers for which a copula is tried beside the tree."""
 
+MOST_ROTATED = 300_000_000
+"""Maximum number of cells of all events for which rotated copies, which need memory, are added."""
+
 MOST_ARRAY_VALUES = 2000
 """Maximum number of values of arrays with negative values, whose covariance the copula inverts."""
 
@@ -96,7 +99,7 @@ def propose(
         )  # fmt: skip
     blocks = [
         _head(names, roles, seed),
-        _data(names, roles),
+        _data(names, roles, layers),
         *_schema(roles),
         *_geometry(roles, layers),
         *_encoding(roles),
@@ -151,12 +154,17 @@ def _head(names: Sequence[str], roles: Roles, seed: int) -> str:
     return "\n".join(lines)
 
 
-def _data(names: Sequence[str], roles: Roles) -> str:
+def _data(names: Sequence[str], roles: Roles, layers: Mapping[str, _Polar]) -> str:
     table: dict[str, Any] = {"files": list(names), "tree": roles.tree}
     if roles.cut:
         table["cut"] = roles.cut
     lines = [compact_toml({"data": {**table, "validation": 0.1, "test": 0.2}})]
-    if roles.kind == "showers" and roles.polar:
+    if roles.rotated and layers and roles.entries * _values(roles) < MOST_ROTATED:
+        lines[0] += (
+            "\n# Mean energies do not depend on α: rotated showers are as probable, and trained on too."
+            "\nrotate = { copies = 1 }"
+        )
+    elif roles.kind == "showers" and roles.polar:
         lines += [
             "# If a rotated shower is as probable (normal incidence, or azimuths that turn with it), train on rotated copies too:",
             "# rotate = { copies = 3, azimuth = [] }",

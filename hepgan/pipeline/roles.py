@@ -77,6 +77,7 @@ class Roles:
         polar: Whether the last two axes of the fields seem to be α and r.
         mirrors: Entries of ``[data] reflect`` for the first and the second axis of all layers, for which showers are symmetric; empty if
             they are not.
+        rotated: Whether mean energies do not depend on the last axis but one, α in a binning, and the energy is the only condition.
     """
 
     kind: Kind
@@ -94,6 +95,7 @@ class Roles:
     largest: float
     polar: bool
     mirrors: tuple[Mapping[str, Any], ...] = ()
+    rotated: bool = False
 
 
 def find_roles(files: Files, *, tree: str | None = None) -> Roles:
@@ -257,6 +259,7 @@ def _of_arrays(
         incident if incident in roles else "", left_out, _cut(roles, scalars),
         _units(visible, sample.get(incident)), _threshold(cells), high,
         polar=(polar := kind == "showers" and _is_polar(cells, arrays)),
+        rotated=set(roles) <= {incident} and _is_uniform(cells, arrays),
         mirrors=find_mirrors(cells, arrays, roles, sample) if kind == "showers" and not polar else (),
     )  # fmt: skip
 
@@ -457,17 +460,25 @@ def row_length(cells: Array) -> int:
 
 def _is_polar(cells: Mapping[str, Array], fields: Mapping[str, Field]) -> bool:
     """Returns whether energies depend little on the last axis but one, and fall along the last: α and r about the shower axis."""
-    seen = False
-    for name, field in fields.items():
-        rows, columns = (1, *field.shape)[-2:]
-        if rows < 4 or columns < 3:
-            continue
-        mean = cells[name].reshape(-1, rows, columns).mean(0, dtype=np.float64)
+    planes = [
+        plane for plane in _planes(cells, fields) if plane.shape[1] >= 4 and plane.shape[2] >= 3
+    ]
+    for plane in planes:
+        mean = plane.mean(0)
         around, along = mean.sum(1), mean.sum(0)
-        if around.max() > 2 * max(around.min(), 1e-30) or along.argmax() >= columns / 2:
+        if around.max() > 2 * max(around.min(), 1e-30) or along.argmax() >= len(along) / 2:
             return False
-        seen = True
-    return seen
+    return bool(planes)
+
+
+def _planes(cells: Mapping[str, Array], fields: Mapping[str, Field]) -> list[Array]:
+    """Returns the cells ``[E, R, C]`` summed over all layers with the same numbers of rows and columns."""
+    sums: dict[tuple[int, ...], Array] = {}
+    for name, field in fields.items():
+        shape = (1, *field.shape)[-2:]
+        plane = cells[name].reshape(len(cells[name]), -1, *shape).sum(1, dtype=np.float64)
+        sums[shape] = sums.get(shape, 0) + plane
+    return list(sums.values())
 
 
 def find_mirrors(
@@ -520,3 +531,15 @@ def _is_mirrored(profiles: Array) -> bool:
     difference = profiles if profiles.shape[1] == 1 else profiles - profiles[:, ::-1]
     error = difference.std(0) / math.sqrt(len(difference))
     return bool((np.abs(difference.mean(0)) <= 4.5 * error + 1e-12).all())
+
+
+def _is_uniform(cells: Mapping[str, Array], fields: Mapping[str, Field]) -> bool:
+    """Returns whether the mean energy does not depend on the last axis but one, within 4.5 standard errors."""
+    planes = [plane for plane in _planes(cells, fields) if plane.shape[1] > 1]
+    for plane in planes:
+        around = plane.sum(2)
+        difference = around - around.mean(1, keepdims=True)
+        error = difference.std(0) / math.sqrt(len(difference))
+        if (np.abs(difference.mean(0)) > 4.5 * error + 1e-9 * around.mean()).any():
+            return False
+    return bool(planes)

@@ -232,6 +232,7 @@ def test_cells_in_alpha_and_r_get_the_edges_of_the_binning(flat: bool, tmp_path:
     proposed = parse(propose(path))
     assert {layer.r_edges for layer in proposed.geometry.values()} == {(0, 1, 2, 4)}
     assert proposed.encoding.every_step[0]["polar"]
+    assert (proposed.data.rotate is None) == flat
     shapes = [field.shape for field in proposed.schema.fields.values()]
     assert shapes == ([(2, 4, 3)] if flat else [(4, 3), (4, 3)])
 
