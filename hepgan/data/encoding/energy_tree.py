@@ -46,6 +46,7 @@ from hepgan.data.encoding.density.spectrum import Spectrum
 from hepgan.data.encoding.density.tree import Tree, block_energies, context_of
 from hepgan.data.encoding.density.tree_fit import TreeFit
 from hepgan.data.encoding.layer_energies import positive, unit_of
+from hepgan.data.units import ENERGY_UNITS
 from hepgan.errors import DataError, RunError
 from hepgan.progress import ProgressCallback, no_progress
 from hepgan.random_streams import torch_generator
@@ -151,6 +152,8 @@ class EnergyTree:
         if incident and start < 0:
             names = ", ".join(columns.conditions) or "none"
             raise RunError(f"incident = '{incident}' is not a condition (known: {names})")
+        if incident:
+            _check_units(columns, fields)
         unit = unit_of(incident, columns, fields) if incident else 1.0
         check_events(len(x))
         cells = _cut(x[:, at], threshold)
@@ -293,6 +296,16 @@ def _layers(columns: ColumnLayout, fields: tuple[str, ...]) -> tuple[tuple[Shape
         shapes += [(rows, cells)] * ((at.stop - at.start) // (rows * cells))
         positions.append(torch.arange(at.start, at.stop))
     return tuple(shapes), torch.cat(positions)
+
+
+def _check_units(columns: ColumnLayout, fields: tuple[str, ...]) -> None:
+    for name in fields or tuple(columns.fields):
+        if columns.units[name] not in ENERGY_UNITS:
+            known = ", ".join(ENERGY_UNITS)
+            raise RunError(
+                f"the field '{name}' has the unit '{columns.units[name]}', which is not a unit of energy ({known}); correct it in the"
+                " schema, or list only the layers in 'fields'"
+            )
 
 
 def _layer_energies(shapes: tuple[Shape, ...], cells: Tensor) -> Tensor:

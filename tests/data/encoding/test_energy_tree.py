@@ -275,6 +275,15 @@ def test_unknown_names_raise(options: dict[str, object], message: str) -> None:
         EnergyTree.fit(x, c, columns(), noise(20), threshold=0.1, **options)  # type: ignore[arg-type]
 
 
+def test_a_field_that_is_not_an_energy_raises_with_its_unit() -> None:
+    x, c = showers(20, seed=9)
+    layout = dataclasses.replace(columns(), units={**columns().units, "tail": "ns"})
+    with pytest.raises(
+        RunError, match="the field 'tail' has the unit 'ns', which is not a unit of energy"
+    ):
+        EnergyTree.fit(x, c, layout, noise(20), threshold=0.1, incident="energy")
+
+
 def test_showers_below_the_threshold_raise() -> None:
     x, c = showers(200, seed=9)
     with pytest.raises(
