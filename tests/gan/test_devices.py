@@ -5,6 +5,7 @@ records operations that would make the host wait.
 """
 
 import copy
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from hepgan.data.encoding import encoding as encodings
 from hepgan.data.encoding.conditions import ConditionScale
+from hepgan.data.encoding.density import network
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.encoding.steps import STEPS
 from hepgan.data.schema import Schema
@@ -72,7 +74,13 @@ def test_presets_train_validate_and_sample_on_one_device_without_synchronizing(
         running, "read_events", lambda run: {k: v[:EVENTS] for k, v in read(run).items()}
     )
     monkeypatch.setattr(validating, "VALIDATED", EVENTS)
+    monkeypatch.setattr(network, "LEAST_EVENTS", 1)
     run = load(preset, {f"train.{key}": value for key, value in SHORT.items()})
+    steps = tuple(
+        {**step, "steps": 2, "hidden": 4} if step["step"] in LEARNED else step
+        for step in run.encoding.steps
+    )
+    run = dataclasses.replace(run, encoding=dataclasses.replace(run.encoding, steps=steps))
     prepared = prepare(run, device=DEVICE)
     watch = make_validation(run, prepared.splits["validation"], prepared.state.gan.encoding)
     assert {tensor.device for tensor in tensors_of(prepared)} == {DEVICE}
@@ -112,7 +120,12 @@ def exporting(gan: GAN) -> list[Tensor]:
     return [torch.zeros(2, *gan.latent, device=DEVICE), *conditions]
 
 
+LEARNED = {"energy_tree", "autoregressive"}
+"""Steps that fit networks."""
+
 STEP_SETTINGS: dict[str, dict[str, Any]] = {
+    "energy_tree": {"incident": "energy", "threshold": 0.1, "steps": 2, "hidden": 4},
+    "autoregressive": {"steps": 2, "hidden": 4},
     "power": {"exponent": 0.5},
     "threshold": {"threshold": 0.1},
     "log": {"threshold": 0.1},
@@ -139,7 +152,7 @@ SCHEMA = Schema.from_table(
 SCALES = {"energy": ConditionScale((1.0, 100.0), "log")}
 
 
-def events(number: int = 60) -> ak.Array:
+def events(number: int = 120) -> ak.Array:
     rng = np.random.default_rng(1)
     energy = rng.uniform(20, 90, number)
     cells = energy[:, None] / 4 * rng.uniform(0.2, 1, (number, 3))
@@ -163,9 +176,14 @@ def test_encodings_encode_and_decode_on_their_device(name: str, accelerator: Acc
     accelerator.waits.clear()
     decoded = moved.decode_tensors(*encoded) | moved.decode_conditions(encoded[1])
     assert accelerator.waits == []
-    for field, values in (encoding.decode_tensors(*expected)).items():
-        assert torch.equal(decoded[field].cpu(), values)
-    assert ak.all(moved.decode(*encoded)["cells"] == encoding.decode(*expected)["cells"])
+    # Networks get other numbers of rows at once on the CPU, which round differently.
+    tolerance = 1e-4 if name in LEARNED else 0.0
+    for field, values in encoding.decode_tensors(*expected).items():
+        torch.testing.assert_close(
+            decoded[field].cpu(), values, rtol=tolerance, atol=10 * tolerance
+        )
+    cells = moved.decode(*encoded)["cells"], encoding.decode(*expected)["cells"]
+    np.testing.assert_allclose(*map(ak.to_numpy, cells), rtol=tolerance, atol=10 * tolerance)
 
 
 SEES = {"sum": Observable("sum", lambda e: e["cells"].sum(1) / e["energy"], "sum")}
@@ -198,7 +216,7 @@ def test_observables_of_one_energy_have_a_mean_and_a_width(
 ) -> None:
     """Powers of a constant energy are collinear, which least squares on CUDA does not support."""
     encoding = fitted({"step": "standardize"}).to(device)
-    one = ak.with_field(events(), np.full(60, 50.0, dtype="f4"), "energy")
+    one = ak.with_field(events(), np.full(120, 50.0, dtype="f4"), "energy")
     x, c = encoding.encode(one, seed=1)
     features = DiscriminatorInput(encoding, SEES, x, c, event=False)(x, c).cpu()
     assert abs(features.mean()) < 1e-3
@@ -305,7 +323,13 @@ def test_presets_train_validate_and_sample_on_a_gpu(
     monkeypatch.setattr(
         running, "read_events", lambda run: {k: v[:200] for k, v in read(run).items()}
     )
+    monkeypatch.setattr(network, "LEAST_EVENTS", 1)
     run = load(preset, {f"train.{key}": value for key, value in SHORT.items()})
+    steps = tuple(
+        {**step, "steps": 2, "hidden": 4} if step["step"] in LEARNED else step
+        for step in run.encoding.steps
+    )
+    run = dataclasses.replace(run, encoding=dataclasses.replace(run.encoding, steps=steps))
     prepared = prepare(run, device=torch.device("cuda"))
     gan, rows = training.train(
         prepared.state,

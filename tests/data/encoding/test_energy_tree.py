@@ -149,7 +149,7 @@ def test_energies_above_the_incident_energy_are_generated(step: EnergyTree) -> N
     cells, x, c = decoded(step, 3000)
     incident = 1000 * torch.exp((c[:, 0] + 1) / 2 * np.log(10))
     ratios = [v.double().sum(1) / incident for v in (x, cells)]
-    assert float(ratios[1].std()) == pytest.approx(float(ratios[0].std()), rel=0.1)
+    assert float(ratios[1].std()) == pytest.approx(float(ratios[0].std()), rel=0.15)
     assert float((ratios[1] > 1).double().mean()) == pytest.approx(0.5, abs=0.06)
 
 

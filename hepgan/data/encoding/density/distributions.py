@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-EDGES = (0.0, 0.002, 0.015, 0.06, 0.16, 0.32, 0.5, 0.68, 0.84, 0.94, 0.985, 0.998, 1.0)
-"""Edges of the bins in probability of a ``LogisticSpline``, finer in the tails."""
+BINS = 12
+"""Number of bins in probability of a ``LogisticSpline``; the edges are evenly spaced normal scores, and 0 and 1."""
 
-SPLINE = 2 + len(EDGES) - 1
+OUTERMOST = 2.9
+"""Normal score of the last edge before 1."""
+
+SPLINE = 2 + BINS
 """Number of parameters of a ``LogisticSpline``."""
 
 SPLIT = SPLINE + 2
@@ -88,7 +91,9 @@ class LogisticSpline(NamedTuple):
 
 
 def _edges(like: Tensor) -> Tensor:
-    return torch.tensor(EDGES, dtype=like.dtype, device=like.device)
+    # Computed on the device: a constant from the host would wait for it.
+    scores = torch.linspace(-OUTERMOST, OUTERMOST, BINS - 1, dtype=like.dtype, device=like.device)
+    return functional.pad(functional.pad(torch.special.ndtr(scores), (1, 0)), (0, 1), value=1.0)
 
 
 class Split(NamedTuple):

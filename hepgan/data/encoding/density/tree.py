@@ -6,7 +6,6 @@ of its layer so far, and the center that the conditions lead to expect, all rela
 """
 
 import dataclasses
-import itertools
 from typing import NamedTuple
 
 import torch
@@ -308,10 +307,11 @@ def block_energies(levels: tuple[TreeLevel, ...], cells: Tensor) -> list[Tensor]
 
 def polynomials(c: Tensor, degree: int) -> Tensor:
     """Returns all products ``[E, P]`` of at most ``degree`` columns of ``c[E, C]``."""
-    columns = range(c.shape[1])
-    parts = [torch.ones_like(c[:, :1])] if c.shape[1] else [c.new_ones(c.shape[0], 1)]
-    for order in range(1, degree + 1):
-        indices = list(itertools.combinations_with_replacement(columns, order))
-        if indices:
-            parts.append(c[:, torch.tensor(indices, device=c.device)].prod(2))
-    return torch.cat(parts, 1)
+    columns = torch.split(c, 1, 1) if c.shape[1] else ()
+    products = [c.new_ones(c.shape[0], 1)]
+    # Products that begin with each column; those of the next order multiply a column with all that begin with it or a later one.
+    first = list(columns)
+    for _ in range(degree if columns else 0):
+        products += first
+        first = [column * torch.cat(first[i:], 1) for i, column in enumerate(columns)]
+    return torch.cat(products, 1)
