@@ -75,5 +75,7 @@ def test_a_folder_takes_precedence_over_a_pretrained_name(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "showers").mkdir()
-    result = CliRunner().invoke(main, ["generate", "showers", "-n", "1", "--seed", "1", "-o", "a"])
+    result = CliRunner().invoke(
+        main, ["generate", "showers", "-n", "1", "--seed", "1", "-o", "a.root"]
+    )
     assert "does not exist; give the folder of a finished run" in result.output

@@ -508,7 +508,7 @@ def test_wrong_sources_raise_with_their_name_and_leave_no_file(tmp_path):
     for kind, names, message in cases:
         with pytest.raises(DataError, match=message):
             convert(kind, [tmp_path / name for name in names], tmp_path / "out.root")
-    with pytest.raises(DataError, match=r"good.hdf5' exists"):
+    with pytest.raises(DataError, match=r"good.hdf5' does not end with .root"):
         convert("calogan", [tmp_path / "good.hdf5"], tmp_path / "good.hdf5")
     assert sorted(tmp_path.iterdir()) == before
 
