@@ -33,7 +33,12 @@ from hepgan.evaluation.metrics.conditions import (
 )
 from hepgan.evaluation.metrics.context import MetricContext
 from hepgan.evaluation.metrics.scores import OVERALL, MetricResults, Score
-from hepgan.evaluation.metrics.verdict import SampleEvaluation, evaluate_sample
+from hepgan.evaluation.metrics.verdict import (
+    SampleEvaluation,
+    Sensitivity,
+    _seen,
+    evaluate_sample,
+)
 from hepgan.evaluation.observables.standard import observables_for
 from hepgan.evaluation.sample import build_sample
 
@@ -436,3 +441,8 @@ def test_a_condition_without_variation_has_no_slices() -> None:
     constant = {**showers(100, 1), "energy": np.full(100, 50.0)}
     conditions: Mapping[str, Condition] = conditions_of(SCHEMA, constant)
     assert conditions["energy"].slices == ()
+
+
+def test_a_sensitivity_that_no_metric_defines_is_not_stated() -> None:
+    assert _seen(Sensitivity(0.55, math.inf, {})) == "an AUC of 0.55 would have been seen"
+    assert "inf" not in _seen(Sensitivity(None, math.inf, {}))

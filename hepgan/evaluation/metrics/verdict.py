@@ -345,10 +345,14 @@ def _sentence(
 
 
 def _seen(sensitivity: Sensitivity) -> str:
-    shift = f"a shift of {sensitivity.shift:.2g} standard deviations of an observable"
-    if sensitivity.auc is None:
-        return f"{shift} would have been seen"
-    return f"an AUC of {sensitivity.auc:.2f} or {shift} would have been seen"
+    visible = []
+    if sensitivity.auc is not None:
+        visible.append(f"an AUC of {sensitivity.auc:.2f}")
+    if math.isfinite(sensitivity.shift):
+        visible.append(f"a shift of {sensitivity.shift:.2g} standard deviations of an observable")
+    if not visible:
+        return "no classifier and no distribution of an observable was compared"
+    return f"{' or '.join(visible)} would have been seen"
 
 
 def as_json(sample: SampleEvaluation, results: MetricResults) -> dict[str, Any]:
