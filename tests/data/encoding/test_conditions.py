@@ -145,7 +145,7 @@ def test_onehot_is_the_classes_of_a_range() -> None:
         ),
         ({}, r"'linear' needs range = \[low, high\]"),
         ({"scale": "angle", "range": [0.0, 360.0]}, "wider than a full circle, which is 6.28319"),
-        ({"scale": "classs", "range": [0.0, 1.0]}, "is not one of linear, log, fraction, angle"),
+        ({"scale": "sorts", "range": [0.0, 1.0]}, "is not one of linear, log, fraction, angle"),
     ],
 )
 def test_settings_that_make_no_scale_raise(table: dict[str, Any], message: str) -> None:
