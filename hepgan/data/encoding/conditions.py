@@ -114,7 +114,7 @@ class ConditionScale:
 
     @property
     def circle(self) -> bool:
-        """Whether the condition is an angle that covers the full circle."""
+        """True if the condition is an angle that covers the full circle."""
         return self.range[1] - self.range[0] >= self.period * (1 - CLOSED)
 
     @property

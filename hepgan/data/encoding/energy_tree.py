@@ -145,16 +145,7 @@ class EnergyTree:
         """
         shapes, at = _layers(columns, fields)
         chosen = columns.condition_columns(conditions)
-        scale = (
-            columns.scales[incident] if incident in columns.scales else ConditionScale((1.0, 1.0))
-        )
-        start = columns.conditions[incident].start if incident in columns.conditions else -1
-        if incident and start < 0:
-            names = ", ".join(columns.conditions) or "none"
-            raise RunError(f"incident = '{incident}' is not a condition (known: {names})")
-        if incident:
-            _check_units(columns, fields)
-        unit = unit_of(incident, columns, fields) if incident else 1.0
+        start, scale, unit = _incident(columns, incident, fields)
         check_events(len(x))
         cells = _cut(x[:, at], threshold)
         layers = _layer_energies(shapes, cells)
@@ -175,22 +166,12 @@ class EnergyTree:
         known = c[:, chosen].float()
         settings = FitSettings(hidden, steps, 1024, learning_rate, weight_decay, held_out)
 
-        def fit_total(status: FitStatus) -> Fitted:
-            def likelihood(parameters: Tensor, rows: Tensor) -> Tensor:
-                spline = LogisticSpline.of(parameters)
-                return spline.cdf_and_log_density(scores[rows][None])[1].sum()
-
-            rng = torch_generator(noise.seed, "encoding", *noise.children, "total")
-            return fit_rows(
-                Rows.of_events(known), likelihood, standard_spline(), rng, settings, status
-            )
-
         total = layers.sum(1, keepdim=True)
         fits = [
             TreeFit.prepare(((1, len(shapes)),), False, layers, total, known, threshold),
             TreeFit.prepare(shapes, polar, cells, layers, known, threshold),
         ]
-        tasks: list[FitTask] = [fit_total]
+        tasks = [_total_task(known, scores, noise, settings)]
         for number, fit in enumerate(fits):
             tasks += fit.tasks(noise.child(number), settings)
         fitted = run_tasks(tasks, progress)
@@ -273,6 +254,35 @@ class EnergyTree:
         layers = self.depth.decode(scores[:, 1:between], total, known, context)
         context = context_of(known, layers, self.threshold)
         return self.cells.decode(scores[:, between:], layers, known, context)
+
+
+def _incident(
+    columns: ColumnLayout, incident: str, fields: tuple[str, ...]
+) -> tuple[int, ConditionScale, float]:
+    """Returns the column of the incident energy, its scale, and its unit in the unit of the cells; −1 for the column if there is none."""
+    if not incident:
+        return -1, ConditionScale((1.0, 1.0)), 1.0
+    if incident not in columns.conditions:
+        names = ", ".join(columns.conditions) or "none"
+        raise RunError(f"incident = '{incident}' is not a condition (known: {names})")
+    _check_units(columns, fields)
+    unit = unit_of(incident, columns, fields)
+    return columns.conditions[incident].start, columns.scales[incident], unit
+
+
+def _total_task(known: Tensor, scores: Tensor, noise: Noise, settings: FitSettings) -> FitTask:
+    """Returns the fit of the distribution of the visible energy's ``scores[E]``, given the conditions ``known[E, C]``."""
+
+    def likelihood(parameters: Tensor, rows: Tensor) -> Tensor:
+        spline = LogisticSpline.of(parameters)
+        return spline.cdf_and_log_density(scores[rows][None])[1].sum()
+
+    def fit(status: FitStatus) -> Fitted:
+        rng = torch_generator(noise.seed, "encoding", *noise.children, "total")
+        rows = Rows.of_events(known)
+        return fit_rows(rows, likelihood, standard_spline(), rng, settings, status)
+
+    return fit
 
 
 def _total_spline(network: RowNetwork, known: Tensor) -> LogisticSpline:

@@ -180,7 +180,7 @@ class TrainSettings:
 
     @property
     def finite_differences(self) -> bool:
-        """Whether gradient penalties are computed from finite differences."""
+        """True if gradient penalties are computed from finite differences."""
         return self.penalty == "finite-differences" and (self.r1 > 0 or self.r2 > 0)
 
     @property
