@@ -103,6 +103,7 @@ def difference(run: RunConfig, schema: Any, one: ak.Array, other: ak.Array) -> f
         columns = encode_conditions(
             {name: ak.to_numpy(events[name]) for name in schema.conditions}, run.encoding.conditions
         ).numpy()
+        # An observable that an event does not have, such as the center of an empty layer, counts as its mean.
         standard = [(v - np.nanmean(v)) / (np.nanstd(v) + 1e-30) for v in values.values()]
         given = (columns - columns.mean(0)) / columns.std(0)
         tables.append(np.stack([np.nan_to_num(v) @ given / len(given) for v in standard]))
