@@ -16,13 +16,14 @@ from typing import Any
 from hepgan.cli.presets import format_score, headlines
 from hepgan.data.encoding.steps import STEPS
 from hepgan.gan.training import objectives
+from hepgan.gan.training.schedule import Schedule
 from hepgan.layout.spec import composite, convolution, physics, pooling, recurrent
 from hepgan.layout.spec.base import ACTIVATIONS, INITIALIZATIONS, LAYERS, Activation, LayerSpec
 from hepgan.layout.zoo import published_layouts
 from hepgan.pipeline import RunConfig, preset_scores, presets
 
 MISSING = (dataclasses.MISSING, inspect.Parameter.empty)
-PLAIN = {int: "integer", float: "number", str: "text", bool: "true or false"}
+PLAIN = {int: "integer", float: "number", str: "text", bool: "true or false", Schedule: "schedule"}
 PLURALS = {int: "integers", float: "numbers", str: "texts"}
 KINDS = {
     convolution: "Images and voxels",
@@ -136,9 +137,19 @@ def run_file() -> str:
 def _table_of(record: type) -> Iterator[str]:
     if record is not RunConfig:
         yield about(record)
+    yield from table_of_keys(record)
+
+
+def table_of_keys(record: type) -> Iterator[str]:
+    """Yields the table of the keys of a record that are values; nothing if there are none."""
     hints, texts = typing.get_type_hints(record), attributes(record)
     rows = [
-        (f"`{field.name}`", kind(hints[field.name]), default(field), texts[field.name])
+        (
+            f"`{field.name.removesuffix('_')}`",
+            kind(hints[field.name]),
+            default(field),
+            texts[field.name],
+        )
         for field in dataclasses.fields(record)
         if not inner(hints[field.name])
     ]
@@ -160,9 +171,9 @@ def tables(record: type, where: str = "") -> dict[str, type]:
 
 
 def inner(hint: Any) -> type | None:
-    """Returns the dataclass of a table, of a table of tables or of a list of them; ``None`` for values."""
+    """Returns the dataclass of a table, of a table of tables or of a list of them; ``None`` for values, schedules included."""
     for part in (hint, *typing.get_args(hint)):
-        if dataclasses.is_dataclass(part):
+        if dataclasses.is_dataclass(part) and part is not Schedule:
             return typing.cast(type, part)
     return None
 
@@ -264,6 +275,7 @@ PAGES = {
     "run file": run_file,
     "presets": measured_presets,
     "objectives": objectives_table,
+    "schedules": lambda: "\n".join(table_of_keys(Schedule)),
     "steps": steps,
     **{
         f"example {path.stem}": functools.partial(example, path)

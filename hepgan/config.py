@@ -130,7 +130,7 @@ def from_table(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:
     if not isinstance(table, Mapping):
         raise RunError(f"{name_of_table} should be a table, but is {short_repr(table)}")
     hints = typing.get_type_hints(cls, include_extras=True)
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    fields = {_key(f.name): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in table:
         if key not in fields:
             hint = did_you_mean(str(key), fields) or f"; known keys are {', '.join(fields)}"
@@ -142,14 +142,22 @@ def from_table(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:
         if required and name not in table:
             raise RunError(f"{name_of_table} needs the key '{name}'")
     inside = f"{where}." if where else ""
-    values = {key: value_of(hints[key], value, inside + key) for key, value in table.items()}
+    values = {
+        (name := fields[key].name): value_of(hints[name], value, inside + key)
+        for key, value in table.items()
+    }
     return cls(**values)
+
+
+def _key(name: str) -> str:
+    """Returns the TOML key of a field, whose name ends with an underscore if the key is a keyword of Python."""
+    return name.removesuffix("_")
 
 
 def to_table(record: Any) -> dict[str, Any]:
     """Returns the TOML table of a dataclass: plain dictionaries, lists and scalars, without ``None``."""
     return {
-        field.name: _plain(value)
+        _key(field.name): _plain(value)
         for field in dataclasses.fields(record)
         if (value := getattr(record, field.name)) is not None
     }

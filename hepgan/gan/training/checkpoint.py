@@ -109,11 +109,6 @@ def load_checkpoint(state: TrainingState, path: Path) -> None:
                 f"{path} does not fit into the memory of '{state.gan.device}'"
             ) from error
         raise CheckpointError(f"{path} is damaged: {error!r}; {_REMOVE}") from error
-    for name, schedule in state.schedules.items():
-        schedule.last_epoch = state.step - state.phase_start
-        groups = state.optimizers[name].param_groups
-        for group, lr in zip(groups, schedule.base_lrs, strict=True):
-            group["lr"] = lr * schedule.lr_lambdas[0](schedule.last_epoch)
 
 
 def _restore_phase(state: TrainingState, metadata: Mapping[str, Any], path: Path) -> None:

@@ -30,7 +30,14 @@ from hepgan.gan.training.losses import (
     discriminator_loss,
     generator_loss,
 )
-from hepgan.gan.training.optim import autocast, input_dropout, make_optimizers, optimizer_step
+from hepgan.gan.training.optim import (
+    autocast,
+    input_dropout,
+    make_optimizers,
+    optimizer_step,
+    schedule_optimizers,
+)
+from hepgan.gan.training.schedule import ends
 from hepgan.gan.training.settings import TrainSettings
 from hepgan.gan.training.signals import Stop, TrainingStopped, stop_flag
 from hepgan.gan.training.state import (
@@ -74,9 +81,9 @@ def initial_state(
         )
     for phase in phases:
         _check_batch_norm(gan, distributed.local_batch_size(phase.batch_size))
-    if any(phase.energy_constraint for phase in phases):
+    if any(max(ends(phase.energy_constraint)) for phase in phases):
         check_incident(gan.encoding)
-    if any(phase.transport for phase in phases):
+    if any(max(ends(phase.transport)) for phase in phases):
         check_transport(gan)
     with torch.no_grad():
         parts = [slice(start, start + 4096) for start in range(0, len(x), 4096)]
@@ -85,13 +92,11 @@ def initial_state(
         if phase.finite_differences:
             with input_dropout(gan.discriminator, phase.discriminator.dropout):
                 check_finite_differences(gan, features[:16], c[:16])
-    optimizers, schedules = make_optimizers(gan, phases[0])
     return TrainingState(
         gan=gan,
         ema=copy.deepcopy(gan.generator).requires_grad_(False),
         phases=tuple(phases),
-        optimizers=optimizers,
-        schedules=schedules,
+        optimizers=make_optimizers(gan, phases[0]),
         loader=make_loader(features, c, phases[0], seed=seed, phase=0),
         seed=seed,
         noise_generator=torch_generator(seed, "latent", 0, device=gan.device),
@@ -187,8 +192,9 @@ def _train_phase(
             reseed_step(state)
             losses = train_step(state, discriminator_input, batches)
             loss_sums += torch.stack([*losses, torch.ones_like(losses[0])])
+            decay = settings.ema_decay(state.phase_step)
             state.step += 1
-            _update_ema(state, settings.ema)
+            _update_ema(state, decay)
             state.seconds = time.perf_counter() - start_time
             # Several processes must agree to stop, which waits for the device, so they do so only at rows, which wait anyway.
             if distributed.world_size() == 1 or _is_row_due(state):
@@ -222,6 +228,7 @@ def train_step(
     The first generator step reuses the generated events of the last critic step.
     """
     gan, settings = state.gan, state.settings
+    schedule_optimizers(state.optimizers, settings, state.phase_step)
     for remaining in reversed(range(settings.critic_steps)):
         events, c = next(batches)
         noise = _noise(state, len(c))
@@ -240,8 +247,6 @@ def train_step(
                 generated = discriminator_input(x, c)
             loss_g = generator_loss(state, events, generated, x, noise, c)
             optimizer_step(gan.generator, state.optimizers["generator"], loss_g, settings.generator)
-    for schedule in state.schedules.values():
-        schedule.step()
     return loss_d.detach(), loss_g.detach()
 
 

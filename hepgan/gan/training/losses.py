@@ -22,7 +22,6 @@ from hepgan.gan.training.objectives import (
     one_centered_penalty,
     zero_centered_penalty,
 )
-from hepgan.gan.training.optim import scheduled
 from hepgan.gan.training.state import TrainingState
 from hepgan.gan.two_stage import TwoStages
 from hepgan.layout.nn.network import frozen_statistics
@@ -43,24 +42,23 @@ def generator_loss(
     """
     gan, settings = state.gan, state.settings
     objective = objective_named(settings.objective)
-    with _capture_last_inputs(gan, enabled=settings.feature_matching > 0) as captured:
+    feature_matching = state.value(settings.feature_matching)
+    with _capture_last_inputs(gan, enabled=feature_matching > 0) as captured:
         fake = gan.discriminate(generated, c)
         generated_inputs = captured.copy()
         captured.clear()
         with torch.no_grad():
-            needed = objective.paired or settings.feature_matching
+            needed = objective.paired or feature_matching
             real = gan.discriminate(events, c) if needed else fake
     loss = _sum_over_discriminators(
         objective.generator, Batch(real, fake, events, generated, noise, c)
     )
     for inputs, reference in zip(generated_inputs, captured, strict=True):
         distance = distributed.batch_mean(inputs) - distributed.batch_mean(reference)
-        loss = loss + settings.feature_matching * distance.square().sum()
-    if settings.energy_constraint:
-        loss = loss + settings.energy_constraint * energy_error(gan.encoding, x, c)
-    if settings.transport:
-        progress = state.phase_step / max(settings.steps, 1)
-        weight = settings.transport * scheduled(progress, settings.final_transport_fraction)
+        loss = loss + feature_matching * distance.square().sum()
+    if weight := state.value(settings.energy_constraint):
+        loss = loss + weight * energy_error(gan.encoding, x, c)
+    if weight := settings.transport_weight(state.phase_step):
         loss = loss + weight * (x - noise_of_features(gan, noise)).square().mean()
     return loss
 
@@ -97,25 +95,26 @@ def discriminator_loss(
     The arguments are those of ``generator_loss``.
     """
     gan, settings = state.gan, state.settings
+    r1, r2 = state.value(settings.r1), state.value(settings.r2)
     due = state.phase_step % settings.penalty_every == 0
     # Exact penalties of whole batches use the same logits as the objective.
     shared = due and settings.penalty == "exact" and settings.penalty_fraction == 1
-    events = events.detach().requires_grad_(shared and settings.r1 > 0)
-    generated = generated.detach().requires_grad_(shared and settings.r2 > 0)
+    events = events.detach().requires_grad_(shared and r1 > 0)
+    generated = generated.detach().requires_grad_(shared and r2 > 0)
     real, fake = gan.discriminate(events, c), gan.discriminate(generated, c)
     loss = _sum_over_discriminators(
         objective_named(settings.objective).discriminator,
         Batch(real, fake, events, generated, noise, c),
     )
-    if settings.logit_centering:
-        loss = loss + settings.logit_centering * (real + fake).square().sum(1).mean()
+    if weight := state.value(settings.logit_centering):
+        loss = loss + weight * (real + fake).square().sum(1).mean()
     if not due:
         return loss
-    for weight, x, logits in ((settings.r1, events, real), (settings.r2, generated, fake)):
+    for weight, x, logits in ((r1, events, real), (r2, generated, fake)):
         if weight:
             penalty = _zero_centered(state, x, logits, c)
             loss = loss + settings.penalty_every * weight / 2 * penalty
-    if settings.gradient_penalty:
+    if weight := state.value(settings.gradient_penalty):
         whole = len(events) * distributed.world_size()
         weights = torch.rand(whole, generator=state.noise_generator, device=gan.device)
         points = interpolate(events, generated, distributed.local_shard(weights))
@@ -124,7 +123,7 @@ def discriminator_loss(
         logits = gan.discriminate(points, c[rows.local])
         columns = [one_centered_penalty(column, points) for column in logits.unbind(1)]
         penalty = rows.scale * torch.stack(columns).sum()
-        loss = loss + settings.penalty_every * settings.gradient_penalty * penalty
+        loss = loss + settings.penalty_every * weight * penalty
     return loss
 
 

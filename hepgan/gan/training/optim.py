@@ -1,8 +1,7 @@
-"""Optimizers, learning rate schedules, and the update step of one network."""
+"""Optimizers, their schedules, and the update step of one network."""
 
 import functools
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -10,38 +9,52 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
-from torch.optim.lr_scheduler import LambdaLR
 
 from hepgan.errors import RunError
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import network_layers
 from hepgan.gan.training import distributed
-from hepgan.gan.training.settings import NetworkSettings, Precision, Shape, TrainSettings
+from hepgan.gan.training.schedule import ends, value_at
+from hepgan.gan.training.settings import NetworkSettings, Precision, TrainSettings
 
 
-def make_optimizers(
-    gan: GAN, settings: TrainSettings
-) -> tuple[dict[str, Optimizer], dict[str, LambdaLR]]:
-    """Returns the optimizer and the learning rate schedule of each network that has weights."""
+def make_optimizers(gan: GAN, settings: TrainSettings) -> dict[str, Optimizer]:
+    """Returns the optimizer of each network that has weights."""
     networks = {"generator": gan.generator, "discriminator": gan.discriminator}
-    optimizers = {
+    return {
         name: make_optimizer(networks[name], network_settings)
         for name, network_settings in settings.networks.items()
         if any(True for _ in networks[name].parameters())
     }
-    schedules = {name: LambdaLR(one, _lr_lambda(settings)) for name, one in optimizers.items()}
-    return optimizers, schedules
+
+
+def schedule_optimizers(
+    optimizers: dict[str, Optimizer], settings: TrainSettings, step: int
+) -> None:
+    """Sets the learning rates and β₂ of ``step`` of the phase; the optimizers keep their averages.
+
+    Not ``torch.optim.lr_scheduler``: its schedulers have a state, some multiply the last rate by a ratio, so that rounding accumulates
+    and a resumed training would differ, and none changes β₂.
+    """
+    for name, optimizer in optimizers.items():
+        network = settings.networks[name]
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate(network, step)
+            if "betas" in group:
+                group["betas"] = network.betas[0], value_at(network.betas[1], step, settings.steps)
 
 
 def make_optimizer(network: nn.Module, settings: NetworkSettings) -> Optimizer:
-    """Returns a new optimizer of ``network``."""
-    weights, lr, eps = network.parameters(), settings.learning_rate, settings.epsilon
+    """Returns a new optimizer of ``network``, with the first values of its schedules."""
+    weights, eps = network.parameters(), settings.epsilon
+    (lr, _), (beta, _) = ends(settings.learning_rate), ends(settings.betas[1])
+    betas = settings.betas[0], beta
     match settings.optimizer:
         case "adam":
-            return Adam(weights, lr, betas=settings.betas, eps=eps, fused=True)
+            return Adam(weights, lr, betas=betas, eps=eps, fused=True)
         case "adamw":
             decay = settings.weight_decay
-            return AdamW(weights, lr, betas=settings.betas, eps=eps, weight_decay=decay, fused=True)
+            return AdamW(weights, lr, betas=betas, eps=eps, weight_decay=decay, fused=True)
         case "sgd":
             return SGD(weights, lr, momentum=settings.momentum, fused=True)
         case "adagrad":
@@ -51,30 +64,6 @@ def make_optimizer(network: nn.Module, settings: NetworkSettings) -> Optimizer:
             return RMSprop(weights, lr, alpha=settings.rho, eps=eps, momentum=momentum)
         case "adadelta":
             return Adadelta(weights, lr, rho=settings.rho, eps=eps)
-
-
-def _lr_lambda(settings: TrainSettings) -> Callable[[int], float]:
-    """Returns the learning rate schedule of a phase: a function from its step to a factor of the initial learning rates.
-
-    Not ``CosineAnnealingLR``: it multiplies the last rate by a ratio, so that rounding accumulates and a resumed training
-    would differ; and its final rate is absolute, one number for both networks.
-    """
-    warmup, falling = settings.warmup_steps, max(settings.steps - settings.warmup_steps, 1)
-
-    def lr_lambda(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        progress = (step - warmup) / falling
-        return scheduled(progress, settings.final_lr_fraction, settings.lr_schedule)
-
-    return lr_lambda
-
-
-def scheduled(progress: float, final: float, shape: Shape = "cosine") -> float:
-    """Returns a factor that falls from 1 to ``final`` while ``progress`` goes from 0 to 1, and stays there."""
-    progress = min(progress, 1.0)
-    fall = (1 + math.cos(math.pi * progress)) / 2 if shape == "cosine" else 1 - progress
-    return final + (1 - final) * fall
 
 
 def optimizer_step(

@@ -6,10 +6,10 @@ from typing import Literal
 
 from hepgan.errors import RunError
 from hepgan.gan.training.objectives import objective_named
+from hepgan.gan.training.schedule import Number, Schedule, ends, value_at
 
 Precision = Literal["float32", "bfloat16"]
 Penalty = Literal["exact", "finite-differences"]
-Shape = Literal["cosine", "linear"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,9 +17,10 @@ class NetworkSettings:
     """Settings of the optimization of one network, ``[train.generator]`` or ``[train.discriminator]``.
 
     Attributes:
-        learning_rate: Initial learning rate.
+        learning_rate: Learning rate. A number is the initial one; it changes as ``final_lr_fraction``, ``lr_schedule`` and
+            ``warmup_steps`` of ``[train]`` say.
         optimizer: Name of torch's optimizer.
-        betas: Coefficients of the running averages of ``adam`` and ``adamw``.
+        betas: Coefficients of the running averages of ``adam`` and ``adamw``; the second one may change with the step.
         weight_decay: Decoupled weight decay of ``adamw`` (arXiv:1711.05101): each step multiplies the weights, biases included, by
             1 − learning rate × weight decay.
         momentum: Momentum of ``sgd`` and ``rmsprop``.
@@ -32,9 +33,9 @@ class NetworkSettings:
             With two stages they belong to the second, with two discriminators to the first.
     """
 
-    learning_rate: float
+    learning_rate: Number
     optimizer: Literal["adam", "adamw", "sgd", "adagrad", "rmsprop", "adadelta"] = "adam"
-    betas: tuple[float, float] = (0.0, 0.99)
+    betas: tuple[float, Number] = (0.0, 0.99)
     weight_decay: float = 0.0
     momentum: float = 0.0
     rho: float = 0.9
@@ -45,7 +46,8 @@ class NetworkSettings:
     dropout: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0 < self.learning_rate < math.inf:
+        initial, final = ends(self.learning_rate)
+        if not (0 < initial < math.inf and 0 <= final < math.inf):
             raise RunError(f"learning_rate = {self.learning_rate} should be positive")
         if not 0 < self.epsilon < math.inf:
             raise RunError(f"epsilon = {self.epsilon} should be positive")
@@ -56,7 +58,7 @@ class NetworkSettings:
             raise RunError(
                 f"weight_decay belongs to optimizer = 'adamw', not to '{self.optimizer}'; set the optimizer, or use l2"
             )
-        fractions = {"betas": self.betas, "dropout": self.dropout}
+        fractions = {"betas": (self.betas[0], *ends(self.betas[1])), "dropout": self.dropout}
         fractions |= {"momentum": (self.momentum,), "rho": (self.rho,)}
         for name, values in fractions.items():
             if not all(0 <= value < 1 for value in values):
@@ -75,6 +77,8 @@ _WEIGHTS = (
 class TrainSettings:
     """Settings of a training phase: the table ``[train]`` of a run file, and each of ``[[phases]]``.
 
+    A number that may be a schedule changes with the step: ``r1 = { from = 10.0, to = 1.0, schedule = "linear" }``.
+
     Attributes:
         steps: Number of training steps; 0 leaves the networks untrained.
         batch_size: Events per step.
@@ -82,9 +86,9 @@ class TrainSettings:
         discriminator: Optimization of the discriminator.
         objective: Name of the objective: ``non-saturating``, ``least-squares``, ``sum-of-squares``, ``hinge``, ``wasserstein``,
             ``relativistic``, or one that a plugin registers with ``hepgan.register_objective``.
-        final_lr_fraction: Final learning rate as a fraction of the initial one.
-        lr_schedule: Shape of the learning rates' fall from the initial to the final one: ``cosine`` or ``linear``.
-        warmup_steps: Steps at the start of the phase in which the learning rates rise linearly from 0.
+        final_lr_fraction: Final learning rate as a fraction of the initial one, for learning rates that are no schedules.
+        lr_schedule: Shape of these learning rates' fall from the initial to the final one.
+        warmup_steps: Steps at the start of the phase in which these learning rates rise linearly from 0.
         r1: Weight of the zero-centered gradient penalty on reference events; the penalty has a factor 1/2, as in the literature.
         r2: Weight of the same penalty on generated events.
         gradient_penalty: Weight of the one-centered gradient penalty on points between both (WGAN-GP).
@@ -103,12 +107,14 @@ class TrainSettings:
             input of the discriminator's last layer (arXiv:1606.03498).
         transport: Weight in the generator's loss of the mean squared distance per feature between the generated event, encoded, and its
             noise (arXiv:2511.22475). It needs noise of the event's shape, ``latent = [0]``.
-        final_transport_fraction: Final weight ``transport`` as a fraction of the initial one (cosine schedule).
+        final_transport_fraction: Final weight ``transport`` as a fraction of the initial one (cosine schedule), if ``transport`` is
+            no schedule.
         critic_steps: Discriminator updates per step.
         generator_steps: Generator updates per step, after those of the discriminator.
         precision: Precision of the networks during training; with ``bfloat16`` torch's autocast applies to matrix products and
             convolutions. Weights, losses, penalties and decoded events are always float32.
         ema: Decay of the exponential moving average of the generator's weights; 0 disables averaging.
+        ema_half_life: Half-life of this average in steps, which takes the place of ``ema``; 0 leaves it to ``ema``.
         validate_every: Steps between validations; there is also one at the end of each phase. 0 disables validation, and the last
             weights are kept.
         patience: Number of validations in a row without a better score after which the phase ends; 0 disables early stopping.
@@ -123,24 +129,25 @@ class TrainSettings:
     discriminator: NetworkSettings
     objective: str = "relativistic"
     final_lr_fraction: float = 1.0
-    lr_schedule: Shape = "cosine"
+    lr_schedule: Literal["cosine", "linear"] = "cosine"
     warmup_steps: int = 0
-    r1: float = 0.0
-    r2: float = 0.0
-    gradient_penalty: float = 0.0
+    r1: Number = 0.0
+    r2: Number = 0.0
+    gradient_penalty: Number = 0.0
     penalty: Penalty = "exact"
     penalty_step: float = 0.01
     penalty_fraction: float = 1.0
     penalty_every: int = 1
-    logit_centering: float = 0.0
-    energy_constraint: float = 0.0
-    feature_matching: float = 0.0
-    transport: float = 0.0
+    logit_centering: Number = 0.0
+    energy_constraint: Number = 0.0
+    feature_matching: Number = 0.0
+    transport: Number = 0.0
     final_transport_fraction: float = 1.0
     critic_steps: int = 1
     generator_steps: int = 1
     precision: Precision = "float32"
-    ema: float = 0.999
+    ema: Number = 0.999
+    ema_half_life: Number = 0.0
     validate_every: int = 500
     patience: int = 0
     checkpoint_every: int = 1000
@@ -150,15 +157,16 @@ class TrainSettings:
     def __post_init__(self) -> None:
         at_least = {
             1: ("batch_size", *_COUNTS, "penalty_every", "checkpoint_every", "keep", "log_every"),
-            0: ("steps", "warmup_steps", *_WEIGHTS, "validate_every", "patience"),
+            0: ("steps", "warmup_steps", *_WEIGHTS, "ema_half_life", "validate_every", "patience"),
         }
         for least, names in at_least.items():
             for name in names:
-                if not least <= (value := getattr(self, name)) < math.inf:
+                value = getattr(self, name)
+                if not all(least <= end < math.inf for end in ends(value)):
                     raise RunError(
                         f"[train] {name} = {value} should be {least} or more, and finite"
                     )
-        if not 0 <= self.ema < 1:
+        if not all(0 <= end < 1 for end in ends(self.ema)):
             raise RunError(f"[train] ema = {self.ema} should be 0 or more and less than 1")
         for name in ("final_lr_fraction", "penalty_fraction"):
             if not 0 < (value := getattr(self, name)) <= 1:
@@ -166,6 +174,10 @@ class TrainSettings:
         if not 0 <= self.final_transport_fraction <= 1:
             raise RunError(
                 f"[train] final_transport_fraction = {self.final_transport_fraction} should be from 0 to 1"
+            )
+        if isinstance(self.transport, Schedule) and self.final_transport_fraction != 1:
+            raise RunError(
+                "[train] transport is a schedule with a final weight; remove final_transport_fraction"
             )
         if not 0 < self.penalty_step < math.inf:
             raise RunError(f"[train] penalty_step = {self.penalty_step} should be positive")
@@ -181,9 +193,28 @@ class TrainSettings:
     @property
     def finite_differences(self) -> bool:
         """True if gradient penalties are computed from finite differences."""
-        return self.penalty == "finite-differences" and (self.r1 > 0 or self.r2 > 0)
+        weights = *ends(self.r1), *ends(self.r2)
+        return self.penalty == "finite-differences" and max(weights) > 0
 
     @property
     def networks(self) -> dict[str, NetworkSettings]:
         """Settings of both networks by name."""
         return {"generator": self.generator, "discriminator": self.discriminator}
+
+    def learning_rate(self, network: NetworkSettings, step: int) -> float:
+        """Returns the learning rate of ``network`` at ``step`` of the phase."""
+        if isinstance(network.learning_rate, Schedule):
+            return network.learning_rate.at(step, self.steps)
+        fraction = Schedule(1.0, self.final_lr_fraction, self.lr_schedule, warmup=self.warmup_steps)
+        return network.learning_rate * fraction.at(step, self.steps)
+
+    def transport_weight(self, step: int) -> float:
+        """Returns the weight ``transport`` at ``step`` of the phase."""
+        if isinstance(self.transport, Schedule):
+            return self.transport.at(step, self.steps)
+        return self.transport * Schedule(1.0, self.final_transport_fraction).at(step, self.steps)
+
+    def ema_decay(self, step: int) -> float:
+        """Returns the decay of the generator's moving average at ``step`` of the phase."""
+        half_life = value_at(self.ema_half_life, step, self.steps)
+        return 0.5 ** (1 / half_life) if half_life else value_at(self.ema, step, self.steps)

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from hepgan.data.loaders.in_memory import UnsupervisedLoader
 from hepgan.gan.model import GAN
 from hepgan.gan.training import distributed
 from hepgan.gan.training.optim import make_optimizers
+from hepgan.gan.training.schedule import Number, value_at
 from hepgan.gan.training.settings import TrainSettings
 from hepgan.random_streams import child_seed, reseed
 
@@ -39,7 +39,6 @@ class TrainingState:
         ema: Exponential moving average of the generator.
         phases: Settings of all phases.
         optimizers: Optimizers by network.
-        schedules: Learning rate schedules by network.
         loader: Batches of discriminator inputs ``[B, S]`` of reference events, with conditions ``[B, C]``.
         seed: Seed of all random streams.
         noise_generator: Reseeded in each step by ``reseed_step``, so that a checkpoint does not hold its state.
@@ -58,7 +57,6 @@ class TrainingState:
     ema: nn.Module
     phases: tuple[TrainSettings, ...]
     optimizers: dict[str, Optimizer]
-    schedules: dict[str, LambdaLR]
     loader: UnsupervisedLoader
     seed: int
     noise_generator: torch.Generator
@@ -82,6 +80,10 @@ class TrainingState:
         """Number of finished steps of the current phase."""
         return self.step - self.phase_start
 
+    def value(self, number: Number) -> float:
+        """Returns the value of a number of the settings at the current step."""
+        return value_at(number, self.phase_step, self.settings.steps)
+
     def is_over(self) -> bool:
         """Returns whether the current phase is over."""
         patience = self.settings.patience
@@ -94,10 +96,10 @@ class TrainingState:
 
 
 def start_phase(state: TrainingState, phase: int, *, phase_start: int) -> None:
-    """Starts a phase: keeps the weights, and creates new optimizers, schedules and a new loader."""
+    """Starts a phase: keeps the weights, and creates new optimizers and a new loader."""
     settings = state.phases[phase]
     state.phase, state.phase_start, state.validations_without_improvement = phase, phase_start, 0
-    state.optimizers, state.schedules = make_optimizers(state.gan, settings)
+    state.optimizers = make_optimizers(state.gan, settings)
     features, c = state.loader.tensors
     state.loader = make_loader(features, c, settings, seed=state.seed, phase=phase)
 

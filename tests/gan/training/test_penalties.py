@@ -1,4 +1,4 @@
-"""Gradient penalties by finite differences, lazily and on fractions of a batch; transport; learning rate schedules."""
+"""Gradient penalties by finite differences, lazily and on fractions of a batch; transport."""
 
 import dataclasses
 import math
@@ -19,7 +19,6 @@ from hepgan.gan.training.losses import (
     noise_of_features,
     penalized_rows,
 )
-from hepgan.gan.training.optim import make_optimizers
 from hepgan.gan.training.state import TrainingState, reseed_step
 from hepgan.gan.two_stage import TwoStages
 
@@ -197,22 +196,3 @@ def test_logit_centering_is_the_mean_squared_sum_of_the_logits() -> None:
     logits = state.gan.discriminate(x, c) + state.gan.discriminate(fake, c)
     expected = 0.3 * logits.square().mean().item()
     assert (centered - plain).item() == pytest.approx(expected, rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [
-        ("cosine", [1 / 5, 2 / 5, 3 / 5, 4 / 5, 1.0, 0.6, 0.2]),
-        ("linear", [1 / 5, 2 / 5, 3 / 5, 4 / 5, 1.0, 0.6, 0.2]),
-    ],
-)
-def test_learning_rates_rise_and_fall(schedule: Any, expected: list[float]) -> None:
-    state, _ = start_training()
-    settings = dataclasses.replace(
-        QUICK, steps=20, warmup_steps=4, final_lr_fraction=0.2, lr_schedule=schedule
-    )
-    _, schedules = make_optimizers(state.gan, settings)
-    factor = schedules["generator"].lr_lambdas[0]
-    assert [factor(step) for step in (0, 1, 2, 3, 4, 12, 20)] == pytest.approx(expected)
-    quarter = {"cosine": 0.2 + 0.8 * (1 + math.cos(math.pi / 4)) / 2, "linear": 0.8}
-    assert factor(8) == pytest.approx(quarter[schedule])

@@ -17,6 +17,7 @@ from hepgan.gan.training import checkpoint
 from hepgan.gan.training import loop as training
 from hepgan.gan.training.losses import discriminator_loss
 from hepgan.gan.training.optim import autocast, make_optimizer, optimizer_step
+from hepgan.gan.training.schedule import Schedule
 from hepgan.gan.training.settings import NetworkSettings, TrainSettings
 
 HALF = dataclasses.replace(QUICK, precision="bfloat16")
@@ -50,8 +51,9 @@ CHEAP = {"penalty": "finite-differences", "penalty_fraction": 0.25, "penalty_eve
         (NORMED, {}),
         (CONVOLUTIONS, {}),
         (dataclasses.replace(DENSE, latent=(0,)), CHEAP | {"transport": 0.1}),
+        (DENSE, {"r1": Schedule(1.0, 0.0), "ema_half_life": Schedule(1.0, 9.0)}),
     ],
-    ids=["dense", "normed", "conv", "cheap"],
+    ids=["dense", "normed", "conv", "cheap", "scheduled"],
 )
 def test_the_host_synchronizes_only_at_logged_steps(
     settings: GANSettings, terms: dict[str, Any], clip: float
@@ -59,7 +61,7 @@ def test_the_host_synchronizes_only_at_logged_steps(
     """It waits as often in 60 steps as in 20, since both write one row."""
     results = []
     for steps in (20, 60):
-        rate = NetworkSettings(1e-3, clip=clip, l2=1e-4)
+        rate = NetworkSettings(Schedule(1e-3, 1e-4), clip=clip, l2=1e-4)
         train_settings = dataclasses.replace(
             QUICK, steps=steps, log_every=60, checkpoint_every=60, validate_every=0,
             gradient_penalty=1.0, critic_steps=2, generator=rate, discriminator=rate, **terms,
