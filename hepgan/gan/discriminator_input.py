@@ -89,6 +89,14 @@ class DiscriminatorInput(nn.Module):
             inputs.append(standardized.clamp(-_LIMIT, _LIMIT))
         return torch.cat(inputs, 1)
 
+    @torch.no_grad()
+    def of_events(self, x: Tensor, c: Tensor) -> Tensor:
+        """Returns the discriminator's input ``[E, S]`` for any number of encoded events, without gradients."""
+        if not len(x):
+            return x.new_empty(0, self.size)
+        parts = zip(torch.split(x, _CHUNK), torch.split(c, _CHUNK), strict=True)
+        return torch.cat([self(*part) for part in parts])
+
     def _decoded(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the logarithms of the cells and the observables, before they are standardized."""
         none = x.new_empty(len(x), 0)

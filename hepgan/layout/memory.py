@@ -38,7 +38,7 @@ def check_memory(layout: Layout, steps: tuple[Step, ...], *, limit: int | None =
     text = layout.text or str(layout)
     start, end = largest.word.span("width", "depth") or (0, len(text))
     message = (
-        f"training this network takes {_readable(total)} of memory, but {_readable(limit)} are free"
+        f"training this network takes {readable(total)} of memory, but {readable(limit)} are free"
     )
     raise LayoutError(
         with_caret(f"{message}; the largest layer is {largest.word}", text, start, end)
@@ -64,7 +64,8 @@ def _needs(steps: tuple[Step, ...]) -> list[_Need]:
     return needs
 
 
-def _readable(number: float) -> str:
+def readable(number: float) -> str:
+    """Returns a number of bytes with its unit."""
     units = ("B", "kB", "MB", "GB", "TB")
     power = min(len(units) - 1, max(0, len(str(int(number))) - 1) // 3)
     return f"{number / 1000**power:.3g} {units[power]}"

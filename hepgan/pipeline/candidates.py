@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import awkward as ak
@@ -24,6 +24,10 @@ METRICS = ("auc_observables", "auc_low")
 """Classifiers whose mean AUC decides; both see the conditions."""
 
 
+Fit = Callable[[EncodingSettings, ProgressCallback], Encoding]
+"""Function that fits an encoding to the training events."""
+
+
 class Candidate(NamedTuple):
     """Fitted encoding and its AUC, with its error."""
 
@@ -37,7 +41,7 @@ class Candidate(NamedTuple):
 
 
 def fit_encoding(
-    events: ak.Array,
+    fit: Fit,
     validation: ak.Array,
     schema: Schema,
     settings: EncodingSettings,
@@ -49,7 +53,7 @@ def fit_encoding(
     """Returns the encoding of ``settings``, or its best candidate.
 
     Args:
-        events: Training events.
+        fit: Fits one encoding to the training events.
         validation: Events that the candidates are compared with.
         schema: Fields and conditions.
         settings: Steps, or candidates.
@@ -62,7 +66,7 @@ def fit_encoding(
         DataError: events that a step does not support, or too few validation events for a comparison.
     """
     if not settings.candidates:
-        return Encoding.fit(events, schema, settings, seed=seed, progress=progress)
+        return fit(settings, progress)
     candidates = []
     failures = []
     for number, (name, steps) in enumerate(settings.candidates.items()):
@@ -70,9 +74,7 @@ def fit_encoding(
         compared(printable(name), 0.0, "")
         one = EncodingSettings(steps, settings.conditions)
         try:
-            encoding = Encoding.fit(
-                events, schema, one, seed=seed, progress=part_of(compared, printable(name))
-            )
+            encoding = fit(one, part_of(compared, printable(name)))
         except DataError as error:
             failures.append(f"{printable(name)} cannot be used: {error}")
             log.warning(failures[-1])

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 
@@ -54,6 +54,10 @@ class DataSettings:
             with two axes four images of each. A name is enough for particles at normal incidence on a center of symmetry; otherwise
             a table says which conditions change: ``{ axis = "x", negate = ["x0"], azimuth = ["phi"] }``.
         rotate: Random rotations of cells in α and r, for detectors with this symmetry.
+        stream: Whether the events are read from the files again in every epoch, instead of once into memory: ``true``, ``false``, or
+            ``"auto"`` to stream them if they do not fit into the free memory. The encoding is then fitted to a random sample of the
+            training events, the ranges of values and the moments to all of them.
+        encoding_events: Number of events of this sample; 0 for 50,000, or as many as have 34 million values if that is less.
     """
 
     files: tuple[str, ...]
@@ -63,8 +67,14 @@ class DataSettings:
     test: float = 0.2
     reflect: tuple[str | Reflection, ...] = ()
     rotate: Rotation | None = None
+    stream: Literal[True, False, "auto"] = "auto"
+    encoding_events: int = 0
 
     def __post_init__(self) -> None:
+        if self.encoding_events < 0:
+            raise RunError(
+                f"[data] encoding_events = {self.encoding_events} should be a number of events, or 0 for the default"
+            )
         if not (min(self.validation, self.test) > 0 and self.validation + self.test < 1):
             raise RunError(
                 f"[data] validation = {self.validation} and test = {self.test} should be positive and leave some events for training"

@@ -59,7 +59,7 @@ def run(
             reference, {"generated": ak.concatenate(blocks)}, schema, run.geometry, folder,
             run.evaluate, run.seed, {"schema and geometry": "the run file"} | provenance(run.seed, device), device, progress,
             title=f"Generated and reference events: {run.description}" if run.description else "Generated and reference events",
-            facts=about_gan(run, gan),
+            facts=about_gan(run, gan) | ({"events": prepared.mode.reason} if prepared.mode.stream else {}),
             training=prepared.splits["train"],
             warnings=[str(gan.kept)] if gan.kept and gan.kept.untrained else [],
         )  # fmt: skip

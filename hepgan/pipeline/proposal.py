@@ -158,7 +158,10 @@ def _data(names: Sequence[str], roles: Roles, layers: Mapping[str, _Polar]) -> s
     table: dict[str, Any] = {"files": list(names), "tree": roles.tree}
     if roles.cut:
         table["cut"] = roles.cut
-    lines = [compact_toml({"data": {**table, "validation": 0.1, "test": 0.2}})]
+    lines = [
+        compact_toml({"data": {**table, "validation": 0.1, "test": 0.2}})
+        + "\n# stream = true  # read the events again in every epoch; by default if they do not fit into memory"
+    ]
     if roles.rotated and layers and roles.entries * _values(roles) < MOST_ROTATED:
         lines[0] += (
             "\n# Mean energies do not depend on α: rotated showers are as probable, and trained on too."

@@ -1,6 +1,7 @@
 """Training: from a run file to a trained GAN in a run folder."""
 
 import dataclasses
+import functools
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -14,11 +15,9 @@ import torch
 import hepgan
 from hepgan import atomic
 from hepgan.data.encoding.base import STEPS
+from hepgan.data.encoding.encoding import Encoding
 from hepgan.data.io import fingerprint, reader, writer
 from hepgan.data.io.files import sources
-from hepgan.data.io.reader import ReadOptions
-from hepgan.data.io.splits import read_splits
-from hepgan.data.loaders.augment import reflect, rotate
 from hepgan.errors import DataError, RunError
 from hepgan.evaluation.metrics.scores import REGISTERED as METRICS
 from hepgan.evaluation.observables.base import REGISTERED as OBSERVABLES
@@ -35,8 +34,17 @@ from hepgan.gan.training.history import Row
 from hepgan.gan.training.objectives import objective_named
 from hepgan.gan.training.signals import TrainingStopped
 from hepgan.gan.training.state import Origin, TrainingState
-from hepgan.pipeline.candidates import fit_encoding
+from hepgan.pipeline.candidates import Fit, fit_encoding
 from hepgan.pipeline.config import DataSettings, RunConfig, as_toml
+from hepgan.pipeline.events import (
+    ReadMode,
+    augment,
+    fit_to_stream,
+    read_events,
+    read_mode,
+    sample_events,
+    stream_events,
+)
 from hepgan.pipeline.provenance import command_line
 from hepgan.pipeline.run_folder import check_folder, clear_folder, locked, logged, make_folder
 from hepgan.pipeline.validation import make_validation
@@ -50,14 +58,16 @@ class Prepared(NamedTuple):
     """Inputs of a training, complete before anything is written.
 
     Attributes:
-        splits: Events of ``train``, ``validation`` and ``test``.
+        splits: Events of ``train``, ``validation`` and ``test``; random samples of them if the training is streamed.
         discriminator_input: Input of the discriminator.
         state: State at the start of the training.
+        mode: Whether the events are streamed, and why.
     """
 
     splits: dict[str, ak.Array]
     discriminator_input: DiscriminatorInput
     state: TrainingState
+    mode: ReadMode
 
 
 def prepare(
@@ -79,18 +89,24 @@ def prepare(
     writer.check_names(schema)
     paths = [source.path for source in sources(list(run.data.files), tree=run.data.tree)]
     files = {path: fingerprint.of_file(path) for path in paths}
+    mode = read_mode(run, schema)
     if last:
         checkpoint.check_files(files, last)
-    splits = read_events(run)
+        if (streamed := checkpoint.is_streamed(last)) != mode.stream:
+            mode = ReadMode.of(streamed, reason="as before the training was stopped")
+    splits = sample_events(run, progress=progress) if mode.stream else read_events(run)
     _check_validation(run, len(splits["validation"]))
-    events = reflect(splits["train"], run.reflections, run.encoding.conditions)
-    if run.data.rotate:
-        events = rotate(
-            events, run.data.rotate, run.alpha_axes, run.encoding.conditions, seed=run.seed
+    events = augment(splits["train"], run, seed=run.seed)
+    fit: Fit = (
+        functools.partial(fit_to_stream, run=run, schema=schema)
+        if mode.stream
+        else lambda settings, report: Encoding.fit(
+            events, schema, settings, seed=run.seed, progress=report
         )
+    )
     encoding = checkpoint.load_encoding(last.parent.parent, schema) if last else None
     encoding = encoding or fit_encoding(
-        events, splits["validation"], schema, run.encoding, run.geometry,
+        fit, splits["validation"], schema, run.encoding, run.geometry,
         seed=run.seed, progress=progress,
     )  # fmt: skip
     origin = Origin(files, encoding.fingerprint())
@@ -109,10 +125,16 @@ def prepare(
         seed=run.seed, device=device, discriminator_features=discriminator_input.size,
         geometry=run.geometry, tree=tree_name(run.data),
     )  # fmt: skip
+    stream = stream_events(run, encoding, discriminator_input) if mode.stream else None
     state = training.initial_state(
-        gan, discriminator_input, x, c, run.training, seed=run.seed, origin=origin
+        gan, discriminator_input, x, c, run.training, seed=run.seed, origin=origin, stream=stream
     )
-    return Prepared(splits, discriminator_input, state)
+    for path in paths if stream else ():
+        if fingerprint.of_file(path) != files[path]:
+            raise DataError(
+                f"'{path}' changed while it was read; wait until it is completely written"
+            )
+    return Prepared(splits, discriminator_input, state, mode)
 
 
 def _check_validation(run: RunConfig, events: int) -> None:
@@ -122,17 +144,6 @@ def _check_validation(run: RunConfig, events: int) -> None:
             f"the validation split has {events} event, but a validation score needs 2; increase [data] validation ="
             f" {run.data.validation:g}, use more events, or set [train] validate_every = 0"
         )
-
-
-def read_events(run: RunConfig) -> dict[str, ak.Array]:
-    """Returns the events of a run by split, ``train``, ``validation`` and ``test``. The split does not depend on the seed."""
-    data = run.data
-    return read_splits(
-        list(data.files),
-        run.schema,
-        data.fractions,
-        options=ReadOptions(tree=data.tree, cut=data.cut),
-    )
 
 
 def tree_name(data: DataSettings) -> str:
@@ -210,6 +221,7 @@ def train_locked(
             if not last:
                 checkpoint.save_encoding(prepared.state.gan.encoding, folder)
         _resume(prepared.state, folder, last, write=first)
+        log.info("events: %s", prepared.mode.reason)
         log.info("training on %s from step %d to %d", device, prepared.state.step, run.steps)
         progress("training", prepared.state.step / max(run.steps, 1), "")
         try:

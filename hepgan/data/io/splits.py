@@ -2,15 +2,16 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
 
 from hepgan.data.io.files import Files, base_name
-from hepgan.data.io.reader import DEFAULTS, ReadOptions, iterate
+from hepgan.data.io.reader import DEFAULTS, ReadOptions, iterate, num_entries
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
+from hepgan.progress import ProgressCallback, no_progress
 
 Array = np.ndarray[Any, Any]
 U64 = np.uint64
@@ -92,6 +93,100 @@ def split_chunks(
         yield chunk.events[split(chunk.file, chunk.entries, fractions, seed=seed) == name]
 
 
+class SplitSample(NamedTuple):
+    """Random sample of the events of a split.
+
+    Attributes:
+        events: The sample, in the order of the files.
+        available: Number of events of the split, from which it was drawn.
+    """
+
+    events: ak.Array
+    available: int
+
+
+def sample_splits(
+    files: Files,
+    schema: Schema,
+    fractions: Mapping[str, float],
+    sizes: Mapping[str, int],
+    *,
+    seed: int = 0,
+    step_size: int | str = "25 MB",
+    options: ReadOptions = DEFAULTS,
+    progress: ProgressCallback = no_progress,
+) -> dict[str, SplitSample]:
+    """Returns uniform random samples of the events of each split, in one pass over files of any size.
+
+    An event's chance does not depend on the chunks or the other events: those with the smallest random bits are kept.
+
+    Args:
+        files: As in ``read``.
+        schema: Fields and conditions to read.
+        fractions: As in ``split``.
+        sizes: Largest number of events by name of the split.
+        seed: Seed of the split.
+        step_size: As in ``iterate``.
+        options: Reading options.
+        progress: Progress callback.
+
+    Raises:
+        DataError: as ``split`` and ``iterate``, or a split has no event.
+    """
+    samples = {name: _Reservoir(size) for name, size in sizes.items()}
+    entries, first = num_entries(files, tree=options.tree), 0
+    total = sum(entries.values())
+    for chunk in iterate(files, schema, step_size=step_size, options=options):
+        names = split(chunk.file, chunk.entries, fractions, seed=seed)
+        bits = event_bits(f"sample {base_name(chunk.file)}", chunk.entries, seed=seed)
+        for name, sample in samples.items():
+            inside = names == name
+            sample.add(chunk.events[inside], bits[inside])
+        if len(chunk.entries):
+            first += int(chunk.entries[-1]) + 1 - chunk.start
+        progress("sampling events", min(first / max(total, 1), 1.0), "")
+    for name, sample in samples.items():
+        if fractions[name] > 0 and not sample.available:
+            raise _empty_split(name)
+    return {name: SplitSample(s.events(), s.available) for name, s in samples.items()}
+
+
+class _Reservoir:
+    """The ``size`` events with the smallest keys among those added, in their order."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.available = size, 0
+        self._parts: list[ak.Array] = []
+        self._keys = np.empty(0, U64)
+
+    def add(self, events: ak.Array, keys: Array) -> None:
+        self.available += len(events)
+        if len(self._keys) >= self.size:
+            kept = keys <= self._keys.max()
+            events, keys = events[kept], keys[kept]
+        self._parts.append(ak.to_packed(events))  # a selection would keep the whole chunk
+        self._keys = np.concatenate([self._keys, keys])
+        if len(self._keys) > 2 * self.size:
+            self._reduce()
+
+    def events(self) -> ak.Array:
+        self._reduce()
+        return self._parts[0]
+
+    def _reduce(self) -> None:
+        events = ak.concatenate(self._parts)
+        if len(events) > self.size:
+            kept = np.sort(np.argsort(self._keys, kind="stable")[: self.size])
+            events, self._keys = events[kept], self._keys[kept]
+        self._parts = [events]
+
+
+def _empty_split(name: str) -> DataError:
+    return DataError(
+        f"the split '{name}' has no event; give it a larger fraction or provide more events"
+    )
+
+
 def read_splits(
     files: Files,
     schema: Schema,
@@ -125,9 +220,7 @@ def read_splits(
             arrays.append(chunk.events[names == name])
     for name, arrays in parts.items():
         if fractions[name] > 0 and sum(map(len, arrays)) == 0:
-            raise DataError(
-                f"the split '{name}' has no event; give it a larger fraction or provide more events"
-            )
+            raise _empty_split(name)
     splits = {name: ak.concatenate(arrays) for name, arrays in parts.items() if arrays}
     for events in splits.values():
         events.attrs["files"], events.attrs["skipped"] = events_of, skipped

@@ -68,9 +68,12 @@ class UnsupervisedLoader(EpochDataset):
         self.batch_size, self.seed = batch_size, check_seed(seed)
         self.rank, self.world_size = rank, world_size
         self.drop_last = drop_last
-        if batch_size < 1 or len(self) == 0:
+        self._check_batches()
+
+    def _check_batches(self) -> None:
+        if self.batch_size < 1 or len(self) == 0:
             raise DataError(
-                f"batches of {batch_size} cannot be made of {len(x)} events in {world_size} process(es); "
+                f"batches of {self.batch_size} cannot be made of {len(self.tensors[0])} events in {self.world_size} process(es); "
                 "choose a batch size between 1 and the number of events"
             )
 

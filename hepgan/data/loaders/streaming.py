@@ -43,13 +43,13 @@ class Encode(Protocol):
 
 
 class _Span(NamedTuple):
-    """Consecutive entries of one tree, the number of events selected from them, and a unique name of the tree."""
+    """Consecutive entries of one tree, the number of rows encoded from them, and a unique name of the tree."""
 
     source: Source
     name: str
     start: int
     stop: int
-    events: int
+    rows: int
 
 
 class StreamingLoader(EpochDataset):
@@ -65,6 +65,7 @@ class StreamingLoader(EpochDataset):
 
     Attributes:
         skipped: Reason for each skipped file by path, with ``on_bad_file="skip"``.
+        rows: Number of rows in an epoch of all processes: of events, times ``copies``.
 
     Args:
         files: As in ``hepgan.read``.
@@ -78,11 +79,14 @@ class StreamingLoader(EpochDataset):
         split_seed: Seed of ``split``.
         options: Reading options. The branches of a cut are read once at the start, to count the events; with a weight, batches are
             ``(x, c, w[B])``.
+        copies: Number of rows that ``encode`` returns for each event, such as an event and its mirror image: all events, then all
+            first copies, and so on.
         rank: Rank of this process; the ranks read disjoint chunks and yield the same number of batches.
         world_size: Number of processes.
 
     Raises:
-        DataError: as in ``hepgan.read``, or there is less than one batch for each process.
+        DataError: as in ``hepgan.read``, or there is less than one batch for each process. While iterating: a file has changed
+            since the loader was made.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class StreamingLoader(EpochDataset):
         part: tuple[str, Mapping[str, float]] | None = None,
         split_seed: int = 0,
         options: ReadOptions = DEFAULTS,
+        copies: int = 1,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -108,14 +113,19 @@ class StreamingLoader(EpochDataset):
         self.request, self.encode = options.request(schema), encode
         self.batch_size, self.seed, self.buffer = batch_size, check_seed(seed), buffer
         self.part, self.split_seed, self.rank, self.world_size = part, split_seed, rank, world_size
+        self.copies = copies
         self.skipped: dict[str, str] = {}
+        self._stamps: dict[str, tuple[int, int]] = {}
         self.spans = self._all_spans(sources(files, tree=options.tree), step_size, options)
-        self.events = sum(span.events for span in self.spans)
-        if batch_size < 1 or len(self) == 0:
+        self.rows = sum(span.rows for span in self.spans)
+        self._check_batches()
+
+    def _check_batches(self) -> None:
+        if self.batch_size < 1 or len(self) == 0:
             skipped = f", files skipped: {len(self.skipped)}" if self.skipped else ""
             raise DataError(
-                f"batches of {batch_size} cannot be made of {self.events} events in {len(self.spans)} chunks "
-                f"for {world_size} process(es){skipped}; choose smaller batches or a smaller step_size"
+                f"batches of {self.batch_size} cannot be made of {self.rows} events in {len(self.spans)} chunks "
+                f"for {self.world_size} process(es){skipped}; choose smaller batches or a smaller step_size"
             )
 
     def _all_spans(
@@ -129,9 +139,10 @@ class StreamingLoader(EpochDataset):
                 break
             try:
                 with open_tree(source, self.request, resolved) as tree:
+                    self._stamps[source.path] = tree.stamp
                     for start, stop in chunk_ranges(tree, step_size, remaining):
-                        events = len(self._selected(tree, start, stop))
-                        spans.append(_Span(source, name, start, stop, events))
+                        rows = self.copies * len(self._selected(tree, start, stop))
+                        spans.append(_Span(source, name, start, stop, rows))
                         if remaining is not None:
                             remaining -= stop - start
             except BadFileError as error:
@@ -156,25 +167,25 @@ class StreamingLoader(EpochDataset):
         """Number of selected events by path."""
         events: Counter[str] = Counter()
         for span in self.spans:
-            events[span.source.path] += span.events
+            events[span.source.path] += span.rows // self.copies
         return dict(events)
 
     def __len__(self) -> int:
         """Number of batches in an epoch, the same on every rank."""
         return min(
-            sum(span.events for span in self._spans_of(rank)) // self.batch_size
+            sum(span.rows for span in self._spans_of(rank)) // self.batch_size
             for rank in range(self.world_size)
         )
 
     def _spans_of(self, rank: int) -> list[_Span]:
         # Assigned by size, the largest first, so that ranks have similar numbers of events; the same in every epoch.
         assigned: list[list[_Span]] = [[] for _ in range(self.world_size)]
-        events = [0] * self.world_size
-        for span in sorted(self.spans, key=lambda span: -span.events):
-            if span.events:
-                smallest = events.index(min(events))
+        rows = [0] * self.world_size
+        for span in sorted(self.spans, key=lambda span: -span.rows):
+            if span.rows:
+                smallest = rows.index(min(rows))
                 assigned[smallest].append(span)
-                events[smallest] += span.events
+                rows[smallest] += span.rows
         return assigned[rank]
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -184,7 +195,7 @@ class StreamingLoader(EpochDataset):
         spans = self._spans_of(self.rank)
         order = [spans[i] for i in torch.randperm(len(spans), generator=generator).tolist()]
         position = self.batch * self.batch_size
-        sizes = [span.events for span in order]
+        sizes = [span.rows for span in order]
         state = fast_forward(sizes, self.buffer, generator, position)
         chunks = prefetch(self._read(order[state.chunks :]))
         initial = self._read_again(order, state.events)
@@ -200,7 +211,7 @@ class StreamingLoader(EpochDataset):
         buffer: Chunk = ()
         first = 0
         for span in order:
-            slots = ((events >= first) & (events < first + span.events)).nonzero()[:, 0]
+            slots = ((events >= first) & (events < first + span.rows)).nonzero()[:, 0]
             if len(slots):
                 chunk = next(self._read([span]))
                 buffer = buffer or tuple(
@@ -208,7 +219,7 @@ class StreamingLoader(EpochDataset):
                 )
                 for target, part in zip(buffer, chunk, strict=True):
                     target[slots.to(target.device)] = part[(events[slots] - first).to(part.device)]
-            first += span.events
+            first += span.rows
         return buffer
 
     def _read(self, order: Sequence[_Span]) -> Iterator[Chunk]:
@@ -219,8 +230,13 @@ class StreamingLoader(EpochDataset):
                     files.close()
                     open_trees.clear()
                 if span.source not in open_trees:
-                    tree = open_tree(span.source, self.request, {})
-                    open_trees[span.source] = files.enter_context(tree)
+                    tree = files.enter_context(open_tree(span.source, self.request, {}))
+                    if tree.stamp != self._stamps[span.source.path]:
+                        raise DataError(
+                            f"'{span.source.path}' has changed since it was first read; do not write to files that are read again in"
+                            " every epoch, and start again"
+                        )
+                    open_trees[span.source] = tree
                 chunk = read_entries(open_trees[span.source], span.start, span.stop)
                 keep = self._in_part(chunk.file, chunk.entries)
                 events = chunk.events if keep.all() else chunk.events[keep]
@@ -230,11 +246,12 @@ class StreamingLoader(EpochDataset):
         x, c = self.encode(events, file=file, entries=entries)
         if self.request.weight is None:
             return x, c
-        return x, c, torch.from_numpy(ak.to_numpy(events["weight"]).astype(np.float32)).to(x.device)
+        weights = np.tile(ak.to_numpy(events["weight"]).astype(np.float32), self.copies)
+        return x, c, torch.from_numpy(weights).to(x.device)
 
     def state_dict(self) -> dict[str, int]:
         """Returns the position in the epoch, for ``load_state_dict``."""
-        return {"seed": self.seed, "epoch": self.epoch, "batch": self.batch, "events": self.events}
+        return {"seed": self.seed, "epoch": self.epoch, "batch": self.batch, "events": self.rows}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Resumes at a position from ``state_dict``.
@@ -242,9 +259,9 @@ class StreamingLoader(EpochDataset):
         Raises:
             CheckpointError: the state belongs to other files.
         """
-        if state["events"] != self.events:
+        if state["events"] != self.rows:
             raise CheckpointError(
-                f"the loader was saved with {state['events']} events and its files now have {self.events}; "
+                f"the loader was saved with {state['events']} events and its files now have {self.rows}; "
                 "use the same files"
             )
         self._resume(state)

@@ -183,6 +183,18 @@ def check_files(files: Mapping[str, str], path: Path) -> None:
     raise CheckpointError(f"{problem}; restore the files, or train again in another folder with -o")
 
 
+def is_streamed(path: Path) -> bool:
+    """Returns whether the training of the checkpoint ``path`` reads its events from a stream.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    try:
+        return "events" in read_metadata(path)["loader"]
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error!r}; {_REMOVE}") from error
+
+
 def _fingerprints_by_name(files: Mapping[str, str]) -> list[tuple[str, str]]:
     """Returns names without folders, so that data may be moved, with fingerprints."""
     return [(base_name(path), mark) for path, mark in files.items()]

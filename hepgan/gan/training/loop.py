@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from hepgan.data.loaders.dataset import EpochDataset
 from hepgan.data.loaders.in_memory import UnsupervisedLoader
 from hepgan.errors import RunError
 from hepgan.gan.devices import out_of_memory_as_run_error
@@ -43,8 +44,8 @@ from hepgan.gan.training.signals import Stop, TrainingStopped, stop_flag
 from hepgan.gan.training.state import (
     Origin,
     TrainingState,
-    make_loader,
     reseed_step,
+    restart_loader,
     start_phase,
 )
 from hepgan.gan.training.validation import (
@@ -68,8 +69,19 @@ def initial_state(
     *,
     seed: int,
     origin: Origin = Origin(),  # noqa: B008  frozen
+    stream: EpochDataset | None = None,
 ) -> TrainingState:
     """Returns the state before the first step, for encoded events ``x[E, F]``, ``c[E, C]`` on the GAN's device.
+
+    Args:
+        gan: GAN with initial weights.
+        discriminator_input: Input of the discriminator.
+        x: Encoded training events, or a sample of those of the stream.
+        c: Their conditions.
+        phases: Settings of all phases.
+        seed: Seed of all random streams.
+        origin: Fingerprints of the input.
+        stream: Batches of discriminator inputs and conditions, for events that do not fit into memory.
 
     Raises:
         RunError: the loss or a penalty does not fit the events or the networks, the generator has no weights, or batches of one event
@@ -85,19 +97,22 @@ def initial_state(
         check_incident(gan.encoding)
     if any(max(ends(phase.transport)) for phase in phases):
         check_transport(gan)
-    with torch.no_grad():
-        parts = [slice(start, start + 4096) for start in range(0, len(x), 4096)]
-        features = torch.cat([discriminator_input(x[part], c[part]) for part in parts])
+    features = discriminator_input.of_events(x[:16] if stream else x, c[:16] if stream else c)
     for phase in phases:
         if phase.finite_differences:
             with input_dropout(gan.discriminator, phase.discriminator.dropout):
                 check_finite_differences(gan, features[:16], c[:16])
+    loader = stream or UnsupervisedLoader(
+        features, c,
+        batch_size=distributed.local_batch_size(phases[0].batch_size), seed=seed,
+        rank=distributed.rank(), world_size=distributed.world_size(),
+    )  # fmt: skip
     return TrainingState(
         gan=gan,
         ema=copy.deepcopy(gan.generator).requires_grad_(False),
         phases=tuple(phases),
         optimizers=make_optimizers(gan, phases[0]),
-        loader=make_loader(features, c, phases[0], seed=seed, phase=0),
+        loader=restart_loader(loader, phases[0], seed=seed, phase=0),
         seed=seed,
         noise_generator=torch_generator(seed, "latent", 0, device=gan.device),
         origin=origin,
@@ -291,7 +306,7 @@ def _update_ema(state: TrainingState, decay: float) -> None:
         average.copy_(buffer)
 
 
-def _endless(loader: UnsupervisedLoader) -> Iterator[tuple[Tensor, ...]]:
+def _endless(loader: EpochDataset) -> Iterator[tuple[Tensor, ...]]:
     loader.load_state_dict(loader.state_dict())  # continue within the epoch
     while True:
         yield from loader

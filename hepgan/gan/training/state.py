@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from hepgan.data.loaders.in_memory import UnsupervisedLoader
+from hepgan.data.loaders.dataset import EpochDataset
 from hepgan.gan.model import GAN
 from hepgan.gan.training import distributed
 from hepgan.gan.training.optim import make_optimizers
@@ -57,7 +57,7 @@ class TrainingState:
     ema: nn.Module
     phases: tuple[TrainSettings, ...]
     optimizers: dict[str, Optimizer]
-    loader: UnsupervisedLoader
+    loader: EpochDataset
     seed: int
     noise_generator: torch.Generator
     origin: Origin = Origin()
@@ -96,12 +96,21 @@ class TrainingState:
 
 
 def start_phase(state: TrainingState, phase: int, *, phase_start: int) -> None:
-    """Starts a phase: keeps the weights, and creates new optimizers and a new loader."""
+    """Starts a phase: keeps the weights, creates new optimizers, and restarts the loader."""
     settings = state.phases[phase]
     state.phase, state.phase_start, state.validations_without_improvement = phase, phase_start, 0
     state.optimizers = make_optimizers(state.gan, settings)
-    features, c = state.loader.tensors
-    state.loader = make_loader(features, c, settings, seed=state.seed, phase=phase)
+    state.loader = restart_loader(state.loader, settings, seed=state.seed, phase=phase)
+
+
+def restart_loader(
+    loader: EpochDataset, settings: TrainSettings, *, seed: int, phase: int
+) -> EpochDataset:
+    """Returns ``loader`` at the start of a phase: this process's shard of each batch, in the order of the phase."""
+    return loader.restarted(
+        batch_size=distributed.local_batch_size(settings.batch_size),
+        seed=child_seed(seed, "order", phase),
+    )
 
 
 def reseed_step(state: TrainingState) -> None:
@@ -114,14 +123,3 @@ def reseed_step(state: TrainingState) -> None:
     if state.noise_generator.device.type == "cuda":
         generator = torch.cuda.default_generators[state.noise_generator.device.index]
     reseed(generator, state.seed, "dropout", state.step, distributed.rank())
-
-
-def make_loader(
-    features: Tensor, c: Tensor, settings: TrainSettings, *, seed: int, phase: int
-) -> UnsupervisedLoader:
-    """Returns the loader of this process's shard of each batch."""
-    seed = child_seed(seed, "order", phase)
-    batch, world = distributed.local_batch_size(settings.batch_size), distributed.world_size()
-    return UnsupervisedLoader(
-        features, c, batch_size=batch, seed=seed, rank=distributed.rank(), world_size=world
-    )
