@@ -111,11 +111,18 @@ def _radii(layer: Layer) -> Floats | None:
         return None
     points = (np.arange(POINTS) + 0.5) / POINTS - 0.5
     x, y = (
-        np.asarray(at, float)[:, None] + np.diff(np.unique(at)).min() * points
+        np.asarray(at, float)[:, None] + np.multiply.outer(_edges(layer, at), points)
         for at in itertools.islice(layer.positions.values(), 2)
     )
     radii: Floats = np.hypot(x[:, :, None], y[:, None, :]).reshape(len(x), -1)
     return radii
+
+
+def _edges(layer: Layer, at: Sequence[float]) -> Floats:
+    """Returns ``[K]`` edges of the cells along the axis on which they are ``at``."""
+    if layer.sizes:
+        return np.asarray(layer.sizes)
+    return np.full(len(at), np.diff(np.unique(at)).min())
 
 
 def _ring_edges(radii: Floats) -> Floats:

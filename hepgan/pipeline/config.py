@@ -18,6 +18,7 @@ from hepgan.config import (
     to_table,
     value_of,
 )
+from hepgan.data.cells import read_cells
 from hepgan.data.encoding.encoding import EncodingSettings
 from hepgan.data.loaders.augment import (
     SINES,
@@ -32,7 +33,11 @@ from hepgan.evaluation.metrics.conditions import parse_slices
 from hepgan.evaluation.metrics.digits import digit_field
 from hepgan.evaluation.metrics.scores import CLASSIFIER_INPUTS, REGISTERED, check_metrics
 from hepgan.evaluation.observables.geometry import AXES, LayerGeometry
-from hepgan.evaluation.observables.standard import observables_for, select_observables
+from hepgan.evaluation.observables.standard import (
+    layers_for,
+    observables_for,
+    select_observables,
+)
 from hepgan.gan.networks import GANSettings
 from hepgan.gan.training.settings import TrainSettings
 from hepgan.presets import preset_names, preset_text
@@ -166,6 +171,7 @@ class RunConfig:
             if name not in self.schema.fields:
                 hint = did_you_mean(name, self.schema.fields)
                 raise RunError(f"[geometry.{name}] is not a field of the schema{hint}")
+        layers_for(self.schema, self.geometry)  # check the geometry before reading data
         self._check_symmetries()  # before reading data
         if self.evaluate.observables:
             select_observables(
@@ -273,7 +279,30 @@ def load(
         plugins.import_plugins(names, folder=Path(source).absolute().parent)
     else:
         plugins.require_plugins(names, source=f"the run file {short_repr(os.fspath(source))}")
+    return of_table(table)
+
+
+def of_table(table: Mapping[str, Any]) -> RunConfig:
+    """Returns the run of the table of a run file, with the positions of the cells that its geometry names.
+
+    Raises:
+        RunError: a key is unknown, or a value has the wrong type.
+        DataError: a file with positions cannot be read.
+    """
+    tables = table.get("geometry", {})
+    if isinstance(tables, Mapping):
+        read = {name: _with_positions(layer, f"geometry.{name}") for name, layer in tables.items()}
+        table = {**table, "geometry": read} if read else table
     return from_table(RunConfig, table, where="")
+
+
+def _with_positions(table: Any, where: str) -> Any:
+    """Returns the table of a geometry, with the positions of the cells instead of the name of their file."""
+    if not (isinstance(table, Mapping) and table.get("file")):
+        return table
+    layer = from_table(LayerGeometry, table, where=where)
+    cells = read_cells(layer.file, layer=layer.number)
+    return to_table(dataclasses.replace(layer, file="", positions=cells))
 
 
 def replaced(run: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:
@@ -282,7 +311,7 @@ def replaced(run: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:
     Raises:
         RunError: a key is unknown, or a value has the wrong type.
     """
-    return from_table(RunConfig, _apply(to_table(run), overrides), where="")
+    return of_table(_apply(to_table(run), overrides))
 
 
 def _apply(table: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

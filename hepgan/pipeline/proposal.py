@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from hepgan import atomic
-from hepgan.config import from_table, parse_toml
+from hepgan.config import parse_toml
 from hepgan.data.convert import calochallenge
 from hepgan.data.io.files import sources, split_tree
 from hepgan.data.io.inspection import compact_toml
 from hepgan.data.io.names import printable
 from hepgan.data.schema import Field
 from hepgan.errors import DataError, RunError
-from hepgan.pipeline.config import RunConfig
+from hepgan.pipeline.config import RunConfig, of_table
 from hepgan.pipeline.roles import Roles, find_roles
 
 MOST_COLUMNS = 64
@@ -112,7 +112,7 @@ def propose(
 
 def parse(text: str) -> RunConfig:
     """Returns the run of a proposed run file."""
-    return from_table(RunConfig, parse_toml(text, where="the proposed run file"), where="")
+    return of_table(parse_toml(text, where="the proposed run file"))
 
 
 def is_data(source: str) -> bool:

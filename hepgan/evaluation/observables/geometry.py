@@ -5,6 +5,9 @@ cell = [40.0, 40.0]           # pitch along each axis of the field [mm]
 
 [geometry.layer_2]            # voxels in α and r: the field's shape is [α bins, r bins]
 r_edges = [0.0, 5.0, 10.0]    # [mm]
+
+[geometry.cells]              # irregular cells: one entry per cell with x, y, z, layer and size [mm]
+file = "cells.root"
 """
 
 import dataclasses
@@ -14,22 +17,27 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from hepgan.data.cells import Cells
 from hepgan.errors import RunError
-from hepgan.evaluation.observables.shower_shapes import Array
+from hepgan.evaluation.observables.shower_shapes import Array, columns
 
 AXES = ("x", "y", "z")
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerGeometry:
-    """The table ``[geometry.<field>]``. Without ``cell`` and ``r_edges``, lengths are in units of cells.
+    """The table ``[geometry.<field>]``. Without ``cell``, ``r_edges`` and ``file``, lengths are in units of cells.
 
     Attributes:
         cell: Pitch of the cells along each axis of the field [mm]; the grid is centered on 0.
         r_edges: Edges of the radial bins [mm]; the last axis of the field is r, the one before it α from −π to π.
         axes: Names of the grid's axes, in the order of the field's axes; x, y, z by default.
         threshold: Cells at or below it do not count as hit [unit of the field].
-        number: Layer number in shower depths; by default the index of the layer.
+        number: Layer number in shower depths; by default the index of the layer. With ``file``, the only layer of the file that the
+            field holds; by default all.
+        file: ROOT file with the positions of irregular cells [mm], in the order of the field: one entry per cell with the branches x, y, z,
+            layer and size, the edge of the cell as a square. The positions replace it in the ``run.toml`` of a run folder.
+        positions: The positions themselves.
     """
 
     cell: tuple[float, ...] = ()
@@ -37,6 +45,21 @@ class LayerGeometry:
     axes: tuple[str, ...] = ()
     threshold: float = 0.0
     number: float | None = None
+    file: str = ""
+    positions: Cells | None = None
+
+    def __post_init__(self) -> None:
+        if self.file and self.positions:
+            raise RunError(f"a geometry has both positions and the file '{self.file}'; remove one")
+        if (self.file or self.positions) and (self.cell or self.r_edges or self.axes):
+            raise RunError(
+                "a geometry has positions of cells, and cell, r_edges or axes too; give only one of them"
+            )
+
+    @property
+    def length(self) -> str:
+        """Unit of lengths: ``mm`` or ``cells``."""
+        return "mm" if self.cell or self.r_edges or self.positions else "cells"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,26 +70,32 @@ class Layer:
         name: Prefix of its observables, such as ``layer_0``, or ``showers_7`` for a slice; ``showers[7]`` beside a field
             ``showers_7``.
         field: Field of the event.
-        part: Index along the first axis of the field, or ``None`` for the whole field.
+        part: Index along the first axis of the field, the indices of irregular cells, or ``None`` for the whole field.
         shape: Shape of the layer's cells.
         positions: Positions of the cells along each axis, row-major, in units of ``length``.
         length: ``mm`` or ``cells``.
         threshold: Cells at or below it do not count as hit.
         number: Layer number in shower depths.
+        sizes: Edges of irregular cells; empty for others.
+        plane: Axes of the plane of irregular cells.
     """
 
     name: str
     field: str
-    part: int | None
+    part: int | tuple[int, ...] | None
     shape: tuple[int, ...]
     positions: Mapping[str, tuple[float, ...]]
     length: str
     threshold: float
     number: float
+    sizes: tuple[float, ...] = ()
+    plane: tuple[str, str] = ("x", "y")
 
     def cells(self, events: Mapping[str, Array]) -> Array:
         """Returns the ``[E, K]`` cells of the layer."""
         values = events[self.field]
+        if isinstance(self.part, tuple):
+            return columns(values.reshape(values.shape[0], -1), self.part)
         if self.part is not None:
             values = values[:, self.part]
         return values.reshape(values.shape[0], -1)
@@ -83,6 +112,13 @@ def shower_layers(
     layers: list[Layer] = []
     for field, shape in shapes.items():
         table = geometry.get(field, LayerGeometry())
+        if table.file:
+            raise RunError(
+                f"[geometry.{field}] names the file '{table.file}', which has not been read; set positions = read_cells('{table.file}')"
+            )
+        if table.positions:
+            layers += _irregular(field, shape, shapes, table, table.positions)
+            continue
         parts: list[int | None] = list(range(shape[0])) if len(shape) == 3 else [None]
         inner = shape[1:] if len(shape) == 3 else shape
         positions = _positions(inner, table, field)
@@ -95,13 +131,49 @@ def shower_layers(
                     part=part,
                     shape=inner,
                     positions=positions,
-                    length="mm" if table.cell or table.r_edges else "cells",
+                    length=table.length,
                     threshold=table.threshold,
                     number=float(len(layers))
                     if table.number is None
                     else table.number + (part or 0),
                 )
             )
+    return layers
+
+
+def _irregular(
+    field: str,
+    shape: tuple[int, ...],
+    shapes: Mapping[str, tuple[int, ...]],
+    table: LayerGeometry,
+    cells: Cells,
+) -> list[Layer]:
+    """Returns the layers of a field with irregular cells."""
+    if len(cells) != math.prod(shape):
+        raise RunError(
+            f"[geometry.{field}] has the positions of {len(cells):,} cells, but the field '{field}' has {math.prod(shape):,}; give one for"
+            " each"
+        )
+    found = cells.layers()
+    layers = []
+    for each in found:
+        name = field if len(found) == 1 else f"{field}_{each.number:g}"
+        at = {axis: cells.column(axis)[each.cells] for axis in AXES}
+        layers.append(
+            Layer(
+                name=f"{field}[{each.number:g}]" if len(found) > 1 and name in shapes else name,
+                field=field,
+                part=tuple(each.cells.tolist()),
+                shape=(len(each.cells),),
+                # an axis along which all cells are at the same position has no center and no width
+                positions={axis: tuple(p.tolist()) for axis, p in at.items() if np.ptp(p) > 0},
+                length="mm",
+                threshold=table.threshold,
+                number=each.number,
+                sizes=tuple(cells.column("size")[each.cells].tolist()),
+                plane=each.axes,
+            )
+        )
     return layers
 
 

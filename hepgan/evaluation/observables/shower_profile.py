@@ -63,9 +63,13 @@ def _maximum(
 
 
 def _common_axes(layers: Sequence[Layer]) -> tuple[str, ...]:
-    """Returns ``("r",)`` or the two axes of the cells' positions in every layer; none if the layers have no axes in common."""
+    """Returns ``("r",)``, x and y, or the two axes of the cells' positions in every layer; none if the layers have no axes in common."""
     common = set.intersection(*(set(layer.positions) for layer in layers))
-    return ("r",) if "r" in common else tuple(sorted(common)) if len(common) == 2 else ()
+    if "r" in common:
+        return ("r",)
+    if common >= {"x", "y"}:
+        return ("x", "y")
+    return tuple(sorted(common)) if len(common) == 2 else ()
 
 
 def containment_radius(

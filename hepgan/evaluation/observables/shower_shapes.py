@@ -101,11 +101,22 @@ def safe_sqrt(square: Array) -> Array:
     return xp.where(inside, xp.sqrt(safe), xp.zeros_like(square))
 
 
+def columns(cells: Array, numbers: tuple[int, ...]) -> Array:
+    """Returns ``cells[:, numbers]``, a view for consecutive numbers."""
+    first, stop = numbers[0], numbers[-1] + 1
+    if numbers == tuple(range(first, stop)):
+        return cells[:, first:stop]
+    xp = array_namespace(cells)
+    return xp.take(cells, _constant(xp, numbers, xp.int64, device(cells)), axis=1)
+
+
 def _like(values: Sequence[float], array: Array) -> Array:
     return _constant(array_namespace(array), tuple(values), array.dtype, device(array))
 
 
 @functools.lru_cache(maxsize=4096)
-def _constant(xp: Any, values: tuple[float, ...], dtype: Any, where: Any) -> Array:
+def _constant(
+    xp: Any, values: tuple[float, ...] | tuple[int, ...], dtype: Any, where: Any
+) -> Array:
     """Returns a cached array: copying a constant to the GPU synchronizes with it."""
     return to_device(xp.asarray(values, dtype=dtype), where)

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, LogNorm, Normalize
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -113,12 +112,13 @@ def sample_grid(
     width = style.COLUMN
     body = width * rows / columns * min(max(high / wide, 0.4), 1.6)
     figure = style.figure(width, body + 0.45 * log)
-    sheet = np.full((rows * (high + 1) - 1, columns * (wide + 1) - 1), np.nan)
+    gap = max(1, high // 40)
+    sheet = np.full((rows * (high + gap) - gap, columns * (wide + gap) - gap), np.nan)
     for i, image in enumerate(images):
-        top, left = i // columns * (high + 1), i % columns * (wide + 1)
+        top, left = i // columns * (high + gap), i % columns * (wide + gap)
         sheet[top : top + high, left : left + wide] = image
     axes = figure.subplots()
-    most = max(highest or float(images.max()), 1e-30)
+    most = max(highest or float(np.nanmax(images)), 1e-30)
     norm = LogNorm(most * 1e-5, most, clip=True) if log else None
     shown = axes.imshow(
         sheet, cmap="viridis" if log else "gray", norm=norm, aspect="auto", interpolation="nearest"
@@ -163,7 +163,7 @@ def correlations(matrices: Mapping[str, Floats], names: Sequence[str]) -> Figure
 
 def _positive_norm(means: Mapping[str, Floats]) -> LogNorm | None:
     reference = means[REFERENCE]
-    highest = float(max(image.max() for image in means.values()))
+    highest = float(max(np.nanmax(image) for image in means.values()))
     positive = reference[reference > 0]
     if highest <= 0 or len(positive) == 0 or positive.min() >= highest:
         return None
@@ -171,8 +171,8 @@ def _positive_norm(means: Mapping[str, Floats]) -> LogNorm | None:
 
 
 def _common_norm(means: Mapping[str, Floats]) -> Normalize:
-    low = min(float(image.min()) for image in means.values())
-    high = max(float(image.max()) for image in means.values())
+    low = min(float(np.nanmin(image)) for image in means.values())
+    high = max(float(np.nanmax(image)) for image in means.values())
     return Normalize(low, high if high > low else low + 1)
 
 
@@ -189,7 +189,7 @@ def _image(
 ) -> ScalarMappable:
     """Draws a rectangular image; an axis with physical positions points upward, rows of pixels downward."""
     shown = axes.imshow(
-        image, norm=norm, cmap=_with_empty(cmap, norm), extent=extent, aspect="auto",
+        _with_empty(image, norm), norm=norm, cmap=cmap, extent=extent, aspect="auto",
         origin="lower" if extent else "upper", interpolation="nearest",
     )  # fmt: skip
     spec = axes.get_subplotspec()
@@ -218,7 +218,7 @@ def _polar(
     drawn = image if len(image) > 1 else np.repeat(image, sectors, axis=0)
     alpha = np.linspace(-np.pi, np.pi, sectors + 1)
     shown: ScalarMappable = axes.pcolormesh(
-        alpha, np.asarray(r_edges), drawn.T, norm=norm, cmap=_with_empty(cmap, norm), shading="flat"
+        alpha, np.asarray(r_edges), _with_empty(drawn, norm).T, norm=norm, cmap=cmap, shading="flat"
     )
     axes.grid(visible=False)
     axes.set_xticks(np.arange(4) * np.pi / 2, ["0", "π/2", "π", "−π/2"])
@@ -229,7 +229,8 @@ def _polar(
     return shown
 
 
-def _with_empty(cmap: str, norm: Normalize | None) -> Colormap:
-    """Returns a color map that draws empty cells, which have no logarithm, in the lowest color."""
-    colors = colormaps[cmap]
-    return colors.with_extremes(bad=colors(0.0)) if isinstance(norm, LogNorm) else colors
+def _with_empty(image: Floats, norm: Normalize | None) -> Floats:
+    """Returns an image whose empty cells, which have no logarithm, have the lowest color; pixels without a cell stay NaN."""
+    if not isinstance(norm, LogNorm) or norm.vmin is None:
+        return image
+    return np.maximum(image, norm.vmin)

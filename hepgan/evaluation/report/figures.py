@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from hist import Hist
 
-from hepgan.data.schema import Field, Schema
+from hepgan.data.schema import Schema
 from hepgan.data.units import ENERGY_UNITS
 from hepgan.evaluation import profiles
 from hepgan.evaluation.histograms import REFERENCE
@@ -18,9 +18,10 @@ from hepgan.evaluation.metrics.histogram_tests import HistogramTest
 from hepgan.evaluation.metrics.scores import MetricResults, Score
 from hepgan.evaluation.metrics.slices import SliceScore
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
-from hepgan.evaluation.observables.geometry import AXES, LayerGeometry
+from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.observables.standard import Observable, layers_for
 from hepgan.evaluation.profiles import Correlations
+from hepgan.evaluation.report.cell_images import CellImage, cell_images
 from hepgan.evaluation.report.glossary import input_of
 from hepgan.evaluation.report.tables import MAX_OBSERVABLES, significance_text
 from hepgan.evaluation.sample import Sample
@@ -31,9 +32,6 @@ MAX_CORRELATED = 20
 
 MAX_SLICED = 6
 """Largest number of figures of observables in slices of a condition."""
-
-MAX_IMAGES = 6
-"""Largest number of fields drawn as images, the most different first."""
 
 MAX_LAYERS = 60
 """Largest number of layers in a longitudinal profile."""
@@ -322,121 +320,84 @@ def _correlations(subject: Subject) -> Iterator[Drawing]:
 
 
 def _images(subject: Subject) -> Iterator[Drawing]:
-    """Yields mean images, then single events, of the fields with two or three axes that differ most."""
-    chosen = _image_fields(subject)
-    for name, field in chosen.items():
-        yield from _mean_image(name, field, subject)
-    for name, field in chosen.items():
-        yield from _grids(name, field, subject)
-
-
-def _image_fields(subject: Subject) -> dict[str, Field]:
-    """Returns the fields with two or three axes; the ``MAX_IMAGES`` most different ones if there are more."""
-    fields = {name: f for name, f in subject.schema.fields.items() if len(f.shape) in (2, 3)}
-    pulls: dict[str, float] = {}
-    for score in subject.scores:
-        if score.metric == "mean_image":
-            name = score.observable.removesuffix(".spectrum")
-            field = name if name in fields else name.rpartition("_")[0]
-            pulls[field] = max(pulls.get(field, 0.0), score.value)
-    if len(fields) <= MAX_IMAGES:
-        return fields
-    first = sorted(fields, key=lambda name: -pulls.get(name, 0.0))[:MAX_IMAGES]
-    return {name: fields[name] for name in first}
+    """Yields mean images, then single events, of the fields and layers that differ most."""
+    chosen = cell_images(subject.schema, subject.geometry, subject.scores)
+    for image in chosen:
+        yield _mean_image(image, subject)
+    for image in chosen:
+        yield from _grids(image, subject)
 
 
 def _telling(subject: Subject) -> Iterator[Drawing]:
     """Yields the generated events that each classifier is surest of."""
     from hepgan.evaluation import plots
 
+    chosen = cell_images(subject.schema, subject.geometry, subject.scores)
     for source, result in subject.results.items():
         for metric, telling in result.telling.items():
             rows = list(telling.events[:TELLING_EVENTS])
             sure = ", ".join(f"{p:.3f}" for p in telling.probabilities[:TELLING_EVENTS])
-            for name, field in _image_fields(subject).items() if rows else ():
-                sample = subject.samples[source]
-                shown = sample._replace(events={name: np.asarray(sample.events[name])[rows]})
-                energy = field.unit in ENERGY_UNITS or name in subject.geometry
-                flat = field.shape[-1] > 2 * field.shape[-2]
+            for image in chosen if rows else ():
+                events = subject.samples[source].events
+                shown = image.drawn(
+                    image.values({image.field: np.asarray(events[image.field])[rows]})
+                )
                 yield Drawing(
-                    f"{source}.{metric}.{name}.telling", TELLING,
-                    f"{name}: the most telling events of {source} (classifier of {input_of(metric)}); probability of being generated: {sure}",
+                    f"{source}.{metric}.{image.name}.telling", TELLING,
+                    f"{image.name}: the most telling events of {source} (classifier of {input_of(metric)}); probability of being generated: {sure}",
                     False,
                     functools.partial(
-                        plots.sample_grid, np.asarray(_flat_layers(shown, name, field), float),
-                        columns=1 if flat else TELLING_EVENTS, log=energy, unit=field.unit,
+                        plots.sample_grid, shown, columns=1 if image.flat else TELLING_EVENTS, log=image.energy, unit=image.unit,
                     ),
                 )  # fmt: skip
 
 
-def _flat_layers(sample: Sample, name: str, field: Field) -> Floats:
-    """Returns ``[E, H, W]`` images; a field with a depth axis is summed over it."""
-    values = np.asarray(sample.events[name])
-    return values.sum(axis=1) if len(field.shape) == 3 else values
-
-
-def _mean_image(name: str, field: Field, subject: Subject) -> Iterator[Drawing]:
+def _mean_image(image: CellImage, subject: Subject) -> Drawing:
     from hepgan.evaluation import plots
 
-    layer = subject.geometry.get(name)
-    energy = field.unit in ENERGY_UNITS or layer is not None
     found = {
-        source: statistics.weighted_mean(_flat_layers(sample, name, field), sample.weights)
+        source: statistics.weighted_mean(image.values(sample.events), sample.weights)
         for source, sample in subject.samples.items()
     }
-    means = {source: mean for source, (mean, _) in found.items()}
+    means = {source: image.drawn(mean) for source, (mean, _) in found.items()}
     pulls = {}
     for source, (mean, variance) in found.items():
         if source != REFERENCE:
             noise = variance + found[REFERENCE][1]
-            pulls[source] = (mean - means[REFERENCE]) / np.sqrt(np.where(noise > 0, noise, 1.0))
-    names, extent = _axes(field, layer, energy=energy)
-    depth = ", summed over the depth" if len(field.shape) == 3 else ""
-    r_edges = layer.r_edges if layer else ()
-    stacked = field.shape[-1] > 2 * field.shape[-2] and not r_edges
-    yield Drawing(
-        f"{name}.mean_image", IMAGES, f"{name}: mean{depth}, and pulls of the generated mean", not stacked,
-        lambda: plots.mean_images(
-            means, pulls=pulls, names=names, extent=extent, r_edges=r_edges, unit=field.unit, log=energy
+            difference = mean - found[REFERENCE][0]
+            pulls[source] = image.drawn(difference / np.sqrt(np.where(noise > 0, noise, 1.0)))
+    depth = ", summed over the depth" if image.deep else ""
+    return Drawing(
+        f"{image.name}.mean_image", IMAGES, f"{image.name}: mean{depth}, and pulls of the generated mean", not image.flat,
+        functools.partial(
+            plots.mean_images, means, pulls=pulls, names=image.axes, extent=image.extent, r_edges=image.r_edges, unit=image.unit,
+            log=image.energy,
         ),
     )  # fmt: skip
 
 
-def _axes(
-    field: Field, layer: LayerGeometry | None, *, energy: bool
-) -> tuple[tuple[str, str], tuple[float, float, float, float] | None]:
-    """Returns labels of the rows' and the columns' axis, and the extent of the image in mm if the cells have a pitch."""
-    rows, columns = field.shape[-2:]
-    names = layer.axes[-2:] if layer and layer.axes else AXES[:2] if energy else ("row", "column")
-    if layer is None or not layer.cell:
-        return (names[0], names[1]), None
-    high, wide = layer.cell[-2] * rows / 2, layer.cell[-1] * columns / 2
-    return (f"{names[0]} [mm]", f"{names[1]} [mm]"), (-wide, wide, -high, high)
-
-
-def _grids(name: str, field: Field, subject: Subject) -> list[Drawing]:
+def _grids(image: CellImage, subject: Subject) -> list[Drawing]:
     from hepgan.evaluation import plots
 
-    incident = subject.schema.incident
-    energy = field.unit in ENERGY_UNITS or name in subject.geometry
-    columns = 5 if field.shape[-1] <= 2 * field.shape[-2] else 2
+    incident, name = subject.schema.incident, image.name
+    columns = 5 if image.shape[1] <= 2 * image.shape[0] else 2
     number = GRID_EVENTS if columns > 2 else GRID_EVENTS // 2
     shown: dict[str, Floats] = {}
     for source, sample in subject.samples.items():
-        first = sample._replace(events={k: v[:number] for k, v in sample.events.items()})
-        images = np.asarray(_flat_layers(first, name, field), float)
-        if energy and incident in first.events:
-            images = images[np.argsort(first.events[incident])]
+        first = {k: v[:number] for k, v in sample.events.items()}
+        images = image.drawn(image.values(first))
+        if image.energy and incident in first:
+            images = images[np.argsort(first[incident])]
         shown[source] = images
-    highest = max(float(images.max()) for images in shown.values())
-    order = ", by incident energy" if energy and incident in subject.schema.all else ""
-    if name in subject.geometry and subject.geometry[name].r_edges:
+    highest = max(float(np.nanmax(images)) for images in shown.values())
+    order = ", by incident energy" if image.energy and incident in subject.schema.all else ""
+    if image.r_edges:
         order += "; rows are bins in α, columns in r"
     return [
         Drawing(
             f"{name}.{source}", SINGLE_EVENTS, f"{name}: {source}, the first {len(images)} events{order}", False,
             functools.partial(
-                plots.sample_grid, images, columns=columns, log=energy, highest=highest, unit=field.unit
+                plots.sample_grid, images, columns=columns, log=image.energy, highest=highest, unit=image.unit
             ),
         )
         for source, images in shown.items()
