@@ -9,15 +9,13 @@ import numpy as np
 
 from hepgan.data.schema import Schema
 from hepgan.data.units import ENERGY_UNITS
+from hepgan.data.weights import WEIGHT
 from hepgan.errors import DataError
 from hepgan.evaluation.histograms import REFERENCE
 from hepgan.evaluation.metrics.scores import OVERALL, SkippedMetric
 from hepgan.evaluation.metrics.statistics import Floats
 from hepgan.evaluation.observables.shower_shapes import Array
 from hepgan.evaluation.observables.standard import arrays
-
-WEIGHT = "weight"
-"""Field that holds the weights of the events, unless the schema declares it."""
 
 UNIT_TOLERANCE = 0.3
 """Decades from a power of 1000 within which the ratio of two means counts as a unit mismatch."""

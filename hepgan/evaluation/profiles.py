@@ -13,6 +13,7 @@ import scipy.optimize
 import scipy.stats
 from hist import Hist
 
+from hepgan.data.weights import effective_sample_size
 from hepgan.evaluation.histograms import REFERENCE
 from hepgan.evaluation.metrics import per_observable, statistics
 from hepgan.evaluation.metrics.histogram_tests import HistogramTest
@@ -335,7 +336,7 @@ def correlations(samples: Mapping[str, Sample], names: Sequence[str]) -> Correla
         )
         for source, sample in samples.items()
     }
-    sizes = {s: statistics.effective_sample_size(one.weights) for s, one in samples.items()}
+    sizes = {s: effective_sample_size(one.weights) for s, one in samples.items()}
     differences = []
     reference = matrices[REFERENCE]
     z = {

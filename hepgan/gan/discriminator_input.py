@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hepgan.data.encoding.conditional_regression import least_squares, log_width
+from hepgan.data.encoding.conditional_regression import log_width
 from hepgan.data.encoding.encoding import Encoding, EncodingModule
+from hepgan.data.encoding.weighted import least_squares
 from hepgan.data.schema import Schema
 from hepgan.errors import RunError
 from hepgan.evaluation.observables.base import SharedEvents

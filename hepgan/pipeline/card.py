@@ -125,8 +125,9 @@ def _data(gan: GAN, run: RunConfig | None) -> str:
     rows = {
         "files": ", ".join(base_name(file) for file in data.files),
         "cut": data.cut or "none",
+        "weight": data.weight or "",
         "splits": ", ".join(f"{name} {part:.0%}" for name, part in data.fractions.items()),
-        "events that the encoding was fitted to": f"{gan.encoding.fitted_events:,}" if gan.encoding.fitted_events else "",
+        "events that the encoding was fitted to": gan.encoding.about_events if gan.encoding.fitted_events else "",
         "seed": str(run.seed),
     }  # fmt: skip
     return f"## Training data\n\n{_facts(rows)}"

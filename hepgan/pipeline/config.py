@@ -53,6 +53,8 @@ class DataSettings:
         tree: The tree, if a file has several.
         cut: Expression of branches, ``(energy > 10) & (abs(eta) < 2)``, or a ROOT cut, ``TCut("energy > 10 && fabs(eta) < 2")``;
             events for which it is false are dropped.
+        weight: Expression of branches that is the weight of an event, ``"genWeight / 1000"``; may be negative. Generated events have
+            weight 1 and follow the weighted distribution.
         validation: Fraction of the events used for validation, which selects the weights that are kept.
         test: Fraction of the events that training never sees and that generated events are compared with.
         reflect: Axes of the geometry along which the detector is symmetric: training events are augmented with their mirror images,
@@ -68,6 +70,7 @@ class DataSettings:
     files: tuple[str, ...]
     tree: str | None = None
     cut: str | None = None
+    weight: str | None = None
     validation: float = 0.1
     test: float = 0.2
     reflect: tuple[str | Reflection, ...] = ()

@@ -168,7 +168,7 @@ def _copies(run: RunConfig) -> int:
 
 
 def _options(run: RunConfig) -> ReadOptions:
-    return ReadOptions(tree=run.data.tree, cut=run.data.cut)
+    return ReadOptions(tree=run.data.tree, cut=run.data.cut, weight=run.data.weight)
 
 
 def _sample_size(schema: Schema, events: int) -> int:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,8 @@ from hepgan.data.encoding.base import STEPS
 from hepgan.data.encoding.encoding import Encoding
 from hepgan.data.io import fingerprint, reader, writer
 from hepgan.data.io.files import sources
+from hepgan.data.schema import Schema
+from hepgan.data.weights import LEAST_EFFECTIVE, WeightSums, event_weights, normalized_weights
 from hepgan.errors import DataError, RunError
 from hepgan.evaluation.metrics.scores import REGISTERED as METRICS
 from hepgan.evaluation.observables.base import REGISTERED as OBSERVABLES
@@ -96,6 +98,7 @@ def prepare(
             mode = ReadMode.of(streamed, reason="as before the training was stopped")
     splits = sample_events(run, progress=progress) if mode.stream else read_events(run)
     _check_validation(run, len(splits["validation"]))
+    _check_weights(splits, schema)
     events = augment(splits["train"], run, seed=run.seed)
     fit: Fit = (
         functools.partial(fit_to_stream, run=run, schema=schema)
@@ -126,9 +129,11 @@ def prepare(
         geometry=run.geometry, tree=tree_name(run.data),
     )  # fmt: skip
     stream = stream_events(run, encoding, discriminator_input) if mode.stream else None
+    weights = normalized_weights(events, schema)
     state = training.initial_state(
-        gan, discriminator_input, x, c, run.training, seed=run.seed, origin=origin, stream=stream
-    )
+        gan, discriminator_input, x, c, run.training,
+        seed=run.seed, weights=None if weights is None else weights.to(x), origin=origin, stream=stream,
+    )  # fmt: skip
     for path in paths if stream else ():
         if fingerprint.of_file(path) != files[path]:
             raise DataError(
@@ -144,6 +149,22 @@ def _check_validation(run: RunConfig, events: int) -> None:
             f"the validation split has {events} event, but a validation score needs 2; increase [data] validation ="
             f" {run.data.validation:g}, use more events, or set [train] validate_every = 0"
         )
+
+
+def _check_weights(splits: Mapping[str, ak.Array], schema: Schema) -> None:
+    """Checks that the net weight of each split can be used.
+
+    Raises:
+        DataError: it cannot; names the split.
+    """
+    for name, events in splits.items():
+        weights = event_weights(events, schema)
+        if weights is None or (sums := WeightSums.of(weights)).equal:
+            continue
+        try:
+            sums.check(least=LEAST_EFFECTIVE if name == "train" else 2.0)
+        except DataError as error:
+            raise DataError(f"the split '{name}' cannot be used: {error}") from error
 
 
 def tree_name(data: DataSettings) -> str:
@@ -223,7 +244,10 @@ def train_locked(
         _resume(prepared.state, folder, last, write=first)
         log.info("events: %s", prepared.mode.reason)
         log.info("training on %s from step %d to %d", device, prepared.state.step, run.steps)
-        progress("training", prepared.state.step / max(run.steps, 1), "")
+        encoding = prepared.state.gan.encoding
+        log.info("the encoding is fitted to %s", encoding.about_events)
+        about = encoding.about_events if encoding.effective_events else ""
+        progress("training", prepared.state.step / max(run.steps, 1), about)
         try:
             gan, _ = training.train(
                 prepared.state,

@@ -89,7 +89,7 @@ def book(
     gan, generator = _gan(tokens, noise, event, schema.features)
     total = _events(files, schema, tree, cut)
     validation = _validation(tokens.get("ValidationSize"), total, 1 - test)
-    data = DataSettings(tuple(files), tree, cut, validation, test)
+    data = DataSettings(tuple(files), tree, cut, validation=validation, test=test)
     strategy = tokens.get("TrainingStrategy", Token("MaxEpochs=2000", "", 0))
     size = (schema.features,)
     first, *rest = phases(

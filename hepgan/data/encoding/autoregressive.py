@@ -69,6 +69,7 @@ class Autoregressive:
         columns: ColumnLayout,
         noise: Noise,
         progress: ProgressCallback = no_progress,
+        weights: Tensor | None = None,
         *,
         fields: tuple[str, ...] = (),
         conditions: tuple[str, ...] = (),
@@ -86,6 +87,7 @@ class Autoregressive:
             columns: Columns of the fields and conditions.
             noise: Random numbers.
             progress: Progress callback.
+            weights: Weights ``[E]`` of the events, which add up to E and may be negative.
             fields: Fields, or ``appended``; all columns by default.
             conditions: Conditions on which the distributions depend; all by default.
             hidden: Number of hidden units of each network.
@@ -102,16 +104,18 @@ class Autoregressive:
         chosen = columns.condition_columns(conditions)
         check_events(len(x))
         values = x[:, at]
-        ranks = tuple(Ranks.fit(column) for column in values.unbind(1))
+        ranks = tuple(Ranks.fit(column, weights) for column in values.unbind(1))
         scores = _rank_scores(ranks, values, uniform(values, noise))
         settings = FitSettings(hidden, steps, 512, learning_rate, weight_decay, held_out)
         known = c[:, chosen].float()
+        single = None if weights is None else weights.to(scores)
 
         def task(number: int) -> FitTask:
             def fit(status: FitStatus) -> Fitted:
                 def likelihood(parameters: Tensor, rows: Tensor) -> Tensor:
                     spline = LogisticSpline.of(parameters)
-                    return spline.cdf_and_log_density(scores[None, rows, number])[1].sum()
+                    each = spline.cdf_and_log_density(scores[None, rows, number])[1]
+                    return each.sum() if single is None else each[0] @ single[rows]
 
                 rng = torch_generator(noise.seed, "encoding", *noise.children, number)
                 rows = Rows.of_events(torch.cat([known, scores[:, :number]], 1))
@@ -122,7 +126,7 @@ class Autoregressive:
         fitted = run_tasks([task(number) for number in range(len(at))], progress)
         networks = tuple(result.network for result in fitted)
         conditional = _conditional_scores(networks, known, scores)
-        calibration = tuple(Ranks.fit(column) for column in conditional.unbind(1))
+        calibration = tuple(Ranks.fit(column, weights) for column in conditional.unbind(1))
         return cls(
             at,
             chosen,

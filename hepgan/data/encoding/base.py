@@ -136,42 +136,69 @@ class Moments(NamedTuple):
 
     Attributes:
         events: Number of events.
-        mean: ``[F]``.
-        square: ``[F]``, sum of squared deviations from the mean.
+        weight: Sum of their weights; the number of events if they are unweighted.
+        center: ``[F]``, mean of the unweighted events.
+        first: ``[F]``, weighted sum of deviations from the center; the sums of weights of a chunk may be 0.
+        second: ``[F]``, weighted sum of squared deviations from the center.
         low: ``[F]``, smallest value.
         high: ``[F]``, largest value.
     """
 
     events: int
-    mean: Tensor
-    square: Tensor
+    weight: float
+    center: Tensor
+    first: Tensor
+    second: Tensor
     low: Tensor
     high: Tensor
 
     @classmethod
-    def of(cls, x: "Tensor | Moments") -> "Moments":
+    def of(cls, x: "Tensor | Moments", weights: Tensor | None = None) -> "Moments":
         """Returns the moments of ``x[E, F]``; moments are returned unchanged."""
         if isinstance(x, Moments):
             return x
-        square, mean = torch.var_mean(x, 0, correction=0)
-        return cls(len(x), mean, len(x) * square, x.amin(0), x.amax(0))
+        square, center = torch.var_mean(x, 0, correction=0)
+        weight, first, second = float(len(x)), torch.zeros_like(center), len(x) * square
+        if weights is not None:
+            weight = float(weights.sum())
+            first, second = (weights.to(x) @ (x - center) ** power for power in (1, 2))
+        return cls(len(x), weight, center, first, second, x.amin(0), x.amax(0))
 
     def merge(self, other: "Moments") -> "Moments":
-        """Returns the moments of both samples (T. F. Chan, G. H. Golub, R. J. LeVeque, Am. Stat. 37 (1983) 242)."""
+        """Returns the moments of both samples, as T. F. Chan, G. H. Golub, R. J. LeVeque, Am. Stat. 37 (1983) 242."""
         events = self.events + other.events
-        difference = other.mean - self.mean
+        center = self.center + (other.center - self.center) * other.events / events
+        one, two = self._about(center), other._about(center)
         return Moments(
             events,
-            self.mean + difference * other.events / events,
-            self.square + other.square + difference**2 * (self.events * other.events / events),
+            self.weight + other.weight,
+            center,
+            one[0] + two[0],
+            one[1] + two[1],
             torch.minimum(self.low, other.low),
             torch.maximum(self.high, other.high),
         )
 
+    def _about(self, center: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the weighted sums of deviations from ``center``, and of their squares."""
+        shift = self.center - center
+        first = self.first + self.weight * shift
+        return first, self.second + shift * (2 * self.first + self.weight * shift)
+
+    @property
+    def mean(self) -> Tensor:
+        """``[F]``."""
+        return self.center + self.first / self.weight
+
+    @property
+    def square(self) -> Tensor:
+        """``[F]``, squared deviations from the mean, added up over events of mean weight 1."""
+        return (self.second - self.first**2 / self.weight) * (self.events / self.weight)
+
     @property
     def std(self) -> Tensor:
-        """``[F]``, sample standard deviation."""
-        return (self.square / max(1, self.events - 1)).sqrt()
+        """``[F]``, sample standard deviation; 0 if negative weights leave a negative variance."""
+        return (self.square / max(1, self.events - 1)).clamp_min(0).sqrt()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +234,9 @@ def uniform(x: Tensor, noise: Noise) -> Tensor:
 class Step(Protocol):
     """Interface of a fitted step, in addition to its class method ``fit(x, c, columns, noise, *, settings…)``.
 
-    A long ``fit`` may have a fifth parameter ``progress``, a progress callback.
+    A ``fit`` may have two more parameters: ``progress``, a progress callback, if it takes long, and ``weights``, ``[E]`` weights of the
+    events, which add up to E and may be negative, or ``None`` for unweighted events. Without the second one, it is fitted to the
+    unweighted events: the step is invertible all the same, and the GAN learns the rest.
     """
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:

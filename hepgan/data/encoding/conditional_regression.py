@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hepgan.config import Within
 from hepgan.data.encoding.base import APPENDED, ColumnLayout, Noise, register_step
+from hepgan.data.encoding.weighted import least_squares
 from hepgan.errors import RunError
 
 
@@ -39,6 +40,7 @@ class Regress:
         c: Tensor,
         columns: ColumnLayout,
         noise: Noise,
+        weights: Tensor | None = None,
         *,
         condition: str,
         condition_on_first: tuple[str, ...] = (APPENDED,),
@@ -61,11 +63,11 @@ class Regress:
             rest[list(first)] = False
             targets = rest if known == len(first) else torch.arange(x.shape[1]) == first[known]
             regressors = _products(x, powers, first[:known])
-            solution = least_squares(regressors.flatten(1), x[:, targets])
+            solution = least_squares(regressors.flatten(1), x[:, targets], weights)
             expected[: 1 + known, :, targets] = solution.reshape(1 + known, size, -1)
         unscaled = cls(column, first, expected, x.new_zeros(size, x.shape[1]))
         residuals = unscaled.encode(x, c, noise)
-        width = log_width(residuals, powers)
+        width = log_width(residuals, powers, weights)
         # Columns that are predicted exactly, up to rounding, keep width 1.
         exact = residuals.abs().mean(0) <= 1e-6 * x.abs().mean(0)
         return dataclasses.replace(
@@ -91,22 +93,11 @@ class Regress:
         return residuals + products @ coefficients.flatten(0, 1)
 
 
-def least_squares(regressors: Tensor, targets: Tensor) -> Tensor:
-    """Returns the minimum-norm least-squares coefficients ``[K, F]`` of ``targets[E, F]`` on ``regressors[E, K]``.
-
-    Solved on the CPU by singular value decomposition: the only driver on a GPU assumes linearly independent regressors.
-    """
-    if targets.shape[1] == 0:  # not supported by the driver
-        return targets.new_zeros(regressors.shape[1], 0)
-    result: Tensor = torch.linalg.lstsq(regressors.cpu(), targets.cpu(), driver="gelsd").solution
-    return result.to(targets.device)
-
-
-def log_width(residuals: Tensor, powers: Tensor) -> Tensor:
+def log_width(residuals: Tensor, powers: Tensor, weights: Tensor | None = None) -> Tensor:
     """Returns coefficients ``[K, F]`` of each column's log width on ``powers[E, K]``, from ``residuals[E, F]``."""
     size = residuals.abs()
     floor = 1e-3 * size.mean(0).clamp_min(1e-6)
-    result = least_squares(powers, torch.log(size + floor))
+    result = least_squares(powers, torch.log(size + floor), weights)
     # For a normal distribution the mean of log|d| is log(sigma) - 0.635.
     result[0] += 0.635
     return result

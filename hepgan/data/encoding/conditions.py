@@ -221,19 +221,22 @@ class ConditionStatistics:
         low: ``[C]``; infinite without events.
         high: ``[C]``.
         total: ``[C]``; for a class, its number of events.
+        weighted: ``[C]``, the same with the weights of the events.
     """
 
     events: int
     low: Tensor
     high: Tensor
     total: Tensor
+    weighted: Tensor
 
     @classmethod
-    def of(cls, c: Tensor) -> "ConditionStatistics":
-        """Returns the statistics of ``c[E, C]``."""
+    def of(cls, c: Tensor, weights: Tensor | None = None) -> "ConditionStatistics":
+        """Returns the statistics of ``c[E, C]`` of events with ``weights[E]``."""
         bound = c.new_full((1, c.shape[1]), math.inf)
         low, high = torch.cat([c, bound]).amin(0), torch.cat([c, -bound]).amax(0)
-        return cls(len(c), low, high, c.sum(0))
+        total = c.sum(0)
+        return cls(len(c), low, high, total, total if weights is None else weights.to(c) @ c)
 
     def __add__(self, other: "ConditionStatistics") -> "ConditionStatistics":
         return ConditionStatistics(
@@ -241,14 +244,15 @@ class ConditionStatistics:
             torch.minimum(self.low, other.low),
             torch.maximum(self.high, other.high),
             self.total + other.total,
+            self.weighted + other.weighted,
         )
 
     def check(self, scales: Mapping[str, ConditionScale]) -> None:
         """Checks that a fit can determine the dependence on each condition.
 
         Raises:
-            DataError: one of a condition's ``values`` has fewer than ``MIN_EVENTS`` events, or a condition has the same value in all events although its
-                range allows others.
+            DataError: one of a condition's ``values`` has fewer than ``MIN_EVENTS`` events or no positive net weight, or a condition has the
+                same value in all events although its range allows others.
         """
         first = 0
         for name, scale in scales.items():
@@ -260,6 +264,12 @@ class ConditionStatistics:
                     raise DataError(
                         f"{name} = {label} has {number} training events, but a class needs at least {MIN_EVENTS}; add events, or"
                         f" remove the class from [encoding.conditions.{name}]"
+                    )
+            for label, weight in zip(scale.values, self.weighted[columns].tolist(), strict=False):
+                if not weight > 0:
+                    raise DataError(
+                        f"the weights of the training events with {name} = {label} sum to {weight:.3g}, but the sum must be positive; add"
+                        f" events, or remove the class from [encoding.conditions.{name}]"
                     )
             low, high = scale.range
             constant = self.events > 1 and bool((self.low == self.high)[columns].all())

@@ -19,6 +19,7 @@ from torch import Tensor
 from hepgan.config import Within
 from hepgan.data.encoding.base import ColumnLayout, Noise, register_step, uniform
 from hepgan.data.encoding.marginals import Z_MAX, Knots, Marginals, PerWindow, Windows
+from hepgan.data.encoding.weighted import covariance, mean
 
 Sweeps = Annotated[int, Within(0, 1000)]
 
@@ -48,6 +49,7 @@ class Whiten:
         c: Tensor,
         columns: ColumnLayout,
         noise: Noise,
+        weights: Tensor | None = None,
         *,
         condition_on_first: tuple[str, ...] = (),
     ) -> Self:
@@ -63,21 +65,19 @@ class Whiten:
         if condition_on_first:
             mask = columns.mask(condition_on_first, x.shape[1])
         a, b = mask.nonzero()[:, 0], (~mask).nonzero()[:, 0]
-        covariance = _covariance(x)
+        spread = covariance(x, weights)
         # Regression of the other columns on the first: E[x_b | x_a] = x_a slope.
-        slope = torch.linalg.pinv(covariance[a][:, a]) @ covariance[a][:, b]
-        forward, backward = torch.zeros_like(covariance), torch.zeros_like(covariance)
-        forward_a, backward_a = _principal_components(covariance[a][:, a])
-        forward_b, backward_b = _principal_components(
-            covariance[b][:, b] - covariance[b][:, a] @ slope
-        )
+        slope = torch.linalg.pinv(spread[a][:, a]) @ spread[a][:, b]
+        forward, backward = torch.zeros_like(spread), torch.zeros_like(spread)
+        forward_a, backward_a = _principal_components(spread[a][:, a])
+        forward_b, backward_b = _principal_components(spread[b][:, b] - spread[b][:, a] @ slope)
         for matrix, of_a, of_b, between in (
             (forward, forward_a, forward_b, -slope @ forward_b),
             (backward, backward_a, backward_b, backward_a @ slope),
         ):
             matrix[a[:, None], a], matrix[b[:, None], b] = of_a, of_b
             matrix[a[:, None], b] = between
-        return cls(x.mean(0), forward, backward)
+        return cls(mean(x, weights), forward, backward)
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Returns the uncorrelated coordinates, float32."""
@@ -120,6 +120,7 @@ class Copula:
         c: Tensor,
         columns: ColumnLayout,
         noise: Noise,
+        weights: Tensor | None = None,
         *,
         condition: str | None = None,
         windows: Windows = 24,
@@ -131,7 +132,7 @@ class Copula:
     ) -> Self:
         """Takes the options of ``Marginals.fit`` and ``Whiten.fit``, and the number of Gibbs ``sweeps`` for censored zeros."""
         marginals = Marginals.fit(
-            x, c, columns, noise,
+            x, c, columns, noise, weights,
             condition=condition, windows=windows, per_window=per_window, knots=knots, censored_zeros=censored_zeros,
         )  # fmt: skip
         scores = marginals.encode(x, c, noise).to(x)
@@ -140,10 +141,13 @@ class Copula:
         for number in range(sweeps if censored_zeros else 0):
             drawn = uniform(scores, noise.child(number))
             scores = _gibbs_sweep(
-                scores, limit, censored, scores.mean(0), _precision(scores), drawn
+                scores, limit, censored, mean(scores, weights), _precision(scores, weights), drawn
             )
-        whiten = Whiten.fit(scores, c, columns, noise, condition_on_first=condition_on_first)
-        return cls(marginals, whiten, _precision(scores), sweeps if censored_zeros else 0)
+        whiten = Whiten.fit(
+            scores, c, columns, noise, weights, condition_on_first=condition_on_first
+        )
+        precision = _precision(scores, weights)
+        return cls(marginals, whiten, precision, sweeps if censored_zeros else 0)
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Returns independent normal coordinates."""
@@ -160,17 +164,11 @@ class Copula:
         return self.marginals.decode(self.whiten.decode(x, c), c)
 
 
-def _covariance(x: Tensor) -> Tensor:
-    """Returns the sample covariance ``[F, F]`` of ``x[E, F]``; zero for a single event."""
-    centered = x - x.mean(0)
-    return centered.T @ centered / max(1, len(x) - 1)
-
-
-def _precision(scores: Tensor) -> Tensor:
+def _precision(scores: Tensor, weights: Tensor | None) -> Tensor:
     """Returns the inverse covariance ``[F, F]``, regularized on the diagonal for constant columns."""
     size = scores.shape[1]
     precision: Tensor = torch.linalg.inv(
-        _covariance(scores) + 1e-3 * torch.eye(size, dtype=scores.dtype)
+        covariance(scores, weights) + 1e-3 * torch.eye(size, dtype=scores.dtype)
     )
     return precision
 

@@ -44,6 +44,13 @@ from hepgan.data.encoding.steps import (
     unpack_step,
 )
 from hepgan.data.schema import Schema
+from hepgan.data.weights import (
+    LEAST_EFFECTIVE,
+    WeightSums,
+    effective_sample_size,
+    event_weights,
+    normalized_weights,
+)
 from hepgan.errors import CheckpointError, DataError, NotFiniteError, RunError
 from hepgan.progress import ProgressCallback, no_progress
 from hepgan.random_streams import numpy_generator
@@ -103,6 +110,7 @@ class Encoding:
         features: F, the number of columns of ``x``; at least the number of values in the schema.
         device: Device of the constants.
         fitted_events: Number of events used in the fit; 0 if unknown.
+        effective_events: Effective number of these events, if they have different weights, otherwise 0.
         choice: Reason for which this encoding was chosen among candidates; empty if there were none.
     """
 
@@ -113,6 +121,7 @@ class Encoding:
     device: torch.device = CPU
     fitted_events: int = 0
     choice: str = ""
+    effective_events: float = 0.0
 
     def __hash__(self) -> int:
         return hash((self.steps, self.features, self.device))
@@ -137,7 +146,7 @@ class Encoding:
         if self.scales:
             rows.append(("c", f"{', '.join(scales)} → {self.conditions} columns"))
         if self.fitted_events:
-            rows.append(("fitted to", f"{self.fitted_events:,} events"))
+            rows.append(("fitted to", self.about_events))
         rows += [
             (NAMES[type(step)], step.summary())
             for step in self.steps
@@ -157,24 +166,28 @@ class Encoding:
         seed: int,
         progress: ProgressCallback = no_progress,
     ) -> "Encoding":
-        """Fits the steps in order to ``events``.
+        """Fits the steps in order to ``events``, weighted with their field ``weight`` unless it is a field of the schema.
 
         Raises:
             RunError: an unknown step or setting, or a condition without a scale.
-            DataError: events that a step does not support, conditions outside their range or without variation in it, or a class
-                with too few events.
+            DataError: events that a step does not support, conditions outside their range or without variation in it, a class
+                with too few events, or weights as in ``normalized_weights``.
         """
         columns = _columns(schema, settings)
         if len(events) == 0:
             raise DataError("there are no events to fit the encoding to; give at least one")
         x, c = _tensors(events, schema, settings.conditions)
-        ConditionStatistics.of(c).check(settings.conditions)
+        weights = normalized_weights(events, schema, least=LEAST_EFFECTIVE)
+        ConditionStatistics.of(c, weights).check(settings.conditions)
         bounds = Bounds.fit(schema, x.amin(0), x.amax(0))
         noise = Noise(seed, ("fit",), np.arange(len(x)))
-        steps, features = fit_steps(settings.steps, x, c, columns, noise, progress=progress)
-        return cls(
-            schema, settings.conditions, (bounds, *steps), features, fitted_events=len(events)
+        steps, features = fit_steps(
+            settings.steps, x, c, columns, noise, weights, progress=progress
         )
+        return cls(
+            schema, settings.conditions, (bounds, *steps), features, fitted_events=len(events),
+            effective_events=0.0 if weights is None else effective_sample_size(weights.numpy()),
+        )  # fmt: skip
 
     @classmethod
     def fit_stream(
@@ -206,10 +219,12 @@ class Encoding:
         """
         columns = _columns(schema, settings)
 
-        def tensors() -> Iterator[tuple[Tensor, Tensor]]:
+        def tensors() -> Iterator[tuple[Tensor, ...]]:
             first = 0
             for events in chunks():
-                yield _tensors(events, schema, settings.conditions, first=first)
+                x, c = _tensors(events, schema, settings.conditions, first=first)
+                weights = event_weights(events, schema)
+                yield (x, c) if weights is None else (x, c, torch.from_numpy(weights))
                 first += len(events)
 
         seen = ConditionStatistics.of(
@@ -218,23 +233,41 @@ class Encoding:
             )
         )
 
-        def counted() -> Iterator[tuple[Tensor, Tensor]]:
-            nonlocal seen
-            for x, c in tensors():
-                seen = seen + ConditionStatistics.of(c)
-                yield x, c
+        sums = WeightSums()
+
+        def counted() -> Iterator[tuple[Tensor, ...]]:
+            nonlocal seen, sums
+            for x, c, *weights in tensors():
+                seen = seen + ConditionStatistics.of(c, *weights)
+                for values in weights:
+                    sums = sums.merge(WeightSums.of(values.numpy()))
+                yield x, c, *weights
 
         rng = numpy_generator(seed, "encoding", "sample")
-        x, c, (low, high) = draw_sample(counted(), sample, rng)
+        (x, c, *sampled), (low, high) = draw_sample(counted(), sample, rng)
         seen.check(settings.conditions)
+        weights = None
+        if sampled and not sums.equal:
+            sums.check(least=LEAST_EFFECTIVE)
+            of_sample = WeightSums.of(sampled[0].numpy())
+            of_sample.check(least=LEAST_EFFECTIVE)
+            weights = torch.from_numpy(of_sample.normalized(sampled[0].numpy()))
         bounds = Bounds.fit(schema, low, high)
         noise = Noise(seed, ("fit",), np.arange(len(x)))
         steps, features = fit_steps(
-            settings.steps, x, c, columns, noise, chunks=tensors, progress=progress
+            settings.steps, x, c, columns, noise, weights, chunks=tensors, progress=progress
         )
         return cls(
-            schema, settings.conditions, (bounds, *steps), features, fitted_events=seen.events
-        )
+            schema, settings.conditions, (bounds, *steps), features, fitted_events=seen.events,
+            effective_events=0.0 if weights is None else sums.effective,
+        )  # fmt: skip
+
+    @property
+    def about_events(self) -> str:
+        """Number of events used in the fit, and their effective number if they have weights."""
+        weighted = self.effective_events
+        effective = f" with weights, effective number {weighted:,.0f}" if weighted else ""
+        return f"{self.fitted_events:,} events{effective}"
 
     @property
     def conditions(self) -> int:
@@ -346,6 +379,7 @@ class Encoding:
         table = {
             "features": self.features,
             "fitted_events": self.fitted_events,
+            "effective_events": self.effective_events,
             "choice": self.choice,
             "conditions": {name: scale.table() for name, scale in self.scales.items()},
             "steps": [
@@ -379,6 +413,7 @@ class Encoding:
             }
             steps = tuple(unpack_step(step, tensors) for step in table["steps"])
             features, events = int(table["features"]), int(table["fitted_events"])
+            effective = float(table.get("effective_events", 0.0))
             choice = str(table.get("choice", ""))
         except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"the saved encoding is damaged: {error!r}") from error
@@ -388,7 +423,10 @@ class Encoding:
             raise CheckpointError(
                 f"the saved encoding is damaged: it has {features:,} features for {schema.features:,} values"
             )
-        return cls(schema, scales, steps, features, fitted_events=events, choice=choice)
+        return cls(
+            schema, scales, steps, features,
+            fitted_events=events, choice=choice, effective_events=effective,
+        )  # fmt: skip
 
 
 class EncodingModule(nn.Module):

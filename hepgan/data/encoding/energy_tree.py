@@ -106,6 +106,7 @@ class EnergyTree:
         columns: ColumnLayout,
         noise: Noise,
         progress: ProgressCallback = no_progress,
+        weights: Tensor | None = None,
         *,
         threshold: Positive,
         incident: str = "",
@@ -127,6 +128,7 @@ class EnergyTree:
             columns: Columns of the fields and conditions.
             noise: Random numbers.
             progress: Progress callback.
+            weights: Weights ``[E]`` of the events, which add up to E and may be negative.
             threshold: Energies of cells at or below it are 0.
             incident: Condition that is the incident energy, which divides the visible energy.
             fields: Fields that are layers, in order of depth; all by default. A field with three axes is a layer per index of the first.
@@ -161,17 +163,18 @@ class EnergyTree:
                 f"the median of visible over incident energy is {median:,.0f}, more than is physical; check the units in the schema: cells"
                 f" in {cells_unit}, {incident} in {columns.units[incident]}"
             )
-        ranks = Ranks.fit(fraction)
+        ranks = Ranks.fit(fraction, weights)
         scores = ranks.encode(fraction, uniform(fraction[:, None], noise.child("total"))[:, 0])
         known = c[:, chosen].float()
         settings = FitSettings(hidden, steps, 1024, learning_rate, weight_decay, held_out)
 
         total = layers.sum(1, keepdim=True)
+        single = None if weights is None else weights.to(cells)
         fits = [
-            TreeFit.prepare(((1, len(shapes)),), False, layers, total, known, threshold),
-            TreeFit.prepare(shapes, polar, cells, layers, known, threshold),
+            TreeFit.prepare(((1, len(shapes)),), False, layers, total, known, threshold, single),
+            TreeFit.prepare(shapes, polar, cells, layers, known, threshold, single),
         ]
-        tasks = [_total_task(known, scores, noise, settings)]
+        tasks = [_total_task(known, scores, noise, settings, single)]
         for number, fit in enumerate(fits):
             tasks += fit.tasks(noise.child(number), settings)
         fitted = run_tasks(tasks, progress)
@@ -180,7 +183,7 @@ class EnergyTree:
         sizes = torch.tensor([rows * columns for rows, columns in shapes])
         layer = torch.repeat_interleave(torch.arange(len(shapes)), sizes)
         step = cls(
-            at, chosen, start, scale, unit, threshold, ranks, fitted[0].network, Ranks.fit(normal_scores(conditional)),
+            at, chosen, start, scale, unit, threshold, ranks, fitted[0].network, Ranks.fit(normal_scores(conditional), weights),
             fits[0].tree([level.network for level in fitted[1:between]]),
             fits[1].tree([level.network for level in fitted[between:]]),
             Spectrum.identity(layer, threshold),
@@ -189,9 +192,11 @@ class EnergyTree:
         )  # fmt: skip
         if not spectrum:
             return step
-        return dataclasses.replace(step, spectrum=step._fit_spectrum(cells, c, noise))
+        return dataclasses.replace(step, spectrum=step._fit_spectrum(cells, c, noise, weights))
 
-    def _fit_spectrum(self, cells: Tensor, c: Tensor, noise: Noise) -> Spectrum:
+    def _fit_spectrum(
+        self, cells: Tensor, c: Tensor, noise: Noise, weights: Tensor | None
+    ) -> Spectrum:
         """Returns the correction between generated and training showers of the same conditions."""
         events = slice(0, _SPECTRUM_EVENTS)
         few = dataclasses.replace(noise.child("spectrum"), entries=noise.entries[events])
@@ -200,7 +205,8 @@ class EnergyTree:
         parts = zip(torch.split(scores, _CHUNK), torch.split(c, _CHUNK), strict=True)
         with torch.no_grad():
             generated = torch.cat([self._cells(z, k) for z, k in parts])
-        return Spectrum.fit(generated, reference, self.spectrum.layer, self.threshold)
+        weights = None if weights is None else weights[events]
+        return Spectrum.fit(generated, reference, self.spectrum.layer, self.threshold, weights)
 
     def summary(self) -> str:
         """Returns the networks and the quality of the fit in one line."""
@@ -270,12 +276,15 @@ def _incident(
     return columns.conditions[incident].start, columns.scales[incident], unit
 
 
-def _total_task(known: Tensor, scores: Tensor, noise: Noise, settings: FitSettings) -> FitTask:
+def _total_task(
+    known: Tensor, scores: Tensor, noise: Noise, settings: FitSettings, weights: Tensor | None
+) -> FitTask:
     """Returns the fit of the distribution of the visible energy's ``scores[E]``, given the conditions ``known[E, C]``."""
 
     def likelihood(parameters: Tensor, rows: Tensor) -> Tensor:
         spline = LogisticSpline.of(parameters)
-        return spline.cdf_and_log_density(scores[rows][None])[1].sum()
+        each = spline.cdf_and_log_density(scores[rows][None])[1]
+        return each.sum() if weights is None else each[0] @ weights[rows]
 
     def fit(status: FitStatus) -> Fitted:
         rng = torch_generator(noise.seed, "encoding", *noise.children, "total")

@@ -20,6 +20,7 @@ from hepgan.data.encoding.base import (
     uniform,
 )
 from hepgan.data.encoding.conditions import ConditionScale
+from hepgan.data.encoding.weighted import mean
 from hepgan.data.units import ENERGY_UNITS, energy_ratio
 from hepgan.errors import DataError, RunError
 
@@ -61,6 +62,7 @@ class LayerSums:
         c: Tensor,
         columns: ColumnLayout,
         noise: Noise,
+        weights: Tensor | None = None,
         *,
         incident: str,
         threshold: Positive,
@@ -77,8 +79,8 @@ class LayerSums:
             known = ", ".join(columns.conditions) or "none"
             raise RunError(f"'{incident}' is not a condition (known: {known})")
         layers = tuple((s.start, s.stop) for s in columns.fields.values())
-        means = torch.stack([x[:, a:b].sum(1).mean() for a, b in layers])
-        hottest = tuple(int(x[:, a:b].mean(0).argmax()) for a, b in layers)
+        means = torch.stack([mean(x[:, a:b].sum(1), weights) for a, b in layers])
+        hottest = tuple(int(mean(x[:, a:b], weights).argmax()) for a, b in layers)
         step = cls(
             layers, int(means.argmax()), hottest, position.start, columns.scales[incident],
             unit_of(incident, columns), slack, threshold,

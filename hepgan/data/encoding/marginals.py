@@ -1,6 +1,7 @@
 """The encoding step ``marginals``: normal scores of each column, from tables that depend on one condition."""
 
 import dataclasses
+import math
 from typing import Annotated, Self
 
 import torch
@@ -8,7 +9,9 @@ from torch import Tensor
 
 from hepgan.config import Within
 from hepgan.data.encoding.base import ColumnLayout, Noise, register_step
-from hepgan.errors import RunError
+from hepgan.data.encoding.weighted import LEAST_VARIANCE, cumulated, positions
+from hepgan.data.weights import effective_sample_size
+from hepgan.errors import DataError, RunError
 
 Z_MAX = 4.0
 """Largest normal score in the tables; values are extrapolated linearly beyond it."""
@@ -55,6 +58,7 @@ class Marginals:
         c: Tensor,
         columns: ColumnLayout,
         noise: Noise,
+        weights: Tensor | None = None,
         *,
         condition: str | None = None,
         windows: Windows = 24,
@@ -65,10 +69,11 @@ class Marginals:
         """Makes a table from the ``per_window`` events that are nearest to each of ``windows`` values of ``condition``.
 
         With ``censored_zeros``, values in (-1, 0] are zeros, as ``log`` and ``layer_sums`` encode them, in columns without smaller
-        values.
+        values. ``per_window`` is an effective number of events if they have weights.
 
         Raises:
             RunError: ``condition`` is not a condition with one column, or the tables are too large.
+            DataError: the net weight of a window is not positive.
         """
         column = -1 if condition is None else columns.condition_column(condition)
         if (numbers := windows * knots * x.shape[1]) > _MAX_NUMBERS:
@@ -80,8 +85,12 @@ class Marginals:
         centers = _centers(follows, windows)
         if len(centers) == 1:
             column, follows, per_window = -1, torch.zeros_like(follows), len(x)
+        if weights is not None:
+            per_window = math.ceil(per_window * len(x) / effective_sample_size(weights.numpy()))
         size = min(per_window, len(x))
-        fitted = [_fit_window(x, follows - at, size, knots, censored, rise) for at in centers]
+        fitted = [
+            _fit_window(x, follows - at, size, knots, censored, rise, weights) for at in centers
+        ]
         table, zero = (torch.stack(part) for part in zip(*fitted, strict=True))
         table = _fill_empty(table)
         # A constant column has no scale.
@@ -204,22 +213,41 @@ def _centers(follows: Tensor, windows: int) -> Tensor:
 
 
 def _fit_window(
-    x: Tensor, distance: Tensor, size: int, knots: int, censored: Tensor, rise: Tensor
+    x: Tensor,
+    distance: Tensor,
+    size: int,
+    knots: int,
+    censored: Tensor,
+    rise: Tensor,
+    weights: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Returns a table ``[K, F]`` (NaN for columns of zeros) and its ``zero[F]``, from the ``size`` nearest events."""
     near = torch.topk(distance.abs(), size, largest=False).indices
     values, distance = x[near], distance[near, None]
+    weight = torch.ones_like(distance) if weights is None else weights.to(x)[near, None]
+    if not weight.sum() > 0:
+        raise DataError(
+            f"the weights of the {size:,} events nearest to one of the values of the condition sum to {weight.sum().item():.3g}, but the sum"
+            " must be positive; increase per_window"
+        )
     present = ~censored | (values > 0)
-    values = _shift_to_center(values, distance, present)
+    values = _shift_to_center(values, distance, present, weight)
     values = torch.where(censored & present, values.maximum(rise), values)
-    ordered = torch.where(present, values, -torch.inf).sort(0).values
+    ordered, order = torch.where(present, values, -torch.inf).sort(0)
     absent = (~present).sum(0)
-    zero = torch.where(censored, torch.special.ndtri(_zero_fraction(~present, distance)), -Z_MAX)
+    fraction = _zero_fraction(~present, distance, weight)
+    zero = torch.where(censored, torch.special.ndtri(fraction), -Z_MAX)
     zero = zero.clamp_min(-Z_MAX).to(x)
     scores = zero + torch.linspace(0, 1, knots, dtype=x.dtype)[:, None] * (Z_MAX - zero)
     start = torch.where(censored, torch.special.ndtr(zero), 0.0)
     quantile = (torch.special.ndtr(scores) - start) / (1 - start)
-    position = (absent + quantile * (size - absent) - 0.5).clamp_min(absent).clamp_max(size - 1)
+    if weights is None:
+        position = absent + quantile * (size - absent) - 0.5
+    else:
+        sums = cumulated(weight[:, 0][order])
+        below = sums.gather(0, absent[None])
+        position = positions(sums, below + quantile * (sums[-1:] - below))
+    position = position.clamp_min(absent).clamp_max(size - 1)
     position = position.minimum(torch.full_like(position, size - 1))
     low = position.long()
     high = (low + 1).clamp_max(size - 1)
@@ -229,24 +257,25 @@ def _fit_window(
     return torch.where(absent < size, table, torch.nan), zero
 
 
-def _shift_to_center(values: Tensor, distance: Tensor, present: Tensor) -> Tensor:
+def _shift_to_center(values: Tensor, distance: Tensor, present: Tensor, weight: Tensor) -> Tensor:
     """Returns ``values`` moved to ``distance`` 0, with mean and log width of each column linear in the distance."""
-    weight = present.to(values)
+    weight = present.to(values) * weight
     total = weight.sum(0).clamp_min(1)
+    effective = total**2 / weight.square().sum(0).clamp_min(1)
     mean = (weight * distance).sum(0) / total
     middle, slope = _linear_fit(values, distance - mean, weight)
-    slope = torch.where(total >= 30, slope, 0.0)
+    slope = torch.where(effective >= 30, slope, 0.0)
     residuals = values - middle - slope * (distance - mean)
     size = torch.log(residuals.abs() + 1e-3 * (weight * residuals.abs()).sum(0) / total + 1e-12)
     _, growth = _linear_fit(size, distance - mean, weight)
-    growth = torch.where(total >= 100, growth, 0.0)
+    growth = torch.where(effective >= 100, growth, 0.0)
     return middle - slope * mean + residuals * torch.exp((-growth * distance).clamp(-1, 1))
 
 
-def _zero_fraction(absent: Tensor, distance: Tensor) -> Tensor:
+def _zero_fraction(absent: Tensor, distance: Tensor, weight: Tensor) -> Tensor:
     """Returns the fraction of zeros ``[F]`` at ``distance`` 0, by linear regression."""
-    values, mean = absent.to(distance), distance.mean(0)
-    fraction, slope = _linear_fit(values, distance - mean, torch.ones_like(values))
+    values, mean = absent.to(distance), (weight * distance).sum(0) / weight.sum()
+    fraction, slope = _linear_fit(values, distance - mean, weight.expand_as(values))
     least = 0.5 / len(values)
     return torch.where(fraction > 0, (fraction - slope * mean).clamp(least, 1 - least), 0.0)
 
@@ -254,9 +283,10 @@ def _zero_fraction(absent: Tensor, distance: Tensor) -> Tensor:
 def _linear_fit(values: Tensor, distance: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Returns mean and slope ``[F]`` of ``values[E, F]`` over ``distance[E, F]``, whose weighted mean is 0."""
     mean = (weight * values).sum(0) / weight.sum(0).clamp_min(1)
-    square = (weight * distance**2).sum(0)
+    square, absolute = ((w * distance**2).sum(0) for w in (weight, weight.abs()))
     cross = (weight * (values - mean) * distance).sum(0)
-    return mean, torch.where(square > 0, cross / square.clamp_min(1e-12), 0.0)
+    usable = square > LEAST_VARIANCE * absolute
+    return mean, torch.where(usable, cross / square.clamp_min(1e-12), 0.0)
 
 
 def _fill_empty(table: Tensor) -> Tensor:

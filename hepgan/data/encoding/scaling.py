@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hepgan.data.encoding.base import ColumnLayout, Finite, Moments, Noise, register_step
+from hepgan.data.encoding.weighted import quantiles
 from hepgan.errors import DataError, RunError
 
 NORMAL_QUARTILES = 1.3489795
@@ -87,12 +88,13 @@ class Standardize(Affine):
         c: Tensor,
         columns: ColumnLayout,
         noise: Noise,
+        weights: Tensor | None = None,
         *,
         fields: tuple[str, ...] = (),
         per_column: bool = True,
     ) -> Self:
         """With ``per_column = false`` all columns of ``fields`` share one mean and standard deviation (pixels of an image)."""
-        moments = Moments.of(x)
+        moments = Moments.of(x, weights)
         mean, width = moments.mean, moments.std
         mask = columns.mask(fields, len(mean))
         if not per_column:
@@ -118,23 +120,16 @@ class RobustStandardize(Affine):
         c: Tensor,
         columns: ColumnLayout,
         noise: Noise,
+        weights: Tensor | None = None,
         *,
         fields: tuple[str, ...] = (),
     ) -> Self:
         """Applies to ``fields``, or to all columns."""
-        ordered = x.sort(0).values
-        low, middle, high = (_quantile(ordered, level) for level in (0.25, 0.5, 0.75))
-        width = torch.where(high > low, (high - low) / NORMAL_QUARTILES, Moments.of(x).std)
+        levels = torch.tensor([0.25, 0.5, 0.75], dtype=x.dtype)
+        low, middle, high = quantiles(x, levels, weights)
+        width = torch.where(high > low, (high - low) / NORMAL_QUARTILES, Moments.of(x, weights).std)
         mask = columns.mask(fields, x.shape[1])
         return cls(*_masked(mask, middle, width), None, mask)
-
-
-def _quantile(ordered: Tensor, level: float) -> Tensor:
-    """Returns the quantiles ``[F]`` of ``ordered[E, F]``."""
-    # torch.quantile is limited to 16 million values.
-    position = level * (len(ordered) - 1)
-    low = int(position)
-    return torch.lerp(ordered[low], ordered[min(low + 1, len(ordered) - 1)], position - low)
 
 
 def _span(

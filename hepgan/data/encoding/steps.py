@@ -41,8 +41,8 @@ from hepgan.errors import CheckpointError, DataError, RunError, did_you_mean
 from hepgan.plugins import plugin_of
 from hepgan.progress import ProgressCallback, no_progress, part_of
 
-Chunks = Callable[[], Iterable[tuple[Tensor, Tensor]]]
-"""Function that starts a pass over ``(x[E, F], c[E, C])`` of all events."""
+Chunks = Callable[[], Iterable[tuple[Tensor, ...]]]
+"""Function that starts a pass over ``(x[E, F], c[E, C])`` of all events, and ``w[E]`` if they are weighted."""
 
 
 def fit_steps(
@@ -51,6 +51,7 @@ def fit_steps(
     c: Tensor,
     columns: ColumnLayout,
     noise: Noise,
+    weights: Tensor | None = None,
     *,
     chunks: Chunks | None = None,
     progress: ProgressCallback = no_progress,
@@ -63,6 +64,7 @@ def fit_steps(
         c: Encoded conditions ``[E, C]``.
         columns: Columns of the fields and conditions.
         noise: Random numbers of the steps.
+        weights: Weights ``[E]`` of the events, which add up to E; ``None`` if they are all equal.
         chunks: If ``x`` and ``c`` are only a sample: all events, to which steps are fitted that need only moments.
         progress: Progress callback.
 
@@ -77,7 +79,7 @@ def fit_steps(
             data = _encoded_moments(chunks(), steps, noise.child("moments"))
         report = part_of(progress, "fitting the encoding", i, len(tables))
         step = fit_step(
-            table, data, c, columns, noise.child(i), report, where=f"encoding.steps[{i}]"
+            table, data, c, columns, noise.child(i), report, weights, where=f"encoding.steps[{i}]"
         )
         # In the precision in which they are saved: a loaded encoding is identical.
         steps.append(step_to(step, torch.float32))
@@ -105,9 +107,9 @@ def apply_steps(
 
 
 def draw_sample(
-    chunks: Iterable[tuple[Tensor, Tensor]], events: int, rng: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns ``x`` and ``c`` of a uniform random sample of at most ``events`` events, and ``[2, F]`` the range of all events.
+    chunks: Iterable[tuple[Tensor, ...]], events: int, rng: np.random.Generator
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Returns the tensors of a uniform random sample of at most ``events`` events, and ``[2, F]`` the range of all events.
 
     Raises:
         DataError: there are no events.
@@ -127,23 +129,22 @@ def draw_sample(
             sample = tuple(part[kept] for part in sample)
     if not sample or len(sample[0]) == 0:
         raise DataError("there is no event to fit the encoding to; give at least one")
-    return sample[0], sample[1], extremes[0]
+    return sample[:-1], extremes[0]
 
 
 def _encoded_moments(
-    chunks: Iterable[tuple[Tensor, Tensor]], steps: Sequence[Step], noise: Noise
+    chunks: Iterable[tuple[Tensor, ...]], steps: Sequence[Step], noise: Noise
 ) -> Moments:
     """Returns the moments of all events encoded by ``steps``."""
 
     def parts() -> Iterator[Moments]:
         first = 0
-        for x, c in chunks:
+        for x, c, *weights in chunks:
             entries = np.arange(first, first + len(x))
             first += len(x)
             if len(x):
-                yield Moments.of(
-                    apply_steps(steps, x, c, dataclasses.replace(noise, entries=entries))
-                )
+                encoded = apply_steps(steps, x, c, dataclasses.replace(noise, entries=entries))
+                yield Moments.of(encoded, *weights)
 
     return functools.reduce(Moments.merge, parts())
 
@@ -155,12 +156,14 @@ def fit_step(
     columns: ColumnLayout,
     noise: Noise,
     progress: ProgressCallback = no_progress,
+    weights: Tensor | None = None,
     *,
     where: str,
 ) -> Step:
     """Returns the fitted step of a table with the key ``step`` and its settings; ``where`` is its position, for messages.
 
-    The progress callback is called at the start and the end, and by a ``fit`` that has a parameter ``progress``.
+    The progress callback is called at the start and the end, and by a ``fit`` that has a parameter ``progress``. Weights are used by a
+    ``fit`` that has a parameter ``weights``.
 
     Raises:
         RunError: an unknown step or setting, or a missing setting.
@@ -190,8 +193,9 @@ def fit_step(
         key: value_of(hints[key], value, f"the step '{name}': {where}.{key}")
         for key, value in settings.items()
     }
-    if "progress" in inspect.signature(fit).parameters and "progress" not in options:
-        values["progress"] = part_of(progress, name)
+    more = {"progress": part_of(progress, name), "weights": weights}
+    for key in (more.keys() & inspect.signature(fit).parameters.keys()) - options.keys():
+        values[key] = more[key]
     progress(name, 0.0, "")
     try:
         step = typing.cast(Step, fit(x, c, columns, noise, **values))

@@ -249,6 +249,19 @@ def selected_entries(tree: OpenTree, start: int, stop: int) -> np.ndarray[Any, A
     return np.asarray(entries[tree.request.cut(arrays, tree.path).astype(bool)])
 
 
+def entry_weights(tree: OpenTree, entries: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Returns the weights ``float64[E]`` of increasing ``entries[E]``; reads only the branches of the weight.
+
+    Raises:
+        DataError: as ``read_entries``.
+    """
+    if tree.request.weight is None or len(entries) == 0:
+        return np.ones(len(entries))
+    first, stop = int(entries[0]), int(entries[-1]) + 1
+    arrays = _arrays(tree, tree.request.weight.names, first, stop)
+    return np.asarray(tree.request.weight(arrays, tree.path), np.float64)[entries - first]
+
+
 def _stamp(path: str) -> tuple[int, int]:
     if is_url(path):
         return (0, 0)

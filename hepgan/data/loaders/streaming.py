@@ -13,13 +13,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hepgan.data.io.chunks import OpenTree, chunk_ranges, open_tree, read_entries, selected_entries
+from hepgan.data.io.chunks import (
+    OpenTree,
+    chunk_ranges,
+    entry_weights,
+    open_tree,
+    read_entries,
+    selected_entries,
+)
 from hepgan.data.io.files import Files, Source, base_name, sources
 from hepgan.data.io.reader import DEFAULTS, ReadOptions
 from hepgan.data.io.splits import split
 from hepgan.data.loaders.dataset import EpochDataset
 from hepgan.data.loaders.shuffle import Chunk, batches, fast_forward, prefetch, swaps
 from hepgan.data.schema import Schema
+from hepgan.data.weights import WeightSums
 from hepgan.errors import BadFileError, CheckpointError, DataError
 from hepgan.random_streams import check_seed, torch_generator
 
@@ -65,6 +73,7 @@ class StreamingLoader(EpochDataset):
 
     Attributes:
         skipped: Reason for each skipped file by path, with ``on_bad_file="skip"``.
+        weights: Sums of the weights of all events.
         rows: Number of rows in an epoch of all processes: of events, times ``copies``.
 
     Args:
@@ -77,15 +86,15 @@ class StreamingLoader(EpochDataset):
         buffer: Size of the shuffle buffer in events; larger chunks are read in parts.
         part: Name of the split and the fractions of all splits, as in ``split``: ``("train", {"train": 0.8, …})``.
         split_seed: Seed of ``split``.
-        options: Reading options. The branches of a cut are read once at the start, to count the events; with a weight, batches are
-            ``(x, c, w[B])``.
+        options: Reading options. The branches of a cut and a weight are read once at the start, to count the events; with weights that differ, batches
+            are ``(x, c, w[B])``, and the mean weight of all events is 1.
         copies: Number of rows that ``encode`` returns for each event, such as an event and its mirror image: all events, then all
             first copies, and so on.
         rank: Rank of this process; the ranks read disjoint chunks and yield the same number of batches.
         world_size: Number of processes.
 
     Raises:
-        DataError: as in ``hepgan.read``, or there is less than one batch for each process. While iterating: a file has changed
+        DataError: as in ``hepgan.read``, the sum of the weights is not positive, or there is less than one batch for each process. While iterating: a file has changed
             since the loader was made.
     """
 
@@ -114,10 +123,12 @@ class StreamingLoader(EpochDataset):
         self.batch_size, self.seed, self.buffer = batch_size, check_seed(seed), buffer
         self.part, self.split_seed, self.rank, self.world_size = part, split_seed, rank, world_size
         self.copies = copies
+        self.weights = WeightSums()
         self.skipped: dict[str, str] = {}
         self._stamps: dict[str, tuple[int, int]] = {}
         self.spans = self._all_spans(sources(files, tree=options.tree), step_size, options)
         self.rows = sum(span.rows for span in self.spans)
+        self.weights.check()
         self._check_batches()
 
     def _check_batches(self) -> None:
@@ -141,7 +152,11 @@ class StreamingLoader(EpochDataset):
                 with open_tree(source, self.request, resolved) as tree:
                     self._stamps[source.path] = tree.stamp
                     for start, stop in chunk_ranges(tree, step_size, remaining):
-                        rows = self.copies * len(self._selected(tree, start, stop))
+                        entries = self._selected(tree, start, stop)
+                        rows = self.copies * len(entries)
+                        if self.request.weight is not None:
+                            weights = WeightSums.of(entry_weights(tree, entries))
+                            self.weights = self.weights.merge(weights)
                         spans.append(_Span(source, name, start, stop, rows))
                         if remaining is not None:
                             remaining -= stop - start
@@ -244,10 +259,11 @@ class StreamingLoader(EpochDataset):
 
     def _encoded(self, events: ak.Array, file: str, entries: npt.NDArray[np.int64]) -> Chunk:
         x, c = self.encode(events, file=file, entries=entries)
-        if self.request.weight is None:
+        if self.request.weight is None or self.weights.equal:
             return x, c
-        weights = np.tile(ak.to_numpy(events["weight"]).astype(np.float32), self.copies)
-        return x, c, torch.from_numpy(weights).to(x.device)
+        weights = self.weights.normalized(ak.to_numpy(events["weight"]))
+        repeated = np.tile(weights.astype(np.float32), self.copies)
+        return x, c, torch.from_numpy(repeated).to(x.device)
 
     def state_dict(self) -> dict[str, int]:
         """Returns the position in the epoch, for ``load_state_dict``."""

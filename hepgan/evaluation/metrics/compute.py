@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from hepgan.data.weights import effective_sample_size
 from hepgan.errors import DataError, RunError
 from hepgan.evaluation import histograms
 from hepgan.evaluation.histograms import Events
@@ -206,10 +207,10 @@ def compute_metrics(
 
 
 def _worth(plan: MetricContext, scores: Sequence[Score]) -> Iterator[Worth]:
-    n_training = plan.training.number if plan.training else None
+    n_training = effective_sample_size(plan.training.weights) if plan.training else None
     for score in scores:
         if score.metric == "energy_distance":
-            number = statistics.effective_sample_size(plan.generated.weights)
+            number = effective_sample_size(plan.generated.weights)
             yield worth.of_energy_distance(OVERALL, score.value, score.error, number, n_training)
     for name, observable in plan.observables.items():
         if observable.spectrum:

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import scipy.stats
 
+from hepgan.data.weights import effective_sample_size
 from hepgan.evaluation.metrics import permutations
 from hepgan.evaluation.metrics.conditions import Slice
 from hepgan.evaluation.metrics.permutations import Indices, Pool
-from hepgan.evaluation.metrics.statistics import Floats, effective_sample_size, weighted_mean
+from hepgan.evaluation.metrics.statistics import Floats, weighted_mean
 
 MIN_VALUES = 20
 """Events required of each sample in a slice."""

@@ -23,6 +23,7 @@ import numpy.typing as npt
 import scipy.stats
 from hist import Hist
 
+from hepgan.data.weights import effective_sample_size
 from hepgan.random_streams import numpy_generator
 
 Floats = npt.NDArray[np.float64]
@@ -71,11 +72,6 @@ def counts_of(histogram: "Hist[Any]", source: str) -> Counts:
     index = histogram.axes["source"].index(source)
     view = histogram.view(flow=True)[index]
     return Counts(np.asarray(view["value"], float), np.asarray(view["variance"], float))
-
-
-def effective_sample_size(weights: Floats) -> float:
-    """Returns the effective sample size (Kish), (Σ w)² / Σ w²."""
-    return float(weights.sum() ** 2 / np.sum(weights**2))
 
 
 def weighted_mean(values: Floats, weights: Floats) -> tuple[Any, Any]:

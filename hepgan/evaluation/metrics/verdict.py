@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.stats
 
+from hepgan.data.weights import effective_sample_size
 from hepgan.evaluation.metrics.scores import (
     CLASSIFIER_INPUTS,
     OVERALL,
@@ -23,7 +24,7 @@ from hepgan.evaluation.metrics.scores import (
     percent,
     with_error,
 )
-from hepgan.evaluation.metrics.statistics import Floats, effective_sample_size
+from hepgan.evaluation.metrics.statistics import Floats
 from hepgan.evaluation.metrics.worth import Worth
 
 SIGNIFICANCE_LEVEL = 0.01

@@ -19,7 +19,8 @@ import numpy as np
 import scipy.optimize
 import scipy.stats
 
-from hepgan.evaluation.metrics.statistics import Floats, effective_sample_size
+from hepgan.data.weights import effective_sample_size
+from hepgan.evaluation.metrics.statistics import Floats
 
 BINS = 20
 LEVEL = 0.6827
@@ -58,7 +59,7 @@ def worth(
     generated: Floats,
     weights: tuple[Floats, Floats],
     *,
-    n_training: int | None = None,
+    n_training: float | None = None,
 ) -> Worth | None:
     """Returns the worth of a generated sample for one observable from its values ``[E]`` in both samples.
 
@@ -82,7 +83,7 @@ def worth(
     return of_limit(observable, _limit(chi2, ndf, size), m, n_training)
 
 
-def of_limit(observable: str, limit: Interval, number: float, n_training: int | None) -> Worth:
+def of_limit(observable: str, limit: Interval, number: float, n_training: float | None) -> Worth:
     """Returns the worth of ``number`` generated events whose limit is known."""
     equivalent = Interval(*(1 / (1 / number + 1 / each) for each in limit))
     amplification = Interval(*(each / n_training for each in limit)) if n_training else None
@@ -123,7 +124,7 @@ def _non_centrality(chi2: float, ndf: int, probability: float) -> float:
 
 
 def of_energy_distance(
-    observable: str, value: float, error: float, number: float, n_training: int | None
+    observable: str, value: float, error: float, number: float, n_training: float | None
 ) -> Worth:
     """Returns the worth for all observables together from the energy distance in units of the mean distance."""
     interval = (max(0.0, each) for each in (value, value + error, value - error))

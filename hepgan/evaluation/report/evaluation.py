@@ -295,8 +295,8 @@ def evaluate(
     samples = {name: build_sample(s.fields, chosen, s.weights) for name, s in arrays.items()}
     known = None
     if training is not None:
-        fields = cleaning.drop_non_finite(training, common, "training", missing).fields
-        known = build_sample(fields, chosen)
+        cleaned = cleaning.drop_non_finite(training, common, "training", missing)
+        known = build_sample(cleaned.fields, chosen, cleaned.weights)
     conditions = conditions_of(common, samples[histograms.REFERENCE].events, by)
     results = {}
     for name in others:

@@ -31,6 +31,7 @@ from hepgan.gan.training.losses import (
     discriminator_loss,
     generator_loss,
 )
+from hepgan.gan.training.objectives import objective_named
 from hepgan.gan.training.optim import (
     autocast,
     input_dropout,
@@ -68,6 +69,7 @@ def initial_state(
     phases: Sequence[TrainSettings],
     *,
     seed: int,
+    weights: Tensor | None = None,
     origin: Origin = Origin(),  # noqa: B008  frozen
     stream: EpochDataset | None = None,
 ) -> TrainingState:
@@ -80,18 +82,24 @@ def initial_state(
         c: Their conditions.
         phases: Settings of all phases.
         seed: Seed of all random streams.
+        weights: Weights ``[E]`` of the events, 1 on average; ``None`` if they are all equal.
         origin: Fingerprints of the input.
-        stream: Batches of discriminator inputs and conditions, for events that do not fit into memory.
+        stream: Batches of discriminator inputs, conditions and weights (if they differ), for events that do not fit into memory.
 
     Raises:
-        RunError: the loss or a penalty does not fit the events or the networks, the generator has no weights, or batches of one event
-            would be normalized.
+        RunError: the loss or a penalty does not fit the events or the networks, the generator has no weights, batches of one event
+            would be normalized, or an objective does not use weights.
     """
     if any(phase.steps for phase in phases) and not any(True for _ in gan.generator.parameters()):
         raise RunError(
             "the generator has no weights to train; add a layer with weights, or set train.steps = 0"
         )
     for phase in phases:
+        if weights is not None and not objective_named(phase.objective).weighted:
+            raise RunError(
+                f"[train] objective = '{phase.objective}' does not use event weights; average with Batch.real_mean and Batch.fake_mean"
+                " and register it with weighted=True, or train without [data] weight"
+            )
         _check_batch_norm(gan, distributed.local_batch_size(phase.batch_size))
     if any(max(ends(phase.energy_constraint)) for phase in phases):
         check_incident(gan.encoding)
@@ -104,7 +112,7 @@ def initial_state(
                 check_finite_differences(gan, features[:16], c[:16])
     loader = stream or UnsupervisedLoader(
         features, c,
-        batch_size=distributed.local_batch_size(phases[0].batch_size), seed=seed,
+        batch_size=distributed.local_batch_size(phases[0].batch_size), seed=seed, weights=weights,
         rank=distributed.rank(), world_size=distributed.world_size(),
     )  # fmt: skip
     return TrainingState(
@@ -245,12 +253,13 @@ def train_step(
     gan, settings = state.gan, state.settings
     schedule_optimizers(state.optimizers, settings, state.phase_step)
     for remaining in reversed(range(settings.critic_steps)):
-        events, c = next(batches)
+        events, c, *weighted = next(batches)
+        weights = weighted[0] if weighted else None
         noise = _noise(state, len(c))
         with _no_grad_frozen(gan.generator) if remaining else nullcontext():
             x = gan.generate(noise, c)
             generated = discriminator_input(x, c)
-        loss_d = discriminator_loss(state, events, generated, noise, c)
+        loss_d = discriminator_loss(state, events, generated, noise, c, weights)
         optimizer_step(
             gan.discriminator, state.optimizers["discriminator"], loss_d, settings.discriminator
         )
@@ -260,7 +269,7 @@ def train_step(
                 noise = _noise(state, len(c))
                 x = gan.generate(noise, c)
                 generated = discriminator_input(x, c)
-            loss_g = generator_loss(state, events, generated, x, noise, c)
+            loss_g = generator_loss(state, events, generated, x, noise, c, weights)
             optimizer_step(gan.generator, state.optimizers["generator"], loss_g, settings.generator)
     return loss_d.detach(), loss_g.detach()
 

@@ -1,4 +1,9 @@
-"""Losses of the two networks: the objective, the discriminator's gradient penalties and the generator's additional terms."""
+"""Losses of the two networks: the objective, the discriminator's gradient penalties and the generator's additional terms.
+
+Weights of the reference events enter the objective and the feature matching with their signs. Penalties on reference events use
+absolute weights, since a penalty must not reward large gradients at events with a negative weight. Terms of generated events alone (R2,
+energy constraint, transport) are not weighted.
+"""
 
 import math
 from collections.abc import Iterator
@@ -20,6 +25,7 @@ from hepgan.gan.training.objectives import (
     interpolate,
     objective_named,
     one_centered_penalty,
+    weighted_mean,
     zero_centered_penalty,
 )
 from hepgan.gan.training.state import TrainingState
@@ -28,7 +34,13 @@ from hepgan.layout.nn.network import frozen_statistics
 
 
 def generator_loss(
-    state: TrainingState, events: Tensor, generated: Tensor, x: Tensor, noise: Tensor, c: Tensor
+    state: TrainingState,
+    events: Tensor,
+    generated: Tensor,
+    x: Tensor,
+    noise: Tensor,
+    c: Tensor,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Returns the loss of the generator.
 
@@ -39,6 +51,7 @@ def generator_loss(
         x: Generated events, encoded, ``[B, F]``.
         noise: Their noise ``[B, *Z]``.
         c: Their conditions ``[B, C]``.
+        weights: Weights ``[B]`` of the reference events, 1 on average; ``None`` if they are all equal.
     """
     gan, settings = state.gan, state.settings
     objective = objective_named(settings.objective)
@@ -50,10 +63,12 @@ def generator_loss(
         with torch.no_grad():
             needed = objective.paired or feature_matching
             real = gan.discriminate(events, c) if needed else fake
-    loss = _sum_over_discriminators(
-        objective.generator, Batch(real, fake, events, generated, noise, c)
-    )
+    batch = Batch(real, fake, events, generated, noise, c, weights)
+    loss = _sum_over_discriminators(objective.generator, batch)
     for inputs, reference in zip(generated_inputs, captured, strict=True):
+        if weights is not None:
+            reference = weights[:, None] * reference
+            inputs = weights[:, None] * inputs if c.shape[1] else inputs
         distance = distributed.batch_mean(inputs) - distributed.batch_mean(reference)
         loss = loss + feature_matching * distance.square().sum()
     if weight := state.value(settings.energy_constraint):
@@ -88,7 +103,12 @@ def check_transport(gan: GAN) -> None:
 
 
 def discriminator_loss(
-    state: TrainingState, events: Tensor, generated: Tensor, noise: Tensor, c: Tensor
+    state: TrainingState,
+    events: Tensor,
+    generated: Tensor,
+    noise: Tensor,
+    c: Tensor,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Returns the loss of the discriminator with its penalties; its gradients do not reach the generator.
 
@@ -104,24 +124,26 @@ def discriminator_loss(
     real, fake = gan.discriminate(events, c), gan.discriminate(generated, c)
     loss = _sum_over_discriminators(
         objective_named(settings.objective).discriminator,
-        Batch(real, fake, events, generated, noise, c),
+        Batch(real, fake, events, generated, noise, c, weights),
     )
+    positive = None if weights is None else weights.abs()
     if weight := state.value(settings.logit_centering):
-        loss = loss + weight * (real + fake).square().sum(1).mean()
+        loss = loss + weight * weighted_mean((real + fake).square().sum(1), positive)
     if not due:
         return loss
-    for weight, x, logits in ((r1, events, real), (r2, generated, fake)):
+    for weight, x, logits, of_events in ((r1, events, real, positive), (r2, generated, fake, None)):
         if weight:
-            penalty = _zero_centered(state, x, logits, c)
+            penalty = _zero_centered(state, x, logits, c, of_events)
             loss = loss + settings.penalty_every * weight / 2 * penalty
     if weight := state.value(settings.gradient_penalty):
         whole = len(events) * distributed.world_size()
-        weights = torch.rand(whole, generator=state.noise_generator, device=gan.device)
-        points = interpolate(events, generated, distributed.local_shard(weights))
+        between = torch.rand(whole, generator=state.noise_generator, device=gan.device)
+        points = interpolate(events, generated, distributed.local_shard(between))
         rows = penalized_rows(len(events), settings.penalty_fraction, gan.device)
         points = points.detach()[rows.local].requires_grad_()
         logits = gan.discriminate(points, c[rows.local])
-        columns = [one_centered_penalty(column, points) for column in logits.unbind(1)]
+        of_points = None if positive is None else positive[rows.local]
+        columns = [one_centered_penalty(column, points, of_points) for column in logits.unbind(1)]
         penalty = rows.scale * torch.stack(columns).sum()
         loss = loss + settings.penalty_every * weight * penalty
     return loss
@@ -142,7 +164,9 @@ def _sum_over_discriminators(loss: Loss, batch: Batch) -> Tensor:
     return losses.sum()
 
 
-def _zero_centered(state: TrainingState, x: Tensor, logits: Tensor, c: Tensor) -> Tensor:
+def _zero_centered(
+    state: TrainingState, x: Tensor, logits: Tensor, c: Tensor, weights: Tensor | None = None
+) -> Tensor:
     """Returns the mean of |d logit / d x|² over the penalized events, summed over discriminators.
 
     Args:
@@ -150,9 +174,11 @@ def _zero_centered(state: TrainingState, x: Tensor, logits: Tensor, c: Tensor) -
         x: Discriminator input ``[B, S]``.
         logits: Logits ``[B, K]`` of ``x``.
         c: Conditions ``[B, C]``.
+        weights: Weights ``[B]``, not negative.
     """
     gan, settings = state.gan, state.settings
     rows = penalized_rows(len(x), settings.penalty_fraction, gan.device)
+    weights = None if weights is None else weights[rows.local]
     if settings.penalty == "finite-differences":
         shape = rows.total, *x.shape[1:]
         noise = torch.randn(shape, generator=state.noise_generator, device=gan.device)
@@ -160,11 +186,11 @@ def _zero_centered(state: TrainingState, x: Tensor, logits: Tensor, c: Tensor) -
         with frozen_statistics(gan.discriminator):
             difference = gan.discriminate(displaced, c[rows.local]) - logits[rows.local]
         squares = (difference / settings.penalty_step).square()
-        return rows.scale * squares.sum(1).mean()
+        return rows.scale * weighted_mean(squares.sum(1), weights)
     if settings.penalty_fraction < 1:
         x = x.detach()[rows.local].requires_grad_()
         logits = gan.discriminate(x, c[rows.local])
-    columns = [zero_centered_penalty(column, x) for column in logits.unbind(1)]
+    columns = [zero_centered_penalty(column, x, weights) for column in logits.unbind(1)]
     return rows.scale * torch.stack(columns).sum()
 
 

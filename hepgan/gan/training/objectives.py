@@ -32,6 +32,8 @@ class Batch(NamedTuple):
         generated: Discriminator input ``[B, S]`` of the generated events. Gradients reach the generator in its own loss only.
         noise: Noise ``[B, *Z]`` of the generated events.
         conditions: Encoded conditions ``[B, C]``, the same for both.
+        weights: Weights ``[B]`` of the reference events, 1 on average over all training events, perhaps negative; ``None`` if they
+            are all equal.
     """
 
     real: Tensor
@@ -40,6 +42,18 @@ class Batch(NamedTuple):
     generated: Tensor
     noise: Tensor
     conditions: Tensor
+    weights: Tensor | None = None
+
+    def real_mean(self, values: Tensor) -> Tensor:
+        """Returns the weighted mean of ``values[B]`` of the reference events, or of pairs of a reference and a generated event."""
+        return weighted_mean(values, self.weights)
+
+    def fake_mean(self, values: Tensor) -> Tensor:
+        """Returns the mean of ``values[B]`` of the generated events, weighted if they share the conditions of the reference events.
+
+        The conditions then have the distribution of the weighted events, too.
+        """
+        return weighted_mean(values, self.weights if self.conditions.shape[1] else None)
 
 
 Loss = Callable[[Batch], Tensor]
@@ -54,11 +68,13 @@ class Objective(NamedTuple):
         generator: Loss of the generator.
         paired: Whether the generator's loss uses ``Batch.real``; otherwise the logits of the reference events are not computed for
             it, and ``real`` is ``fake``.
+        weighted: Whether the losses use ``Batch.weights``; otherwise training on weighted events is an error.
     """
 
     discriminator: Loss
     generator: Loss
     paired: bool = True
+    weighted: bool = False
 
 
 class ObjectiveClass(Protocol):
@@ -79,7 +95,9 @@ OBJECTIVES: dict[str, Objective] = {}
 """Objectives by their names in a run file."""
 
 
-def register_objective(name: str, *, paired: bool = True) -> Callable[[C], C]:
+def register_objective(
+    name: str, *, paired: bool = True, weighted: bool = False
+) -> Callable[[C], C]:
     """Decorator that registers a class with the static methods ``discriminator`` and ``generator`` as an objective.
 
     With two discriminators the losses are called for each, and their sum is minimized.
@@ -98,6 +116,7 @@ def register_objective(name: str, *, paired: bool = True) -> Callable[[C], C]:
     Args:
         name: Name in a run file, ``[train] objective``.
         paired: See ``Objective``.
+        weighted: See ``Objective``; ``Batch.real_mean`` and ``Batch.fake_mean`` are the means to use.
 
     Raises:
         RunError: another objective has this name.
@@ -107,7 +126,7 @@ def register_objective(name: str, *, paired: bool = True) -> Callable[[C], C]:
         known = OBJECTIVES.get(name)
         if known and known.generator.__module__ != cls.__module__:  # reloading a module is fine
             raise RunError(f"there is an objective '{name}' already; choose another name")
-        OBJECTIVES[name] = Objective(cls.discriminator, cls.generator, paired)
+        OBJECTIVES[name] = Objective(cls.discriminator, cls.generator, paired, weighted)
         return cls
 
     return register
@@ -125,37 +144,38 @@ def objective_named(name: str) -> Objective:
     return OBJECTIVES[name]
 
 
-@register_objective("non-saturating", paired=False)
+@register_objective("non-saturating", paired=False, weighted=True)
 class NonSaturating:
     """Cross entropy; the generator maximizes the probability of being taken for real (arXiv:1406.2661)."""
 
     @staticmethod
     def discriminator(batch: Batch) -> Tensor:
         """Returns ``softplus(-real) + softplus(fake)``."""
-        return F.softplus(-batch.real).mean() + F.softplus(batch.fake).mean()
+        return batch.real_mean(F.softplus(-batch.real)) + batch.fake_mean(F.softplus(batch.fake))
 
     @staticmethod
     def generator(batch: Batch) -> Tensor:
         """Returns ``softplus(-fake)``."""
-        return F.softplus(-batch.fake).mean()
+        return batch.fake_mean(F.softplus(-batch.fake))
 
 
-@register_objective("least-squares", paired=False)
+@register_objective("least-squares", paired=False, weighted=True)
 class LeastSquares:
     """Squared distance of the logits from 1 and 0 (arXiv:1611.04076)."""
 
     @staticmethod
     def discriminator(batch: Batch) -> Tensor:
         """Returns ``((real - 1)^2 + fake^2) / 2``."""
-        return 0.5 * ((batch.real - 1).square().mean() + batch.fake.square().mean())
+        real, fake = (batch.real - 1).square(), batch.fake.square()
+        return 0.5 * (batch.real_mean(real) + batch.fake_mean(fake))
 
     @staticmethod
     def generator(batch: Batch) -> Tensor:
         """Returns ``(fake - 1)^2 / 2``."""
-        return 0.5 * (batch.fake - 1).square().mean()
+        return 0.5 * batch.fake_mean((batch.fake - 1).square())
 
 
-@register_objective("sum-of-squares", paired=False)
+@register_objective("sum-of-squares", paired=False, weighted=True)
 class SumOfSquares:
     """Squared distance of the probabilities from 1 and 0 (TMVA)."""
 
@@ -163,77 +183,86 @@ class SumOfSquares:
     def discriminator(batch: Batch) -> Tensor:
         """Returns ``(1 - p(real))^2 + p(fake)^2``."""
         real, fake = torch.sigmoid(batch.real), torch.sigmoid(batch.fake)
-        return (1 - real).square().mean() + fake.square().mean()
+        return batch.real_mean((1 - real).square()) + batch.fake_mean(fake.square())
 
     @staticmethod
     def generator(batch: Batch) -> Tensor:
         """Returns ``(1 - p(fake))^2``."""
-        return (1 - torch.sigmoid(batch.fake)).square().mean()
+        return batch.fake_mean((1 - torch.sigmoid(batch.fake)).square())
 
 
-@register_objective("hinge", paired=False)
+@register_objective("hinge", paired=False, weighted=True)
 class Hinge:
     """Hinge loss (arXiv:1705.02894)."""
 
     @staticmethod
     def discriminator(batch: Batch) -> Tensor:
         """Returns ``max(0, 1 - real) + max(0, 1 + fake)``."""
-        return F.relu(1 - batch.real).mean() + F.relu(1 + batch.fake).mean()
+        return batch.real_mean(F.relu(1 - batch.real)) + batch.fake_mean(F.relu(1 + batch.fake))
 
     @staticmethod
     def generator(batch: Batch) -> Tensor:
         """Returns ``-fake``."""
-        return -batch.fake.mean()
+        return -batch.fake_mean(batch.fake)
 
 
-@register_objective("wasserstein", paired=False)
+@register_objective("wasserstein", paired=False, weighted=True)
 class Wasserstein:
     """Difference of the critic's means (arXiv:1704.00028)."""
 
     @staticmethod
     def discriminator(batch: Batch) -> Tensor:
         """Returns ``fake - real``."""
-        return batch.fake.mean() - batch.real.mean()
+        return batch.fake_mean(batch.fake) - batch.real_mean(batch.real)
 
     @staticmethod
     def generator(batch: Batch) -> Tensor:
         """Returns ``-fake``."""
-        return -batch.fake.mean()
+        return -batch.fake_mean(batch.fake)
 
 
-@register_objective("relativistic")
+@register_objective("relativistic", weighted=True)
 class Relativistic:
     """Cross entropy of the difference of real and fake logits (arXiv:2501.05441)."""
 
     @staticmethod
     def discriminator(batch: Batch) -> Tensor:
         """Returns ``softplus(fake - real)``."""
-        return F.softplus(batch.fake - batch.real).mean()
+        return batch.real_mean(F.softplus(batch.fake - batch.real))
 
     @staticmethod
     def generator(batch: Batch) -> Tensor:
         """Returns ``softplus(real - fake)``."""
-        return F.softplus(batch.real - batch.fake).mean()
+        return batch.real_mean(F.softplus(batch.real - batch.fake))
 
 
-def zero_centered_penalty(logits: Tensor, x: Tensor) -> Tensor:
+def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Returns the mean of ``values[B]`` times ``weights[B]``.
+
+    It is not divided by the mean weight of the batch, which may be 0 if some weights are negative: the expectation over batches is
+    that of the weighted events.
+    """
+    return values.mean() if weights is None else (weights * values).mean()
+
+
+def zero_centered_penalty(logits: Tensor, x: Tensor, weights: Tensor | None = None) -> Tensor:
     """Returns the mean of ``|d logit / d x|^2`` over ``x[B, F]``: R1 on reference events, R2 on generated ones (arXiv:2501.05441).
 
-    ``x`` must require gradients.
+    ``x`` must require gradients; ``weights[B]`` are not negative.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
     squares: Tensor = gradient.square()
-    return squares.flatten(1).sum(1).mean()
+    return weighted_mean(squares.flatten(1).sum(1), weights)
 
 
-def one_centered_penalty(logits: Tensor, x: Tensor) -> Tensor:
+def one_centered_penalty(logits: Tensor, x: Tensor, weights: Tensor | None = None) -> Tensor:
     """Returns the mean of ``(|d logit / d x| - 1)^2`` over ``x[B, F]``: WGAN-GP's penalty, on ``interpolate`` (arXiv:1704.00028).
 
-    ``x`` must require gradients.
+    ``x`` must require gradients; ``weights[B]`` are not negative.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
     norm: Tensor = gradient.flatten(1).norm(dim=1)
-    return (norm - 1).square().mean()
+    return weighted_mean((norm - 1).square(), weights)
 
 
 def interpolate(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:

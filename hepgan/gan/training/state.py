@@ -39,7 +39,8 @@ class TrainingState:
         ema: Exponential moving average of the generator.
         phases: Settings of all phases.
         optimizers: Optimizers by network.
-        loader: Batches of discriminator inputs ``[B, S]`` of reference events, with conditions ``[B, C]``.
+        loader: Batches of discriminator inputs ``[B, S]`` of reference events, with conditions ``[B, C]`` and weights ``[B]``, if they
+            differ.
         seed: Seed of all random streams.
         noise_generator: Reseeded in each step by ``reseed_step``, so that a checkpoint does not hold its state.
         origin: Fingerprints of the input.

@@ -27,11 +27,11 @@ class Validation(NamedTuple):
 
     Attributes:
         validate: Validation score of a GAN, the smaller the better; chooses the weights that are kept.
-        events: Encoded events ``x[E, F]``, ``c[E, C]`` for the generator's validation loss.
+        events: Encoded events ``x[E, F]``, ``c[E, C]`` for the generator's validation loss, and their weights ``[E]``, if they differ.
     """
 
     validate: Callable[[GAN], float]
-    events: tuple[Tensor, Tensor]
+    events: tuple[Tensor, ...]
 
 
 def validate_if_due(
@@ -71,10 +71,10 @@ def validate_if_due(
 
 @torch.no_grad()
 def generator_validation_loss(
-    state: TrainingState, discriminator_input: DiscriminatorInput, events: tuple[Tensor, Tensor]
+    state: TrainingState, discriminator_input: DiscriminatorInput, events: tuple[Tensor, ...]
 ) -> float:
     """Returns the generator's loss on held-out events, with both networks in evaluation mode and the same noise in each call."""
-    gan, (x, c) = state.gan, (part[:MAX_EVENTS] for part in events)
+    gan, (x, c, *weights) = state.gan, (part[:MAX_EVENTS] for part in events)
     networks = gan.generator, gan.discriminator
     generator = torch_generator(state.seed, "validation", "test loss", device=gan.device)
     noise = torch.randn(len(x), *gan.latent, generator=generator, device=gan.device)
@@ -83,7 +83,7 @@ def generator_validation_loss(
     try:
         fake = gan.generate(noise, c)
         reference, generated = discriminator_input(x, c), discriminator_input(fake, c)
-        return generator_loss(state, reference, generated, fake, noise, c).item()
+        return generator_loss(state, reference, generated, fake, noise, c, *weights).item()
     finally:
         for network in networks:
             network.train()

@@ -368,7 +368,7 @@ def test_entry_stop_of_a_stream_counts_entries_of_all_files_before_the_cut(files
     assert sum(map(len, parts.values())) == stop - 100
 
 
-def test_a_stream_applies_cut_and_weight(files):
+def test_a_stream_applies_cut_and_weight_with_a_mean_of_1(files):
     loader = StreamingLoader(
         files,
         NUMBERED,
@@ -376,16 +376,33 @@ def test_a_stream_applies_cut_and_weight(files):
         batch_size=10,
         seed=1,
         step_size=100,
-        options=ReadOptions(cut="c > 2000", weight="-c / 2"),
+        options=ReadOptions(cut="c > 2000", weight="c - 2100"),
     )
+    mean = np.mean(np.arange(2000, 2500) + 0.5 - 2100)
     assert len(loader) == 50
     batches = list(loader)
     assert sorted(event_numbers(batches)) == list(range(2000, 2500))
     for x, c, w in batches:
         assert w.dtype == torch.float32
-        assert torch.equal(w, -c[:, 0] / 2)
+        assert torch.allclose(w, ((c[:, 0] - 2100) / mean).float())
         assert torch.equal(x[:, :1] + 0.5, c)
     assert loader.files == {files[0]: 0, files[1]: 500}
+
+
+def test_a_stream_with_a_negative_net_weight_raises(files):
+    options = {"batch_size": 10, "seed": 1, "step_size": 100}
+    with pytest.raises(DataError, match="500 of them negative, sum to .* must be positive"):
+        StreamingLoader(
+            files, NUMBERED, encode, options=ReadOptions(cut="c > 2000", weight="-c"), **options
+        )
+
+
+def test_a_stream_with_equal_weights_is_unweighted(files):
+    loader = StreamingLoader(
+        files, NUMBERED, encode,
+        batch_size=10, seed=1, step_size=100, options=ReadOptions(weight="0 * c + 0.3"),
+    )  # fmt: skip
+    assert {len(batch) for batch in loader} == {2}
 
 
 def test_a_stream_skips_bad_files_on_request(files, tmp_path):

@@ -162,22 +162,30 @@ def split_limits(energies: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
 
 
 def split_log_likelihood(
-    parameters: Tensor, kinds: Tensor, logits: Tensor, log_both: Tensor
+    parameters: Tensor,
+    kinds: Tensor,
+    logits: Tensor,
+    log_both: Tensor,
+    weights: Tensor | None = None,
 ) -> Tensor:
-    """Returns the summed log-likelihood of N splits.
+    """Returns the (weighted) sum of the log-likelihoods of N splits.
 
     Args:
         parameters: ``[SPLIT, N]``.
         kinds: ``[N]``: 0 if the second part is empty, 1 if the first is, 2 if neither is.
         logits: ``[3, N]``: the logit of the first fraction, and the smallest and largest possible logit.
         log_both: ``[N]`` of ``split_limits``.
+        weights: ``[N]``.
     """
     atoms = torch.log_softmax(torch.cat([parameters[SPLINE:SPLIT], log_both[None]]), 0)
     rows = (kinds == 2).nonzero()[:, 0]
     spline = LogisticSpline.of(parameters[:, rows])
     cdf, log_density = spline.cdf_and_log_density(logits[:, rows])
     inside = (cdf[2] - cdf[1]).clamp_min(1e-4).log()
-    return atoms.gather(0, kinds[None]).sum() + log_density[0].sum() - inside.sum()
+    of_kind = atoms.gather(0, kinds[None])[0]
+    if weights is None:
+        return of_kind.sum() + log_density[0].sum() - inside.sum()
+    return weights @ of_kind + weights[rows] @ (log_density[0] - inside)
 
 
 def typical_split(kinds: Tensor, logits: Tensor, node: Tensor, nodes: int) -> Tensor:

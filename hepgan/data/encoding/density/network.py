@@ -255,7 +255,8 @@ def fit_rows(
 
     Args:
         rows: Inputs of the network.
-        log_likelihood: Summed log-likelihood of a selection of rows, from outputs ``[P, r]`` and row indices ``[r]``.
+        log_likelihood: Summed log-likelihood of a selection of rows, from outputs ``[P, r]`` and row indices ``[r]``; weighted with
+            weights that are 1 on average if the events have weights.
         outputs: ``[N, P]``, outputs of each node to start from.
         rng: Generator of weights, split and order.
         settings: Size and schedule.

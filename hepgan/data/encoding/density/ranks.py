@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hepgan.data.encoding.base import NAMES, tensor_record
 from hepgan.data.encoding.density.distributions import normal_scores
+from hepgan.data.encoding.weighted import cumulated
 
 KNOTS = 500
 _ATOM = 0.005
@@ -28,11 +29,15 @@ class Ranks:
     scores: Tensor
 
     @classmethod
-    def fit(cls, x: Tensor) -> Self:
-        """Returns the ranks of ``x[E]``."""
-        values, counts = torch.unique(x.double(), return_counts=True)
+    def fit(cls, x: Tensor, weights: Tensor | None = None) -> Self:
+        """Returns the ranks of ``x[E]``, whose ``weights[E]`` add up to E; values between which no net weight lies get one score."""
+        values, which, counts = torch.unique(x.double(), return_inverse=True, return_counts=True)
+        shared = counts > 1
+        if weights is not None:
+            sums = weights.double().new_zeros(len(values)).index_add(0, which, weights.double())
+            counts = cumulated(sums).diff()
         below = counts.cumsum(0) - counts
-        atoms = (counts > _ATOM * len(x)) & (counts > 1)
+        atoms = (counts > _ATOM * len(x)) & shared
         # A single number has its middle rank; an atom has its first and last rank, and the next value begins almost where it ends.
         middle = (below + 0.5 * counts) / len(x)
         first, last = below / len(x), (below + counts) / len(x)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hepgan.data.encoding.base import NAMES, tensor_record
+from hepgan.data.encoding.weighted import quantiles
 
 ENERGY_FRACTION = 0.05
 """Cells are small if, in order of energy, they hold this fraction of their layer's energy on average."""
@@ -41,21 +42,41 @@ class Spectrum:
     reference: Tensor
 
     @classmethod
-    def fit(cls, generated: Tensor, reference: Tensor, layer: Tensor, threshold: float) -> Self:
-        """Returns the map between the spectra of two samples ``[E, F]``; layers with few cells are left unchanged."""
+    def fit(
+        cls,
+        generated: Tensor,
+        reference: Tensor,
+        layer: Tensor,
+        threshold: float,
+        weights: Tensor | None = None,
+    ) -> Self:
+        """Returns the map between the spectra of two samples ``[E, F]``; layers with few cells are left unchanged.
+
+        The samples have the same conditions, and the same ``weights[E]``.
+        """
         limits, knots = [], []
         for number in range(int(layer.max()) + 1):
             one, other = (x[:, layer == number] for x in (generated, reference))
             limit = _small_limit(other[other > 0], threshold)
+            small = [(x > 0) & (x < limit) for x in (one, other)]
+            of_cells = [None if weights is None else weights[at.nonzero()[:, 0]] for at in small]
             one, other = (
-                torch.log(x[(x > 0) & (x < limit)] / threshold).clamp_min(0) for x in (one, other)
+                torch.log(x[at] / threshold).clamp_min(0)
+                for x, at in zip((one, other), small, strict=True)
             )
             count = min(KNOTS, min(len(one), len(other)) // PER_KNOT)
+            if any(w is not None and w.sum() <= 0 for w in of_cells):
+                count = 0
             end = torch.log(torch.tensor(limit / threshold))
             limits.append(end if count >= 2 else torch.tensor(0.0))
             ranks = torch.linspace(0, 1, max(2, count + 1), dtype=torch.float64)
             edges = torch.stack([torch.zeros(()), end])
-            pair = [edges, edges] if count < 2 else [_quantiles(x, ranks) for x in (one, other)]
+            pair = [edges, edges]
+            if count >= 2:
+                pair = [
+                    quantiles(x.double()[:, None], ranks, w)[:, 0]
+                    for x, w in zip((one, other), of_cells, strict=True)
+                ]
             knots.append(torch.stack(pair).double() + _STRIDE * number)
         old, new = torch.cat(knots, 1).float()
         return cls(threshold, layer, torch.stack(limits).float(), old, new)
@@ -111,11 +132,3 @@ def _small_limit(energies: Tensor, threshold: float) -> float:
     ordered = energies.double().sort().values
     below = ordered.cumsum(0) <= ENERGY_FRACTION * ordered.sum()
     return float(ordered[below.sum().clamp_max(len(ordered) - 1)])
-
-
-def _quantiles(values: Tensor, ranks: Tensor) -> Tensor:
-    """Returns the quantiles of ``values[N]``; torch.quantile is limited to 16 million numbers."""
-    ordered = values.double().sort().values
-    at = ranks * (len(ordered) - 1)
-    low = at.floor().long()
-    return torch.lerp(ordered[low], ordered[(low + 1).clamp_max(len(ordered) - 1)], at - low)

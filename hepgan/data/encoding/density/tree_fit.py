@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from hepgan.data.encoding.base import Noise
-from hepgan.data.encoding.conditional_regression import least_squares
 from hepgan.data.encoding.density.distributions import (
     SPLIT,
     split_limits,
@@ -33,6 +32,7 @@ from hepgan.data.encoding.density.tree import (
     node_rows,
     polynomials,
 )
+from hepgan.data.encoding.weighted import least_squares
 from hepgan.random_streams import torch_generator
 
 _MOST_POLYNOMIALS = 300
@@ -51,6 +51,7 @@ class TreeFit(NamedTuple):
         shapes: Shapes of the layers.
         known: ``[E, C]`` conditions.
         threshold: Smallest energy of a cell.
+        weights: ``[E]`` weights of the events; ``None`` if they are all equal.
     """
 
     levels: tuple[TreeLevel, ...]
@@ -60,6 +61,7 @@ class TreeFit(NamedTuple):
     shapes: tuple[Shape, ...]
     known: Tensor
     threshold: float
+    weights: Tensor | None
 
     @classmethod
     def prepare(
@@ -70,12 +72,13 @@ class TreeFit(NamedTuple):
         energies: Tensor,
         known: Tensor,
         threshold: float,
+        weights: Tensor | None,
     ) -> Self:
         """Returns the data of a fit; the rows of ``polar`` layers are a full circle."""
         none = RowNetwork.initial(FEATURES, 0, torch.zeros(1, SPLIT), 1, torch.Generator())
         levels = build_levels(shapes, (polar, False), none)
         context = context_of(known, energies, threshold)
-        return cls(levels, cells, energies, context, shapes, known, threshold)
+        return cls(levels, cells, energies, context, shapes, known, threshold, weights)
 
     def tasks(self, noise: Noise, settings: FitSettings) -> list[FitTask]:
         """Returns the fits of all levels."""
@@ -128,8 +131,13 @@ class TreeFit(NamedTuple):
         logit = torch.log(first.clamp_min(1e-30)) - torch.log(second.clamp_min(1e-30))
         logits = torch.stack([torch.minimum(torch.maximum(logit, -limit), limit), -limit, limit])
 
+        of_rows = None if self.weights is None else self.weights[event]
+
         def likelihood(parameters: Tensor, rows: Tensor) -> Tensor:
-            return split_log_likelihood(parameters, kinds[rows], logits[:, rows], log_both[rows])
+            weights = None if of_rows is None else of_rows[rows]
+            return split_log_likelihood(
+                parameters, kinds[rows], logits[:, rows], log_both[rows], weights
+            )
 
         outputs = typical_split(kinds, logits[0], node, len(level.parent))
         data = Rows(features, self.context, event, node)
