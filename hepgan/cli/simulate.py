@@ -12,6 +12,7 @@ from hepgan.errors import RunError
 @click.command(
     epilog=examples(
         "hepgan simulate showers events.root -o showers.root --seed 1 --energy GenPart_energy",
+        "hepgan simulate runs/jets nano.root -o many.root --seed 1 --condition pt=GenJet_pt --copies 10",
         "hepgan simulate runs/showers *.root -o parts --seed 1 --energy E --executor futures --workers 4",
     )
 )
@@ -28,6 +29,10 @@ from hepgan.errors import RunError
 @click.option(
     "--condition", "conditions", multiple=True, metavar="NAME=BRANCH", help="Other conditions."
 )
+@click.option(
+    "--copies", type=click.IntRange(1), default=1, show_default=True,
+    help="Showers of each particle, with independent noise; their number is the branch copy.",
+)  # fmt: skip
 @click.option("--tree", help="The tree, if a file has several.")
 @click.option(
     "--out-of-range",
@@ -58,6 +63,7 @@ def simulate(
     seed: int,
     energy: str | None,
     conditions: tuple[str, ...],
+    copies: int,
     tree: str | None,
     out_of_range: Any,
     on_bad_file: Any,
@@ -70,7 +76,7 @@ def simulate(
 ) -> None:
     """Simulate showers for the particles of events with the GAN of a run FOLDER.
 
-    Each event may have any number of particles; the output has one entry per particle.
+    Each event may have any number of particles; the output has one entry per particle and copy.
     """
     from hepgan.processors import open_runner
     from hepgan.processors import simulate as library
@@ -80,7 +86,7 @@ def simulate(
         executor, workers=workers or 1, scheduler=scheduler, step_size=step_size
     ) as runner:
         count = library(
-            folder, list(files), output, runner, seed=seed, conditions=sources, tree=tree,
+            folder, list(files), output, runner, seed=seed, conditions=sources, tree=tree, copies=copies,
             out_of_range=out_of_range, on_bad_file=on_bad_file, device=device, overwrite=overwrite,
         )  # fmt: skip
     click.echo(f"{count:,} showers: {output}")

@@ -36,8 +36,9 @@ def keyed_normals(
     seed: int,
     file: str,
     tree: str,
+    copies: npt.NDArray[np.int64] | None = None,
 ) -> Tensor:
-    """Returns ``noise[P, *shape]``, standard normal; row i is a function of (seed, file, tree, entries[i], numbers[i]).
+    """Returns ``noise[P, *shape]``, standard normal; row i is a function of (seed, file, tree, entries[i], numbers[i], copies[i]).
 
     Args:
         entries: Entry of each particle's event, ``[P]``.
@@ -46,16 +47,19 @@ def keyed_normals(
         seed: Seed.
         file: UUID of the file.
         tree: Name of the tree.
+        copies: Number of the copy of each particle, ``[P]``; by default 0.
     """
+    copies = np.zeros_like(entries) if copies is None else copies
     noise = np.empty((len(entries), *shape), dtype=np.float32)
     bits = np.random.Philox(key=stream_key(seed, "sample", "particle", file, tree))
     rng = np.random.Generator(bits)
     # One generator whose counter is set for each row takes a third of the time of a new generator per row.
     state = bits.state
     counter = state["state"]["counter"]
-    for row, entry, number in zip(noise, entries.tolist(), numbers.tolist(), strict=True):
+    rows = zip(noise, entries.tolist(), numbers.tolist(), copies.tolist(), strict=True)
+    for row, entry, number, copy in rows:
         # The generator itself increments the first word.
-        counter[:] = (0, number, entry, 0)
+        counter[:] = (0, number, entry, copy)
         bits.state = state
         rng.standard_normal(dtype=np.float32, out=row)
     return torch.from_numpy(noise)

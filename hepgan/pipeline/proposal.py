@@ -11,12 +11,13 @@ from typing import Any
 
 from hepgan import atomic
 from hepgan.config import parse_toml
+from hepgan.data.cells import Cells, read_cells
 from hepgan.data.convert import calochallenge
 from hepgan.data.io.files import sources, split_tree
 from hepgan.data.io.inspection import compact_toml
 from hepgan.data.io.names import printable
 from hepgan.data.schema import Field
-from hepgan.errors import DataError, RunError
+from hepgan.errors import DataError, HepganError, RunError
 from hepgan.pipeline.config import RunConfig, of_table
 from hepgan.pipeline.roles import Roles, find_roles
 
@@ -42,6 +43,7 @@ def init(
     *,
     tree: str | None = None,
     binning: str | os.PathLike[str] | None = None,
+    geometry: str | os.PathLike[str] | None = None,
     seed: int = 1,
 ) -> str:
     """Writes a complete, commented run file for ``files``, as ``propose`` returns it.
@@ -53,7 +55,7 @@ def init(
     path = Path(output)
     if path.exists():
         raise RunError(f"{path} exists; choose another file with -o, or remove it")
-    text = propose(files, tree=tree, binning=binning, seed=seed)
+    text = propose(files, tree=tree, binning=binning, geometry=geometry, seed=seed)
     atomic.write_text(path, text)
     return text
 
@@ -63,6 +65,7 @@ def propose(
     *,
     tree: str | None = None,
     binning: str | os.PathLike[str] | None = None,
+    geometry: str | os.PathLike[str] | None = None,
     seed: int = 1,
 ) -> str:
     """Returns a complete run file for ``files``, with the reason for each choice as a comment.
@@ -72,10 +75,12 @@ def propose(
         tree: The tree, if a file has several.
         binning: Binning XML of the CaloChallenge with the edges of cells in α and r; by default the one beside the first file
             that fits, if there is only one.
+        geometry: ROOT file with the positions of irregular cells, as ``read_cells`` reads it; by default the one beside the first file
+            that fits, with ``cell``, ``geo`` or ``pos`` in its name, if there is only one.
         seed: Seed of the run.
 
     Raises:
-        DataError: a file is missing or damaged, no branch can be generated, or the binning does not fit the branches.
+        DataError: a file is missing or damaged, no branch can be generated, or the binning or geometry does not fit the branches.
         RunError: there is no recipe for these data.
     """
     names = [files] if isinstance(files, str) else list(files)
@@ -84,8 +89,10 @@ def propose(
             f"'{name}' is HDF5; convert it first: hepgan convert calochallenge '{name}' BINNING.xml"
             f" '{Path(name).with_suffix('.root')}' (or calogan, lemurs), then use that file"
         )
+    if binning is not None and geometry is not None:
+        raise RunError("give a binning or the positions of cells, not both")
     roles = find_roles(names, tree=tree)
-    layers = _layers_of(roles, names, binning)
+    layers = {} if geometry is not None else _layers_of(roles, names, binning)
     if layers:
         fields = {
             name: dataclasses.replace(field, shape=shape)
@@ -97,11 +104,21 @@ def propose(
             roles, kind="showers", polar=True, fields=fields, notes={}, mirrors=(),
             threshold=max(published or 0.0, roles.threshold),
         )  # fmt: skip
+    files_of_cells = {} if layers else _files_of_cells(roles, names, geometry)
+    if files_of_cells:
+        in_depth = files_of_cells if len(files_of_cells) == len(roles.fields) else roles.fields
+        fields = {
+            name: dataclasses.replace(field, shape=(field.size,)) if name in roles.notes else field
+            for name, field in ((name, roles.fields[name]) for name in in_depth)
+        }
+        roles = dataclasses.replace(
+            roles, kind="showers", polar=False, fields=fields, notes={}, mirrors=(), rotated=False
+        )
     blocks = [
         _head(names, roles, seed),
-        _data(names, roles, layers),
+        _data(names, roles, layers, irregular=bool(files_of_cells)),
         *_schema(roles),
-        *_geometry(roles, layers),
+        *_geometry(roles, layers, files_of_cells),
         *_encoding(roles),
         _recipe(roles),
     ]
@@ -154,7 +171,9 @@ def _head(names: Sequence[str], roles: Roles, seed: int) -> str:
     return "\n".join(lines)
 
 
-def _data(names: Sequence[str], roles: Roles, layers: Mapping[str, _Polar]) -> str:
+def _data(
+    names: Sequence[str], roles: Roles, layers: Mapping[str, _Polar], *, irregular: bool
+) -> str:
     table: dict[str, Any] = {"files": list(names), "tree": roles.tree}
     if roles.cut:
         table["cut"] = roles.cut
@@ -177,7 +196,7 @@ def _data(names: Sequence[str], roles: Roles, layers: Mapping[str, _Polar]) -> s
             "\n# Mean showers equal their mirror images, which are trained on too, with the conditions that change."
             f"\nreflect = {_listed(roles.mirrors)}"
         )
-    elif roles.kind == "showers":
+    elif roles.kind == "showers" and not irregular:
         lines += [
             "# If mirror images are as probable, train on them too; name the axes in [geometry], and the conditions that change:",
             '# reflect = [{ axis = "x", negate = ["x0"], azimuth = ["phi"] }]',
@@ -228,7 +247,9 @@ def _field(field: Field, unit: str) -> dict[str, Any]:
     return table
 
 
-def _geometry(roles: Roles, layers: Mapping[str, _Polar]) -> list[str]:
+def _geometry(
+    roles: Roles, layers: Mapping[str, _Polar], files: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
     if roles.kind != "showers":
         return []
     blocks = []
@@ -239,13 +260,19 @@ def _geometry(roles: Roles, layers: Mapping[str, _Polar]) -> list[str]:
         if name in layers:
             layer = layers[name][1]
             table = {"r_edges": list(layer.edges), "number": float(layer.number)} | table
+        table = {**files.get(name, {}), **table}
         blocks.append(compact_toml({"geometry": {name: table}}))
-    if not layers:
+    if files:
+        blocks[0] = (
+            f"# The file fits the numbers of cells; are they in the same order?\n{blocks[0]}"
+        )
+    if not layers and not files:
         question = (
             "# The last two axes look like α and r. Their edges [mm]? r_edges = [0.0, …], or hepgan init --binning XML"
             if roles.polar
             else '# The pitch of the cells along each axis of the field [mm]? cell = [40.0, 40.0]; and its name? axes = ["y", "x"].'
             "\n# For cells in α and r: r_edges = [0.0, …], and polar = true in energy_tree."
+            "\n# For irregular cells: hepgan init --geometry CELLS.root, with x, y, z, layer and size [mm] of each cell."
         )
         blocks[0] += f"\n{question}\n# Without it, lengths are in units of cells."
     return blocks
@@ -384,6 +411,62 @@ def _layers_of(
             continue
     found = [layers for layers in found if layers]
     return found[0] if len(found) == 1 else {}
+
+
+_CELLS = re.compile(r".*(cell|geo|pos).*\.root", re.IGNORECASE)
+
+
+def _files_of_cells(
+    roles: Roles, names: Sequence[str], geometry: str | os.PathLike[str] | None
+) -> dict[str, dict[str, Any]]:
+    """Returns the entries ``file`` and ``number`` of the geometry of each field with irregular cells; empty without positions."""
+    if geometry is not None:
+        cells = read_cells(geometry)
+        if found := _fields_of_cells(roles, cells, os.fspath(geometry)):
+            return found
+        shapes = ", ".join(f"{n} {list(f.shape)}" for n, f in roles.fields.items())
+        sizes = ", ".join(f"{len(layer.cells):,}" for layer in cells.layers())
+        raise DataError(
+            f"'{geometry}' has the positions of {len(cells):,} cells, {sizes} by layer, which do not fit the branches, {shapes}; give the"
+            " positions of this detector"
+        )
+    given = {Path(source.path).absolute() for source in sources(list(names))}
+    folder = Path(sources(list(names))[0].path).parent
+    every = []
+    for path in sorted(folder.glob("*.root")):
+        if (
+            roles.kind in ("columns", "image")
+            or not _CELLS.fullmatch(path.name)
+            or path.absolute() in given
+        ):
+            continue
+        try:
+            every.append(_fields_of_cells(roles, read_cells(path), os.fspath(path)))
+        except HepganError:  # other data
+            continue
+    every = [found for found in every if found]
+    return every[0] if len(every) == 1 else {}
+
+
+def _fields_of_cells(roles: Roles, cells: Cells, file: str) -> dict[str, dict[str, Any]]:
+    """Returns the geometry of the only field with as many cells, or of the fields that are the layers of the file, in order of depth."""
+    fields = {name: field.size for name, field in roles.fields.items()}
+    single = [name for name, size in fields.items() if size == len(cells)]
+    if len(single) == 1:
+        return {single[0]: {"file": file}}
+    layers = cells.layers()
+    sizes = [len(layer.cells) for layer in layers]
+    by_size = {size: name for name, size in fields.items()}
+    if list(fields.values()) == sizes:
+        names = list(fields)
+    elif len(by_size) == len(fields) and sorted(fields.values()) == sorted(sizes):
+        names = [by_size[size] for size in sizes]
+    else:
+        return {}
+    return {
+        name: {"file": file, "number": layer.number}
+        for name, layer in zip(names, layers, strict=True)
+    }
 
 
 def _matching(roles: Roles, binning: Path) -> dict[str, _Polar]:

@@ -30,6 +30,10 @@ INSIDE = {"inside": Field(dtype="bool")}
 """Whether the particle is in the GAN's range, where particles out of range are flagged."""
 
 
+COPY = {"copy": Field(dtype="int32")}
+"""Number of the copy, where each particle has several showers."""
+
+
 class ReturnFields:
     """Returns fields of the events, in an order that does not depend on the executor."""
 
@@ -83,8 +87,8 @@ class WriteFiles:
         folder: Folder, as the workers see it.
         schema: Fields and conditions to write.
         tree: Name of the tree.
-        showers: Whether to write the field ``showers``, one entry per particle, with ``entry``, ``particle`` and, if particles are
-            flagged, ``inside``.
+        showers: Whether to write the field ``showers``, one entry per particle, with ``entry``, ``particle``, of several copies
+            ``copy``, and, if particles are flagged, ``inside``.
         format: ``root`` or ``parquet``.
     """
 
@@ -97,9 +101,12 @@ class WriteFiles:
     def __call__(self, events: ak.Array) -> dict[str, int]:
         """Writes one part of a chunk."""
         chunk_id = ChunkId.of(events)
-        rows = with_particle_ids(events, chunk_id) if self.showers else events
-        flagged = "inside" in rows.fields and "inside" not in self.schema.all
-        schema = particle_schema(self.schema, flagged=flagged) if self.showers else self.schema
+        if not self.showers:
+            return self.write(events, self.schema, chunk_id)
+        known, made = self.schema.all, events.showers.fields
+        flagged, copied = (name in made and name not in known for name in ("inside", "copy"))
+        rows = with_particle_ids(events, chunk_id, copied=copied)
+        schema = particle_schema(self.schema, flagged=flagged, copied=copied)
         return self.write(rows, schema, chunk_id)
 
     def write(self, rows: ak.Array, schema: Schema, chunk_id: ChunkId) -> dict[str, int]:
@@ -124,13 +131,13 @@ def part_name(chunk_id: ChunkId) -> str:
     return f"{stem}-{hashlib.blake2b(identity, digest_size=16).hexdigest()}-{chunk_id.start:012d}"
 
 
-def particle_schema(schema: Schema, *, flagged: bool) -> Schema:
-    """Returns the schema of written showers: with particle identifiers, and with ``inside`` if particles are ``flagged``.
+def particle_schema(schema: Schema, *, flagged: bool, copied: bool = False) -> Schema:
+    """Returns the schema of written showers: with particle identifiers, ``copy`` if particles are ``copied``, and ``inside`` if ``flagged``.
 
     Raises:
         DataError: the GAN has a field or condition of the same name.
     """
-    return add_fields(schema, PARTICLE | (INSIDE if flagged else {}))
+    return add_fields(schema, PARTICLE | (COPY if copied else {}) | (INSIDE if flagged else {}))
 
 
 def add_fields(schema: Schema, extra: Mapping[str, Field]) -> Schema:
@@ -147,8 +154,8 @@ def add_fields(schema: Schema, extra: Mapping[str, Field]) -> Schema:
     return Schema({**schema.fields, **extra}, schema.conditions, schema.incident)
 
 
-def with_particle_ids(events: ak.Array, chunk_id: ChunkId) -> ak.Array:
-    """Returns the flattened ``events.showers`` with ``entry`` and ``particle``."""
+def with_particle_ids(events: ak.Array, chunk_id: ChunkId, *, copied: bool = False) -> ak.Array:
+    """Returns the flattened ``events.showers`` with ``entry`` and ``particle``; copies of a particle, if ``copied``, are adjacent."""
     showers = events.showers
     rows = flatten_showers(showers)
     entries = np.arange(chunk_id.start, chunk_id.start + len(events))
@@ -157,7 +164,9 @@ def with_particle_ids(events: ak.Array, chunk_id: ChunkId) -> ak.Array:
         return rows
     counts = ak.to_numpy(ak.num(showers))
     rows["entry"] = np.repeat(entries, counts)
-    rows["particle"] = ak.to_numpy(ak.flatten(ak.local_index(showers, axis=1))).astype(np.int32)
+    numbers = ak.to_numpy(ak.flatten(ak.local_index(showers, axis=1))).astype(np.int32)
+    copies = 1 + int(ak.max(rows["copy"])) if copied and len(rows) else 1
+    rows["particle"] = numbers // copies
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Simulation of the particles of events; every shower is a function of (seed, file, entry, particle) only.
+"""Simulation of the particles of events; every shower is a function of (seed, file, entry, particle, copy) only.
 
 Networks run on batches of a fixed size, padded at the end. A row of such a batch does not depend on the other rows, to the
 last bit (tested); it does depend on the batch size, by which libraries choose the order of their sums.
@@ -31,6 +31,7 @@ class Particles(NamedTuple):
         numbers: ``[P]`` number of each particle in its event.
         counts: ``[E]`` particles of each event.
         jagged: Whether events hold lists of particles; otherwise each event is one particle.
+        copies: ``[P]`` number of each copy of a particle; ``None`` if there is one of each.
     """
 
     conditions: Mapping[str, npt.NDArray[Any]]
@@ -38,6 +39,17 @@ class Particles(NamedTuple):
     numbers: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
     jagged: bool
+    copies: npt.NDArray[np.int64] | None = None
+
+    def repeated(self, copies: int) -> "Particles":
+        """Returns ``copies`` of each particle, one after the other; with several, events hold lists."""
+        if copies == 1:
+            return self
+        return Particles(
+            {name: np.repeat(values, copies) for name, values in self.conditions.items()},
+            np.repeat(self.entries, copies), np.repeat(self.numbers, copies), self.counts * copies, True,
+            np.tile(np.arange(copies), len(self.entries)),
+        )  # fmt: skip
 
     def part(self, start: int, stop: int) -> "Particles":
         """Returns the particles of the events from ``start`` to ``stop``."""
@@ -46,6 +58,7 @@ class Particles(NamedTuple):
         return Particles(
             {name: values[rows] for name, values in self.conditions.items()},
             self.entries[rows], self.numbers[rows], self.counts[start:stop], self.jagged,
+            None if self.copies is None else self.copies[rows],
         )  # fmt: skip
 
 
@@ -99,7 +112,7 @@ def simulate_particles(
 ) -> ak.Array:
     """Returns a record for each particle, with the GAN's fields and the conditions, ``[E]`` or ``[E, particles]``.
 
-    With ``out_of_range="flag"`` there is also a field ``inside``; where it is false all cells are 0.
+    Copies of particles have a field ``copy``. With ``out_of_range="flag"`` there is also a field ``inside``; where it is false all cells are 0.
 
     Raises:
         DataError: a condition is missing, the name of the flag is taken, or a condition is out of range and ``out_of_range`` is
@@ -110,10 +123,17 @@ def simulate_particles(
             "the GAN has a field 'inside', which is also the name of the flag for particles out of range; drop such "
             "particles instead of passing out_of_range='flag'"
         )
+    if particles.copies is not None and "copy" in gan.encoding.schema.all:
+        raise DataError(
+            "the GAN has a field 'copy', which is also the name of the number of a copy; simulate each particle once, or train it on a"
+            " schema with another name for this field"
+        )
     inside = _inside(gan, particles, chunk_id, check=out_of_range == "raise")
     showers = ak.concatenate(list(_blocks(gan, particles, inside, seed, chunk_id)))
     for name, values in particles.conditions.items():
         showers[name] = values
+    if particles.copies is not None:
+        showers["copy"] = particles.copies.astype(np.int32)
     if out_of_range == "flag":
         for name in gan.encoding.schema.fields:
             cells = ak.to_numpy(showers[name])
@@ -164,6 +184,7 @@ def _blocks(
         noise[:count] = keyed_normals(
             particles.entries[rows], particles.numbers[rows], gan.latent,
             seed=seed, file=chunk_id.uuid, tree=chunk_id.tree,
+            copies=None if particles.copies is None else particles.copies[rows],
         )  # fmt: skip
         conditions = {}
         for name, values in particles.conditions.items():

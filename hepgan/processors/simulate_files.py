@@ -36,15 +36,16 @@ def simulate(
     seed: int,
     conditions: Mapping[str, ConditionSource],
     tree: str | None = None,
+    copies: int = 1,
     out_of_range: OutOfRange = "raise",
     on_bad_file: reader.OnBadFile = "raise",
     device: str = "auto",
     overwrite: bool = False,
 ) -> int:
-    """Simulates the particles of ``files``, one entry each, with the branches ``entry``, ``particle`` and, if flagged, ``inside``.
+    """Simulates the particles of ``files``, one entry each, with the branches ``entry``, ``particle``, ``copy`` (of several) and ``inside`` (if flagged).
 
     The GAN is shipped with the job. Workers write parts next to ``output``, in a folder that they must be able to reach. If ``output``
-    ends with ``.root``, the parts are merged into one file, ordered by file, entry and particle, with an additional branch ``file``: the
+    ends with ``.root``, the parts are merged into one file, ordered by file, entry, particle and copy, with an additional branch ``file``: the
     number of the file (of the tree, if files have several) in the order of names.
 
     Args:
@@ -55,6 +56,7 @@ def simulate(
         seed: Seed of the noise.
         conditions: Branches of the GAN's conditions, as in ``Simulate``.
         tree: The tree, if a file has several.
+        copies: Number of showers of each particle, as in ``Simulate``.
         out_of_range: As in ``Simulate``.
         on_bad_file: ``"skip"`` leaves out files that cannot be opened, with a warning each.
         device: Device of each worker.
@@ -72,14 +74,16 @@ def simulate(
             load_cached(embedded, "cpu"),
             fileset_of(files, tree=tree, on_bad_file=on_bad_file),
         )
-        written = particle_schema(gan.encoding.schema, flagged=out_of_range == "flag")
+        written = particle_schema(
+            gan.encoding.schema, flagged=out_of_range == "flag", copied=copies > 1
+        )
         whole = add_fields(written, FILE)
         check_names(whole)
         name = next(iter(fileset["events"]["files"].values())).partition(";")[0].rpartition("/")[2]
         writer = WriteFiles(str(parts), gan.encoding.schema, name, showers=True)
         parts_written: dict[str, int] = runner(
             fileset,
-            Simulate(embedded, output=writer, seed=seed, conditions=conditions, out_of_range=out_of_range, device=device),
+            Simulate(embedded, output=writer, seed=seed, conditions=conditions, out_of_range=out_of_range, device=device, copies=copies),
         )  # fmt: skip
         if not parts_written:
             raise DataError("the files hold no particles; there is nothing to write")

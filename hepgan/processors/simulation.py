@@ -8,7 +8,7 @@ import awkward as ak
 import numpy as np
 from coffea.processor import ProcessorABC, accumulate
 
-from hepgan.errors import DataError, did_you_mean
+from hepgan.errors import DataError, RunError, did_you_mean
 from hepgan.processors.chunk_results import ChunkId, merge_chunks, slice_chunk
 from hepgan.processors.model_cache import Model, load_cached, one_thread, shipped
 from hepgan.processors.outputs import FillHistograms, WriteFiles
@@ -25,7 +25,7 @@ class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
     """Simulates the particles of each event with a GAN and passes the showers to ``output``.
 
     The same seed gives a particle the same shower, bit for bit, for every executor, chunk size, order of files and number of workers: its
-    noise is a function of (seed, file, entry, particle), where the UUID identifies the file.
+    noise is a function of (seed, file, entry, particle, copy), where the UUID identifies the file.
 
     ::
 
@@ -44,6 +44,11 @@ class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
         out_of_range: Particles outside the range of the training are an error (``"raise"``), or get empty showers whose field ``inside`` is
             false (``"flag"``).
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``, of each worker.
+        copies: Number of showers of each particle, with independent noise. With more than one, the showers of an event are a list, the
+            copies of a particle one after the other, with the field ``copy``.
+
+    Raises:
+        RunError: ``copies`` is not positive.
     """
 
     def __init__(
@@ -56,7 +61,11 @@ class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
         conditions: Mapping[str, ConditionSource] | None = None,
         out_of_range: OutOfRange = "raise",
         device: str = "auto",
+        copies: int = 1,
     ) -> None:
+        if copies < 1:
+            raise RunError(f"copies = {copies} should be at least 1")
+        self.copies = copies
         self.gan, self.output, self.seed, self.out_of_range, self.device = (
             shipped(gan),
             output,
@@ -87,7 +96,7 @@ class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
             name: read_condition(events, source, chunk_id)
             for name, source in self.conditions.items()
         }
-        particles = particles_of(values, len(events), chunk_id)
+        particles = particles_of(values, len(events), chunk_id).repeated(self.copies)
         for start, stop in _spans(particles):
             part = particles.part(start, stop)
             with one_thread():

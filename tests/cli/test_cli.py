@@ -434,6 +434,18 @@ def test_simulate_makes_a_shower_for_each_entry(
         assert file["events"].keys() == ["a", "b", "entry", "particle", "file", "energy"]
         energy = file["events"]["energy"].array(library="np")
         np.testing.assert_array_equal(energy, input_["events"]["energy"].array(library="np"))
+    copies = tmp_path / "copies.root"
+    result = hepgan(
+        "simulate", out, tiny_file, "-o", copies, "--seed", 3, "--energy", "energy", "--copies", 2
+    )
+    assert result.stdout == f"8,000 showers: {copies}\n"
+    with uproot.open(generated) as one, uproot.open(copies) as two:
+        single, double = (file["events"].arrays(library="np") for file in (one, two))
+    np.testing.assert_array_equal(double["copy"], np.arange(8000) % 2)
+    np.testing.assert_array_equal(double["entry"], np.arange(8000) // 2)
+    assert not double["particle"].any()
+    np.testing.assert_array_equal(double["a"][::2], single["a"])
+    assert (double["a"][1::2] != single["a"]).any()
 
 
 @pytest.mark.parametrize("error", [ImportError("initialization failed"), RunError("needs coffea")])

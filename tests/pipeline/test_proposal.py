@@ -361,3 +361,39 @@ def test_text_column_is_left_out_with_the_reason(tmp_path: Path) -> None:
 def test_data_are_told_from_run_files(source: str, data: bool, name: str) -> None:
     assert is_data(source) == data
     assert stem(source) == name
+
+
+def cells(path: Path, sizes: tuple[int, ...]) -> str:
+    """Writes the positions of layers with these numbers of cells, in a row each."""
+    layer = np.repeat(np.arange(len(sizes)), sizes)
+    x = np.concatenate([np.arange(size) for size in sizes])
+    columns = {"x": 5.0 * x, "y": 0.0 * x, "z": 9.0 * layer, "layer": layer, "size": 0.0 * x + 5}
+    with uproot.recreate(path) as file:
+        file["cells"] = columns
+    return str(path)
+
+
+@pytest.mark.parametrize("fields", [["hits"], ["front", "back"]])
+def test_positions_of_cells_beside_the_data_are_found_by_their_numbers(
+    tmp_path: Path, fields: list[str]
+) -> None:
+    rng = np.random.default_rng(7)
+    energy = rng.uniform(1, 10, 300)
+    every = (energy[:, None] * rng.dirichlet(np.ones(30), 300)).astype("f4")
+    parts = {"hits": every, "front": every[:, :18], "back": every[:, 18:]}
+    file = write(tmp_path / "a.root", {**{n: parts[n] for n in fields}, "energy": energy})
+    path = cells(tmp_path / "cells.root", (18, 12))
+    cells(tmp_path / "geometry_of_another.root", (18, 11))
+    run = parse(propose(file))
+    sizes = [len(run.geometry[name].positions or ()) for name in fields]
+    assert sizes == [parts[name].shape[1] for name in fields]
+    assert [run.schema.fields[name].shape for name in fields] == [(size,) for size in sizes]
+    assert parse(propose(file, geometry=path)) == run
+
+
+def test_positions_of_another_detector_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.root", showers())
+    path = cells(tmp_path / "cells.root", (18, 13))
+    with pytest.raises(DataError, match="31 cells, 18, 13 by layer, which do not fit the branches"):
+        init(file, tmp_path / "a.toml", geometry=path)
+    assert not (tmp_path / "a.toml").exists()

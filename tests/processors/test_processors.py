@@ -19,7 +19,7 @@ import hepgan
 from hepgan import processors
 from hepgan.data.io.chunks import as_events
 from hepgan.data.schema import Field, Schema
-from hepgan.errors import DataError, HepganError
+from hepgan.errors import DataError, HepganError, RunError
 from hepgan.evaluation.histograms import axes_for, compare, to_arrays
 from hepgan.gan.noise import BLOCK, keyed_normals
 from hepgan.pipeline import load
@@ -133,6 +133,25 @@ def test_simulate_does_not_depend_on_chunk_size_or_order(
         runner()(fileset(particles), simulation(gan_folder, seed=6)).showers.a
         == results[0].showers.a
     )
+
+
+def test_copies_have_noise_of_their_own_in_chunks_of_any_size(
+    gan_folder: Path, particles: list[Path]
+) -> None:
+    once = runner()(fileset(particles), simulation(gan_folder)).showers
+    copied = simulation(gan_folder, copies=3)
+    three, small = (runner(size)(fileset(particles), copied).showers for size in (100_000, 700))
+    same(three, small)
+    assert ak.all(ak.num(three) == 3 * ak.num(once))
+    copy = ak.to_numpy(ak.flatten(three.copy))
+    np.testing.assert_array_equal(copy, np.arange(len(copy)) % 3)
+    for name in once.fields:
+        assert ak.all(three[name][three.copy == 0] == once[name])
+    assert ak.all(three.energy[three.copy == 2] == once.energy)
+    cells = ak.to_numpy(ak.flatten(three.a))
+    assert len(np.unique(cells)) > 0.999 * len(cells)
+    with pytest.raises(RunError, match="copies = 0 should be at least 1"):
+        simulation(gan_folder, copies=0)
 
 
 def test_wrapper_gives_the_showers_of_simulate(gan_folder: Path, particles: list[Path]) -> None:
