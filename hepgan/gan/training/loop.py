@@ -30,6 +30,7 @@ from hepgan.gan.training.losses import (
     check_transport,
     discriminator_loss,
     generator_loss,
+    with_gradient_norm,
 )
 from hepgan.gan.training.objectives import objective_named
 from hepgan.gan.training.optim import (
@@ -252,13 +253,14 @@ def train_step(
     """
     gan, settings = state.gan, state.settings
     schedule_optimizers(state.optimizers, settings, state.phase_step)
+    gradient_norm = state.value(settings.gradient_norm)
     for remaining in reversed(range(settings.critic_steps)):
         events, c, *weighted = next(batches)
         weights = weighted[0] if weighted else None
         noise = _noise(state, len(c))
         with _no_grad_frozen(gan.generator) if remaining else nullcontext():
             x = gan.generate(noise, c)
-            generated = discriminator_input(x, c)
+            generated = discriminator_input(with_gradient_norm(x, gradient_norm), c)
         loss_d = discriminator_loss(state, events, generated, noise, c, weights)
         optimizer_step(
             gan.discriminator, state.optimizers["discriminator"], loss_d, settings.discriminator
@@ -268,7 +270,7 @@ def train_step(
             if number:
                 noise = _noise(state, len(c))
                 x = gan.generate(noise, c)
-                generated = discriminator_input(x, c)
+                generated = discriminator_input(with_gradient_norm(x, gradient_norm), c)
             loss_g = generator_loss(state, events, generated, x, noise, c, weights)
             optimizer_step(gan.generator, state.optimizers["generator"], loss_g, settings.generator)
     return loss_d.detach(), loss_g.detach()

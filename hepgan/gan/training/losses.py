@@ -8,7 +8,7 @@ energy constraint, transport) are not weighted.
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -76,6 +76,31 @@ def generator_loss(
     if weight := settings.transport_weight(state.phase_step):
         loss = loss + weight * (x - noise_of_features(gan, noise)).square().mean()
     return loss
+
+
+class _ScaleGradient(torch.autograd.Function):
+    """Identity whose backward pass scales the gradient, see ``with_gradient_norm``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, norm: float) -> Tensor:  # type: ignore[override]
+        """Returns ``x``."""
+        ctx.norm = norm
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        """Returns the scaled gradient; one that is 0 everywhere stays so."""
+        mean = len(gradient) * distributed.batch_mean(gradient.flatten(1).norm(dim=1))
+        return gradient * (ctx.norm / mean.clamp_min(1e-30)), None
+
+
+def with_gradient_norm(x: Tensor, norm: float) -> Tensor:
+    """Returns ``x[B, F]``, with gradients scaled such that those of an event have the mean length ``norm``; unscaled for 0.
+
+    The gradient of an event is that of its own loss, of which the losses are means over the batch.
+    """
+    scaled: Tensor = _ScaleGradient.apply(x, norm) if norm else x  # type: ignore[no-untyped-call]
+    return scaled
 
 
 def noise_of_features(gan: GAN, noise: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class NetworkSettings:
 _COUNTS = ("critic_steps", "generator_steps")
 _WEIGHTS = (
     *("r1", "r2", "gradient_penalty", "logit_centering"),
-    *("energy_constraint", "feature_matching", "transport"),
+    *("energy_constraint", "feature_matching", "transport", "gradient_norm"),
 )
 
 
@@ -109,6 +109,9 @@ class TrainSettings:
             noise (arXiv:2511.22475). It needs noise of the event's shape, ``latent = [0]``.
         final_transport_fraction: Final weight ``transport`` as a fraction of the initial one (cosine schedule), if ``transport`` is
             no schedule.
+        gradient_norm: Mean length over the batch to which the gradients at the generated events, encoded, are scaled before they reach the
+            generator (arXiv:2511.22475), so that the weights of ``transport`` and ``energy_constraint``, which are added after it, mean
+            the same at every step; 0 leaves them unscaled.
         critic_steps: Discriminator updates per step.
         generator_steps: Generator updates per step, after those of the discriminator.
         precision: Precision of the networks during training; with ``bfloat16`` torch's autocast applies to matrix products and
@@ -143,6 +146,7 @@ class TrainSettings:
     feature_matching: Number = 0.0
     transport: Number = 0.0
     final_transport_fraction: float = 1.0
+    gradient_norm: Number = 0.0
     critic_steps: int = 1
     generator_steps: int = 1
     precision: Precision = "float32"

@@ -39,6 +39,7 @@ def test_two_processes_train_like_one(run_file: Path, tmp_path: Path) -> None:
         "feature_matching": 0.5,
         "generator_steps": 2,
         "transport": 0.1,
+        "gradient_norm": 0.1,
     }
     terms |= {"penalty": "finite-differences", "penalty_fraction": 0.3, "penalty_every": 2}
     settings = {f"train.{name}": value for name, value in terms.items()}

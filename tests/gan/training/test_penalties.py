@@ -18,6 +18,7 @@ from hepgan.gan.training.losses import (
     generator_loss,
     noise_of_features,
     penalized_rows,
+    with_gradient_norm,
 )
 from hepgan.gan.training.state import TrainingState, reseed_step
 from hepgan.gan.two_stage import TwoStages
@@ -184,6 +185,41 @@ def test_transport_of_two_stages_compares_energies_with_their_own_noise() -> Non
 def test_transport_with_noise_of_another_shape_raises() -> None:
     with pytest.raises(RunError, match=r"each of the 2 features .* but the noise has 3 values"):
         start_training(train_settings=dataclasses.replace(QUICK, transport=0.1))
+
+
+@pytest.mark.parametrize("norm", [0.0, 0.7, 30.0])
+def test_gradient_norm_scales_the_adversarial_gradient_and_not_transport(norm: float) -> None:
+    """The gradient of an event is that of its own loss: B times that of the mean."""
+    square = dataclasses.replace(DENSE, latent=(0,))
+    settings = dataclasses.replace(QUICK, transport=0.3, objective="non-saturating")
+    state, discriminator_input = start_training(square, settings)
+    real, c = next(iter(state.loader))
+    z = torch.randn(len(c), 2, generator=torch.Generator().manual_seed(7))
+    x = state.gan.generate(z, c).detach().requires_grad_()
+    logits = state.gan.discriminate(discriminator_input(x, c), c)
+    (plain,) = torch.autograd.grad(torch.nn.functional.softplus(-logits).mean(), x)
+    generated = discriminator_input(with_gradient_norm(x, norm), c)
+    loss = generator_loss(state, real, generated, x, z, c)
+    (gradient,) = torch.autograd.grad(loss, x)
+    adversarial = gradient - 0.3 * 2 * (x - z) / x.numel()
+    expected = plain * (norm / (32 * plain.norm(dim=1).mean()) if norm else 1.0)
+    torch.testing.assert_close(adversarial, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_a_gradient_of_zero_stays_zero() -> None:
+    x = torch.randn(5, 2, requires_grad=True)
+    (with_gradient_norm(x, 1.0) * 0).sum().backward()
+    assert torch.equal(x.grad, torch.zeros(5, 2))
+
+
+def test_gradient_norm_makes_the_step_independent_of_the_scale_of_the_loss() -> None:
+    """With plain gradient descent, whose step is the gradient itself."""
+    results = []
+    for scale in (1.0, 100.0):
+        x = torch.randn(32, 2, generator=torch.Generator().manual_seed(7), requires_grad=True)
+        (scale * with_gradient_norm(x, 1.0).square().sum(1).mean()).backward()
+        results.append(x.grad)
+    torch.testing.assert_close(*results)
 
 
 def test_logit_centering_is_the_mean_squared_sum_of_the_logits() -> None:

@@ -50,7 +50,7 @@ CHEAP = {"penalty": "finite-differences", "penalty_fraction": 0.25, "penalty_eve
         (DENSE, {}),
         (NORMED, {}),
         (CONVOLUTIONS, {}),
-        (dataclasses.replace(DENSE, latent=(0,)), CHEAP | {"transport": 0.1}),
+        (dataclasses.replace(DENSE, latent=(0,)), CHEAP | {"transport": 0.1, "gradient_norm": 1.0}),
         (DENSE, {"r1": Schedule(1.0, 0.0), "ema_half_life": Schedule(1.0, 9.0)}),
     ],
     ids=["dense", "normed", "conv", "cheap", "scheduled"],
