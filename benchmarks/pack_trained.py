@@ -45,7 +45,7 @@ def scores(folder: Path) -> dict[str, Any]:
     result["scores"] = [score for score in result["scores"] if score["metric"] in metrics]
     return result | {
         "parameters": count_parameters(
-            gan.settings, gan.encoding, discriminator_features=gan.discriminator_features
+            gan.settings, gan.encoding, discriminator_shapes=gan.discriminator_shapes
         )
     }
 

@@ -85,7 +85,7 @@ def measure(preset: str, seed: int, folder: Path, unseen: str | None) -> dict[st
             row[score["metric"] + " baseline"] = score["baseline"]
     gan = hepgan.GAN.load(run_folder)
     row["parameters"] = count_parameters(
-        gan.settings, gan.encoding, discriminator_features=gan.discriminator_features
+        gan.settings, gan.encoding, discriminator_shapes=gan.discriminator_shapes
     )["generator"]
     if not settings.geometry:
         return row | digit_figures(gan)

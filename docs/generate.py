@@ -162,8 +162,10 @@ def tables(record: type, where: str = "") -> dict[str, type]:
     records = {where: record}
     path = where.strip("[]")
     for name, hint in typing.get_type_hints(record).items():
+        key = f"{path}.{name}" if path else name
+        if several := [part for part in typing.get_args(hint) if typing.get_origin(part) is tuple]:
+            records |= {f"[[{key}]]": dataclass for part in several if (dataclass := inner(part))}
         if dataclass := inner(hint):
-            key = f"{path}.{name}" if path else name
             key += ".<name>" if typing.get_origin(hint) is Mapping else ""
             several = typing.get_origin(hint) is tuple
             records |= {f"[[{key}]]": dataclass} if several else tables(dataclass, f"[{key}]")

@@ -1,10 +1,13 @@
-"""Input of the discriminator: encoded events, decoded cells, observables, or a combination."""
+"""Input of the discriminators: encoded events, decoded cells, layer energies, observables, or a combination."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from hepgan.data.encoding.conditional_regression import log_width
 from hepgan.data.encoding.encoding import Encoding, EncodingModule
@@ -14,6 +17,7 @@ from hepgan.errors import RunError
 from hepgan.evaluation.observables.base import SharedEvents
 from hepgan.evaluation.observables.geometry import Layer, LayerGeometry
 from hepgan.evaluation.observables.standard import Observable, layers_for, observables_for
+from hepgan.gan.networks import GANSettings
 
 _LIMIT = 6.0
 """Limit to which standardized observables are clipped, in widths; larger values would not help to recognize an outlier."""
@@ -27,18 +31,21 @@ _CHUNK = 4096
 
 
 class DiscriminatorInput(nn.Module):
-    """Input of the discriminator, ``x[B, F], c[B, C] -> [B, S]``: x, cells and K observables, those that are asked for.
+    """Input of the discriminators, ``x[B, F], c[B, C] -> [B, S]``: that of each, one after the other.
 
-    Cells and observables are computed from the decoded events; gradients flow through the decoding. Cells are log(1 + energy /
-    threshold), standardized. Each observable is standardized conditionally: its mean and its log width are cubic polynomials in ``c``.
+    The input of a discriminator is one or several parts: ``event``, which is x, ``cells``, ``images``, ``layer energies`` and
+    ``observables``. All but the first are computed from the decoded events, each part once; gradients flow through the decoding. Cells are
+    log(1 + energy / threshold), standardized; in images by the mean and width of the layer. Layer energies, log(1 + energy / threshold)
+    too, and observables are standardized conditionally: the mean and the log width of each are cubic polynomials in ``c``.
 
     Args:
         encoding: Encoding that decodes x.
         observables: Observables by name.
         x: Encoded reference events ``[E, F]`` from which means and widths are fitted.
         c: Their conditions ``[E, C]``.
-        event: Whether the input contains x; it does if there is nothing else.
-        cells: Layers whose cells are part of the input.
+        event: Whether the input of a single discriminator contains x; it does if there is nothing else.
+        cells: Layers, of which a single discriminator sees the cells.
+        inputs: Parts of the input of each of several discriminators, such as ``cells and observables``.
     """
 
     def __init__(
@@ -50,45 +57,96 @@ class DiscriminatorInput(nn.Module):
         *,
         event: bool = True,
         cells: Sequence[Layer] = (),
+        inputs: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.decoding = EncodingModule(encoding)
-        self.event = event or not (observables or cells)
+        present = {"event": event, "cells": bool(cells), "observables": bool(observables)}
+        single = [name for name, wanted in present.items() if wanted] or ["event"]
+        self.inputs = [text.split(" and ") for text in inputs] or [single]
+        self.parts = {part for parts in self.inputs for part in parts}
         self.layers = tuple(cells)
         self.functions = {name: observable.function for name, observable in observables.items()}
-        parts = [slice(start, start + _CHUNK) for start in range(0, len(x), _CHUNK)]
+        slices = [slice(start, start + _CHUNK) for start in range(0, len(x), _CHUNK)]
         with torch.no_grad():
-            decoded = [self._decoded(x[part], c[part]) for part in parts]
+            decoded = [self._decoded(x[part], c[part]) for part in slices]
         logs, values = (torch.cat(part) for part in zip(*decoded, strict=True))
         buffers = dict(zip(("mean", "log_width"), _polynomials(values, c), strict=True))
         buffers |= dict(zip(("cell_mean", "cell_width"), _mean_and_width(logs), strict=True))
+        of_layers = [(part.mean(), part.std(correction=0)) for _, part in self._layers(logs)]
+        moments = torch.tensor(of_layers).reshape(-1, 2).to(logs)
+        buffers["layer_mean"] = moments[:, 0]
+        buffers["layer_width"] = torch.where(moments[:, 1] > 0, moments[:, 1], 1.0)
         self.mean: Tensor
         self.log_width: Tensor
         self.cell_mean: Tensor
         self.cell_width: Tensor
+        self.layer_mean: Tensor
+        self.layer_width: Tensor
         for name, buffer in buffers.items():
             self.register_buffer(name, buffer)
 
     @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shape of the input of each discriminator: flat, or layers × rows × columns for images alone."""
+        sizes = {
+            "event": self.decoding.encoding.features,
+            "cells": len(self.cell_mean),
+            "images": math.prod(self._image),
+            "layer energies": len(self.layers),
+            "observables": len(self.functions),
+        }
+        return tuple(
+            self._image if parts == ["images"] else (sum(sizes[part] for part in parts),)
+            for parts in self.inputs
+        )
+
+    @property
     def size(self) -> int:
         """Number S of values per event."""
-        features = self.decoding.encoding.features if self.event else 0
-        return features + len(self.cell_mean) + len(self.functions)
+        return sum(map(math.prod, self.shapes))
+
+    @property
+    def _image(self) -> tuple[int, int, int]:
+        rows, columns = (
+            max((_rows_and_columns(la)[i] for la in self.layers), default=0) for i in (0, 1)
+        )
+        return len(self.layers), rows, columns
+
+    def _layers(self, logs: Tensor) -> Iterator[tuple[Layer, Tensor]]:
+        """Yields the layers of images, each with its columns among those of all cells."""
+        first = 0
+        for layer in self.layers if "images" in self.parts else ():
+            last = first + math.prod(layer.shape)
+            yield layer, logs[:, first:last]
+            first = last
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        """Returns the discriminator's input ``[B, S]``."""
-        if not self.functions and not self.layers:
-            return x
-        logs, values = self._decoded(x, c)
-        inputs = [x] if self.event else []
-        if self.layers:
-            inputs.append((logs - self.cell_mean) / self.cell_width)
-        if self.functions:
+        """Returns the discriminators' inputs ``[B, S]``."""
+        parts = {"event": x}
+        if self.parts != {"event"}:
+            logs, values = self._decoded(x, c)
+            parts["cells"] = (logs - self.cell_mean) / self.cell_width
             powers = _powers(c)
             residual = values - powers @ self.mean
             standardized = residual * torch.exp(-(powers @ self.log_width))
-            inputs.append(standardized.clamp(-_LIMIT, _LIMIT))
-        return torch.cat(inputs, 1)
+            clipped = standardized.clamp(-_LIMIT, _LIMIT)
+            parts["observables"] = clipped[:, : len(self.functions)]
+            parts["layer energies"] = clipped[:, len(self.functions) :]
+            if "images" in self.parts:
+                parts["images"] = self._images(logs)
+        inputs = [parts[part] for names in self.inputs for part in names]
+        return torch.cat(inputs, 1) if len(inputs) > 1 else inputs[0]
+
+    def _images(self, logs: Tensor) -> Tensor:
+        """Returns the standardized layers, repeated to the size of the largest one, ``[B, L · H · W]``."""
+        _, rows, columns = self._image
+        images = []
+        for number, (layer, part) in enumerate(self._layers(logs)):
+            image = (part - self.layer_mean[number]) / self.layer_width[number]
+            image = image.reshape(-1, 1, *_rows_and_columns(layer))
+            images.append(F.interpolate(image, (rows, columns)))
+        return torch.cat(images, 1).flatten(1)
 
     @torch.no_grad()
     def of_events(self, x: Tensor, c: Tensor) -> Tensor:
@@ -99,9 +157,9 @@ class DiscriminatorInput(nn.Module):
         return torch.cat([self(*part) for part in parts])
 
     def _decoded(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the logarithms of the cells and the observables, before they are standardized."""
+        """Returns the logarithms of the cells, and observables and layer energies, before they are standardized."""
         none = x.new_empty(len(x), 0)
-        if not self.functions and not self.layers:
+        if self.parts == {"event"}:
             return none, none
         encoding = self.decoding.encoding
         decoded = encoding.decode_tensors(x, c) | encoding.decode_conditions(c)
@@ -114,11 +172,48 @@ class DiscriminatorInput(nn.Module):
                     " events; a discriminator needs a tensor with one value per event, so write the function for torch as well,"
                     " as array_api_compat does"
                 )
-        logs = [
-            torch.log1p(layer.cells(events).clamp_min(0) / layer.threshold) for layer in self.layers
-        ]
-        columns = torch.stack(list(values.values()), 1) if values else none
-        return torch.cat(logs, 1) if logs else none, columns
+        columns, cells = list(values.values()), [layer.cells(events) for layer in self.layers]
+        if "layer energies" in self.parts:
+            columns += [
+                _log(part.sum(1), la.threshold) for part, la in zip(cells, self.layers, strict=True)
+            ]
+        logs = []
+        if self.parts & {"cells", "images"}:
+            logs = [_log(part, la.threshold) for part, la in zip(cells, self.layers, strict=True)]
+        return (
+            torch.cat(logs, 1) if logs else none,
+            torch.stack(columns, 1) if columns else none,
+        )
+
+
+def _log(energies: Tensor, threshold: float) -> Tensor:
+    return torch.log1p(energies.clamp_min(0) / threshold)
+
+
+def _rows_and_columns(layer: Layer) -> tuple[int, int]:
+    """Returns the shape of a layer as an image; one of a single axis is a row."""
+    *rows, columns = layer.shape or (1,)
+    return math.prod(rows), columns
+
+
+def discriminator_parts(
+    settings: GANSettings, schema: Schema, geometry: Mapping[str, LayerGeometry]
+) -> dict[str, Any]:
+    """Returns the arguments ``observables``, ``cells`` and ``inputs`` of ``DiscriminatorInput`` for these settings.
+
+    Raises:
+        RunError: see ``discriminator_cells``.
+    """
+    inputs = [one.input for one in settings.discriminators]
+    parts = {part for text in inputs for part in text.split(" and ")}
+    layers = parts & {"cells", "images", "layer energies"}
+    return {
+        "observables": discriminator_observables(schema, geometry)
+        if "observables" in parts
+        else {},
+        "cells": discriminator_cells(schema, geometry) if layers else [],
+        "inputs": inputs,
+    }
 
 
 def discriminator_cells(schema: Schema, geometry: Mapping[str, LayerGeometry]) -> list[Layer]:

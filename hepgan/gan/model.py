@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,8 +19,9 @@ from hepgan.errors import DataError
 from hepgan.evaluation.metrics.scores import STANDARD, Scores, with_error
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.gan.conditions import Condition, Conditions
-from hepgan.gan.networks import GANSettings, build_networks, stage_shapes
+from hepgan.gan.networks import GANSettings, build_networks, event_shapes, stage_shapes
 from hepgan.gan.noise import normal_blocks
+from hepgan.layout.spec.base import Shape
 from hepgan.random_streams import check_seed
 
 HEADLINE = {"auc_low", "auc_high", "fpd", "digit_frechet"}
@@ -73,7 +75,7 @@ class GAN:
         encoding: Encoding between events and ``x[B, F]``, ``c[B, C]``.
         generator: Module ``noise[B, *latent], c -> x``.
         discriminator: Module ``discriminator input, c -> logits``; untrained if the GAN was loaded from a file.
-        discriminator_features: Number of values of an event in the discriminator's input.
+        discriminator_shapes: Shape of an event in the input of each discriminator.
         geometry: Geometry of each field, used by observables.
         tree: Name of the trees that generated events are written to.
         kept: Training step whose generator this is; ``None`` if it is not known.
@@ -84,7 +86,7 @@ class GAN:
     encoding: Encoding
     generator: nn.Module
     discriminator: nn.Module
-    discriminator_features: int
+    discriminator_shapes: tuple[Shape, ...]
     geometry: Mapping[str, LayerGeometry] = dataclasses.field(default_factory=dict)
     tree: str = "events"
     kept: KeptStep | None = None
@@ -98,26 +100,26 @@ class GAN:
         *,
         seed: int,
         device: torch.device | str = "cpu",
-        discriminator_features: int = 0,
+        discriminator_shapes: Sequence[Shape] = (),
         geometry: Mapping[str, LayerGeometry] | None = None,
         tree: str = "events",
     ) -> "GAN":
         """Returns a GAN with untrained networks, initialized from ``seed``.
 
-        ``discriminator_features`` is ``DiscriminatorInput.size``; 0 stands for F.
+        ``discriminator_shapes`` are ``DiscriminatorInput.shapes``; by default each discriminator sees the encoded event.
 
         Raises:
             LayoutError: a layout cannot be parsed, or its shapes do not fit the events.
             RunError: the size of ``settings.input`` is not that of the discriminator's input.
         """
-        discriminator_features = discriminator_features or encoding.features
-        networks = build_networks(settings, encoding, discriminator_features, seed=seed)
+        shapes = tuple(discriminator_shapes) or event_shapes(settings, encoding)
+        networks = build_networks(settings, encoding, shapes, seed=seed)
         return cls(
             settings,
             encoding.to(device),
             networks["generator"].to(device),
             networks["discriminator"].to(device),
-            discriminator_features,
+            shapes,
             geometry or {},
             tree,
         )
@@ -163,6 +165,11 @@ class GAN:
         return self.encoding.schema
 
     @property
+    def discriminator_features(self) -> int:
+        """Number S of values of an event in the input of all discriminators."""
+        return sum(map(math.prod, self.discriminator_shapes))
+
+    @property
     def device(self) -> torch.device:
         """Device of the networks and the encoding."""
         return self.encoding.device
@@ -187,7 +194,7 @@ class GAN:
         return x.flatten(1)
 
     def discriminate(self, features: Tensor, c: Tensor) -> Tensor:
-        """Returns the logits ``[B, K]`` of the K discriminators (2 with two stages, otherwise 1).
+        """Returns the logits ``[B, K]`` of the K discriminators.
 
         Args:
             features: Discriminator input ``[B, S]``, see ``DiscriminatorInput``.

@@ -1,18 +1,20 @@
 """Settings of the table ``[gan]``, and the networks built from them."""
 
 import dataclasses
+import itertools
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypedDict
 
 from torch import nn
 
 from hepgan.data.encoding.encoding import Encoding
 from hepgan.errors import LayoutError, RunError
-from hepgan.gan.two_stage import TwoDiscriminators, TwoStages
+from hepgan.gan.two_stage import Discriminators, TwoStages
 from hepgan.layout import Layout, parse, parse_gan
 from hepgan.layout.nn.network import INIT, Network, build
 from hepgan.layout.shapes import trace
-from hepgan.layout.spec.base import LINEAR, Activation, LayerSpec
+from hepgan.layout.spec.base import LINEAR, Activation, LayerSpec, Shape
 from hepgan.layout.zoo import published_layouts
 from hepgan.random_streams import child_seed
 
@@ -49,6 +51,39 @@ class EnergySettings:
             )
 
 
+Contents = Literal[
+    "event",
+    "observables",
+    "event and observables",
+    "cells",
+    "cells and observables",
+    "layer energies",
+    "images",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscriminatorSettings:
+    """Settings of one of several discriminators, ``[[gan.discriminator]]``; their losses are added.
+
+    Attributes:
+        layout: Layout.
+        input: Content of its input, see ``discriminator_input`` of ``[gan]``.
+        shape: Shape of its input; by default flat, and layers × rows × columns for ``images``.
+        weight: Factor of its losses and penalties.
+    """
+
+    layout: str
+    input: Contents = "event"
+    shape: tuple[int, ...] = ()
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        parse(self.layout)  # a typo is an error before data are read
+        if not 0 < self.weight < math.inf:
+            raise RunError(f"[[gan.discriminator]] weight = {self.weight} should be positive")
+
+
 @dataclasses.dataclass(frozen=True)
 class GANSettings:
     """Settings of the networks: the table ``[gan]`` of a run file.
@@ -57,12 +92,13 @@ class GANSettings:
         layout: ``generator ## discriminator``, or the name of a published pair (``hepgan layout --list``). Alternatively set
             ``generator`` and ``discriminator``.
         generator: Layout of the generator.
-        discriminator: Layout of the discriminator.
+        discriminator: Layout of the discriminator, or the tables ``[[gan.discriminator]]`` of several ones.
         latent: Shape of the generator's noise; ``0`` stands for N, the number of the event's features.
-        input: Shape of the discriminator's input; flat if empty.
-        discriminator_input: Content of the discriminator's input: the encoded event, its observables, both, the cells of its showers, or
-            cells and observables. Cells are decoded, log(1 + energy / threshold) with the thresholds of ``[geometry]``; they suit
-            encodings whose features are no cells, such as ``energy_tree``.
+        input: Shape of the discriminator's input; by default flat, and layers × rows × columns for ``images``.
+        discriminator_input: Content of the discriminator's input: the encoded event, its observables, both, the cells of its showers,
+            cells and observables, layer energies, or ``images``, the cells of each layer, repeated to the size of the largest one, for
+            convolutions. Cells and layer energies are decoded, log(1 + energy / threshold) with the thresholds of ``[geometry]``; they
+            suit encodings whose features are no cells, such as ``energy_tree``.
         initialization: Weight initialization by TMVA's or torch's name.
         energies: First stage of a generator in two stages, see ``EnergySettings``.
     """
@@ -70,11 +106,9 @@ class GANSettings:
     latent: tuple[int, ...]
     layout: str = ""
     generator: str = ""
-    discriminator: str = ""
+    discriminator: str | tuple[DiscriminatorSettings, ...] = ""
     input: tuple[int, ...] = ()
-    discriminator_input: Literal[
-        "event", "observables", "event and observables", "cells", "cells and observables"
-    ] = "event"
+    discriminator_input: Contents = "event"
     initialization: str = "XAVIERUNIFORM"
     energies: EnergySettings | None = None
 
@@ -84,10 +118,31 @@ class GANSettings:
             raise RunError("[gan] takes either 'layout' or both 'generator' and 'discriminator'")
         if not self.latent or min(self.latent) < 0:
             raise RunError(f"[gan] latent = {list(self.latent)} should be a shape, such as [64]")
+        own = self.input or self.discriminator_input != "event"
+        if own and not isinstance(self.discriminator, str):
+            raise RunError(
+                "[gan] discriminator_input and input belong to a single discriminator; write input and shape into each"
+                " [[gan.discriminator]]"
+            )
 
     @property
-    def layouts(self) -> tuple[Layout, Layout]:
-        """Parsed layouts of generator and discriminator.
+    def discriminators(self) -> tuple[DiscriminatorSettings, ...]:
+        """Settings of all discriminators except that of ``energies``."""
+        if not isinstance(self.discriminator, str):
+            return self.discriminator
+        layout = str(self.layouts[1])
+        return (DiscriminatorSettings(layout, self.discriminator_input, self.input),)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Weights of all discriminators, that of ``energies`` included."""
+        single = isinstance(self.discriminator, str)
+        weights = (1.0,) if single else tuple(d.weight for d in self.discriminators)
+        return (*weights, 1.0) if self.energies and self.energies.discriminator else weights
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """Parsed layouts of the generator and of the discriminators.
 
         Raises:
             LayoutError: a layout cannot be parsed; points to the position in its text.
@@ -98,7 +153,9 @@ class GANSettings:
                 if self.layout in published_layouts()
                 else self.layout
             )
-        return parse(self.generator), parse(self.discriminator)
+        if isinstance(self.discriminator, str):
+            return parse(self.generator), parse(self.discriminator)
+        return parse(self.generator), *(parse(one.layout) for one in self.discriminator)
 
     @property
     def all_layouts(self) -> tuple[Layout, ...]:
@@ -168,44 +225,61 @@ ENERGIES = "energies'"
 
 
 def build_networks(
-    settings: GANSettings, encoding: Encoding, discriminator_features: int, *, seed: int
+    settings: GANSettings, encoding: Encoding, discriminator_shapes: Sequence[Shape], *, seed: int
 ) -> dict[str, nn.Module]:
     """Returns untrained networks ``generator`` and ``discriminator`` on the CPU.
+
+    Args:
+        settings: Layouts.
+        encoding: Encoding of the events.
+        discriminator_shapes: Shape of the input of each discriminator, see ``DiscriminatorInput.shapes``.
+        seed: Seed of the weights.
 
     Raises:
         LayoutError: a layout cannot be parsed, or its shapes do not fit the events.
         RunError: the size of ``settings.input`` is not that of the discriminator's input.
     """
     built: dict[str, nn.Module] = {}
-    for name, (layout, kwargs) in _networks(settings, encoding, discriminator_features).items():
+    for name, (layout, kwargs) in _networks(settings, encoding, discriminator_shapes).items():
         _check_output(layout, kwargs, name)
         network_seed = child_seed(seed, INIT[kwargs["role"]], name)
         built[name] = build(
             layout, **kwargs, seed=network_seed, initialization=settings.initialization
         )
-    generator, discriminator = built["generator"], built["discriminator"]
+    generator = built["generator"]
     shapes = stage_shapes(settings, encoding)
     if shapes.energies is not None:
         first = built.get(f"{ENERGIES} generator")
         generator = TwoStages(first, generator, energy_noise=math.prod(shapes.energies))
+    ends = [0, *itertools.accumulate(map(math.prod, discriminator_shapes))]
+    columns = [slice(first, last) for first, last in itertools.pairwise(ends)]
+    discriminators = [built[name] for name in built if name.startswith("discriminator")]
     if of_energies := built.get(f"{ENERGIES} discriminator"):
-        columns = slice(encoding.features - shapes.n_energies, encoding.features)
-        discriminator = TwoDiscriminators(discriminator, of_energies, energy_columns=columns)
+        columns.append(slice(encoding.features - shapes.n_energies, encoding.features))
+        discriminators.append(of_energies)
+    one = len(discriminators) == 1
+    discriminator = discriminators[0] if one else Discriminators(discriminators, columns)
     return {"generator": generator, "discriminator": discriminator}
 
 
 def count_parameters(
-    settings: GANSettings, encoding: Encoding, *, discriminator_features: int = 0
+    settings: GANSettings, encoding: Encoding, *, discriminator_shapes: Sequence[Shape] = ()
 ) -> dict[str, int]:
     """Returns the number of parameters of generator and discriminator, all stages included, without building them.
 
-    ``discriminator_features`` as in ``GAN.build``.
+    ``discriminator_shapes`` as in ``GAN.build``.
     """
     counts = {"generator": 0, "discriminator": 0}
-    networks = _networks(settings, encoding, discriminator_features or encoding.features)
+    shapes = discriminator_shapes or event_shapes(settings, encoding)
+    networks = _networks(settings, encoding, shapes)
     for layout, kwargs in networks.values():
         counts[kwargs["role"]] += sum(layer.parameters for layer in trace(layout, **kwargs))
     return counts
+
+
+def event_shapes(settings: GANSettings, encoding: Encoding) -> tuple[Shape, ...]:
+    """Returns the shapes of the discriminators' inputs if each is the encoded event."""
+    return ((encoding.features,),) * len(settings.discriminators)
 
 
 def network_layers(network: nn.Module) -> list[list[nn.Module]]:
@@ -215,19 +289,16 @@ def network_layers(network: nn.Module) -> list[list[nn.Module]]:
     return [list(layout.layers.layers) for layout in layouts]
 
 
-def _networks(settings: GANSettings, encoding: Encoding, discriminator_features: int) -> _Networks:
+def _networks(
+    settings: GANSettings, encoding: Encoding, discriminator_shapes: Sequence[Shape]
+) -> _Networks:
     """Returns all layouts with their context, by name.
 
     Raises:
         RunError: the size of ``settings.input`` is not that of the discriminator's input.
     """
     shapes = stage_shapes(settings, encoding)
-    shape = settings.input or (discriminator_features,)
-    if math.prod(shape) != discriminator_features:
-        raise RunError(
-            f"[gan] input = {list(shape)} should hold the {discriminator_features} values of the discriminator's input"
-        )
-    generator, discriminator = settings.layouts
+    generator, *layouts = settings.layouts
     cells, conditions = encoding.features - shapes.n_energies, encoding.conditions
     networks: _Networks = {
         "generator": (
@@ -235,12 +306,26 @@ def _networks(settings: GANSettings, encoding: Encoding, discriminator_features:
             _network_kwargs(
                 encoding, shapes.cells, cells, cells, conditions + shapes.n_energies, "generator"
             ),
-        ),
-        "discriminator": (
-            _to_logits(discriminator),
-            _network_kwargs(encoding, shape, encoding.features, 1, conditions, "discriminator"),
-        ),
+        )
     }
+    discriminators = zip(settings.discriminators, layouts, discriminator_shapes, strict=True)
+    for number, (one, layout, given) in enumerate(discriminators, start=1):
+        name = "discriminator" if len(layouts) == 1 else f"discriminator {number}"
+        shape = one.shape or given
+        if math.prod(shape) != math.prod(given):
+            key = (
+                "[gan] input"
+                if name == "discriminator"
+                else f"[[gan.discriminator]] {number} shape"
+            )
+            raise RunError(
+                f"{key} = {list(shape)} should hold the {math.prod(given)} values of the discriminator's input"
+            )
+        in_fields = one.input.startswith(("event", "cells"))
+        kwargs = _network_kwargs(
+            encoding, shape, encoding.features, 1, conditions, "discriminator", cells=in_fields
+        )
+        networks[name] = _to_logits(layout), kwargs
     stage, n_energies = settings.energies, shapes.n_energies
     if stage and shapes.energies and stage.generator:
         kwargs = _network_kwargs(
@@ -248,9 +333,10 @@ def _networks(settings: GANSettings, encoding: Encoding, discriminator_features:
         )
         networks[f"{ENERGIES} generator"] = parse(stage.generator), kwargs
     if stage and stage.discriminator:
-        if "event" not in settings.discriminator_input:
+        if "event" not in settings.discriminators[0].input:
             raise RunError(
-                "[gan.energies] has a discriminator, but [gan] discriminator_input does not contain the event"
+                "[gan.energies] has a discriminator, but the input of the first discriminator does not contain the event; set [gan]"
+                " discriminator_input = 'event and observables'"
             )
         kwargs = _network_kwargs(
             encoding, (n_energies,), n_energies, 1, conditions, "discriminator", cells=False

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from hepgan.gan.devices import is_out_of_memory, out_of_memory_as_run_error, res
 from hepgan.gan.model import GAN, KeptStep
 from hepgan.gan.networks import GANSettings, count_parameters
 from hepgan.layout.memory import available
+from hepgan.layout.spec.base import Shape
 from hepgan.plugins import import_plugins, plugins_of, require_plugins
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ def save(gan: GAN, folder: str | os.PathLike[str]) -> None:
         "encoding": table,
         "gan": to_table(gan.settings),
         "discriminator_features": gan.discriminator_features,
+        "discriminator_shapes": list(map(list, gan.discriminator_shapes)),
         "plugins": list(plugins_of(gan.encoding.steps, gan.settings.all_layouts)),
     }
     if gan.kept:
@@ -90,15 +93,15 @@ def load(
         schema = Schema.from_table(metadata["schema"])
         encoding = _unpack_encoding(schema, metadata["encoding"], weights, json_path)
         settings = from_table(GANSettings, metadata["gan"], where="gan")
-        features, tree = int(metadata["discriminator_features"]), str(metadata["tree"])
+        shapes, tree = _discriminator_shapes(metadata), str(metadata["tree"])
         geometry = {
             str(name): from_table(LayerGeometry, table, where=f"geometry.{name}")
             for name, table in dict(metadata.get("geometry", {})).items()
         }
-        _check_size(settings, encoding, features, generator, weights_path)
+        _check_size(settings, encoding, shapes, generator, weights_path)
         gan = GAN.build(
             settings, encoding,
-            seed=0, discriminator_features=features, geometry=geometry, tree=tree,
+            seed=0, discriminator_shapes=shapes, geometry=geometry, tree=tree,
         )  # fmt: skip
         # Constants of inconsistent shapes fail when events are decoded; a single event could hide them by broadcasting.
         for events in (1, 3 if encoding.features == 2 else 2):
@@ -155,6 +158,20 @@ def _kept_step(metadata: Mapping[str, Any]) -> KeptStep | None:
     )
 
 
+def _discriminator_shapes(metadata: Mapping[str, Any]) -> tuple[Shape, ...]:
+    """Returns the shapes of the discriminators' inputs; a file without them has one flat input.
+
+    Raises:
+        ValueError: they do not hold the number of values that the file names.
+    """
+    features = int(metadata["discriminator_features"])
+    shapes = metadata.get("discriminator_shapes", [[features]])
+    result = tuple(tuple(map(int, shape)) for shape in shapes)
+    if sum(map(math.prod, result)) != features:
+        raise ValueError(f"discriminator_shapes = {shapes} do not hold {features} values")
+    return result
+
+
 def _check_plugins(metadata: Mapping[str, Any], path: Path) -> None:
     """Checks that the user has imported the plugins of a saved GAN: opening a file never runs code.
 
@@ -179,12 +196,12 @@ def _unpack_encoding(
 def _check_size(
     settings: GANSettings,
     encoding: Encoding,
-    discriminator_features: int,
+    discriminator_shapes: tuple[Shape, ...],
     weights: Mapping[str, Tensor],
     path: Path,
 ) -> None:
     """Rejects a layout with more parameters than the file has, before memory is allocated for them."""
-    counts = count_parameters(settings, encoding, discriminator_features=discriminator_features)
+    counts = count_parameters(settings, encoding, discriminator_shapes=discriminator_shapes)
     stored = sum(tensor.numel() for tensor in weights.values())
     if stored < (expected := counts["generator"]):
         raise CheckpointError(

@@ -1,4 +1,6 @@
-"""Combinations of two networks: a generator in two stages, and two discriminators of the same events."""
+"""Combinations of networks: a generator in two stages, and several discriminators of the same events."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,20 +28,19 @@ class TwoStages(nn.Module):
         return torch.cat([cells.flatten(1), energies], 1)
 
 
-class TwoDiscriminators(nn.Module):
-    """Discriminator of the whole event and discriminator of its energies, side by side.
+class Discriminators(nn.Module):
+    """Discriminators side by side, each of some columns of the input.
 
     Args:
-        whole: Discriminator of the whole input, ``[B, S], c[B, C] -> [B, 1]``.
-        energies: Discriminator of the energies, ``[B, A], c[B, C] -> [B, 1]``.
-        energy_columns: Columns of the input that are the energies.
+        networks: Discriminators, ``[B, n], c[B, C] -> [B, 1]``.
+        columns: The n columns of each.
     """
 
-    def __init__(self, whole: nn.Module, energies: nn.Module, *, energy_columns: slice) -> None:
+    def __init__(self, networks: Sequence[nn.Module], columns: Sequence[slice]) -> None:
         super().__init__()
-        self.whole, self.energies, self.energy_columns = whole, energies, energy_columns
+        self.networks, self.columns = nn.ModuleList(networks), tuple(columns)
 
     def forward(self, features: Tensor, c: Tensor) -> Tensor:
-        """Returns the logits ``[B, 2]`` of both."""
-        logits = self.whole(features, c), self.energies(features[:, self.energy_columns], c)
-        return torch.cat([column.flatten(1) for column in logits], 1)
+        """Returns the logits ``[B, K]`` of all K."""
+        pairs = zip(self.networks, self.columns, strict=True)
+        return torch.cat([net(features[:, part], c).flatten(1) for net, part in pairs], 1)

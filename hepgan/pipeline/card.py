@@ -135,12 +135,12 @@ def _data(gan: GAN, run: RunConfig | None) -> str:
 
 def _networks(gan: GAN, run: RunConfig | None) -> str:
     counts = count_parameters(
-        gan.settings, gan.encoding, discriminator_features=gan.discriminator_features
+        gan.settings, gan.encoding, discriminator_shapes=gan.discriminator_shapes
     )
-    layouts = dict(zip(counts, gan.settings.layouts, strict=True))
-    rows = {
-        name: f"`{layouts[name]}`, {number:,} parameters" for name, number in counts.items()
-    } | {
+    generator, *discriminators = gan.settings.layouts
+    layouts = {"generator": f"`{generator}`"}
+    layouts["discriminator"] = "; ".join(f"`{layout}`" for layout in discriminators)
+    rows = {name: f"{layouts[name]}, {number:,} parameters" for name, number in counts.items()} | {
         "noise": " × ".join(map(str, gan.latent)),
         "encoding": repr(gan.encoding).removeprefix("Encoding(").removesuffix(")"),
         "objective": run.train.objective if run else "",

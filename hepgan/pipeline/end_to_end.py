@@ -67,14 +67,12 @@ def run(
 
 def about_gan(run: RunConfig, gan: GAN) -> dict[str, str]:
     """Returns a summary of the GAN and its training for the report."""
-    counts = count_parameters(
-        run.gan, gan.encoding, discriminator_features=gan.discriminator_features
-    )
-    generator, discriminator = run.gan.layouts
+    counts = count_parameters(run.gan, gan.encoding, discriminator_shapes=gan.discriminator_shapes)
+    generator, *discriminators = run.gan.layouts
     return {
         "data": ", ".join(run.data.files),
         "generator": f"{generator} ({counts['generator']:,} parameters)",
-        "discriminator": f"{discriminator} ({counts['discriminator']:,} parameters)",
+        "discriminator": f"{'; '.join(map(str, discriminators))} ({counts['discriminator']:,} parameters)",
         **_about_energies(run),
         "objective": run.train.objective,
         "steps": f"{run.steps:,} of {run.train.batch_size} events",

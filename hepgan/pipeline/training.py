@@ -24,11 +24,7 @@ from hepgan.errors import DataError, RunError
 from hepgan.evaluation.metrics.scores import REGISTERED as METRICS
 from hepgan.evaluation.observables.base import REGISTERED as OBSERVABLES
 from hepgan.gan.devices import resolve_device
-from hepgan.gan.discriminator_input import (
-    DiscriminatorInput,
-    discriminator_cells,
-    discriminator_observables,
-)
+from hepgan.gan.discriminator_input import DiscriminatorInput, discriminator_parts
 from hepgan.gan.model import GAN
 from hepgan.gan.training import checkpoint, distributed, history
 from hepgan.gan.training import loop as training
@@ -115,17 +111,12 @@ def prepare(
     origin = Origin(files, encoding.fingerprint())
     encoding = encoding.to(device)
     x, c = encoding.encode(events, seed=run.seed)
-    contents = run.gan.discriminator_input
-    observables = (
-        discriminator_observables(schema, run.geometry) if "observables" in contents else {}
-    )
-    cells = discriminator_cells(schema, run.geometry) if "cells" in contents else []
     discriminator_input = DiscriminatorInput(
-        encoding, observables, x, c, event="event" in contents, cells=cells
+        encoding, x=x, c=c, **discriminator_parts(run.gan, schema, run.geometry)
     )
     gan = GAN.build(
         run.gan, encoding,
-        seed=run.seed, device=device, discriminator_features=discriminator_input.size,
+        seed=run.seed, device=device, discriminator_shapes=discriminator_input.shapes,
         geometry=run.geometry, tree=tree_name(run.data),
     )  # fmt: skip
     stream = stream_events(run, encoding, discriminator_input) if mode.stream else None

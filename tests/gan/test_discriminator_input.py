@@ -1,25 +1,37 @@
 """Input of the discriminator: decoded cells, their standardization and gradients."""
 
 import dataclasses
+import math
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import awkward as ak
 import numpy as np
 import pytest
+import tomli_w
 import torch
+from trainings import QUICK, assert_equal, weights
 
+from hepgan.config import from_table, to_table
 from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.schema import Schema
-from hepgan.errors import RunError
+from hepgan.errors import HepganError, RunError
+from hepgan.evaluation.observables.base import Observable
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.gan.discriminator_input import (
     DiscriminatorInput,
     discriminator_cells,
     discriminator_observables,
+    discriminator_parts,
 )
 from hepgan.gan.model import GAN
-from hepgan.gan.networks import GANSettings
+from hepgan.gan.networks import DiscriminatorSettings, GANSettings, count_parameters
+from hepgan.gan.training import checkpoint
+from hepgan.gan.training import loop as training
+from hepgan.gan.training.losses import discriminator_loss, generator_loss
+from hepgan.gan.training.state import TrainingState
 
 SCHEMA = Schema.from_table(
     {
@@ -83,7 +95,7 @@ def test_a_discriminator_of_cells_has_their_number_of_inputs(encoding: Encoding)
         discriminator="DENSE|8|LRELU, DENSE|1|LINEAR",
         discriminator_input="cells",
     )
-    gan = GAN.build(settings, encoding, seed=1, discriminator_features=cells.size)
+    gan = GAN.build(settings, encoding, seed=1, discriminator_shapes=cells.shapes)
     assert encoding.features == 12
     assert gan.discriminate(cells(x, c), c).shape == (50, 1)
 
@@ -116,3 +128,166 @@ def test_cells_of_a_field_that_is_no_layer_raise() -> None:
     schema = dataclasses.replace(SCHEMA, fields={**SCHEMA.fields, "mass": mass})
     with pytest.raises(RunError, match=r"the field 'mass' is no layer of cells"):
         discriminator_cells(schema, GEOMETRY)
+
+
+SEVERAL = GANSettings(
+    latent=(0,),
+    generator="DENSE|N|LINEAR",
+    discriminator=(
+        DiscriminatorSettings("DENSE|8|LRELU, DENSE|1|LINEAR", "cells and observables"),
+        DiscriminatorSettings("COND, DENSE|4|LRELU, DENSE|1|LINEAR", "layer energies", weight=0.5),
+        DiscriminatorSettings("CONV|3|2|2|1|1|0|0|LRELU, DENSE|1|LINEAR", "images", weight=2.0),
+        DiscriminatorSettings("DENSE|1|LINEAR", "event", shape=(12,)),
+    ),
+)
+
+
+def several(
+    encoding: Encoding, settings: GANSettings = SEVERAL, **terms: Any
+) -> tuple[TrainingState, DiscriminatorInput]:
+    x, c = encoding.encode(showers(), seed=1)
+    inputs = DiscriminatorInput(
+        encoding, x=x, c=c, **discriminator_parts(settings, SCHEMA, GEOMETRY)
+    )
+    gan = GAN.build(settings, encoding, seed=1, discriminator_shapes=inputs.shapes)
+    phase = dataclasses.replace(QUICK, **terms)
+    return training.initial_state(gan, inputs, x, c, [phase], seed=1), inputs
+
+
+def test_the_input_of_several_discriminators_is_that_of_each(encoding: Encoding) -> None:
+    x, c = encoding.encode(showers(), seed=1)
+    _, inputs = several(encoding)
+    layers = discriminator_cells(SCHEMA, GEOMETRY)
+    observables = discriminator_observables(SCHEMA, GEOMETRY)
+    assert inputs.shapes == ((10 + len(observables),), (2,), (2, 2, 3), (12,))
+    first = DiscriminatorInput(encoding, observables, x, c, event=False, cells=layers)
+    whole = inputs(x, c)
+    torch.testing.assert_close(whole[:, : first.size], first(x, c))
+    assert torch.equal(whole[:, -12:], x)
+    assert whole.shape[1] == inputs.size
+
+
+def test_layer_energies_are_standardized_as_observables_are(encoding: Encoding) -> None:
+    x, c = encoding.encode(showers(), seed=1)
+    observables = {
+        name: Observable(name, lambda events, n=name, g=g: torch.log1p(events[n].flatten(1).sum(1) / g.threshold), name)
+        for name, g in GEOMETRY.items()
+    }  # fmt: skip
+    expected = DiscriminatorInput(encoding, observables, x, c, event=False)
+    layers = discriminator_cells(SCHEMA, GEOMETRY)
+    energies = DiscriminatorInput(encoding, {}, x, c, cells=layers, inputs=["layer energies"])
+    torch.testing.assert_close(energies(x, c), expected(x, c))
+
+
+def test_images_repeat_the_cells_of_small_layers(encoding: Encoding) -> None:
+    events = showers()
+    x, c = encoding.encode(events, seed=1)
+    layers = discriminator_cells(SCHEMA, GEOMETRY)
+    images = DiscriminatorInput(encoding, {}, x, c, cells=layers, inputs=["images"])
+    result = images(x, c).reshape(-1, 2, 2, 3).numpy()
+    for number, (name, geometry) in enumerate(GEOMETRY.items()):
+        logs = np.log1p(ak.to_numpy(events[name]) / geometry.threshold)
+        image = (logs - logs.mean()) / logs.std()
+        image = image if name == "front" else image[:, :, [0, 0, 1]]
+        np.testing.assert_allclose(result[:, number], image, atol=2e-3)
+
+
+def test_losses_and_penalties_of_several_discriminators_are_a_weighted_sum(
+    encoding: Encoding,
+) -> None:
+    terms = {"r1": 0.3, "r2": 0.2, "gradient_penalty": 0.0, "logit_centering": 0.1, "feature_matching": 0.2}  # fmt: skip
+    state, inputs = several(encoding, **terms)
+    real, c = next(iter(state.loader))
+    noise = torch.randn(len(c), 12, generator=torch.Generator().manual_seed(3))
+    x = state.gan.generate(noise, c).detach()
+    fake = inputs(x, c)
+    assert state.gan.discriminate(real, c).shape == (len(c), 4)
+    whole = discriminator_loss(state, real, fake, noise, c)
+    whole_g = generator_loss(state, real, fake, x, noise, c)
+    total, total_g, first = 0.0, 0.0, 0
+    parts = zip(SEVERAL.discriminators, state.gan.discriminator.networks, inputs.shapes, strict=True)  # fmt: skip
+    for one, network, shape in parts:
+        last = first + math.prod(shape)
+        alone = dataclasses.replace(
+            SEVERAL, discriminator=one.layout, discriminator_input=one.input
+        )
+        single = dataclasses.replace(
+            state, gan=dataclasses.replace(state.gan, settings=alone, discriminator=network)
+        )
+        columns = real[:, first:last], fake[:, first:last]
+        total += one.weight * discriminator_loss(single, *columns, noise, c).item()
+        total_g += one.weight * generator_loss(single, *columns, x, noise, c).item()
+        first = last
+    assert whole.item() == pytest.approx(total, rel=1e-5)
+    assert whole_g.item() == pytest.approx(total_g, rel=1e-5)
+
+
+def test_parameters_of_all_discriminators_are_counted(encoding: Encoding) -> None:
+    state, inputs = several(encoding)
+    number = sum(w.numel() for w in state.gan.discriminator.parameters())
+    counts = count_parameters(SEVERAL, encoding, discriminator_shapes=inputs.shapes)
+    assert counts["discriminator"] == number
+
+
+def test_several_discriminators_train_and_resume_bit_for_bit(
+    encoding: Encoding, tmp_path: Path
+) -> None:
+    whole, inputs = several(encoding)
+    gan, _ = training.train(whole, inputs, folder=tmp_path)
+    again, inputs = several(encoding)
+    before = weights(again)
+    checkpoint.load_checkpoint(again, tmp_path / "checkpoints" / "step-00000010.safetensors")
+    training.train(again, inputs)
+    assert_equal(weights(whole), weights(again))
+    for number in range(4):
+        names = [name for name in before if name.startswith(f"d.networks.{number}.")]
+        assert any(not torch.equal(before[name], weights(again)[name]) for name in names)
+    gan.save(tmp_path / "gan")
+    loaded = GAN.load(tmp_path / "gan", device="cpu")
+    assert loaded.discriminator_shapes == inputs.shapes
+    assert loaded.settings == SEVERAL
+
+
+def test_one_discriminator_in_a_table_is_the_single_one(encoding: Encoding) -> None:
+    single = dataclasses.replace(
+        SEVERAL,
+        discriminator=SEVERAL.discriminators[0].layout,
+        discriminator_input="cells and observables",
+    )
+    listed = dataclasses.replace(SEVERAL, discriminator=SEVERAL.discriminators[:1])
+    assert listed.discriminators == single.discriminators
+    results = []
+    for settings in (single, listed):
+        state, inputs = several(encoding, settings)
+        training.train(state, inputs)
+        results.append(weights(state))
+    assert_equal(*results)
+
+
+def test_tables_of_discriminators_survive_a_run_file() -> None:
+    text = tomli_w.dumps({"gan": to_table(SEVERAL)})
+    assert from_table(GANSettings, tomllib.loads(text)["gan"], where="gan") == SEVERAL
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"discriminator_input": "cells"}, "belong to a single discriminator"),
+        ({"discriminator": ()}, "takes either 'layout'"),
+        ({"discriminator": [{"layout": "DENSE|1", "weight": 0.0}]}, "weight = 0.0 should be"),
+        ({"discriminator": [{"layout": "DENS|1"}]}, "DENSE"),
+        ({"discriminator": [{"layout": "DENSE|1", "input": "cell"}]}, "is not one of event"),
+    ],
+)
+def test_invalid_tables_of_discriminators_raise(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(HepganError, match=message):
+        from_table(GANSettings, to_table(SEVERAL) | change, where="gan")
+
+
+def test_a_shape_of_another_size_names_the_discriminator(encoding: Encoding) -> None:
+    wrong = dataclasses.replace(SEVERAL.discriminators[1], shape=(3,))
+    settings = dataclasses.replace(
+        SEVERAL, discriminator=(SEVERAL.discriminators[0], wrong, *SEVERAL.discriminators[2:])
+    )
+    with pytest.raises(RunError, match=r"\[\[gan.discriminator\]\] 2 shape = \[3\] should hold the 2"):  # fmt: skip
+        several(encoding, settings)

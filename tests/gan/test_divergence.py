@@ -92,7 +92,7 @@ def test_a_diverging_generator_raises_with_the_step(event: bool, every: int) -> 
     discriminator_input = DiscriminatorInput(
         encoding, discriminator_observables(encoding.schema, {}), x, c, event=event
     )
-    gan = GAN.build(DENSE, encoding, seed=1, discriminator_features=discriminator_input.size)
+    gan = GAN.build(DENSE, encoding, seed=1, discriminator_shapes=discriminator_input.shapes)
     state = training.initial_state(gan, discriminator_input, x, c, [train_settings], seed=1)
 
     def validate(gan: GAN) -> float:

@@ -155,10 +155,9 @@ def test_the_loss_of_two_discriminators_is_their_sum(encoding: Encoding) -> None
     fake = torch.randn(real.shape, generator=torch.Generator().manual_seed(2))
     noise = torch.empty(len(c), 0)
     both = state.gan.discriminator
-    places = {"whole": slice(0, 12), "energies": MADE}
     alone = 0.0
-    for name, columns in places.items():
-        one = dataclasses.replace(state.gan, discriminator=getattr(both, name))
+    for network, columns in zip(both.networks, (slice(0, 12), MADE), strict=True):
+        one = dataclasses.replace(state.gan, discriminator=network, settings=ONE)
         part = dataclasses.replace(state, gan=one)
         alone += discriminator_loss(part, real[:, columns], fake[:, columns], noise, c).item()
     assert discriminator_loss(state, real, fake, noise, c).item() == pytest.approx(alone, rel=1e-5)
@@ -185,7 +184,7 @@ def test_invalid_stages_raise(encoding: Encoding) -> None:
     with pytest.raises(RunError, match="this encoding appends none; add the step layer_sums"):
         GAN.build(CELLS, plain, seed=1)
     blind = dataclasses.replace(BOTH, discriminator_input="observables")
-    with pytest.raises(RunError, match="discriminator_input does not contain the event"):
+    with pytest.raises(RunError, match="first discriminator does not contain the event"):
         GAN.build(blind, encoding, seed=1)
     with pytest.raises(LayoutError, match="DENSEE"):
         EnergySettings(generator="DENSEE|3")

@@ -88,7 +88,7 @@ def test_a_row_does_not_depend_on_the_others_of_a_full_batch(preset: str) -> Non
     )  # fmt: skip
     encoding = hepgan.Encoding.fit(events, settings.schema, steps, seed=1)
     gan = hepgan.GAN.build(
-        settings.gan, encoding, seed=1, discriminator_features=0 if preset == "mnist" else 550
+        settings.gan, encoding, seed=1, discriminator_shapes=() if preset == "mnist" else [(550,)]
     )
     gan.generator.eval()
     for parameter in gan.generator.parameters():  # a residual generator starts with zeros

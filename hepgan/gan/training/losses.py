@@ -6,7 +6,7 @@ energy constraint, transport) are not weighted.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -64,13 +64,16 @@ def generator_loss(
             needed = objective.paired or feature_matching
             real = gan.discriminate(events, c) if needed else fake
     batch = Batch(real, fake, events, generated, noise, c, weights)
-    loss = _sum_over_discriminators(objective.generator, batch)
+    loss = _sum_over_discriminators(gan, objective.generator, batch)
+    distances = []
     for inputs, reference in zip(generated_inputs, captured, strict=True):
         if weights is not None:
             reference = weights[:, None] * reference
             inputs = weights[:, None] * inputs if c.shape[1] else inputs
         distance = distributed.batch_mean(inputs) - distributed.batch_mean(reference)
-        loss = loss + feature_matching * distance.square().sum()
+        distances.append(distance.square().sum())
+    if distances:
+        loss = loss + feature_matching * _weighted_sum(gan, distances)
     if weight := state.value(settings.energy_constraint):
         loss = loss + weight * energy_error(gan.encoding, x, c)
     if weight := settings.transport_weight(state.phase_step):
@@ -82,13 +85,13 @@ class _ScaleGradient(torch.autograd.Function):
     """Identity whose backward pass scales the gradient, see ``with_gradient_norm``."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, norm: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, norm: float) -> Tensor:
         """Returns ``x``."""
         ctx.norm = norm
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         """Returns the scaled gradient; one that is 0 everywhere stays so."""
         mean = len(gradient) * distributed.batch_mean(gradient.flatten(1).norm(dim=1))
         return gradient * (ctx.norm / mean.clamp_min(1e-30)), None
@@ -148,12 +151,14 @@ def discriminator_loss(
     generated = generated.detach().requires_grad_(shared and r2 > 0)
     real, fake = gan.discriminate(events, c), gan.discriminate(generated, c)
     loss = _sum_over_discriminators(
+        gan,
         objective_named(settings.objective).discriminator,
         Batch(real, fake, events, generated, noise, c, weights),
     )
     positive = None if weights is None else weights.abs()
     if weight := state.value(settings.logit_centering):
-        loss = loss + weight * weighted_mean((real + fake).square().sum(1), positive)
+        centers = _weighted_sum(gan, (real + fake).square().unbind(1))
+        loss = loss + weight * weighted_mean(centers, positive)
     if not due:
         return loss
     for weight, x, logits, of_events in ((r1, events, real, positive), (r2, generated, fake, None)):
@@ -169,12 +174,12 @@ def discriminator_loss(
         logits = gan.discriminate(points, c[rows.local])
         of_points = None if positive is None else positive[rows.local]
         columns = [one_centered_penalty(column, points, of_points) for column in logits.unbind(1)]
-        penalty = rows.scale * torch.stack(columns).sum()
+        penalty = rows.scale * _weighted_sum(gan, columns)
         loss = loss + settings.penalty_every * weight * penalty
     return loss
 
 
-def _sum_over_discriminators(loss: Loss, batch: Batch) -> Tensor:
+def _sum_over_discriminators(gan: GAN, loss: Loss, batch: Batch) -> Tensor:
     """Returns the sum of ``loss`` over the K columns of the logits ``[B, K]``.
 
     Raises:
@@ -186,13 +191,19 @@ def _sum_over_discriminators(loss: Loss, batch: Batch) -> Tensor:
         raise RunError(
             f"a loss of the objective has the shape {list(losses.shape[1:])}; return a scalar, the mean over the batch"
         )
-    return losses.sum()
+    return _weighted_sum(gan, losses.unbind())
+
+
+def _weighted_sum(gan: GAN, values: Sequence[Tensor]) -> Tensor:
+    """Returns the sum of a value of each discriminator, or of one per event ``[B]``, multiplied by its weight."""
+    weights = gan.settings.weights
+    return torch.stack([w * value for w, value in zip(weights, values, strict=True)]).sum(0)
 
 
 def _zero_centered(
     state: TrainingState, x: Tensor, logits: Tensor, c: Tensor, weights: Tensor | None = None
 ) -> Tensor:
-    """Returns the mean of |d logit / d x|² over the penalized events, summed over discriminators.
+    """Returns the mean of |d logit / d x|² over the penalized events, a weighted sum over discriminators.
 
     Args:
         state: State with the GAN and its settings.
@@ -211,12 +222,12 @@ def _zero_centered(
         with frozen_statistics(gan.discriminator):
             difference = gan.discriminate(displaced, c[rows.local]) - logits[rows.local]
         squares = (difference / settings.penalty_step).square()
-        return rows.scale * weighted_mean(squares.sum(1), weights)
+        return rows.scale * weighted_mean(_weighted_sum(gan, squares.unbind(1)), weights)
     if settings.penalty_fraction < 1:
         x = x.detach()[rows.local].requires_grad_()
         logits = gan.discriminate(x, c[rows.local])
     columns = [zero_centered_penalty(column, x, weights) for column in logits.unbind(1)]
-    return rows.scale * torch.stack(columns).sum()
+    return rows.scale * _weighted_sum(gan, columns)
 
 
 class PenalizedRows(NamedTuple):
