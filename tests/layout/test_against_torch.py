@@ -13,6 +13,7 @@ from hepgan.layout.nn.network import build
 from hepgan.layout.spec.base import ACTIVATIONS, LAYERS, Shape
 
 INPUTS: tuple[Shape, ...] = ((7,), (4, 3), (1, 5, 6), (3, 4, 4), (1, 3, 4, 3), (1, 1, 9))
+CONDITIONAL = ("COND", "TIMES", "BALANCE", "MODULATE", "ADALN", "PROJECTION")
 FLAGS = ["", "", "", "|SN", "|ZERO", "|NOBIAS", "|HE|SN"]
 
 
@@ -73,6 +74,10 @@ def word(r: random.Random, shape: Shape, depth: int) -> str:
         "BALANCE": lambda: r.choice(["BALANCE|2|1", "BALANCE|2.5|1e-1|1"]),
         "MBDISC": lambda: f"MBDISC|{numbers(r, 1, 4, 2)}" + r.choice(["", "|TANH", "|ALONE"]),
         "FROM": lambda: "FROM|a",
+        "MODULATE": lambda: r.choice(["MODULATE", "MODULATE|3", "MODULATE|3|SILU"]),
+        "ADALN": lambda: r.choice(["ADALN", "ADALN|3|SILU", "ADALN|3|1e-3|SILU"]),
+        "PROJECTION": lambda: "PROJECTION" + r.choice(["", "|SN", "|3|SILU", "|ZERO"]),
+        "ATTENTION": lambda: f"ATTENTION|{r.randint(1, 2)}" + r.choice(["", "|POSITIONS", "|ZERO"]),
     }
     if kind in ("RNN", "LSTM", "GRU"):
         flags = r.choice(["", "|0", "|1|1", "|0|1|1" if kind == "GRU" else ""])
@@ -127,7 +132,7 @@ def agrees(seed: int) -> int:
     text = net(r, input_, r.randint(1, 5))
     layout = parse(text)
     assert parse(str(layout)) == layout
-    said = any(word in text.upper() for word in ("COND", "TIMES", "BALANCE"))
+    said = any(word in text.upper() for word in CONDITIONAL)
     conditions = 2 if said else r.choice([0, 0, 2])
     options = {"input": input_, "features": 6, "conditions": conditions, "outputs": 3}
     try:

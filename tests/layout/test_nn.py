@@ -29,7 +29,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def conditions(text: str) -> int:
-    return 2 if "COND" in text else 0
+    return 2 if any(word in text for word in ("COND", "ADALN", "MODULATE", "PROJECTION")) else 0
 
 
 EVERY_WORD = [
@@ -47,6 +47,12 @@ EVERY_WORD = [
     ("COND|3|SILU, TIMES|1, [BALANCE|2|0.5; SUM; OCCUPANCY|0.1|0.5]", (5,)),
     ("COND, [a: CONV|1|1|1|1|1; b: FROM|a, ACT|SIGMOID]", (1, 4, 4)),
     ("RES[CONV|1|3|3|1|1|1|1], ATTEND[ACT|SYMMRELU], [PASS; LOCAL|1|1|1|1|1|FTANH]", (1, 4, 4)),
+    ("DENSE|6|SILU, ADALN|4|SILU, MINIBATCHSTD, PROJECTION|4|SILU", (5,)),
+    (
+        "CONV|4|1|1|1|1|TANH, MODULATE, RES[ATTENTION|2|POSITIONS], MINIBATCHSTD, PROJECTION|SN",
+        (2, 3, 3),
+    ),
+    ("RES[ADALN, ATTENTION|2], MINIBATCHSTD, MODULATE|3|SILU", (5, 4)),
     ("RESHAPE|1|2|2|5, RESHAPE|4|5, COND, DROPOUT|0, ACT|RELU, DENSE|3", (20,)),
 ]
 

@@ -71,6 +71,42 @@ class Conditions(Contextual):
         return torch.cat([x, image], dim=1)
 
 
+class Modulate(Contextual):
+    """Scale and shift of each channel from the conditions, after a layer normalization unless ``epsilon`` is ``None``."""
+
+    def __init__(self, embedding: nn.Module, *, epsilon: float | None) -> None:
+        super().__init__()
+        self.embedding, self.epsilon = embedding, epsilon
+
+    def forward(self, x: Tensor, c: Tensor, branch_outputs: _BranchOutputs) -> Tensor:
+        """Returns a tensor of the same shape."""
+        del branch_outputs
+        if self.epsilon is not None:
+            x = nn.functional.layer_norm(x, x.shape[1:], eps=self.epsilon)
+        values = self.embedding(c)
+        if x.ndim == 3:
+            scale, shift = values[:, None].chunk(2, dim=2)
+        else:
+            scale, shift = values.reshape(*values.shape, *[1] * (x.ndim - 2)).chunk(2, dim=1)
+        y: Tensor = x * (1 + scale) + shift
+        return y
+
+
+class Projection(Contextual):
+    """Linear function of the flattened ``x`` plus its product with an embedding of the conditions."""
+
+    def __init__(self, linear: nn.Module, embedding: nn.Module) -> None:
+        super().__init__()
+        self.linear, self.embedding = linear, embedding
+
+    def forward(self, x: Tensor, c: Tensor, branch_outputs: _BranchOutputs) -> Tensor:
+        """Returns ``[B, 1]``."""
+        del branch_outputs
+        x = x.flatten(1)
+        y: Tensor = self.linear(x) + (x * self.embedding(c)).sum(1, keepdim=True)
+        return y
+
+
 class Stream(Contextual):
     """Parallel branches on the input, or on one slice of it each, concatenated along ``axis`` (flattened if None)."""
 

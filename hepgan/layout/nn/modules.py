@@ -5,6 +5,7 @@ Modules with submodules are in ``containers``.
 Legend of shapes: ``B`` batch, ``D`` depth, ``T`` time steps, ``W`` width, ``S`` state, ``P`` positions of a window.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -269,6 +270,32 @@ class BatchNorm(Tracking):
         self.running_var.lerp_(var, new)
 
 
+class Attention(nn.Module):
+    """Self-attention between the tokens of sequences ``[B, T, W]``, or the positions of images ``[B, W, …]``.
+
+    Not ``F.scaled_dot_product_attention``: its fast kernels have no second derivative, which gradient penalties need.
+    """
+
+    def __init__(
+        self, inputs: Weighted, outputs: Weighted, *, heads: int, positions: Tensor | None
+    ) -> None:
+        super().__init__()
+        self.inputs, self.outputs, self.heads = inputs, outputs, heads
+        self.positions = None if positions is None else nn.Parameter(positions)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns a tensor of the same shape."""
+        tokens = x if x.ndim == 3 else x.flatten(2).transpose(1, 2)
+        if self.positions is not None:
+            tokens = tokens + self.positions
+        parts = self.inputs(tokens).chunk(3, dim=2)
+        query, key, value = (p.unflatten(2, (self.heads, -1)).transpose(1, 2) for p in parts)
+        scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[3])  # [B, heads, T, T]
+        mixed = (torch.softmax(scores, dim=3) @ value).transpose(1, 2).flatten(2)
+        y: Tensor = self.outputs(mixed)
+        return y if x.ndim == 3 else y.transpose(1, 2).reshape(x.shape)
+
+
 class MinibatchDiscrimination(nn.Module):
     """Minibatch discrimination: per event and feature, the sum over the batch of exp(−L1 distance) of the projections."""
 
@@ -330,6 +357,15 @@ def occupancy(x: Tensor, *, threshold: float, softness: float) -> Tensor:
     x = x.flatten(1)
     above = torch.sigmoid((x - threshold) / softness) if softness else (x > threshold).to(x.dtype)
     return above.mean(1, keepdim=True)
+
+
+def with_minibatch_std(x: Tensor) -> Tensor:
+    """Returns ``x`` with a constant channel: the standard deviation over the batch, averaged over all values."""
+    variance = (x - x.mean(0)).square().mean(0)
+    std = (variance + 1e-8).sqrt().mean()
+    axis = 2 if x.ndim == 3 else 1
+    shape = [1 if number == axis else length for number, length in enumerate(x.shape)]
+    return torch.cat([x, std.expand(shape)], dim=axis)
 
 
 def times(x: Tensor, c: Tensor, *, condition: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Construction of a layout's ``torch.nn.Module``, and the builder of each layer word's module."""
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -26,6 +27,7 @@ from hepgan.layout.spec.base import (
     Layout,
     Role,
     Shape,
+    channel_axis,
     register_builder,
     size,
 )
@@ -286,6 +288,51 @@ def _conditions(word: physics.CondSpec, step: Step, init: WeightInit) -> nn.Modu
         return containers.Conditions(None)
     linear = _linear(word, step.context.conditions, word.width, init)
     return containers.Conditions(_activated(linear, word.activation))
+
+
+def _embedding(
+    word: physics.ModulateSpec | physics.ProjectionSpec,
+    step: Step,
+    outputs: int,
+    init: WeightInit,
+    flag: str,
+) -> nn.Module:
+    """Returns the embedding of the conditions: a linear layer with a flag, after a hidden layer if the word has a width."""
+    hidden, last = dataclasses.replace(word, flags=()), dataclasses.replace(word, flags=(flag,))
+    conditions = step.context.conditions
+    if not word.width:
+        return _linear(last, conditions, outputs, init)
+    first = _activated(_linear(hidden, conditions, word.width, init), word.activation)
+    return nn.Sequential(first, _linear(last, word.width, outputs, init))
+
+
+@register_builder(physics.ModulateSpec, physics.AdaptiveLayerNormSpec)
+def _modulate(word: physics.ModulateSpec, step: Step, init: WeightInit) -> nn.Module:
+    epsilon = word.epsilon if isinstance(word, physics.AdaptiveLayerNormSpec) else None
+    outputs = 2 * step.input[channel_axis(step.input)]
+    return containers.Modulate(_embedding(word, step, outputs, init, "ZERO"), epsilon=epsilon)
+
+
+@register_builder(physics.ProjectionSpec)
+def _projection(word: physics.ProjectionSpec, step: Step, init: WeightInit) -> nn.Module:
+    features = size(step.input)
+    embedding = _embedding(word, step, features, init, "NOBIAS")
+    return containers.Projection(_linear(word, features, 1, init), embedding)
+
+
+@register_builder(physics.MinibatchStdSpec)
+def _minibatch_std(_: physics.MinibatchStdSpec, __: Step, ___: WeightInit) -> nn.Module:
+    return Apply(m.with_minibatch_std)
+
+
+@register_builder(composite.AttentionSpec)
+def _attention(word: composite.AttentionSpec, step: Step, init: WeightInit) -> nn.Module:
+    axis = channel_axis(step.input)
+    width, tokens = step.input[axis], size(step.input) // step.input[axis]
+    inner = dataclasses.replace(word, flags=())  # with ZERO everywhere no weight would ever change
+    inputs, outputs = _linear(inner, width, 3 * width, init), _linear(word, width, width, init)
+    positions = torch.zeros(tokens, width) if "POSITIONS" in word.flags else None
+    return m.Attention(inputs, outputs, heads=word.heads, positions=positions)
 
 
 @register_builder(physics.TimesSpec)

@@ -4,12 +4,14 @@ import dataclasses
 
 from hepgan.errors import clipped, did_you_mean
 from hepgan.layout.spec.base import (
+    INITIALIZATIONS,
     Branch,
     ContainerSpec,
     LayerSpec,
     MisfitError,
     Shape,
     ShapeContext,
+    at_least,
     channel_axis,
     format_shape,
     register_layer,
@@ -155,6 +157,46 @@ class AttendSpec(ContainerSpec):
     def operations(self, shape: Shape, context: ShapeContext) -> int:
         """Counts each weight once."""
         return size(shape) * 2 * 9 * 2
+
+
+@register_layer
+@dataclasses.dataclass(frozen=True)
+class AttentionSpec(LayerSpec):
+    """Self-attention with ``heads`` heads (arXiv:1706.03762) between the positions of an image or voxel grid, or the steps of a sequence.
+
+    The width of the tokens is the number of channels. ``RES[LNORM, ATTENTION|4|ZERO]`` starts as the identity: with ZERO the weights of
+    the output are 0. POSITIONS adds a trained vector to each token, without which attention does not depend on their order.
+    """
+
+    word = "ATTENTION"
+    forms = (("heads",),)
+    known_flags = (INITIALIZATIONS, ("POSITIONS",))
+    heads: int = at_least(1)
+
+    def output(self, shape: Shape, context: ShapeContext) -> Shape:
+        """Returns the input shape."""
+        if len(shape) < 2:
+            raise MisfitError(
+                f"ATTENTION needs tokens, a sequence length|width or an image, but its input is {format_shape(shape)}",
+                "",
+            )
+        if shape[channel_axis(shape)] % self.heads:
+            raise MisfitError(
+                f"{self.heads} heads do not divide the {shape[channel_axis(shape)]} channels of {format_shape(shape)}",
+                "heads",
+            )
+        return shape
+
+    def parameters(self, shape: Shape, context: ShapeContext) -> int:
+        """Counts queries, keys, values and output, with biases, and the vectors of the positions."""
+        width = shape[channel_axis(shape)]
+        return 4 * width * (width + 1) + ("POSITIONS" in self.flags) * size(shape)
+
+    def operations(self, shape: Shape, context: ShapeContext) -> int:
+        """Counts the weights for each token, and the products of queries with keys and of weights with values."""
+        width = shape[channel_axis(shape)]
+        tokens = size(shape) // width
+        return 4 * tokens * width**2 + 2 * tokens**2 * width
 
 
 @register_layer
