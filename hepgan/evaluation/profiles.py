@@ -224,12 +224,12 @@ def response(
     columns = []
     for i in range(len(edges) - 1):
         inside = there & (bins == i)
-        found, each = values[inside], weights[inside]
-        if len(found) < 10 or found.min() == found.max() or each.min() < 0 or each.sum() <= 0:
+        core, each = values[inside], weights[inside]
+        if len(core) < 10 or core.min() == core.max() or each.min() < 0 or each.sum() <= 0:
             continue
-        mean, width = gaussian_core(found, each)
-        rows = rng.integers(0, len(found), (REPLICAS, len(found)))
-        replicas = np.array([gaussian_core(found[r], each[r]) for r in rows])
+        mean, width = gaussian_core(core, each)
+        rows = rng.integers(0, len(core), (REPLICAS, len(core)))
+        replicas = np.array([gaussian_core(core[r], each[r]) for r in rows])
         if mean == 0 or width == 0:
             continue
         relative = replicas[:, 1] / replicas[:, 0]
@@ -261,13 +261,13 @@ def _moments(values: Floats, weights: Floats) -> tuple[float, float]:
     return mean, float(np.sqrt(fraction @ (values - mean) ** 2))
 
 
-def fit_resolution(found: Response) -> Resolution | None:
+def fit_resolution(response: Response) -> Resolution | None:
     """Returns the fit of the resolution against the energy [GeV]; ``None`` with fewer than four points."""
-    good = (found.energy > 0) & (found.resolution_error > 0)
+    good = (response.energy > 0) & (response.resolution_error > 0)
     if good.sum() < 4:
         return None
-    energy, resolution = found.energy[good], found.resolution[good]
-    error = 2 * resolution * found.resolution_error[good]
+    energy, resolution = response.energy[good], response.resolution[good]
+    error = 2 * resolution * response.resolution_error[good]
     matrix = np.stack([1 / energy, 1 / energy**2, np.ones_like(energy)], axis=1) / error[:, None]
     squares, _ = scipy.optimize.nnls(matrix, resolution**2 / error)
     used = squares > 0

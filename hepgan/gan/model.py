@@ -16,7 +16,8 @@ from hepgan.data.encoding.encoding import Encoding
 from hepgan.data.io.names import printable
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
-from hepgan.evaluation.metrics.scores import STANDARD, Scores, with_error
+from hepgan.evaluation.formatting import with_error
+from hepgan.evaluation.metrics.scores import STANDARD, Scores
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.gan.conditions import Condition, Conditions
 from hepgan.gan.networks import GANSettings, build_networks, event_shapes, stage_shapes

@@ -12,7 +12,7 @@ from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.io.names import printable
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError, RunError
-from hepgan.evaluation.metrics.scores import with_error
+from hepgan.evaluation.formatting import with_error
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.report.evaluation import evaluate
 from hepgan.gan.noise import normal_blocks

@@ -9,7 +9,7 @@ from hepgan.atomic import write_text
 from hepgan.data.io.files import base_name
 from hepgan.data.io.names import printable
 from hepgan.errors import RunError
-from hepgan.evaluation.metrics.scores import with_error
+from hepgan.evaluation.formatting import with_error
 from hepgan.gan import pretrained
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import count_parameters

@@ -338,6 +338,36 @@ def test_the_slices_of_a_condition_are_its_classes_quartiles_or_given_edges() ->
     assert chosen["pdg"].slices == ()
 
 
+def test_labels_of_slices_are_plain_numbers_with_units() -> None:
+    schema = Schema({"x": Field()}, {"energy": Field((), "MeV"), "pdg": Field()})
+    reference = {
+        "energy": np.linspace(1000.0, 52_753.0, 400),
+        "pdg": np.tile([-11.0, 1_000_020_040.0], 200),
+    }
+    conditions = conditions_of(schema, reference, ["energy=1000,2638.4,50000", "pdg"])
+    assert [part.label for part in conditions["energy"].slices] == [
+        "energy = 1,000 … 2,640 MeV", "energy = 2,640 … 50,000 MeV",
+    ]  # fmt: skip
+    assert [part.label for part in conditions["pdg"].slices] == ["pdg = −11", "pdg = 1000020040"]
+
+
+def test_two_swapped_classes_are_named_without_slices_of_the_condition() -> None:
+    reference, generated = showers(2000, 1), showers(2000, 2)
+    for sample in (reference, generated):
+        sample["pdg"] = np.where(sample["pdg"] == 211, 22, sample["pdg"])
+    generated["pdg"] = 33 - generated["pdg"]
+    observables = {name: o for name, o in observables_for(SCHEMA).items() if not o.spectrum}
+    filled = histograms.compare(reference, generated, observables)
+    samples = [build_sample(events, observables) for events in (reference, generated)]
+    context = MetricContext(
+        *samples, observables, filled, "generated", 1, quick=True,
+        metrics=frozenset({"chi_square", "slice", "condition_correlation"}),
+        conditions=conditions_of(SCHEMA, reference, ["energy"]),
+    )  # fmt: skip
+    sentence = evaluate_sample(compute.compute_metrics(context), "generated").sentence
+    assert "the classes 11, 22 of the condition pdg are swapped" in sentence
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("energy=1,a", "such as energy=1,10,50"), ("energy=5,1", "increasing"), ("energy=5", "at least two edges")],
@@ -428,13 +458,27 @@ def test_the_telling_events_are_those_that_are_wrong() -> None:
 
 def test_the_learning_curve_extrapolates_an_auc_that_rises_with_the_number_of_events() -> None:
     def separability(x: np.ndarray, _y: np.ndarray) -> classifier.Separability:
-        return classifier.Separability(0.8 - 2 / math.sqrt(len(x)), 0.01, 0.5, 0.1, np.zeros((2, 2)))  # fmt: skip
+        d = 1.2 - 8 / math.sqrt(len(x))
+        auc = float(scipy.stats.norm.cdf(d / math.sqrt(2)))
+        return classifier.Separability(auc, 0.01, 0.5, 0.1, np.zeros((2, 2)))
 
     x = np.zeros((8000, 1), dtype=np.float32)
     curve = learning_curve.learning_curve(x, x, separability(x, x), separability)
     assert curve is not None
     assert curve.numbers == (1000, 2000, 4000, 8000)
-    assert curve.limit == pytest.approx(0.8)
+    limit = float(scipy.stats.norm.cdf(1.2 / math.sqrt(2)))
+    assert curve.limit.value == pytest.approx(limit)
+    assert 0.5 < curve.limit.low < limit < curve.limit.high < 1
+
+
+def test_the_extrapolated_auc_and_its_interval_stay_below_one() -> None:
+    numbers = np.array([1000.0, 2000.0, 4000.0, 8000.0])
+    rising, errors = np.array([0.93, 0.96, 0.98, 0.995]), np.array([0.02, 0.01, 0.004, 0.002])
+    limit = learning_curve.extrapolate(numbers, rising, errors)
+    assert 0.995 < limit.value < 1
+    assert limit.low < limit.value < limit.high <= 1
+    perfect = learning_curve.extrapolate(numbers, np.ones(4), np.zeros(4))
+    assert 0.99 < perfect.low < perfect.value <= perfect.high <= 1
 
 
 def test_a_condition_without_variation_has_no_slices() -> None:

@@ -48,9 +48,11 @@ def boosted_separability(
             np.repeat([0, 1], size),
         )
         scores = []
-        for sample, part, found in zip((reference, generated), parts, probabilities, strict=True):
-            found[part == fold] = trees.predict_proba(sample[part == fold])[:, 1]
-            scores.append(found[part == fold])
+        for sample, part, probability in zip(
+            (reference, generated), parts, probabilities, strict=True
+        ):
+            probability[part == fold] = trees.predict_proba(sample[part == fold])[:, 1]
+            scores.append(probability[part == fold])
         auc, auc_error = classifier.area_under_curve(*scores)
         aucs.append(auc)
         variances.append(auc_error**2)

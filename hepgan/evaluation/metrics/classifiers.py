@@ -44,43 +44,43 @@ class Input(NamedTuple):
     images: Callable[[], list[Image]] = list
 
 
-def tasks(plan: MetricContext, details: Details, progress: ProgressCallback) -> Iterator[Task]:
+def tasks(context: MetricContext, details: Details, progress: ProgressCallback) -> Iterator[Task]:
     """Yields a task for each classifier that the observables allow; ROC curves and so on are added to ``details``."""
-    for metric, chosen in _inputs(plan).items():
+    for metric, chosen in _inputs(context).items():
         yield (
             metric,
             OVERALL,
-            functools.partial(_classified, metric, chosen, plan, details, progress),
+            functools.partial(_classified, metric, chosen, context, details, progress),
         )
 
 
-def _inputs(plan: MetricContext) -> dict[str, Input]:
-    of_challenge: Network = "quick" if plan.quick else "challenge"
-    spectra = [observable for observable in plan.observables.values() if observable.spectrum]
-    found: dict[str, Input] = {}
-    if len(spectra) < len(plan.observables):
-        every = functools.cache(lambda: plan.all_observables[1])
-        found["auc_observables"] = Input("quick", every)
-        found["auc_boosted"] = Input(None, every)
-        found["auc_high"] = Input(of_challenge, lambda: features.standardize(*plan.published))
+def _inputs(context: MetricContext) -> dict[str, Input]:
+    of_challenge: Network = "quick" if context.quick else "challenge"
+    spectra = [observable for observable in context.observables.values() if observable.spectrum]
+    inputs: dict[str, Input] = {}
+    if len(spectra) < len(context.observables):
+        every = functools.cache(lambda: context.all_observables[1])
+        inputs["auc_observables"] = Input("quick", every)
+        inputs["auc_boosted"] = Input(None, every)
+        inputs["auc_high"] = Input(of_challenge, lambda: features.standardize(*context.published))
     if spectra:
-        found["auc_low"] = Input(of_challenge, lambda: _cells(plan, of_challenge))
-        if not plan.quick and "E_inc" in plan.observables:
+        inputs["auc_low"] = Input(of_challenge, lambda: _cells(context, of_challenge))
+        if not context.quick and "E_inc" in context.observables:
             # with few showers, the CaloChallenge's network learns little from cell fractions that span decades
-            found["auc_log"] = Input("quick", lambda: _cells(plan, "quick"))
-        if not plan.quick and _images(plan):
-            found["auc_image"] = Input(
-                "image", lambda: _cells(plan, "quick"), lambda: _images(plan)
+            inputs["auc_log"] = Input("quick", lambda: _cells(context, "quick"))
+        if not context.quick and _images(context):
+            inputs["auc_image"] = Input(
+                "image", lambda: _cells(context, "quick"), lambda: _images(context)
             )
-    return found
+    return inputs
 
 
-def _cells(plan: MetricContext, network: Network) -> tuple[Float32s, Float32s]:
+def _cells(context: MetricContext, network: Network) -> tuple[Float32s, Float32s]:
     cells = features.low_level(
-        plan.reference.events, plan.generated.events, plan.observables,
+        context.reference.events, context.generated.events, context.observables,
         network="challenge" if network == "challenge" else "quick",
     )  # fmt: skip
-    columns = plan.other_conditions
+    columns = context.other_conditions
     if not columns:
         return cells
     x, y = (
@@ -90,29 +90,29 @@ def _cells(plan: MetricContext, network: Network) -> tuple[Float32s, Float32s]:
     return x, y
 
 
-def _images(plan: MetricContext) -> list[Image]:
+def _images(context: MetricContext) -> list[Image]:
     """Returns the images among the low-level features: all slices of the spectra with at least two axes."""
-    start = 1 if "E_inc" in plan.observables else 0
-    found = []
-    for observable in plan.observables.values():
+    start = 1 if "E_inc" in context.observables else 0
+    images = []
+    for observable in context.observables.values():
         if not observable.spectrum:
             continue
         size = int(np.prod(observable.shape))
         if len(observable.shape) >= 2:
             rows, columns = observable.shape[-2:]
-            found += [
+            images += [
                 Image(start + first, (rows, columns)) for first in range(0, size, rows * columns)
             ]
         if not observable.shape:
             return []
         start += size
-    return found
+    return images
 
 
 def _classified(
     metric: str,
     chosen: Input,
-    plan: MetricContext,
+    context: MetricContext,
     details: Details,
     progress: ProgressCallback,
 ) -> Estimates:
@@ -124,49 +124,51 @@ def _classified(
 
     def separability(x: Float32s, y: Float32s, name: str, *, trainings: int) -> Separability:
         if chosen.network is None:
-            return boosting.boosted_separability(x, y, seed=plan.seed)
+            return boosting.boosted_separability(x, y, seed=context.seed)
         return classifier.separability(
             x, y,
-            seed=plan.seed, network=chosen.network, images=chosen.images(), trainings=trainings,
-            device=plan.device,
+            seed=context.seed, network=chosen.network, images=chosen.images(), trainings=trainings,
+            device=context.device,
             progress=lambda _, fraction, remark: progress(f"training: {name}", fraction, remark),
         )  # fmt: skip
 
-    number = plan.reference.number
+    number = context.reference.number
     if number < 2 * classifier.MIN_EVENTS:
         raise DataError(
             f"a classifier and its baseline need {2 * classifier.MIN_EVENTS} reference events, but there are {number}"
         )
-    trainings = 1 if plan.quick else 3
+    trainings = 1 if context.quick else 3
     x, y = (values.astype(np.float32, copy=False) for values in chosen.features())
-    found = separability(x, y, metric, trainings=trainings)
-    order = numpy_generator(plan.seed, "evaluation", "halves").permutation(len(x))
+    result = separability(x, y, metric, trainings=trainings)
+    order = numpy_generator(context.seed, "evaluation", "halves").permutation(len(x))
     null = None
-    if chosen.network or not plan.quick:  # five trainings of trees take long; their baseline is 0.5
+    # five trainings of trees take long; their baseline is 0.5
+    if context.classifier_checks and (chosen.network or not context.quick):
         halves = x[order[::2]], x[order[1::2]]
         null = separability(*halves, f"baseline of {metric}", trainings=trainings)
-    details.curves[metric] = found.curve
+    details.curves[metric] = result.curve
     if metric == "auc_observables":
-        details.telling[metric] = telling.telling_events(found, plan.all_observables[0], y)
+        details.telling[metric] = telling.telling_events(result, context.all_observables[0], y)
+    if metric == "auc_observables" and context.classifier_checks:
         curve = learning_curve(
-            x[order], y[numpy_generator(plan.seed, "evaluation", "learning curve").permutation(len(y))],
-            found,
+            x[order], y[numpy_generator(context.seed, "evaluation", "learning curve").permutation(len(y))],
+            result,
             lambda a, b: separability(a, b, f"learning curve of {metric}", trainings=trainings),
         )  # fmt: skip
         if curve is not None:
             details.learning_curves[metric] = curve
     return {
         metric: Estimate(
-            found.auc,
-            found.error,
+            result.auc,
+            result.error,
             0.5,
-            found.null_error,
-            found.p_value,
+            result.null_error,
+            result.p_value,
             (null.auc, null.error) if null else None,
         ),
         metric.replace("auc", "accuracy"): Estimate(
-            found.accuracy,
-            found.accuracy_error,
+            result.accuracy,
+            result.accuracy_error,
             *((null.accuracy, null.accuracy_error) if null else (0.5, 0.0)),
         ),
     }

@@ -118,11 +118,11 @@ def score(
         samples[histograms.REFERENCE], samples[source], observables, weights=weights
     )
     first, second = (build_sample(e, observables, weights.get(n)) for n, e in samples.items())
-    plan = MetricContext(
+    context = MetricContext(
         first, second, observables, filled, source, seed, quick,
         digits=digits, metrics=frozenset(metrics),
     )  # fmt: skip
-    return Scores(compute_metrics(plan).scores)
+    return Scores(compute_metrics(context).scores)
 
 
 def validation_distance(reference: Mapping[str, Floats], generated: Mapping[str, Floats]) -> float:
@@ -154,7 +154,7 @@ def validation_distance(reference: Mapping[str, Floats], generated: Mapping[str,
 
 
 def compute_metrics(
-    plan: MetricContext, *, progress: ProgressCallback = no_progress
+    context: MetricContext, *, progress: ProgressCallback = no_progress
 ) -> MetricResults:
     """Returns all scores that can be computed from the two samples, and the reasons for those that cannot."""
     scores: list[Score] = []
@@ -168,101 +168,107 @@ def compute_metrics(
     tasks = [
         task
         for task in (
-            *_single_tasks(plan, findings),
-            *(_joint_tasks(plan, skipped, details, progress) if plan.includes(*JOINT) else ()),
-            *_registered_tasks(plan),
+            *_single_tasks(context, findings),
+            *(
+                _joint_tasks(context, skipped, details, progress)
+                if context.includes(*JOINT)
+                else ()
+            ),
+            *_registered_tasks(context),
         )
-        if plan.includes(*METRICS_OF_TASK.get(task[0], task[:1]))
+        if context.includes(*METRICS_OF_TASK.get(task[0], task[:1]))
     ]
     for i, (metric, observable, estimate) in enumerate(tasks):
         progress("comparing", i / len(tasks), "")
         try:
             estimates = estimate()
         except DataError as error:
-            skipped.append(SkippedMetric(metric, observable, str(error), plan.source))
+            skipped.append(SkippedMetric(metric, observable, str(error), context.source))
             continue
         scores.extend(
-            _score(plan, name, observable, estimate)
+            _score(context, name, observable, estimate)
             for name, estimate in estimates.items()
-            if plan.includes(name)
+            if context.includes(name)
         )
-    if plan.generated.weighted:
+    if context.generated.weighted:
         details.telling.clear()  # these are indices of an unweighted selection
-    if plan.includes("worth"):
-        measured = measured._replace(worth=list(_worth(plan, scores)))
-    enough = min(plan.reference.number, plan.generated.number) >= per_observable.MIN_VALUES
-    if not enough or not plan.includes(*POOLED):
+    if context.includes("worth"):
+        measured = measured._replace(worth=list(_worth(context, scores)))
+    enough = min(context.reference.number, context.generated.number) >= per_observable.MIN_VALUES
+    if not enough or not context.includes(*POOLED):
         return measured
     tests = pooled.pooled_tests(
-        plan.reference, plan.generated, plan.observables, plan.histograms, plan.conditions,
-        seed=plan.seed, progress=progress,
+        context.reference, context.generated, context.observables, context.histograms, context.conditions,
+        seed=context.seed, progress=progress,
     )  # fmt: skip
     measured = measured._replace(
-        slices=tests.slices if plan.includes("slice") else (),
-        condition_correlations=tests.correlations if plan.includes("condition_correlation") else (),
+        slices=tests.slices if context.includes("slice") else (),
+        condition_correlations=tests.correlations
+        if context.includes("condition_correlation")
+        else (),
         condition_responses=tests.responses,
         effective_tests=permutations.effective_tests(tests.smallest[1:]),
     )
-    return measured._replace(smallest_shifts=_smallest_shifts(plan, measured))
+    return measured._replace(smallest_shifts=_smallest_shifts(context, measured))
 
 
-def _worth(plan: MetricContext, scores: Sequence[Score]) -> Iterator[Worth]:
-    n_training = effective_sample_size(plan.training.weights) if plan.training else None
+def _worth(context: MetricContext, scores: Sequence[Score]) -> Iterator[Worth]:
+    n_training = effective_sample_size(context.training.weights) if context.training else None
     for score in scores:
         if score.metric == "energy_distance":
-            number = effective_sample_size(plan.generated.weights)
+            number = effective_sample_size(context.generated.weights)
             yield worth.of_energy_distance(OVERALL, score.value, score.error, number, n_training)
-    for name, observable in plan.observables.items():
+    for name, observable in context.observables.items():
         if observable.spectrum:
             continue
-        found = worth.worth(
+        result = worth.worth(
             name,
-            plan.reference.values[name],
-            plan.generated.values[name],
-            (plan.reference.weights, plan.generated.weights),
+            context.reference.values[name],
+            context.generated.values[name],
+            (context.reference.weights, context.generated.weights),
             n_training=n_training,
         )
-        if found is not None:
-            yield found
+        if result is not None:
+            yield result
 
 
-def _smallest_shifts(plan: MetricContext, measured: MetricResults) -> dict[str, SmallestShift]:
+def _smallest_shifts(context: MetricContext, measured: MetricResults) -> dict[str, SmallestShift]:
     smallest = verdict.smallest_p_value(verdict.number_of_tests(measured))
-    weights = plan.reference.weights, plan.generated.weights
-    found = {}
-    for name, values in plan.reference.values.items():
+    weights = context.reference.weights, context.generated.weights
+    shifts = {}
+    for name, values in context.reference.values.items():
         valid = values[np.isfinite(values)]
         if len(valid) >= per_observable.MIN_VALUES and np.ptp(valid) > 0:
             shift = verdict.smallest_shift(valid, weights, smallest)
             if shift > 0:  # discrete values do not shift by less than a step
-                found[name] = SmallestShift(shift, float(valid.std()))
-    return found
+                shifts[name] = SmallestShift(shift, float(valid.std()))
+    return shifts
 
 
-def _score(plan: MetricContext, metric: str, observable: str, estimate: Estimate) -> Score:
+def _score(context: MetricContext, metric: str, observable: str, estimate: Estimate) -> Score:
     value, error, baseline, baseline_error, p_value, measured = estimate
-    numbers = plan.reference.number, plan.generated.number
+    numbers = context.reference.number, context.generated.number
     return Score(
-        metric, observable, value, error, baseline, *numbers, baseline_error, p_value, plan.source,
+        metric, observable, value, error, baseline, *numbers, baseline_error, p_value, context.source,
         *(measured or ()),
     )  # fmt: skip
 
 
-def _single_tasks(plan: MetricContext, findings: list[Finding]) -> Iterator[Task]:
-    for name, observable in plan.observables.items():
+def _single_tasks(context: MetricContext, findings: list[Finding]) -> Iterator[Task]:
+    for name, observable in context.observables.items():
         if observable.spectrum:
-            yield "spectrum", name, functools.partial(_spectrum, plan, observable, findings)
+            yield "spectrum", name, functools.partial(_spectrum, context, observable, findings)
         else:
-            yield "distribution", name, functools.partial(_distribution, plan, name)
+            yield "distribution", name, functools.partial(_distribution, context, name)
 
 
-def _registered_tasks(plan: MetricContext) -> Iterator[Task]:
+def _registered_tasks(context: MetricContext) -> Iterator[Task]:
     for name, metric in REGISTERED.items():
-        yield name, OVERALL, functools.partial(_registered, plan, name, metric.function)
+        yield name, OVERALL, functools.partial(_registered, context, name, metric.function)
 
 
-def _registered(plan: MetricContext, name: str, function: MetricFunction) -> Estimates:
-    estimate = function(plan.reference, plan.generated, seed=plan.seed)
+def _registered(context: MetricContext, name: str, function: MetricFunction) -> Estimates:
+    estimate = function(context.reference, context.generated, seed=context.seed)
     if not isinstance(estimate, Estimate):
         raise RunError(
             f"the metric '{name}' returned {estimate!r:.100}; return a hepgan.Estimate(value, error, baseline, baseline_error)"
@@ -270,94 +276,98 @@ def _registered(plan: MetricContext, name: str, function: MetricFunction) -> Est
     return {name: estimate}
 
 
-def _distribution(plan: MetricContext, name: str) -> Estimates:
+def _distribution(context: MetricContext, name: str) -> Estimates:
     reference, generated = (
-        per_observable.finite(s, name) for s in (plan.reference, plan.generated)
+        per_observable.finite(s, name) for s in (context.reference, context.generated)
     )
     return per_observable.of_values(
-        reference, generated, plan.histograms[name], source=plan.source, seed=plan.seed
+        reference, generated, context.histograms[name], source=context.source, seed=context.seed
     )
 
 
-def _spectrum(plan: MetricContext, observable: Observable, findings: list[Finding]) -> Estimates:
-    samples = plan.reference, plan.generated
+def _spectrum(context: MetricContext, observable: Observable, findings: list[Finding]) -> Estimates:
+    samples = context.reference, context.generated
     cells = [np.asarray(observable.function(s.events), float) for s in samples]
     finding = per_observable.cell_finding(observable, *cells)
     findings.extend([finding] if finding else [])
-    weights = plan.reference.weights, plan.generated.weights
+    weights = context.reference.weights, context.generated.weights
     return per_observable.of_spectrum(
-        cells[0], cells[1], weights, plan.histograms[observable.name], seed=plan.seed
+        cells[0], cells[1], weights, context.histograms[observable.name], seed=context.seed
     )
 
 
-def _digits(plan: MetricContext, observable: Observable) -> Estimates:
+def _digits(context: MetricContext, observable: Observable) -> Estimates:
     """Returns the digit classifier's scores."""
-    cells = np.asarray(observable.function(plan.reference.events), float)
+    cells = np.asarray(observable.function(context.reference.events), float)
     return per_observable.of_digits(
-        cells, observable.function(plan.generated.events), seed=plan.seed
+        cells, observable.function(context.generated.events), seed=context.seed
     )
 
 
 def _joint_tasks(
-    plan: MetricContext,
+    context: MetricContext,
     skipped: list[SkippedMetric],
     details: Details,
     progress: ProgressCallback,
 ) -> Iterator[Task]:
-    single = any(not observable.spectrum for observable in plan.observables.values())
+    single = any(not observable.spectrum for observable in context.observables.values())
     if single:
-        yield "correlation", OVERALL, functools.partial(_correlation, plan)
-        yield from _event_tasks(plan)
+        yield "correlation", OVERALL, functools.partial(_correlation, context)
+        yield from _event_tasks(context)
     else:
         reason = "no observable has one value per event"
         skipped.append(
-            SkippedMetric("fpd, kpd, neighbours, correlations", OVERALL, reason, plan.source)
+            SkippedMetric("fpd, kpd, neighbours, correlations", OVERALL, reason, context.source)
         )
     try:
         first, second = (
-            unweight(sample, seed=child_seed(plan.seed, "evaluation", name))
-            for name, sample in (("reference", plan.reference), ("generated", plan.generated))
+            unweight(sample, seed=child_seed(context.seed, "evaluation", name))
+            for name, sample in (("reference", context.reference), ("generated", context.generated))
         )
     except DataError as error:
-        which = histograms.REFERENCE if plan.reference.weights.min() < 0 else plan.source
+        which = histograms.REFERENCE if context.reference.weights.min() < 0 else context.source
         skipped.append(
             SkippedMetric("fpd, kpd, neighbours, classifiers", OVERALL, str(error), which)
         )
         return
-    plain = plan._replace(reference=first, generated=second)
+    plain = context._replace(reference=first, generated=second)
     if single:
         yield from _high_level_tasks(plain)
     yield from classifiers.tasks(plain, details, progress)
-    for observable in plan.observables.values() if plan.digits else ():
+    for observable in context.observables.values() if context.digits else ():
         if observable.spectrum:
             yield "digits", observable.name, functools.partial(_digits, plain, observable)
 
 
-def _event_tasks(plan: MetricContext) -> Iterator[Task]:
+def _event_tasks(context: MetricContext) -> Iterator[Task]:
     """Yields the tests of single events: how many are in the tails, repeated, or memorized."""
     dependent = [
-        name for name in plan.reference.values if name not in plan.conditions and name != "E_inc"
+        name
+        for name in context.reference.values
+        if name not in context.conditions and name != "E_inc"
     ]
     if not dependent:
         return
     reference, generated = (
         {name: sample.values[name] for name in dependent}
-        for sample in (plan.reference, plan.generated)
+        for sample in (context.reference, context.generated)
     )
-    n, m = plan.reference.number, plan.generated.number
+    n, m = context.reference.number, context.generated.number
 
     def tails() -> Estimate:
         both = [np.concatenate([reference[name], generated[name]]) for name in dependent]
         return statistics.tail_fraction(*statistics.any_in_tails(both, n))
 
     functions: dict[str, Callable[[], Estimate]] = {
-        "duplicates": lambda: copies.duplicates(reference, generated, seed=plan.seed)
+        "duplicates": lambda: copies.duplicates(reference, generated, seed=context.seed)
     }
-    if not plan.reference.weighted and not plan.generated.weighted:
+    if not context.reference.weighted and not context.generated.weighted:
         functions["tails"] = tails
-    if plan.training is not None:
-        training = {name: plan.training.values[name] for name in dependent}
-        functions["copies"] = lambda: copies.copies(reference, generated, training, seed=plan.seed)
+    if context.training is not None:
+        training = {name: context.training.values[name] for name in dependent}
+        functions["copies"] = lambda: copies.copies(
+            reference, generated, training, seed=context.seed
+        )
 
     def checked(name: str) -> Estimates:
         if min(n, m) < per_observable.MIN_VALUES:
@@ -384,27 +394,27 @@ def _not_too_wide(high: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
     return high
 
 
-def _correlation(plan: MetricContext) -> Estimates:
-    scaled = features.standardize(*_not_too_wide(plan.published))
-    weights = plan.reference.weights, plan.generated.weights
-    return {"correlation": per_observable.correlation_distance(*scaled, weights, seed=plan.seed)}
+def _correlation(context: MetricContext) -> Estimates:
+    scaled = features.standardize(*_not_too_wide(context.published))
+    weights = context.reference.weights, context.generated.weights
+    return {"correlation": per_observable.correlation_distance(*scaled, weights, seed=context.seed)}
 
 
-def _high_level_tasks(plan: MetricContext) -> Iterator[Task]:
-    high, (_, every) = plan.published_and_conditions, plan.all_observables
-    weights = plan.reference.weights, plan.generated.weights
+def _high_level_tasks(context: MetricContext) -> Iterator[Task]:
+    high, (_, every) = context.published_and_conditions, context.all_observables
+    weights = context.reference.weights, context.generated.weights
     metrics: dict[str, Callable[[], Estimates | Estimate]] = {
-        "fpd": lambda: fpd.fpd(*_not_too_wide(high), seed=plan.seed),
-        "fpd_trimmed": lambda: fpd.trimmed_fpd(*_not_too_wide(high), seed=plan.seed),
-        "kpd": lambda: kpd.kpd(*high, seed=plan.seed),
-        "energy_distance": lambda: kpd.energy_distance(*every, seed=plan.seed),
-        "sliced_wasserstein": lambda: sliced.sliced_wasserstein(*every, weights, seed=plan.seed),
-        "precision": lambda: prdc.prdc_scores(*features.standardize(*high), seed=plan.seed),
+        "fpd": lambda: fpd.fpd(*_not_too_wide(high), seed=context.seed),
+        "fpd_trimmed": lambda: fpd.trimmed_fpd(*_not_too_wide(high), seed=context.seed),
+        "kpd": lambda: kpd.kpd(*high, seed=context.seed),
+        "energy_distance": lambda: kpd.energy_distance(*every, seed=context.seed),
+        "sliced_wasserstein": lambda: sliced.sliced_wasserstein(*every, weights, seed=context.seed),
+        "precision": lambda: prdc.prdc_scores(*features.standardize(*high), seed=context.seed),
     }
     for name, function in metrics.items():
         yield name, OVERALL, functools.partial(_named, name, function)
 
 
 def _named(name: str, function: Callable[[], Estimates | Estimate]) -> Estimates:
-    found = function()
-    return {name: found} if isinstance(found, Estimate) else found
+    result = function()
+    return {name: result} if isinstance(result, Estimate) else result

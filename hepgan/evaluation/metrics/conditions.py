@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError, did_you_mean
+from hepgan.evaluation.formatting import distinct_texts
 from hepgan.evaluation.metrics.statistics import Floats, normal_scores
 from hepgan.evaluation.observables.shower_shapes import Array
 
@@ -55,12 +56,14 @@ class Condition(NamedTuple):
         kind: ``number``, ``angle`` or ``class``.
         unit: Unit of the values.
         slices: Slices, in increasing order.
+        classes: Names of the classes of the reference, in increasing order; empty for other kinds.
     """
 
     name: str
     kind: Literal["number", "angle", "class"]
     unit: str
     slices: tuple[Slice, ...]
+    classes: tuple[str, ...] = ()
 
 
 class ConditionCorrelation(NamedTuple):
@@ -140,8 +143,9 @@ def conditions_of(
         elif edges := chosen.get(name):
             slices = _between(name, field.unit, edges)
         else:
-            slices = _default_slices(name, field.unit, values)
-        result[name] = Condition(name, kind, field.unit, slices)
+            slices = _default_slices(name, field.unit, values, kind)
+        classes = tuple(map(_class_name, np.unique(values))) if kind == "class" else ()
+        result[name] = Condition(name, kind, field.unit, slices, classes)
     return result
 
 
@@ -178,15 +182,16 @@ def _kind(values: Floats, unit: str) -> Literal["number", "angle", "class"]:
     return "number"
 
 
-def _default_slices(name: str, unit: str, values: Floats) -> tuple[Slice, ...]:
+def _default_slices(name: str, unit: str, values: Floats, kind: str) -> tuple[Slice, ...]:
     distinct = np.unique(values)
     suffix = f" {unit}" if unit else ""
     if len(distinct) < 2:
         return ()
     if len(distinct) <= MAX_DISTINCT:
+        texts = [_class_name(v) for v in distinct] if kind == "class" else distinct_texts(distinct)
         return tuple(
-            Slice(name, f"{name} = {v:g}{suffix}", float(v), float(v), closed=True)
-            for v in distinct
+            Slice(name, f"{name} = {text}{suffix}", float(v), float(v), closed=True)
+            for v, text in zip(distinct, texts, strict=True)
         )
     edges = np.quantile(values, np.linspace(0, 1, QUARTILES + 1))
     return _between(name, unit, tuple(np.unique(edges).tolist()))
@@ -194,11 +199,15 @@ def _default_slices(name: str, unit: str, values: Floats) -> tuple[Slice, ...]:
 
 def _between(name: str, unit: str, edges: Sequence[float]) -> tuple[Slice, ...]:
     suffix = f" {unit}" if unit else ""
-    last = len(edges) - 2
+    last, texts = len(edges) - 2, distinct_texts(edges)
     return tuple(
-        Slice(name, f"{name} = {low:.3g} … {high:.3g}{suffix}", low, high, closed=i == last)
+        Slice(name, f"{name} = {texts[i]} … {texts[i + 1]}{suffix}", low, high, closed=i == last)
         for i, (low, high) in enumerate(itertools.pairwise(edges))
     )
+
+
+def _class_name(value: float) -> str:
+    return f"{value:.0f}".replace("-", "−")
 
 
 def columns_of(
@@ -217,7 +226,7 @@ def columns_of(
         # the indicator of the first of two classes follows from the other one
         shown = classes[1:] if len(classes) == 2 else classes
         return {
-            f"{condition.name} = {value:g}": ((x == value) * 1.0, (y == value) * 1.0)
+            f"{condition.name} = {_class_name(value)}": ((x == value) * 1.0, (y == value) * 1.0)
             for value in shown
         }
     scores = normal_scores(np.concatenate([x, y]))

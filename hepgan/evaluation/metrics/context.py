@@ -30,6 +30,8 @@ class MetricContext(NamedTuple):
         metrics: Metrics to compute; if empty, all that apply.
         conditions: Conditions of the events, with their slices.
         training: Events that the generator was trained on, if known.
+        classifier_checks: Whether to measure the baselines and the learning curves of the classifiers, which do not count for the
+            verdict and take half of the time.
     """
 
     reference: Sample
@@ -44,6 +46,7 @@ class MetricContext(NamedTuple):
     metrics: frozenset[str] = frozenset()
     conditions: Mapping[str, Condition] = MappingProxyType({})
     training: Sample | None = None
+    classifier_checks: bool = True
 
     def includes(self, *metrics: str) -> bool:
         """Returns whether one of ``metrics`` is to be computed."""

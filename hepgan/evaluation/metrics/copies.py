@@ -44,8 +44,10 @@ def duplicates(
 
     def repeats(labels: npt.NDArray[np.bool_]) -> tuple[float, float]:
         """Returns the fraction of events that repeat one, and the number of pairs."""
-        found = np.bincount(kind[labels[rows]], minlength=len(kinds)).astype(float)
-        return float(np.clip(found - 1, 0, None).sum()) / m, float((found * (found - 1)).sum() / 2)
+        counts = np.bincount(kind[labels[rows]], minlength=len(kinds)).astype(float)
+        return float(np.clip(counts - 1, 0, None).sum()) / m, float(
+            (counts * (counts - 1)).sum() / 2
+        )
 
     value, pairs = repeats(of_generated)
     repeated = n - len(np.unique(keys[:n], axis=0))

@@ -200,22 +200,23 @@ def _swapped(
     indicators = dict(own)
     if len(own) == 1:  # the other of two classes
         ((name, second),) = own.items()
-        others = [part.label for part in condition.slices if part.label != name]
+        every = [f"{condition.name} = {each}" for each in condition.classes]
+        others = [each for each in every if each != name]
         if len(others) != 1:
             return ""
         indicators = {others[0]: 1 - second, name: second}
     n, names = pooled.n_reference, list(indicators)
     means, errors = [], []
     for part in (slice(None, n), slice(n, None)):
-        found = [
+        class_means = [
             weighted_mean(scores[part][rows > 0], pooled.weights[part][rows > 0])
             for rows in (indicators[name][part] for name in names)
             if (rows > 0).sum() > 1
         ]
-        if len(found) < len(names):
+        if len(class_means) < len(names):
             return ""
-        means.append(np.array([mean for mean, _ in found]))
-        errors.append(np.array([variance for _, variance in found]))
+        means.append(np.array([mean for mean, _ in class_means]))
+        errors.append(np.array([variance for _, variance in class_means]))
     noise = errors[0][None] + errors[1][:, None]
     cost = np.sum(
         (means[1][:, None] - means[0][None]) ** 2 / np.where(noise > 0, noise, 1.0), axis=2

@@ -99,7 +99,7 @@ def _counts(
         raise DataError(
             f"the axes of the two histograms differ: {first.axes!r} and {second.axes!r}; fill both with the same axes"
         )
-    found = []
+    pair = []
     for which, histogram in (("first", first), ("second", second)):
         values = np.asarray(histogram.values(flow=flow), float).ravel()
         variances = histogram.variances(flow=flow)
@@ -112,5 +112,5 @@ def _counts(
             raise DataError(
                 f"the contents of the {which} histogram sum to {values.sum():g}; there is no shape to compare"
             )
-        found.append(Counts(values, np.asarray(variances, float).ravel()))
-    return found[0], found[1]
+        pair.append(Counts(values, np.asarray(variances, float).ravel()))
+    return pair[0], pair[1]

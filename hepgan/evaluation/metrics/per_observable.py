@@ -9,8 +9,9 @@ from hist import Hist
 
 from hepgan.errors import DataError
 from hepgan.evaluation import histograms
+from hepgan.evaluation.formatting import percent
 from hepgan.evaluation.metrics import digits, fpd, permutations, statistics
-from hepgan.evaluation.metrics.scores import Finding, percent
+from hepgan.evaluation.metrics.scores import Finding
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
 from hepgan.evaluation.observables.base import Observable
 from hepgan.evaluation.sample import Sample

@@ -94,9 +94,9 @@ def pooled_tests(
                 both, list(depending), scores, condition, columns[name], results.smallest
             )
         )
-        found = dependence.response(both, scores, condition, columns)
-        if found is not None:
-            results.responses.append(found)
+        response = dependence.response(both, scores, condition, columns)
+        if response is not None:
+            results.responses.append(response)
         at = np.concatenate(pairs[name]).astype(np.float64)
         for part in condition.slices:
             results.slices.extend(

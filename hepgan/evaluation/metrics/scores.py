@@ -15,10 +15,11 @@ import scipy.stats
 
 from hepgan.data.io.names import printable
 from hepgan.errors import DataError, did_you_mean
+from hepgan.evaluation.formatting import significance_text, with_error
 from hepgan.evaluation.metrics.conditions import ConditionCorrelation, ConditionResponse
 from hepgan.evaluation.metrics.slices import SliceScore
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
-from hepgan.evaluation.metrics.worth import Worth
+from hepgan.evaluation.metrics.worth import Interval, Worth
 
 if TYPE_CHECKING:
     from hepgan.evaluation.sample import Sample
@@ -185,21 +186,6 @@ class Score:
         return -n_sigma if self.metric in HIGHER_IS_BETTER else n_sigma
 
 
-def with_error(value: float, error: float) -> str:
-    """Formats a value with its error, both rounded to two digits of the error.
-
-    >>> with_error(0.55384, 0.0102)
-    '0.554 ± 0.010'
-    """
-    if not error > 0:
-        return f"{value:.3g}"
-    exponent = math.floor(math.log10(error))
-    if exponent < -5 or abs(value) >= 1e6:
-        return f"{value:.2e} ± {error:.0e}".replace("-", "−")
-    digits = max(0, 1 - exponent)
-    return f"{value:.{digits}f} ± {error:.{digits}f}".replace("-", "−")
-
-
 class Scores(tuple[Score, ...]):
     """Scores, shown as a table: those of all observables together first, then the most significant ones."""
 
@@ -249,7 +235,7 @@ class Scores(tuple[Score, ...]):
         rows = [
             [
                 score.metric, printable(score.observable), with_error(score.value, score.error),
-                with_error(score.baseline, score.baseline_error), f"{score.n_sigma:.1f}".replace("-", "−"),
+                with_error(score.baseline, score.baseline_error), significance_text(score.n_sigma),
             ]
             + [printable(score.source)] * several
             for score in order[:MAX_ROWS]
@@ -283,34 +269,6 @@ def _score_of(row: Mapping[str, Any]) -> Score:
         measured_baseline=optional("measured_baseline"),
         measured_baseline_error=float(row.get("measured_baseline_error", 0.0)),
     )
-
-
-def relation_of_p_value(p: float) -> str:
-    """Formats a p-value with its relation sign.
-
-    >>> relation_of_p_value(0.4321), relation_of_p_value(3.2e-7), relation_of_p_value(0.0)
-    ('= 0.43', '= 3·10⁻⁷', '< 10⁻³⁰⁰')
-    """
-    if p < 1e-300:
-        return "< 10⁻³⁰⁰"
-    if p >= 0.001:
-        return f"= {p:.2g}"
-    digits, exponent = f"{p:.0e}".split("e")
-    return f"= {digits}·10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
-
-
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def percent(fraction: float, *, sign: str = "") -> str:
-    """Formats a fraction as a percentage of two digits.
-
-    >>> percent(0.0123), percent(1.0), percent(-0.005, sign="+")
-    ('1.2 %', '100 %', '−0.5 %')
-    """
-    value = 100 * fraction
-    digits = f"{value:{sign}.2g}" if abs(value) < 99.5 else f"{value:{sign}.0f}"
-    return f"{digits} %".replace("-", "−")
 
 
 class SkippedMetric(NamedTuple):
@@ -360,15 +318,13 @@ class LearningCurve(NamedTuple):
         numbers: Events of each sample.
         aucs: AUC for each number.
         errors: Statistical errors.
-        limit: AUC extrapolated to infinitely many events.
-        limit_error: Statistical error.
+        limit: AUC extrapolated to infinitely many events, with its 68 % interval.
     """
 
     numbers: tuple[int, ...]
     aucs: tuple[float, ...]
     errors: tuple[float, ...]
-    limit: float
-    limit_error: float
+    limit: Interval
 
 
 class SmallestShift(NamedTuple):

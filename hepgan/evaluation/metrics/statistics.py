@@ -334,14 +334,14 @@ def any_in_tails(columns: Sequence[Floats], n_reference: int) -> tuple[Any, Any]
 
 def tail_fraction(reference: Any, generated: Any) -> Estimate:
     """Returns the fraction of events in the tails, from booleans ``[E]`` of both samples."""
-    n, m, k, found = len(reference), len(generated), int(reference.sum()), int(generated.sum())
-    p_values = binomial_p_values(k + found, m / (n + m))
+    n, m, k, outside = len(reference), len(generated), int(reference.sum()), int(generated.sum())
+    p_values = binomial_p_values(k + outside, m / (n + m))
     return Estimate(
-        found / m,
-        math.sqrt((found + 1) * (m - found + 1) / (m + 2) ** 3),
+        outside / m,
+        math.sqrt((outside + 1) * (m - outside + 1) / (m + 2) ** 3),
         k / n,
         math.sqrt((k + 1) * (n - k + 1) / (n + 2) ** 3),
-        float(p_values[found]),
+        float(p_values[outside]),
     )
 
 

@@ -11,22 +11,22 @@ FRACTION = 0.01
 MIN_EVENTS = 20
 
 
-def telling_events(found: Separability, names: list[str], features: Float32s) -> TellingEvents:
+def telling_events(result: Separability, names: list[str], features: Float32s) -> TellingEvents:
     """Returns the events with the largest probability of being generated.
 
     Args:
-        found: Result of the classifier.
+        result: Result of the classifier.
         names: Names of the features.
         features: Normal scores ``[G, F]`` of the generated events.
     """
-    order = np.argsort(-found.probabilities, kind="stable")
+    order = np.argsort(-result.probabilities, kind="stable")
     number = min(len(order), max(MIN_EVENTS, round(FRACTION * len(order))))
-    extreme = found.tested[order[:number]]
+    extreme = result.tested[order[:number]]
     means = features[extreme].mean(axis=0)
     by_size = np.argsort(-np.abs(means))
     return TellingEvents(
         tuple(extreme[:SHOWN].tolist()),
-        tuple(found.probabilities[order[:SHOWN]].tolist()),
+        tuple(result.probabilities[order[:SHOWN]].tolist()),
         number / len(order),
         {names[i]: float(means[i]) for i in by_size},
     )

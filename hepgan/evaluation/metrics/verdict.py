@@ -15,14 +15,13 @@ import numpy as np
 import scipy.stats
 
 from hepgan.data.weights import effective_sample_size
+from hepgan.evaluation.formatting import percent, rounded, with_error
 from hepgan.evaluation.metrics.scores import (
     CLASSIFIER_INPUTS,
     OVERALL,
     Finding,
     MetricResults,
     Score,
-    percent,
-    with_error,
 )
 from hepgan.evaluation.metrics.statistics import Floats
 from hepgan.evaluation.metrics.worth import Worth
@@ -192,18 +191,20 @@ def _findings(results: MetricResults, significant: Sequence[CountedScore]) -> tu
         for response in results.condition_responses
         if response.remark and response.condition in conditions
     ]
-    found = [finding for partial, finding in of_conditions if not partial]
-    found += [finding for finding in results.findings if (finding.kind, finding.subject) in pairs]
-    found += [
+    findings = [finding for partial, finding in of_conditions if not partial]
+    findings += [
+        finding for finding in results.findings if (finding.kind, finding.subject) in pairs
+    ]
+    findings += [
         finding
         for score in results.scores
         if score.observable == OVERALL
         and (score.metric, OVERALL) in pairs
         and (finding := _of_events(score))
     ]
-    found += [finding for partial, finding in of_conditions if partial]
-    if not found:
-        found = (
+    findings += [finding for partial, finding in of_conditions if partial]
+    if not findings:
+        findings = (
             _local(results, significant)
             + [
                 finding
@@ -211,7 +212,7 @@ def _findings(results: MetricResults, significant: Sequence[CountedScore]) -> tu
                 if (score.metric, score.observable) in pairs and (finding := _of_events(score))
             ][:MAX_NAMED]
         )
-    return tuple(found[:MAX_FINDINGS])
+    return tuple(findings[:MAX_FINDINGS])
 
 
 def _of_events(score: Score) -> Finding | None:
@@ -250,7 +251,7 @@ def _local(results: MetricResults, significant: Sequence[CountedScore]) -> list[
     for one in results.slices:
         by_test.setdefault((one.observable, one.slice.condition), []).append(one)
     wrong = {(r.observable, r.condition) for r in significant if r.metric == "slice"}
-    found: list[tuple[float, Finding]] = []
+    candidates: list[tuple[float, Finding]] = []
     for (observable, condition), parts in by_test.items():
         if (observable, condition) not in wrong or len(parts) < 2:
             continue
@@ -260,9 +261,9 @@ def _local(results: MetricResults, significant: Sequence[CountedScore]) -> list[
         ):
             continue
         text = f"{observable} is wrong only for {worst.slice.label} ({_difference(worst)})"
-        found.append((worst.p_value, Finding("slice", observable, text)))
+        candidates.append((worst.p_value, Finding("slice", observable, text)))
     best: dict[str, Finding] = {}
-    for _, finding in sorted(found, key=lambda pair: pair[0]):
+    for _, finding in sorted(candidates, key=lambda pair: pair[0]):
         best.setdefault(finding.subject, finding)
     return list(best.values())[:MAX_NAMED]
 
@@ -271,9 +272,9 @@ def _difference(one: Any) -> str:
     shift = one.mean_generated - one.mean_reference
     scale = abs(one.mean_reference)
     relative = scale > one.width_reference
-    unit = percent(shift / scale, sign="+") if relative else f"{shift:+.3g}"
+    unit = percent(shift / scale, sign="+") if relative else rounded(shift, sign="+")
     width = one.width_generated / one.width_reference if one.width_reference > 0 else 1.0
-    return f"mean {unit}, width × {width:.3g}".replace("-", "−")
+    return f"mean {unit}, width × {rounded(width)}"
 
 
 def _sensitivity(results: MetricResults, number: float) -> Sensitivity:

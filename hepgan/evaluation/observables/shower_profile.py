@@ -37,10 +37,10 @@ def profile_observables(
     Raises:
         RunError: the geometry does not fit its field.
     """
-    layers, found = layers_for(schema, geometry), []
+    layers, observables = layers_for(schema, geometry), []
     numbers = np.array([layer.number for layer in layers])
     if len(layers) > 2:
-        found.append(
+        observables.append(
             Observable(
                 "shower_max",
                 lambda e: _maximum(e, layers, numbers),
@@ -50,8 +50,10 @@ def profile_observables(
         )
     if layers and all(layer.length == "mm" for layer in layers) and _common_axes(layers):
         label = f"radius of {100 * CONTAINED:.0f} % of the energy"
-        found.append(Observable("radius_90", lambda e: containment_radius(e, layers), label, "mm"))
-    return {o.name: o for o in found if o.name not in schema.all}
+        observables.append(
+            Observable("radius_90", lambda e: containment_radius(e, layers), label, "mm")
+        )
+    return {o.name: o for o in observables if o.name not in schema.all}
 
 
 def _maximum(

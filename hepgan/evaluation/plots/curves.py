@@ -251,11 +251,10 @@ def learning_curve(curve: LearningCurve) -> Figure:
     figure = style.figure(style.COLUMN, 2.4)
     axes = figure.subplots()
     axes.errorbar(curve.numbers, curve.aucs, curve.errors, fmt="o-", ms=3, lw=1, color=style.COLORS[0], label="AUC")  # fmt: skip
-    limit = min(curve.limit, 1.0)
-    label = f"N → ∞: {limit:.3f} ± {curve.limit_error:.3f}"
-    axes.axhline(limit, color=style.COLORS[1], lw=1, label=label)
-    low, high = (min(curve.limit + sign * curve.limit_error, 1.0) for sign in (-1, 1))
-    axes.axhspan(low, high, color=style.COLORS[1], alpha=0.2, lw=0)
+    limit = curve.limit
+    label = f"N → ∞: {limit.value:.3f} [{limit.low:.3f}, {limit.high:.3f}]"
+    axes.axhline(limit.value, color=style.COLORS[1], lw=1, label=label)
+    axes.axhspan(limit.low, limit.high, color=style.COLORS[1], alpha=0.2, lw=0)
     axes.axhline(0.5, color=style.GREY, lw=0.8, ls="--")
     axes.set(xscale="log", xlabel="events of each sample", ylabel="AUC")
     axes.set_xticks(curve.numbers, [f"{number:,}" for number in curve.numbers])

@@ -87,26 +87,26 @@ def slices(parts: Mapping[str, Sequence[SliceScore]], *, label: str) -> Figure:
     for i, (name, color) in enumerate(
         zip((REFERENCE, *parts), (style.GREY, *style.colors(len(parts))), strict=True)
     ):
-        found = reference if name == REFERENCE else parts[name]
+        slice_scores = reference if name == REFERENCE else parts[name]
         at = [
             ticks[p.slice.label] + (i - len(parts) / 2) * offset
-            for p in found
+            for p in slice_scores
             if p.slice.label in ticks
         ]
-        found = [p for p in found if p.slice.label in ticks]
+        slice_scores = [p for p in slice_scores if p.slice.label in ticks]
         options: dict[str, Any] = {"fmt": "o", "ms": 3, "lw": 1, "color": color}
         own = name == REFERENCE
         top.errorbar(
             at,
-            [p.mean_reference if own else p.mean_generated for p in found],
-            [p.mean_reference_error if own else p.mean_generated_error for p in found],
+            [p.mean_reference if own else p.mean_generated for p in slice_scores],
+            [p.mean_reference_error if own else p.mean_generated_error for p in slice_scores],
             label=style.name(name),
             **options,
         )
         bottom.errorbar(
             at,
-            [p.width_reference if own else p.width_generated for p in found],
-            [p.width_reference_error if own else p.width_generated_error for p in found],
+            [p.width_reference if own else p.width_generated for p in slice_scores],
+            [p.width_reference_error if own else p.width_generated_error for p in slice_scores],
             **options,
         )
     top.set_ylabel("mean")
@@ -144,18 +144,18 @@ def response(
     )  # fmt: skip
     colors = dict(zip(responses, (style.GREY, *style.colors(len(responses) - 1)), strict=True))
     spread: list[float] = []
-    for name, found in responses.items():
+    for name, response in responses.items():
         options: dict[str, Any] = {"ms": 3, "lw": 1, "color": colors[name]}
-        top.errorbar(found.energy, found.mean, found.mean_error, fmt="o-", label=style.name(name), **options)  # fmt: skip
+        top.errorbar(response.energy, response.mean, response.mean_error, fmt="o-", label=style.name(name), **options)  # fmt: skip
         label = f"{style.name(name, longest=16)}: {_fit_text(fits[name])}" if name in fits else None
         line = "o" if name in fits else "o-"
-        bottom.errorbar(found.energy, 100 * found.resolution, 100 * found.resolution_error, fmt=line, label=label, **options)  # fmt: skip
+        bottom.errorbar(response.energy, 100 * response.resolution, 100 * response.resolution_error, fmt=line, label=label, **options)  # fmt: skip
         if name in fits:
-            grid = np.geomspace(found.energy.min(), found.energy.max(), 100)
+            grid = np.geomspace(response.energy.min(), response.energy.max(), 100)
             bottom.plot(
                 grid, 100 * resolution_curve(fits[name], grid * to_gev), lw=1, color=colors[name]
             )
-        spread += found.energy.tolist()
+        spread += response.energy.tolist()
     if spread and min(spread) > 0 and max(spread) > 10 * min(spread):
         bottom.set_xscale("log")
     low, most = bottom.get_ylim()

@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hepgan.data.io.names import printable
+from hepgan.evaluation.formatting import relation_of_p_value
 from hepgan.evaluation.metrics.histogram_tests import HistogramTest
-from hepgan.evaluation.metrics.scores import relation_of_p_value
 
 INK = "#0a0b0c"
 """Color of text and axes; ``svg`` replaces it by ``currentColor``."""
@@ -112,13 +112,13 @@ def legend(axes: Axes, **options: Any) -> None:
 
 def bar(axes: Axes, shown: Any, unit: str, location: str, *, extend: str = "neither") -> Any:
     """Adds a color bar to ``axes``."""
-    found = axes.figure.colorbar(
+    colorbar = axes.figure.colorbar(
         shown, ax=axes, location=location, fraction=0.07, pad=0.03, aspect=15, extend=extend
     )
-    found.ax.tick_params(which="both", colors=INK, labelsize=SIZE - 1)
-    found.outline.set_edgecolor(INK)
-    found.set_label(name(unit), color=INK, fontsize=SIZE - 1, parse_math=False)
-    return found
+    colorbar.ax.tick_params(which="both", colors=INK, labelsize=SIZE - 1)
+    colorbar.outline.set_edgecolor(INK)
+    colorbar.set_label(name(unit), color=INK, fontsize=SIZE - 1, parse_math=False)
+    return colorbar
 
 
 def svg(figure: Figure) -> str:
@@ -130,12 +130,12 @@ def svg(figure: Figure) -> str:
 
 def inline(svg: str) -> str:
     """Returns an SVG file as an element for a page: without XML header and size, drawn in ``currentColor``."""
-    found = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    found = re.sub(r' d="([^"]*)"', lambda d: re.sub(r"(\.\d\d)\d+", r"\1", d[0]), found)
-    found = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", found, flags=re.DOTALL)
+    element = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    element = re.sub(r' d="([^"]*)"', lambda d: re.sub(r"(\.\d\d)\d+", r"\1", d[0]), element)
+    element = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", element, flags=re.DOTALL)
     # ids must be unique on a page with many figures: keep only those that are referenced
-    found = re.sub(r' id="[a-zA-Z0-9]+(?:\.axis)?_\d+"', "", found)
-    head, rest = found.split(">", 1)
+    element = re.sub(r' id="[a-zA-Z0-9]+(?:\.axis)?_\d+"', "", element)
+    head, rest = element.split(">", 1)
     return re.sub(r' (?:width|height)="[^"]*"', "", head) + ">" + rest
 
 

@@ -202,7 +202,7 @@ class Evaluation:
     def _tables(self, correlated: Correlations | None) -> list[Table]:
         """Returns the tables of the report."""
         judged = self._judged
-        found = [
+        every = [
             *tables.verdict_tables(judged, figures.VERDICT),
             tables.scores_table(judged, figures.SCORES),
             tables.worth_table(judged, figures.WORTH),
@@ -211,10 +211,10 @@ class Evaluation:
             tables.telling_table(judged, figures.TELLING),
         ]
         if correlated:
-            found.append(
+            every.append(
                 tables.correlation_table(correlated.differences, judged, figures.CORRELATIONS)
             )
-        return [table for table in found if table]
+        return [table for table in every if table]
 
 
 def evaluate(
@@ -260,39 +260,18 @@ def evaluate(
             or there is no observable or metric of a name.
     """
     check_metrics(metrics)
-    others = {"generated": generated} if isinstance(generated, ak.Array) else dict(generated)
-    if histograms.REFERENCE in others:
-        raise DataError(
-            f"a generated sample is called '{histograms.REFERENCE}'; give it another name"
-        )
-    for name in others:
-        if not is_text(name):
-            raise DataError(
-                f"the name of a generated sample, {name!a}, is not printable text; give it another name"
-            )
+    others = _named(generated)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     started, missing = time.perf_counter(), list(skipped)
     events = {histograms.REFERENCE: reference, **others}
     common = cleaning.common_schema(events, schema, missing)
-    arrays = {
-        name: cleaning.drop_non_finite(sample, common, name, missing)
-        for name, sample in events.items()
-    }
-    missing += cleaning.unit_mismatches(arrays, common)
-    used = {name: geometry[name] for name in common.fields if geometry and name in geometry}
     chosen = (
         dict(observables)
         if isinstance(observables, Mapping)
         else _select(observables, schema, common, geometry or {}, missing)
     )
-    filled = histograms.compare(
-        arrays[histograms.REFERENCE].fields,
-        {name: arrays[name].fields for name in others},
-        chosen,
-        weights={name: s.weights for name, s in arrays.items() if s.weights is not None},
-    )
-    samples = {name: build_sample(s.fields, chosen, s.weights) for name, s in arrays.items()}
+    filled, samples = _filled_and_samples(events, common, chosen, missing)
     known = None
     if training is not None:
         cleaned = cleaning.drop_non_finite(training, common, "training", missing)
@@ -306,6 +285,7 @@ def evaluate(
         )  # fmt: skip
         results[name] = compute.compute_metrics(context, progress=progress)
         missing += results[name].skipped
+    used = {name: geometry[name] for name in common.fields if geometry and name in geometry}
     seconds = time.perf_counter() - started
     return Evaluation(
         {name: evaluate_sample(one, name) for name, one in results.items()},
@@ -314,6 +294,46 @@ def evaluate(
         filled,
         Comparison(samples, common, chosen, results, used, digits, seed, seconds),
     )
+
+
+def _named(generated: ak.Array | Mapping[str, ak.Array]) -> dict[str, ak.Array]:
+    """Returns generated samples by name; a single sample is named ``generated``.
+
+    Raises:
+        DataError: a name is ``reference`` or not printable.
+    """
+    samples = {"generated": generated} if isinstance(generated, ak.Array) else dict(generated)
+    if histograms.REFERENCE in samples:
+        raise DataError(
+            f"a generated sample is called '{histograms.REFERENCE}'; give it another name"
+        )
+    for name in samples:
+        if not is_text(name):
+            raise DataError(
+                f"the name of a generated sample, {name!a}, is not printable text; give it another name"
+            )
+    return samples
+
+
+def _filled_and_samples(
+    events: Mapping[str, ak.Array],
+    schema: Schema,
+    observables: Mapping[str, Observable],
+    skipped: list[SkippedMetric],
+) -> "tuple[dict[str, Hist[Any]], dict[str, Sample]]":
+    """Returns the histograms and the samples of finite events; fields with other events or wrong units are appended to ``skipped``."""
+    arrays = {
+        name: cleaning.drop_non_finite(sample, schema, name, skipped)
+        for name, sample in events.items()
+    }
+    skipped += cleaning.unit_mismatches(arrays, schema)
+    fields = {name: sample.fields for name, sample in arrays.items()}
+    weights = {name: s.weights for name, s in arrays.items() if s.weights is not None}
+    filled = histograms.compare(
+        fields.pop(histograms.REFERENCE), fields, observables, weights=weights
+    )
+    samples = {name: build_sample(s.fields, observables, s.weights) for name, s in arrays.items()}
+    return filled, samples
 
 
 def _select(

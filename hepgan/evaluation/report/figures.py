@@ -10,6 +10,7 @@ from hist import Hist
 from hepgan.data.schema import Schema
 from hepgan.data.units import ENERGY_UNITS
 from hepgan.evaluation import profiles
+from hepgan.evaluation.formatting import significance_text
 from hepgan.evaluation.histograms import REFERENCE
 from hepgan.evaluation.metrics import statistics
 from hepgan.evaluation.metrics.digits import digit_scores
@@ -23,7 +24,7 @@ from hepgan.evaluation.observables.standard import Observable, layers_for
 from hepgan.evaluation.profiles import Correlations
 from hepgan.evaluation.report.cell_images import CellImage, cell_images
 from hepgan.evaluation.report.glossary import input_of
-from hepgan.evaluation.report.tables import MAX_OBSERVABLES, significance_text
+from hepgan.evaluation.report.tables import MAX_OBSERVABLES
 from hepgan.evaluation.sample import Sample
 from hepgan.progress import ProgressCallback, no_progress
 
@@ -206,8 +207,8 @@ def _distributions(subject: Subject) -> Iterator[Drawing]:
     def observable(name: str) -> Any:
         tests: dict[str, HistogramTest] = {}
         for source in subject.results:
-            found = chi_squares.get((name, source))
-            if found and (test := profiles.as_test(found)):
+            chi_square = chi_squares.get((name, source))
+            if chi_square and (test := profiles.as_test(chi_square)):
                 tests[source] = test
         return plots.observable(
             subject.histograms[name],
@@ -232,16 +233,16 @@ def _profiles(subject: Subject) -> Iterator[Drawing]:
     if not layers:
         return
     unit = observables["E_tot"].unit if "E_tot" in observables else ""
-    found = {}
+    drawn = {}
     if 2 < len(layers) <= MAX_LAYERS:
-        found["longitudinal_profile"] = (
+        drawn["longitudinal_profile"] = (
             "Mean energy of each layer",
             profiles.longitudinal(subject.samples, layers, unit=unit),
         )
     if rings := profiles.radial(subject.samples, layers, unit=unit):
         about = "all layers" if len(layers) > 1 else layers[0].name
-        found["radial_profile"] = (f"Mean energy per radius about r = 0, {about}", rings)
-    for name, (caption, profile) in found.items():
+        drawn["radial_profile"] = (f"Mean energy per radius about r = 0, {about}", rings)
+    for name, (caption, profile) in drawn.items():
         yield Drawing(
             name, PROFILES, f"{caption}; χ² with the covariance between bins", False,
             functools.partial(
@@ -265,8 +266,8 @@ def _response(subject: Subject) -> Iterator[Drawing]:
     if not len(responses[REFERENCE].energy):
         return
     fits = {}
-    for name, found in responses.items():
-        if fit := profiles.fit_resolution(found._replace(energy=found.energy * to_gev)):
+    for name, response in responses.items():
+        if fit := profiles.fit_resolution(response._replace(energy=response.energy * to_gev)):
             fits[name] = fit
     caption = (
         "Response and resolution: total energy over incident energy, Gaussian core (± 2 σ) in bins of the incident energy;"
@@ -300,17 +301,19 @@ def _slices(subject: Subject) -> Iterator[Drawing]:
 def _correlations(subject: Subject) -> Iterator[Drawing]:
     from hepgan.evaluation import plots
 
-    found = subject.correlations
-    if found is None:
+    correlated = subject.correlations
+    if correlated is None:
         return
-    first = list(dict.fromkeys(n for d in found.differences for n in (d.first, d.second)))
+    first = list(dict.fromkeys(n for d in correlated.differences for n in (d.first, d.second)))
     chosen = set(first[:MAX_CORRELATED])
-    rows = [i for i, name in enumerate(found.names) if name in chosen]
-    matrices = {source: matrix[np.ix_(rows, rows)] for source, matrix in found.matrices.items()}
-    names = [found.names[i] for i in rows]
+    rows = [i for i, name in enumerate(correlated.names) if name in chosen]
+    matrices = {
+        source: matrix[np.ix_(rows, rows)] for source, matrix in correlated.matrices.items()
+    }
+    names = [correlated.names[i] for i in rows]
     some = (
         f", the {len(names)} of the most significant differences"
-        if len(names) < len(found.names)
+        if len(names) < len(correlated.names)
         else ""
     )
     yield Drawing(
@@ -355,16 +358,16 @@ def _telling(subject: Subject) -> Iterator[Drawing]:
 def _mean_image(image: CellImage, subject: Subject) -> Drawing:
     from hepgan.evaluation import plots
 
-    found = {
+    moments = {
         source: statistics.weighted_mean(image.values(sample.events), sample.weights)
         for source, sample in subject.samples.items()
     }
-    means = {source: image.drawn(mean) for source, (mean, _) in found.items()}
+    means = {source: image.drawn(mean) for source, (mean, _) in moments.items()}
     pulls = {}
-    for source, (mean, variance) in found.items():
+    for source, (mean, variance) in moments.items():
         if source != REFERENCE:
-            noise = variance + found[REFERENCE][1]
-            difference = mean - found[REFERENCE][0]
+            noise = variance + moments[REFERENCE][1]
+            difference = mean - moments[REFERENCE][0]
             pulls[source] = image.drawn(difference / np.sqrt(np.where(noise > 0, noise, 1.0)))
     depth = ", summed over the depth" if image.deep else ""
     return Drawing(

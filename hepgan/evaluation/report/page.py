@@ -185,8 +185,8 @@ def _sections(
     pictures: Sequence[Picture], tables: Sequence[Table], training: Mapping[str, str]
 ) -> list[Section]:
     """Returns the sections that have content, in the order of ``SECTIONS``."""
-    found = [*(table.section for table in tables), *(picture.section for picture in pictures)]
-    titles = list(dict.fromkeys([*SECTIONS, *found]))
+    used = [*(table.section for table in tables), *(picture.section for picture in pictures)]
+    titles = list(dict.fromkeys([*SECTIONS, *used]))
     sections = []
     for title in titles:
         own = [table for table in tables if table.section == title]

@@ -4,12 +4,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from hepgan.evaluation.formatting import relation_of_p_value, rounded, significance_text, with_error
 from hepgan.evaluation.metrics.scores import (
     OVERALL,
     MetricResults,
     Score,
-    relation_of_p_value,
-    with_error,
 )
 from hepgan.evaluation.metrics.slices import SliceScore
 from hepgan.evaluation.metrics.verdict import SampleEvaluation, significance
@@ -91,7 +90,7 @@ class Judged(NamedTuple):
     @property
     def strengths(self) -> dict[tuple[str, str], float]:
         """Largest n_sigma by observable and sample: of its scores, and of its tests in slices of the conditions."""
-        found: dict[tuple[str, str], float] = {}
+        strengths: dict[tuple[str, str], float] = {}
         tests = [
             *(((s.observable, s.source), _capped(s)) for s in self.scores),
             *(
@@ -102,8 +101,8 @@ class Judged(NamedTuple):
         ]
         for key, n_sigma in tests:
             if key[0] != OVERALL:
-                found[key] = max(found.get(key, -math.inf), n_sigma)
-        return found
+                strengths[key] = max(strengths.get(key, -math.inf), n_sigma)
+        return strengths
 
     @property
     def ranking(self) -> dict[str, float]:
@@ -234,21 +233,11 @@ def worth_table(judged: Judged, section: str) -> Table | None:
     return Table(section, columns, {"": rows}, note)
 
 
-def _interval(found: Interval | None) -> Cell:
-    if found is None:
+def _interval(interval: Interval | None) -> Cell:
+    if interval is None:
         return Cell("–", math.inf)
-    low, high = (_rounded(each) for each in (found.low, found.high))
-    return Cell(f"{_rounded(found.value)} [{low}, {high}]", found.value)
-
-
-def _rounded(value: float) -> str:
-    """Returns a number with two significant digits and thousands separators."""
-    if not math.isfinite(value):
-        return "∞"
-    if abs(value) < 100:
-        return f"{value:.2g}"
-    digits = 1 - math.floor(math.log10(abs(value)))
-    return f"{round(value, digits):,.0f}"
+    low, high = (rounded(each, 2) for each in (interval.low, interval.high))
+    return Cell(f"{rounded(interval.value, 2)} [{low}, {high}]", interval.value)
 
 
 def observables_table(judged: Judged, section: str) -> Table | None:
@@ -306,7 +295,7 @@ def observables_table(judged: Judged, section: str) -> Table | None:
 def _metric_cells(metric: str, score: Score | None, term: Term) -> list[Cell]:
     if score is None:
         return [Cell("–", -math.inf)] * (2 if metric == "chi_square" else 1)
-    cells = [Cell(_short(score.value * term.factor), score.value)]
+    cells = [Cell(rounded(score.value * term.factor), score.value)]
     if metric == "chi_square":
         p = score.p_value
         cells.append(Cell("–" if p is None else _p(p), p))
@@ -319,7 +308,7 @@ def _shift(judged: Judged, observable: str, source: str) -> Cell:
     if shift is None or not math.isfinite(shift):
         return Cell("–", math.inf)
     unit = judged.units.get(observable, "")
-    return Cell(f"{_rounded(shift)} {unit}".strip(), shift)
+    return Cell(f"{rounded(shift, 2)} {unit}".strip(), shift)
 
 
 def condition_tables(judged: Judged, section: str) -> Iterator[Table]:
@@ -461,24 +450,9 @@ def _significance(n_sigma: float, kind: str) -> Cell:
     return Cell(significance_text(n_sigma), n_sigma, kind)
 
 
-def significance_text(n_sigma: float) -> str:
-    """Formats n_sigma, with one digit.
-
-    >>> significance_text(3.14), significance_text(-0.01), significance_text(1e4)
-    ('3.1', '0.0', '>999')
-    """
-    if n_sigma >= 1000:
-        return ">999"
-    return f"{n_sigma:.1f}".replace("-0.0", "0.0").replace("-", "−")
-
-
 def _capped(score: Score) -> float:
     return max(-1e6, min(score.n_sigma, 1e6))
 
 
 def _p(p: float) -> str:
     return relation_of_p_value(p).removeprefix("= ")
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}".replace("-", "−")
