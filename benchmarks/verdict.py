@@ -1,12 +1,13 @@
-"""Faults that the verdict names, and its error rate: python benchmarks/verdict.py FOLDER [--config RUN --files FILE] [--splits N --first-split M].
+"""Faults that the verdict names, and its error rate: python benchmarks/verdict.py FOLDER [--config RUN --files FILE] [--splits N --first-split M --events E].
 
-Splits showers into a reference and a perfect sample of up to 5,000 events each, then gives the second one a fault: a condition that is permuted,
+Splits showers into a reference and a perfect sample of up to 5,000 events each (``--events``), then gives the second one a fault: a condition that is permuted,
 swapped classes, 1 % more energy in the upper quarter of the incident energies, a dead cell, tails cut at three standard deviations, or
 events that are repeated. Prints the verdict of each, and the number of perfect samples that are called distinguishable. Writes
 FOLDER/verdict.json and FOLDER/verdict.md.
 """
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ from hepgan.pipeline import load
 
 Columns = Mapping[str, np.ndarray]
 EVENTS = 5000
+INDEX = "index of the shower"
 
 
 def main() -> None:
@@ -39,6 +41,7 @@ def main() -> None:
     )
     options.add_argument("--splits", type=int, default=20)
     options.add_argument("--first-split", type=int, default=0, help="seed of the first split")
+    options.add_argument("--events", type=int, default=EVENTS, help="events of each sample")
     options.add_argument("--faults", action="store_true", help="only the faults")
     chosen = options.parse_args()
     torch.set_num_threads(1)
@@ -48,30 +51,46 @@ def main() -> None:
     showers = histograms.to_arrays(reader.read(files, schema))
     observables = evaluated_observables(schema, run.geometry)
     tables: dict[str, list[Row]] = {"Faults": [], "Perfect samples": []}
-    reference, perfect = split(showers, 0)
+    reference, perfect = split(showers, 0, chosen.events)
     for name, faulty in () if chosen.first_split else faults(perfect, schema, observables):
         started = time.process_time()
         verdict = judge(reference, faulty, schema, observables, seed=1)
         tables["Faults"].append(row(name, verdict, time.process_time() - started))
         print(name, "|", verdict.sentence, flush=True)
-    first = chosen.first_split
+    first, known = chosen.first_split, evaluated_once(showers, observables)
+    indexed = {**showers, INDEX: np.arange(len(next(iter(showers.values()))))}
     for seed in range(first, first if chosen.faults else first + chosen.splits):
         started = time.process_time()
-        verdict = judge(*split(showers, seed), schema, observables, seed=seed)
+        verdict = judge(*split(indexed, seed, chosen.events), schema, known, seed=seed)
         tables["Perfect samples"].append(
             row(f"split {seed}", verdict, time.process_time() - started)
         )
         print(seed, verdict.p_value, verdict.sentence, flush=True)
     wrong = sum(bool(each["distinguishable"]) for each in tables["Perfect samples"])
-    facts = about(torch.device("cpu"), files=", ".join(map(str, files)), wrong=wrong)
+    facts = about(
+        torch.device("cpu"), files=", ".join(map(str, files)), events=chosen.events, wrong=wrong
+    )
     write(chosen.folder, "verdict", facts, {name: rows for name, rows in tables.items() if rows})
 
 
-def split(showers: Columns, seed: int) -> tuple[Columns, Columns]:
+def evaluated_once(
+    showers: Columns, observables: Mapping[str, Observable]
+) -> dict[str, Observable]:
+    """Returns observables that look up the values of the showers by their ``INDEX``: all splits have the same showers."""
+    values = evaluate_observables(showers, observables)
+    return {
+        name: dataclasses.replace(observable, function=lambda e, v=values[name]: v[e[INDEX]])
+        if name in values
+        else observable
+        for name, observable in observables.items()
+    }
+
+
+def split(showers: Columns, seed: int, events: int) -> tuple[Columns, Columns]:
     """Returns two disjoint random samples of equal size."""
     number = len(next(iter(showers.values())))
     order = np.random.default_rng(seed).permutation(number)
-    size = min(EVENTS, number // 2)
+    size = min(events, number // 2)
     first, second = order[:size], order[size : 2 * size]
     return {n: c[first] for n, c in showers.items()}, {n: c[second] for n, c in showers.items()}
 

@@ -59,6 +59,12 @@ from hepgan.data.io.names import printable
     is_flag=True,
     help="The generated files are trainings of one GAN: draw their band.",
 )
+@click.option(
+    "--max-events",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Compare at most N events of each file, evenly spaced. [default: those that fit into 4 GB]",
+)
 @click.option("--seed", type=SEED, default=1, show_default=True)
 @executor_options("Workers read the files; scores and classifiers are computed here.")
 @PLUGIN
@@ -78,6 +84,7 @@ def evaluate(
     binning: str | None,
     threshold: float | None,
     ensemble: bool,
+    max_events: int | None,
     seed: int,
     executor: str | None,
     workers: int | None,
@@ -95,7 +102,7 @@ def evaluate(
         evaluation = library.evaluate(
             reference, names, output,
             seed=seed, config=config, quick=quick, metrics=metrics, observables=observables, by=by, training=training,
-            weights=(reference_weight, generated_weight), binning=binning, threshold=threshold, ensemble=ensemble,
+            weights=(reference_weight, generated_weight), binning=binning, threshold=threshold, ensemble=ensemble, max_events=max_events,
             device=library.resolve_device(device), runner=runner, progress=progress,
         )  # fmt: skip
     click.echo(printable(evaluation.verdict))

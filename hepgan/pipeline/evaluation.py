@@ -1,6 +1,7 @@
 """Evaluation of ROOT files against a reference: scores, plots and a report."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,10 +13,12 @@ import torch
 
 from hepgan.data.convert import calochallenge
 from hepgan.data.io import inspection, reader
+from hepgan.data.io.chunks import evenly_spaced
 from hepgan.data.io.files import sources
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError
 from hepgan.evaluation.metrics.ensembles import MIN_SAMPLES
+from hepgan.evaluation.metrics.scores import OVERALL, SkippedMetric
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.observables.shower_profile import evaluated_observables
 from hepgan.evaluation.observables.standard import select_observables
@@ -27,9 +30,11 @@ from hepgan.presets import presets
 from hepgan.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
-    from hepgan.evaluation.metrics.scores import SkippedMetric
     from hepgan.evaluation.report.evaluation import Evaluation
     from hepgan.processors.executors import RunProcessor
+
+MAX_VALUES = 10**9
+"""Largest number of values of a sample that are read by default: 4 GB in single precision, 24,000 of the largest published showers."""
 
 
 def evaluate(
@@ -48,6 +53,7 @@ def evaluate(
     binning: str | None = None,
     threshold: float | None = None,
     ensemble: bool = False,
+    max_events: int | None = None,
     device: torch.device | str = "auto",
     runner: "RunProcessor | None" = None,
     progress: ProgressCallback = no_progress,
@@ -74,6 +80,8 @@ def evaluate(
         binning: The CaloChallenge's binning XML.
         threshold: Energy below which voxels of HDF5 files are set to zero [MeV]; by default that of the challenge's data set.
         ensemble: Whether the generated files are those of several trainings of one GAN, whose band is drawn.
+        max_events: Largest number of events of each sample, evenly spaced over its entries; by default as many as hold 10⁹ values,
+            4 GB in single precision.
         device: Device on which classifiers are trained.
         runner: The runner that ``processors.open_runner`` yields: workers read the files chunk by chunk. The result is the same.
         progress: Progress callback.
@@ -91,7 +99,6 @@ def evaluate(
         )
     voxels = _voxels([reference, *generated.values()], binning, threshold)
     compared = voxels.compared(config) if voxels else _choose_schema(reference, generated, config)
-    schema = compared.schema
     settings = dataclasses.replace(
         compared.settings,
         quick=compared.settings.quick if quick is None else quick,
@@ -99,29 +106,19 @@ def evaluate(
         observables=tuple(observables) or compared.settings.observables,
         by=tuple(by) or compared.settings.by,
     )
-    select_observables(evaluated_observables(schema, compared.geometry), settings.observables)
-    files = {"reference": reference, **generated}
-    samples: dict[str, ak.Array] = {}
-    skipped: list[SkippedMetric] = cleaning.skipped_fields(compared.unreadable, source="reference")
+    select_observables(
+        evaluated_observables(compared.schema, compared.geometry), settings.observables
+    )
+    skipped = cleaning.skipped_fields(compared.unreadable, source="reference")
+    schema = compared.schema
     if any(weights):
         schema = cleaning.without_weight(schema, skipped)
     progress("reading", 0.0, "")
-
-    def read(name: str, path: str, weight: str | None) -> ak.Array:
-        if voxels and _is_hdf5(path):
-            _no_weight(path, weight)
-            return calochallenge.read_showers(
-                _paths(path), voxels.layers, threshold=voxels.threshold
-            )
-        reasons = cleaning.skipped_fields(reader.missing_fields(path, schema), source=name)
-        skipped.extend(reasons)
-        lost = {skip.observable for skip in reasons}
-        return _read(path, cleaning.drop_fields(schema, lost, reasons), weight, runner)
-
-    for name, path in files.items():
-        samples[name] = read(name, path, weights[name != "reference"])
-    known = None if training is None else read("training", training, None)
-    events = samples.pop("reference")
+    inputs = _SampleReader(schema, voxels, runner, max_events, skipped)
+    events = inputs.read("reference", reference, weights[0])
+    samples = {name: inputs.read(name, path, weights[1]) for name, path in generated.items()}
+    known = None if training is None else inputs.read("training", training, None)
+    files = {"reference": reference, **generated}
     origin: dict[str, Any] = {"files": {name: with_sha256(path) for name, path in files.items()}}
     origin["schema and geometry"] = compared.source
     origin |= provenance(seed, device)
@@ -143,6 +140,71 @@ def evaluate(
         trained=Path(next(iter(generated.values()))).parent,
         ensemble=ensemble,
     )
+
+
+class _SampleReader(NamedTuple):
+    """Reader of the samples to compare, in bounded memory.
+
+    Attributes:
+        schema: Fields and conditions to read.
+        voxels: Binning of HDF5 files.
+        runner: Runner whose workers read ROOT files.
+        max_events: Largest number of events of a sample; by default as many as hold ``MAX_VALUES`` values.
+        skipped: Receives the fields that a sample lacks, and the number of events that are left out.
+    """
+
+    schema: Schema
+    voxels: "_Voxels | None"
+    runner: "RunProcessor | None"
+    max_events: int | None
+    skipped: "list[SkippedMetric]"
+
+    def read(self, name: str, path: str, weight: str | None) -> ak.Array:
+        """Returns the events of one sample; values may be NaN, which the evaluation names and drops."""
+        from hepgan.evaluation import cleaning
+
+        if self.voxels and _is_hdf5(path):
+            _no_weight(path, weight)
+            files = _paths(path)
+            number = self._number(name, calochallenge.num_showers(files), self.schema)
+            return calochallenge.read_showers(
+                files, self.voxels.layers, threshold=self.voxels.threshold, max_events=number
+            )
+        reasons = cleaning.skipped_fields(reader.missing_fields(path, self.schema), source=name)
+        self.skipped.extend(reasons)
+        lost = {skip.observable for skip in reasons}
+        schema = cleaning.drop_fields(self.schema, lost, reasons)
+        total = sum(reader.num_entries(path).values())
+        number = self._number(name, total, schema)
+        if self.runner is not None:
+            from hepgan.processors import collect, fileset_of  # coffea is optional
+
+            events = collect(fileset_of(path), self.runner, schema, weight=weight, check=False)
+            return events if number >= total else events[evenly_spaced(range(total), number, total)]
+        if number >= total:
+            return reader.read(path, schema, weight=weight, check=False)
+        return _read_evenly(path, schema, weight, number, total)
+
+    def _number(self, name: str, total: int, schema: Schema) -> int:
+        """Returns the number of events to read; those left out are appended to ``skipped``."""
+        values = sum(math.prod(field.shape) for field in schema.all.values())
+        number = self.max_events or max(1, MAX_VALUES // values)
+        if number < total:
+            reason = f"{number:,} of {total:,} are compared, evenly spaced over the file; --max-events changes their number"
+            self.skipped.append(SkippedMetric("events", OVERALL, reason, name))
+        return number
+
+
+def _read_evenly(
+    path: str, schema: Schema, weight: str | None, number: int, total: int
+) -> ak.Array:
+    """Returns ``number`` of the ``total`` events of a file, evenly spaced."""
+    options, start, parts = reader.ReadOptions(weight=weight, check=False), 0, []
+    for chunk in reader.iterate(path, schema, options=options):
+        span = range(start, start + len(chunk.events))
+        parts.append(chunk.events[evenly_spaced(span, number, total) - start])
+        start = span.stop
+    return ak.concatenate(parts)
 
 
 class _Voxels(NamedTuple):
@@ -204,15 +266,6 @@ def _paths(files: str) -> list[Path]:
 def _no_weight(path: str, weight: str | None) -> None:
     if weight:
         raise DataError(f"'{path}' has no branches for the weight '{weight}'; give a ROOT file")
-
-
-def _read(path: str, schema: Schema, weight: str | None, runner: "RunProcessor | None") -> ak.Array:
-    """Returns events whose values may be NaN, which the evaluation names and drops."""
-    if runner is None:
-        return reader.read(path, schema, weight=weight, check=False)
-    from hepgan.processors import collect, fileset_of  # coffea is optional
-
-    return collect(fileset_of(path), runner, schema, weight=weight, check=False)
 
 
 class _ComparedSchema(NamedTuple):

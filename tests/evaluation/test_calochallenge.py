@@ -1,5 +1,6 @@
 """``hepgan evaluate`` reads the CaloChallenge's HDF5 files and binning."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +128,55 @@ def test_hdf5_without_binning_weights_of_hdf5_a_binning_without_hdf5_and_small_e
     with pytest.raises(DataError, match="an ensemble needs 3 generated files, but there are 1"):
         library.evaluate(file, {"gan": file}, tmp_path / "out", binning=str(xml), ensemble=True)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_at_most_max_events_are_compared_evenly_spaced_from_hdf5_and_root_alike(
+    tmp_path: Path,
+) -> None:
+    xml = binning(tmp_path / "binning.xml", {0: (1, "0,5,10"), 3: (4, "0,2,4,8")})
+    file = showers(tmp_path / "a.hdf5", 14, 1)
+    convert("calochallenge", [file, xml], tmp_path / "a.root")
+    evaluation = library.evaluate(
+        str(file), {"gan": str(tmp_path / "a.root")}, tmp_path / "out",
+        binning=str(xml), threshold=0.0, metrics=["wasserstein"], max_events=100, device="cpu",
+    )  # fmt: skip
+    assert {(s.n_reference, s.n_generated, s.value) for s in evaluation.scores} == {(100, 100, 0.0)}
+    reasons = [skip.reason for skip in evaluation.skipped if skip.metric == "events"]
+    assert len(reasons) == 2
+    assert "100 of 240 are compared" in reasons[0]
+    with h5py.File(file) as data:
+        energy = data["incident_energies"][:, 0].astype("f4")
+    kept = np.asarray(evaluation.comparison.samples["reference"].events["energy"])
+    np.testing.assert_array_equal(kept, energy[[i for i in range(240) if (i + 1) * 100 // 240 > i * 100 // 240]])  # fmt: skip
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_files_that_do_not_fit_into_memory_are_compared_in_part_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hepgan.pipeline.evaluation.MAX_VALUES", 60 * 15)
+    xml = binning(tmp_path / "binning.xml", {0: (1, "0,5,10"), 3: (4, "0,2,4,8")})
+    files = [showers(tmp_path / f"{name}.hdf5", 14, seed) for seed, name in enumerate("ab")]
+    evaluation = library.evaluate(
+        str(files[0]), {"gan": str(files[1])}, tmp_path / "out",
+        binning=str(xml), threshold=0.0, metrics=["wasserstein"], device="cpu",
+    )  # fmt: skip
+    assert {(s.n_reference, s.n_generated) for s in evaluation.scores} == {(60, 60)}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "60 of 240 are compared, evenly spaced over the file" in page
+
+
+def test_reading_part_of_hdf5_files_needs_memory_for_that_part_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    xml = binning(tmp_path / "binning.xml", {0: (1, "0,5,10"), 3: (4, "0,2,4,8")})
+    files = [showers(tmp_path / f"{name}.hdf5", 14, seed, 20_000) for seed, name in enumerate("ab")]
+    layers = calochallenge.layers_of(files[0], xml)
+    monkeypatch.setattr(calochallenge, "VALUES_PER_PIECE", 14_000)
+    tracemalloc.start()
+    events = calochallenge.read_showers(files, layers, threshold=0.0, max_events=1000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(events) == 1000
+    assert peak < 1_500_000  # all events have 4.5 MB in double precision

@@ -12,7 +12,7 @@ import numpy as np
 
 from hepgan.data.convert.common import Conversion, check_sources
 from hepgan.data.convert.hdf5 import dataset, iterate_rows, open_hdf5
-from hepgan.data.io.chunks import as_events
+from hepgan.data.io.chunks import as_events, evenly_spaced
 from hepgan.data.io.files import data_errors
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
@@ -23,6 +23,9 @@ LARGEST_BINNING = 2**22
 MOST_VOXELS = 2**20
 """Maximum number of voxels of a shower; the largest published ones have 40,500."""
 
+
+VALUES_PER_PIECE = 12_000_000
+"""Voxels of all events that are read together: 100 MB in double precision."""
 
 READOUT_THRESHOLDS = {368: 1.0, 533: 1.0, 6480: 0.5e-3 / 0.033, 40500: 0.5e-3 / 0.033}
 """Threshold [MeV] by number of voxels: data set 1 with photons and pions, 2 and 3 (arXiv:2410.21611)."""
@@ -152,22 +155,55 @@ def schema_of(layers: Sequence[Layer]) -> Schema:
     return Schema(fields, {"energy": Field(unit="MeV", dtype="float32")}, incident="energy")
 
 
-def read_showers(files: Sequence[Path], layers: Sequence[Layer], *, threshold: float) -> ak.Array:
-    """Returns the events of HDF5 files, with voxels below ``threshold`` [MeV] set to zero.
+def num_showers(files: Sequence[Path]) -> int:
+    """Returns the number of showers in HDF5 files.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    number = 0
+    for path in files:
+        with open_hdf5(path) as file:
+            number += len(dataset(file, "incident_energies", (1,), path))
+    return number
+
+
+def read_showers(
+    files: Sequence[Path],
+    layers: Sequence[Layer],
+    *,
+    threshold: float,
+    max_events: int | None = None,
+) -> ak.Array:
+    """Returns the events of HDF5 files, with voxels below ``threshold`` [MeV] set to zero, in single precision.
+
+    Memory is needed for the returned events, and for a piece of a file of 100 MB.
+
+    Args:
+        files: HDF5 files.
+        layers: Layers of voxels.
+        threshold: Threshold [MeV].
+        max_events: Largest number of events, evenly spaced in the files; by default all.
 
     Raises:
         DataError: a file is missing or damaged, or its voxels do not match the layers.
     """
-    chunks = []
-    for chunk in _chunks(files, layers):
-        columns = {name: ak.to_numpy(chunk[name]) for name in chunk.fields}
-        for layer in layers:
-            cells = columns[layer.field]
-            columns[layer.field] = np.where(cells < threshold, np.float32(0), cells)
-        chunks.append(as_events(columns))
-    if not chunks:
+    total = num_showers(files)
+    if total == 0:
         raise DataError(f"'{files[0]}' has no showers; give a file with some")
-    return chunks[0] if len(chunks) == 1 else ak.concatenate(chunks)
+    number = total if max_events is None else min(max_events, total)
+    shapes = {**{layer.field: layer.shape for layer in layers}, "energy": ()}
+    columns = {name: np.empty((number, *shape), np.float32) for name, shape in shapes.items()}
+    start = filled = 0
+    for chunk in _chunks(files, layers):
+        rows = evenly_spaced(range(start, start + len(chunk)), number, total) - start
+        for name, column in columns.items():
+            column[filled : filled + len(rows)] = ak.to_numpy(chunk[name])[rows]
+        start, filled = start + len(chunk), filled + len(rows)
+    for layer in layers:
+        cells = columns[layer.field]
+        cells[cells < threshold] = 0
+    return as_events(columns)
 
 
 def layers_of(path: Path, xml: Path) -> list[Layer]:
@@ -197,8 +233,7 @@ def _chunks(files: Sequence[Path], layers: Sequence[Layer]) -> Iterator[ak.Array
                 "showers": dataset(file, "showers", (voxels,), path),
                 "incident_energies": dataset(file, "incident_energies", (1,), path),
             }
-            # The largest showers have 40500 voxels: about 100 MB of float64 per piece.
-            for _, piece in iterate_rows(data, path, rows=max(1, 12_000_000 // voxels)):
+            for _, piece in iterate_rows(data, path, rows=max(1, VALUES_PER_PIECE // voxels)):
                 columns, first = {}, 0
                 for layer in layers:
                     part = piece["showers"][:, first : first + layer.size]

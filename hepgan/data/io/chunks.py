@@ -351,6 +351,16 @@ def _assemble(
     return Chunk(as_events(columns), path, span.start, entries)
 
 
+def evenly_spaced(span: range, number: int, total: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Returns the entries of ``span`` that belong to ``number`` evenly spaced ones of ``total``; all if there are fewer.
+
+    >>> evenly_spaced(range(0, 6), 4, 10).tolist(), evenly_spaced(range(6, 10), 4, 10).tolist()
+    ([2, 4], [7, 9])
+    """
+    edges = np.arange(span.start, span.stop + 1) * min(number, total) // total
+    return span.start + np.flatnonzero(np.diff(edges))
+
+
 def as_events(columns: Mapping[str, np.ndarray[Any, Any]]) -> ak.Array:
     """Returns events made of arrays ``[E, …]`` without copying: one field per array, with regular dimensions.
 
