@@ -79,7 +79,9 @@ def evaluated_once(
     """Returns observables that look up the values of the showers by their ``INDEX``: all splits have the same showers."""
     values = evaluate_observables(showers, observables)
     return {
-        name: dataclasses.replace(observable, function=lambda e, v=values[name]: v[e[INDEX]])
+        name: dataclasses.replace(
+            observable, function=lambda e, v=values[name]: v[e[INDEX].astype(int)]
+        )
         if name in values
         else observable
         for name, observable in observables.items()
