@@ -154,14 +154,14 @@ def _irregular(
             f"[geometry.{field}] has the positions of {len(cells):,} cells, but the field '{field}' has {math.prod(shape):,}; give one for"
             " each"
         )
-    found = cells.layers()
+    by_layer = cells.layers()
     layers = []
-    for each in found:
-        name = field if len(found) == 1 else f"{field}_{each.number:g}"
+    for each in by_layer:
+        name = field if len(by_layer) == 1 else f"{field}_{each.number:g}"
         at = {axis: cells.column(axis)[each.cells] for axis in AXES}
         layers.append(
             Layer(
-                name=f"{field}[{each.number:g}]" if len(found) > 1 and name in shapes else name,
+                name=f"{field}[{each.number:g}]" if len(by_layer) > 1 and name in shapes else name,
                 field=field,
                 part=tuple(each.cells.tolist()),
                 shape=(len(each.cells),),
