@@ -136,3 +136,16 @@ def normalized_weights(events: ak.Array, schema: Schema, *, least: float = 0.0) 
         return None
     sums.check(least=least)
     return torch.from_numpy(sums.normalized(weights))
+
+
+def with_weights_of(reference: ak.Array, generated: ak.Array, schema: Schema) -> ak.Array:
+    """Returns ``generated`` events to compare with ``reference`` events, in turn generated for the conditions of each of these.
+
+    Generated events have weight 1, but conditions that are taken from weighted events do not have their distribution: such events get
+    the weight of the reference event.
+    """
+    weights = event_weights(reference, schema)
+    if weights is None or not schema.conditions:
+        return generated
+    repeated = np.resize(weights, len(generated))
+    return ak.with_field(generated, repeated, WEIGHT)

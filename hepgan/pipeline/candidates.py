@@ -1,4 +1,7 @@
-"""Choice between encodings: each is fitted, and its events, decoded from normal numbers, are compared with validation events."""
+"""Choice between encodings: each is fitted, and its events, decoded from normal numbers, are compared with validation events.
+
+Classifiers compare them; for events with negative weights, which a classifier cannot use, the Fréchet distance of their observables does.
+"""
 
 import dataclasses
 import logging
@@ -11,9 +14,12 @@ import torch
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.io.names import printable
 from hepgan.data.schema import Schema
+from hepgan.data.weights import event_weights, with_weights_of
 from hepgan.errors import DataError, RunError
 from hepgan.evaluation.formatting import with_error
+from hepgan.evaluation.metrics.compute import validation_distance
 from hepgan.evaluation.observables.geometry import LayerGeometry
+from hepgan.evaluation.observables.standard import arrays, evaluate_observables, observables_for
 from hepgan.evaluation.report.evaluation import evaluate
 from hepgan.gan.noise import normal_blocks
 from hepgan.progress import ProgressCallback, no_progress, part_of
@@ -29,15 +35,15 @@ Fit = Callable[[EncodingSettings, ProgressCallback], Encoding]
 
 
 class Candidate(NamedTuple):
-    """Fitted encoding and its AUC, with its error."""
+    """Fitted encoding and its distance from the validation events, an AUC or a Fréchet distance, in words too."""
 
     name: str
     encoding: Encoding
-    auc: float
-    error: float
+    distance: float
+    text: str
 
     def __str__(self) -> str:
-        return f"{printable(self.name)} (AUC {with_error(self.auc, self.error)})"
+        return f"{printable(self.name)} ({self.text})"
 
 
 def fit_encoding(
@@ -83,7 +89,7 @@ def fit_encoding(
         log.info("encoding %s", candidates[-1])
     if not candidates:
         raise RunError("no candidate of [encoding.candidates] can be used: " + "; ".join(failures))
-    best, *others = sorted(candidates, key=lambda candidate: candidate.auc)
+    best, *others = sorted(candidates, key=lambda candidate: candidate.distance)
     reason = ", ".join([str(best), *(f"not {other}" for other in others)])
     log.info("chose the encoding %s", reason)
     return dataclasses.replace(best.encoding, choice=reason)
@@ -102,6 +108,16 @@ def _compare(
     noise = torch.cat([block for _, block in blocks])
     c = encoding.encode_conditions(conditions) if conditions else noise[:, :0]
     generated = encoding.decode(noise, c, given=conditions)
+    generated = with_weights_of(validation, generated, schema)
+    weights = [event_weights(events, schema) for events in (validation, generated)]
+    if weights[0] is not None and weights[0].min() < 0:
+        observables = observables_for(schema, geometry)
+        values = [
+            evaluate_observables(arrays(events, schema.all), observables)
+            for events in (validation, generated)
+        ]
+        distance = validation_distance(values[0], values[1], (weights[0], weights[1]))
+        return Candidate(name, encoding, distance, f"Fréchet distance {distance:.3g}")
     scores = evaluate(
         validation, generated, schema=schema, geometry=geometry, metrics=METRICS, seed=seed
     ).scores
@@ -113,4 +129,5 @@ def _compare(
         )
     # The classifiers see the same events: their errors are added linearly.
     values, errors = zip(*((score.value, score.error) for score in aucs), strict=True)
-    return Candidate(name, encoding, sum(values) / len(aucs), sum(errors) / len(aucs))
+    auc, error = sum(values) / len(aucs), sum(errors) / len(aucs)
+    return Candidate(name, encoding, auc, f"AUC {with_error(auc, error)}")

@@ -9,6 +9,7 @@ import awkward as ak
 import torch
 
 from hepgan.data.io import writer
+from hepgan.data.weights import with_weights_of
 from hepgan.errors import RunError
 from hepgan.gan.devices import resolve_device
 from hepgan.gan.model import GAN
@@ -55,8 +56,9 @@ def run(
         parts = gan.sample_blocks(len(reference), conditions=conditions, seed=run.seed)
         blocks = list(with_progress(parts, len(reference), progress))
         writer.write(folder / "generated.root", blocks, schema, tree=gan.tree, overwrite=resume)
+        generated = with_weights_of(reference, ak.concatenate(blocks), schema)
         return evaluate_samples(
-            reference, {"generated": ak.concatenate(blocks)}, schema, run.geometry, folder,
+            reference, {"generated": generated}, schema, run.geometry, folder,
             run.evaluate, run.seed, {"schema and geometry": "the run file"} | provenance(run.seed, device), device, progress,
             title=f"Generated and reference events: {run.description}" if run.description else "Generated and reference events",
             facts=about_gan(run, gan) | ({"events": prepared.mode.reason} if prepared.mode.stream else {}),

@@ -177,8 +177,10 @@ def _data(
     table: dict[str, Any] = {"files": list(names), "tree": roles.tree}
     if roles.cut:
         table["cut"] = roles.cut
+    weight = {"weight": f"`{roles.weight}`"} if roles.weight else {}
     lines = [
-        compact_toml({"data": {**table, "validation": 0.1, "test": 0.2}})
+        compact_toml({"data": {**table, "validation": 0.1, "test": 0.2, **weight}})
+        + ("  # by its name; generated events have weight 1" if weight else "")
         + "\n# stream = true  # read the events again in every epoch; by default if they do not fit into memory"
     ]
     if roles.rotated and layers and roles.entries * _values(roles) < MOST_ROTATED:

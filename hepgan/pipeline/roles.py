@@ -15,6 +15,7 @@ from hepgan.data.encoding.conditions import MIN_EVENTS, ConditionScale
 from hepgan.data.io import inspection, reader
 from hepgan.data.io.files import Files
 from hepgan.data.schema import Field, Schema
+from hepgan.data.weights import LEAST_EFFECTIVE, WeightSums
 from hepgan.errors import DataError
 
 Kind = Literal["columns", "image", "showers", "arrays"]
@@ -78,6 +79,7 @@ class Roles:
         mirrors: Entries of ``[data] reflect`` for the first and the second axis of all layers, for which showers are symmetric; empty if
             they are not.
         rotated: Whether mean energies do not depend on the last axis but one, α in a binning, and the energy is the only condition.
+        weight: Branch with the weights of the events; empty if there is none.
     """
 
     kind: Kind
@@ -96,6 +98,7 @@ class Roles:
     polar: bool
     mirrors: tuple[Mapping[str, Any], ...] = ()
     rotated: bool = False
+    weight: str = ""
 
 
 def find_roles(files: Files, *, tree: str | None = None) -> Roles:
@@ -111,9 +114,7 @@ def find_roles(files: Files, *, tree: str | None = None) -> Roles:
     left_out = {n: f"left out: {reason}" for n, (_, reason) in proposal.left_out.items()}
     left_out |= {n: f"left out: {reason}" for n, reason in proposal.unreadable.items()}
     left_out |= {b.name: "left out: not a number" for b in summary.branches if b.type is None}
-    left_out |= dict.fromkeys(
-        proposal.weights, "left out: an event weight, which training does not use"
-    )
+    weight = _weight(_read(files, proposal.weights, tree, MOST_ENTRIES), left_out)
     usable = {**proposal.fields, **proposal.conditions}
     lists = any(field.fill is not None for field in usable.values())
     arrays = {} if lists else _arrays(usable, left_out)
@@ -133,13 +134,35 @@ def find_roles(files: Files, *, tree: str | None = None) -> Roles:
         integers = tuple(n for n, v in events.items() if _has_rare_integers(v))
         return Roles(
             "columns", _plain(name), entries, fields, {}, integers, _common(roles, values), "", left_out,
-            _cut(roles, values), ("", ""), 0.0, math.nan, polar=False,
+            _cut(roles, values), ("", ""), 0.0, math.nan, polar=False, weight=weight,
         )  # fmt: skip
     cells = _read(files, arrays, tree, max(100, SAMPLED // sum(f.size for f in arrays.values())))
     return _of_arrays(
         cells, arrays, _read(files, scalars, tree, MOST_ENTRIES), set(proposal.conditions), left_out,
-        tree=_plain(name), entries=entries,
+        tree=_plain(name), entries=entries, weight=weight,
     )  # fmt: skip
+
+
+def _weight(weights: Mapping[str, Array], left_out: dict[str, str]) -> str:
+    """Returns the first of several branches of event weights that training can use; the others are left out, with the reason."""
+    chosen = ""
+    for name, values in weights.items():
+        sums = WeightSums.of(values.astype(np.float64))
+        if sums.equal:
+            left_out[name] = f"left out: an event weight, {sums.low:g} in all entries"
+            continue
+        try:
+            sums.check(least=LEAST_EFFECTIVE)
+        except DataError as error:
+            left_out[name] = f"left out: an event weight that cannot be used: {error}"
+            continue
+        if chosen:
+            left_out[name] = (
+                f"left out: another event weight; if events have both, [data] weight = '`{chosen}` * `{name}`'"
+            )
+        else:
+            chosen = name
+    return chosen
 
 
 def _no_field(tree: str | None, path: str) -> str:
@@ -203,6 +226,7 @@ def _of_arrays(
     *,
     tree: str,
     entries: int,
+    weight: str,
 ) -> Roles:
     low = min(float(v.min()) for v in cells.values())
     high = max(float(v.max()) for v in cells.values())
@@ -261,6 +285,7 @@ def _of_arrays(
         polar=(polar := kind == "showers" and _is_polar(cells, arrays)),
         rotated=set(roles) <= {incident} and _is_uniform(cells, arrays),
         mirrors=find_mirrors(cells, arrays, roles, sample) if kind == "showers" and not polar else (),
+        weight=weight,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from hepgan.data.encoding.encoding import Encoding
 from hepgan.data.schema import Schema
+from hepgan.data.weights import event_weights, normalized_weights, with_weights_of
 from hepgan.errors import DataError
 from hepgan.evaluation.metrics import compute, digits, fpd
 from hepgan.evaluation.metrics.scores import CLASSIFIER_INPUTS, HIGHER_IS_BETTER, REGISTERED
@@ -27,8 +28,18 @@ def make_validation(run: RunConfig, reference: ak.Array, encoding: Encoding) -> 
 
     The distance is the Fréchet distance of the observables or, with ``[evaluate] digits``, that of the digit classifier's features,
     since observables hardly distinguish digits from scribbles. ``[evaluate] validation`` names a registered metric or a classifier
-    instead.
+    instead. Generated events that have the conditions of weighted events have their weights, too.
+
+    Raises:
+        DataError: a classifier cannot use negative weights.
     """
+    weights = event_weights(reference, run.schema)
+    negative = 0 if weights is None else int((weights < 0).sum())
+    if negative and run.evaluate.validation in CLASSIFIER_INPUTS:
+        raise DataError(
+            f"[evaluate] validation = '{run.evaluate.validation}' trains a classifier, which cannot use the negative weights of {negative:,} of"
+            f" {len(reference):,} validation events; omit it, and the Fréchet distance, which can, is used"
+        )
     # Several generated events per reference event: the fluctuations of the reference are the same in every score.
     of_classifier = run.evaluate.validation in CLASSIFIER_INPUTS
     # Classifiers compare as many events of each kind.
@@ -47,9 +58,14 @@ def make_validation(run: RunConfig, reference: ak.Array, encoding: Encoding) -> 
         distance = observable_distance(reference, run)
 
     def score(gan: GAN) -> float:
-        return distance(gan.sample(copies * len(reference), conditions=conditions, seed=seed))
+        generated = gan.sample(copies * len(reference), conditions=conditions, seed=seed)
+        return distance(with_weights_of(reference, generated, run.schema))
 
-    return Validation(score, encoding.encode(reference, seed=seed))
+    encoded = encoding.encode(reference, seed=seed)
+    normalized = normalized_weights(reference, run.schema)
+    return Validation(
+        score, encoded if normalized is None else (*encoded, normalized.to(encoded[0]))
+    )
 
 
 def observable_distance(reference: ak.Array, run: RunConfig) -> Callable[[ak.Array], float]:
@@ -59,7 +75,8 @@ def observable_distance(reference: ak.Array, run: RunConfig) -> Callable[[ak.Arr
 
     def distance(events: ak.Array) -> float:
         generated = evaluate_observables(arrays(events, run.schema.all), observables)
-        return compute.validation_distance(expected, generated)
+        weights = event_weights(reference, run.schema), event_weights(events, run.schema)
+        return compute.validation_distance(expected, generated, weights)
 
     return distance
 
@@ -69,12 +86,15 @@ def metric_distance(
 ) -> Callable[[ak.Array], float]:
     """Returns a function of events: the value of the metric ``[evaluate] validation``, negated if higher values are better."""
     observables = observables_for(run.schema, run.geometry)
-    expected = build_sample(arrays(reference, run.schema.all), observables)
+    expected = build_sample(
+        arrays(reference, run.schema.all), observables, event_weights(reference, run.schema)
+    )
     metric = REGISTERED[run.evaluate.validation].function
     sign = -1.0 if run.evaluate.validation in HIGHER_IS_BETTER else 1.0
 
     def distance(events: ak.Array) -> float:
-        generated = build_sample(arrays(events, run.schema.all), observables)
+        weights = event_weights(events, run.schema)
+        generated = build_sample(arrays(events, run.schema.all), observables, weights)
         return sign * metric(expected, generated, seed=seed).value
 
     return distance
@@ -116,6 +136,7 @@ def digit_distance(reference: ak.Array, schema: Schema) -> Callable[[ak.Array], 
     expected = scores(reference)
 
     def distance(events: ak.Array) -> float:
-        return fpd.frechet_distance(expected.features, scores(events).features)
+        weights = event_weights(reference, schema), event_weights(events, schema)
+        return fpd.frechet_distance(expected.features, scores(events).features, weights)
 
     return distance

@@ -345,9 +345,10 @@ def _assemble(
         columns = {name: column[keep] for name, column in columns.items()}
         entries = entries[keep]
     if request.check:
-        for name, column in columns.items():
-            field = fields.get(name, Field())
-            check_values(column, branch_names(name, field), entries, path)
+        for name, field in fields.items():
+            check_values(columns[name], branch_names(name, field), entries, path)
+        if request.weight:
+            check_values(columns["weight"], [request.weight.text], entries, path, what="weight")
     return Chunk(as_events(columns), path, span.start, entries)
 
 

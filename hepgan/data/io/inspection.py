@@ -425,8 +425,10 @@ def schema_toml(tree: TreeSummary) -> str:
     if incident := _incident(proposal):
         text = tomli_w.dumps({"schema": {"incident": incident}}).strip()
         blocks.append("\n".join(f"# {line}" for line in ("its energy:", *text.splitlines())))
-    for name, field in proposal.weights.items():
-        blocks.append(_comment("event weight, not a quantity to generate:", "fields", name, field))
+    for name in proposal.weights:
+        text = compact_toml({"data": {"weight": f"`{name}`"}})
+        lines = ["event weight, not a quantity to generate:", *text.splitlines()]
+        blocks.append("\n".join(f"# {line}" for line in lines))
     for name, (field, reason) in proposal.left_out.items():
         blocks.append(_comment(f"left out, {reason}:", "fields", name, field))
     for name, reason in proposal.unreadable.items():

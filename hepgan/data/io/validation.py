@@ -14,7 +14,9 @@ LARGEST = float(np.finfo(np.float32).max)
 Array = np.ndarray[Any, Any]
 
 
-def check_values(values: Array, branches: Sequence[str], entries: Array, path: str) -> None:
+def check_values(
+    values: Array, branches: Sequence[str], entries: Array, path: str, *, what: str = "branch"
+) -> None:
     """Checks that float32 can represent all ``values[E, …]``.
 
     Args:
@@ -22,6 +24,7 @@ def check_values(values: Array, branches: Sequence[str], entries: Array, path: s
         branches: Name of the branch, or one name for each value of an event.
         entries: ``int64[E]``, entries of the events, for error messages.
         path: Path of the file, for error messages.
+        what: Kind of quantity, for error messages.
 
     Raises:
         DataError: a value cannot be represented; names the branch, its first such entry and the number of such values.
@@ -37,13 +40,13 @@ def check_values(values: Array, branches: Sequence[str], entries: Array, path: s
     value = values.reshape(-1)[first]
     number = int(bad.sum())
     such = f" ({number} such values)" if number > 1 else ""
-    what = f"branch '{branch}' of '{path}' is {value} in entry {entries[row]}"
+    found = f"{what} '{branch}' of '{path}' is {value} in entry {entries[row]}"
     if values.dtype.kind == "f":
         raise DataError(
-            f"{what}, which is not a finite float32{such}; drop such events with a cut, or repair the file"
+            f"{found}, which is not a finite float32{such}; drop such events with a cut, or repair the file"
         )
     raise DataError(
-        f"{what}, which float32 cannot represent{such}; leave the branch out: integers above 2^24 lose digits"
+        f"{found}, which float32 cannot represent{such}; leave the branch out: integers above 2^24 lose digits"
     )
 
 

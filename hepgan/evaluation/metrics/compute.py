@@ -125,7 +125,11 @@ def score(
     return Scores(compute_metrics(context).scores)
 
 
-def validation_distance(reference: Mapping[str, Floats], generated: Mapping[str, Floats]) -> float:
+def validation_distance(
+    reference: Mapping[str, Floats],
+    generated: Mapping[str, Floats],
+    weights: tuple[Floats | None, Floats | None] = (None, None),
+) -> float:
     """Returns the Fréchet distance of the observables in units of the reference's standard deviation: fast enough for validation.
 
     Unlike a sum of one-dimensional distances, it is sensitive to correlations. Values are clipped at 6 standard deviations, which
@@ -134,6 +138,7 @@ def validation_distance(reference: Mapping[str, Floats], generated: Mapping[str,
     Args:
         reference: Values ``[E]`` by observable, as returned by ``evaluate_observables``.
         generated: The same. Missing values are replaced by the mean of the reference and flagged in an additional feature.
+        weights: Weights ``[E]`` of both, perhaps negative.
     """
     x: list[Floats] = []
     y: list[Floats] = []
@@ -150,7 +155,7 @@ def validation_distance(reference: Mapping[str, Floats], generated: Mapping[str,
             columns.append(distance.clip(-6, 6))
             if not complete:
                 columns.append(~np.isfinite(sample) * 1.0)
-    return fpd.frechet_distance(np.stack(x, axis=1), np.stack(y, axis=1))
+    return fpd.frechet_distance(np.stack(x, axis=1), np.stack(y, axis=1), weights)
 
 
 def compute_metrics(

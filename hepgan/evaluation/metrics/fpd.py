@@ -36,15 +36,26 @@ class Moments(NamedTuple):
     second: Floats
 
 
-def moments_of(features: Floats) -> Moments:
-    """Returns the moments of ``features[E, d]``."""
-    return Moments(float(len(features)), features.sum(axis=0), features.T @ features)
+def moments_of(features: Floats, weights: Floats | None = None) -> Moments:
+    """Returns the moments of ``features[E, d]``, of events with ``weights[E]``."""
+    number = len(features)
+    if weights is None:
+        return Moments(float(number), features.sum(axis=0), features.T @ features)
+    weighted = features * (weights * (number / weights.sum()))[:, None]
+    return Moments(float(number), weighted.sum(axis=0), weighted.T @ features)
 
 
-def frechet_distance(reference: Floats, generated: Floats) -> float:
-    """Returns |μ1 − μ2|² + tr(Σ1 + Σ2 − 2 sqrt(Σ1 Σ2)) of ``[E, d]`` samples, which has an upward bias in 1/E."""
-    shift = reference.mean(axis=0)
-    return _frechet(moments_of(reference - shift), moments_of(generated - shift))
+def frechet_distance(
+    reference: Floats,
+    generated: Floats,
+    weights: tuple[Floats | None, Floats | None] = (None, None),
+) -> float:
+    """Returns |μ1 − μ2|² + tr(Σ1 + Σ2 − 2 sqrt(Σ1 Σ2)) of ``[E, d]`` samples, which has an upward bias in 1/E.
+
+    The ``weights[E]`` of both may be negative.
+    """
+    shift, (w, v) = reference.mean(axis=0), weights
+    return _frechet(moments_of(reference - shift, w), moments_of(generated - shift, v))
 
 
 def fpd(reference: Floats, generated: Floats, *, seed: int) -> Estimate:

@@ -119,7 +119,7 @@ def test_scalars_are_fields_and_weights_labels_and_incident_particles_are_commen
     text = inspection.schema_toml(tree_of(*(BranchSummary(name, FLOAT, 0, 1) for name in names)))
     assert list(tomllib.loads(text)["schema"]["fields"]) == ["pt1", "pt2", "phi"]
     for comment in (
-        "# event weight, not a quantity to generate:\n# [schema.fields.genWeight]",
+        '# event weight, not a quantity to generate:\n# [data]\n# weight = "`genWeight`"',
         "# class label, perhaps a condition:\n# [schema.conditions.label]",
         "# property of the incident particle, perhaps a condition:\n# [schema.conditions.e_inc]",
         "# or, if it is a property of the incident particle:\n# [schema.conditions.phi]",
