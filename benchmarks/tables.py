@@ -1,4 +1,4 @@
-"""A table with the recipe of ``hepgan init`` and nothing else: python benchmarks/tables.py EVENTS SEED... [--weights]
+"""A table with the recipe of ``hepgan init`` and nothing else: python benchmarks/tables.py EVENTS SEED... [--weights].
 
 Makes EVENTS events of eight columns (a resonance on a background, a steep spectrum, angles, a count, a flag, a charge, and a missing
 energy with a spike at 0), proposes a run file for all but the last fifth, trains, and compares as many generated events with
