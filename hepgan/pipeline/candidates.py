@@ -112,11 +112,11 @@ def _compare(
     weights = [event_weights(events, schema) for events in (validation, generated)]
     if weights[0] is not None and weights[0].min() < 0:
         observables = observables_for(schema, geometry)
-        values = [
+        expected, found = (
             evaluate_observables(arrays(events, schema.all), observables)
             for events in (validation, generated)
-        ]
-        distance = validation_distance(values[0], values[1], (weights[0], weights[1]))
+        )
+        distance = validation_distance(expected, found, (weights[0], weights[1]))
         return Candidate(name, encoding, distance, f"Fréchet distance {distance:.3g}")
     scores = evaluate(
         validation, generated, schema=schema, geometry=geometry, metrics=METRICS, seed=seed

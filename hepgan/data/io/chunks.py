@@ -259,7 +259,8 @@ def entry_weights(tree: OpenTree, entries: np.ndarray[Any, Any]) -> np.ndarray[A
         return np.ones(len(entries))
     first, stop = int(entries[0]), int(entries[-1]) + 1
     arrays = _arrays(tree, tree.request.weight.names, first, stop)
-    return np.asarray(tree.request.weight(arrays, tree.path), np.float64)[entries - first]
+    weights = np.asarray(tree.request.weight(arrays, tree.path), np.float64)
+    return np.asarray(weights[entries - first])
 
 
 def _stamp(path: str) -> tuple[int, int]:
