@@ -204,7 +204,7 @@ def discriminator_parts(
     Raises:
         RunError: see ``discriminator_cells``.
     """
-    inputs = [one.input for one in settings.discriminators]
+    inputs = [one.input for one in settings.discriminators] or [settings.discriminator_input]
     parts = {part for text in inputs for part in text.split(" and ")}
     layers = parts & {"cells", "images", "layer energies"}
     return {

@@ -92,7 +92,8 @@ class GANSettings:
         layout: ``generator ## discriminator``, or the name of a published pair (``hepgan layout --list``). Alternatively set
             ``generator`` and ``discriminator``.
         generator: Layout of the generator.
-        discriminator: Layout of the discriminator, or the tables ``[[gan.discriminator]]`` of several ones.
+        discriminator: Layout of the discriminator, or the tables ``[[gan.discriminator]]`` of several ones; left out for an objective
+            without one, such as ``mmd``, which compares events as ``discriminator_input`` says.
         latent: Shape of the generator's noise; ``0`` stands for N, the number of the event's features.
         input: Shape of the discriminator's input; by default flat, and layers × rows × columns for ``images``.
         discriminator_input: Content of the discriminator's input: the encoded event, its observables, both, the cells of its showers,
@@ -114,8 +115,11 @@ class GANSettings:
 
     def __post_init__(self) -> None:
         separate = bool(self.generator), bool(self.discriminator)
-        if any(separate) == bool(self.layout) or any(separate) != all(separate):
-            raise RunError("[gan] takes either 'layout' or both 'generator' and 'discriminator'")
+        if any(separate) == bool(self.layout) or separate == (False, True):
+            raise RunError(
+                "[gan] takes either 'layout' or 'generator' and 'discriminator' (or 'generator' alone, for an objective without a"
+                " discriminator)"
+            )
         if not self.latent or min(self.latent) < 0:
             raise RunError(f"[gan] latent = {list(self.latent)} should be a shape, such as [64]")
         own = self.input or self.discriminator_input != "event"
@@ -127,17 +131,21 @@ class GANSettings:
 
     @property
     def discriminators(self) -> tuple[DiscriminatorSettings, ...]:
-        """Settings of all discriminators except that of ``energies``."""
+        """Settings of all discriminators except that of ``energies``; empty for a generator alone."""
         if not isinstance(self.discriminator, str):
             return self.discriminator
+        if not self.discriminator and not self.layout:
+            return ()
         layout = str(self.layouts[1])
         return (DiscriminatorSettings(layout, self.discriminator_input, self.input),)
 
     @property
     def weights(self) -> tuple[float, ...]:
         """Weights of all discriminators, that of ``energies`` included."""
-        single = isinstance(self.discriminator, str)
-        weights = (1.0,) if single else tuple(d.weight for d in self.discriminators)
+        if isinstance(self.discriminator, str):
+            weights: tuple[float, ...] = (1.0,) if self.layout or self.discriminator else ()
+        else:
+            weights = tuple(one.weight for one in self.discriminator)
         return (*weights, 1.0) if self.energies and self.energies.discriminator else weights
 
     @property
@@ -154,7 +162,7 @@ class GANSettings:
                 else self.layout
             )
         if isinstance(self.discriminator, str):
-            return parse(self.generator), parse(self.discriminator)
+            return tuple(map(parse, filter(None, (self.generator, self.discriminator))))
         return parse(self.generator), *(parse(one.layout) for one in self.discriminator)
 
     @property
@@ -333,7 +341,7 @@ def _networks(
         )
         networks[f"{ENERGIES} generator"] = parse(stage.generator), kwargs
     if stage and stage.discriminator:
-        if "event" not in settings.discriminators[0].input:
+        if not settings.discriminators or "event" not in settings.discriminators[0].input:
             raise RunError(
                 "[gan.energies] has a discriminator, but the input of the first discriminator does not contain the event; set [gan]"
                 " discriminator_input = 'event and observables'"

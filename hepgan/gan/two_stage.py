@@ -29,7 +29,7 @@ class TwoStages(nn.Module):
 
 
 class Discriminators(nn.Module):
-    """Discriminators side by side, each of some columns of the input.
+    """Discriminators side by side, each of some columns of the input; there may be none.
 
     Args:
         networks: Discriminators, ``[B, n], c[B, C] -> [B, 1]``.
@@ -43,4 +43,5 @@ class Discriminators(nn.Module):
     def forward(self, features: Tensor, c: Tensor) -> Tensor:
         """Returns the logits ``[B, K]`` of all K."""
         pairs = zip(self.networks, self.columns, strict=True)
-        return torch.cat([net(features[:, part], c).flatten(1) for net, part in pairs], 1)
+        logits = [net(features[:, part], c).flatten(1) for net, part in pairs]
+        return torch.cat([features[:, :0], *logits], 1)

@@ -139,7 +139,7 @@ def _networks(gan: GAN, run: RunConfig | None) -> str:
     )
     generator, *discriminators = gan.settings.layouts
     layouts = {"generator": f"`{generator}`"}
-    layouts["discriminator"] = "; ".join(f"`{layout}`" for layout in discriminators)
+    layouts["discriminator"] = "; ".join(f"`{layout}`" for layout in discriminators) or "none"
     rows = {name: f"{layouts[name]}, {number:,} parameters" for name, number in counts.items()} | {
         "noise": " × ".join(map(str, gan.latent)),
         "encoding": repr(gan.encoding).removeprefix("Encoding(").removesuffix(")"),

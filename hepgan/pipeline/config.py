@@ -176,6 +176,7 @@ class RunConfig:
                 raise RunError(f"[geometry.{name}] is not a field of the schema{hint}")
         layers_for(self.schema, self.geometry)  # check the geometry before reading data
         self._check_symmetries()  # before reading data
+        self._check_discriminators()
         if self.evaluate.observables:
             select_observables(
                 observables_for(self.schema, self.geometry), self.evaluate.observables
@@ -215,6 +216,17 @@ class RunConfig:
             if len(field.shape) > 1 and field.shape[-2] > 1:
                 axes[name] = len(field.shape) - 2
         return axes
+
+    def _check_discriminators(self) -> None:
+        adversarial = [phase.objective for phase in self.training if phase.adversarial]
+        if adversarial and not self.gan.discriminators:
+            raise RunError(
+                f"[train] objective = '{adversarial[0]}' needs a discriminator; add [gan] discriminator = \"…\", or set objective = 'mmd'"
+            )
+        if self.gan.discriminators and not adversarial:
+            raise RunError(
+                f"[train] objective = '{self.train.objective}' trains without a discriminator; remove [gan] discriminator"
+            )
 
     def _check_symmetries(self) -> None:
         axes = [entry.axis for entry in self.reflections]

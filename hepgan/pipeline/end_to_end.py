@@ -74,7 +74,7 @@ def about_gan(run: RunConfig, gan: GAN) -> dict[str, str]:
     return {
         "data": ", ".join(run.data.files),
         "generator": f"{generator} ({counts['generator']:,} parameters)",
-        "discriminator": f"{'; '.join(map(str, discriminators))} ({counts['discriminator']:,} parameters)",
+        "discriminator": f"{'; '.join(map(str, discriminators)) or 'none'} ({counts['discriminator']:,} parameters)",
         **_about_energies(run),
         "objective": run.train.objective,
         "steps": f"{run.steps:,} of {run.train.batch_size} events",

@@ -116,7 +116,7 @@ def prepare(
     )
     gan = GAN.build(
         run.gan, encoding,
-        seed=run.seed, device=device, discriminator_shapes=discriminator_input.shapes,
+        seed=run.seed, device=device, discriminator_shapes=discriminator_input.shapes if run.gan.discriminators else (),
         geometry=run.geometry, tree=tree_name(run.data),
     )  # fmt: skip
     stream = stream_events(run, encoding, discriminator_input) if mode.stream else None

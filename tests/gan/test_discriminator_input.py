@@ -273,7 +273,6 @@ def test_tables_of_discriminators_survive_a_run_file() -> None:
     ("change", "message"),
     [
         ({"discriminator_input": "cells"}, "belong to a single discriminator"),
-        ({"discriminator": ()}, "takes either 'layout'"),
         ({"discriminator": [{"layout": "DENSE|1", "weight": 0.0}]}, "weight = 0.0 should be"),
         ({"discriminator": [{"layout": "DENS|1"}]}, "DENSE"),
         ({"discriminator": [{"layout": "DENSE|1", "input": "cell"}]}, "is not one of event"),

@@ -109,7 +109,7 @@ def initial_state(
     features = discriminator_input.of_events(x[:16] if stream else x, c[:16] if stream else c)
     for phase in phases:
         if phase.finite_differences:
-            with input_dropout(gan.discriminator, phase.discriminator.dropout):
+            with input_dropout(gan.discriminator, phase.networks["discriminator"].dropout):
                 check_finite_differences(gan, features[:16], c[:16])
     loader = stream or UnsupervisedLoader(
         features, c,
@@ -203,14 +203,15 @@ def _train_phase(
 ) -> int:
     """Trains to the end of the current phase or until a signal arrives; returns the number of the signal, or 0."""
     settings, gan = state.settings, state.gan
+    networks = {"generator": gan.generator, "discriminator": gan.discriminator}
     loss_sums = torch.zeros(3, device=gan.device)  # discriminator, generator, number of steps
     start_time = time.perf_counter() - state.seconds
     batches = _endless(state.loader)
     number = distributed.all_reduce_max(stop.number, gan.device)
     with ExitStack() as stack:
-        stack.enter_context(input_dropout(gan.generator, settings.generator.dropout))
-        stack.enter_context(input_dropout(gan.discriminator, settings.discriminator.dropout))
-        for network in (gan.generator, gan.discriminator):
+        for name, network in networks.items():
+            if one := settings.networks.get(name):
+                stack.enter_context(input_dropout(network, one.dropout))
             stack.enter_context(autocast(network, settings.precision))
         while not state.is_over() and not number:
             reseed_step(state)
@@ -262,9 +263,9 @@ def train_step(
             x = gan.generate(noise, c)
             generated = discriminator_input(with_gradient_norm(x, gradient_norm), c)
         loss_d = discriminator_loss(state, events, generated, noise, c, weights)
-        optimizer_step(
-            gan.discriminator, state.optimizers["discriminator"], loss_d, settings.discriminator
-        )
+        if settings.discriminator and settings.adversarial:
+            optimizer = state.optimizers["discriminator"]
+            optimizer_step(gan.discriminator, optimizer, loss_d, settings.discriminator)
     with _frozen(gan.discriminator):
         for number in range(settings.generator_steps):
             if number:

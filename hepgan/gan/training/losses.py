@@ -56,6 +56,10 @@ def generator_loss(
     gan, settings = state.gan, state.settings
     objective = objective_named(settings.objective)
     feature_matching = state.value(settings.feature_matching)
+    if objective.discriminator is None:
+        none = events.new_zeros(len(events))
+        batch = Batch(none, none, events, generated, noise, c, weights)
+        return objective.generator(batch) + _terms_of_events(state, x, noise, c)
     with _capture_last_inputs(gan, enabled=feature_matching > 0) as captured:
         fake = gan.discriminate(generated, c)
         generated_inputs = captured.copy()
@@ -74,11 +78,17 @@ def generator_loss(
         distances.append(distance.square().sum())
     if distances:
         loss = loss + feature_matching * _weighted_sum(gan, distances)
-    if weight := state.value(settings.energy_constraint):
-        loss = loss + weight * energy_error(gan.encoding, x, c)
-    if weight := settings.transport_weight(state.phase_step):
-        loss = loss + weight * (x - noise_of_features(gan, noise)).square().mean()
-    return loss
+    return loss + _terms_of_events(state, x, noise, c)
+
+
+def _terms_of_events(state: TrainingState, x: Tensor, noise: Tensor, c: Tensor) -> Tensor | float:
+    """Returns the terms of the generator's loss that depend on the generated events alone."""
+    terms: list[Tensor] = []
+    if weight := state.value(state.settings.energy_constraint):
+        terms.append(weight * energy_error(state.gan.encoding, x, c))
+    if weight := state.settings.transport_weight(state.phase_step):
+        terms.append(weight * (x - noise_of_features(state.gan, noise)).square().mean())
+    return sum(terms)
 
 
 class _ScaleGradient(torch.autograd.Function):
@@ -138,11 +148,14 @@ def discriminator_loss(
     c: Tensor,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Returns the loss of the discriminator with its penalties; its gradients do not reach the generator.
+    """Returns the loss of the discriminator with its penalties, 0 for objectives without one; its gradients do not reach the generator.
 
     The arguments are those of ``generator_loss``.
     """
     gan, settings = state.gan, state.settings
+    objective = objective_named(settings.objective)
+    if objective.discriminator is None:
+        return events.new_zeros(())
     r1, r2 = state.value(settings.r1), state.value(settings.r2)
     due = state.phase_step % settings.penalty_every == 0
     # Exact penalties of whole batches use the same logits as the objective.
@@ -152,7 +165,7 @@ def discriminator_loss(
     real, fake = gan.discriminate(events, c), gan.discriminate(generated, c)
     loss = _sum_over_discriminators(
         gan,
-        objective_named(settings.objective).discriminator,
+        objective.discriminator,
         Batch(real, fake, events, generated, noise, c, weights),
     )
     positive = None if weights is None else weights.abs()

@@ -8,6 +8,7 @@
 | ``hinge`` | arXiv:1705.02894 | |
 | ``wasserstein`` | arXiv:1704.00028 | needs ``gradient_penalty`` and several critic steps |
 | ``relativistic`` | arXiv:2501.05441 | needs ``r1`` and ``r2``; compares generated with reference events |
+| ``mmd`` | arXiv:1207.6076 | no discriminator: maximum mean discrepancy of events and conditions with the distance kernel |
 
 Write your own with ``register_objective``; ``[train] objective`` then accepts its name.
 """
@@ -26,8 +27,8 @@ class Batch(NamedTuple):
     """Arguments of an objective: one batch of reference events and one of generated events.
 
     Attributes:
-        real: Logits ``[B]`` of the reference events.
-        fake: Logits ``[B]`` of the generated events.
+        real: Logits ``[B]`` of the reference events; of no use without a discriminator.
+        fake: Logits ``[B]`` of the generated events; of no use without a discriminator.
         events: Discriminator input ``[B, S]`` of the reference events, see ``[gan] discriminator_input``: by default the encoded event.
         generated: Discriminator input ``[B, S]`` of the generated events. Gradients reach the generator in its own loss only.
         noise: Noise ``[B, *Z]`` of the generated events.
@@ -64,29 +65,25 @@ class Objective(NamedTuple):
     """Losses of the two networks.
 
     Attributes:
-        discriminator: Loss of the discriminator.
+        discriminator: Loss of the discriminator; ``None`` if the generator is trained without one.
         generator: Loss of the generator.
         paired: Whether the generator's loss uses ``Batch.real``; otherwise the logits of the reference events are not computed for
             it, and ``real`` is ``fake``.
         weighted: Whether the losses use ``Batch.weights``; otherwise training on weighted events is an error.
     """
 
-    discriminator: Loss
+    discriminator: Loss | None
     generator: Loss
     paired: bool = True
     weighted: bool = False
 
 
 class ObjectiveClass(Protocol):
-    """Class whose static methods are the losses of an objective."""
+    """Class whose static methods are the losses of an objective: ``generator``, and ``discriminator`` unless there is none."""
 
     @staticmethod
     def generator(batch: Batch, /) -> Tensor:
         """Returns the loss of the generator."""
-
-    @staticmethod
-    def discriminator(batch: Batch, /) -> Tensor:
-        """Returns the loss of the discriminator."""
 
 
 C = TypeVar("C", bound=type[ObjectiveClass])
@@ -100,7 +97,8 @@ def register_objective(
 ) -> Callable[[C], C]:
     """Decorator that registers a class with the static methods ``discriminator`` and ``generator`` as an objective.
 
-    With two discriminators the losses are called for each, and their sum is minimized.
+    With several discriminators the losses are called for each, and their weighted sum is minimized. A class without ``discriminator``
+    trains the generator alone.
 
     >>> @register_objective("smoothed")
     ... class Smoothed:
@@ -126,7 +124,8 @@ def register_objective(
         known = OBJECTIVES.get(name)
         if known and known.generator.__module__ != cls.__module__:  # reloading a module is fine
             raise RunError(f"there is an objective '{name}' already; choose another name")
-        OBJECTIVES[name] = Objective(cls.discriminator, cls.generator, paired, weighted)
+        discriminator = getattr(cls, "discriminator", None)
+        OBJECTIVES[name] = Objective(discriminator, cls.generator, paired, weighted)
         return cls
 
     return register
@@ -234,6 +233,41 @@ class Relativistic:
     def generator(batch: Batch) -> Tensor:
         """Returns ``softplus(real - fake)``."""
         return batch.real_mean(F.softplus(batch.real - batch.fake))
+
+
+@register_objective("mmd", weighted=True)
+class MaximumMeanDiscrepancy:
+    """Squared maximum mean discrepancy of events and conditions with the distance kernel (arXiv:1207.6076), without a discriminator.
+
+    The kernel of two events is minus their distance: the square root of the mean squared difference of their features plus that of their
+    conditions, standardized. It has no width to choose, and the discrepancy vanishes only for equal distributions of events at all
+    conditions. The estimate is unbiased: pairs of an event with itself, or with the generated event of the same conditions, do not count.
+    """
+
+    @staticmethod
+    def generator(batch: Batch) -> Tensor:
+        """Returns twice the mean distance of reference and generated events minus those within both; 0 for a single event."""
+        c = batch.conditions - batch.conditions.mean(0)
+        std = c.square().mean(0).sqrt()
+        c = c / (max(c.shape[1], 1) ** 0.5 * torch.where(std > 0, std, 1.0))
+        size = max(batch.events.shape[1], 1) ** 0.5
+        real = torch.cat([batch.events / size, c], 1)
+        fake = torch.cat([batch.generated / size, c], 1)
+        number, ones = len(real), real.new_ones(len(real))
+        of_real = ones if batch.weights is None else batch.weights
+        of_fake = of_real if batch.conditions.shape[1] else ones
+
+        def mean_distance(a: Tensor, b: Tensor, of_a: Tensor, of_b: Tensor) -> Tensor:
+            distance = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+            pairs = (of_a[:, None] * of_b * distance).masked_fill(same, 0.0)
+            return pairs.sum() / max(number * (number - 1), 1)
+
+        same = torch.eye(number, dtype=torch.bool, device=real.device)
+        return (
+            2 * mean_distance(real, fake, of_real, of_fake)
+            - mean_distance(real, real, of_real, of_real)
+            - mean_distance(fake, fake, of_fake, of_fake)
+        )
 
 
 def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:

@@ -66,11 +66,11 @@ class NetworkSettings:
                 raise RunError(f"{name} = {text} should be 0 or more and less than 1")
 
 
+OF_DISCRIMINATOR = ("r1", "r2", "gradient_penalty", "logit_centering", "feature_matching")
+"""Weights of terms that need a discriminator."""
+
 _COUNTS = ("critic_steps", "generator_steps")
-_WEIGHTS = (
-    *("r1", "r2", "gradient_penalty", "logit_centering"),
-    *("energy_constraint", "feature_matching", "transport", "gradient_norm"),
-)
+_WEIGHTS = (*OF_DISCRIMINATOR, "energy_constraint", "transport", "gradient_norm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,9 +83,9 @@ class TrainSettings:
         steps: Number of training steps; 0 leaves the networks untrained.
         batch_size: Events per step.
         generator: Optimization of the generator.
-        discriminator: Optimization of the discriminator.
+        discriminator: Optimization of the discriminator; left out for an objective without one.
         objective: Name of the objective: ``non-saturating``, ``least-squares``, ``sum-of-squares``, ``hinge``, ``wasserstein``,
-            ``relativistic``, or one that a plugin registers with ``hepgan.register_objective``.
+            ``relativistic``, ``mmd``, or one that a plugin registers with ``hepgan.register_objective``.
         final_lr_fraction: Final learning rate as a fraction of the initial one, for learning rates that are no schedules.
         lr_schedule: Shape of these learning rates' fall from the initial to the final one.
         warmup_steps: Steps at the start of the phase in which these learning rates rise linearly from 0.
@@ -129,7 +129,7 @@ class TrainSettings:
     steps: int
     batch_size: int
     generator: NetworkSettings
-    discriminator: NetworkSettings
+    discriminator: NetworkSettings | None = None
     objective: str = "relativistic"
     final_lr_fraction: float = 1.0
     lr_schedule: Literal["cosine", "linear"] = "cosine"
@@ -190,9 +190,26 @@ class TrainSettings:
                 "[train] penalty = 'finite-differences' needs precision = 'float32': the differences would be smaller than the"
                 " rounding errors; use penalty = 'exact'"
             )
-        objective_named(self.objective)  # an unknown name is an error before data are read
+        self._check_objective()
         if self.patience and not self.validate_every:
             raise RunError("[train] patience counts validations; set validate_every too")
+
+    def _check_objective(self) -> None:
+        """Checks the settings of the discriminator: an adversarial objective needs them, others have no use for them."""
+        if self.adversarial and self.discriminator is None:
+            raise RunError(
+                f"[train] objective = '{self.objective}' trains a discriminator; set [train] discriminator = {{ learning_rate = … }}"
+            )
+        unused = [name for name in OF_DISCRIMINATOR if max(ends(getattr(self, name)))]
+        if unused and not self.adversarial:
+            raise RunError(
+                f"[train] {unused[0]} needs a discriminator, but objective = '{self.objective}' has none; remove it"
+            )
+
+    @property
+    def adversarial(self) -> bool:
+        """True if the objective trains a discriminator."""
+        return objective_named(self.objective).discriminator is not None
 
     @property
     def finite_differences(self) -> bool:
@@ -202,8 +219,9 @@ class TrainSettings:
 
     @property
     def networks(self) -> dict[str, NetworkSettings]:
-        """Settings of both networks by name."""
-        return {"generator": self.generator, "discriminator": self.discriminator}
+        """Settings of the networks by name."""
+        networks = {"generator": self.generator}
+        return networks | ({"discriminator": self.discriminator} if self.discriminator else {})
 
     def learning_rate(self, network: NetworkSettings, step: int) -> float:
         """Returns the learning rate of ``network`` at ``step`` of the phase."""
