@@ -84,6 +84,18 @@ def test_showers_example(tmp_path: Path, run_here: Callable[..., str]) -> None:
         assert file["showers"]["layer_0"].array(library="np").shape[1:] == (3, 96)
 
 
+def test_jets_example_writes_ten_copies_of_each_jet(
+    tmp_path: Path, run_here: Callable[..., str]
+) -> None:
+    text = run_here("nano_jets.py", tmp_path, 400, 3)
+    assert text.startswith("4,000 simulated jets: ")
+    with uproot.open(tmp_path / "simulated.root") as file:
+        jets = file["Events"].arrays(["copy", "entry", "Jet_mass"], library="np")
+    np.testing.assert_array_equal(jets["copy"], np.arange(4000) % 10)
+    np.testing.assert_array_equal(jets["entry"], np.arange(4000) // 10)
+    assert (jets["Jet_mass"] == 0).any()
+
+
 def test_own_layer_example() -> None:
     text = run_example("own_layer.py")
     assert text.startswith("CENTER (1, 12, 12) 0\nDENSE|32|LRELU (32,) 4640\n")

@@ -26,6 +26,7 @@ from hepgan.data.io.names import printable
     "--geometry", metavar="CELLS.root",
     help="Positions of irregular cells: x, y, z, layer and size [mm] of each.",
 )  # fmt: skip
+@click.option("--without", metavar="BRANCH", multiple=True, help="Branch to leave out.")
 @click.option("--seed", type=SEED, default=1, show_default=True, help="Seed of the run.")
 def init(
     files: tuple[str, ...],
@@ -33,13 +34,16 @@ def init(
     tree: str | None,
     binning: str | None,
     geometry: str | None,
+    without: tuple[str, ...],
     seed: int,
 ) -> None:
     """Look at data and write a complete, commented run file for them."""
     from hepgan import pipeline as library
 
     path = output or Path(f"{library.stem(files[0])}.toml")
-    text = library.init(files, path, tree=tree, binning=binning, geometry=geometry, seed=seed)
+    text = library.init(
+        files, path, tree=tree, binning=binning, geometry=geometry, without=without, seed=seed
+    )
     (description,) = (line for line in text.splitlines() if line.startswith("description"))
     click.echo(printable(description.partition('"')[2].rstrip('"')))
     click.echo(f"run file: {path}")

@@ -44,6 +44,7 @@ def init(
     tree: str | None = None,
     binning: str | os.PathLike[str] | None = None,
     geometry: str | os.PathLike[str] | None = None,
+    without: Sequence[str] = (),
     seed: int = 1,
 ) -> str:
     """Writes a complete, commented run file for ``files``, as ``propose`` returns it.
@@ -55,7 +56,7 @@ def init(
     path = Path(output)
     if path.exists():
         raise RunError(f"{path} exists; choose another file with -o, or remove it")
-    text = propose(files, tree=tree, binning=binning, geometry=geometry, seed=seed)
+    text = propose(files, tree=tree, binning=binning, geometry=geometry, without=without, seed=seed)
     atomic.write_text(path, text)
     return text
 
@@ -66,6 +67,7 @@ def propose(
     tree: str | None = None,
     binning: str | os.PathLike[str] | None = None,
     geometry: str | os.PathLike[str] | None = None,
+    without: Sequence[str] = (),
     seed: int = 1,
 ) -> str:
     """Returns a complete run file for ``files``, with the reason for each choice as a comment.
@@ -77,6 +79,7 @@ def propose(
             that fits, if there is only one.
         geometry: ROOT file with the positions of irregular cells, as ``read_cells`` reads it; by default the one beside the first file
             that fits, with ``cell``, ``geo`` or ``pos`` in its name, if there is only one.
+        without: Branches to leave out.
         seed: Seed of the run.
 
     Raises:
@@ -91,7 +94,7 @@ def propose(
         )
     if binning is not None and geometry is not None:
         raise RunError("give a binning or the positions of cells, not both")
-    roles = find_roles(names, tree=tree)
+    roles = find_roles(names, tree=tree, without=without)
     layers = {} if geometry is not None else _layers_of(roles, names, binning)
     if layers:
         fields = {
@@ -158,7 +161,7 @@ def _head(names: Sequence[str], roles: Roles, seed: int) -> str:
     cells = _values(roles)
     plural = "s" if len(roles.fields) > 1 else ""
     what = {
-        "columns": f"a table of {cells} columns",
+        "columns": f"a table of {cells} column{'s' if cells > 1 else ''}",
         "image": f"images of {cells} pixels",
         "showers": f"showers of {cells:,} cells in {len(roles.fields)} field{plural}",
         "arrays": f"arrays of {cells:,} values",
@@ -272,10 +275,13 @@ def _geometry(
         question = (
             "# The last two axes look like α and r. Their edges [mm]? r_edges = [0.0, …], or hepgan init --binning XML"
             if roles.polar
-            else '# The pitch of the cells along each axis of the field [mm]? cell = [40.0, 40.0]; and its name? axes = ["y", "x"].'
-            "\n# For cells in α and r: r_edges = [0.0, …], and polar = true in energy_tree."
+            else "# The pitch of the cells along each axis of the field [mm]? cell = [40.0, 40.0]"
+            + ("" if roles.mirrors else '; and its name? axes = ["y", "x"].')
+            + "\n# For cells in α and r: r_edges = [0.0, …], and polar = true in energy_tree."
             "\n# For irregular cells: hepgan init --geometry CELLS.root, with x, y, z, layer and size [mm] of each cell."
         )
+        if len(roles.fields) > 1:
+            question += "\n# Are the fields in order of depth? Otherwise change their order in [schema.fields]."
         blocks[0] += f"\n{question}\n# Without it, lengths are in units of cells."
     return blocks
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import awkward as ak
@@ -16,7 +16,7 @@ from hepgan.data.io import inspection, reader
 from hepgan.data.io.files import Files
 from hepgan.data.schema import Field, Schema
 from hepgan.data.weights import LEAST_EFFECTIVE, WeightSums
-from hepgan.errors import DataError
+from hepgan.errors import DataError, did_you_mean
 
 Kind = Literal["columns", "image", "showers", "arrays"]
 Array = npt.NDArray[Any]
@@ -38,7 +38,11 @@ _OUTPUT = re.compile(
 _IDENTIFIER = re.compile(
     r"run|event|lumi(nosityBlock)?|entry|(run|event|evt)_?(number|nr|no|id)|index", re.IGNORECASE
 )
+_HADRONIC = re.compile(r"hcal|had|tail|muon", re.IGNORECASE)
+"""Names of the calorimeters behind the first ones."""
+
 _TRUE = re.compile(r"inc|true|truth|gen|beam|prim|mc", re.IGNORECASE)
+_GENERATED = re.compile(r"(gen|Gen|GEN|true|True|truth|Truth|mc|MC)(?=[A-Z_]).*")
 _KINEMATICS = re.compile(
     r"(.*_)?(p|dir|direction|mom|momentum|pos|position|impact|vertex|vtx|v|d)?_?[xyz]0?(_.*)?|(.*_)?(pt|theta|eta|phi|angle|mass|charge)(_.*)?",
     re.IGNORECASE,
@@ -101,11 +105,12 @@ class Roles:
     weight: str = ""
 
 
-def find_roles(files: Files, *, tree: str | None = None) -> Roles:
-    """Returns the roles of the branches of ``files``, from names, types and values.
+def find_roles(files: Files, *, tree: str | None = None, without: Collection[str] = ()) -> Roles:
+    """Returns the roles of the branches of ``files``, from names, types and values; branches in ``without`` are left out.
 
     Raises:
-        DataError: a file or tree is missing or damaged, a value is NaN, or no branch can be generated.
+        DataError: a file or tree is missing or damaged, a value is NaN, a column of a table is text, no branch can be generated, or there
+            is no branch of a name in ``without``.
     """
     with reader.first_tree(files, tree=tree) as first:
         path, name = first.source
@@ -114,16 +119,41 @@ def find_roles(files: Files, *, tree: str | None = None) -> Roles:
     left_out = {n: f"left out: {reason}" for n, (_, reason) in proposal.left_out.items()}
     left_out |= {n: f"left out: {reason}" for n, reason in proposal.unreadable.items()}
     left_out |= {b.name: "left out: not a number" for b in summary.branches if b.type is None}
-    weight = _weight(_read(files, proposal.weights, tree, MOST_ENTRIES), left_out)
-    usable = {**proposal.fields, **proposal.conditions}
+    _check_without(without, [b.name for b in summary.branches], path)
+    left_out |= dict.fromkeys(without, "left out: as requested")
+    weights = {n: field for n, field in proposal.weights.items() if n not in left_out}
+    weight = _weight(_read(files, weights, tree, MOST_ENTRIES), left_out)
+    usable = {
+        n: field
+        for n, field in {**proposal.fields, **proposal.conditions}.items()
+        if n not in left_out
+    }
     lists = any(field.fill is not None for field in usable.values())
     arrays = {} if lists else _arrays(usable, left_out)
+    if not arrays:
+        left_out = {n: reason for n, reason in left_out.items() if n not in usable}
+        for branch in summary.branches:
+            if branch.type is None and not branch.fault and branch.name not in without:
+                raise DataError(
+                    f"branch '{branch.name}' of '{path}' holds no numbers; write it as integers, one for each text, or leave it out with"
+                    f" hepgan init --without '{branch.name}'"
+                )
     scalars = {n: field for n, field in usable.items() if field.shape == ()}
     entries = sum(reader.num_entries(files, tree=tree).values())
     if not arrays:
-        conditions = {n: scalars.pop(n) for n in proposal.conditions}
+        named = [n for n in proposal.conditions if n in usable]
+        generated = [n for n in scalars if n not in named and _GENERATED.fullmatch(n)]
+        if len(generated) == len(scalars):
+            generated = []
+        conditions = {n: scalars[n] for n in (*named, *generated)}
         values = _read(files, conditions, tree, MOST_ENTRIES)
-        roles = {n: ConditionRole(_scale(n, v), _named(n)) for n, v in values.items()}
+        for n in [n for n, v in values.items() if v.min() == v.max() and n in generated]:
+            left_out[n] = f"left out: {values.pop(n)[0]:g} in all entries"
+        at_generator = "by its name a quantity at generator level"
+        roles = {
+            n: ConditionRole(_scale(n, v), at_generator if n in generated else _named(n))
+            for n, v in values.items()
+        }
         fields = {n: field for n, field in usable.items() if n not in conditions}
         for n in filter(_IDENTIFIER.fullmatch, list(fields)):
             left_out[n] = "left out: by its name the number of an event"
@@ -163,6 +193,13 @@ def _weight(weights: Mapping[str, Array], left_out: dict[str, str]) -> str:
         else:
             chosen = name
     return chosen
+
+
+def _check_without(without: Collection[str], branches: Sequence[str], path: str) -> None:
+    for name in without:
+        if name not in branches:
+            hint = did_you_mean(name, branches) or f"; it has {', '.join(branches[:12])}"
+            raise DataError(f"'{path}' has no branch '{name}' to leave out{hint}")
 
 
 def _no_field(tree: str | None, path: str) -> str:
@@ -275,9 +312,11 @@ def _of_arrays(
         ((name, field),) = arrays.items()
         kind = "image" if len(shape := _square(field.shape)) >= 2 else kind
         arrays = {name: dataclasses.replace(field, shape=shape)} if kind == "image" else arrays
+        high = 255.0 if kind == "image" and cells[name].dtype == np.uint8 and high > 1 else high
     notes: dict[str, str] = {}
     if kind == "showers":
         arrays, notes = _with_grids(cells, arrays)
+        arrays = dict(sorted(arrays.items(), key=lambda item: bool(_HADRONIC.search(item[0]))))
     return Roles(
         kind, tree, entries, arrays, notes, (), _common(roles, scalars),
         incident if incident in roles else "", left_out, _cut(roles, scalars),
@@ -423,7 +462,7 @@ def _units(visible: Array, incident: Array | None) -> tuple[str, str]:
     ratio = float(np.median(visible / incident))
     unit = "MeV" if float(incident.max()) > 5000 else "GeV"
     if ratio > 3:
-        return "MeV", "GeV"
+        return "eV" if ratio > 3e6 else "keV" if ratio > 3000 else "MeV", "GeV"
     return ("GeV", "MeV") if ratio < 1 / 300 and unit == "MeV" else (unit, unit)
 
 

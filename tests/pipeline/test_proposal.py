@@ -342,14 +342,6 @@ def test_hdf5_raises_with_the_command_that_converts_it() -> None:
         propose("a/b.hdf5")
 
 
-def test_text_column_is_left_out_with_the_reason(tmp_path: Path) -> None:
-    with uproot.recreate(tmp_path / "t.root") as file:
-        file.mkrntuple("events", {"mass": np.arange(50.0), "name": ak.Array(["muon"] * 50)})
-    text = propose(str(tmp_path / "t.root"))
-    assert list(parse(text).schema.fields) == ["mass"]
-    assert "# name: left out: not a number" in text
-
-
 @pytest.mark.parametrize(
     ("source", "data", "name"),
     [
@@ -397,3 +389,81 @@ def test_positions_of_another_detector_are_refused_and_nothing_is_written(tmp_pa
     with pytest.raises(DataError, match="31 cells, 18, 13 by layer, which do not fit the branches"):
         init(file, tmp_path / "a.toml", geometry=path)
     assert not (tmp_path / "a.toml").exists()
+
+
+def test_a_table_with_text_is_refused_unless_the_column_is_left_out(tmp_path: Path) -> None:
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mktree("events", {"x": "f4", "name": "string"})
+        file["events"].extend({"x": np.arange(50, dtype="f4"), "name": ak.Array(["ab"] * 50)})
+    path = str(tmp_path / "a.root")
+    with pytest.raises(
+        DataError, match="'name' of .* holds no numbers; .* hepgan init --without 'name'"
+    ):
+        init(path, tmp_path / "a.toml")
+    assert not (tmp_path / "a.toml").exists()
+    text = propose(path, without=["name"])
+    assert "# name: left out: as requested" in text
+    assert list(parse(text).schema.fields) == ["x"]
+    with pytest.raises(DataError, match=r"no branch 'nam' to leave out; did you mean 'name'"):
+        propose(path, without=["nam"])
+
+
+def test_generator_level_columns_are_conditions_of_the_others(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    columns = {
+        "GenJet_pt": rng.exponential(30, 400) + 20,
+        "GenJet_flavour": rng.choice([0, 4, 5], 400),
+        "Jet_pt": rng.exponential(30, 400) + 20,
+        "generosity": rng.normal(size=400),
+    }
+    run = parse(propose(write(tmp_path / "a.root", columns)))
+    assert set(run.schema.fields) == {"Jet_pt", "generosity"}
+    assert run.encoding.conditions["GenJet_pt"].scale == "log"
+    assert run.encoding.conditions["GenJet_flavour"].values == (0, 4, 5)
+
+
+def calorimeter(name: str) -> dict[str, Any]:
+    """Showers of a detector that no preset knows."""
+    rng = np.random.default_rng(9)
+    energy = np.exp(rng.uniform(0, 4, 400))
+    cells = energy[:, None] * rng.dirichlet(np.full(64, 0.3), 400)
+    cells[cells < 0.01] = 0
+    ecal, hcal = (c.astype("f4") for c in (0.7 * cells.reshape(-1, 8, 8), 0.3 * cells[:, :16]))
+    return {
+        "keV": {"ECAL_cells": 1e6 * ecal, "E_true": energy},
+        "MeV and GeV": {"cells": ecal, "incident_energy": 1000 * energy},
+        "two granularities": {"hcal": hcal, "ecal": ecal, "pion_energy": energy},
+        "one energy": {"cells": ecal / energy[:, None, None].astype("f4"), "energy": np.ones(400)},
+        "one layer of few cells": {"towers": cells[:, :9].astype("f4"), "beam_energy": energy},
+        "layers": {f"layer_{i}": cells[:, 5 * i : 5 * i + 5].astype("f4") for i in range(12)} | {"E": energy},
+        "image": {"image": rng.integers(0, 250, (400, 3, 8, 8)).astype("u1"), "label": rng.integers(0, 3, 400)},
+        "few cells in a table": {"cell_E": cells[:, :4].astype("f4"), "beam_energy": energy},
+    }[name]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "units", "kind"),
+    [
+        ("keV", ["ECAL_cells"], ("keV", "GeV"), "energy_tree"),
+        ("MeV and GeV", ["cells"], ("GeV", "MeV"), "energy_tree"),
+        ("two granularities", ["ecal", "hcal"], ("GeV", "GeV"), "energy_tree"),
+        ("one energy", ["cells"], ("GeV", "GeV"), "energy_tree"),
+        ("one layer of few cells", ["towers"], ("GeV", "GeV"), "energy_tree"),
+        ("layers", [f"layer_{i}" for i in range(12)], ("GeV", "GeV"), "energy_tree"),
+        ("image", ["image"], ("", ""), "scale"),
+        ("few cells in a table", ["cell_E"], ("", ""), "autoregressive"),
+    ],
+)
+def test_unseen_detectors_have_fields_in_depth_and_units_with_a_physical_response(
+    tmp_path: Path, name: str, fields: list[str], units: tuple[str, str], kind: str
+) -> None:
+    text = propose(write(tmp_path / "a.root", calorimeter(name)))
+    run = parse(text)
+    assert list(run.schema.fields) == fields
+    (condition,) = run.schema.conditions.values()
+    assert (run.schema.fields[fields[0]].unit, condition.unit) == units
+    assert next(step["step"] for step in run.encoding.every_step) == kind
+    left_out = {line[2:].split(":")[0] for line in text.splitlines() if ": left out" in line}
+    assert not left_out & {*run.schema.fields, *run.schema.conditions}
+    if name == "image":
+        assert list(run.encoding.steps[0]["range"]) == [0, 255]
