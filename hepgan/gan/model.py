@@ -80,6 +80,7 @@ class GAN:
         geometry: Geometry of each field, used by observables.
         tree: Name of the trees that generated events are written to.
         kept: Training step whose generator this is; ``None`` if it is not known.
+        started_from: GAN that its training started from, with the SHA-256 of its weights; empty if there was none.
         scores: Scores of its run, from ``scores.json`` of the folder that it was loaded from, if there is one.
     """
 
@@ -91,6 +92,7 @@ class GAN:
     geometry: Mapping[str, LayerGeometry] = dataclasses.field(default_factory=dict)
     tree: str = "events"
     kept: KeptStep | None = None
+    started_from: str = ""
     scores: Scores = dataclasses.field(default_factory=Scores)
 
     @classmethod
@@ -283,6 +285,7 @@ class GAN:
             ),
             "device": str(self.device),
             "training": str(self.kept or ""),
+            "started from": self.started_from,
             "scores": ", ".join(
                 f"{printable(score.metric)} {with_error(score.value, score.error)}"
                 f" (baseline {with_error(score.baseline, score.baseline_error)})"

@@ -61,6 +61,8 @@ def save(gan: GAN, folder: str | os.PathLike[str]) -> None:
         "discriminator_shapes": list(map(list, gan.discriminator_shapes)),
         "plugins": list(plugins_of(gan.encoding.steps, gan.settings.all_layouts)),
     }
+    if gan.started_from:
+        metadata["started_from"] = gan.started_from
     if gan.kept:
         metadata |= {"kept_step": gan.kept.step, "steps": gan.kept.steps}
         metadata |= {} if gan.kept.score is None else {"validation_score": gan.kept.score}
@@ -108,7 +110,12 @@ def load(
             encoding.decode(
                 torch.zeros(events, encoding.features), torch.zeros(events, encoding.conditions)
             )
-        gan = dataclasses.replace(gan, kept=_kept_step(metadata), scores=_read_scores(folder))
+        gan = dataclasses.replace(
+            gan,
+            kept=_kept_step(metadata),
+            started_from=str(metadata.get("started_from", "")),
+            scores=_read_scores(folder),
+        )
     except (KeyError, TypeError, ValueError, OverflowError, RunError, LayoutError) as error:
         raise CheckpointError(f"{json_path} is damaged: {error}") from error
     except (RuntimeError, IndexError, MemoryError) as error:

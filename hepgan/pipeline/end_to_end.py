@@ -76,6 +76,7 @@ def about_gan(run: RunConfig, gan: GAN) -> dict[str, str]:
         "generator": f"{generator} ({counts['generator']:,} parameters)",
         "discriminator": f"{'; '.join(map(str, discriminators)) or 'none'} ({counts['discriminator']:,} parameters)",
         **_about_energies(run),
+        **({"started from": gan.started_from} if gan.started_from else {}),
         "objective": run.train.objective,
         "steps": f"{run.steps:,} of {run.train.batch_size} events",
     }

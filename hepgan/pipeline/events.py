@@ -98,8 +98,12 @@ def fit_to_stream(
     *,
     run: RunConfig,
     schema: Schema,
+    start: Encoding | None = None,
 ) -> Encoding:
-    """Returns an encoding that is fitted to a stream: ranges and moments to all training events, the rest to a sample of them."""
+    """Returns an encoding that is fitted to a stream: ranges and moments to all training events, the rest to a sample of them.
+
+    ``start`` is an encoding to start from, as in ``Encoding.fit``.
+    """
 
     def chunks() -> Iterator[ak.Array]:
         parts = split_chunks(
@@ -111,7 +115,7 @@ def fit_to_stream(
 
     sample = run.data.encoding_events or _sample_size(schema, ENCODING_EVENTS)
     return Encoding.fit_stream(
-        chunks, schema, settings, seed=run.seed, sample=sample, progress=progress
+        chunks, schema, settings, seed=run.seed, sample=sample, start=start, progress=progress
     )
 
 

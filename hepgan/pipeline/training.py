@@ -43,6 +43,7 @@ from hepgan.pipeline.events import (
     sample_events,
     stream_events,
 )
+from hepgan.pipeline.fine_tuning import load_start, start_gan
 from hepgan.pipeline.provenance import command_line
 from hepgan.pipeline.run_folder import check_folder, clear_folder, locked, logged, make_folder
 from hepgan.pipeline.validation import make_validation
@@ -92,15 +93,21 @@ def prepare(
         checkpoint.check_files(files, last)
         if (streamed := checkpoint.is_streamed(last)) != mode.stream:
             mode = ReadMode.of(streamed, reason="as before the training was stopped")
+    start = load_start(run, schema) if run.train.start_from and not last else None
     splits = sample_events(run, progress=progress) if mode.stream else read_events(run)
     _check_validation(run, len(splits["validation"]))
     _check_weights(splits, schema)
     events = augment(splits["train"], run, seed=run.seed)
     fit: Fit = (
-        functools.partial(fit_to_stream, run=run, schema=schema)
+        functools.partial(fit_to_stream, run=run, schema=schema, start=start and start.gan.encoding)
         if mode.stream
         else lambda settings, report: Encoding.fit(
-            events, schema, settings, seed=run.seed, progress=report
+            events,
+            schema,
+            settings,
+            seed=run.seed,
+            start=start and start.gan.encoding,
+            progress=report,
         )
     )
     encoding = checkpoint.load_encoding(last.parent.parent, schema) if last else None
@@ -119,6 +126,7 @@ def prepare(
         seed=run.seed, device=device, discriminator_shapes=discriminator_input.shapes if run.gan.discriminators else (),
         geometry=run.geometry, tree=tree_name(run.data),
     )  # fmt: skip
+    gan = start_gan(gan, start) if start else gan
     stream = stream_events(run, encoding, discriminator_input) if mode.stream else None
     weights = normalized_weights(events, schema)
     state = training.initial_state(
@@ -234,6 +242,8 @@ def train_locked(
                 checkpoint.save_encoding(prepared.state.gan.encoding, folder)
         _resume(prepared.state, folder, last, write=first)
         log.info("events: %s", prepared.mode.reason)
+        if origin := prepared.state.gan.started_from:
+            log.info("started from %s", origin)
         log.info("training on %s from step %d to %d", device, prepared.state.step, run.steps)
         encoding = prepared.state.gan.encoding
         log.info("the encoding is fitted to %s", encoding.about_events)

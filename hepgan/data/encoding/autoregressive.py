@@ -34,6 +34,7 @@ from hepgan.data.encoding.density.network import (
     run_tasks,
 )
 from hepgan.data.encoding.density.ranks import Ranks
+from hepgan.errors import RunError
 from hepgan.progress import ProgressCallback, no_progress
 from hepgan.random_streams import torch_generator
 
@@ -70,6 +71,7 @@ class Autoregressive:
         noise: Noise,
         progress: ProgressCallback = no_progress,
         weights: Tensor | None = None,
+        start: Self | None = None,
         *,
         fields: tuple[str, ...] = (),
         conditions: tuple[str, ...] = (),
@@ -88,6 +90,7 @@ class Autoregressive:
             noise: Random numbers.
             progress: Progress callback.
             weights: Weights ``[E]`` of the events, which add up to E and may be negative.
+            start: Step whose networks the fit starts from, with a quarter of the steps.
             fields: Fields, or ``appended``; all columns by default.
             conditions: Conditions on which the distributions depend; all by default.
             hidden: Number of hidden units of each network.
@@ -109,6 +112,10 @@ class Autoregressive:
         settings = FitSettings(hidden, steps, 512, learning_rate, weight_decay, held_out)
         known = c[:, chosen].float()
         single = None if weights is None else weights.to(scores)
+        if start and len(start.networks) != len(at):
+            raise RunError(
+                f"the step to start from describes {len(start.networks)} columns, but here there are {len(at)}"
+            )
 
         def task(number: int) -> FitTask:
             def fit(status: FitStatus) -> Fitted:
@@ -119,7 +126,8 @@ class Autoregressive:
 
                 rng = torch_generator(noise.seed, "encoding", *noise.children, number)
                 rows = Rows.of_events(torch.cat([known, scores[:, :number]], 1))
-                return fit_rows(rows, likelihood, standard_spline(), rng, settings, status)
+                network = start.networks[number] if start else None
+                return fit_rows(rows, likelihood, standard_spline(), rng, settings, status, network)
 
             return fit
 

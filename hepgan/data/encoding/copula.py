@@ -11,6 +11,7 @@ any network the copula is already a fair model of showers.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Annotated, Self
 
 import torch
@@ -20,6 +21,7 @@ from hepgan.config import Within
 from hepgan.data.encoding.base import ColumnLayout, Noise, register_step, uniform
 from hepgan.data.encoding.marginals import Z_MAX, Knots, Marginals, PerWindow, Windows
 from hepgan.data.encoding.weighted import covariance, mean
+from hepgan.errors import RunError
 
 Sweeps = Annotated[int, Within(0, 1000)]
 
@@ -50,34 +52,43 @@ class Whiten:
         columns: ColumnLayout,
         noise: Noise,
         weights: Tensor | None = None,
+        start: Self | None = None,
         *,
         condition_on_first: tuple[str, ...] = (),
     ) -> Self:
         """Uses the sample covariance; directions without variance keep a standard deviation of 1e-3.
 
+        With ``start``, coordinates of other events, the covariance is shrunk towards theirs as far as the statistics of ``x`` requires
+        (O. Ledoit and M. Wolf, J. Multivar. Anal. 88 (2004) 365), and the coordinates are as close to theirs as their new covariance
+        allows, so that a generator of the other events can start from its weights.
+
         The columns of the fields in ``condition_on_first`` (or ``appended``) are whitened on their own, all others conditional on
         them: their coordinates do not depend on the other columns, so that a generator can produce them first.
 
         Raises:
-            RunError: an unknown field.
+            RunError: an unknown field, or ``start`` has another number of columns.
         """
         mask = torch.zeros(x.shape[1]) > 0
         if condition_on_first:
             mask = columns.mask(condition_on_first, x.shape[1])
         a, b = mask.nonzero()[:, 0], (~mask).nonzero()[:, 0]
-        spread = covariance(x, weights)
-        # Regression of the other columns on the first: E[x_b | x_a] = x_a slope.
-        slope = torch.linalg.pinv(spread[a][:, a]) @ spread[a][:, b]
-        forward, backward = torch.zeros_like(spread), torch.zeros_like(spread)
-        forward_a, backward_a = _principal_components(spread[a][:, a])
-        forward_b, backward_b = _principal_components(spread[b][:, b] - spread[b][:, a] @ slope)
-        for matrix, of_a, of_b, between in (
-            (forward, forward_a, forward_b, -slope @ forward_b),
-            (backward, backward_a, backward_b, backward_a @ slope),
-        ):
-            matrix[a[:, None], a], matrix[b[:, None], b] = of_a, of_b
-            matrix[a[:, None], b] = between
-        return cls(mean(x, weights), forward, backward)
+        if start is None:
+            return cls(
+                mean(x, weights), *_coordinates(covariance(x, weights), a, b, _principal_components)
+            )
+        old, back = start.forward.to(x), start.backward.to(x)
+        if len(old) != x.shape[1]:
+            raise RunError(
+                f"the step to start from has {len(old)} columns, but here there are {x.shape[1]}"
+            )
+        shrunk = _shrunk_covariance(x, start.covariance.to(x), weights)
+        forward, backward = _coordinates(old.T @ shrunk @ old, a, b, _symmetric_roots)
+        return cls(mean(x, weights), old @ forward, backward @ back)
+
+    @property
+    def covariance(self) -> Tensor:
+        """Covariance ``[F, F]`` of the columns."""
+        return self.backward.T.double() @ self.backward.double()
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Returns the uncorrelated coordinates, float32."""
@@ -89,11 +100,46 @@ class Whiten:
         return x @ self.backward.to(x) + self.mean.to(x)
 
 
+def _coordinates(
+    covariance: Tensor, a: Tensor, b: Tensor, roots: Callable[[Tensor], tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """Returns the matrices to and from uncorrelated coordinates: of the columns ``a``, and of ``b`` conditional on them."""
+    # Regression of the other columns on the first: E[x_b | x_a] = x_a slope.
+    slope = torch.linalg.pinv(covariance[a][:, a]) @ covariance[a][:, b]
+    forward, backward = torch.zeros_like(covariance), torch.zeros_like(covariance)
+    forward_a, backward_a = roots(covariance[a][:, a])
+    forward_b, backward_b = roots(covariance[b][:, b] - covariance[b][:, a] @ slope)
+    for matrix, of_a, of_b, between in (
+        (forward, forward_a, forward_b, -slope @ forward_b),
+        (backward, backward_a, backward_b, backward_a @ slope),
+    ):
+        matrix[a[:, None], a], matrix[b[:, None], b] = of_a, of_b
+        matrix[a[:, None], b] = between
+    return forward, backward
+
+
 def _principal_components(covariance: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the matrices to and from principal components with standard deviation 1."""
     variances, axes = torch.linalg.eigh(covariance)
     widths = variances.clamp_min(1e-6).sqrt()
     return axes / widths, (axes * widths).T.contiguous()
+
+
+def _symmetric_roots(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the symmetric inverse square root and square root: of all whitening coordinates the closest to the given ones."""
+    variances, axes = torch.linalg.eigh(covariance)
+    widths = variances.clamp_min(1e-6).sqrt()
+    return (axes / widths) @ axes.T, (axes * widths) @ axes.T
+
+
+def _shrunk_covariance(x: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+    """Returns the mixture of the sample covariance and ``target`` with the least expected squared error (Ledoit and Wolf)."""
+    sample, events = covariance(x, weights), max(1, len(x))
+    squares = x.new_ones(len(x)) if weights is None else weights.to(x).square()
+    norms = (x - mean(x, weights)).square().sum(1).square()
+    noise = (squares @ norms - squares.sum() * sample.square().sum()) / events**2
+    fraction = (noise / (sample - target).square().sum().clamp_min(1e-30)).clamp(0, 1)
+    return fraction * target + (1 - fraction) * sample
 
 
 @register_step("copula")
@@ -121,6 +167,7 @@ class Copula:
         columns: ColumnLayout,
         noise: Noise,
         weights: Tensor | None = None,
+        start: Self | None = None,
         *,
         condition: str | None = None,
         windows: Windows = 24,
@@ -130,7 +177,10 @@ class Copula:
         sweeps: Sweeps = 3,
         condition_on_first: tuple[str, ...] = (),
     ) -> Self:
-        """Takes the options of ``Marginals.fit`` and ``Whiten.fit``, and the number of Gibbs ``sweeps`` for censored zeros."""
+        """Takes the options of ``Marginals.fit`` and ``Whiten.fit``, and the number of Gibbs ``sweeps`` for censored zeros.
+
+        The marginals do not depend on ``start``.
+        """
         marginals = Marginals.fit(
             x, c, columns, noise, weights,
             condition=condition, windows=windows, per_window=per_window, knots=knots, censored_zeros=censored_zeros,
@@ -138,16 +188,22 @@ class Copula:
         scores = marginals.encode(x, c, noise).to(x)
         censored = marginals.censored & (x <= 0)
         limit = marginals.scores_of_zero(c.to(x))
+
+        def precision() -> Tensor:
+            if start is None:
+                return _inverse(covariance(scores, weights))
+            return _inverse(_shrunk_covariance(scores, start.whiten.covariance.to(scores), weights))
+
         for number in range(sweeps if censored_zeros else 0):
             drawn = uniform(scores, noise.child(number))
             scores = _gibbs_sweep(
-                scores, limit, censored, mean(scores, weights), _precision(scores, weights), drawn
+                scores, limit, censored, mean(scores, weights), precision(), drawn
             )
         whiten = Whiten.fit(
-            scores, c, columns, noise, weights, condition_on_first=condition_on_first
-        )
-        precision = _precision(scores, weights)
-        return cls(marginals, whiten, precision, sweeps if censored_zeros else 0)
+            scores, c, columns, noise, weights, start.whiten if start else None,
+            condition_on_first=condition_on_first,
+        )  # fmt: skip
+        return cls(marginals, whiten, precision(), sweeps if censored_zeros else 0)
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Returns independent normal coordinates."""
@@ -164,13 +220,10 @@ class Copula:
         return self.marginals.decode(self.whiten.decode(x, c), c)
 
 
-def _precision(scores: Tensor, weights: Tensor | None) -> Tensor:
-    """Returns the inverse covariance ``[F, F]``, regularized on the diagonal for constant columns."""
-    size = scores.shape[1]
-    precision: Tensor = torch.linalg.inv(
-        covariance(scores, weights) + 1e-3 * torch.eye(size, dtype=scores.dtype)
-    )
-    return precision
+def _inverse(spread: Tensor) -> Tensor:
+    """Returns the inverse ``[F, F]`` of a covariance, regularized on the diagonal for constant columns."""
+    inverse: Tensor = torch.linalg.inv(spread + 1e-3 * torch.eye(len(spread), dtype=spread.dtype))
+    return inverse
 
 
 def _gibbs_sweep(

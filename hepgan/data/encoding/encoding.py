@@ -164,9 +164,19 @@ class Encoding:
         settings: EncodingSettings,
         *,
         seed: int,
+        start: "Encoding | None" = None,
         progress: ProgressCallback = no_progress,
     ) -> "Encoding":
         """Fits the steps in order to ``events``, weighted with their field ``weight`` unless it is a field of the schema.
+
+        Args:
+            events: Training events.
+            schema: Fields and conditions of an event.
+            settings: Steps, and scales of the conditions.
+            seed: Seed of steps that add noise, and of their networks.
+            start: Encoding of other events of the same kind: networks start from its networks, correlations are a mixture of its
+                and those of ``events``; all else is fitted to ``events``.
+            progress: Progress callback.
 
         Raises:
             RunError: an unknown step or setting, or a condition without a scale.
@@ -182,7 +192,14 @@ class Encoding:
         bounds = Bounds.fit(schema, x.amin(0), x.amax(0))
         noise = Noise(seed, ("fit",), np.arange(len(x)))
         steps, features = fit_steps(
-            settings.steps, x, c, columns, noise, weights, progress=progress
+            settings.steps,
+            x,
+            c,
+            columns,
+            noise,
+            weights,
+            start=_steps_of(start, settings),
+            progress=progress,
         )
         return cls(
             schema, settings.conditions, (bounds, *steps), features, fitted_events=len(events),
@@ -198,6 +215,7 @@ class Encoding:
         *,
         seed: int,
         sample: int = 50_000,
+        start: "Encoding | None" = None,
         progress: ProgressCallback = no_progress,
     ) -> "Encoding":
         """Fits to events that do not fit in memory.
@@ -211,6 +229,7 @@ class Encoding:
             settings: As in ``fit``.
             seed: Seed of the sample and of steps that add noise to discrete values.
             sample: Number of events in memory.
+            start: As in ``fit``.
             progress: Progress callback.
 
         Raises:
@@ -255,8 +274,9 @@ class Encoding:
         bounds = Bounds.fit(schema, low, high)
         noise = Noise(seed, ("fit",), np.arange(len(x)))
         steps, features = fit_steps(
-            settings.steps, x, c, columns, noise, weights, chunks=tensors, progress=progress
-        )
+            settings.steps, x, c, columns, noise, weights,
+            chunks=tensors, start=_steps_of(start, settings), progress=progress,
+        )  # fmt: skip
         return cls(
             schema, settings.conditions, (bounds, *steps), features, fitted_events=seen.events,
             effective_events=0.0 if weights is None else sums.effective,
@@ -448,6 +468,24 @@ class EncodingModule(nn.Module):
         remaining = iter(constants)
         steps = tuple(map_tensors(step, lambda _: next(remaining)) for step in self._fitted.steps)
         return dataclasses.replace(self._fitted, steps=steps, device=marker.device)
+
+
+def _steps_of(start: Encoding | None, settings: EncodingSettings) -> tuple[Step, ...]:
+    """Returns the steps of an encoding to start from, without the bounds.
+
+    Raises:
+        RunError: its steps are of other types than those of ``settings``.
+    """
+    if start is None:
+        return ()
+    steps = tuple(step for step in start.steps if not isinstance(step, Bounds))
+    there = [NAMES[type(step)] for step in steps]
+    if there != (here := [str(table.get("step")) for table in settings.steps]):
+        raise RunError(
+            f"the encoding to start from has the steps {', '.join(there) or 'none'}, but here they are {', '.join(here) or 'none'};"
+            " use the same steps"
+        )
+    return steps
 
 
 def _columns(schema: Schema, settings: EncodingSettings) -> ColumnLayout:

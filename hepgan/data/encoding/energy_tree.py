@@ -107,6 +107,7 @@ class EnergyTree:
         noise: Noise,
         progress: ProgressCallback = no_progress,
         weights: Tensor | None = None,
+        start: Self | None = None,
         *,
         threshold: Positive,
         incident: str = "",
@@ -129,6 +130,7 @@ class EnergyTree:
             noise: Random numbers.
             progress: Progress callback.
             weights: Weights ``[E]`` of the events, which add up to E and may be negative.
+            start: Step whose networks the fit starts from, with a quarter of the steps.
             threshold: Energies of cells at or below it are 0.
             incident: Condition that is the incident energy, which divides the visible energy.
             fields: Fields that are layers, in order of depth; all by default. A field with three axes is a layer per index of the first.
@@ -147,7 +149,7 @@ class EnergyTree:
         """
         shapes, at = _layers(columns, fields)
         chosen = columns.condition_columns(conditions)
-        start, scale, unit = _incident(columns, incident, fields)
+        column, scale, unit = _incident(columns, incident, fields)
         check_events(len(x))
         cells = _cut(x[:, at], threshold)
         layers = _layer_energies(shapes, cells)
@@ -155,7 +157,7 @@ class EnergyTree:
             raise DataError(
                 f"no cell of any event has more than the threshold of {threshold:g}; check the threshold and the units"
             )
-        energy = _incident_energy(c, start, scale, unit)
+        energy = _incident_energy(c, column, scale, unit)
         fraction = layers.sum(1).double() / positive(energy)
         if incident and (median := float(fraction.median())) > _LARGEST_FRACTION:
             cells_unit = columns.units[(fields or tuple(columns.fields))[0]]
@@ -174,16 +176,25 @@ class EnergyTree:
             TreeFit.prepare(((1, len(shapes)),), False, layers, total, known, threshold, single),
             TreeFit.prepare(shapes, polar, cells, layers, known, threshold, single),
         ]
-        tasks = [_total_task(known, scores, noise, settings, single)]
-        for number, fit in enumerate(fits):
-            tasks += fit.tasks(noise.child(number), settings)
+        if start and [len(tree.levels) for tree in (start.depth, start.cells)] != [
+            len(fit.levels) for fit in fits
+        ]:
+            raise RunError(
+                "the step to start from splits other layers; use layers of the same shapes"
+            )
+        tasks = [
+            _total_task(known, scores, noise, settings, single, start.total if start else None)
+        ]
+        trees = (start.depth, start.cells) if start else (None, None)
+        for number, (fit, tree) in enumerate(zip(fits, trees, strict=True)):
+            tasks += fit.tasks(noise.child(number), settings, tree)
         fitted = run_tasks(tasks, progress)
         between = 1 + len(fits[0].levels)
         conditional = _total_spline(fitted[0].network, known).cdf(scores[None])[0]
         sizes = torch.tensor([rows * columns for rows, columns in shapes])
         layer = torch.repeat_interleave(torch.arange(len(shapes)), sizes)
         step = cls(
-            at, chosen, start, scale, unit, threshold, ranks, fitted[0].network, Ranks.fit(normal_scores(conditional), weights),
+            at, chosen, column, scale, unit, threshold, ranks, fitted[0].network, Ranks.fit(normal_scores(conditional), weights),
             fits[0].tree([level.network for level in fitted[1:between]]),
             fits[1].tree([level.network for level in fitted[between:]]),
             Spectrum.identity(layer, threshold),
@@ -277,7 +288,12 @@ def _incident(
 
 
 def _total_task(
-    known: Tensor, scores: Tensor, noise: Noise, settings: FitSettings, weights: Tensor | None
+    known: Tensor,
+    scores: Tensor,
+    noise: Noise,
+    settings: FitSettings,
+    weights: Tensor | None,
+    start: RowNetwork | None,
 ) -> FitTask:
     """Returns the fit of the distribution of the visible energy's ``scores[E]``, given the conditions ``known[E, C]``."""
 
@@ -289,7 +305,7 @@ def _total_task(
     def fit(status: FitStatus) -> Fitted:
         rng = torch_generator(noise.seed, "encoding", *noise.children, "total")
         rows = Rows.of_events(known)
-        return fit_rows(rows, likelihood, standard_spline(), rng, settings, status)
+        return fit_rows(rows, likelihood, standard_spline(), rng, settings, status, start)
 
     return fit
 

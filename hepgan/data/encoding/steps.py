@@ -54,6 +54,7 @@ def fit_steps(
     weights: Tensor | None = None,
     *,
     chunks: Chunks | None = None,
+    start: Sequence[Step] = (),
     progress: ProgressCallback = no_progress,
 ) -> tuple[tuple[Step, ...], int]:
     """Returns the fitted steps and the number of encoded columns.
@@ -65,6 +66,8 @@ def fit_steps(
         columns: Columns of the fields and conditions.
         noise: Random numbers of the steps.
         weights: Weights ``[E]`` of the events, which add up to E; ``None`` if they are all equal.
+        start: Fitted steps of other events, of the same types, to start from; steps whose ``fit`` has no parameter ``start`` ignore
+            theirs.
         chunks: If ``x`` and ``c`` are only a sample: all events, to which steps are fitted that need only moments.
         progress: Progress callback.
 
@@ -79,8 +82,9 @@ def fit_steps(
             data = _encoded_moments(chunks(), steps, noise.child("moments"))
         report = part_of(progress, "fitting the encoding", i, len(tables))
         step = fit_step(
-            table, data, c, columns, noise.child(i), report, weights, where=f"encoding.steps[{i}]"
-        )
+            table, data, c, columns, noise.child(i), report, weights,
+            start=start[i] if start else None, where=f"encoding.steps[{i}]",
+        )  # fmt: skip
         # In the precision in which they are saved: a loaded encoding is identical.
         steps.append(step_to(step, torch.float32))
         x = apply_steps(steps[-1:], x, c, noise.child(i))
@@ -158,12 +162,13 @@ def fit_step(
     progress: ProgressCallback = no_progress,
     weights: Tensor | None = None,
     *,
+    start: Step | None = None,
     where: str,
 ) -> Step:
     """Returns the fitted step of a table with the key ``step`` and its settings; ``where`` is its position, for messages.
 
     The progress callback is called at the start and the end, and by a ``fit`` that has a parameter ``progress``. Weights are used by a
-    ``fit`` that has a parameter ``weights``.
+    ``fit`` that has a parameter ``weights``, and the step ``start`` of other events by one that has a parameter ``start``.
 
     Raises:
         RunError: an unknown step or setting, or a missing setting.
@@ -193,7 +198,7 @@ def fit_step(
         key: value_of(hints[key], value, f"the step '{name}': {where}.{key}")
         for key, value in settings.items()
     }
-    more = {"progress": part_of(progress, name), "weights": weights}
+    more = {"progress": part_of(progress, name), "weights": weights, "start": start}
     for key in (more.keys() & inspect.signature(fit).parameters.keys()) - options.keys():
         values[key] = more[key]
     progress(name, 0.0, "")

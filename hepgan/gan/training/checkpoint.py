@@ -1,6 +1,7 @@
 """Training checkpoints, from which a training resumes bit for bit, and the encoding beside them (safetensors, never pickle)."""
 
 import copy
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,6 +57,7 @@ def save_checkpoint(state: TrainingState, folder: Path, *, keep: int) -> Path:
         "loader": state.loader.state_dict(),
         "files": _fingerprints_by_name(state.origin.files),
         "encoding": state.origin.encoding,
+        "started_from": state.gan.started_from,
     }
     path = folder / "checkpoints" / f"step-{state.step:08d}.safetensors"
     subfolder(path.parent)
@@ -94,6 +96,8 @@ def load_checkpoint(state: TrainingState, path: Path) -> None:
     try:
         _restore_phase(state, metadata, path)
         _restore_networks(state, tensors, path)
+        started_from = str(metadata.get("started_from", ""))
+        state.gan = dataclasses.replace(state.gan, started_from=started_from)
         state.step = non_negative_int(metadata["step"])
         state.seconds = float(metadata["seconds"])
         state.best_score = float(metadata["best_score"])

@@ -80,8 +80,10 @@ class TreeFit(NamedTuple):
         context = context_of(known, energies, threshold)
         return cls(levels, cells, energies, context, shapes, known, threshold, weights)
 
-    def tasks(self, noise: Noise, settings: FitSettings) -> list[FitTask]:
-        """Returns the fits of all levels."""
+    def tasks(
+        self, noise: Noise, settings: FitSettings, start: Tree | None = None
+    ) -> list[FitTask]:
+        """Returns the fits of all levels, from the networks of ``start``, a tree of the same shapes, if there is one."""
         tree = self.tree([level.network for level in self.levels])
         expected = tree.expected(self.known)
 
@@ -99,6 +101,7 @@ class TreeFit(NamedTuple):
                     rng,
                     settings,
                     status,
+                    start.levels[number].network if start else None,
                 )
 
             return fit
@@ -114,6 +117,7 @@ class TreeFit(NamedTuple):
         rng: torch.Generator,
         settings: FitSettings,
         status: FitStatus,
+        network: RowNetwork | None,
     ) -> Fitted:
         parts = []
         for start in range(0, len(before), _CHUNK):
@@ -141,7 +145,7 @@ class TreeFit(NamedTuple):
 
         outputs = typical_split(kinds, logits[0], node, len(level.parent))
         data = Rows(features, self.context, event, node)
-        return fit_rows(data, likelihood, outputs, rng, settings, status)
+        return fit_rows(data, likelihood, outputs, rng, settings, status, network)
 
     def tree(self, networks: list[RowNetwork]) -> Tree:
         """Returns the tree with these networks."""
