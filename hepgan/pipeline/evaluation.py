@@ -1,6 +1,7 @@
 """Evaluation of ROOT files against a reference: scores, plots and a report."""
 
 import dataclasses
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,8 @@ from hepgan.progress import ProgressCallback, no_progress
 if TYPE_CHECKING:
     from hepgan.evaluation.report.evaluation import Evaluation
     from hepgan.processors.executors import RunProcessor
+
+log = logging.getLogger(__name__)
 
 MAX_VALUES = 10**9
 """Largest number of values of a sample that are read by default: 4 GB in single precision, 24,000 of the largest published showers."""
@@ -109,6 +112,13 @@ def evaluate(
     select_observables(
         evaluated_observables(compared.schema, compared.geometry), settings.observables
     )
+    if compared.weight and not weights[0]:
+        log.warning(
+            "%s weights the events with '%s', but the reference is compared without weights; pass --reference-weight unless it is"
+            " unweighted",
+            compared.source,
+            compared.weight,
+        )
     skipped = cleaning.skipped_fields(compared.unreadable, source="reference")
     schema = compared.schema
     if any(weights):
@@ -277,6 +287,7 @@ class _ComparedSchema(NamedTuple):
         settings: The table ``[evaluate]``.
         source: Run file or preset that they come from.
         unreadable: Branches that cannot be read, and why.
+        weight: Weight of the events in the run file.
     """
 
     schema: Schema
@@ -284,6 +295,7 @@ class _ComparedSchema(NamedTuple):
     settings: EvaluateSettings
     source: str
     unreadable: Mapping[str, str] = MappingProxyType({})
+    weight: str | None = None
 
 
 def _choose_schema(
@@ -292,7 +304,10 @@ def _choose_schema(
     beside = Path(next(iter(generated.values()))).parent / "run.toml"
     if config or beside.is_file():
         run = load(config or beside)
-        return _ComparedSchema(run.schema, run.geometry, run.evaluate, str(config or beside))
+        source = str(config or beside)
+        return _ComparedSchema(
+            run.schema, run.geometry, run.evaluate, source, weight=run.data.weight
+        )
     with reader.first_tree(reference) as first:
         for name in presets():
             preset = load(name)

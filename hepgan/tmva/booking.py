@@ -63,6 +63,7 @@ def book(
     tree: str | None = None,
     variables: Sequence[str] = (),
     cut: str | None = None,
+    weight: str | None = None,
     test: float = 0.2,
     digits: bool = False,
 ) -> Booking:
@@ -75,6 +76,7 @@ def book(
         variables: Branches of an event, as in ``AddVariable``; ``x{0..783}`` for many. By default all arrays and numbered
             branches, or the one of InputLayout's size.
         cut: A cut, as in a run file.
+        weight: A weight, as in a run file.
         test: Fraction of the events that training never sees.
         digits: Whether the events are MNIST's digits, as in ``[evaluate]`` of a run file.
 
@@ -89,7 +91,7 @@ def book(
     gan, generator = _gan(tokens, noise, event, schema.features)
     total = _events(files, schema, tree, cut)
     validation = _validation(tokens.get("ValidationSize"), total, 1 - test)
-    data = DataSettings(tuple(files), tree, cut, validation=validation, test=test)
+    data = DataSettings(tuple(files), tree, cut, weight, validation=validation, test=test)
     strategy = tokens.get("TrainingStrategy", Token("MaxEpochs=2000", "", 0))
     size = (schema.features,)
     first, *rest = phases(

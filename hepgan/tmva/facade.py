@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from hepgan import pipeline as library
 from hepgan.data.io import reader
+from hepgan.data.io.expressions import Expression
 from hepgan.data.io.grammar import as_tcut
 from hepgan.errors import RunError, did_you_mean
 from hepgan.progress import ProgressCallback
@@ -80,10 +81,6 @@ class _Macro:
         return reject
 
 
-_NO_WEIGHTS = (
-    "training does not use event weights; remove the line, or select events of weight 1 with a cut "
-    "(hepgan evaluate --reference-weight compares with weighted events)"
-)
 _NO_EVENT = (
     "events come from files; write them to a ROOT file and name it in AddTree('file.root:tree')"
 )
@@ -95,7 +92,7 @@ _NO_TARGET = (
 
 @dataclasses.dataclass
 class DataLoader(_Macro):
-    """Trees, variables, cuts, and numbers of training and test events (0: the rest).
+    """Trees, variables, cuts, weights, and numbers of training and test events (0: the rest).
 
     ``name`` is the folder of the methods' run folders. With ``digits``, the events are MNIST's digits, and the digit
     classifier is used for validation and scores (``[evaluate] digits = true`` of a run file).
@@ -121,6 +118,7 @@ class DataLoader(_Macro):
     cuts: list[str] = dataclasses.field(default_factory=list)
     numbers: tuple[int, int] = (0, 0)
     tree_cuts: dict[str, str] = dataclasses.field(default_factory=dict)
+    weights: set[str] = dataclasses.field(default_factory=set)
     digits: bool = dataclasses.field(default=False, kw_only=True)
 
     def AddVariable(self, expression: str, *about: Any, **more: Any) -> None:
@@ -207,16 +205,30 @@ class DataLoader(_Macro):
             self.AddTree(tree, weight=weight)
 
     def SetWeightExpression(self, expression: str, class_name: str = "") -> None:
-        """Accepts a weight of 1 only.
+        """Sets the weight of all events, which may be negative; generated events have weight 1.
 
         Raises:
-            RunError: the weight is not 1.
+            RunError: another class has another weight.
+            DataError: it does not parse; the message shows the position.
         """
-        if str(expression).strip() not in ("", "1", "1.", "1.0"):
-            raise RunError(f"SetWeightExpression('{expression}'): {_NO_WEIGHTS}")
+        text = _text(expression).strip()
+        text = "" if text in ("1", "1.", "1.0") else text
+        if text:
+            Expression.parse(text, "weight")
+        if self.weights - {text}:
+            raise RunError(
+                f"SetWeightExpression('{expression}'): another class has the weight '{min(self.weights - {text})}', but all events are of one"
+                " kind; use one expression of branches for all"
+            )
+        self.weights.add(text)
 
     SetSignalWeightExpression = SetWeightExpression
     SetBackgroundWeightExpression = SetWeightExpression
+
+    @property
+    def weight(self) -> str | None:
+        """Weight of all events, as an expression of a run file."""
+        return max(self.weights, default="") or None
 
     def AddCut(self, cut: Any, class_name: str = "") -> None:
         """Adds a cut in TTreeFormula's language, which all events have to pass.
@@ -303,7 +315,7 @@ def _cut(cut: Any) -> str:
 def _check_weight(method: str, weight: Any) -> None:
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight != 1:
         raise RunError(
-            f"{method}: a tree weight of {weight} is not supported; all events have weight 1"
+            f"{method}: a tree weight of {weight} is not supported; write the weights into a branch and use SetWeightExpression"
         )
 
 
@@ -464,6 +476,7 @@ class Factory(_Macro):
             loader.trees,
             variables=loader.variables,
             cut=loader.cut,
+            weight=loader.weight,
             test=_test_fraction(loader),
             digits=loader.digits,
         )

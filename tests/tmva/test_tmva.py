@@ -364,6 +364,24 @@ def test_a_tmva_macro_translates_line_by_line(
     assert max(ak.max(part["mass"]) for part in events.values()) > 115  # both trees
 
 
+def test_a_weight_expression_is_the_weight_of_the_run(columns: str, tmp_path: Path) -> None:
+    loader = DataLoader("dataset")
+    loader.AddTree(f"{columns}:events")
+    loader.AddVariable("pt")
+    loader.SetSignalWeightExpression("mass / 100")
+    loader.SetBackgroundWeightExpression("mass / 100")
+    factory = Factory("Job", str(tmp_path), "!V:Silent")
+    factory.BookMethod(loader, Types.kGAN, "GAN", f"{SMALL}:TrainingStrategy=MaxEpochs=2")
+    (booking,) = factory.booked.values()
+    assert booking.run.data.weight == "mass / 100"
+
+
+def test_a_weight_of_1_is_no_weight() -> None:
+    loader = DataLoader("dataset")
+    loader.SetWeightExpression("1")
+    assert loader.weight is None
+
+
 def test_faults_of_a_macro_raise(columns: str, tmp_path: Path) -> None:
     loader = DataLoader("dataset")
     faults: list[tuple[Any, str]] = [
@@ -384,9 +402,14 @@ def test_faults_of_a_macro_raise(columns: str, tmp_path: Path) -> None:
         (lambda: loader.AddCut('strstr(a,"b")'), "numbers, not strings"),
         (lambda: loader.AddTree(columns, treetype="Test"), "a tree for 'Test' only"),
         (lambda: loader.SetInputTrees(columns, "a>1", "a<1"), "use AddTree and AddCut"),
-        (lambda: loader.SetSignalWeightExpression("w"), "training does not use event weights"),
-        (lambda: loader.SetBackgroundWeightExpression("w"), "training does not use event weights"),
-        (lambda: loader.SetWeightExpression("w", "Signal"), "training does not use event weights"),
+        (lambda: loader.SetSignalWeightExpression("w +"), r"w \+"),
+        (
+            lambda: (
+                loader.SetSignalWeightExpression("w"),
+                loader.SetBackgroundWeightExpression("1"),
+            ),
+            "another class has the weight 'w'",
+        ),
         (lambda: loader.AddTarget("a"), r"write a run file with \[schema.conditions.NAME\]"),
         (lambda: loader.AddSignalTrainingEvent([1.0]), "write them to a ROOT file"),
         (

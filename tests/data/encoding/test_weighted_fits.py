@@ -249,3 +249,21 @@ def test_the_effective_number_of_events_is_saved() -> None:
     assert loaded.effective_events == encoding.effective_events
     assert f"effective number {encoding.effective_events:,.0f}" in repr(loaded)
     assert dataclasses.replace(loaded, effective_events=0.0).about_events == "2,000 events"
+
+
+def test_energy_tree_follows_weighted_totals_and_splits() -> None:
+    rng = np.random.default_rng(9)
+    total, fraction = rng.uniform(1, 3, 4000), rng.uniform(0.1, 0.9, 4000)
+    cells = total[:, None] * np.stack([fraction, 1 - fraction], 1)
+    signs = np.where(rng.random(4000) < 0.1, -1, 1)
+    events = weighted(ak.zip({"cells": cells}, depth_limit=1), total * fraction * signs)
+    schema = Schema.from_table({"fields": {"cells": {"shape": [2], "unit": "GeV"}}})
+    step = {"step": "energy_tree", "threshold": 1e-3, "hidden": 8, "steps": 150, "spectrum": False}
+    encoding = Encoding.fit(events, schema, EncodingSettings((step,)), seed=1)
+    noise = torch.randn(4000, 2, generator=torch.Generator().manual_seed(1))
+    generated = ak.to_numpy(encoding.decode(noise, noise[:, :0])["cells"])
+    sums = generated.sum(1)
+    # Densities proportional to the total in 1 … 3, and to the fraction in 0.1 … 0.9.
+    assert sums.mean() == pytest.approx(13 / 6, abs=0.04)  # 2 without weights
+    expected = (0.9**3 - 0.1**3) / 3 / ((0.9**2 - 0.1**2) / 2)
+    assert (generated[:, 0] / sums).mean() == pytest.approx(expected, abs=0.02)  # 0.5 without
