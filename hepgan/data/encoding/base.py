@@ -20,6 +20,7 @@
 | ``copula`` | ``marginals`` and ``whiten``, with zeros drawn from the dependence |
 | ``energy_tree`` | showers: splits of the energy between layers and cells, conditional on all conditions |
 | ``autoregressive`` | tables: each column conditional on all conditions and the columns before it |
+| ``correlation`` | correlations that are left between normal scores, as after ``energy_tree`` |
 | ``regress`` | standardized residuals of a regression on some columns (energies) and one condition |
 
 A step is a frozen dataclass of settings and fitted constants, returned by its ``fit`` from the training events. ``encode`` may draw

@@ -172,10 +172,17 @@ class EnergyTree:
 
         total = layers.sum(1, keepdim=True)
         single = None if weights is None else weights.to(cells)
+        score = scores[:, None].float()
         fits = [
-            TreeFit.prepare(((1, len(shapes)),), False, layers, total, known, threshold, single),
-            TreeFit.prepare(shapes, polar, cells, layers, known, threshold, single),
-        ]
+            TreeFit.prepare(
+                ((1, len(shapes)),), False, layers, total, known,
+                context_of(known, score, total, threshold), threshold, single,
+            ),
+            TreeFit.prepare(
+                shapes, polar, cells, layers, known,
+                context_of(known, score, layers, threshold), threshold, single,
+            ),
+        ]  # fmt: skip
         if start and [len(tree.levels) for tree in (start.depth, start.cells)] != [
             len(fit.levels) for fit in fits
         ]:
@@ -238,12 +245,13 @@ class EnergyTree:
         first = self.calibration.encode(normal_scores(conditional), drawn[:, 0])[:, None]
         normal = normal_scores(uniform(cells, noise.child("unused")))
         between = 1 + self.depth.splits
+        score = fraction[:, None].to(known)
         depth = self.depth.encode(
-            layers, known, context_of(known, total[:, None], self.threshold),
+            layers, known, context_of(known, score, total[:, None], self.threshold),
             drawn[:, 1:between], normal[:, 1:between],
         )  # fmt: skip
         inside = self.cells.encode(
-            cells, known, context_of(known, layers, self.threshold),
+            cells, known, context_of(known, score, layers, self.threshold),
             drawn[:, between:], normal[:, between:],
         )  # fmt: skip
         scores = torch.cat([first, depth, inside], 1) + _nan(cells)
@@ -262,14 +270,17 @@ class EnergyTree:
         """Returns the cells ``[E, F]`` of ``scores[E, F]``, before the correction of their spectra."""
         known = c[:, self.conditions].to(scores)
         conditional = torch.special.ndtr(self.calibration.decode(scores[:, 0]))
-        fraction = self.ranks.decode(_total_spline(self.total, known).quantile(conditional))
+        # Within the range of the ranks, so that encoding returns the same score.
+        smallest, largest = self.ranks.scores[0], self.ranks.scores[-1]
+        score = _total_spline(self.total, known).quantile(conditional).clamp(smallest, largest)
+        fraction = self.ranks.decode(score)
         energy = _incident_energy(c, self.incident, self.incident_scale, self.unit)
         total = (fraction * energy.to(scores))[:, None]
         total = torch.where(total > self.threshold, total, torch.zeros_like(total))
         between = 1 + self.depth.splits
-        context = context_of(known, total, self.threshold)
+        context = context_of(known, score[:, None], total, self.threshold)
         layers = self.depth.decode(scores[:, 1:between], total, known, context)
-        context = context_of(known, layers, self.threshold)
+        context = context_of(known, score[:, None], layers, self.threshold)
         return self.cells.decode(scores[:, between:], layers, known, context)
 
 

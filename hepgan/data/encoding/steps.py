@@ -19,6 +19,7 @@ from hepgan.data.encoding import (  # noqa: F401
     bounds,
     conditional_regression,
     copula,
+    correlation,
     energy_tree,
     layer_energies,
     marginals,

@@ -288,9 +288,16 @@ def _of_layers(
     return functional.pad(torch.stack(columns), (1, 1)).flatten(1)
 
 
-def context_of(known: Tensor, energies: Tensor, threshold: float) -> Tensor:
-    """Returns the context ``[E, q]`` of the networks: conditions ``[E, C]`` and the logarithms of ``energies[E, L]``."""
-    return torch.cat([known, torch.log1p(energies / threshold)], 1)
+def context_of(known: Tensor, score: Tensor, energies: Tensor, threshold: float) -> Tensor:
+    """Returns the context ``[E, q]`` of the networks.
+
+    Args:
+        known: Conditions ``[E, C]``.
+        score: Rank score ``[E, 1]`` of the visible over the incident energy: a logarithm would hide its small fluctuations.
+        energies: ``[E, L]``, whose logarithms are used.
+        threshold: Smallest energy of a cell.
+    """
+    return torch.cat([known, score, torch.log1p(energies / threshold)], 1)
 
 
 def block_energies(levels: tuple[TreeLevel, ...], cells: Tensor) -> list[Tensor]:

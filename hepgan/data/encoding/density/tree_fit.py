@@ -28,7 +28,6 @@ from hepgan.data.encoding.density.tree import (
     Tree,
     TreeLevel,
     block_energies,
-    context_of,
     node_rows,
     polynomials,
 )
@@ -71,13 +70,13 @@ class TreeFit(NamedTuple):
         cells: Tensor,
         energies: Tensor,
         known: Tensor,
+        context: Tensor,
         threshold: float,
         weights: Tensor | None,
     ) -> Self:
         """Returns the data of a fit; the rows of ``polar`` layers are a full circle."""
         none = RowNetwork.initial(FEATURES, 0, torch.zeros(1, SPLIT), 1, torch.Generator())
         levels = build_levels(shapes, (polar, False), none)
-        context = context_of(known, energies, threshold)
         return cls(levels, cells, energies, context, shapes, known, threshold, weights)
 
     def tasks(
