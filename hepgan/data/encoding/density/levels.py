@@ -52,18 +52,17 @@ def build_levels(
             before, axes = list(grids), {}
             for layer in range(parity, len(shapes), 2):
                 if max(started[layer].largest()) > 1:
-                    axes[layer] = _longest_axis(started[layer], shapes[layer])
+                    axes[layer] = _longest_axis(started[layer])
                     grids[layer] = _halved(started[layer], axes[layer])
             if axes:
                 levels.append(_level(shapes, before, axes, grids, periodic, network))
     return tuple(levels)
 
 
-def _longest_axis(grid: Grid, shape: Shape) -> int:
+def _longest_axis(grid: Grid) -> int:
+    """Returns the axis along which blocks have most cells: many cells resolve the fine structure of a shower, which comes first."""
     rows, columns = grid.largest()
-    if rows == 1 or columns == 1:
-        return int(rows == 1)
-    return int(columns / shape[1] > rows / shape[0])
+    return int(columns > rows)
 
 
 def _halved(grid: Grid, axis: int) -> Grid:
