@@ -22,6 +22,7 @@ from hepgan.data.encoding.density.distributions import (
     standard_spline,
 )
 from hepgan.data.encoding.density.ranks import Ranks
+from hepgan.data.encoding.density.spectrum import Spectrum
 from hepgan.data.encoding.density.tree import context_of
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.encoding.energy_tree import EnergyTree
@@ -516,3 +517,39 @@ def test_spectra_with_lines_are_generated() -> None:
     assert lines[0] < 0.1
     assert lines[1] == pytest.approx(0.5, abs=0.05)
     torch.testing.assert_close(sums[1], sums[0], rtol=1e-4, atol=1e-3)
+
+
+def test_lines_of_spectra_are_exact_in_every_layer() -> None:
+    """Decision trees would separate lines that differ in the last digits."""
+    rng = np.random.default_rng(9)
+    line = np.float32(0.5109989)
+    layer = torch.arange(20) // 5
+
+    def cells(events: int, fraction: float) -> Tensor:
+        x = rng.lognormal(1.0, 1.5, (events, 20)).astype(np.float32)
+        x = np.where(rng.random(x.shape) < fraction, line, x)
+        x[:, ::5] = rng.lognormal(5.0, 0.3, (events, 4))  # holds most of its layer's energy
+        return torch.from_numpy(x)
+
+    reference, generated = cells(4000, 0.1), cells(4000, 0.0)
+    spectrum = Spectrum.fit(generated, reference, layer, 0.01)
+    mapped = spectrum.to_reference(generated)
+    for number in range(4):
+        exact = [float((x[:, layer == number] == line).float().mean()) for x in (reference, mapped)]
+        assert exact[1] == pytest.approx(exact[0], rel=0.1)
+    sums = [x.reshape(-1, 4, 5).sum(2) for x in (generated, mapped)]
+    torch.testing.assert_close(sums[1], sums[0])
+    back = spectrum.to_generated(mapped)
+    off_line = ((mapped - line).abs() > 0.01) & (mapped < spectrum.limits[layer])
+    torch.testing.assert_close(back[off_line], generated[off_line], rtol=2e-3, atol=5e-3)
+
+
+def test_spectra_map_the_smallest_and_largest_energy_of_a_layer_within_it() -> None:
+    layer = torch.tensor([0, 0, 1, 1])
+    rng = np.random.default_rng(10)
+    x = torch.from_numpy(rng.uniform(0.01, 20, (5000, 4)).astype(np.float32))
+    x[:, 1::2] += 500
+    spectrum = Spectrum.fit(x, x, layer, 0.01)
+    edges = torch.tensor([[0.01, 500.0, 0.01, 500.0], [0.0101, 500.0, 0.0101, 500.0]])
+    edges[1, ::2] = spectrum.limits * 0.99999
+    torch.testing.assert_close(spectrum.to_reference(edges), edges, rtol=1e-3, atol=1e-4)

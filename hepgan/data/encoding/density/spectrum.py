@@ -25,19 +25,22 @@ _STRIDE = 64.0
 class Spectrum:
     """Map of small cell energies, layer by layer, by their ranks; large cells are scaled to keep the sum of their layer.
 
-    A layer of an event in which large cells hold less than half of the energy is left unchanged.
+    Lines are reproduced exactly: energies that many reference cells share are those of several knots. A layer of an event in which large
+    cells hold less than half of the energy is left unchanged.
 
     Attributes:
         threshold: Smallest energy of a cell.
         layer: ``[F]``, layer of each cell.
-        limits: ``[L]``, logarithm of the largest small energy over the threshold.
-        generated: ``[K]``, logarithms of generated energies, increasing, after those of the layers before.
-        reference: ``[K]``, logarithms of reference energies of the same ranks, in the same form.
+        limits: ``[L]``, largest small energy.
+        knots: ``[K]``, layer of each knot.
+        generated: ``[K]``, generated energies, increasing within a layer.
+        reference: ``[K]``, reference energies of the same ranks.
     """
 
     threshold: float
     layer: Tensor
     limits: Tensor
+    knots: Tensor
     generated: Tensor
     reference: Tensor
 
@@ -61,25 +64,24 @@ class Spectrum:
             small = [(x > 0) & (x < limit) for x in (one, other)]
             of_cells = [None if weights is None else weights[at.nonzero()[:, 0]] for at in small]
             one, other = (
-                torch.log(x[at] / threshold).clamp_min(0)
+                x[at].clamp_min(threshold).double()
                 for x, at in zip((one, other), small, strict=True)
             )
             count = min(KNOTS, min(len(one), len(other)) // PER_KNOT)
             if any(w is not None and w.sum() <= 0 for w in of_cells):
                 count = 0
-            end = torch.log(torch.tensor(limit / threshold))
-            limits.append(end if count >= 2 else torch.tensor(0.0))
-            ranks = torch.linspace(0, 1, max(2, count + 1), dtype=torch.float64)
-            edges = torch.stack([torch.zeros(()), end])
-            pair = [edges, edges]
+            limits.append(limit if count >= 2 else threshold)
+            first, last = torch.tensor([[threshold], [limit]], dtype=torch.float64)
+            pair = [torch.cat([first, last])] * 2
             if count >= 2:
+                ranks = torch.linspace(0, 1, count + 1, dtype=torch.float64)
                 pair = [
-                    quantiles(x.double()[:, None], ranks, w)[:, 0]
+                    torch.cat([first, quantiles(x[:, None], ranks, w)[:, 0], last])
                     for x, w in zip((one, other), of_cells, strict=True)
                 ]
-            knots.append(torch.stack(pair).double() + _STRIDE * number)
-        old, new = torch.cat(knots, 1).float()
-        return cls(threshold, layer, torch.stack(limits).float(), old, new)
+            knots.append(torch.stack([torch.full_like(pair[0], number), *pair]))
+        layers, old, new = torch.cat(knots, 1)
+        return cls(threshold, layer, torch.tensor(limits), layers.long(), old.float(), new.float())
 
     @classmethod
     def identity(cls, layer: Tensor, threshold: float) -> Self:
@@ -96,22 +98,25 @@ class Spectrum:
         return self._mapped(cells, self.reference, self.generated)
 
     def _mapped(self, cells: Tensor, old: Tensor, new: Tensor) -> Tensor:
+        small = (cells > 0) & (cells < self.limits[self.layer])
         logs = torch.log((cells / self.threshold).clamp_min(1))
-        small = (cells > 0) & (logs < self.limits[self.layer])
-        offset = _STRIDE * self.layer
-        keys = logs + offset
-        high = torch.searchsorted(old, keys.detach().contiguous()).clamp(1, len(old) - 1)
-        low_old, low_new = old[high - 1], new[high - 1]
+        old_logs = torch.log((old / self.threshold).clamp_min(1))
+        # Both sums are rounded in the same way: a small energy is never after the last knot of its layer.
+        keys = logs.detach() + _STRIDE * self.layer
+        high = torch.searchsorted(old_logs + _STRIDE * self.knots, keys.contiguous())
+        high = high.clamp(1, len(old) - 1)
+        within = self.knots[high - 1] == self.layer  # not an energy at the threshold
+        low_old, low_new = old_logs[high - 1], torch.where(within, new[high - 1], new[high])
         # The knots of a line coincide; their slope is limited.
-        part = ((keys - low_old) / (old[high] - low_old).clamp_min(1e-5)).clamp(0, 1)
-        mapped = low_new + part * (new[high] - low_new) - offset
-        changed = torch.where(small, self.threshold * torch.exp(mapped), torch.zeros_like(cells))
+        part = ((logs - low_old) / (old_logs[high] - low_old).clamp_min(1e-5)).clamp(0, 1)
+        # Exact on a line, where the ratio is 1.
+        mapped = low_new * (new[high] / low_new) ** part
+        changed = torch.where(small, mapped, torch.zeros_like(cells))
         large = torch.where(small, torch.zeros_like(cells), cells)
         total, of_changed, of_large = (self._sums(x) for x in (cells, changed, large))
         scale = (total - of_changed) / of_large.clamp_min(1e-30)
         # The same for a layer before and after the map: mostly large cells, which stay large.
-        smallest = self.threshold * torch.exp(self.limits)
-        shrunk = (large > 0) & (large * scale[:, self.layer] < smallest[self.layer])
+        shrunk = (large > 0) & (large * scale[:, self.layer] < self.limits[self.layer])
         usable = (torch.minimum(of_large, total - of_changed) > 0.5 * total) & (
             self._sums(shrunk.to(cells)) == 0
         )
