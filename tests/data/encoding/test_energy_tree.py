@@ -1,6 +1,7 @@
 """``energy_tree`` and ``autoregressive``: conditional, invertible, exact in sums, zeros and shared values, and differentiable."""
 
 import dataclasses
+import itertools
 import re
 import threading
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from hepgan.data.encoding.autoregressive import Autoregressive
 from hepgan.data.encoding.base import ColumnLayout, Noise
@@ -21,9 +23,11 @@ from hepgan.data.encoding.density.distributions import (
     Split,
     standard_spline,
 )
+from hepgan.data.encoding.density.levels import build_levels
+from hepgan.data.encoding.density.network import RowNetwork
 from hepgan.data.encoding.density.ranks import Ranks
 from hepgan.data.encoding.density.spectrum import Spectrum
-from hepgan.data.encoding.density.tree import context_of
+from hepgan.data.encoding.density.tree import block_energies, context_of
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.encoding.energy_tree import EnergyTree
 from hepgan.data.encoding.steps import map_tensors, pack_step, step_to, unpack_step
@@ -553,3 +557,38 @@ def test_spectra_map_the_smallest_and_largest_energy_of_a_layer_within_it() -> N
     edges = torch.tensor([[0.01, 500.0, 0.01, 500.0], [0.0101, 500.0, 0.0101, 500.0]])
     edges[1, ::2] = spectrum.limits * 0.99999
     torch.testing.assert_close(spectrum.to_reference(edges), edges, rtol=1e-3, atol=1e-4)
+
+
+def test_white_blocks_are_split_after_black_ones_and_see_both_of_their_parts() -> None:
+    none = RowNetwork.initial(1, 0, torch.zeros(1, SPLIT), 1, torch.Generator())
+    levels = build_levels(((4, 6), (3, 5)), (False, False), none)
+    cells = torch.arange(1.0, 40.0)[None]
+    energies = block_energies(levels, cells)
+    assert torch.equal(energies[0], torch.stack([cells[0, :24].sum(), cells[0, 24:].sum()])[None])
+    seen = False
+    for before, after in itertools.pairwise(levels):
+        pairs = before.children[:, 0], before.children[:, 1]
+        for first, second in zip(*pairs, strict=True):
+            rows = (after.neighbors == first).nonzero()
+            for node, column in rows.tolist():
+                if column < 4 and after.layer[node] in before.layer:
+                    seen |= bool(after.neighbors[node, column + 4] == second)
+    assert seen
+    # Blocks of a layer never share a border with another one that is split at the same level.
+    for level in levels:
+        for node in range(len(level.parent)):
+            adjacent = level.neighbors[node, :4]
+            assert not torch.isin(adjacent, level.parent).any()
+    assert all((level.members < level.blocks + 1).all() for level in levels)
+
+
+def test_centers_of_gravity_between_the_colors_are_those_of_the_blocks() -> None:
+    none = RowNetwork.initial(1, 0, torch.zeros(1, SPLIT), 1, torch.Generator())
+    levels = build_levels(((4, 6),), (False, False), none)
+    cells = torch.rand(3, 24, generator=torch.Generator().manual_seed(1))
+    for level, energies in zip(levels, block_energies(levels, cells), strict=False):
+        padded = functional.pad(energies, (0, 1))
+        sums = padded[:, level.members[0]] @ level.moments[0]
+        torch.testing.assert_close(sums[:, 0], cells.sum(1))
+    last = block_energies(levels, cells)[-1]
+    assert torch.equal(last, cells)

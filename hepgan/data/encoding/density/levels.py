@@ -1,5 +1,6 @@
 """Levels of a tree from the shapes of the layers: which blocks are split at the same time, and what surrounds them."""
 
+import dataclasses
 import itertools
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from hepgan.data.encoding.density.network import RowNetwork
 from hepgan.data.encoding.density.tree import TreeLevel
@@ -16,8 +18,11 @@ Array = npt.NDArray[Any]
 Shape = tuple[int, int]
 """Rows and columns of a layer's cells."""
 
-NEIGHBORS = ((-1, 0), (1, 0), (-2, 0), (2, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
-"""Blocks around a node whose energies the network sees: steps along the split axis and across it."""
+ADJACENT = ((-1, 0), (1, 0), (0, -1), (0, 1))
+"""Adjacent blocks of a node, in steps along the split axis and across it. The network sees both parts of those that are split already."""
+
+NEARBY = ((-2, 0), (2, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
+"""Other blocks around a node whose energies the network sees."""
 
 OVERLAPS = 6
 """Number of blocks of an adjacent layer whose energies are added up on each side of the split line."""
@@ -55,7 +60,8 @@ def build_levels(
                     axes[layer] = _longest_axis(started[layer])
                     grids[layer] = _halved(started[layer], axes[layer])
             if axes:
-                levels.append(_level(shapes, before, axes, grids, periodic, network))
+                level, colors = _level(shapes, before, axes, grids, periodic, network)
+                levels += _by_color(level, colors, _members(shapes, grids, level.blocks))
     return tuple(levels)
 
 
@@ -79,12 +85,13 @@ def _level(
     after: list[Grid],
     periodic: tuple[bool, bool],
     network: RowNetwork,
-) -> TreeLevel:
-    """Returns the level at which the layers in ``axes`` are split along these axes."""
+) -> tuple[TreeLevel, Tensor]:
+    """Returns the level at which the layers in ``axes`` are split along these axes, and the color ``[N]`` of each node on a chessboard."""
     old, new = _indices(before), _indices(after)
     blocks = sum(index.size for index in old)
     parts: list[dict[str, Array]] = []
     kept: list[Array] = []
+    colors: list[Array] = []
     for layer, grid in enumerate(before):
         if layer not in axes:
             kept.append(np.stack([old[layer].ravel(), new[layer].ravel()]))
@@ -98,6 +105,8 @@ def _level(
         kept.append(np.stack([index[whole].ravel(), index_after[starts[whole]].ravel()]))
         pairs = np.meshgrid(np.flatnonzero(~whole), np.arange(len(edges_across) - 1), indexing="ij")
         split, across = (pair.ravel() for pair in pairs)
+        colors.append((split + across) % 2)
+        wrap = periodic[axis], periodic[1 - axis]
         cells, cells_across = shapes[layer][axis], shapes[layer][1 - axis]
         start, line, end = (
             edge / cells
@@ -115,9 +124,7 @@ def _level(
                 "children": np.stack([index_after[starts[split] + k, across] for k in (0, 1)], 1),
                 "layer": np.full(len(split), layer),
                 "axis": np.full(len(split), axis),
-                "neighbors": _neighbors(
-                    index, split, across, (periodic[axis], periodic[1 - axis]), blocks
-                ),
+                "neighbors": _neighbors(index, split, across, wrap, blocks),
                 "overlaps": np.stack([blocks for blocks, _ in sides], 1),
                 "weights": np.stack([weights for _, weights in sides], 1),
                 "positions": np.stack(
@@ -138,13 +145,99 @@ def _level(
     tensors["weights"] = tensors["weights"].float()
     tensors["positions"] = tensors["positions"].float().T.contiguous()
     members, moments = _members(shapes, before, blocks)
-    return TreeLevel(
+    level = TreeLevel(
         **tensors,
         kept=torch.from_numpy(np.concatenate(kept, 1)),
         members=members,
         moments=moments,
         blocks=sum(index.size for index in new),
         network=network,
+    )
+    return level, torch.from_numpy(np.concatenate(colors))
+
+
+def _by_color(
+    level: TreeLevel, colors: Tensor, finer: tuple[Tensor, Tensor]
+) -> tuple[TreeLevel, ...]:
+    """Returns two levels instead of one: the black nodes of a chessboard are split first, then the white ones.
+
+    White nodes see both parts of the black ones beside them; adjacent blocks that are split at the same time would be independent.
+
+    Args:
+        level: The level, at which all nodes are split.
+        colors: ``[N]``, 0 for black and 1 for white.
+        finer: Members and moments of the layers after the level.
+    """
+    black, white = ((colors == color).nonzero()[:, 0] for color in (0, 1))
+    if not len(white):
+        return (level,)
+    before = len(level.parent) + level.kept.shape[1]
+    # Between both levels, the blocks that are left come first, then the parts of the black nodes; `before` is beyond the edge.
+    is_black = torch.zeros(before + 1, dtype=torch.bool)
+    is_black[level.parent[black]] = True
+    left = (~is_black[:before]).nonzero()[:, 0]
+    parts = len(left) + torch.arange(2 * len(black)).reshape(-1, 2)
+    between = len(left) + parts.numel()
+    whole = torch.full((before + 1,), between)
+    whole[left] = torch.arange(len(left))
+    first_part, second_part = whole.clone(), torch.full_like(whole, between)
+    first_part[level.parent[black]], second_part[level.parent[black]] = parts.unbind(1)
+
+    first = dataclasses.replace(
+        _selected(level, black),
+        children=parts,
+        kept=torch.stack([left, whole[left]]),
+        blocks=between,
+    )
+    adjacent = level.neighbors[white, : len(ADJACENT)]
+    nearby = level.neighbors[white, 2 * len(ADJACENT) :]
+    kept_parts = torch.stack([parts.flatten(), level.children[black].flatten()])
+    members, moments = _members_between(level, whole, parts, black, finer)
+    second = dataclasses.replace(
+        _selected(level, white),
+        parent=whole[level.parent[white]],
+        kept=torch.cat([torch.stack([whole[level.kept[0]], level.kept[1]]), kept_parts], 1),
+        neighbors=torch.cat([first_part[adjacent], second_part[adjacent], whole[nearby]], 1),
+        overlaps=whole[level.overlaps[white]],
+        members=members,
+        moments=moments,
+    )
+    return first, second
+
+
+def _selected(level: TreeLevel, nodes: Tensor) -> TreeLevel:
+    """Returns the level with some of its nodes; the other blocks are not added to those that are kept."""
+    names = ("parent", "children", "layer", "axis", "neighbors", "overlaps", "weights")
+    values = {name: getattr(level, name)[nodes] for name in names}
+    return dataclasses.replace(level, positions=level.positions[:, nodes].contiguous(), **values)
+
+
+def _members_between(
+    level: TreeLevel, whole: Tensor, parts: Tensor, black: Tensor, finer: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Returns the members and moments of the layers when the black nodes are split.
+
+    Args:
+        level: The level, at which all nodes are split.
+        whole: Number of each block that is left, and of one beyond the edge.
+        parts: ``[N, 2]``, numbers of the parts of the black nodes.
+        black: ``[N]``, the black nodes.
+        finer: Members and moments of the layers after the level.
+    """
+    outside = int(whole[-1])
+    of_finer = torch.zeros(level.blocks + 1, 5)
+    of_finer[finer[0]] = finer[1]
+    members, moments = [], []
+    for layer, (blocks, of_blocks) in enumerate(zip(level.members, level.moments, strict=True)):
+        left = whole[blocks] < outside
+        nodes = (level.layer[black] == layer).nonzero()[:, 0]
+        members.append(torch.cat([whole[blocks[left]], parts[nodes].flatten()]))
+        of_parts = of_finer[level.children[black[nodes]].flatten()]
+        moments.append(torch.cat([of_blocks[left], of_parts]))
+    longest = max(map(len, members))
+    return (
+        torch.stack([functional.pad(m, (0, longest - len(m)), value=outside) for m in members]),
+        torch.stack([functional.pad(m, (0, 0, 0, longest - len(m))) for m in moments]),
     )
 
 
@@ -181,9 +274,12 @@ def _neighbors(
     wrap: tuple[bool, bool],
     beyond: int,
 ) -> Array:
-    """Returns ``[N, 10]``: the blocks around the nodes at rows ``split`` and columns ``across`` of ``index``."""
+    """Returns ``[N, 14]``: the blocks around the nodes at rows ``split`` and columns ``across`` of ``index``.
+
+    They are the adjacent blocks, nothing for their second parts, and the other blocks nearby.
+    """
     result = []
-    for along, beside in NEIGHBORS:
+    for along, beside in (*ADJACENT, *NEARBY):
         rows, columns = split + along, across + beside
         inside = np.ones(len(split), dtype=bool)
         for values, length, circle in (
@@ -194,7 +290,8 @@ def _neighbors(
                 inside &= (values >= 0) & (values < length)
         blocks = index[rows % index.shape[0], columns % index.shape[1]]
         result.append(np.where(inside, blocks, beyond))
-    return np.stack(result, 1)
+    adjacent, nearby = result[: len(ADJACENT)], result[len(ADJACENT) :]
+    return np.stack([*adjacent, *(np.full_like(b, beyond) for b in adjacent), *nearby], 1)
 
 
 def _overlaps(

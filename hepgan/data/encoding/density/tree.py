@@ -1,7 +1,7 @@
 """Binary tree over the cells of layers: each level splits the energies of all its blocks, the nodes, in two halves.
 
 All layers are split at the same time, the even ones just before the odd ones, so that the split of a block can depend on those of the
-adjacent layers. The network of a level is shared by its nodes: it sees the energies of the blocks around a node, the center of gravity
+adjacent layers; and in a layer every other block just before those between them, as the fields of a chessboard. The network of a level is shared by its nodes: it sees the energies of the blocks around a node, the center of gravity
 of its layer so far, and the center that the conditions lead to expect, all relative to the line along which the block is split.
 """
 
@@ -31,7 +31,8 @@ class TreeLevel:
         kept: ``[2, K]``, blocks that are not split, before and after.
         layer: ``[N]``.
         axis: ``[N]``, 0 to split rows and 1 to split columns.
-        neighbors: ``[N, 10]``, blocks around the node; A beyond the edge.
+        neighbors: ``[N, 14]``, blocks around the node: the four adjacent ones (or their first parts, if they are split already), their
+            second parts, and six others; A beyond the edge, and for second parts of blocks that are not split.
         overlaps: ``[N, 4, O]``, blocks of the previous layer before and behind the line, then of the next layer; A if there are fewer.
         weights: ``[N, 4, O]``, overlapping fractions of these blocks.
         positions: ``[5, N]``: the split line, half the size of the block along the axis and across it, the size of a cell along the
@@ -254,7 +255,7 @@ def _pick(values: Tensor, event: Tensor, columns: Tensor) -> Tensor:
     return values.reshape(-1).index_select(0, at.reshape(-1)).reshape(columns.shape)
 
 
-FEATURES = 10 + 4 + 7 + 4 + 6
+FEATURES = 14 + 4 + 7 + 4 + 6
 """Number of features of a node: neighbors, sides, its own, of adjacent layers, of the conditions."""
 
 
