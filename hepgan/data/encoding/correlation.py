@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hepgan.data.encoding.base import ColumnLayout, Noise, register_step
 from hepgan.data.encoding.density.network import fill_vectors
+from hepgan.data.encoding.weighted import mean
 
 _SMALLEST_VARIANCE = 0.05
 """Smallest eigenvalue of the correlations that are kept."""
@@ -44,6 +45,7 @@ class Correlation:
         c: Tensor,
         columns: ColumnLayout,
         noise: Noise,
+        weights: Tensor | None = None,
         *,
         fields: tuple[str, ...] = (),
     ) -> Self:
@@ -54,16 +56,22 @@ class Correlation:
             c: Encoded conditions ``[E, C]``, not used.
             columns: Columns of the fields and conditions.
             noise: Random numbers, not used.
+            weights: ``[E]``, or ``None``; the threshold depends on the effective number of events.
             fields: Fields, or ``appended``; all columns by default.
 
         Raises:
             RunError: an unknown field.
         """
         at = columns.mask(fields, x.shape[1]).nonzero()[:, 0]
-        standard = _standardized(x[:, at])
-        threshold = math.sqrt(2 * math.log(max(2, len(at))) / max(2, len(x)))
-        correlated = _correlated(standard, threshold)
-        kept = _thresholded(_product(standard[:, correlated]), threshold)
+        if weights is None:
+            weights = torch.ones(len(x))
+        effective = float(weights.sum() ** 2 / weights.square().sum())
+        threshold = math.sqrt(2 * math.log(max(2, len(at))) / max(2, effective))
+        standard = _standardized(x[:, at], weights)
+        weighted = standard * (weights / weights.sum()).to(standard)[:, None]
+        correlated = _correlated(standard, weighted, threshold)
+        sample = standard[:, correlated].T @ weighted[:, correlated]
+        kept = _thresholded(sample.double(), threshold)
         pairs = int((kept != 0).sum() - len(kept)) // 2
         return cls(at[correlated], torch.linalg.cholesky(_positive(kept)).float(), pairs)
 
@@ -86,21 +94,18 @@ class Correlation:
         return x.index_copy(1, self.columns, correlated)
 
 
-def _standardized(x: Tensor) -> Tensor:
+def _standardized(x: Tensor, weights: Tensor) -> Tensor:
     """Returns ``x[E, F]`` with mean 0 and standard deviation 1, in float32; constant columns are 0."""
-    std, mean = torch.std_mean(x.double(), 0, correction=0)
-    return ((x - mean) / torch.where(std > 0, std, 1.0)).float()
+    centered = x.double() - mean(x.double(), weights)
+    std = mean(centered**2, weights).clamp_min(0).sqrt()
+    return torch.where(std > 0, centered / std, torch.zeros_like(centered)).float()
 
 
-def _product(standard: Tensor) -> Tensor:
-    return (standard.T @ standard).double() / len(standard)
-
-
-def _correlated(standard: Tensor, threshold: float) -> Tensor:
+def _correlated(standard: Tensor, weighted: Tensor, threshold: float) -> Tensor:
     """Returns the columns ``[K]`` of ``standard[E, F]`` with a correlation above the threshold."""
     largest = []
     for first in range(0, standard.shape[1], _CHUNK):
-        part = standard[:, first : first + _CHUNK].T @ standard / len(standard)
+        part = standard[:, first : first + _CHUNK].T @ weighted
         part.diagonal(first).zero_()
         largest.append(part.abs().amax(1))
     return (torch.cat(largest) > threshold).nonzero()[:, 0]

@@ -116,3 +116,28 @@ def test_a_saved_step_is_the_same(step: Correlation) -> None:
     tensors: dict[str, Tensor] = {}
     table = pack_step(step, "step", tensors)
     assert unpack_step(table, tensors) == step
+
+
+def test_weights_count_like_repeated_events_and_cancel() -> None:
+    x = chain(3000, 20, seed=9)
+    twice = torch.cat([x, x[:1000]])
+    repeated = Correlation.fit(twice, twice[:, :0], columns(20), NOISE)
+    weights = torch.ones(3000)
+    weights[:1000] = 2
+    weighted = Correlation.fit(x, x[:, :0], columns(20), NOISE, weights * 3000 / weights.sum())
+    number = [fitted.columns.tolist().index(7) for fitted in (repeated, weighted)]
+    rows = [
+        fitted.factor[at].square().sum()
+        for fitted, at in zip((repeated, weighted), number, strict=True)
+    ]
+    torch.testing.assert_close(rows[0], rows[1])
+    # Events with negative weights cancel those that made columns 0 and 1 equal.
+    more = torch.cat([x, chain(1000, 20, seed=10), chain(1000, 20, seed=10)])
+    more[3000:, 1] = more[3000:, 0]
+    signs = torch.ones(5000)
+    signs[4000:] = -1
+    cancelled = Correlation.fit(more, more[:, :0], columns(20), NOISE, signs * 5000 / signs.sum())
+    normal = torch.randn(40_000, 22, generator=torch.Generator().manual_seed(2))
+    generated = torch.corrcoef(cancelled.decode(normal, normal[:, :0]).T)
+    assert abs(generated[0, 1]) < 0.05
+    assert generated[3, 7] == pytest.approx(0.5, abs=0.06)
