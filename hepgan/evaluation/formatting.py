@@ -1,5 +1,6 @@
 """Numbers as text: rounded, with errors, as percentages and as p-values."""
 
+import itertools
 import math
 from collections.abc import Iterable
 
@@ -27,14 +28,16 @@ def rounded(value: float, digits: int = 3, *, sign: str = "") -> str:
 
 
 def distinct_texts(values: Iterable[float]) -> list[str]:
-    """Formats different numbers with the fewest digits, at least three, that distinguish them.
+    """Formats increasing numbers with the fewest digits, at least three, that distinguish them, and without decimals beyond their distances.
 
-    >>> distinct_texts([1000.0, 2638.4]), distinct_texts([0.5, 2638.4, 2641.0])
-    (['1,000', '2,640'], ['0.5', '2,638', '2,641'])
+    >>> distinct_texts([1000.0, 2638.4]), distinct_texts([0.5, 2638.4, 2641.0]), distinct_texts([4e-6, 0.0877])
+    (['1,000', '2,640'], ['0.5', '2,638', '2,641'], ['0', '0.0877'])
     """
     exact = [float(value) for value in values]
+    gaps = [b - a for a, b in itertools.pairwise(exact) if b > a]
+    decimals = 2 - math.floor(math.log10(min(gaps))) if gaps else 15
     for digits in range(3, 16):
-        texts = [rounded(value, digits) for value in exact]
+        texts = [rounded(round(value, decimals), digits) for value in exact]
         if len(set(texts)) == len(texts):
             return texts
     return [str(value) for value in exact]

@@ -20,9 +20,9 @@ from hepgan.gan.training import history
 from hepgan.gan.training.history import Row
 
 PACKAGES = (
-    "hepgan", "torch", "numpy", "scipy", "awkward", "uproot", "hist", "boost-histogram", "matplotlib", "mplhep",
+    "hepgan", "torch", "numpy", "scipy", "awkward", "uproot", "hist", "boost-histogram", "matplotlib", "mplhep", "scikit-learn", "h5py",
 )  # fmt: skip
-"""Packages whose versions are part of a report."""
+"""Packages whose versions are part of a report, if they are installed."""
 
 
 class Training(NamedTuple):
@@ -70,8 +70,15 @@ def provenance(seed: int, device: torch.device) -> dict[str, Any]:
         "seed": str(seed),
         "hardware": _hardware(device),
         "versions": {"python": platform.python_version()}
-        | {package: metadata.version(package) for package in PACKAGES},
+        | {package: version for package in PACKAGES if (version := _version(package))},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def with_sha256(files: str) -> str:

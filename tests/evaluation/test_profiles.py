@@ -1,5 +1,7 @@
 """Profiles, responses and correlations against known answers."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -219,3 +221,38 @@ def test_the_band_of_an_ensemble_is_drawn_with_the_coverage_of_the_reference() -
     assert f"{100 * band.coverage:.0f} ±" in figure.texts[-1].get_text()
     legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert "68 % band of the ensemble" in legend
+
+
+def test_energies_over_one_decade_have_plain_labels_that_do_not_overlap() -> None:
+    rng = np.random.default_rng(12)
+    observables = evaluated_observables(Schema({"x": Field((), "GeV")}))
+    events = [{"x": np.exp(rng.uniform(0, np.log(50), 2000))} for _ in range(2)]
+    figure = curves.observable(compare(*events, observables)["x"])
+    figure.canvas.draw()
+    axis = figure.axes[1].xaxis
+    boxes = [text.get_window_extent() for text in axis.get_ticklabels(which="both") if text.get_text()]  # fmt: skip
+    labels = [text.get_text() for text in axis.get_ticklabels(which="both") if text.get_text()]
+    assert {"2", "5", "10", "20"} <= set(labels)
+    boxes.sort(key=lambda box: box.x0)
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+
+
+def test_points_of_several_samples_lie_beside_each_other_within_their_bin() -> None:
+    rng = np.random.default_rng(13)
+    observables = evaluated_observables(Schema({"x": Field()}))
+    x, y = ({"x": rng.normal(size=5000)} for _ in range(2))
+    histogram = compare(x, {"a": y, "b": y}, observables)["x"]
+    lower = curves.observable(histogram).axes[1]
+    first, second = (container.lines[0].get_xdata() for container in lower.containers)
+    width = histogram.axes[1].widths[0]
+    np.testing.assert_allclose(second - first, width / 3)
+
+
+def test_the_legend_of_roc_curves_is_inside_the_figure_with_distinct_lines() -> None:
+    x = np.linspace(0, 1, 101)
+    figure = curves.roc({f"sample: classifier {i}: 0.5 ± 0.1": np.stack([x, x]) for i in range(12)})
+    figure.canvas.draw()
+    legend = figure.axes[0].get_legend().get_window_extent()
+    assert legend.y0 >= 0
+    lines = figure.axes[0].lines
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines)

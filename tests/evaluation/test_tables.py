@@ -2,10 +2,16 @@
 
 import math
 
+import pytest
+
+from hepgan.data.schema import Field, Schema
+from hepgan.evaluation.metrics.conditions import Slice
 from hepgan.evaluation.metrics.scores import STANDARD, MetricResults, Score
+from hepgan.evaluation.metrics.slices import SliceScore
 from hepgan.evaluation.metrics.verdict import evaluate_sample
 from hepgan.evaluation.metrics.worth import Interval, Worth
-from hepgan.evaluation.report import glossary, tables
+from hepgan.evaluation.observables.standard import observables_for
+from hepgan.evaluation.report import figures, glossary, page, tables
 from hepgan.evaluation.report.tables import Judged
 
 
@@ -58,3 +64,32 @@ def test_worth_has_intervals_and_names_what_is_unlimited() -> None:
 def test_a_metric_of_ones_own_is_listed_under_its_name() -> None:
     assert glossary.term_of("my_metric").label == "my metric"
     assert glossary.term_of("my_metric").group == glossary.OTHERS
+
+
+def test_the_least_significant_observables_give_way_to_other_figures_on_a_large_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def picture(name: str, section: str) -> figures.Picture:
+        return figures.Picture(name, section, "", False, "x" * 100, {})
+
+    pictures = [picture(name, figures.OBSERVABLES) for name in ("worst", "middle", "best")]
+    pictures += [picture("five events", figures.TELLING)]
+    monkeypatch.setattr(page, "MAX_FIGURE_BYTES", 250)
+    assert [one.name for one in page._within_size(pictures)] == ["worst", "five events"]
+    monkeypatch.setattr(page, "MAX_FIGURE_BYTES", 400)
+    assert len(page._within_size(pictures)) == 4
+
+
+def test_samples_keep_their_order_and_thus_their_colors_in_figures_of_slices() -> None:
+    part = Slice("energy", "energy = 1 … 2 GeV", 1.0, 2.0, closed=True)
+
+    def results_with(p_value: float) -> MetricResults:
+        one = SliceScore(part, "x", 50, 50, 0, 1, 0, 1, 1, 1, 1, 1, p_value)
+        return MetricResults([], [], {}, slices=[one])
+
+    subject = figures.Subject(
+        {}, Schema({"x": Field()}), observables_for(Schema({"x": Field()})), {},
+        {"good": results_with(0.5), "wrong": results_with(1e-9)}, {},
+    )  # fmt: skip
+    (drawing,) = figures._slices(subject)
+    assert list(drawing.draw.args[0]) == ["good", "wrong"]

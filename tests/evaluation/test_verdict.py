@@ -456,6 +456,22 @@ def test_the_telling_events_are_those_that_are_wrong() -> None:
     assert set(told.events) <= set(range(40))
 
 
+def test_the_weights_of_a_classifier_are_those_of_all_test_events_and_near_one_for_equal_samples() -> (
+    None
+):
+    rng = np.random.default_rng(14)
+    x, y = rng.normal(size=(2, 2000, 3)).astype(np.float32)
+    for sample, spread in ((y, 0.0), (y + 3, 1.0)):
+        result = classifier.separability(x, sample, seed=1)
+        weights = telling.weight_histogram(result, "generated")
+        counts = {name: weights[name, :].values(flow=True) for name in ("reference", "generated")}
+        assert {name: each.sum() for name, each in counts.items()} == {"reference": 400, "generated": 400}  # fmt: skip
+        edges = weights.axes[1].edges
+        far = (edges[1:] < 0.2) | (edges[:-1] > 5)
+        outside = sum(each[1:-1][far].sum() + each[0] + each[-1] for each in counts.values()) / 800
+        assert outside == pytest.approx(spread, abs=0.2)
+
+
 def test_the_learning_curve_extrapolates_an_auc_that_rises_with_the_number_of_events() -> None:
     def separability(x: np.ndarray, _y: np.ndarray) -> classifier.Separability:
         d = 1.2 - 8 / math.sqrt(len(x))

@@ -66,4 +66,5 @@ def boosted_separability(
         null_error=classifier.null_error(len(reference), len(generated)),
         tested=np.arange(len(generated)),
         probabilities=probabilities[1],
+        reference_probabilities=probabilities[0],
     )

@@ -77,6 +77,7 @@ class Separability(NamedTuple):
         null_error: Standard deviation of the AUC for equal distributions: that of the Mann-Whitney statistic of the test events.
         tested: Indices of the generated test events of the last training.
         probabilities: Calibrated probability of each of them of being generated.
+        reference_probabilities: The same for the test events of the reference.
     """
 
     auc: float
@@ -87,6 +88,7 @@ class Separability(NamedTuple):
     null_error: float = 0.0
     tested: npt.NDArray[np.int64] = NO_EVENTS
     probabilities: Floats = NO_VALUES
+    reference_probabilities: Floats = NO_VALUES
 
     @property
     def p_value(self) -> float:
@@ -237,6 +239,7 @@ def _one(
         *accuracy(*probabilities),
         roc_curve(negative, positive),
         probabilities=probabilities[1],
+        reference_probabilities=probabilities[0],
     )
 
 

@@ -2,9 +2,10 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from hist import Hist
 
 from hepgan.errors import DataError
 from hepgan.evaluation.metrics import boosting, classifier, features, telling
@@ -23,10 +24,11 @@ Task = tuple[str, str, Callable[[], Estimates]]
 
 
 class Details(NamedTuple):
-    """Results of classifiers that are not scores, by metric: ROC curves ``[2, 101]``, telling events and learning curves."""
+    """Results of classifiers that are not scores, by metric: ROC curves ``[2, 101]``, telling events, weights and learning curves."""
 
     curves: dict[str, Floats]
     telling: dict[str, TellingEvents]
+    weights: "dict[str, Hist[Any]]"
     learning_curves: dict[str, LearningCurve]
 
 
@@ -149,6 +151,7 @@ def _classified(
     details.curves[metric] = result.curve
     if metric == "auc_observables":
         details.telling[metric] = telling.telling_events(result, context.all_observables[0], y)
+        details.weights[metric] = telling.weight_histogram(result, context.source)
     if metric == "auc_observables" and context.classifier_checks:
         curve = learning_curve(
             x[order], y[numpy_generator(context.seed, "evaluation", "learning curve").permutation(len(y))],

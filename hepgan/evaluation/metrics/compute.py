@@ -165,10 +165,11 @@ def compute_metrics(
     scores: list[Score] = []
     skipped: list[SkippedMetric] = []
     findings: list[Finding] = []
-    details = Details({}, {}, {})
+    details = Details({}, {}, {}, {})
     measured = MetricResults(
         scores, skipped, details.curves,
-        telling=details.telling, learning_curves=details.learning_curves, findings=findings,
+        telling=details.telling, classifier_weights=details.weights, learning_curves=details.learning_curves,
+        findings=findings,
     )  # fmt: skip
     tasks = [
         task

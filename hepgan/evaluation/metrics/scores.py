@@ -22,6 +22,8 @@ from hepgan.evaluation.metrics.statistics import Estimate, Floats
 from hepgan.evaluation.metrics.worth import Interval, Worth
 
 if TYPE_CHECKING:
+    from hist import Hist
+
     from hepgan.evaluation.sample import Sample
 
 OVERALL = "all"
@@ -346,6 +348,7 @@ class MetricResults(NamedTuple):
         condition_responses: Strength with which generated events follow each condition.
         worth: Worth in reference events, of each observable and overall.
         telling: The most telling events by classifier.
+        classifier_weights: ``Hist(source, classifier_weight)`` of the test events by classifier.
         learning_curves: AUC against the number of events by classifier.
         findings: Faults with a name, shown if the metric that finds them is significant.
         effective_tests: Number of independent tests that the tests of observables, slices and conditions are worth.
@@ -360,6 +363,7 @@ class MetricResults(NamedTuple):
     condition_responses: Sequence[ConditionResponse] = ()
     worth: Sequence[Worth] = ()
     telling: Mapping[str, TellingEvents] = MappingProxyType({})
+    classifier_weights: "Mapping[str, Hist[Any]]" = MappingProxyType({})
     learning_curves: Mapping[str, LearningCurve] = MappingProxyType({})
     findings: Sequence[Finding] = ()
     effective_tests: float = 1.0

@@ -8,7 +8,7 @@ probability that a perfect sample is called distinguishable. Scores without a p-
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +33,10 @@ MAX_NAMED = 3
 """Number of observables that a verdict names."""
 MAX_FINDINGS = 6
 """Number of findings that a verdict names."""
+CONTRAST = 1.5
+"""Least ratio of the significance in the only wrong slice of an observable to that in the second worst one."""
+CLEAR_CONTRAST = 6.0
+"""The same beside other findings, which may themselves disturb a slice."""
 
 
 class CountedScore(NamedTuple):
@@ -203,7 +207,10 @@ def _findings(results: MetricResults, significant: Sequence[CountedScore]) -> tu
         and (finding := _of_events(score))
     ]
     findings += [finding for partial, finding in of_conditions if partial]
-    if not findings:
+    if findings:
+        named = {finding.subject for finding in findings if finding.kind == "condition"}
+        findings += _local(results, significant, contrast=CLEAR_CONTRAST, without=named)
+    else:
         findings = (
             _local(results, significant)
             + [
@@ -245,20 +252,32 @@ def _of_response(response: Any) -> str:
     return f"the condition {response.condition} {verb} ({strength})"
 
 
-def _local(results: MetricResults, significant: Sequence[CountedScore]) -> list[Finding]:
-    """Returns observables that are wrong in only one slice of a condition."""
+def _local(
+    results: MetricResults,
+    significant: Sequence[CountedScore],
+    *,
+    contrast: float = CONTRAST,
+    without: Collection[str] = (),
+) -> list[Finding]:
+    """Returns observables that are wrong in only one slice of a condition.
+
+    Args:
+        results: Results of the metrics.
+        significant: Significant tests.
+        contrast: Least ratio of the significance in this slice to that in the second worst one.
+        without: Conditions whose slices are not considered.
+    """
     by_test: dict[tuple[str, str], list[Any]] = {}
     for one in results.slices:
         by_test.setdefault((one.observable, one.slice.condition), []).append(one)
     wrong = {(r.observable, r.condition) for r in significant if r.metric == "slice"}
     candidates: list[tuple[float, Finding]] = []
     for (observable, condition), parts in by_test.items():
-        if (observable, condition) not in wrong or len(parts) < 2:
+        if (observable, condition) not in wrong or len(parts) < 2 or condition in without:
             continue
         worst, second = sorted(parts, key=lambda part: part.p_value)[:2]
-        if second.p_value < 1e-3 or (
-            significance(worst.p_value) < 1.5 * significance(second.p_value)
-        ):
+        others = max(significance(second.p_value), 1.0)
+        if second.p_value < 1e-3 or significance(worst.p_value) < contrast * others:
             continue
         text = f"{observable} is wrong only for {worst.slice.label} ({_difference(worst)})"
         candidates.append((worst.p_value, Finding("slice", observable, text)))

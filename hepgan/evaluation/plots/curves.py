@@ -57,7 +57,9 @@ def observable(
         for name in scaled
         if name in tests
     ]
-    if outside := _outside(shapes, entries, "empty or off axis" if per_event else "off axis"):
+    if outside := _outside(
+        shapes, entries, "empty or off axis" if per_event else "missing or off axis"
+    ):
         notes.append((outside, style.INK))
     if band:
         text = f"reference in the band: {100 * band.coverage:.0f} ± {100 * band.coverage_error:.0f} % of bins"
@@ -73,6 +75,7 @@ def observable(
     axis = histogram.axes[1]
     if _is_log(axis.edges):
         top.set_xscale("log")
+        style.log_ticks(top.xaxis, axis.edges[0], axis.edges[-1])
     else:
         top.xaxis.set_major_locator(MaxNLocator(6))
     contents = np.concatenate([reference.values(), *(shape.values() for shape in scaled.values())])
@@ -167,10 +170,11 @@ def draw_ratios(
         np.concatenate([np.hypot(e, band[there]) for e in errors.values()]),
     )
     low, high = 1 - half, 1 + half
-    for name, ratio in ratios.items():
+    for i, (name, ratio) in enumerate(ratios.items()):
         shown = (ratio >= low) & (ratio <= high) & (ratio > 0)
+        points = _beside(edges, (i + 1) / (len(ratios) + 1)) if len(ratios) > 1 else centers
         axes.errorbar(
-            centers[there][shown], ratio[shown], errors[name][shown], fmt=".", ms=3, lw=0.8, color=colors[name]
+            points[there][shown], ratio[shown], errors[name][shown], fmt=".", ms=3, lw=0.8, color=colors[name]
         )  # fmt: skip
         only_generated = centers[~there & (np.asarray(shapes[name].values(), float) > 0)]
         above = np.concatenate([centers[there][ratio > high], only_generated])
@@ -180,6 +184,14 @@ def draw_ratios(
     axes.set_ylim(low, high)
     axes.set_ylabel("ratio")
     axes.yaxis.set_major_locator(MaxNLocator(4, prune="both"))
+
+
+def _beside(edges: Floats, fraction: float) -> Floats:
+    """Returns the points at a fraction of the width of each bin, so that those of several samples do not cover each other."""
+    low, high = edges[:-1], edges[1:]
+    if _is_log(edges):
+        return np.asarray(low * (high / low) ** fraction)
+    return np.asarray(low + (high - low) * fraction)
 
 
 def _ratio_range(ratios: Floats, errors: Floats) -> float:
@@ -230,17 +242,19 @@ def losses(rows: Sequence[Mapping[str, Any]], *, kept: int | None = None) -> Fig
 
 def roc(curves: Mapping[str, Floats]) -> Figure:
     """Draws ROC curves ``[2, points]`` by label."""
-    figure = style.figure(style.COLUMN, style.COLUMN + 1.1 * style.LINE * (len(curves) + 1))
+    figure = style.figure(style.COLUMN, style.COLUMN + 1.15 * style.LINE * (len(curves) + 2))
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=style.GREY, lw=1, ls="--", label="indistinguishable: 0.5")
-    for color, (name, curve) in zip(style.colors(len(curves)), curves.items(), strict=True):
-        axes.plot(*curve, color=color, lw=1.2, label=style.name(name))
+    for i, (name, curve) in enumerate(curves.items()):
+        color, line = style.COLORS[i % len(style.COLORS)], ("-", "--", ":")[i // len(style.COLORS) % 3]  # fmt: skip
+        axes.plot(*curve, line, color=color, lw=1.2, label=style.name(name))
     axes.set(
         xlim=(0, 1),
         ylim=(0, 1),
         xlabel="false positive rate (reference)",
         ylabel="true positive rate (generated)",
         aspect="equal",
+        anchor="N",
     )
     style.legend(axes, loc="upper left", bbox_to_anchor=(-0.05, -0.16), borderaxespad=0.0)
     return style.styled(figure)

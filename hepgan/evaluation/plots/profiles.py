@@ -7,6 +7,7 @@ import numpy as np
 from hist import Hist
 from matplotlib.figure import Figure
 
+from hepgan.evaluation.formatting import with_error
 from hepgan.evaluation.histograms import REFERENCE
 from hepgan.evaluation.metrics.histogram_tests import HistogramTest
 from hepgan.evaluation.metrics.slices import SliceScore
@@ -136,11 +137,12 @@ def response(
         unit: Unit of the incident energies.
         to_gev: Factor from this unit to GeV.
     """
-    figure = style.figure(style.COLUMN, 3.3 + style.LINE * len(fits), layout=None)
+    below = 1.1 * style.LINE * len(fits)
+    figure = style.figure(style.COLUMN, 3.3 + below, layout=None)
     high = figure.get_figheight()
     top, bottom = figure.subplots(
         2, 1, sharex=True,
-        gridspec_kw={"hspace": 0.07, "left": 0.175, "right": 0.965, "bottom": 0.38 / high, "top": 1 - 0.08 / high},
+        gridspec_kw={"hspace": 0.07, "left": 0.175, "right": 0.965, "bottom": (0.42 + below) / high, "top": 1 - 0.08 / high},
     )  # fmt: skip
     colors = dict(zip(responses, (style.GREY, *style.colors(len(responses) - 1)), strict=True))
     spread: list[float] = []
@@ -158,21 +160,23 @@ def response(
         spread += response.energy.tolist()
     if spread and min(spread) > 0 and max(spread) > 10 * min(spread):
         bottom.set_xscale("log")
-    low, most = bottom.get_ylim()
-    bottom.set_ylim(min(low, 0.0), most + 0.13 * len(fits) * (most - min(low, 0.0)))
+        style.log_ticks(bottom.xaxis, min(spread), max(spread))
+    bottom.set_ylim(min(bottom.get_ylim()[0], 0.0))
     top.set_ylabel("mean response")
     bottom.set_ylabel("resolution σ/E [%]")
     bottom.set_xlabel(style.name(f"incident energy [{unit}]"))
     style.legend(top, loc="best")
-    style.legend(bottom, loc="upper right")
+    style.legend(
+        bottom, loc="lower left", bbox_to_anchor=(0.0, 0.0), bbox_transform=figure.transFigure, borderaxespad=0.2
+    )  # fmt: skip
     return style.styled(figure)
 
 
 def _fit_text(fit: Resolution) -> str:
     """Returns the terms of a fit in percent, without those that vanish."""
-    terms = []
-    for (value, error), after in zip(fit, ("/√E", "/E", ""), strict=True):
-        if value > 0:
-            digits = max(0, 1 - int(np.floor(np.log10(100 * error)))) if error > 0 else 2
-            terms.append(f"{100 * value:.{digits}f}±{100 * error:.{digits}f}{after}")
-    return f"({' ⊕ '.join(terms)}) %" if terms else "0 %"
+    terms = [
+        f"{term} = {with_error(100 * value, 100 * error)}"
+        for term, (value, error) in zip("abc", fit, strict=True)
+        if value > 0
+    ]
+    return f"{', '.join(terms)} %" if terms else "0 %"

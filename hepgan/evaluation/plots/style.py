@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from hepgan.data.io.names import printable
-from hepgan.evaluation.formatting import relation_of_p_value
+from hepgan.evaluation.formatting import relation_of_p_value, rounded
 from hepgan.evaluation.metrics.histogram_tests import HistogramTest
 
 INK = "#0a0b0c"
@@ -92,6 +94,14 @@ def styled(figure: Figure) -> Figure:
         for axis in (axes.xaxis, axes.yaxis):
             axis.get_offset_text().set(color=INK, fontsize=SIZE - 1)
     return figure
+
+
+def log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Labels a logarithmic axis: powers of ten, or plain numbers at 1, 2 and 5 if they are short and it spans fewer than two decades."""
+    if high < 100 * low and low >= 0.01 and high < 10_000:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda x, _: rounded(x)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def colors(number: int) -> list[str]:

@@ -17,7 +17,6 @@ from hepgan.evaluation.metrics.digits import digit_scores
 from hepgan.evaluation.metrics.ensembles import EnsembleBand
 from hepgan.evaluation.metrics.histogram_tests import HistogramTest
 from hepgan.evaluation.metrics.scores import MetricResults, Score
-from hepgan.evaluation.metrics.slices import SliceScore
 from hepgan.evaluation.metrics.statistics import Estimate, Floats
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.observables.standard import Observable, layers_for
@@ -287,14 +286,20 @@ def _slices(subject: Subject) -> Iterator[Drawing]:
     every.sort(key=lambda pair: pair[1].p_value)
     pairs = dict.fromkeys((one.slice.condition, one.observable) for _, one in every)
     for condition, observable in list(pairs)[:MAX_SLICED]:
-        parts: dict[str, list[SliceScore]] = {}
-        for source, one in every:
-            if (one.slice.condition, one.observable) == (condition, observable):
-                parts.setdefault(source, []).append(one)
-        ordered = {s: sorted(each, key=lambda one: one.slice.low) for s, each in parts.items()}
+        parts = {
+            source: sorted(
+                (
+                    one
+                    for one in result.slices
+                    if (one.slice.condition, one.observable) == (condition, observable)
+                ),
+                key=lambda one: one.slice.low,
+            )
+            for source, result in subject.results.items()
+        }
         yield Drawing(
             f"{observable}.by.{condition}", SLICES, f"{observable} in slices of {condition}: mean and standard deviation", False,
-            functools.partial(plots.slices, ordered, label=subject.observables[observable].title),
+            functools.partial(plots.slices, parts, label=subject.observables[observable].title),
         )  # fmt: skip
 
 
@@ -332,11 +337,18 @@ def _images(subject: Subject) -> Iterator[Drawing]:
 
 
 def _telling(subject: Subject) -> Iterator[Drawing]:
-    """Yields the generated events that each classifier is surest of."""
+    """Yields the weights of each classifier, and the generated events that it is surest of."""
     from hepgan.evaluation import plots
 
     chosen = cell_images(subject.schema, subject.geometry, subject.scores)
     for source, result in subject.results.items():
+        for metric, weights in result.classifier_weights.items():
+            yield Drawing(
+                f"{source}.{metric}.weights", TELLING,
+                f"{source}: weights of the test events, from the classifier of {input_of(metric)}; 1 for an event that both samples"
+                " contain equally often",
+                False, functools.partial(plots.observable, weights),
+            )  # fmt: skip
         for metric, telling in result.telling.items():
             rows = list(telling.events[:TELLING_EVENTS])
             sure = ", ".join(f"{p:.3f}" for p in telling.probabilities[:TELLING_EVENTS])

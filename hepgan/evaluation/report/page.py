@@ -172,13 +172,22 @@ def _finite(number: float) -> float | None:
 
 
 def _within_size(pictures: Sequence[Picture]) -> list[Picture]:
-    """Returns the figures that fit on the page, as markup."""
-    shown, size = [], 0
-    for picture in pictures:
-        size += len(picture.svg.encode())
+    """Returns the figures that fit on the page, as markup; the least significant observables are left out first."""
+    sizes = [len(picture.svg.encode()) for picture in pictures]
+    last_first = sorted(
+        range(len(pictures)), key=lambda i: (pictures[i].section != OBSERVABLES, -i)
+    )
+    size, omitted = sum(sizes), set()
+    for i in last_first:
         if size <= MAX_FIGURE_BYTES:
-            shown.append(picture._replace(svg=Markup(picture.svg)))  # noqa: S704  drawn by ``plots``
-    return shown
+            break
+        size -= sizes[i]
+        omitted.add(i)
+    return [
+        picture._replace(svg=Markup(picture.svg))  # noqa: S704  drawn by ``plots``
+        for i, picture in enumerate(pictures)
+        if i not in omitted
+    ]
 
 
 def _sections(

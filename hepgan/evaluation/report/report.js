@@ -21,3 +21,5 @@ for (const table of document.querySelectorAll("table.sortable")) {
     title.addEventListener("keydown", (event) => event.key === "Enter" && sort());
   });
 }
+// Nothing can be hovered over on paper: the glossary is printed.
+addEventListener("beforeprint", () => document.getElementById("glossary")?.setAttribute("open", ""));

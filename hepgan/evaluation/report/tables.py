@@ -4,7 +4,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from hepgan.evaluation.formatting import relation_of_p_value, rounded, significance_text, with_error
+from hepgan.evaluation.formatting import (
+    percent,
+    relation_of_p_value,
+    rounded,
+    significance_text,
+    with_error,
+)
 from hepgan.evaluation.metrics.scores import (
     OVERALL,
     MetricResults,
@@ -399,7 +405,7 @@ def telling_table(judged: Judged, section: str) -> Table | None:
     """Returns the observables in which the most telling events of the classifiers are unusual."""
     rows = [
         [
-            Cell(f"{input_of(metric)}: {100 * one.fraction:.2g} % of the events"), *judged.sample_cell(source),
+            Cell(f"{input_of(metric)}: {percent(one.fraction)} of the events"), *judged.sample_cell(source),
             Cell(name, link=name), Cell(f"{score:+.2f}".replace("-", "−"), score),
         ]
         for source, result in judged.results.items()
@@ -433,7 +439,8 @@ def correlation_table(
         [
             Cell(f"{d.first} · {d.second}"),
             *judged.sample_cell(d.source),
-            *(_signed(value) for value in (d.reference, d.generated, d.generated - d.reference)),
+            *(_signed(value) for value in (d.reference, d.generated)),
+            Cell(rounded(d.generated - d.reference, 2, sign="+"), d.generated - d.reference),
             _significance(abs(d.n_sigma), ""),
         ]
         for d in differences[:MAX_ROWS]
