@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Stream = Literal[
     "init_generator", "init_discriminator", "latent", "order", "encoding", "augmentation", "dropout", "validation",
-    "sample", "evaluation",
+    "sample", "evaluation", "export",
 ]  # fmt: skip
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 

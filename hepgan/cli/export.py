@@ -1,37 +1,77 @@
 """``hepgan export``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hepgan.cli.options import PLUGIN, examples
 from hepgan.data.io.names import printable
+from hepgan.errors import RunError
+
+if TYPE_CHECKING:
+    from hepgan.gan.export.files import Exported
+
+HOSTS = ("plain", "par04", "ddml", "fastcalosim", "sofie")
 
 
 @click.command(
     epilog=examples(
         "hepgan export runs/showers -o showers.onnx",
+        "hepgan export runs/par04 -o showers.onnx --for par04 --fix phi=0",
+        "hepgan export runs/ds1 -o neural_net_22_eta_20_25_High12.onnx --for fastcalosim",
     )
 )
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="MODEL.onnx or .pt2."
 )
+@click.option(
+    "--for", "host", type=click.Choice(HOSTS), default="plain", show_default=True,
+    help="Program that runs the model.",
+)  # fmt: skip
+@click.option(
+    "--fix", "fixed", multiple=True, metavar="NAME=VALUE",
+    help="Make a condition a constant of the model.",
+)  # fmt: skip
+@click.option("--check", is_flag=True, help="Compare 2,000 events with GAN.sample instead of 200.")
 @PLUGIN
-def export(folder: Path, output: Path) -> None:
+def export(folder: Path, output: Path, host: str, fixed: tuple[str, ...], check: bool) -> None:
     """Write the GAN of a run FOLDER for programs without Python.
 
-    Inputs are noise and conditions, outputs the decoded fields, in the units of the data.
+    Inputs and outputs are those of the host that runs it; for your own program, noise and conditions in, the decoded fields out,
+    in the units of the data. The file is compared with GAN.sample, cell by cell, before it is written.
     """
-    from hepgan.gan.export import export as library
-    from hepgan.gan.export import metadata
+    from hepgan.gan.export.files import EVENTS
+    from hepgan.gan.export.files import export as library
     from hepgan.gan.model import GAN
 
+    values = dict(map(_assignment, fixed))
     gan = GAN.load(folder, device="cpu")
-    library(gan, output)
-    for kind, entries in metadata(gan).items():
-        for name, entry in entries.items():
+    written = library(gan, output, host=host, fixed=values, events=10 * EVENTS if check else EVENTS)
+    _show(written)
+
+
+def _assignment(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError as error:
+        raise RunError(
+            f"--fix {text} is not NAME=VALUE with a number; write --fix phi=0"
+        ) from error
+
+
+def _show(written: "Exported") -> None:
+    """Prints inputs, outputs, accuracy and files."""
+    for kind in ("inputs", "outputs"):
+        for name, entry in written.about[kind].items():
             unit = f" [{entry['unit']}]" if entry.get("unit") else ""
-            shape = ", ".join(["batch", *map(str, entry["shape"])])
+            batch = "batch" if written.about["host"] == "plain" else "1"
+            shape = ", ".join([batch, *map(str, entry["shape"])])
             click.echo(f"{kind.removesuffix('s'):6} {printable(name)}: float32[{shape}]{unit}")
-    click.echo(f"exported: {output}")
+    click.echo(f"accuracy: {written.accuracy}")
+    operators = f" ({written.operators:,} operators, {written.size / 1e6:.1f} MB)"
+    click.echo(f"exported: {written.paths[0]}{operators if written.operators else ''}")
+    for path in written.paths[1:]:
+        click.echo(f"exported: {path}")

@@ -28,7 +28,7 @@ from hepgan.errors import RunError
 from hepgan.evaluation.observables.standard import Observable
 from hepgan.gan import devices
 from hepgan.gan.discriminator_input import DiscriminatorInput
-from hepgan.gan.export import DecodedGenerator
+from hepgan.gan.export.decoded import DecodedGenerator
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import GANSettings
 from hepgan.gan.training import checkpoint

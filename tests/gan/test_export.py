@@ -17,8 +17,10 @@ from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.errors import RunError
-from hepgan.gan import export as exporting
-from hepgan.gan.export import DecodedGenerator, export
+from hepgan.gan.export import files, onnx_model
+from hepgan.gan.export.decoded import DecodedGenerator
+from hepgan.gan.export.files import export
+from hepgan.gan.export.plain import Plain
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import GANSettings
 from hepgan.pipeline import load, prepare
@@ -48,7 +50,7 @@ def test_onnx_output_equals_torchs(small: GAN, tmp_path: Path) -> None:
     for stop in (1, 1000):
         result = session.run(None, {"noise": noise[:stop].numpy(), "energy": energy[:stop].numpy()})
         for one, other in zip(result, expected, strict=True):
-            np.testing.assert_allclose(one, other[:stop].numpy(), rtol=1e-5, atol=0)
+            np.testing.assert_allclose(one, other[:stop].numpy(), rtol=1e-4, atol=0)
 
 
 def inputs(gan: GAN, number: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,50 +61,30 @@ def inputs(gan: GAN, number: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.slow
-def test_onnx_output_equals_torchs_for_showers(gan: GAN, tmp_path: Path) -> None:
-    export(gan, tmp_path / "model.onnx")
+def test_exported_showers_equal_those_of_sample(gan: GAN, tmp_path: Path) -> None:
+    written = export(gan, tmp_path / "model.onnx", events=10_000)
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     about = json.loads(session.get_modelmeta().custom_metadata_map["hepgan"])
     assert about["version"] == hepgan.__version__
     assert about["inputs"]["energy"] == {"shape": [], "unit": "GeV", "range": [1.0, 100.0]}
     assert about["outputs"]["layer_1"] == {"shape": [12, 12], "unit": "MeV"}
-    noise, energy = inputs(gan, 10_000)
-    with torch.no_grad():
-        expected = [field.numpy() for field in DecodedGenerator(gan).eval()(noise, energy)]
-        sampled = gan.encoding.decode_tensors(
-            gan.generate(noise, c := gan.encoding.encode_conditions({"energy": energy.numpy()})), c
-        )
-    for stop in (1, 10_000):
-        result = session.run(None, {"noise": noise[:stop].numpy(), "energy": energy[:stop].numpy()})
-        for one, other in zip(result, expected, strict=True):
-            # Cell by cell; the same cells are zero.
-            np.testing.assert_allclose(one, other[:stop], rtol=1e-5, atol=0)
-    for name, one in zip(about["outputs"], result, strict=True):
-        # Single precision, as in GAN.sample, differs more in dim cells.
-        single = sampled[name].numpy()
-        assert ((single > 0) == (one > 0)).mean() > 1 - 1e-6
-        assert (np.abs(one - single) <= 1e-5 * single).mean() > 0.99
-        np.testing.assert_allclose(one[single > 0], single[single > 0], rtol=5e-4, atol=1e-6)
+    assert not {entry.type for entry in (*session.get_inputs(), *session.get_outputs())} - {
+        "tensor(float)"
+    }
+    assert written.accuracy.cells > 2_000_000
+    assert written.accuracy.different < 1e-5 * written.accuracy.cells
+    assert written.accuracy.largest_alone <= 2
 
 
 @pytest.mark.slow
-def test_operators_without_double_precision_in_onnx_runtime_are_exported_in_single(
-    small: GAN, tmp_path: Path
-) -> None:
+def test_convolutions_are_exported(small: GAN, tmp_path: Path) -> None:
     settings = dataclasses.replace(
         small.settings, generator="DENSE|8|RELU, RESHAPE|2|2|2, CONV|2|3|3|1|1|1|1|GELU, RESHAPE|FLAT, DENSE|N|LINEAR"
     )  # fmt: skip
     gan = GAN.build(settings, small.encoding, seed=1)
-    export(gan, tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    noise, energy = inputs(gan, 100)
-    energy = 1 + energy / 20
-    with torch.no_grad():
-        expected = DecodedGenerator(gan, single=True).eval()(noise, energy)
-    result = session.run(None, {"noise": noise.numpy(), "energy": energy.numpy()})
-    for one, other in zip(result, expected, strict=True):
-        np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-6)
+    written = export(gan, tmp_path / "model.onnx")
+    assert written.accuracy.largest < 1e-4
 
 
 @pytest.mark.slow
@@ -116,7 +98,7 @@ def test_output_of_the_exported_program_equals_torchs(gan: GAN, tmp_path: Path) 
         for one, other in zip(
             program(noise, energy), DecodedGenerator(gan).eval()(noise, energy), strict=True
         ):
-            assert torch.equal(one, other)
+            assert torch.equal(one, other)  # single precision, as in GAN.sample
 
 
 def test_other_suffixes_and_existing_files_raise(small: GAN, tmp_path: Path) -> None:
@@ -157,11 +139,11 @@ def unconditional(step: str) -> GAN:
 
 def test_models_for_one_batch_size_raise() -> None:
     gan = unconditional("standardize")
-    decoded = DecodedGenerator(gan).eval()
+    model = Plain(gan, fixed={}, path=Path("model.onnx")).eval()
     with torch.no_grad():
-        of_three = decoded(torch.zeros(3, 3))
+        of_three = [field.numpy() for field in model(torch.zeros(3, 3))]
     with pytest.raises(RunError, match="exported model and torch disagree on 'a' in a batch of 1"):
-        exporting._check(gan, decoded, lambda inputs: of_three)
+        files._check(model, lambda inputs: of_three)
 
 
 class Branches(torch.nn.Module):
@@ -236,10 +218,10 @@ def test_steps_of_networks_are_exported_for_any_batch(ending: str, tmp_path: Pat
             c = gan.encoding.encode_conditions(conditions)
             single = gan.encoding.decode_tensors(gan.generate(noise, c), c)
         for one, other, field in zip(result, expected, single.values(), strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
-            # GAN.sample computes in single precision.
-            close = np.isclose(one, field, rtol=2e-3, atol=1e-2)
-            assert close.mean() > 0.99
+            close = np.isclose(one, other, rtol=1e-3, atol=1e-3)
+            assert close.mean() > 0.999
+            close = np.isclose(one, field, rtol=1e-3, atol=1e-3)
+            assert close.mean() > 0.999
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 11, 512, 513])
@@ -249,11 +231,11 @@ def test_translated_searches_equal_numpys(length: int, right: bool) -> None:
     values = np.sort(rng.integers(0, 300, length) / 7)
     x = np.concatenate([rng.choice(values, 30), rng.uniform(-5, 60, 30)]).reshape(20, 3)
     expected = np.searchsorted(values, x, side="right" if right else "left")
-    np.testing.assert_array_equal(exporting._searchsorted(values, x, right=right).value, expected)
-    np.testing.assert_array_equal(exporting._bucketize(x, values, right=right).value, expected)
+    np.testing.assert_array_equal(onnx_model._searchsorted(values, x, right=right).value, expected)
+    np.testing.assert_array_equal(onnx_model._bucketize(x, values, right=right).value, expected)
 
 
 def test_translated_functions_equal_scipys_and_numpys() -> None:
     x = np.linspace(-7.9, 7.9, 10_001)
-    np.testing.assert_allclose(exporting._ndtr(x).value, scipy.special.ndtr(x), rtol=0, atol=2e-15)
-    np.testing.assert_array_equal(exporting._copysign(x, x[::-1]).value, np.copysign(x, x[::-1]))
+    np.testing.assert_allclose(onnx_model._ndtr(x).value, scipy.special.ndtr(x), rtol=0, atol=2e-15)
+    np.testing.assert_array_equal(onnx_model._copysign(x, x[::-1]).value, np.copysign(x, x[::-1]))

@@ -20,7 +20,8 @@ from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError, RunError
 from hepgan.gan.conditions import Range
-from hepgan.gan.export import DecodedGenerator, export
+from hepgan.gan.export.decoded import DecodedGenerator
+from hepgan.gan.export.files import export
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import GANSettings
 

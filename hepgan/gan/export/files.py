@@ -1,0 +1,223 @@
+"""Files of exported GANs: ONNX models for hosts, and exported programs of torch.
+
+| host | inputs and outputs |
+|---|---|
+| ``plain`` | noise and each condition, each field; any number of events |
+| ``par04``, ``ddml``, ``fastcalosim``, ``sofie`` | as in the module of that name; one event |
+
+The metadata of a file contain hepgan's version, the host, inputs and outputs as JSON under the key ``hepgan``.
+"""
+
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from hepgan.atomic import write_bytes, write_text
+from hepgan.errors import RunError
+from hepgan.gan.export import ddml, fastcalosim, par04, plain, sofie  # noqa: F401  registered hosts
+from hepgan.gan.export.accuracy import Accuracy, measure
+from hepgan.gan.export.hosts import HostModel, host_of
+from hepgan.gan.export.onnx_model import (
+    Run,
+    exporter_errors,
+    onnx_model,
+    onnx_runner,
+    quiet,
+    require_onnx,
+)
+from hepgan.gan.model import GAN
+from hepgan.random_streams import numpy_generator
+
+SIZES = 1, 2, 7
+"""Batch sizes in which an exported model is compared with torch."""
+
+EVENTS = 200
+"""Number of events in which an exported model is compared with ``GAN.sample``."""
+
+_TOLERANCE = 1e-2
+"""Largest difference, as a fraction of the sum of all values."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A written file.
+
+    Attributes:
+        paths: The file, and the text that configures the host, if there is one.
+        about: Metadata of the file.
+        accuracy: Difference to ``GAN.sample``.
+        operators: Number of operators; 0 for an exported program.
+        size: Size of the file in bytes.
+    """
+
+    paths: tuple[Path, ...]
+    about: Mapping[str, Any]
+    accuracy: Accuracy
+    operators: int
+    size: int
+
+
+def export(
+    gan: GAN,
+    path: str | os.PathLike[str],
+    *,
+    host: str = "plain",
+    fixed: Mapping[str, float] | None = None,
+    events: int = EVENTS,
+) -> Exported:
+    """Exports ``gan`` to an ``.onnx`` file, or a ``.pt2`` file for the host ``plain``.
+
+    The model is compared with torch, and with ``GAN.sample`` as the host would run it, before it is written.
+
+    Args:
+        gan: GAN on the CPU.
+        path: The file; it must not exist.
+        host: Program that runs the model: ``plain``, ``par04``, ``ddml``, ``fastcalosim`` or ``sofie``.
+        fixed: Conditions that become constants of the model, in the schema's units.
+        events: Number of events of the comparison with ``GAN.sample``.
+
+    Raises:
+        RunError: the suffix is another one, the GAN does not fit the host, a file exists or cannot be written, the extra ``onnx``
+            is not installed, the exporter fails, or the exported model gives other events.
+        DataError: a fixed value is outside the trained range.
+    """
+    target = Path(path)
+    contract = host_of(host)
+    suffixes = (".onnx", ".pt2") if host == "plain" else (".onnx",)
+    if target.suffix not in suffixes:
+        raise RunError(f"'{target}' should end with {' or '.join(suffixes)}")
+    _check_new(target)
+    model = contract(gan, fixed=fixed or {}, path=target).eval()
+    suffix, text = model.text()
+    if text:
+        _check_new(target.with_suffix(suffix))
+    about = {"version": version("hepgan"), "host": host, **model.about()}
+    if model.fixed:
+        about["fixed"] = dict(model.fixed)
+    exporter = _onnx if target.suffix == ".onnx" else _pt2
+    content, operators, run = exporter(model, about)
+    _check(model, run)
+    accuracy = measure(gan, model, run, events=events)
+    accuracy.check()
+    write_bytes(target, content)
+    if text:
+        write_text(target.with_suffix(suffix), text)
+    paths = (target, target.with_suffix(suffix)) if text else (target,)
+    return Exported(paths, about, accuracy, operators, len(content))
+
+
+def _check_new(path: Path) -> None:
+    if path.exists():
+        raise RunError(f"'{path}' exists; choose another file or remove it")
+
+
+def _onnx(model: HostModel, about: Mapping[str, Any]) -> tuple[bytes, int, Run]:
+    """Returns the content of an ONNX file, its number of operators, and a function that runs it."""
+    require_onnx()
+    import onnx
+
+    example, batch = _example(model)
+    exported = onnx_model(
+        model, example, inputs=model.inputs, outputs=model.outputs, dynamic_shapes=batch
+    )
+    _check_operators(model, exported.graph)
+    onnx.helper.set_model_props(exported, {"hepgan": json.dumps(about)})
+    onnx.checker.check_model(exported)
+    content: bytes = exported.SerializeToString()
+    return content, len(exported.graph.node), onnx_runner(content)
+
+
+def _check_operators(model: HostModel, graph: Any) -> None:
+    """Checks that the host has all operators of a graph, and reads its numbers.
+
+    Raises:
+        RunError: it does not; names all that are missing.
+    """
+    if model.operators is None:
+        return
+    import onnx
+
+    double = onnx.TensorProto.DOUBLE
+    missing = {node.op_type for node in graph.node} - model.operators
+    types = {value.type.tensor_type.elem_type for value in graph.value_info}
+    if double in types | {tensor.data_type for tensor in graph.initializer}:
+        missing.add("numbers in double precision")
+    if missing:
+        raise RunError(
+            f"{model.title} cannot read this GAN's decoding: it lacks {', '.join(sorted(missing))}; use ONNX Runtime (--for plain), or an"
+            " encoding without this step"
+        )
+
+
+def _pt2(model: HostModel, about: Mapping[str, Any]) -> tuple[bytes, int, Run]:
+    """Returns the content of an exported program, 0, and a function that runs it."""
+    example, batch = _example(model)
+    with quiet(), exporter_errors("an exported program"):
+        program = torch.export.export(model, example, dynamic_shapes=batch)
+    module = program.module()
+
+    @torch.no_grad()
+    def run(inputs: Any) -> list[npt.NDArray[Any]]:
+        return [output.numpy() for output in module(*map(torch.from_numpy, inputs))]
+
+    # torch cannot save empty tensors that own memory, as those from numpy do.
+    empty = {
+        name: value
+        for name, value in program.constants.items()
+        if isinstance(value, Tensor) and not value.numel()
+    }
+    program.constants.update({name: torch.empty_like(value) for name, value in empty.items()})
+    content = io.BytesIO()
+    with quiet():
+        torch.export.save(program, content, extra_files={"hepgan.json": json.dumps(about)})
+    return content.getvalue(), 0, run
+
+
+def _example(model: HostModel) -> tuple[tuple[Tensor, ...], Any]:
+    """Returns inputs for tracing, and their dynamic axes; ``None`` for a single event."""
+    inputs = tuple(map(torch.from_numpy, _inputs(model, 3 if model.any_batch else 1)))
+    if not model.any_batch:
+        return inputs, None
+    axes = {0: torch.export.Dim("batch", min=1)}
+    # All conditions are one argument, *conditions, which is missing without conditions.
+    return inputs, (axes, tuple(axes for _ in inputs[1:])) if inputs[1:] else (axes,)
+
+
+def _inputs(model: HostModel, size: int) -> list[npt.NDArray[Any]]:
+    """Returns the inputs of ``size`` events, with conditions spread over their values."""
+    noise = model.draw(numpy_generator(size, "export"), size)
+    return model.feed(noise, {name: model.examples(name, size) for name in model.conditions})
+
+
+@torch.no_grad()
+def _check(model: HostModel, run: Run) -> None:
+    """Compares an exported model with torch in batches of several sizes.
+
+    Raises:
+        RunError: the results differ.
+    """
+    for size in SIZES if model.any_batch else (1,):
+        inputs = _inputs(model, size)
+        outputs, expected = run(inputs), model(*map(torch.from_numpy, inputs))
+        expected = (expected,) if isinstance(expected, Tensor) else expected
+        for name, one, tensor in zip(model.outputs, outputs, expected, strict=True):
+            other = tensor.numpy()
+            # Single cells at a threshold may end up on either side of it.
+            close = one.shape == other.shape and np.abs(one - other).sum() <= (
+                _TOLERANCE * np.abs(other).sum() + 1e-6
+            )
+            if not close:
+                raise RunError(
+                    f"the exported model and torch disagree on '{name}' in a batch of {size}; no file was written, please report"
+                    " this"
+                )

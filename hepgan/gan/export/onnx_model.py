@@ -1,0 +1,221 @@
+"""ONNX models of torch modules, with translations of operators that torch's exporter lacks or rounds."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.special
+import torch
+from torch import Tensor, nn
+
+from hepgan.errors import RunError
+
+OPSET = 18
+"""Operator set of ONNX, supported by ONNX Runtime 1.14 and later."""
+
+Run = Callable[[Sequence[npt.NDArray[Any]]], list[npt.NDArray[Any]]]
+"""Function of the inputs of a model that returns its outputs."""
+
+
+def require_onnx() -> None:
+    """Checks that the packages of the extra ``onnx`` are installed.
+
+    Raises:
+        RunError: one is missing.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401  used by torch's exporter
+    except ImportError as error:
+        raise RunError(
+            "the export to ONNX needs additional packages: pip install 'hepgan[onnx]'"
+        ) from error
+
+
+def onnx_model(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    dynamic_shapes: Any = None,
+) -> Any:
+    """Returns the ONNX model (``ModelProto``) of a module, for inputs with the shapes of ``example``.
+
+    Raises:
+        RunError: torch cannot export the module.
+    """
+    with quiet(), exporter_errors("ONNX"):
+        program = torch.onnx.export(
+            module, example, dynamo=True, dynamic_shapes=dynamic_shapes, opset_version=OPSET,
+            input_names=list(inputs), output_names=list(outputs), verbose=False,
+            custom_translation_table={
+                torch.ops.aten.searchsorted.Tensor: _searchsorted,
+                torch.ops.aten.bucketize.Tensor: _bucketize,
+                torch.ops.aten.copysign.Tensor: _copysign,
+                torch.ops.aten.special_ndtr.default: _ndtr,
+                torch.ops.aten.argmin.default: _argmin,
+            },
+        )  # fmt: skip
+    if program is None:
+        raise RunError("torch did not return an ONNX program; please report this")
+    return program.model_proto
+
+
+def onnx_runner(content: bytes) -> Run:
+    """Returns a function that runs an ONNX model in ONNX Runtime.
+
+    Raises:
+        RunError: ONNX Runtime cannot load the model; the function raises it if it cannot run the model.
+    """
+    import onnxruntime
+
+    failures = onnxruntime.capi.onnxruntime_pybind11_state
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(content, options)
+    except (failures.Fail, failures.NotImplemented, failures.InvalidGraph) as error:
+        raise RunError(
+            f"ONNX Runtime cannot load the exported model: {str(error).splitlines()[0]}"
+        ) from error
+    names = [entry.name for entry in session.get_inputs()]
+
+    def run(inputs: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        try:
+            outputs: list[npt.NDArray[Any]] = session.run(
+                None, dict(zip(names, inputs, strict=True))
+            )
+        except (failures.Fail, failures.RuntimeException, failures.InvalidArgument) as error:
+            raise RunError(
+                f"ONNX Runtime cannot run the exported model in a batch of {len(inputs[0])}: {str(error).splitlines()[0]}"
+            ) from error
+        return outputs
+
+    return run
+
+
+@contextmanager
+def exporter_errors(target: str) -> Iterator[None]:
+    """Context manager that shortens the errors of torch's exporter to one line.
+
+    Raises:
+        RunError: the exporter fails.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        lines = str(cause).strip().splitlines() or [type(cause).__name__]
+        raise RunError(f"torch cannot export this GAN to {target}: {lines[0]}") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Context manager that silences the warnings and logs of torch's exporters."""
+    with warnings.catch_warnings():
+        for category in (FutureWarning, DeprecationWarning, UserWarning):
+            warnings.simplefilter("ignore", category)
+        logger = logging.getLogger("torch.onnx")
+        before = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(before)
+
+
+def _bucketize(self: Any, boundaries: Any, **options: Any) -> Any:
+    """Translates ``torch.bucketize``, which is ``torch.searchsorted`` with its arguments exchanged."""
+    return _searchsorted(boundaries, self, **options)
+
+
+def _copysign(self: Any, other: Any) -> Any:
+    """Translates ``torch.copysign``, except for negative zeros."""
+    from onnxscript import opset18
+
+    op: Any = opset18
+    size = op.Abs(self)
+    return op.Where(op.Less(other, op.CastLike(0.0, other)), op.Neg(size), size)
+
+
+def _ndtr(self: Any) -> Any:
+    """Translates ``torch.special.ndtr`` with a small relative error, also in the tails; ``Erf`` would lose them.
+
+    It is the Taylor series around the nearest of 1,025 points between −8 and 8.
+    """
+    import onnx
+    from onnxscript import opset18
+
+    op: Any = opset18
+    points = np.arange(-512, 513) / 64
+
+    def table(values: npt.NDArray[np.float64]) -> Any:
+        return op.CastLike(op.Constant(value=onnx.numpy_helper.from_array(values)), self)
+
+    def number(value: float) -> Any:
+        return op.CastLike(value, self)
+
+    z = op.Clip(self, number(-8.0), number(8.0))
+    nearest = op.Floor(op.Add(op.Mul(z, number(64.0)), number(0.5)))  # SOFIE has no Round
+    at = op.Cast(op.Add(nearest, number(512.0)), to=7)
+    at = op.Clip(at, op.Constant(value_int=0), op.Constant(value_int=1024))  # for NaN
+    x = op.Div(nearest, number(64.0))
+    d, xx = op.Sub(z, x), op.Mul(x, x)
+    # Hermite polynomials of x, divided by factorials, from the highest power of d to the lowest.
+    series = op.Div(op.Add(op.Mul(xx, op.Sub(xx, number(6.0))), number(3.0)), number(120.0))
+    cubic = op.Div(op.Mul(x, op.Sub(xx, number(3.0))), number(24.0))
+    series = op.Sub(op.Mul(d, series), cubic)
+    series = op.Add(op.Mul(d, series), op.Div(op.Sub(xx, number(1.0)), number(6.0)))
+    series = op.Sub(op.Mul(d, series), op.Div(x, number(2.0)))
+    series = op.Add(op.Mul(d, series), number(1.0))
+    density = op.Gather(table(np.exp(-(points**2) / 2) / np.sqrt(2 * np.pi)), at)
+    return op.Add(
+        op.Gather(table(scipy.special.ndtr(points)), at), op.Mul(op.Mul(d, series), density)
+    )
+
+
+def _searchsorted(sorted_sequence: Any, self: Any, *, right: bool = False, **options: Any) -> Any:
+    """Translates ``torch.searchsorted``, which torch's exporter does not support: the number of smaller (or equal) values.
+
+    Values in one sequence are found by bisection, in a sequence of their own each by comparison with all its values.
+    """
+    import onnx
+    from onnxscript import opset18
+
+    op: Any = opset18
+
+    below = op.LessOrEqual if right else op.Less
+    if len(sorted_sequence.shape) > 1:
+        smaller = below(sorted_sequence, op.Unsqueeze(self, op.Constant(value_ints=[-1])))
+        return op.ReduceSum(op.Cast(smaller, to=7), op.Constant(value_ints=[-1]), keepdims=0)
+    length = int(sorted_sequence.shape[0])
+    bits = length.bit_length()
+    # 2^bits values, counted from 1: none is smaller than −∞, in front, and those behind are infinite.
+    ends = np.full(1, -np.inf), np.full(2**bits - 1 - length, np.inf)
+    front, behind = (
+        op.CastLike(op.Constant(value=onnx.numpy_helper.from_array(end)), sorted_sequence)
+        for end in ends
+    )
+    values = op.Concat(front, sorted_sequence, behind, axis=0)
+    found = op.Expand(op.Constant(value_int=0), op.Shape(self))
+    for bit in reversed(range(bits)):
+        next_one = op.Add(found, op.Constant(value_int=2**bit))
+        found = op.Where(below(op.Gather(values, next_one), self), next_one, found)
+    return found
+
+
+def _argmin(self: Any, dim: int = -1, keepdim: bool = False) -> Any:
+    """Translates ``torch.argmin`` along an axis; SOFIE has no ArgMin."""
+    from onnxscript import opset18
+
+    op: Any = opset18
+    _, at = op.TopK(self, op.Constant(value_ints=[1]), axis=dim, largest=0)
+    return at if keepdim else op.Squeeze(at, op.Constant(value_ints=[dim]))
