@@ -111,6 +111,17 @@ def test_log_card_and_run_file_have_the_weight_and_the_effective_number_of_event
     assert 'weight = "w"' in (folder / "run.toml").read_text()
 
 
+def test_hepgan_evaluate_warns_that_the_reference_is_compared_without_weights(
+    file: str, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    generated = {"generated": str(folder / "generated.root")}
+    library.evaluate(file, generated, tmp_path / "plain", device=CPU)
+    assert "weights the events with 'w', but the reference is compared without" in caplog.text
+    caplog.clear()
+    library.evaluate(file, generated, tmp_path / "weighted", weights=("w", None), device=CPU)
+    assert "without weights" not in caplog.text
+
+
 def test_equal_weights_give_the_gan_of_unweighted_events(file: str, tmp_path: Path) -> None:
     one, other = (
         train(run_of(file, **changes), tmp_path / name, device=CPU)[0].sample(50, seed=1)

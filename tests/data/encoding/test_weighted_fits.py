@@ -12,6 +12,7 @@ import torch
 from hepgan.data.encoding.base import Moments
 from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.encoding.density.ranks import Ranks
+from hepgan.data.encoding.density.spectrum import Spectrum
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.encoding.weighted import covariance, cumulated, least_squares, quantiles
 from hepgan.data.schema import Schema
@@ -249,6 +250,21 @@ def test_the_effective_number_of_events_is_saved() -> None:
     assert loaded.effective_events == encoding.effective_events
     assert f"effective number {encoding.effective_events:,.0f}" in repr(loaded)
     assert dataclasses.replace(loaded, effective_events=0.0).about_events == "2,000 events"
+
+
+def test_spectra_of_weighted_showers_are_those_of_duplicated_ones() -> None:
+    rng = np.random.default_rng(10)
+    generated, reference = (torch.from_numpy(rng.exponential(s, (2000, 3))) for s in (1.0, 1.3))
+    generated[:, 2] = reference[:, 2] = 30.0  # which holds most of the energy
+    double = reference[:, 0] > 1
+    weights = torch.where(double, 2.0, 1.0).double()
+    layer = torch.zeros(3, dtype=torch.int64)
+    copies = [torch.cat([x, x[double]]) for x in (generated, reference)]
+    one = Spectrum.fit(generated, reference, layer, 0.1, weights * 2000 / weights.sum())
+    other, plain = Spectrum.fit(*copies, layer, 0.1), Spectrum.fit(generated, reference, layer, 0.1)
+    mapped = [spectrum.to_reference(generated.float())[:, :2] for spectrum in (one, other, plain)]
+    difference, apart = (float((mapped[0] - m).abs().mean()) for m in mapped[1:])
+    assert difference < 0.3 * apart
 
 
 def test_energy_tree_follows_weighted_totals_and_splits() -> None:
