@@ -16,7 +16,7 @@ from hepgan.evaluation.observables.shower_profile import (
     profile_observables,
 )
 from hepgan.evaluation.observables.standard import layers_for
-from hepgan.evaluation.plots import curves
+from hepgan.evaluation.plots import curves, images
 from hepgan.evaluation.sample import Sample, build_sample
 
 GRID = Schema({f"layer_{i}": Field((20, 20), "MeV") for i in range(3)})
@@ -256,3 +256,9 @@ def test_the_legend_of_roc_curves_is_inside_the_figure_with_distinct_lines() -> 
     assert legend.y0 >= 0
     lines = figure.axes[0].lines
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines)
+
+
+def test_events_of_flat_layers_fit_on_a_page_whatever_their_number_of_strips() -> None:
+    for strips in (12, 96):
+        figure = images.sample_grid(np.ones((5, 3, strips)), columns=1, log=True, unit="MeV")
+        assert figure.get_figheight() < 6

@@ -18,6 +18,10 @@ MAX_PULL = 5.0
 """End of the color scale of pulls."""
 
 
+FLAT = 0.25
+"""Height over width of a single event of a flat layer, such as 3 × 96 strips."""
+
+
 def mean_images(
     means: Mapping[str, Floats],
     *,
@@ -105,12 +109,13 @@ def sample_grid(
         highest: End of the logarithmic scale; by default the largest value.
         unit: Unit of the values, for the color bar.
     """
-    if images.shape[2] > 2 * images.shape[1]:  # keeps flat layers visible between the gaps
+    flat = images.shape[2] > 2 * images.shape[1]
+    if flat:  # keeps flat layers visible between the gaps
         images = np.repeat(images, 4, axis=1)
     rows = -(-len(images) // columns)
     high, wide = images.shape[1:]
     width = style.COLUMN
-    body = width * rows / columns * min(max(high / wide, 0.4), 1.6)
+    body = width * rows / columns * (FLAT if flat else min(max(high / wide, 0.4), 1.6))
     figure = style.figure(width, body + 0.45 * log)
     gap = max(1, high // 40)
     sheet = np.full((rows * (high + gap) - gap, columns * (wide + gap) - gap), np.nan)
