@@ -12,6 +12,7 @@ from hepgan.errors import RunError
     epilog=examples(
         "hepgan layout --list",
         "hepgan layout calogan",
+        "hepgan layout --config runs/showers",
         "hepgan layout 'DENSE|64|RELU, DENSE|1|LINEAR' --input 10",
     )
 )
@@ -38,14 +39,17 @@ def layout(
 ) -> None:
     """Show layers, shapes, parameters and operations of a LAYOUT.
 
-    LAYOUT is a string, with or without ##, or the name of a published one.
+    LAYOUT is a string, with or without ##, or the name of a published one. Without it, --config RUN shows all networks of a run folder.
     """
     import json
 
-    if as_list or text is None:
+    if as_list or (text is None and run_file is None):
         click.echo(_named_layouts())
         return
-    summary = _summary(text, shape, noise, conditions, run_file)
+    if text is None:
+        summary = _of_run(str(run_file))
+    else:
+        summary = _summary(text, shape, noise, conditions, run_file)
     click.echo(json.dumps(summary, indent=2) if as_json else _table(summary))
 
 
@@ -74,6 +78,17 @@ def _summary(
         conditions=conditions,
         fields=fields,
     )
+
+
+def _of_run(folder: str) -> dict[str, Any]:
+    """Returns the networks of a trained GAN; before a training, the number of features of the encoding is not known."""
+    from hepgan.gan.model import GAN
+    from hepgan.gan.networks import layer_tables
+    from hepgan.layout.summary import summarize_layers
+
+    gan = GAN.load(folder, device="cpu")
+    tables = layer_tables(gan.settings, gan.encoding, gan.discriminator_shapes)
+    return {name: summarize_layers(layers) for name, layers in tables.items()}
 
 
 def _shape(text: str) -> tuple[int, ...]:

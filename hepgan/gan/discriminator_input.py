@@ -1,10 +1,11 @@
 """Input of the discriminators: encoded events, decoded cells, layer energies, observables, or a combination."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -28,6 +29,48 @@ _SMALLEST_WIDTH = 0.2
 
 _CHUNK = 4096
 """Events that are decoded at once."""
+
+
+_OF_ENERGIES = ("cells", "images", "layer energies")
+
+
+class CellIndices(nn.Module):
+    """Positions in a flat list of cells, layer by layer, of the cells of mirror images and of rotated events.
+
+    Args:
+        shapes: Rows and columns of each layer.
+        angles: Number of rotations, which divides the rows of each layer with several.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, int]], angles: int) -> None:
+        super().__init__()
+        sizes = [rows * columns for rows, columns in shapes]
+        starts = [sum(sizes[:number]) for number in range(len(sizes))]
+        layers = [
+            first + np.arange(rows * columns).reshape(rows, columns)
+            for first, (rows, columns) in zip(starts, shapes, strict=True)
+        ]
+        turned = [_joined([_turned(layer, n, angles) for layer in layers]) for n in range(angles)]
+        self.rows: Tensor
+        self.columns: Tensor
+        self.rotations: Tensor
+        self.register_buffer("rows", _joined([layer[::-1] for layer in layers]), persistent=False)
+        self.register_buffer(
+            "columns", _joined([layer[:, ::-1] for layer in layers]), persistent=False
+        )
+        self.register_buffer("rotations", torch.stack(turned), persistent=False)
+
+    def reflection(self, axis: Literal["rows", "columns"]) -> Tensor:
+        """Returns the positions ``[n]`` of the cells of the mirror image."""
+        return self.rows if axis == "rows" else self.columns
+
+
+def _turned(layer: npt.NDArray[np.int64], turn: int, angles: int) -> npt.NDArray[np.int64]:
+    return np.roll(layer, turn * (len(layer) // angles), 0)
+
+
+def _joined(layers: Sequence[npt.NDArray[np.int64]]) -> Tensor:
+    return torch.from_numpy(np.concatenate([layer.ravel() for layer in layers]))
 
 
 class DiscriminatorInput(nn.Module):
@@ -85,6 +128,17 @@ class DiscriminatorInput(nn.Module):
         self.layer_width: Tensor
         for name, buffer in buffers.items():
             self.register_buffer(name, buffer)
+        shapes = {
+            "cells": [_rows_and_columns(layer) for layer in self.layers],
+            "images": [self._image[1:]] * len(self.layers),
+        }
+        angles = math.gcd(*(rows for rows, _ in shapes["cells"] if rows > 1)) or 1
+        self.indices = {
+            name: CellIndices(shapes[name], angles).to(x.device)
+            for name in sorted(shapes.keys() & self.parts)
+        }
+        for name, indices in self.indices.items():
+            self.add_module(f"{name}_indices", indices)
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -137,6 +191,43 @@ class DiscriminatorInput(nn.Module):
                 parts["images"] = self._images(logs)
         inputs = [parts[part] for names in self.inputs for part in names]
         return torch.cat(inputs, 1) if len(inputs) > 1 else inputs[0]
+
+    def map_logs(
+        self, features: Tensor, c: Tensor, function: Callable[[str, Tensor], Tensor]
+    ) -> Tensor:
+        """Returns inputs ``[B, S]`` whose energies have been transformed; discriminators that see anything else keep theirs.
+
+        Args:
+            features: Discriminators' inputs.
+            c: Conditions ``[B, C]``.
+            function: Transformation of ``log(1 + energy / threshold)``, given the part (``cells``, ``images`` or ``layer energies``) and
+                its values ``[B, n]``.
+        """
+        results = []
+        sizes = [math.prod(shape) for shape in self.shapes]
+        for parts, values in zip(self.inputs, torch.split(features, sizes, 1), strict=True):
+            if parts[0] in _OF_ENERGIES and len(parts) == 1:
+                mean, width = self._scale(parts[0], c)
+                logs = (values * width + mean).clamp_min(0)
+                values = (function(parts[0], logs) - mean) / width
+                if parts[0] == "layer energies":
+                    values = values.clamp(-_LIMIT, _LIMIT)
+            results.append(values)
+        return torch.cat(results, 1)
+
+    def _scale(self, part: str, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the means and widths by which a part is standardized."""
+        if part == "cells":
+            return self.cell_mean, self.cell_width
+        if part == "images":
+            size = math.prod(self._image[1:])
+            return self.layer_mean.repeat_interleave(size), self.layer_width.repeat_interleave(size)
+        powers, columns = _powers(c), slice(len(self.functions), None)
+        return powers @ self.mean[:, columns], torch.exp(powers @ self.log_width[:, columns])
+
+    def cell_indices(self, part: str) -> "CellIndices":
+        """Returns the positions of mirrored and rotated cells in ``cells`` or ``images``."""
+        return self.indices[part]
 
     def _images(self, logs: Tensor) -> Tensor:
         """Returns the standardized layers, repeated to the size of the largest one, ``[B, L · H · W]``."""

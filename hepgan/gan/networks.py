@@ -13,7 +13,7 @@ from hepgan.errors import LayoutError, RunError
 from hepgan.gan.two_stage import Discriminators, TwoStages
 from hepgan.layout import Layout, parse, parse_gan
 from hepgan.layout.nn.network import INIT, Network, build
-from hepgan.layout.shapes import trace
+from hepgan.layout.shapes import LayerInfo, trace
 from hepgan.layout.spec.base import LINEAR, Activation, LayerSpec, Shape
 from hepgan.layout.zoo import published_layouts
 from hepgan.random_streams import child_seed
@@ -279,10 +279,18 @@ def count_parameters(
     """
     counts = {"generator": 0, "discriminator": 0}
     shapes = discriminator_shapes or event_shapes(settings, encoding)
-    networks = _networks(settings, encoding, shapes)
-    for layout, kwargs in networks.values():
-        counts[kwargs["role"]] += sum(layer.parameters for layer in trace(layout, **kwargs))
+    for name, layers in layer_tables(settings, encoding, shapes).items():
+        role = "generator" if name.endswith("generator") else "discriminator"
+        counts[role] += sum(layer.parameters for layer in layers)
     return counts
+
+
+def layer_tables(
+    settings: GANSettings, encoding: Encoding, discriminator_shapes: Sequence[Shape]
+) -> dict[str, list[LayerInfo]]:
+    """Returns the layers of each network by its name, such as ``discriminator 2`` for one of several."""
+    networks = _networks(settings, encoding, discriminator_shapes)
+    return {name: trace(layout, **kwargs) for name, (layout, kwargs) in networks.items()}
 
 
 def event_shapes(settings: GANSettings, encoding: Encoding) -> tuple[Shape, ...]:

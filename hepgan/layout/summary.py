@@ -1,6 +1,6 @@
 """Layer table of a network or GAN as plain values, for the command line and JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hepgan.errors import LayoutError, with_caret
@@ -89,7 +89,11 @@ def _network(
     steps = trace_steps(
         layout, input, shape_context(input, features, conditions, fields, outputs, role)
     )
-    layers = layer_table(steps)
+    return summarize_layers(layer_table(steps))
+
+
+def summarize_layers(layers: Sequence[LayerInfo]) -> dict[str, Any]:
+    """Returns layers, parameters and multiply-adds of a network from its layer table, as ``summarize`` does."""
     parameters = sum(layer.parameters for layer in layers)
     return {
         "layers": [_line(layer) for layer in layers],

@@ -1,6 +1,7 @@
 """Input of the discriminator: decoded cells, their standardization and gradients."""
 
 import dataclasses
+import json
 import math
 import tomllib
 from pathlib import Path
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 import tomli_w
 import torch
+from click.testing import CliRunner
 from trainings import QUICK, assert_equal, weights
 
+from hepgan.cli import main
 from hepgan.config import from_table, to_table
 from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
@@ -246,6 +249,11 @@ def test_several_discriminators_train_and_resume_bit_for_bit(
     loaded = GAN.load(tmp_path / "gan", device="cpu")
     assert loaded.discriminator_shapes == inputs.shapes
     assert loaded.settings == SEVERAL
+    shown = CliRunner().invoke(main, ["layout", "--config", str(tmp_path / "gan"), "--json"])
+    counts = {name: network["parameters"] for name, network in json.loads(shown.output).items()}
+    assert list(counts) == ["generator", *(f"discriminator {number}" for number in range(1, 5))]
+    trained = sum(w.numel() for w in gan.discriminator.parameters())
+    assert sum(counts.values()) - counts["generator"] == trained
 
 
 def test_one_discriminator_in_a_table_is_the_single_one(encoding: Encoding) -> None:

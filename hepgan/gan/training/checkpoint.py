@@ -42,6 +42,7 @@ def save_checkpoint(state: TrainingState, folder: Path, *, keep: int) -> Path:
     tensors |= with_prefix("discriminator", state.gan.discriminator.state_dict())
     tensors |= with_prefix("ema", state.ema.state_dict())
     tensors |= with_prefix("best", state.best)
+    tensors |= with_prefix("augmentation", {"probability": state.augmentation})
     for name, optimizer in state.optimizers.items():
         for number, values in optimizer.state_dict()["state"].items():
             tensors |= with_prefix(f"optimizer.{name}.{number}", values)
@@ -98,6 +99,7 @@ def load_checkpoint(state: TrainingState, path: Path) -> None:
         _restore_networks(state, tensors, path)
         started_from = str(metadata.get("started_from", ""))
         state.gan = dataclasses.replace(state.gan, started_from=started_from)
+        state.augmentation = tensors["augmentation.probability"].to(state.gan.device)
         state.step = non_negative_int(metadata["step"])
         state.seconds = float(metadata["seconds"])
         state.best_score = float(metadata["best_score"])

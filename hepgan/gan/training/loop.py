@@ -23,6 +23,11 @@ from hepgan.gan.devices import out_of_memory_as_run_error
 from hepgan.gan.discriminator_input import DiscriminatorInput
 from hepgan.gan.model import GAN, KeptStep
 from hepgan.gan.training import checkpoint, distributed, history
+from hepgan.gan.training.augmentation import (
+    adapt_probability,
+    draw_augmentation,
+    initial_probability,
+)
 from hepgan.gan.training.history import Row
 from hepgan.gan.training.losses import (
     check_finite_differences,
@@ -125,6 +130,7 @@ def initial_state(
         seed=seed,
         noise_generator=torch_generator(seed, "latent", 0, device=gan.device),
         origin=origin,
+        augmentation=initial_probability(phases[0].augment, gan.device),
     )
 
 
@@ -262,17 +268,22 @@ def train_step(
         with _no_grad_frozen(gan.generator) if remaining else nullcontext():
             x = gan.generate(noise, c)
             generated = discriminator_input(with_gradient_norm(x, gradient_norm), c)
-        loss_d = discriminator_loss(state, events, generated, noise, c, weights)
+        augment = draw_augmentation(state, discriminator_input, len(c))
+        seen = augment(events, c)
+        loss_d = discriminator_loss(state, seen, augment(generated, c), noise, c, weights)
         if settings.discriminator and settings.adversarial:
             optimizer = state.optimizers["discriminator"]
             optimizer_step(gan.discriminator, optimizer, loss_d, settings.discriminator)
+            adapt_probability(state, seen, c)
     with _frozen(gan.discriminator):
         for number in range(settings.generator_steps):
             if number:
                 noise = _noise(state, len(c))
                 x = gan.generate(noise, c)
                 generated = discriminator_input(with_gradient_norm(x, gradient_norm), c)
-            loss_g = generator_loss(state, events, generated, x, noise, c, weights)
+            augment = draw_augmentation(state, discriminator_input, len(c))
+            seen, shown = augment(events, c), augment(generated, c)
+            loss_g = generator_loss(state, seen, shown, x, noise, c, weights)
             optimizer_step(gan.generator, state.optimizers["generator"], loss_g, settings.generator)
     return loss_d.detach(), loss_g.detach()
 

@@ -66,6 +66,58 @@ class NetworkSettings:
                 raise RunError(f"{name} = {text} should be 0 or more and less than 1")
 
 
+@dataclasses.dataclass(frozen=True)
+class AugmentSettings:
+    """Augmentation of what discriminators see, ``[train.augment]``, the same for reference and generated events.
+
+    It applies to discriminators whose input is ``cells``, ``images`` or ``layer energies``; others see the events as they are. Rows are the
+    second to last axis of a layer's cells (α, of cells in α and r), columns the last one.
+
+    Attributes:
+        reflect: Axes along which events are reflected.
+        rotate: Whether events are rotated by whole cells along the rows, a full circle.
+        energy_scale: Standard deviation of the logarithm of a factor of all energies of an event.
+        probability: Probability of each transformation.
+        adaptive: Whether the probability changes with the discriminator's output on training events: it rises while the mean sign of the
+            logits is above ``target``, and falls below (arXiv:2006.06676). The logits need a meaning of their own: use
+            ``non-saturating``, ``hinge`` or ``logit_centering``.
+        target: Target of the mean sign.
+        adapt_steps: Steps in which an adaptive probability can change by 1.
+        largest: Largest adaptive probability.
+    """
+
+    reflect: tuple[Literal["rows", "columns"], ...] = ()
+    rotate: bool = False
+    energy_scale: float = 0.0
+    probability: Number = 0.5
+    adaptive: bool = False
+    target: float = 0.6
+    adapt_steps: int = 5000
+    largest: float = 0.8
+
+    def __post_init__(self) -> None:
+        if not (self.reflect or self.rotate or self.energy_scale):
+            raise RunError(
+                "[train.augment] needs a transformation: reflect, rotate or energy_scale"
+            )
+        if not 0 <= self.energy_scale < math.inf:
+            raise RunError(
+                f"[train.augment] energy_scale = {self.energy_scale} should be 0 or more"
+            )
+        fractions = {"probability": ends(self.probability), "largest": (self.largest,)}
+        for name, values in fractions.items():
+            if not all(0 <= value <= 1 for value in values):
+                raise RunError(f"[train.augment] {name} = {values[0]} should be from 0 to 1")
+        if not -1 < self.target < 1:
+            raise RunError(f"[train.augment] target = {self.target} should be between -1 and 1")
+        if self.adapt_steps < 1:
+            raise RunError(f"[train.augment] adapt_steps = {self.adapt_steps} should be 1 or more")
+        if self.adaptive and isinstance(self.probability, Schedule):
+            raise RunError(
+                "[train.augment] an adaptive probability is no schedule; give its first value, or remove adaptive"
+            )
+
+
 OF_DISCRIMINATOR = ("r1", "r2", "gradient_penalty", "logit_centering", "feature_matching")
 """Weights of terms that need a discriminator."""
 
@@ -112,6 +164,7 @@ class TrainSettings:
         gradient_norm: Mean length over the batch to which the gradients at the generated events, encoded, are scaled before they reach the
             generator (arXiv:2511.22475), so that the weights of ``transport`` and ``energy_constraint``, which are added after it, mean
             the same at every step; 0 leaves them unscaled.
+        augment: Augmentation of what discriminators see, see ``AugmentSettings``.
         critic_steps: Discriminator updates per step.
         generator_steps: Generator updates per step, after those of the discriminator.
         precision: Precision of the networks during training; with ``bfloat16`` torch's autocast applies to matrix products and
@@ -149,6 +202,7 @@ class TrainSettings:
     transport: Number = 0.0
     final_transport_fraction: float = 1.0
     gradient_norm: Number = 0.0
+    augment: AugmentSettings | None = None
     critic_steps: int = 1
     generator_steps: int = 1
     precision: Precision = "float32"
@@ -204,6 +258,7 @@ class TrainSettings:
                 f"[train] objective = '{self.objective}' trains a discriminator; set [train] discriminator = {{ learning_rate = … }}"
             )
         unused = [name for name in OF_DISCRIMINATOR if max(ends(getattr(self, name)))]
+        unused += ["augment"] if self.augment else []
         if unused and not self.adversarial:
             raise RunError(
                 f"[train] {unused[0]} needs a discriminator, but objective = '{self.objective}' has none; remove it"

@@ -52,6 +52,7 @@ class TrainingState:
         best_score: Best validation score.
         best_step: Its step.
         best: Weights of the moving average at that step; empty before the first validation.
+        augmentation: Adaptive probability of augmentation, on the GAN's device.
     """
 
     gan: GAN
@@ -70,6 +71,7 @@ class TrainingState:
     best_score: float = math.inf
     best_step: int = 0
     best: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    augmentation: Tensor = dataclasses.field(default_factory=lambda: torch.zeros(()))
 
     @property
     def settings(self) -> TrainSettings:
