@@ -84,15 +84,13 @@ def train(objective: str, steps: int, seed: int) -> tuple[GAN, GAN, float]:
 
 def distances(values: Values, reference: Values) -> Values:
     """Returns W1 of each column, in all and in each quarter of the condition, ``[5, 3]``."""
-    quarters = [np.ones(2, bool)] + [np.arange(4) == q for q in range(4)]
-    rows = []
-    for number in range(len(quarters)):
-        one, two = (
-            v if number == 0 else v[np.minimum(v[:, 3] * 4, 3).astype(int) == number - 1]
-            for v in (values, reference)
-        )
-        rows.append([wasserstein_distance(one[:, i], two[:, i]) for i in range(3)])
-    return np.array(rows)
+    parts = [(values, reference)]
+    for low in (0.0, 0.25, 0.5, 0.75):
+        inside = [v[(low <= v[:, 3]) & (v[:, 3] < low + 0.25)] for v in (values, reference)]
+        parts.append((inside[0], inside[1]))
+    return np.array(
+        [[wasserstein_distance(one[:, i], two[:, i]) for i in range(3)] for one, two in parts]
+    )
 
 
 def generate(gan: GAN, seed: int) -> Values:

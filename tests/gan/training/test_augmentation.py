@@ -116,7 +116,9 @@ def test_an_energy_scale_multiplies_all_energies_of_an_event(encoding: Encoding)
     assert factor.log().std().item() == pytest.approx(0.2, rel=0.15)
     scaled = events | {n: events[n] * factor.numpy()[:, None, None] for n in GEOMETRY}
     expected = inputs(encoded(encoding, scaled)[0], c)[:, :-18]
-    torch.testing.assert_close(seen, expected, rtol=1e-3, atol=2e-3)
+    known = inputs(x, c)[:, :-18].abs() < 6  # layer energies are clipped to 6 widths
+    assert known.float().mean() > 0.99
+    torch.testing.assert_close(seen[known], expected[known], rtol=1e-3, atol=2e-3)
 
 
 def test_probability_zero_changes_nothing_and_each_event_is_drawn_anew(encoding: Encoding) -> None:
