@@ -104,7 +104,7 @@ def main() -> None:
     """Trains for each seed and prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--objective", default="relativistic")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
