@@ -18,6 +18,7 @@ from hepgan.data.io.inspection import compact_toml
 from hepgan.data.io.names import printable
 from hepgan.data.schema import Field
 from hepgan.errors import DataError, HepganError, RunError
+from hepgan.evaluation.metrics import classifier
 from hepgan.pipeline.config import RunConfig, of_table
 from hepgan.pipeline.roles import Roles, find_roles
 
@@ -26,6 +27,12 @@ MOST_COLUMNS = 64
 
 MOST_COPULA_CELLS = 1000
 """Maximum number of cells of showers for which a copula is tried beside the tree."""
+
+VALIDATION = 0.1
+"""Fraction of the events of the validation split."""
+
+LEAST_COMPARED = 2.5 * classifier.MIN_EVENTS
+"""Minimum number of validation events for a choice between encodings; a classifier and its baseline need two samples."""
 
 MOST_ROTATED = 300_000_000
 """Maximum number of cells of all events for which rotated copies, which need memory, are added."""
@@ -182,7 +189,7 @@ def _data(
         table["cut"] = roles.cut
     weight = {"weight": f"`{roles.weight}`"} if roles.weight else {}
     lines = [
-        compact_toml({"data": {**table, "validation": 0.1, "test": 0.2, **weight}})
+        compact_toml({"data": {**table, "validation": VALIDATION, "test": 0.2, **weight}})
         + ("  # by its name; generated events have weight 1" if weight else "")
         + "\n# stream = true  # read the events again in every epoch; by default if they do not fit into memory"
     ]
@@ -292,7 +299,9 @@ def _encoding(roles: Roles) -> list[str]:
         tree = {"step": "energy_tree", "threshold": roles.threshold, "incident": roles.incident}
         steps = [{k: v for k, v in tree.items() if v} | ({"polar": True} if roles.polar else {})]
         remark = f"# cells of at most {roles.threshold:g} are empty: the read-out threshold, or 0.3 % of the cells with energy"
-        if roles.incident and len(roles.conditions) == 1 and _values(roles) <= MOST_COPULA_CELLS:
+        compared = VALIDATION * roles.entries >= LEAST_COMPARED
+        one = roles.incident and len(roles.conditions) == 1
+        if one and compared and _values(roles) <= MOST_COPULA_CELLS:
             candidates = {"tree": steps, "copula": _shower_copula(roles)}
     elif roles.kind == "columns":
         steps, remark = _columns_steps(roles)

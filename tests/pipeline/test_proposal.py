@@ -261,12 +261,16 @@ def test_incident_energy_of_another_name_is_the_one_that_the_cells_follow(tmp_pa
     assert parse(propose(write(tmp_path / "s.root", events))).schema.incident == "beam_momentum_gev"
 
 
-def test_showers_of_one_direction_are_tried_with_two_encodings(tmp_path: Path) -> None:
-    events = showers()
+@pytest.mark.parametrize(("events", "candidates"), [(5200, ["tree", "copula"]), (600, [])])
+def test_showers_of_one_direction_are_tried_with_two_encodings_if_events_suffice_to_compare_them(
+    tmp_path: Path, events: int, candidates: list[str]
+) -> None:
+    branches = showers(events)
     for name in ("theta", "phi", "pdg", "x0", "gap"):
-        del events[name]
-    proposed = parse(propose(write(tmp_path / "s.root", events)))
-    assert list(proposed.encoding.candidates) == ["tree", "copula"]
+        del branches[name]
+    proposed = parse(propose(write(tmp_path / "s.root", branches)))
+    assert list(proposed.encoding.candidates) == candidates
+    assert proposed.encoding.every_step[0]["step"] == "energy_tree"
     assert list(proposed.schema.conditions) == ["energy"]
 
 
