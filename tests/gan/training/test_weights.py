@@ -11,7 +11,15 @@ from hepgan.gan.training import loop, objectives
 from hepgan.gan.training.losses import discriminator_loss
 from hepgan.gan.training.objectives import Batch
 
-NAMES = [name for name, objective in objectives.OBJECTIVES.items() if objective.weighted]
+MEANS = (
+    "non-saturating",
+    "least-squares",
+    "sum-of-squares",
+    "hinge",
+    "wasserstein",
+    "relativistic",
+)
+"""Objectives whose losses are means over events or pairs."""
 
 
 def batch(conditions: int, number: int = 6) -> Batch:
@@ -26,7 +34,7 @@ def batch(conditions: int, number: int = 6) -> Batch:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MEANS)
 @pytest.mark.parametrize("loss", ["discriminator", "generator"])
 def test_a_weight_of_two_is_a_repeated_event(name: str, loss: str) -> None:
     one = batch(conditions=1)
@@ -38,7 +46,7 @@ def test_a_weight_of_two_is_a_repeated_event(name: str, loss: str) -> None:
     assert torch.isclose(weighted, repeated)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MEANS)
 def test_generated_events_without_conditions_are_not_weighted(name: str) -> None:
     objective = objectives.OBJECTIVES[name]
     one = batch(conditions=0)._replace(real=torch.zeros(6))
