@@ -1,6 +1,8 @@
 """The site builds without warnings, and its reference pages agree with the code."""
 
+import importlib
 import importlib.util
+import os
 import re
 import shlex
 import subprocess
@@ -107,6 +109,35 @@ def test_every_placeholder_for_generated_text_is_filled(reference: ModuleType) -
         assert "](../" not in text
 
 
+def documented(page: str) -> list[str]:
+    """Returns the objects of which a page has the reference, as the site's generator finds them."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(r"^::: (\S+)$", text, re.MULTILINE)
+
+
+def objects(names: list[str]) -> list[Any]:
+    return [
+        getattr(importlib.import_module(module), attribute)
+        for module, _, attribute in (name.rpartition(".") for name in names)
+    ]
+
+
+def test_every_public_name_is_in_the_reference_once() -> None:
+    found = objects(documented("api.md"))
+    assert len(found) == len(hepgan.__all__)
+    for name in hepgan.__all__:
+        assert any(getattr(hepgan, name) is one for one in found), name
+
+
+@pytest.mark.parametrize("package", ["evaluation", "layout", "pipeline", "processors", "tmva"])
+def test_every_public_function_and_class_of_a_package_is_in_the_reference(package: str) -> None:
+    module = importlib.import_module(f"hepgan.{package}")
+    found = objects(documented("api.md") + documented("api-packages.md"))
+    for name in module.__all__:
+        if callable(value := getattr(module, name)):
+            assert any(value is one for one in found), name
+
+
 def test_quick_start_python_runs_unchanged(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     block = page.split("```python\n")[1].split("```")[0]
@@ -159,8 +190,14 @@ def test_site_builds_without_warnings(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path / "site")],
         cwd=ROOT, capture_output=True, text=True, check=False,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout + done.stderr == ""
     pages = list((tmp_path / "site").rglob("index.html"))
     assert len(pages) == len(list((ROOT / "docs").glob("*.md")))
+    for page in pages:
+        loaded = re.findall(
+            r"<(?:script|link rel=.stylesheet.|img)[^>]*https?://", page.read_text()
+        )
+        assert not loaded, page
