@@ -6,6 +6,7 @@ from pathlib import Path
 
 import awkward as ak
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import scipy.special
@@ -14,12 +15,15 @@ from tiny import TINY, tiny_events, write_tiny
 
 import hepgan
 from hepgan.data.encoding.conditions import ConditionScale
+from hepgan.data.encoding.density.tree import split_blocks
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
+from hepgan.data.encoding.energy_tree import EnergyTree
 from hepgan.data.schema import Schema
 from hepgan.errors import RunError
-from hepgan.gan.export import files, onnx_model
+from hepgan.gan.export import files, level_functions, onnx_model
 from hepgan.gan.export.decoded import DecodedGenerator
 from hepgan.gan.export.files import export
+from hepgan.gan.export.level_functions import LevelFunctions
 from hepgan.gan.export.plain import Plain
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import GANSettings
@@ -222,6 +226,40 @@ def test_steps_of_networks_are_exported_for_any_batch(ending: str, tmp_path: Pat
             assert close.mean() > 0.999
             close = np.isclose(one, field, rtol=1e-3, atol=1e-3)
             assert close.mean() > 0.999
+
+
+@torch.no_grad()
+def test_levels_of_trees_are_calls_of_one_function_per_tree() -> None:
+    gan = conditional(TREE)
+    step = next(s for s in gan.encoding.steps if isinstance(s, EnergyTree))
+    functions = LevelFunctions()
+    with functions.traced():
+        step.decode(torch.zeros(3, 6), torch.zeros(3, 2))
+    assert len(step.cells.levels) > 2
+    assert list(functions.names.values()) == ["split_blocks_0", "split_blocks_1"]
+
+    level, rng = step.cells.levels[1], torch.Generator().manual_seed(1)
+    blocks = torch.rand(7, len(level.parent) + level.kept.shape[1], generator=rng)
+    layers, expected = torch.rand(7, 2, generator=rng), torch.rand(7, 2, 2, generator=rng)
+    context = torch.rand(7, len(level.network.context), generator=rng)
+    scores = torch.randn(7, len(level.parent), generator=rng)
+    inputs = blocks, layers, expected, context, scores
+    tables = [getattr(level, name) for name in level_functions._TABLES]
+    tables += [getattr(level.network, name) for name in level_functions._NETWORK]
+    module = level_functions._Level(0.05)
+    assert torch.equal(module(*inputs, *tables), split_blocks(level, *inputs, 0.05))
+
+
+def test_operators_count_those_of_functions() -> None:
+    node = onnx.helper.make_node
+    body = [node("Add", ["a", "b"], ["c"]), node("Mul", ["c", "b"], ["d"])]
+    function = onnx.helper.make_function(
+        "hepgan", "split", ["a", "b"], ["d"], body, [onnx.helper.make_opsetid("", 18)]
+    )
+    calls = [node("split", ["x", "x"], ["y"], domain="hepgan"), node("Add", ["y", "y"], ["z"])]
+    graph = onnx.helper.make_graph(calls, "graph", [], [])
+    model = onnx.helper.make_model(graph, functions=[function])
+    assert onnx_model.operators(model) == {"Add": 2, "Mul": 1}
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 11, 512, 513])

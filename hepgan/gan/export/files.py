@@ -32,6 +32,7 @@ from hepgan.gan.export.onnx_model import (
     exporter_errors,
     onnx_model,
     onnx_runner,
+    operators,
     quiet,
     require_onnx,
 )
@@ -130,15 +131,15 @@ def _onnx(model: HostModel, about: Mapping[str, Any]) -> tuple[bytes, int, Run]:
     exported = onnx_model(
         model, example, inputs=model.inputs, outputs=model.outputs, dynamic_shapes=batch
     )
-    _check_operators(model, exported.graph)
+    _check_operators(model, exported)
     onnx.helper.set_model_props(exported, {"hepgan": json.dumps(about)})
     onnx.checker.check_model(exported)
     content: bytes = exported.SerializeToString()
-    return content, len(exported.graph.node), onnx_runner(content)
+    return content, operators(exported).total(), onnx_runner(content)
 
 
-def _check_operators(model: HostModel, graph: Any) -> None:
-    """Checks that the host has all operators of a graph, and reads its numbers.
+def _check_operators(model: HostModel, exported: Any) -> None:
+    """Checks that the host has all operators of a model, and reads its numbers.
 
     Raises:
         RunError: it does not; names all that are missing.
@@ -147,8 +148,10 @@ def _check_operators(model: HostModel, graph: Any) -> None:
         return
     import onnx
 
-    double = onnx.TensorProto.DOUBLE
-    missing = {node.op_type for node in graph.node} - model.operators
+    double, graph = onnx.TensorProto.DOUBLE, exported.graph
+    missing = set(operators(exported)) - model.operators
+    if exported.functions:
+        missing.add("functions")
     types = {value.type.tensor_type.elem_type for value in graph.value_info}
     if double in types | {tensor.data_type for tensor in graph.initializer}:
         missing.add("numbers in double precision")

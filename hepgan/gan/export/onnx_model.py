@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.errors import RunError
+from hepgan.gan.export.level_functions import DOMAIN, LevelFunctions
 
 OPSET = 18
 """Operator set of ONNX, supported by ONNX Runtime 1.14 and later."""
@@ -50,21 +52,63 @@ def onnx_model(
     Raises:
         RunError: torch cannot export the module.
     """
+    functions = LevelFunctions()
     with quiet(), exporter_errors("ONNX"):
-        program = torch.onnx.export(
-            module, example, dynamo=True, dynamic_shapes=dynamic_shapes, opset_version=OPSET,
-            input_names=list(inputs), output_names=list(outputs), verbose=False,
-            custom_translation_table={
-                torch.ops.aten.searchsorted.Tensor: _searchsorted,
-                torch.ops.aten.bucketize.Tensor: _bucketize,
-                torch.ops.aten.copysign.Tensor: _copysign,
-                torch.ops.aten.special_ndtr.default: _ndtr,
-                torch.ops.aten.argmin.default: _argmin,
-            },
-        )  # fmt: skip
+        with functions.traced():
+            model = _exported(module, example, inputs, outputs, dynamic_shapes)
+        for name, level, tables, axes in functions.examples():
+            names = [f"input_{i}" for i in range(len(tables))]
+            body = _exported(level, tables, names, ["after"], axes)
+            model.functions.append(_function(name, body))
+    return model
+
+
+def _exported(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    dynamic_shapes: Any,
+) -> Any:
+    program = torch.onnx.export(
+        module, example, dynamo=True, dynamic_shapes=dynamic_shapes, opset_version=OPSET,
+        input_names=list(inputs), output_names=list(outputs), verbose=False,
+        custom_translation_table={
+            torch.ops.aten.searchsorted.Tensor: _searchsorted,
+            torch.ops.aten.bucketize.Tensor: _bucketize,
+            torch.ops.aten.copysign.Tensor: _copysign,
+            torch.ops.aten.special_ndtr.default: _ndtr,
+            torch.ops.aten.argmin.default: _argmin,
+        },
+    )  # fmt: skip
     if program is None:
         raise RunError("torch did not return an ONNX program; please report this")
     return program.model_proto
+
+
+def _function(name: str, model: Any) -> Any:
+    """Returns the graph of a model as a function; its initializers become constants."""
+    import onnx
+
+    graph = model.graph
+    constants = [
+        onnx.helper.make_node("Constant", [], [tensor.name], value=tensor)
+        for tensor in graph.initializer
+    ]
+    return onnx.helper.make_function(
+        DOMAIN, name, [value.name for value in graph.input], [value.name for value in graph.output],
+        [*constants, *graph.node], model.opset_import,
+    )  # fmt: skip
+
+
+def operators(model: Any) -> Counter[str]:
+    """Returns how often a model runs each operator, those of its functions included."""
+    bodies = {function.name: function.node for function in model.functions}
+    counts: Counter[str] = Counter()
+    for node in model.graph.node:
+        body = bodies.get(node.op_type, ()) if node.domain == DOMAIN else (node,)
+        counts.update(part.op_type for part in body)
+    return counts
 
 
 def onnx_runner(content: bytes) -> Run:

@@ -6,6 +6,9 @@ of its layer so far, and the center that the conditions lead to expect, all rela
 """
 
 import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
@@ -134,23 +137,14 @@ class Tree:
         """Returns cells ``[E, F]`` for ``scores[E, S]`` and the energies ``[E, L]`` of the layers; inverts ``encode``."""
         blocks, start, expected = energies, 0, self.expected(c)
         for level in self.levels:
-            rows = node_rows(level, blocks, energies, expected, self.threshold)
-            split = Split.of(
-                level.network(rows.features, context, rows.event, rows.node),
-                rows.energy,
-                self.threshold,
+            end = start + len(level.parent)
+            inputs = blocks, energies, expected, context, scores[:, start:end]
+            trace, start = _TRACE.get(), end
+            blocks = (
+                trace(level, inputs, self.threshold)
+                if trace
+                else split_blocks(level, *inputs, self.threshold)
             )
-            first, second = split.fractions(
-                _pick(scores, rows.event, start + rows.node[:, None])[:, 0]
-            )
-            after = blocks.new_zeros(blocks.shape[0], level.blocks)
-            after = after.index_copy(1, level.kept[1], blocks.index_select(1, level.kept[0]))
-            event, node = rows.event[: rows.filled], rows.node[: rows.filled]
-            parts = torch.stack([first, second], 1) * rows.energy[:, None]
-            at = (event * level.blocks)[:, None] + level.children.index_select(0, node)
-            after = after.flatten().index_copy(0, at.flatten(), parts[: rows.filled].flatten())
-            blocks = after.reshape(-1, level.blocks)
-            start += len(level.parent)
         return blocks
 
     @property
@@ -165,6 +159,55 @@ class Tree:
 
 
 NAMES[Tree] = "tree"  # saved with steps, but not a step of run files
+
+
+def split_blocks(
+    level: TreeLevel,
+    blocks: Tensor,
+    layers: Tensor,
+    expected: Tensor,
+    context: Tensor,
+    scores: Tensor,
+    threshold: float,
+) -> Tensor:
+    """Returns the energies ``[E, B]`` after the splits of a level.
+
+    Args:
+        level: The level.
+        blocks: ``[E, A]`` energies before the splits.
+        layers: ``[E, L]`` energies of the layers.
+        expected: ``[E, L, 2]`` expected centers of gravity.
+        context: ``[E, q]``.
+        scores: ``[E, N]`` normal scores of the splits.
+        threshold: Smallest energy of a cell.
+    """
+    rows = node_rows(level, blocks, layers, expected, threshold)
+    parameters = level.network(rows.features, context, rows.event, rows.node)
+    split = Split.of(parameters, rows.energy, threshold)
+    first, second = split.fractions(_pick(scores, rows.event, rows.node[:, None])[:, 0])
+    after = blocks.new_zeros(blocks.shape[0], level.blocks)
+    after = after.index_copy(1, level.kept[1], blocks.index_select(1, level.kept[0]))
+    event, node = rows.event[: rows.filled], rows.node[: rows.filled]
+    parts = torch.stack([first, second], 1) * rows.energy[:, None]
+    at = (event * level.blocks)[:, None] + level.children.index_select(0, node)
+    after = after.flatten().index_copy(0, at.flatten(), parts[: rows.filled].flatten())
+    return after.reshape(-1, level.blocks)
+
+
+LevelTrace = Callable[[TreeLevel, tuple[Tensor, ...], float], Tensor]
+"""Function that records a call of ``split_blocks`` for a level, its tensors and the threshold, and returns a tensor of the result's shape."""
+
+_TRACE: ContextVar[LevelTrace | None] = ContextVar("trace", default=None)
+
+
+@contextmanager
+def levels_traced(trace: LevelTrace) -> Iterator[None]:
+    """Context manager in which trees call ``trace`` for each level: all levels of a tree are the same function of other tables."""
+    token = _TRACE.set(trace)
+    try:
+        yield
+    finally:
+        _TRACE.reset(token)
 
 
 class NodeRows(NamedTuple):
