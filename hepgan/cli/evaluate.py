@@ -19,7 +19,11 @@ from hepgan.data.io.names import printable
 @click.argument("reference", metavar="REFERENCE")
 @click.argument("generated", metavar="GENERATED...", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder.")
-@click.option("--config", metavar="RUN", help="Preset or run file with the schema and geometry.")
+@click.option(
+    "--config",
+    metavar="RUN",
+    help="Preset, run file, run folder or its address: schema and geometry.",
+)
 @click.option(
     "--quick/--full",
     default=None,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hepgan.cli.options import PLUGIN, examples
+from hepgan.cli.options import GAN_SOURCE, PLUGIN, examples
 from hepgan.data.io.names import printable
 from hepgan.errors import RunError
 
@@ -22,7 +22,7 @@ HOSTS = ("plain", "par04", "ddml", "fastcalosim", "sofie")
         "hepgan export runs/ds1 -o neural_net_22_eta_20_25_High12.onnx --for fastcalosim",
     )
 )
-@click.argument("folder", type=click.Path(path_type=Path))
+@GAN_SOURCE
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="MODEL.onnx or .pt2."
 )
@@ -36,8 +36,8 @@ HOSTS = ("plain", "par04", "ddml", "fastcalosim", "sofie")
 )  # fmt: skip
 @click.option("--check", is_flag=True, help="Compare 2,000 events with GAN.sample instead of 200.")
 @PLUGIN
-def export(folder: Path, output: Path, host: str, fixed: tuple[str, ...], check: bool) -> None:
-    """Write the GAN of a run FOLDER for programs without Python.
+def export(source: str, output: Path, host: str, fixed: tuple[str, ...], check: bool) -> None:
+    """Write a GAN for programs without Python: that of a run folder, or as for hepgan generate.
 
     Inputs and outputs are those of the host that runs it; for your own program, noise and conditions in, the decoded fields out,
     in the units of the data. The file is compared with GAN.sample, cell by cell, before it is written.
@@ -47,7 +47,7 @@ def export(folder: Path, output: Path, host: str, fixed: tuple[str, ...], check:
     from hepgan.gan.model import GAN
 
     values = dict(map(_assignment, fixed))
-    gan = GAN.load(folder, device="cpu")
+    gan = GAN.load(source, device="cpu")
     written = library(gan, output, host=host, fixed=values, events=10 * EVENTS if check else EVENTS)
     _show(written)
 

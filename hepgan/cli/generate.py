@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hepgan.cli.options import DEVICE, OVERWRITE, PLUGIN, SEED, examples
+from hepgan.cli.options import DEVICE, GAN_SOURCE, OVERWRITE, PLUGIN, SEED, examples
 from hepgan.cli.progress import progress_bar
 from hepgan.errors import RunError
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
         "hepgan generate showers -n 1000 -o fifty.root --seed 1 --condition energy=50",
         "hepgan generate runs/showers -n 1000 -o any.root --seed 1 --condition energy=1:100",
         "hepgan generate runs/showers -o same.root --seed 1 --conditions-from geant4.root",
+        "hepgan generate hf:ORG/NAME@v1 -n 1000 -o any.root --seed 1 --condition energy=50",
     )
 )
-@click.argument("folder", type=click.Path(path_type=Path))
+@GAN_SOURCE
 @click.option("-n", "number", type=click.IntRange(1), help="Number of events.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="ROOT file.")
 @click.option("--seed", type=SEED, required=True, help="Same seed, same events.")
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 @PLUGIN
 @DEVICE
 def generate(
-    folder: Path,
+    source: str,
     number: int | None,
     output: Path,
     seed: int,
@@ -45,15 +46,15 @@ def generate(
     overwrite: bool,
     device: str,
 ) -> None:
-    """Generate events with the GAN of a run FOLDER into a ROOT file.
+    """Generate events with a GAN into a ROOT file.
 
-    If there is no such folder, showers and mnist are the pretrained GANs that come with the package.
+    GAN is a run folder; showers or mnist, which come with the package; or https://…, zenodo:RECORD or hf:ORG/NAME.
     """
     from hepgan import pipeline as library
 
     with progress_bar() as progress:
         count = library.generate(
-            folder, output, n=number, seed=seed,
+            source, output, n=number, seed=seed,
             conditions=_conditions(conditions),
             conditions_from=conditions_from, device=library.resolve_device(device), overwrite=overwrite, progress=progress,
         )  # fmt: skip

@@ -45,6 +45,9 @@ def compose(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
+GAN_SOURCE = click.argument("source", metavar="GAN", type=click.Path())
+"""A run folder, the name of a pretrained GAN, or an address."""
+
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 
 DEVICE = click.option(

@@ -5,7 +5,15 @@ from typing import Any
 
 import click
 
-from hepgan.cli.options import DEVICE, OVERWRITE, PLUGIN, SEED, examples, executor_options
+from hepgan.cli.options import (
+    DEVICE,
+    GAN_SOURCE,
+    OVERWRITE,
+    PLUGIN,
+    SEED,
+    examples,
+    executor_options,
+)
 from hepgan.errors import RunError
 
 
@@ -16,7 +24,7 @@ from hepgan.errors import RunError
         "hepgan simulate runs/showers *.root -o parts --seed 1 --energy E --executor futures --workers 4",
     )
 )
-@click.argument("folder", type=click.Path(path_type=Path))
+@GAN_SOURCE
 @click.argument("files", metavar="FILE.root...", nargs=-1, required=True)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True,
@@ -57,7 +65,7 @@ from hepgan.errors import RunError
 @PLUGIN
 @DEVICE
 def simulate(
-    folder: Path,
+    source: str,
     files: tuple[str, ...],
     output: Path,
     seed: int,
@@ -74,7 +82,7 @@ def simulate(
     overwrite: bool,
     device: str,
 ) -> None:
-    """Simulate showers for the particles of events with the GAN of a run FOLDER.
+    """Simulate showers for the particles of events with a GAN: a run folder, or as for hepgan generate.
 
     Each event may have any number of particles; the output has one entry per particle and copy.
     """
@@ -86,7 +94,7 @@ def simulate(
         executor, workers=workers or 1, scheduler=scheduler, step_size=step_size
     ) as runner:
         count = library(
-            folder, list(files), output, runner, seed=seed, conditions=sources, tree=tree, copies=copies,
+            source, list(files), output, runner, seed=seed, conditions=sources, tree=tree, copies=copies,
             out_of_range=out_of_range, on_bad_file=on_bad_file, device=device, overwrite=overwrite,
         )  # fmt: skip
     click.echo(f"{count:,} showers: {output}")

@@ -137,14 +137,14 @@ class GAN:
         """Reads a GAN from a run folder; its discriminator is untrained.
 
         Args:
-            path: Run folder or other folder written by ``save``; or the name of a pretrained GAN, ``showers`` or ``mnist``,
-                if there is no such folder.
+            path: Run folder or other folder written by ``save``; the name of a pretrained GAN, ``showers`` or ``mnist``, if there is
+                no such folder; or an address, ``https://…``, ``zenodo:RECORD`` or ``hf:ORG/NAME``, see ``hepgan.gan.sources``.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; ``auto`` is a GPU if there is one.
             plugins: Modules to import first. A file never imports the plugins that it names.
 
         Raises:
             CheckpointError: a file is missing, damaged or of another version.
-            RunError: a plugin is missing, or the device is missing or its memory is too small.
+            RunError: a plugin is missing, the device is missing or its memory is too small, or a download fails.
         """
         from hepgan.gan import serialization  # imported here: it imports this module
 

@@ -21,7 +21,7 @@ from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, DataError, LayoutError, RunError
 from hepgan.evaluation.metrics.scores import Scores
 from hepgan.evaluation.observables.geometry import LayerGeometry
-from hepgan.gan import pretrained
+from hepgan.gan import pretrained, sources
 from hepgan.gan.devices import is_out_of_memory, out_of_memory_as_run_error, resolve_device
 from hepgan.gan.model import GAN, KeptStep
 from hepgan.gan.networks import GANSettings, count_parameters
@@ -79,8 +79,9 @@ def load(
     """Reads a GAN; see ``GAN.load``."""
     device = resolve_device(device)
     import_plugins(plugins)
+    path = sources.local_folder(path)
     shipped = pretrained.find(path)
-    folder = shipped or Path(path)
+    folder = shipped or path
     json_path, weights_path = folder / "gan.json", folder / "generator.safetensors"
     metadata = _read_json(json_path)
     _check_plugins(metadata, json_path)

@@ -10,7 +10,7 @@ from hepgan.data.io.files import base_name
 from hepgan.data.io.names import printable
 from hepgan.errors import RunError
 from hepgan.evaluation.formatting import with_error
-from hepgan.gan import pretrained
+from hepgan.gan import pretrained, sources
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import count_parameters
 from hepgan.pipeline.config import RunConfig, is_run_folder, load
@@ -33,22 +33,26 @@ def card(
     """Writes a model card in Markdown and returns its path.
 
     Args:
-        folder: Run folder of a trained GAN, or the name of a pretrained one.
+        folder: Run folder of a trained GAN, the name of a pretrained one, or an address.
         output: File to write; ``README.md`` in the run folder by default.
         overwrite: Whether to replace an existing file.
 
     Raises:
         HepganError: there is no GAN, or the file exists.
     """
-    if output is None and pretrained.find(folder):
-        raise RunError(f"{folder} is a pretrained GAN of the package; pass -o FILE.md")
+    remote = sources.is_remote(folder)
+    if output is None and (remote or pretrained.find(folder)):
+        kind = "an address" if remote else "a pretrained GAN of the package"
+        raise RunError(f"{folder} is {kind}; pass -o FILE.md")
     path = Path(folder) / "README.md" if output is None else Path(output)
     if path.exists() and not overwrite:
         raise RunError(
             f"{path} exists; choose another file with -o, or replace it with --overwrite"
         )
-    gan = GAN.load(folder, device="cpu")
-    write_text(path, card_text(gan, _run_of(folder), name=Path(folder).resolve().name))
+    name = str(folder) if remote else Path(folder).resolve().name
+    local = sources.local_folder(folder)
+    gan = GAN.load(local, device="cpu")
+    write_text(path, card_text(gan, _run_of(local), name=name))
     return path
 
 

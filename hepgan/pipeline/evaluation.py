@@ -23,6 +23,7 @@ from hepgan.evaluation.metrics.scores import OVERALL, SkippedMetric
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.evaluation.observables.shower_profile import evaluated_observables
 from hepgan.evaluation.observables.standard import select_observables
+from hepgan.gan import sources as gan_sources
 from hepgan.gan.devices import resolve_device
 from hepgan.pipeline.config import EvaluateSettings, load
 from hepgan.pipeline.provenance import provenance, read_training, with_sha256
@@ -72,7 +73,7 @@ def evaluate(
         generated: The same by name of the sample.
         folder: A new folder, or an empty one.
         seed: Seed of resampling, splits and classifiers.
-        config: A preset or a run file.
+        config: A preset, a run file, a run folder or its address.
         quick: Whether to use a small classifier, trained once, instead of the CaloChallenge's, trained three times; overrides
             the run file.
         metrics: Names of the metrics to compute; overrides the run file.
@@ -241,7 +242,7 @@ class _Voxels(NamedTuple):
             f"{with_sha256(self.binning)}: {len(self.layers)} layers, {voxels:,} voxels; voxels of HDF5 files below"
             f" {self.threshold:.4g} MeV are set to zero"
         )
-        settings = load(config).evaluate if config else EvaluateSettings()
+        settings = load(gan_sources.local_folder(config)).evaluate if config else EvaluateSettings()
         return _ComparedSchema(calochallenge.schema_of(self.layers), geometry, settings, source)
 
 
@@ -303,7 +304,7 @@ def _choose_schema(
 ) -> _ComparedSchema:
     beside = Path(next(iter(generated.values()))).parent / "run.toml"
     if config or beside.is_file():
-        run = load(config or beside)
+        run = load(gan_sources.local_folder(config) if config else beside)
         source = str(config or beside)
         return _ComparedSchema(
             run.schema, run.geometry, run.evaluate, source, weight=run.data.weight

@@ -12,7 +12,7 @@ from hepgan.config import short_repr, to_table
 from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import RunError
-from hepgan.gan import pretrained
+from hepgan.gan import pretrained, sources
 from hepgan.gan.model import GAN
 from hepgan.gan.serialization import load_weights, read_tensors, without_prefix
 from hepgan.gan.training.checkpoint import newest_checkpoint
@@ -44,16 +44,17 @@ def load_start(run: RunConfig, schema: Schema) -> Start:
         RunError: its fields, conditions, cells, encoding or networks differ from those of the run; names the first difference.
     """
     source = run.train.start_from
-    gan = GAN.load(source, device="cpu")
+    folder = sources.local_folder(source)
+    gan = GAN.load(folder, device="cpu")
     if difference := _difference(run, schema, gan):
         raise RunError(
             f"[train] start_from = {short_repr(source)} is a GAN of another shape: {difference}; change the run file, or train from"
             " the start"
         )
     _log_ranges(run, gan, source)
-    shipped = pretrained.find(source)
-    weights = pretrained.files(shipped)[1] if shipped else Path(source, "generator.safetensors")
-    last = None if shipped else newest_checkpoint(Path(source))
+    shipped = pretrained.find(folder)
+    weights = pretrained.files(shipped)[1] if shipped else folder / "generator.safetensors"
+    last = None if shipped else newest_checkpoint(folder)
     discriminator = without_prefix("discriminator", read_tensors(last)) if last else {}
     origin = f"{source}: {with_sha256(str(weights))}"
     discriminates = "and its discriminator" if discriminator else "with a new discriminator"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from hepgan.atomic import write_bytes
 from hepgan.errors import CheckpointError, RunError
-from hepgan.gan import pretrained
+from hepgan.gan import pretrained, sources
 from hepgan.plugins import import_plugins, require_plugins
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class ModelFolder:
 
 
 Model = str | os.PathLike[str] | ModelFolder | EmbeddedModel
-"""A run folder that every worker can read, or an ``EmbeddedModel``."""
+"""A run folder that every worker can read, an address, or an ``EmbeddedModel``."""
 
 
 def shipped(model: Model) -> Model:
@@ -74,6 +74,8 @@ def shipped(model: Model) -> Model:
     """
     if isinstance(model, (ModelFolder, EmbeddedModel)):
         return model
+    if sources.is_remote(model):
+        return embed(model)  # downloaded once, here
     path = Path(model, FILES[0])
     if pretrained.find(model) or not path.is_file():
         return os.fspath(model)
@@ -83,7 +85,7 @@ def shipped(model: Model) -> Model:
 
 
 def embed(folder: str | os.PathLike[str]) -> EmbeddedModel:
-    """Returns the GAN of the run folder ``folder``, or the pretrained ``showers`` or ``mnist``, ready to be shipped with a processor.
+    """Returns the GAN of the run folder or address ``folder``, or the pretrained ``showers`` or ``mnist``, ready to be shipped with a processor.
 
     Workers import the plugins that the GAN needs, which must have been imported here: in the same folder, or installed on the workers.
 
@@ -91,6 +93,7 @@ def embed(folder: str | os.PathLike[str]) -> EmbeddedModel:
         CheckpointError: a file is missing.
         RunError: a plugin of the GAN has not been imported.
     """
+    folder = sources.local_folder(folder)
     metadata, packed = _gan_files(folder)
     name = pretrained.find(folder)
     weights = pretrained.weights(name) if name else packed.read_bytes()
@@ -117,8 +120,11 @@ def load_cached(model: Model, device: str) -> "GAN":
     if isinstance(model, ModelFolder):
         import_plugins(model.plugins)
         model = model.path
-    paths = _gan_files(model)
-    return _loaded(os.fspath(model), tuple(path.stat().st_mtime_ns for path in paths), torch_device)
+    folder = sources.local_folder(model)
+    paths = _gan_files(folder)
+    return _loaded(
+        os.fspath(folder), tuple(path.stat().st_mtime_ns for path in paths), torch_device
+    )
 
 
 @contextmanager

@@ -177,7 +177,7 @@ class TrainSettings:
         checkpoint_every: Steps between checkpoints; one is also written at the end of each phase and on an interruption.
         keep: Number of checkpoints to keep.
         log_every: Steps between rows of the history; there is also one at each validation and checkpoint.
-        start_from: GAN of the same shape to start from: a pretrained one (``showers``), a run folder, or a folder written by
+        start_from: GAN of the same shape to start from: a pretrained one (``showers``), a run folder, its address, or a folder written by
             ``GAN.save``. Networks and correlations start from its own; see the page on fine-tuning.
     """
 
