@@ -108,12 +108,16 @@ def propose(
             name: dataclasses.replace(field, shape=shape)
             for (name, field), (shape, _) in zip(roles.fields.items(), layers.values(), strict=True)
         }
+        if roles.units[0] == roles.units[1]:
+            roles = dataclasses.replace(roles, units=("MeV", "MeV"))
         voxels = sum(field.size for field in fields.values())
-        published = calochallenge.READOUT_THRESHOLDS.get(voxels) if "MeV" in roles.units else None
+        published = calochallenge.READOUT_THRESHOLDS.get(voxels, 0.0)
+        if "MeV" in roles.units and published > roles.threshold:
+            reason = "the read-out threshold of the CaloChallenge"
+            roles = dataclasses.replace(roles, threshold=published, threshold_reason=reason)
         roles = dataclasses.replace(
-            roles, kind="showers", polar=True, fields=fields, notes={}, mirrors=(),
-            threshold=max(published or 0.0, roles.threshold),
-        )  # fmt: skip
+            roles, kind="showers", polar=True, fields=fields, notes={}, mirrors=()
+        )
     files_of_cells = {} if layers else _files_of_cells(roles, names, geometry)
     if files_of_cells:
         in_depth = files_of_cells if len(files_of_cells) == len(roles.fields) else roles.fields
@@ -127,7 +131,7 @@ def propose(
     blocks = [
         _head(names, roles, seed),
         _data(names, roles, layers, irregular=bool(files_of_cells)),
-        *_schema(roles),
+        *_schema(roles, challenge=bool(layers)),
         *_geometry(roles, layers, files_of_cells),
         *_encoding(roles),
         _recipe(roles),
@@ -204,8 +208,10 @@ def _data(
             "# rotate = { copies = 3, azimuth = [] }",
         ]
     elif roles.mirrors:
+        changing = any(len(mirror) > 1 for mirror in roles.mirrors)
         lines[0] += (
-            "\n# Mean showers equal their mirror images, which are trained on too, with the conditions that change."
+            "\n# Mean showers equal their mirror images, which are trained on too"
+            f"{', with the conditions that change' if changing else ''}."
             f"\nreflect = {_listed(roles.mirrors)}"
         )
     elif roles.kind == "showers" and not irregular:
@@ -216,7 +222,7 @@ def _data(
     return "\n".join(lines)
 
 
-def _schema(roles: Roles) -> list[str]:
+def _schema(roles: Roles, *, challenge: bool) -> list[str]:
     blocks = []
     if roles.incident:
         blocks.append(compact_toml({"schema": {"incident": roles.incident}}))
@@ -234,8 +240,9 @@ def _schema(roles: Roles) -> list[str]:
             f"# The units {roles.units[0]} and {roles.units[1]} are a guess from the ratio of the cells to {roles.incident}; correct them if they are wrong."
         )
     elif roles.incident:
+        reason = "that of the CaloChallenge, like the binning" if challenge else "a guess"
         blocks.append(
-            f"# The unit {roles.units[0]} is a guess; correct it everywhere if it is wrong."
+            f"# The unit {roles.units[0]} is {reason}; correct it everywhere if it is wrong."
         )
     elif roles.kind == "showers":
         blocks.append(
@@ -268,7 +275,8 @@ def _geometry(
     for name in roles.fields:
         table: dict[str, Any] = {"threshold": roles.threshold}
         if roles.mirrors:
-            table = {"axes": [mirror["axis"] for mirror in roles.mirrors]} | table
+            axes = [mirror["axis"] for mirror in roles.mirrors]
+            table = {"axes": ["z"] * (len(roles.fields[name].shape) - 2) + axes} | table
         if name in layers:
             layer = layers[name][1]
             table = {"r_edges": list(layer.edges), "number": float(layer.number)} | table
@@ -298,7 +306,7 @@ def _encoding(roles: Roles) -> list[str]:
     if roles.kind == "showers":
         tree = {"step": "energy_tree", "threshold": roles.threshold, "incident": roles.incident}
         steps = [{k: v for k, v in tree.items() if v} | ({"polar": True} if roles.polar else {})]
-        remark = f"# cells of at most {roles.threshold:g} are empty: the read-out threshold, or 0.3 % of the cells with energy"
+        remark = f"# cells of at most {roles.threshold:g} are empty: {roles.threshold_reason}"
         compared = VALIDATION * roles.entries >= LEAST_COMPARED
         one = roles.incident and len(roles.conditions) == 1
         if one and compared and _values(roles) <= MOST_COPULA_CELLS:

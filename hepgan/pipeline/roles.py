@@ -47,10 +47,24 @@ _KINEMATICS = re.compile(
     r"(.*_)?(p|dir|direction|mom|momentum|pos|position|impact|vertex|vtx|v|d)?_?[xyz]0?(_.*)?|(.*_)?(pt|theta|eta|phi|angle|mass|charge)(_.*)?",
     re.IGNORECASE,
 )
+_ALONG = re.compile(r"(?:.*_)?(?:[pv]|d|dir|mom|pos|impact|vtx)?_?([xy])0?(?:_.*)?", re.IGNORECASE)
+"""Names of components along x or y."""
+
 _ANGLE = re.compile(r".*(phi|alpha|azim|psi).*", re.IGNORECASE)
 _ENERGY = re.compile(
     r"(.*_)?(e|e0|p|p0|pt|ke|ekin|ene|.*energy.*|.*momentum.*)(_.*)?", re.IGNORECASE
 )
+_HIT = re.compile(
+    r"(.*?)[._]?(?:(?P<cell>cell_?id)|(?:pos(?:ition)?[._]?)?(?P<axis>i?[xyz])|(?P<energy>e|energy|e_?dep))",
+    re.IGNORECASE,
+)
+"""Names of the quantities of hits."""
+
+_FEWEST_OF_CLASS = 20
+"""Minimum number of events of a class whose symmetry is checked."""
+
+_MOST_UNNAMED_CLASSES = 10
+"""Maximum number of values of a class that its name does not tell."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +92,7 @@ class Roles:
         cut: Expression that selects the usable entries; empty for all.
         units: Unit of the cells and of the incident energy; empty if unknown.
         threshold: Smallest energy of a cell.
+        threshold_reason: Reason for the threshold.
         largest: Largest value of a cell.
         polar: Whether the last two axes of the fields seem to be α and r.
         mirrors: Entries of ``[data] reflect`` for the first and the second axis of all layers, for which showers are symmetric; empty if
@@ -98,6 +113,7 @@ class Roles:
     cut: str
     units: tuple[str, str]
     threshold: float
+    threshold_reason: str
     largest: float
     polar: bool
     mirrors: tuple[Mapping[str, Any], ...] = ()
@@ -128,9 +144,16 @@ def find_roles(files: Files, *, tree: str | None = None, without: Collection[str
         for n, field in {**proposal.fields, **proposal.conditions}.items()
         if n not in left_out
     }
-    lists = any(field.fill is not None for field in usable.values())
-    arrays = {} if lists else _arrays(usable, left_out)
-    if not arrays:
+    lists = [name for name, field in usable.items() if field.fill is not None]
+    fixed = {n: field for n, field in usable.items() if n not in lists}
+    arrays = (
+        {} if all(map(inspection.WEIGHTS.fullmatch, _shaped(fixed))) else _arrays(fixed, left_out)
+    )
+    if arrays:
+        left_out |= dict.fromkeys(lists, "left out: lists of any length beside the cells")
+    else:
+        jagged = [b.name for b in summary.branches if not b.type or b.type.jagged]
+        _check_hits([name for name in jagged if name not in without], path)
         left_out = {n: reason for n, reason in left_out.items() if n not in usable}
         for branch in summary.branches:
             if branch.type is None and not branch.fault and branch.name not in without:
@@ -164,7 +187,7 @@ def find_roles(files: Files, *, tree: str | None = None, without: Collection[str
         integers = tuple(n for n, v in events.items() if _has_rare_integers(v))
         return Roles(
             "columns", _plain(name), entries, fields, {}, integers, _common(roles, values), "", left_out,
-            _cut(roles, values), ("", ""), 0.0, math.nan, polar=False, weight=weight,
+            _cut(roles, values), ("", ""), 0.0, "", math.nan, polar=False, weight=weight,
         )  # fmt: skip
     cells = _read(files, arrays, tree, max(100, SAMPLED // sum(f.size for f in arrays.values())))
     return _of_arrays(
@@ -193,6 +216,26 @@ def _weight(weights: Mapping[str, Array], left_out: dict[str, str]) -> str:
         else:
             chosen = name
     return chosen
+
+
+def _shaped(fields: Mapping[str, Field]) -> list[str]:
+    return [name for name, field in fields.items() if field.shape]
+
+
+def _check_hits(lists: Sequence[str], path: str) -> None:
+    """Raises if there are lists of hits: energies with cells or with positions along two axes."""
+    groups: dict[str, dict[str, str]] = {}
+    for name in lists:
+        if match := _HIT.fullmatch(name):
+            kind = match["axis"] or match.lastgroup or ""
+            groups.setdefault(match[1], {})[kind.lower()] = name
+    for members in groups.values():
+        places = [name for kind, name in members.items() if kind != "energy"]
+        if "energy" in members and ("cell" in members or len(places) > 1):
+            raise DataError(
+                f"'{members['energy']}' and '{places[0]}' of '{path}' are lists of hits, for which there is no recipe; add up the energies of"
+                " the hits in each cell, and write an array with one value per cell for every event"
+            )
 
 
 def _check_without(without: Collection[str], branches: Sequence[str], path: str) -> None:
@@ -297,6 +340,9 @@ def _of_arrays(
             continue
         if _OUTPUT.fullmatch(name):
             left_out[name] = "left out: by its name a result of the simulation, not a condition"
+        elif not roles and (number := _classes(values)):
+            reason = f"one of {number} whole numbers, hence a class"
+            roles[name] = ConditionRole(_scale(name, values), reason)
         elif not roles:
             left_out[name] = "left out: a condition, or a result of the simulation?"
         elif _independent(sample[name], [sample[other] for other in roles]):
@@ -320,7 +366,7 @@ def _of_arrays(
     return Roles(
         kind, tree, entries, arrays, notes, (), _common(roles, scalars),
         incident if incident in roles else "", left_out, _cut(roles, scalars),
-        _units(visible, sample.get(incident)), _threshold(cells), high,
+        _units(visible, sample.get(incident)), *_threshold(cells), high,
         polar=(polar := kind == "showers" and _is_polar(cells, arrays)),
         rotated=set(roles) <= {incident} and _is_uniform(cells, arrays),
         mirrors=find_mirrors(cells, arrays, roles, sample) if kind == "showers" and not polar else (),
@@ -334,7 +380,10 @@ def _named(name: str) -> str:
 
 
 def _incident(scalars: Mapping[str, Array], visible: Array) -> str:
-    """Returns the scalar that is the incident energy: by name, otherwise the one with the strongest correlation with the visible energy."""
+    """Returns the scalar that is the incident energy: by name, otherwise the one with the strongest correlation with the visible energy.
+
+    A weak correlation, as that of hadrons that leave the detector, suffices for values that follow a spectrum of a particle gun.
+    """
     positive = {n: v for n, v in scalars.items() if v.min() > 0 and not _OUTPUT.fullmatch(n)}
     by_name = [n for n in positive if inspection.ENERGY.fullmatch(n)]
     if len(by_name) == 1:
@@ -342,7 +391,20 @@ def _incident(scalars: Mapping[str, Array], visible: Array) -> str:
     candidates = [n for n in by_name or positive if by_name or _ENERGY.fullmatch(n)]
     strengths = {n: _correlation(positive[n], visible) for n in candidates}
     best = max(strengths, key=lambda n: strengths[n], default="")
-    return best if best and (strengths[best] > 0.7 or by_name) else ""
+    weakest = 0.2 if best and _is_gun_spectrum(positive[best]) else 0.7
+    return best if best and (strengths[best] > weakest or by_name) else ""
+
+
+def _is_gun_spectrum(values: Array) -> bool:
+    """Returns whether ``values`` are uniform, uniform in their logarithms, or one of a few energies."""
+    if len(np.unique(values)) <= inspection.MOST_CLASSES:
+        return True
+    sample = values[:10_000].astype(np.float64)
+    uniform = []
+    for form in (sample, np.log(sample)):
+        low, high = form.min(), form.max()
+        uniform.append(stats.kstest((form - low) / (high - low), "uniform").pvalue > 1e-4)
+    return any(uniform)
 
 
 def _correlation(a: Array, b: Array) -> float:
@@ -365,6 +427,15 @@ def _is_identifier(values: Array) -> bool:
     return whole and len(np.unique(values)) > 0.9 * len(values)
 
 
+def _classes(values: Array) -> int:
+    """Returns the number of classes, if ``values`` are a few integers that many events have; otherwise 0."""
+    if values.dtype.kind not in "iub":
+        return 0
+    _, counts = np.unique(values, return_counts=True)
+    few = 1 < len(counts) <= _MOST_UNNAMED_CLASSES and counts.min() >= 0.01 * len(values)
+    return len(counts) if few else 0
+
+
 def _independent(values: Array, others: list[Array]) -> bool:
     """Returns whether neither ``values`` nor their distance from the median are correlated with any of ``others``."""
     limit = 4.5 / math.sqrt(max(len(values), 1))
@@ -377,7 +448,11 @@ def _scale(name: str, values: Array, *, energy: bool = False) -> ConditionScale:
     distinct = np.unique(values)
     whole = len(distinct) <= inspection.MOST_CLASSES and bool((distinct == distinct.round()).all())
     particle = inspection.PARTICLES.fullmatch(name) or inspection.LABELS.fullmatch(name)
-    if whole and not energy and (particle or (values.dtype.kind in "iub" and len(distinct) < 11)):
+    if (
+        whole
+        and not energy
+        and (particle or (values.dtype.kind in "iub" and len(distinct) <= _MOST_UNNAMED_CLASSES))
+    ):
         numbers = [n for n in distinct if (values == n).sum() >= _LEAST]
         return ConditionScale(scale="classes", values=tuple(int(n) for n in numbers or distinct))
     if _ANGLE.fullmatch(name):
@@ -435,16 +510,16 @@ def _square(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (side, side) if side >= 4 and side * side == shape[0] else shape
 
 
-def _threshold(cells: Mapping[str, Array]) -> float:
-    """Returns the read-out threshold, or the energy below which 0.3 % of the cells with energy lie."""
+def _threshold(cells: Mapping[str, Array]) -> tuple[float, str]:
+    """Returns the read-out threshold, or the energy below which 0.3 % of the cells with energy lie, and which of them it is."""
     values = np.concatenate([v.ravel() for v in cells.values()])
     positive = values[values > 0]
     if not len(positive):
-        return 0.0
+        return 0.0, ""
     low, usual = float(positive.min()), float(np.quantile(positive, 0.003))
-    if low > usual / 20:
-        return _floor(low * (1 - 1e-6), 3)  # cells at the threshold count as empty
-    return _floor(usual, 1)
+    if low > usual / 20:  # cells at the threshold count as empty
+        return _floor(low * (1 - 1e-6), 3), "all others have more, as with a read-out threshold"
+    return _floor(usual, 1), "of those with energy, 0.3 % have less"
 
 
 def _floor(value: float, digits: int) -> float:
@@ -553,46 +628,62 @@ def find_mirrors(
 ) -> tuple[Mapping[str, Any], ...]:
     """Returns the reflections of the two axes of all layers for which the showers are symmetric, with the conditions that change.
 
-    A condition that moves the center of gravity along an axis changes sign with it; an azimuth tells which axis is x. Each axis needs a
-    center of gravity of mean 0 and a mean profile that equals its mirror image, within 4.5 standard errors.
+    A condition that moves the center of gravity along an axis changes sign with it; an azimuth, or else its name, tells which axis is x.
+    Each axis needs a center of gravity of mean 0, in every class too, and mean profiles of all layers that equal their mirror images,
+    within 4.5 standard errors.
     """
-    if any(len(field.shape) != 2 or min(field.shape) < 2 for field in fields.values()):
+    if any(len(field.shape) < 2 or min(field.shape[-2:]) < 2 for field in fields.values()):
         return ()
     azimuths = [n for n, role in roles.items() if role.scale.scale in ("angle", "degrees")]
     if len(azimuths) > 1:
         return ()
-    names: list[str] = []
-    mirrors = []
+    known, mirrors = [], []
     for axis in (0, 1):
         profiles = [
-            cells[name].reshape(-1, *field.shape).sum(2 - axis, dtype=np.float64)
+            cells[name].reshape(len(cells[name]), -1, *field.shape[-2:]).sum(3 - axis, dtype=np.float64)
             for name, field in fields.items()
-        ]
-        total = np.sum([profile.sum(1) for profile in profiles], axis=0)
+        ]  # fmt: skip
+        total = np.sum([profile.sum((1, 2)) for profile in profiles], axis=0)
         used = total > 0
-        center = np.sum([p @ np.linspace(-1, 1, p.shape[1]) for p in profiles], axis=0)[used]
+        center = np.sum([p.sum(1) @ np.linspace(-1, 1, p.shape[2]) for p in profiles], axis=0)[used]
         center /= total[used]
-        if len(center) < 100 or not all(map(_is_mirrored, [center[:, None], *profiles])):
+        classes = [
+            center[values[n][used] == value]
+            for n, role in roles.items()
+            for value in role.scale.values
+        ]
+        centers = [each[:, None] for each in (center, *classes) if len(each) >= _FEWEST_OF_CLASS]
+        if len(center) < 100 or not all(map(_is_mirrored, [*centers, *profiles])):
             return ()
         limit = 4.5 / math.sqrt(len(center))
-        moves = [n for n in roles if roles[n].scale.scale == "linear" and abs(_correlation(values[n][used], center)) > limit]  # fmt: skip
+        moves = [n for n in roles if roles[n].scale.scale in ("linear", "log") and abs(_correlation(values[n][used], center)) > limit]  # fmt: skip
         if any(sum(roles[n].scale.range) != 0 for n in moves):
             return ()
-        entry: dict[str, Any] = {"axis": "xy"[axis], "negate": moves, "azimuth": azimuths}
+        named = {match[1].lower() for n in moves if (match := _ALONG.fullmatch(n))}
+        certain = len(named) == 1
+        entry: dict[str, Any] = {
+            "axis": named.pop() if certain else "xy"[axis],
+            "negate": moves,
+            "azimuth": azimuths,
+        }
         for name in azimuths:
             angle = values[name][used] * (2 * math.pi / roles[name].scale.period)
             along = [abs(_correlation(part, center)) > limit for part in (np.cos(angle), np.sin(angle))]  # fmt: skip
             if sum(along) != 1:
                 return ()
-            entry["axis"] = "x" if along[0] else "y"
-        names.append(entry["axis"])
+            entry["axis"], certain = "x" if along[0] else "y", True
+        known.append(certain)
         mirrors.append({key: value for key, value in entry.items() if value})
-    return tuple(mirrors) if len(set(names)) == 2 else ()
+    if mirrors[0]["axis"] == mirrors[1]["axis"]:
+        if all(known):
+            return ()
+        mirrors[known.index(False)]["axis"] = "y" if mirrors[0]["axis"] == "x" else "x"
+    return tuple(mirrors)
 
 
 def _is_mirrored(profiles: Array) -> bool:
-    """Returns whether the mean of ``[E, K]`` equals its mirror image; of a single column, whether it is 0."""
-    difference = profiles if profiles.shape[1] == 1 else profiles - profiles[:, ::-1]
+    """Returns whether the mean of ``[E, …, K]`` equals its mirror image; of a single column, whether it is 0."""
+    difference = profiles if profiles.shape[-1] == 1 else profiles - profiles[..., ::-1]
     error = difference.std(0) / math.sqrt(len(difference))
     return bool((np.abs(difference.mean(0)) <= 4.5 * error + 1e-12).all())
 

@@ -471,3 +471,108 @@ def test_unseen_detectors_have_fields_in_depth_and_units_with_a_physical_respons
     assert not left_out & {*run.schema.fields, *run.schema.conditions}
     if name == "image":
         assert list(run.encoding.steps[0]["range"]) == [0, 255]
+
+
+def particles(number: int = 2000, *, bend: float = 0.0) -> dict[str, Any]:
+    """Showers in one array with axes along the beam, x and y; charges bend to opposite sides along x."""
+    rng = np.random.default_rng(11)
+    energy = rng.uniform(10, 100, number)
+    x0 = rng.uniform(-1, 1, number)
+    pdg = rng.choice([-11, 11], number)
+    x, y = np.arange(7), np.arange(6)
+    at = 3 + x0 + bend * np.sign(pdg)
+    core = np.exp(-((x[:, None] - at[:, None, None]) ** 2) - (y - 2.5) ** 2)
+    cells = energy[:, None, None, None] * core[:, None] * rng.gamma(1, 0.1, (number, 2, 7, 6))
+    return {"cells": cells, "energy": energy, "pdg": pdg, "x0": x0}
+
+
+def test_mirror_images_of_three_axes_are_used_with_axes_named_by_the_condition_along_them(
+    tmp_path: Path,
+) -> None:
+    branches = particles()
+    branches["cells"] = branches["cells"].swapaxes(2, 3)
+    run = parse(propose(write(tmp_path / "s.root", branches)))
+    assert run.geometry["cells"].axes == ("z", "y", "x")
+    assert {(r.axis, r.negate) for r in run.reflections} == {("y", ()), ("x", ("x0",))}
+    assert {axis for axes in run.reflections.values() for axis in axes.values()} == {1, 2}
+
+
+def test_showers_that_lean_in_one_class_are_not_mirrored(tmp_path: Path) -> None:
+    leaning = parse(propose(write(tmp_path / "s.root", particles(bend=0.3))))
+    assert not leaning.reflections
+
+
+@pytest.mark.parametrize("designed", [True, False])
+def test_energy_with_a_weak_correlation_is_incident_if_its_spectrum_is_that_of_a_gun(
+    designed: bool, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(12)
+    energy = np.exp(rng.uniform(0, 4, 1000)) if designed else rng.gamma(2, 10, 1000)
+    visible = energy * rng.uniform(0.02, 1, 1000) ** 2  # hadrons that leave the detector
+    cells = visible[:, None, None] * rng.dirichlet(np.ones(64), 1000).reshape(-1, 8, 8)
+    branches = {"hcal": cells, "pion_energy": energy}
+    run = parse(propose(write(tmp_path / "a.root", branches)))
+    assert run.schema.incident == ("pion_energy" if designed else "")
+
+
+def test_integers_that_few_values_share_are_a_class_beside_cells(tmp_path: Path) -> None:
+    rng = np.random.default_rng(13)
+    branches = {
+        "image": rng.exponential(size=(400, 9, 9)) * (rng.random((400, 9, 9)) < 0.1),
+        "signal": rng.integers(0, 2, 400),
+        "hits": rng.poisson(40, 400),
+    }
+    text = propose(write(tmp_path / "a.root", branches))
+    run = parse(text)
+    assert run.encoding.conditions["signal"].values == (0, 1)
+    assert set(run.schema.conditions) == {"signal"}
+    assert "# condition: one of 2 whole numbers, hence a class" in text
+
+
+def hits(path: Path, *, cells: bool) -> str:
+    """Writes lists of hits with positions, as particle-physics frameworks do, with or without an array of cells."""
+    rng = np.random.default_rng(14)
+    lengths = rng.integers(1, 9, 300)
+    names = ("energy", "position.x", "position.y")
+    lists = {name: ak.unflatten(rng.exponential(size=lengths.sum()), lengths) for name in names}
+    branches = {"hits": ak.zip(lists), "gun_energy": rng.uniform(1, 9, 300)}
+    if cells:
+        branches["cells"] = rng.exponential(size=(300, 4, 4))
+    with uproot.recreate(path) as file:
+        file["events"] = branches
+    return str(path)
+
+
+def test_lists_of_hits_are_refused_with_what_to_do_and_nothing_is_written(tmp_path: Path) -> None:
+    file = hits(tmp_path / "a.root", cells=False)
+    with pytest.raises(DataError, match=r"'hits.energy' and 'hits.position.x' .* lists of hits"):
+        init(file, tmp_path / "a.toml")
+    assert not (tmp_path / "a.toml").exists()
+
+
+def test_lists_beside_cells_are_left_out(tmp_path: Path) -> None:
+    text = propose(hits(tmp_path / "a.root", cells=True))
+    assert list(parse(text).schema.fields) == ["cells"]
+    assert "# hits.energy: left out: lists of any length beside the cells" in text
+
+
+def test_threshold_says_whether_it_is_the_smallest_energy_or_a_quantile(
+    shower_file: str, tmp_path: Path
+) -> None:
+    assert "others have more, as with a read-out threshold" in propose(shower_file)
+    branches = showers()
+    branches["layer_0"] = np.random.default_rng(15).gamma(0.2, 1, (600, 30))
+    text = propose(write(tmp_path / "a.root", branches))
+    assert "are empty: of those with energy, 0.3 % have less" in text
+
+
+def test_unit_of_a_binning_is_that_of_the_challenge(tmp_path: Path) -> None:
+    (tmp_path / "binning.xml").write_text(BINNING)
+    rng = np.random.default_rng(16)
+    energy = 2.0 ** rng.integers(8, 12, 300)  # the maximum alone does not tell MeV from GeV
+    cells = energy[:, None] * rng.dirichlet(np.ones(24), 300)
+    branches = {"layer_0": cells[:, :12], "layer_1": cells[:, 12:], "energy": energy}
+    text = propose(write(tmp_path / "a.root", branches))
+    run = parse(text)
+    assert {field.unit for field in run.schema.all.values()} == {"MeV"}
+    assert "# The unit MeV is that of the CaloChallenge" in text
