@@ -179,8 +179,8 @@ def split_log_likelihood(
     """
     atoms = torch.log_softmax(torch.cat([parameters[SPLINE:SPLIT], log_both[None]]), 0)
     rows = (kinds == 2).nonzero()[:, 0]
-    spline = LogisticSpline.of(parameters[:, rows])
-    cdf, log_density = spline.cdf_and_log_density(logits[:, rows])
+    spline = LogisticSpline.of(parameters.index_select(1, rows))
+    cdf, log_density = spline.cdf_and_log_density(logits.index_select(1, rows))
     inside = (cdf[2] - cdf[1]).clamp_min(1e-4).log()
     of_kind = atoms.gather(0, kinds[None])[0]
     if weights is None:

@@ -57,7 +57,7 @@ def build_levels(
             before, axes = list(grids), {}
             for layer in range(parity, len(shapes), 2):
                 if max(started[layer].largest()) > 1:
-                    axes[layer] = _longest_axis(started[layer])
+                    axes[layer] = _longest_axis(started[layer], shapes[layer])
                     grids[layer] = _halved(started[layer], axes[layer])
             if axes:
                 level, colors = _level(shapes, before, axes, grids, periodic, network)
@@ -65,10 +65,12 @@ def build_levels(
     return tuple(levels)
 
 
-def _longest_axis(grid: Grid) -> int:
-    """Returns the axis along which blocks have most cells: many cells resolve the fine structure of a shower, which comes first."""
+def _longest_axis(grid: Grid, shape: Shape) -> int:
+    """Returns the axis along which blocks are longest, as fractions of the window."""
     rows, columns = grid.largest()
-    return int(columns > rows)
+    if rows == 1 or columns == 1:
+        return int(rows == 1)
+    return int(columns / shape[1] > rows / shape[0])
 
 
 def _halved(grid: Grid, axis: int) -> Grid:

@@ -294,7 +294,9 @@ def fit_rows(
         event = torch.repeat_interleave(count)
         first = (starts[selected] - (count.cumsum(0) - count))[event]
         at = first + torch.arange(len(event))
-        features, context = of_features(rows.features[at]), of_context(rows.context[selected])
+        # Several times faster than indexing.
+        features = of_features(rows.features.index_select(0, at))
+        context = of_context(rows.context.index_select(0, selected))
         output = network(features, context, event, rows.node[at])
         return log_likelihood(output, at)
 

@@ -139,7 +139,7 @@ class TreeFit(NamedTuple):
         def likelihood(parameters: Tensor, rows: Tensor) -> Tensor:
             weights = None if of_rows is None else of_rows[rows]
             return split_log_likelihood(
-                parameters, kinds[rows], logits[:, rows], log_both[rows], weights
+                parameters, kinds[rows], logits.index_select(1, rows), log_both[rows], weights
             )
 
         outputs = typical_split(kinds, logits[0], node, len(level.parent))
