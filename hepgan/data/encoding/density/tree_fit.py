@@ -35,6 +35,12 @@ from hepgan.data.encoding.weighted import least_squares
 from hepgan.random_streams import torch_generator
 
 _MOST_POLYNOMIALS = 300
+_PER_EVENT = 16
+"""Number of nodes per event to which a level is fitted, on average."""
+
+_LEAST_PROBABILITY = 0.05
+"""Smallest probability with which a node is used for the fit."""
+
 _CHUNK = 2000
 """Number of events whose features are computed at once."""
 
@@ -126,20 +132,25 @@ class TreeFit(NamedTuple):
                 level, before[part], self.energies[part], expected[part], self.threshold
             )
             columns = rows.event + start, rows.node, rows.energy, rows.features
-            parts.append([column[: rows.filled] for column in columns])
-        event, node, energy, features = (torch.cat(column) for column in zip(*parts, strict=True))
+            event, node, energy, features = (column[: rows.filled] for column in columns)
+            layer = self.energies[event, level.layer[node]]
+            chosen, weights = _thinned(energy / layer, len(before[part]), rng)
+            parts.append([x[chosen] for x in (event, node, energy, features)] + [weights])
+        event, node, energy, features, weights = (
+            torch.cat(column) for column in zip(*parts, strict=True)
+        )
         first, second = after[event[:, None], level.children[node]].unbind(1)
         limit, log_both = split_limits(energy, self.threshold)
         kinds = torch.where(second <= 0, 0, torch.where(first <= 0, 1, 2))
         logit = torch.log(first.clamp_min(1e-30)) - torch.log(second.clamp_min(1e-30))
         logits = torch.stack([torch.minimum(torch.maximum(logit, -limit), limit), -limit, limit])
 
-        of_rows = None if self.weights is None else self.weights[event]
+        if self.weights is not None:
+            weights = weights * self.weights[event]
 
         def likelihood(parameters: Tensor, rows: Tensor) -> Tensor:
-            weights = None if of_rows is None else of_rows[rows]
             return split_log_likelihood(
-                parameters, kinds[rows], logits.index_select(1, rows), log_both[rows], weights
+                parameters, kinds[rows], logits.index_select(1, rows), log_both[rows], weights[rows]
             )
 
         outputs = typical_split(kinds, logits[0], node, len(level.parent))
@@ -175,3 +186,25 @@ class TreeFit(NamedTuple):
             weight = (energy / energy.mean().clamp_min(1e-9)).clamp_max(9).sqrt()[:, None]
             centers.append(least_squares(weight * regressors, weight * positions))
         return torch.stack(centers).float()
+
+
+def _thinned(fractions: Tensor, events: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Returns which of R nodes are used for the fit, and their weights.
+
+    A shower has many nodes with little energy, all alike, and few in its core. Nodes are chosen at random with a probability that grows
+    with the root of their fraction of the layer's energy, and weighted by its inverse: each step then sees more showers.
+
+    Args:
+        fractions: ``[R]``, energies as fractions of their layers'.
+        events: Number of events.
+        rng: Generator of the choice.
+    """
+    wanted, scale = _PER_EVENT * events, 1.0
+    size, probability = fractions.sqrt(), torch.ones_like(fractions)
+    if len(fractions) <= wanted:
+        return torch.ones_like(fractions, dtype=torch.bool), probability
+    for _ in range(20):
+        probability = (scale * size).clamp(_LEAST_PROBABILITY, 1)
+        scale *= wanted / float(probability.sum())
+    chosen = torch.rand(len(fractions), generator=rng) < probability
+    return chosen, 1 / probability[chosen]
