@@ -1,6 +1,6 @@
 """Quality of showers as a function of training events and steps: python benchmarks/amounts.py FOLDER UNSEEN.root [--events N...] [--steps N...].
 
-Trains the preset ``showers`` on the given numbers of showers of the sample, for the given numbers of steps, and compares generated showers
+Trains the preset ``showers-fast`` on the given numbers of showers of the sample, for the given numbers of steps, and compares generated showers
 with those in UNSEEN.root at the same energies. UNSEEN.root contains Geant4 showers that are not in the sample. With 0 steps the model is the
 Gaussian copula alone. Runs that exist in FOLDER are reused. Writes FOLDER/amounts.json and FOLDER/amounts.md.
 """
@@ -42,13 +42,13 @@ def measure(folder: Path, unseen: str, events: int, steps: int) -> dict[str, Any
     if events < WHOLE:
         changes["data.files"] = [str(part_of_sample(folder, events))]
     if not (run_folder / "gan.json").is_file():
-        train(load("showers", changes), run_folder, device="cpu", resume=run_folder.exists())
+        train(load("showers-fast", changes), run_folder, device="cpu", resume=run_folder.exists())
     gan = hepgan.GAN.load(run_folder)
     settings: RunConfig = load(run_folder / "run.toml")
     figures = shower_figures(gan, settings, unseen)
     train_fraction = settings.data.fractions["train"]
     return {
-        "preset": "showers",
+        "preset": "showers-fast",
         "seed": SEED,
         "trained on": int(events * train_fraction),
         "steps": steps,
@@ -58,7 +58,7 @@ def measure(folder: Path, unseen: str, events: int, steps: int) -> dict[str, Any
 
 def part_of_sample(folder: Path, events: int) -> Path:
     """Writes a ROOT file with the first ``events`` showers of the sample."""
-    path, settings = folder / f"sample-{events}.root", load("showers")
+    path, settings = folder / f"sample-{events}.root", load("showers-fast")
     if not path.is_file():
         part = reader.read(settings.data.files[0], settings.schema, entry_stop=events)
         writer.write(path, [part], settings.schema, tree="showers")

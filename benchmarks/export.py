@@ -10,7 +10,7 @@ from hepgan.gan.export.files import export
 
 
 def main(number: int, host: str) -> None:
-    gan = GAN.load("showers", device="cpu")
+    gan = GAN.load("showers-fast", device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         written = export(gan, Path(folder, "showers.onnx"), host=host, events=number)

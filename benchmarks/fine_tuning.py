@@ -1,7 +1,7 @@
 """Fine-tuning compared with training from scratch: python benchmarks/fine_tuning.py FOLDER angles.root SEED... [--showers 1500].
 
 Trains on a random choice of the showers at 5 degrees and less in the file, without its last fifth, and compares with all other showers
-at these angles. Two GANs to start from: the pretrained ``showers``, with its layouts, whose only condition is the energy; and the preset
+at these angles. Two GANs to start from: the pretrained ``showers-fast``, with its layouts, whose only condition is the energy; and the preset
 ``showers-angles``, fitted to the showers at more than 5 degrees, whose conditions are all conditions.
 """
 
@@ -25,7 +25,7 @@ METRICS = ("auc_observables", "auc_boosted", "auc_low")
 LARGEST = np.radians(5)
 
 CASES: dict[str, dict[str, Any]] = {
-    "showers": {},
+    "showers-fast": {},
     "showers-angles": {
         "encoding.steps": [
             {
@@ -98,7 +98,7 @@ def main() -> None:
                 "train.validate_every": options.steps, "data.test": 0.01,
             }  # fmt: skip
             other = preset
-            if preset != "showers":
+            if preset != "showers-fast":
                 other = str(options.folder / "wide")
                 if not (options.folder / "wide" / "gan.json").exists():
                     run = pipeline.load(preset, changes | {"data.files": [str(wide)], "train.steps": 0})  # fmt: skip

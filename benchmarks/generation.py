@@ -37,7 +37,8 @@ def main() -> None:
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
     device = library.resolve_device(chosen.device)
-    gans = {"showers (trained)": hepgan.GAN.load("showers", device=device)}
+    trained = ("showers", "showers-fast")
+    gans = {f"{name} (trained)": hepgan.GAN.load(name, device=device) for name in trained}
     gans |= {f"{name} (untrained)": untrained(name, device) for name in ("calogan", "bologan")}
     rows = [row for name, gan in gans.items() for row in measure(name, gan, chosen.seconds, device)]
     tables = {"Showers of CaloGAN's calorimeter, 504 cells": rows, "Published": published()}
@@ -71,7 +72,7 @@ def untrained(layout: str, device: torch.device) -> hepgan.GAN:
     """Builds the published networks of that name for the showers of the sample."""
     noise = {"calogan": 1024, "bologan": 50}[layout]
     run = library.load(
-        "showers",
+        "showers-fast",
         {
             "encoding.steps": [{"step": "scale"}],
             "gan": {"layout": layout, "latent": [noise]},

@@ -25,7 +25,10 @@ def main() -> None:
     for argument in sys.argv[1:]:
         name, _, folder = argument.partition("=")
         weights = safetensors.torch.load_file(Path(folder) / "generator.safetensors")
-        rounded = {key: shortened(tensor) for key, tensor in weights.items()}
+        rounded = {
+            key: tensor if "spectrum" in key else shortened(tensor)  # its lines are exact
+            for key, tensor in weights.items()
+        }
         (FOLDER / name).mkdir(parents=True, exist_ok=True)
         packed = lzma.compress(safetensors.torch.save(rounded), preset=9 | lzma.PRESET_EXTREME)
         (FOLDER / name / "generator.safetensors.xz").write_bytes(packed)

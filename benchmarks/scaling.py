@@ -1,4 +1,4 @@
-"""Scaling of training, and fraction of peak performance: python benchmarks/scaling.py FOLDER [--preset showers] [--seconds 8].
+"""Scaling of training, and fraction of peak performance: python benchmarks/scaling.py FOLDER [--preset showers-fast] [--seconds 8].
 
 Measures steps and events per second against batch size, network width, number of training events and number of processes. Compares
 the floating-point operations and bytes of a training step and of generation with those of a large matrix product and a copy in the same run.
@@ -37,7 +37,7 @@ Call = Callable[[], object]
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("folder", type=Path)
-    options.add_argument("--preset", default="showers")
+    options.add_argument("--preset", default="showers-fast")
     options.add_argument("--device", default="auto")
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--seconds", type=float, default=8)

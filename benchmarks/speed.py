@@ -34,7 +34,7 @@ CHEAP = {
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("folder", type=Path)
-    options.add_argument("--preset", nargs="+", default=["showers", "mnist"])
+    options.add_argument("--preset", nargs="+", default=["showers-fast", "mnist"])
     options.add_argument("--seconds", type=float, default=20)
     options.add_argument("--device", default="auto")
     options.add_argument("--threads", type=int, default=1)

@@ -1,4 +1,4 @@
-"""Training from a stream: python benchmarks/streaming.py FOLDER [--gb 1] [--preset showers] [--steps 600].
+"""Training from a stream: python benchmarks/streaming.py FOLDER [--gb 1] [--preset showers-fast] [--steps 600].
 
 Writes a file of ``--gb`` GB, the showers of the sample repeated without compression, and trains the preset on a small part of it in
 memory and on the whole file streamed, each in its own process. The speed is that of the steps after the first, in wall time and in CPU
@@ -100,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--gb", type=float, default=1.0)
-    parser.add_argument("--preset", default="showers")
+    parser.add_argument("--preset", default="showers-fast")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--stream", action="store_true", help=argparse.SUPPRESS)

@@ -15,7 +15,7 @@ from hepgan.pipeline import resolve_device, train
 
 
 def main(folder: Path, overrides: dict[str, int]) -> None:
-    settings = hepgan.load_run("showers", overrides)
+    settings = hepgan.load_run("showers-fast", overrides)
     gan, prepared = train(settings, folder, device=resolve_device("auto"))
 
     # Showers at the energies of held-out events, as in an analysis.

@@ -42,7 +42,7 @@ def mmd(x: Tensor, y: Tensor) -> Tensor:
 
 def main(folder: Path, overrides: dict[str, int]) -> None:
     own = {"plugins": ["own_objective"], "train.objective": "relativistic-mmd"}
-    print(train(hepgan.load_run("showers", {**overrides, **own}), folder)[0])
+    print(train(hepgan.load_run("showers-fast", {**overrides, **own}), folder)[0])
 
 
 if __name__ == "__main__":

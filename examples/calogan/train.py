@@ -15,7 +15,7 @@ from hepgan.pipeline import resolve_device, train
 def main(folder: Path, files: list[str], overrides: dict[str, object]) -> None:
     if files:
         overrides["data.files"] = files
-    settings = hepgan.load_run("showers", overrides)
+    settings = hepgan.load_run("showers-fast", overrides)
     gan, prepared = train(settings, folder, device=resolve_device("auto"))
 
     unseen = prepared.splits["test"]

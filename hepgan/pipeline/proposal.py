@@ -305,7 +305,8 @@ def _encoding(roles: Roles) -> list[str]:
     candidates: dict[str, list[dict[str, Any]]] = {}
     if roles.kind == "showers":
         tree = {"step": "energy_tree", "threshold": roles.threshold, "incident": roles.incident}
-        steps = [{k: v for k, v in tree.items() if v} | ({"polar": True} if roles.polar else {})]
+        tree = {k: v for k, v in tree.items() if v} | ({"polar": True} if roles.polar else {})
+        steps = [tree, {"step": "correlation"}]
         remark = f"# cells of at most {roles.threshold:g} are empty: {roles.threshold_reason}"
         compared = VALIDATION * roles.entries >= LEAST_COMPARED
         one = roles.incident and len(roles.conditions) == 1

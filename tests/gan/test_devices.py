@@ -315,7 +315,7 @@ def test_looking_for_a_gpu_does_not_start_cuda(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("preset", ["mnist", "showers", "bologan", "calogan"])
+@pytest.mark.parametrize("preset", ["mnist", "showers", "showers-fast", "bologan", "calogan"])
 def test_presets_train_validate_and_sample_on_a_gpu(
     preset: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -32,7 +32,7 @@ from hepgan.pipeline import load, prepare
 
 @pytest.fixture(scope="module")
 def gan() -> GAN:
-    return GAN.load("showers", device="cpu")
+    return GAN.load("showers-fast", device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,7 @@ def test_a_generator_without_parameters_samples_but_cannot_be_trained(
 
 
 def test_saved_gans_keep_schema_geometry_and_tree_and_give_the_same_events(tmp_path: Path) -> None:
-    gan = GAN.load("showers", device="cpu")
+    gan = GAN.load("showers-fast", device="cpu")
     gan.save(tmp_path / "new" / "folder")
     again = GAN.load(tmp_path / "new" / "folder", device="cpu")
     assert (again.schema, again.geometry, again.tree) == (gan.schema, gan.geometry, "showers")

@@ -75,7 +75,7 @@ def calorimeter_run(layout: str, batch: int) -> library.RunConfig:
     """``calogan``'s own units: cells in GeV, the energy as a share of 100 GeV."""
     to_gev = {"step": "scale", "range": [0.0, 1e5], "to": [0.0, 100.0], "clip": False}
     return library.load(
-        "showers",
+        "showers-fast",
         {
             "gan": {"layout": layout, "latent": [1024], "initialization": "XAVIERUNIFORM"},
             "encoding.steps": [to_gev],
