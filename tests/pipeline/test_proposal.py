@@ -129,7 +129,8 @@ def test_units_and_threshold_come_from_the_cells(shower_file: str) -> None:
     proposed = parse(propose(shower_file))
     assert proposed.schema.fields["layer_0"].unit == "MeV"
     assert proposed.schema.conditions["energy"].unit == "GeV"
-    (step,) = proposed.encoding.steps
+    step, following = proposed.encoding.steps
+    assert following == {"step": "correlation"}
     assert 0.09 < step["threshold"] <= 0.1  # the smallest cell of layer_1: 0.2 times 0.5
     assert proposed.geometry["layer_0"].threshold == step["threshold"]
 
