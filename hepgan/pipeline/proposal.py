@@ -306,7 +306,8 @@ def _encoding(roles: Roles) -> list[str]:
     if roles.kind == "showers":
         tree = {"step": "energy_tree", "threshold": roles.threshold, "incident": roles.incident}
         tree = {k: v for k, v in tree.items() if v} | ({"polar": True} if roles.polar else {})
-        steps = [tree, {"step": "correlation"}]
+        correlation: dict[str, Any] = {"step": "correlation"}
+        steps = [tree, correlation]
         remark = f"# cells of at most {roles.threshold:g} are empty: {roles.threshold_reason}"
         compared = VALIDATION * roles.entries >= LEAST_COMPARED
         one = roles.incident and len(roles.conditions) == 1

@@ -121,6 +121,6 @@ def _thresholded(sample: Tensor, threshold: float) -> Tensor:
 def _positive(correlations: Tensor) -> Tensor:
     """Returns a positive definite matrix near ``correlations[K, K]``."""
     variances, axes = torch.linalg.eigh(correlations)
-    positive = (axes * variances.clamp_min(_SMALLEST_VARIANCE)) @ axes.T
+    positive: Tensor = (axes * variances.clamp_min(_SMALLEST_VARIANCE)) @ axes.T
     widths = positive.diagonal().sqrt()
     return positive / widths[:, None] / widths

@@ -50,7 +50,7 @@ def build_levels(
 ) -> tuple[TreeLevel, ...]:
     """Returns the levels of layers with these ``shapes``, all with the same ``network``; ``periodic`` axes are closed to a circle."""
     grids = [Grid((0, rows), (0, columns)) for rows, columns in shapes]
-    levels = []
+    levels: list[TreeLevel] = []
     while any(max(grid.largest()) > 1 for grid in grids):
         started = list(grids)
         for parity in (0, 1):
