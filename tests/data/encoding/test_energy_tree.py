@@ -113,8 +113,10 @@ def test_decode_inverts_encode(step: EnergyTree) -> None:
     # Cells near the largest small energy of the spectrum may be on its other side.
     close = torch.isclose(back[typical], x[typical], rtol=5e-3, atol=2e-2)
     assert (~close).double().mean() < 1e-3
-    torch.testing.assert_close(back[typical], x[typical], rtol=0.1, atol=1.0)
-    assert torch.equal(back[typical] > 0, x[typical] > 0)
+    # A split of an unseen shower may be outside the range of the training events.
+    close = torch.isclose(back[typical], x[typical], rtol=0.1, atol=1.0)
+    assert (~close).double().mean() < 1e-4
+    assert ((back[typical] > 0) != (x[typical] > 0)).double().mean() < 1e-4
 
 
 def test_cells_are_zero_or_above_the_threshold_and_add_up(step: EnergyTree) -> None:
@@ -438,7 +440,9 @@ def test_spline_density_is_the_derivative_of_its_cdf_and_the_quantile_its_invers
 
 def test_a_split_of_less_than_two_thresholds_has_an_empty_part() -> None:
     parameters = torch.randn(SPLIT, 100, generator=torch.Generator().manual_seed(1))
-    first, second = Split.of(parameters, torch.full((100,), 0.15), 0.1).fractions(torch.randn(100))
+    wide = torch.tensor([[-60.0], [60.0]]).expand(2, 100)
+    split = Split.of(parameters, torch.full((100,), 0.15), 0.1, wide)
+    first, second = split.fractions(torch.randn(100))
     assert (torch.minimum(first, second) == 0).all()
     assert (first + second == 1).all()
 
@@ -592,3 +596,25 @@ def test_centers_of_gravity_between_the_colors_are_those_of_the_blocks() -> None
         torch.testing.assert_close(sums[:, 0], cells.sum(1))
     last = block_energies(levels, cells)[-1]
     assert torch.equal(last, cells)
+
+
+def test_generated_fractions_stay_within_the_range_of_the_training_events() -> None:
+    """Tails of the distributions would give an event in thousands an energy that no real one has."""
+    rng = np.random.default_rng(11)
+    events = 4000
+    c = rng.uniform(-1, 1, (events, 2))
+    energy = 1000 * np.exp((c[:, 0] + 1) / 2 * np.log(10))
+    cells = np.zeros((events, 32))
+    cells[:, 0] = energy * rng.uniform(0.70, 0.75, events)
+    cells[:, 16] = energy - cells[:, 0]
+    x, known = torch.from_numpy(cells), torch.from_numpy(c)
+    fitted = EnergyTree.fit(
+        x, known, columns(), noise(events), threshold=THRESHOLD, incident="energy", steps=3, hidden=4
+    )  # fmt: skip
+    scores = torch.randn(20_000, 32, generator=torch.Generator().manual_seed(1))
+    fractions = fitted.decode(scores, known[:1].float().expand(20_000, 2))
+    fractions = fractions[:, 0] / fractions.sum(1)
+    fractions = fractions[(fractions > 0) & (fractions < 1)]  # neither part is empty
+    assert len(fractions) > 19_900
+    assert 0.69 < fractions.min() < 0.70
+    assert 0.75 < fractions.max() < 0.76

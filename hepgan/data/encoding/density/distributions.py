@@ -106,31 +106,31 @@ class Split(NamedTuple):
         first_only: ``[N]``, probability that the second part is empty.
         second_only: ``[N]``, probability that the first part is empty.
         both: ``[N]``, probability that neither is empty; 0 for less than twice the threshold.
-        limit: ``[N]``, largest absolute logit.
+        ends: ``[2, N]``, smallest and largest logit.
         spline: Distribution of the logit before truncation.
     """
 
     first_only: Tensor
     second_only: Tensor
     both: Tensor
-    limit: Tensor
+    ends: Tensor
     spline: LogisticSpline
 
     @classmethod
-    def of(cls, parameters: Tensor, energies: Tensor, threshold: float) -> Self:
-        """Returns the splits of ``energies[N]`` with ``parameters[SPLIT, N]``."""
-        limit, log_both = split_limits(energies, threshold)
+    def of(cls, parameters: Tensor, energies: Tensor, threshold: float, ranges: Tensor) -> Self:
+        """Returns the splits of ``energies[N]`` with ``parameters[SPLIT, N]`` and logits within ``ranges[2, N]``."""
+        ends, log_both = split_limits(energies, threshold, ranges)
         atoms = torch.softmax(torch.cat([parameters[SPLINE:SPLIT], log_both[None]]), 0)
         first_only, second_only, both = atoms.unbind(0)
-        return cls(first_only, second_only, both, limit, LogisticSpline.of(parameters))
+        return cls(first_only, second_only, both, ends, LogisticSpline.of(parameters))
 
     def fractions(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the fractions ``[N]`` of the first and second part for normal ``scores[N]``, increasing in the first."""
         probability = torch.special.ndtr(scores.clamp(-Z_LIMIT, Z_LIMIT))
-        low, high = self._ends()
+        low, high = self.spline.cdf(self.ends).unbind(0)
         inner = ((probability - self.second_only) / self.both.clamp_min(1e-9)).clamp(0, 1)
         logit = self.spline.quantile(low + (high - low) * inner)
-        logit = torch.minimum(torch.maximum(logit, -self.limit), self.limit)
+        logit = torch.minimum(torch.maximum(logit, self.ends[0]), self.ends[1])
         nothing, everything = torch.zeros_like(logit), torch.ones_like(logit)
         first, second = probability >= 1 - self.first_only, probability < self.second_only
         return (
@@ -140,25 +140,25 @@ class Split(NamedTuple):
 
     def scores(self, first: Tensor, second: Tensor, uniform: Tensor) -> Tensor:
         """Returns normal scores ``[N]`` of the parts; an empty part has an interval of scores, in which ``uniform[N]`` chooses."""
-        low, high = self._ends()
+        low, high = self.spline.cdf(self.ends).unbind(0)
         logit = torch.log(first.clamp_min(1e-30)) - torch.log(second.clamp_min(1e-30))
-        logit = torch.minimum(torch.maximum(logit, -self.limit), self.limit)
+        logit = torch.minimum(torch.maximum(logit, self.ends[0]), self.ends[1])
         inner = (self.spline.cdf(logit[None])[0] - low) / (high - low).clamp_min(1e-6)
         probability = self.second_only + self.both * inner.clamp(0, 1)
         probability = torch.where(first <= 0, self.second_only * uniform, probability)
         probability = torch.where(second <= 0, 1 - self.first_only * uniform, probability)
         return normal_scores(probability)
 
-    def _ends(self) -> tuple[Tensor, Tensor]:
-        low, high = self.spline.cdf(torch.stack([-self.limit, self.limit])).unbind(0)
-        return low, high
 
+def split_limits(energies: Tensor, threshold: float, ranges: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the smallest and largest logit ``[2, N]`` of splits of ``energies[N]``, and 0 where both parts can be above the threshold, else a large negative number.
 
-def split_limits(energies: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Returns the largest absolute logit ``[N]`` of a split, and 0 where both parts can be above the threshold, else a large negative number."""
+    ``ranges[2, N]`` are the smallest and largest logit at any energy: tails of the distributions end there.
+    """
     limit = torch.log(((energies - threshold) / threshold).clamp_min(1e-3))
+    ends = torch.minimum(torch.maximum(ranges, -limit), limit)
     possible = energies > 2.0001 * threshold
-    return limit, torch.where(possible, 0.0, _IMPOSSIBLE).to(energies)
+    return ends, torch.where(possible, 0.0, _IMPOSSIBLE).to(energies)
 
 
 def split_log_likelihood(

@@ -24,6 +24,9 @@ ADJACENT = ((-1, 0), (1, 0), (0, -1), (0, 1))
 NEARBY = ((-2, 0), (2, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
 """Other blocks around a node whose energies the network sees."""
 
+_LARGEST_LOGIT = 60.0
+"""Largest absolute logit without a range from events."""
+
 OVERLAPS = 6
 """Number of blocks of an adjacent layer whose energies are added up on each side of the split line."""
 
@@ -152,6 +155,9 @@ def _level(
         kept=torch.from_numpy(np.concatenate(kept, 1)),
         members=members,
         moments=moments,
+        ranges=torch.tensor([[-_LARGEST_LOGIT], [_LARGEST_LOGIT]]).expand(
+            2, len(tensors["parent"])
+        ),
         blocks=sum(index.size for index in new),
         network=network,
     )
@@ -211,7 +217,10 @@ def _selected(level: TreeLevel, nodes: Tensor) -> TreeLevel:
     """Returns the level with some of its nodes; the other blocks are not added to those that are kept."""
     names = ("parent", "children", "layer", "axis", "neighbors", "overlaps", "weights")
     values = {name: getattr(level, name)[nodes] for name in names}
-    return dataclasses.replace(level, positions=level.positions[:, nodes].contiguous(), **values)
+    columns = {
+        name: getattr(level, name)[:, nodes].contiguous() for name in ("positions", "ranges")
+    }
+    return dataclasses.replace(level, **columns, **values)
 
 
 def _members_between(

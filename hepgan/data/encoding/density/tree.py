@@ -42,6 +42,7 @@ class TreeLevel:
             axis, and the center of the block across the axis.
         members: ``[L, M]``, blocks of each layer; A if there are fewer.
         moments: ``[L, M, 5]``, 1 and the position and its square along both axes, for the members.
+        ranges: ``[2, N]``, smallest and largest logit of the first part's fraction.
         blocks: B.
         network: Parameters of a ``Split`` for each node.
     """
@@ -57,6 +58,7 @@ class TreeLevel:
     positions: Tensor
     members: Tensor
     moments: Tensor
+    ranges: Tensor
     blocks: int
     network: RowNetwork
 
@@ -80,6 +82,7 @@ class TreeLevel:
             len(self.overlaps),
             len(self.weights),
             self.positions.shape[-1],
+            self.ranges.shape[-1],
             len(self.network.nodes),
         }
         if not inside or sizes != {nodes}:
@@ -125,6 +128,7 @@ class Tree:
                 level.network(rows.features, context, rows.event, rows.node),
                 rows.energy,
                 self.threshold,
+                level.ranges.index_select(1, rows.node),
             )
             first, second = after[rows.event[:, None], level.children[rows.node]].unbind(1)
             at = rows.event, start + rows.node
@@ -183,7 +187,8 @@ def split_blocks(
     """
     rows = node_rows(level, blocks, layers, expected, threshold)
     parameters = level.network(rows.features, context, rows.event, rows.node)
-    split = Split.of(parameters, rows.energy, threshold)
+    ranges = level.ranges.index_select(1, rows.node)
+    split = Split.of(parameters, rows.energy, threshold, ranges)
     first, second = split.fractions(_pick(scores, rows.event, rows.node[:, None])[:, 0])
     after = blocks.new_zeros(blocks.shape[0], level.blocks)
     after = after.index_copy(1, level.kept[1], blocks.index_select(1, level.kept[0]))

@@ -35,6 +35,12 @@ from hepgan.data.encoding.weighted import least_squares
 from hepgan.random_streams import torch_generator
 
 _MOST_POLYNOMIALS = 300
+_MARGIN = 0.1
+"""Margin of the range of a node's logits, relative to the range in the training events."""
+
+_LEAST_SPLITS = 100
+"""Number of splits in which neither part is empty that give the range of a node."""
+
 _PER_EVENT = 16
 """Number of nodes per event to which a level is fitted, on average."""
 
@@ -82,7 +88,7 @@ class TreeFit(NamedTuple):
     ) -> Self:
         """Returns the data of a fit; the rows of ``polar`` layers are a full circle."""
         none = RowNetwork.initial(FEATURES, 0, torch.zeros(1, SPLIT), 1, torch.Generator())
-        levels = build_levels(shapes, (polar, False), none)
+        levels = _with_ranges(build_levels(shapes, (polar, False), none), cells)
         return cls(levels, cells, energies, context, shapes, known, threshold, weights)
 
     def tasks(
@@ -140,10 +146,10 @@ class TreeFit(NamedTuple):
             torch.cat(column) for column in zip(*parts, strict=True)
         )
         first, second = after[event[:, None], level.children[node]].unbind(1)
-        limit, log_both = split_limits(energy, self.threshold)
+        ends, log_both = split_limits(energy, self.threshold, level.ranges[:, node])
         kinds = torch.where(second <= 0, 0, torch.where(first <= 0, 1, 2))
-        logit = torch.log(first.clamp_min(1e-30)) - torch.log(second.clamp_min(1e-30))
-        logits = torch.stack([torch.minimum(torch.maximum(logit, -limit), limit), -limit, limit])
+        logit = torch.minimum(torch.maximum(_logits(first, second), ends[0]), ends[1])
+        logits = torch.cat([logit[None], ends])
 
         if self.weights is not None:
             weights = weights * self.weights[event]
@@ -208,3 +214,37 @@ def _thinned(fractions: Tensor, events: int, rng: torch.Generator) -> tuple[Tens
         scale *= wanted / float(probability.sum())
     chosen = torch.rand(len(fractions), generator=rng) < probability
     return chosen, 1 / probability[chosen]
+
+
+def _logits(first: Tensor, second: Tensor) -> Tensor:
+    """Returns the logits of the first parts' fractions."""
+    return torch.log(first.clamp_min(1e-30)) - torch.log(second.clamp_min(1e-30))
+
+
+def _with_ranges(levels: tuple[TreeLevel, ...], cells: Tensor) -> tuple[TreeLevel, ...]:
+    """Returns the levels with the ranges of logits in ``cells[E, F]``, a tenth wider on both sides.
+
+    A node with few splits of which neither part is empty keeps a wide range.
+    """
+    ends = [torch.stack([level.ranges[1], level.ranges[0]]) for level in levels]
+    counts = [torch.zeros(len(level.parent)) for level in levels]
+    for part in torch.split(cells, _CHUNK):
+        energies = block_energies(levels, part)[1:]
+        for number, (level, after) in enumerate(zip(levels, energies, strict=True)):
+            first, second = after[:, level.children].unbind(2)
+            both = (first > 0) & (second > 0)
+            logit, (low, high) = _logits(first, second), level.ranges
+            smallest = torch.where(both, logit, high).amin(0)
+            largest = torch.where(both, logit, low).amax(0)
+            counts[number] += both.sum(0)
+            low, high = ends[number]
+            ends[number] = torch.stack([low.minimum(smallest), high.maximum(largest)])
+    ranges = []
+    for level, (low, high), count in zip(levels, ends, counts, strict=True):
+        margin = _MARGIN * (high - low)
+        wider = torch.stack([low - margin, high + margin])
+        ranges.append(torch.where(count >= _LEAST_SPLITS, wider, level.ranges))
+    return tuple(
+        dataclasses.replace(level, ranges=of_level)
+        for level, of_level in zip(levels, ranges, strict=True)
+    )
