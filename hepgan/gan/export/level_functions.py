@@ -20,7 +20,7 @@ DOMAIN = "hepgan"
 
 _TABLES = {
     "parent": "N", "children": "N2", "kept": "2K", "layer": "N", "axis": "N", "neighbors": "N.", "overlaps": "N..", "weights": "N..",
-    "positions": ".N", "members": ".M", "moments": ".M.",
+    "positions": ".N", "members": ".M", "moments": ".M.", "ranges": "2N",
 }  # fmt: skip
 _NETWORK = {
     "features": "..", "context": "..", "context_bias": ".", "context_hidden": "..", "nodes": "N.", "hidden": "..", "hidden_bias": ".",
