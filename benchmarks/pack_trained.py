@@ -25,10 +25,7 @@ def main() -> None:
     for argument in sys.argv[1:]:
         name, _, folder = argument.partition("=")
         weights = safetensors.torch.load_file(Path(folder) / "generator.safetensors")
-        rounded = {
-            key: tensor if "spectrum" in key else shortened(tensor)  # its lines are exact
-            for key, tensor in weights.items()
-        }
+        rounded = {k: tensor if exact(k) else shortened(tensor) for k, tensor in weights.items()}
         (FOLDER / name).mkdir(parents=True, exist_ok=True)
         packed = lzma.compress(safetensors.torch.save(rounded), preset=9 | lzma.PRESET_EXTREME)
         (FOLDER / name / "generator.safetensors.xz").write_bytes(packed)
@@ -51,6 +48,12 @@ def scores(folder: Path) -> dict[str, Any]:
             gan.settings, gan.encoding, discriminator_shapes=gan.discriminator_shapes
         )
     }
+
+
+def exact(key: str) -> bool:
+    """Returns whether a tensor keeps all bits: those of ``energy_tree``, where large constants cancel, except for its largest matrices."""
+    of_tree = any(part in key for part in (".levels.", ".total.", ".spectrum."))
+    return of_tree and not key.endswith("hidden")
 
 
 def shortened(tensor: torch.Tensor) -> torch.Tensor:

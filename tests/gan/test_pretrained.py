@@ -39,6 +39,9 @@ def test_pretrained_showers_have_the_requested_energy_and_response(tmp_path: Pat
     response = sums / (1000 * np.asarray(real["energy"]))
     assert generated.mean() == pytest.approx(response.mean(), rel=0.01)
     assert generated.std() == pytest.approx(response.std(), rel=0.3)
+    for layer in LAYERS:  # weights are rounded to be packed
+        occupancies = [(np.asarray(events[layer]) > 0.01).mean() for events in (real, cells)]
+        assert occupancies[1] == pytest.approx(occupancies[0], rel=0.05)
 
 
 def test_pretrained_digits_are_as_good_as_their_recorded_scores() -> None:
