@@ -28,6 +28,7 @@ _MODULES = {
     "Encoding": "hepgan.data.encoding.encoding",
     "EncodingSettings": "hepgan.data.encoding.encoding",
     "EnergySettings": "hepgan.gan.networks",
+    "EnsembleSettings": "hepgan.pipeline.config",
     "Estimate": "hepgan.evaluation.metrics.statistics",
     "EvaluateSettings": "hepgan.pipeline.config",
     "Evaluation": "hepgan.evaluation.report.evaluation",

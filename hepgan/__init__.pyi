@@ -53,6 +53,7 @@ from hepgan.layout.spec.base import Layout as Layout
 from hepgan.layout.spec.base import register_builder as register_builder
 from hepgan.layout.spec.base import register_layer as register_layer
 from hepgan.pipeline.config import DataSettings as DataSettings
+from hepgan.pipeline.config import EnsembleSettings as EnsembleSettings
 from hepgan.pipeline.config import EvaluateSettings as EvaluateSettings
 from hepgan.pipeline.config import RunConfig as RunConfig
 from hepgan.pipeline.config import load as load_run
@@ -71,6 +72,7 @@ __all__ = [
     "Encoding",
     "EncodingSettings",
     "EnergySettings",
+    "EnsembleSettings",
     "Estimate",
     "EvaluateSettings",
     "Evaluation",

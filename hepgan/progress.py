@@ -10,6 +10,11 @@ def no_progress(text: str, fraction: float, remark: str) -> None:
     """Ignores the progress."""
 
 
+def renamed(progress: ProgressCallback, prefix: str) -> ProgressCallback:
+    """Returns the progress callback with ``prefix`` in front of the names of all steps."""
+    return lambda step, fraction, remark: progress(prefix + step, fraction, remark)
+
+
 def part_of(
     progress: ProgressCallback, text: str, number: int = 0, parts: int = 1
 ) -> ProgressCallback:

@@ -16,6 +16,8 @@ the epoch, the step, the block of events.
 | ``validation`` | the noise of validation |
 | ``sample`` | generated events: their noise and randomly drawn conditions |
 | ``evaluation`` | resampling, splits and classifiers of metrics |
+| ``bootstrap`` | the weights of a bootstrap of the training events |
+| ``member`` | the seeds of the members of an ensemble |
 """
 
 import hashlib
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 Stream = Literal[
     "init_generator", "init_discriminator", "latent", "order", "encoding", "augmentation", "dropout", "validation",
-    "sample", "evaluation", "export",
+    "sample", "evaluation", "export", "bootstrap", "member",
 ]  # fmt: skip
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 

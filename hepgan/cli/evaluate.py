@@ -61,7 +61,10 @@ from hepgan.data.io.names import printable
 @click.option(
     "--ensemble",
     is_flag=True,
-    help="The generated files are trainings of one GAN: draw their band.",
+    help="The generated files, or the members in one, are trainings of one GAN: draw their band.",
+)
+@click.option(
+    "--member", type=click.IntRange(0), help="Compare only the generated events of this member."
 )
 @click.option(
     "--max-events",
@@ -88,6 +91,7 @@ def evaluate(
     binning: str | None,
     threshold: float | None,
     ensemble: bool,
+    member: int | None,
     max_events: int | None,
     seed: int,
     executor: str | None,
@@ -106,8 +110,8 @@ def evaluate(
         evaluation = library.evaluate(
             reference, names, output,
             seed=seed, config=config, quick=quick, metrics=metrics, observables=observables, by=by, training=training,
-            weights=(reference_weight, generated_weight), binning=binning, threshold=threshold, ensemble=ensemble, max_events=max_events,
-            device=library.resolve_device(device), runner=runner, progress=progress,
+            weights=(reference_weight, generated_weight), binning=binning, threshold=threshold, ensemble=ensemble, member=member,
+            max_events=max_events, device=library.resolve_device(device), runner=runner, progress=progress,
         )  # fmt: skip
     click.echo(printable(evaluation.verdict))
     click.echo(f"report: {output / 'report.html'}")

@@ -34,9 +34,12 @@ HOSTS = ("plain", "par04", "ddml", "fastcalosim", "sofie")
     "--fix", "fixed", multiple=True, metavar="NAME=VALUE",
     help="Make a condition a constant of the model.",
 )  # fmt: skip
+@click.option("--member", type=click.IntRange(0), help="Of an ensemble: this member. [default: 0]")
 @click.option("--check", is_flag=True, help="Compare 2,000 events with GAN.sample instead of 200.")
 @PLUGIN
-def export(source: str, output: Path, host: str, fixed: tuple[str, ...], check: bool) -> None:
+def export(
+    source: str, output: Path, host: str, fixed: tuple[str, ...], member: int | None, check: bool
+) -> None:
     """Write a GAN for programs without Python: that of a run folder, or as for hepgan generate.
 
     Inputs and outputs are those of the host that runs it; for your own program, noise and conditions in, the decoded fields out,
@@ -47,7 +50,7 @@ def export(source: str, output: Path, host: str, fixed: tuple[str, ...], check: 
     from hepgan.gan.model import GAN
 
     values = dict(map(_assignment, fixed))
-    gan = GAN.load(source, device="cpu")
+    gan = GAN.load(source, device="cpu", member=member)
     written = library(gan, output, host=host, fixed=values, events=10 * EVENTS if check else EVENTS)
     _show(written)
 

@@ -1,11 +1,19 @@
 """``hepgan generate``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hepgan.cli.options import DEVICE, GAN_SOURCE, OVERWRITE, PLUGIN, SEED, examples
+from hepgan.cli.options import (
+    DEVICE,
+    GAN_SOURCE,
+    OVERWRITE,
+    PLUGIN,
+    SEED,
+    examples,
+    member_option,
+)
 from hepgan.cli.progress import progress_bar
 from hepgan.errors import RunError
 
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
         "hepgan generate runs/showers -n 1000 -o any.root --seed 1 --condition energy=1:100",
         "hepgan generate runs/showers -o same.root --seed 1 --conditions-from geant4.root",
         "hepgan generate hf:ORG/NAME@v1 -n 1000 -o any.root --seed 1 --condition energy=50",
+        "hepgan generate runs/five -n 1000 -o five.root --seed 1 --condition energy=50 --member all",
     )
 )
 @GAN_SOURCE
@@ -32,6 +41,7 @@ if TYPE_CHECKING:
     metavar="NAME=VALUE",
     help="Such as energy=50, energy=1:100 or pdg=22.",
 )
+@member_option("Of an ensemble: this member, or all evenly. [default: 0]")
 @click.option("--conditions-from", metavar="FILE.root", help="One event per entry of the file.")
 @OVERWRITE
 @PLUGIN
@@ -43,6 +53,7 @@ def generate(
     seed: int,
     conditions: tuple[str, ...],
     conditions_from: str | None,
+    member: Any,
     overwrite: bool,
     device: str,
 ) -> None:
@@ -55,7 +66,7 @@ def generate(
     with progress_bar() as progress:
         count = library.generate(
             source, output, n=number, seed=seed,
-            conditions=_conditions(conditions),
+            conditions=_conditions(conditions), member=member,
             conditions_from=conditions_from, device=library.resolve_device(device), overwrite=overwrite, progress=progress,
         )  # fmt: skip
     click.echo(f"{count:,} events: {output}")

@@ -71,6 +71,19 @@ PLUGIN = click.option(
 )  # fmt: skip
 
 
+class _Member(click.types.IntParamType):
+    """The number of a member of an ensemble, or ``all``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Returns the number, or ``all``."""
+        return value if value == "all" else super().convert(value, param, ctx)
+
+
+def member_option(text: str) -> Callable[[Any], Any]:
+    """Returns the option ``--member``, a number or ``all``."""
+    return click.option("--member", type=_Member(), metavar="K|all", help=text)
+
+
 def executor_options(work: str, *, default: str | None = None) -> Callable[[Any], Any]:
     """Returns the options ``--executor``, ``--workers`` and ``--scheduler``; ``work`` describes the work of the workers."""
     return compose(

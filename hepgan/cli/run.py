@@ -15,6 +15,7 @@ from hepgan.data.io.names import printable
         "hepgan run showers",
         "hepgan run mine*.root",
         "hepgan run mine.toml -o runs/first --seed 2 --set train.steps=2000",
+        "hepgan run mine.toml -o runs/five --members 5",
         "hepgan run runs/first --resume",
         "hepgan run runs/first --resume --set train.steps=4000",
     )

@@ -33,6 +33,11 @@ RUN_OPTIONS = compose(
     DEVICE,
     PLUGIN,
     click.option(
+        "--members",
+        type=click.IntRange(3),
+        help="Train an ensemble: as many GANs, of other seeds and bootstrap samples.",
+    ),
+    click.option(
         "--set",
         "settings",
         multiple=True,
@@ -70,6 +75,7 @@ def resolve(
     output: Path | None,
     seed: int | None,
     device: str,
+    members: int | None,
     settings: tuple[str, ...],
     tmva: str | None,
     files: tuple[str, ...],
@@ -82,6 +88,8 @@ def resolve(
     overrides = dict(_setting(text) for text in settings)
     if seed is not None:
         overrides["seed"] = seed
+    if members is not None:
+        overrides["ensemble.members"] = members
     if tmva is not None:
         return _book(tmva, source, output, device, overrides, files, tree, variables)
     if not source:
@@ -108,12 +116,18 @@ def resolve(
 
 
 def echo_kept_step(folder: Path) -> None:
-    """Prints which training step the generator comes from."""
+    """Prints which training step the generator comes from, for each member of an ensemble."""
+    from hepgan.gan.members import count_members, member_folder, member_name
     from hepgan.gan.serialization import read_kept_step
 
-    if step := read_kept_step(folder):
-        warning = "warning: " if step.untrained else ""
-        click.echo(f"{warning}{step}")
+    members = {
+        f"{member_name(number)}: ": member_folder(folder, number)
+        for number in range(count_members(folder))
+    }
+    for name, own in (members or {"": folder}).items():
+        if step := read_kept_step(own):
+            warning = "warning: " if step.untrained else ""
+            click.echo(f"{warning}{name}{step}")
 
 
 def _book(

@@ -13,6 +13,7 @@ from hepgan.cli.options import (
     SEED,
     examples,
     executor_options,
+    member_option,
 )
 from hepgan.errors import RunError
 
@@ -41,6 +42,7 @@ from hepgan.errors import RunError
     "--copies", type=click.IntRange(1), default=1, show_default=True,
     help="Showers of each particle, with independent noise; their number is the branch copy.",
 )  # fmt: skip
+@member_option("Of an ensemble: this member, or all evenly. [default: 0]")
 @click.option("--tree", help="The tree, if a file has several.")
 @click.option(
     "--out-of-range",
@@ -72,6 +74,7 @@ def simulate(
     energy: str | None,
     conditions: tuple[str, ...],
     copies: int,
+    member: Any,
     tree: str | None,
     out_of_range: Any,
     on_bad_file: Any,
@@ -94,7 +97,7 @@ def simulate(
         executor, workers=workers or 1, scheduler=scheduler, step_size=step_size
     ) as runner:
         count = library(
-            source, list(files), output, runner, seed=seed, conditions=sources, tree=tree, copies=copies,
+            source, list(files), output, runner, seed=seed, conditions=sources, tree=tree, copies=copies, member=member,
             out_of_range=out_of_range, on_bad_file=on_bad_file, device=device, overwrite=overwrite,
         )  # fmt: skip
     click.echo(f"{count:,} showers: {output}")

@@ -133,6 +133,7 @@ class GAN:
         path: str | os.PathLike[str],
         device: torch.device | str = "auto",
         plugins: Sequence[str] = (),
+        member: int | None = None,
     ) -> "GAN":
         """Reads a GAN from a run folder; its discriminator is untrained.
 
@@ -141,14 +142,15 @@ class GAN:
                 no such folder; or an address, ``https://…``, ``zenodo:RECORD`` or ``hf:ORG/NAME``, see ``hepgan.gan.sources``.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; ``auto`` is a GPU if there is one.
             plugins: Modules to import first. A file never imports the plugins that it names.
+            member: Number of the member of an ensemble; by default the first, 0.
 
         Raises:
             CheckpointError: a file is missing, damaged or of another version.
-            RunError: a plugin is missing, the device is missing or its memory is too small, or a download fails.
+            RunError: there is no such member, a plugin is missing, the device is missing or its memory is too small, or a download fails.
         """
         from hepgan.gan import serialization  # imported here: it imports this module
 
-        return serialization.load(path, device=device, plugins=plugins)
+        return serialization.load(path, device=device, plugins=plugins, member=member)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes ``gan.json`` and ``generator.safetensors`` into the folder ``path``, which is created if it is missing.

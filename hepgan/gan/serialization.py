@@ -23,6 +23,7 @@ from hepgan.evaluation.metrics.scores import Scores
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.gan import pretrained, sources
 from hepgan.gan.devices import is_out_of_memory, out_of_memory_as_run_error, resolve_device
+from hepgan.gan.members import count_members, gan_folder, member_name
 from hepgan.gan.model import GAN, KeptStep
 from hepgan.gan.networks import GANSettings, count_parameters
 from hepgan.layout.memory import available
@@ -75,13 +76,14 @@ def load(
     *,
     device: torch.device | str = "auto",
     plugins: Sequence[str] = (),
+    member: int | None = None,
 ) -> GAN:
     """Reads a GAN; see ``GAN.load``."""
     device = resolve_device(device)
     import_plugins(plugins)
     path = sources.local_folder(path)
     shipped = pretrained.find(path)
-    folder = shipped or path
+    folder = shipped or gan_folder(path, member)
     json_path, weights_path = folder / "gan.json", folder / "generator.safetensors"
     metadata = _read_json(json_path)
     _check_plugins(metadata, json_path)
@@ -115,7 +117,9 @@ def load(
             gan,
             kept=_kept_step(metadata),
             started_from=str(metadata.get("started_from", "")),
-            scores=_read_scores(folder),
+            scores=_read_scores(Path(path), member or 0)
+            if count_members(path)
+            else _read_scores(folder),
         )
     except (KeyError, TypeError, ValueError, OverflowError, RunError, LayoutError) as error:
         raise CheckpointError(f"{json_path} is damaged: {error}") from error
@@ -132,25 +136,26 @@ def load(
 
 
 def read_kept_step(folder: Path) -> KeptStep | None:
-    """Returns the training step whose generator ``folder`` holds, if its ``gan.json`` names one.
+    """Returns the training step whose generator ``folder`` holds, if its ``gan.json`` names one; of an ensemble, that of the first member.
 
     Raises:
         CheckpointError: the file is missing or damaged.
     """
-    path = folder / "gan.json"
+    path = gan_folder(folder) / "gan.json"
     try:
         return _kept_step(_read_json(path))
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
-def _read_scores(folder: Path) -> Scores:
-    """Returns the scores of a run folder; none, with a warning, if its ``scores.json`` is damaged: generating does not need them."""
+def _read_scores(folder: Path, member: int | None = None) -> Scores:
+    """Returns the scores of a run folder, of one ``member`` of an ensemble; none, with a warning, if its ``scores.json`` is damaged: generating does not need them."""
     path = folder / "scores.json"
     if not path.is_file() or path.stat().st_size > _MAX_JSON_BYTES:
         return Scores()
     try:
-        return Scores.read(path)
+        scores = Scores.read(path)
+        return Scores(s for s in scores if member is None or s.source == member_name(member))
     except DataError as error:
         log.warning("%s", error)
         return Scores()

@@ -15,6 +15,7 @@ from hepgan.gan.devices import resolve_device
 from hepgan.pipeline.card import card
 from hepgan.pipeline.config import (
     DataSettings,
+    EnsembleSettings,
     EvaluateSettings,
     RunConfig,
     as_toml,
@@ -34,6 +35,7 @@ from hepgan.presets import PRESET_SCORES, preset_scores, preset_text, presets
 __all__ = [
     "PRESET_SCORES",
     "DataSettings",
+    "EnsembleSettings",
     "EvaluateSettings",
     "Prepared",
     "RunConfig",

@@ -4,13 +4,14 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 
 from hepgan import plugins
 from hepgan.config import (
     LONGEST,
+    Within,
     check_plain,
     from_table,
     parse_toml,
@@ -31,6 +32,7 @@ from hepgan.data.schema import Schema
 from hepgan.errors import RunError, did_you_mean
 from hepgan.evaluation.metrics.conditions import parse_slices
 from hepgan.evaluation.metrics.digits import digit_field
+from hepgan.evaluation.metrics.ensembles import MIN_SAMPLES
 from hepgan.evaluation.metrics.scores import CLASSIFIER_INPUTS, REGISTERED, check_metrics
 from hepgan.evaluation.observables.geometry import AXES, LayerGeometry
 from hepgan.evaluation.observables.standard import (
@@ -41,7 +43,7 @@ from hepgan.evaluation.observables.standard import (
 from hepgan.gan.networks import GANSettings
 from hepgan.gan.training.settings import TrainSettings
 from hepgan.presets import preset_names, preset_text
-from hepgan.random_streams import check_seed
+from hepgan.random_streams import check_seed, child_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +67,8 @@ class DataSettings:
             ``"auto"`` to stream them if they do not fit into the free memory. The encoding is then fitted to a random sample of the
             training events, the ranges of values and the moments to all of them.
         encoding_events: Number of events of this sample; 0 for 50,000, or as many as have 34 million values if that is less.
+        bootstrap: Whether to train on a bootstrap sample of the training events: random weights, drawn with the seed, that stand for the
+            fluctuations of another sample. Each member of an ``[ensemble]`` has its own.
     """
 
     files: tuple[str, ...]
@@ -77,6 +81,7 @@ class DataSettings:
     rotate: Rotation | None = None
     stream: Literal[True, False, "auto"] = "auto"
     encoding_events: int = 0
+    bootstrap: bool = False
 
     def __post_init__(self) -> None:
         if self.encoding_events < 0:
@@ -133,6 +138,19 @@ class EvaluateSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class EnsembleSettings:
+    """The table ``[ensemble]``: several trainings of one GAN, whose spread is the uncertainty of the training.
+
+    Attributes:
+        members: Number of trainings.
+        bootstrap: Whether each member is trained on a bootstrap sample of its own, ``[data] bootstrap``; otherwise members differ by the seed alone.
+    """
+
+    members: Annotated[int, Within(MIN_SAMPLES)]
+    bootstrap: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """A run file.
 
@@ -146,6 +164,7 @@ class RunConfig:
         geometry: Geometry of the layers.
         phases: Further training phases, each from the weights of the previous one, with new optimizers.
         evaluate: Evaluation settings.
+        ensemble: Members of an ensemble; without this table, one GAN is trained.
         threads: CPU threads of torch, 0 for torch's default. Results depend on the number in the last digits, so the same seed gives
             the same events only with the same number.
         plugins: Modules to import before a run, which register steps, layers, observables, metrics or objectives: installed ones, or
@@ -162,6 +181,7 @@ class RunConfig:
     geometry: Mapping[str, LayerGeometry] = dataclasses.field(default_factory=dict)
     phases: tuple[TrainSettings, ...] = ()
     evaluate: EvaluateSettings = EvaluateSettings()
+    ensemble: EnsembleSettings | None = None
     threads: int = 0
     plugins: tuple[str, ...] = ()
     description: str = ""
@@ -262,6 +282,14 @@ class RunConfig:
                 ' axes = ["y", "x"]'
             )
         return axes.index(axis)
+
+    def member(self, number: int) -> "RunConfig":
+        """Returns the run of one member of the ensemble: with a seed of its own and, by default, a bootstrap sample of its own."""
+        if self.ensemble is None:
+            return self
+        seed, bootstrap = child_seed(self.seed, "member", number), self.ensemble.bootstrap
+        data = dataclasses.replace(self.data, bootstrap=bootstrap)
+        return dataclasses.replace(self, seed=seed, data=data, ensemble=None)
 
     @property
     def training(self) -> tuple[TrainSettings, ...]:

@@ -12,6 +12,7 @@ from hepgan.data.io import writer
 from hepgan.data.weights import with_weights_of
 from hepgan.errors import RunError
 from hepgan.gan.devices import resolve_device
+from hepgan.gan.members import drawn_evenly, member_folder, member_name, with_member
 from hepgan.gan.model import GAN
 from hepgan.gan.networks import count_parameters
 from hepgan.gan.training import distributed
@@ -19,7 +20,7 @@ from hepgan.pipeline.config import RunConfig
 from hepgan.pipeline.evaluation import evaluate_samples
 from hepgan.pipeline.generation import with_progress
 from hepgan.pipeline.provenance import provenance
-from hepgan.pipeline.training import cpu_threads, train_locked
+from hepgan.pipeline.training import cpu_threads, train_each
 from hepgan.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def run(
 ) -> "Evaluation":
     """Runs the full pipeline: trains, generates one event per test event, and evaluates.
 
-    In addition to the files of ``train``, ``folder`` gets ``generated.root``, ``scores.json``, ``plots/`` and ``report.html``.
+    In addition to the files of ``train``, ``folder`` gets ``generated.root``, ``scores.json``, ``plots/`` and ``report.html``. Each member of an
+    ensemble generates one event per test event into its own folder; the report compares them all, and has the band of the ensemble. Its
+    ``generated.root`` has one event per test event, drawn evenly from the members, whose number is the branch ``member``.
 
     Raises:
         HepganError: as ``train``.
@@ -48,22 +51,39 @@ def run(
         )
     folder, device = Path(folder), resolve_device(str(device))
     with ExitStack() as stack, cpu_threads(run.threads):
-        gan, prepared = train_locked(
-            run, folder, stack, device=device, resume=resume, overwrite=overwrite, progress=progress
-        )
-        reference, schema = prepared.splits["test"], gan.encoding.schema
-        conditions = {name: ak.to_numpy(reference[name]) for name in schema.conditions}
-        parts = gan.sample_blocks(len(reference), conditions=conditions, seed=run.seed)
-        blocks = list(with_progress(parts, len(reference), progress))
-        writer.write(folder / "generated.root", blocks, schema, tree=gan.tree, overwrite=resume)
-        generated = with_weights_of(reference, ak.concatenate(blocks), schema)
+        samples, warnings = {}, []
+        for number, (gan, prepared) in enumerate(
+            train_each(
+                run, folder, stack,
+                device=device, resume=resume, overwrite=overwrite, progress=progress,
+            )
+        ):  # fmt: skip
+            name, own = (
+                (member_name(number), member_folder(folder, number))
+                if run.ensemble
+                else ("generated", folder)
+            )
+            reference, schema = prepared.splits["test"], gan.encoding.schema
+            conditions = {key: ak.to_numpy(reference[key]) for key in schema.conditions}
+            # Of another seed for each member, so that their statistical errors are independent.
+            parts = gan.sample_blocks(
+                len(reference), conditions=conditions, seed=prepared.state.seed
+            )
+            blocks = list(with_progress(parts, len(reference), progress))
+            writer.write(own / "generated.root", blocks, schema, tree=gan.tree, overwrite=resume)
+            samples[name] = with_weights_of(reference, ak.concatenate(blocks), schema)
+            if gan.kept and gan.kept.untrained:
+                warnings.append(f"{name}: {gan.kept}" if run.ensemble else str(gan.kept))
+        if run.ensemble:
+            events = drawn_evenly(list(samples.values()))
+            path, written = folder / "generated.root", with_member(schema)
+            writer.write(path, [events], written, tree=gan.tree, overwrite=resume)
         return evaluate_samples(
-            reference, {"generated": generated}, schema, run.geometry, folder,
+            reference, samples, schema, run.geometry, folder,
             run.evaluate, run.seed, {"schema and geometry": "the run file"} | provenance(run.seed, device), device, progress,
             title=f"Generated and reference events: {run.description}" if run.description else "Generated and reference events",
             facts=about_gan(run, gan) | ({"events": prepared.mode.reason} if prepared.mode.stream else {}),
-            training=prepared.splits["train"],
-            warnings=[str(gan.kept)] if gan.kept and gan.kept.untrained else [],
+            training=prepared.splits["train"], warnings=warnings, ensemble=run.ensemble is not None,
         )  # fmt: skip
 
 
@@ -73,6 +93,7 @@ def about_gan(run: RunConfig, gan: GAN) -> dict[str, str]:
     generator, *discriminators = run.gan.layouts
     return {
         "data": ", ".join(run.data.files),
+        **_about_members(run),
         "generator": f"{generator} ({counts['generator']:,} parameters)",
         "discriminator": f"{'; '.join(map(str, discriminators)) or 'none'} ({counts['discriminator']:,} parameters)",
         **_about_energies(run),
@@ -80,6 +101,16 @@ def about_gan(run: RunConfig, gan: GAN) -> dict[str, str]:
         "objective": run.train.objective,
         "steps": f"{run.steps:,} of {run.train.batch_size} events",
     }
+
+
+def _about_members(run: RunConfig) -> dict[str, str]:
+    """Returns the number of members and their difference, of an ensemble."""
+    if run.ensemble is None:
+        return {}
+    differ = (
+        "seeds and bootstrap samples of the training events" if run.ensemble.bootstrap else "seeds"
+    )
+    return {"ensemble": f"{run.ensemble.members} members, which differ by {differ}"}
 
 
 def _about_energies(run: RunConfig) -> dict[str, str]:

@@ -10,13 +10,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import awkward as ak
+import numpy as np
 import torch
 
 from hepgan.data.convert import calochallenge
 from hepgan.data.io import inspection, reader
 from hepgan.data.io.chunks import evenly_spaced
 from hepgan.data.io.files import sources
-from hepgan.data.schema import Schema
+from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 from hepgan.evaluation.metrics.ensembles import MIN_SAMPLES
 from hepgan.evaluation.metrics.scores import OVERALL, SkippedMetric
@@ -25,6 +26,7 @@ from hepgan.evaluation.observables.shower_profile import evaluated_observables
 from hepgan.evaluation.observables.standard import select_observables
 from hepgan.gan import sources as gan_sources
 from hepgan.gan.devices import resolve_device
+from hepgan.gan.members import MEMBER, member_name
 from hepgan.pipeline.config import EvaluateSettings, load
 from hepgan.pipeline.provenance import provenance, read_training, with_sha256
 from hepgan.pipeline.run_folder import check_folder, make_folder
@@ -57,6 +59,7 @@ def evaluate(
     binning: str | None = None,
     threshold: float | None = None,
     ensemble: bool = False,
+    member: int | None = None,
     max_events: int | None = None,
     device: torch.device | str = "auto",
     runner: "RunProcessor | None" = None,
@@ -83,7 +86,9 @@ def evaluate(
         weights: Expressions of branches that weight the reference's and the generated events.
         binning: The CaloChallenge's binning XML.
         threshold: Energy below which voxels of HDF5 files are set to zero [MeV]; by default that of the challenge's data set.
-        ensemble: Whether the generated files are those of several trainings of one GAN, whose band is drawn.
+        ensemble: Whether the generated files are those of several trainings of one GAN, whose band is drawn; a single file is divided
+            by its branch ``member``.
+        member: Compare only the generated events of this ``member``.
         max_events: Largest number of events of each sample, evenly spaced over its entries; by default as many as hold 10⁹ values,
             4 GB in single precision.
         device: Device on which classifiers are trained.
@@ -97,9 +102,14 @@ def evaluate(
 
     folder, device = Path(folder), resolve_device(str(device))
     check_folder(folder, None)
-    if ensemble and len(generated) < MIN_SAMPLES:
+    parts = {name: (path, member) for name, path in generated.items()}
+    if ensemble and len(parts) == 1 and member is None:
+        ((name, path),) = generated.items()
+        parts = _members(name, path)
+    if ensemble and len(parts) < MIN_SAMPLES:
         raise DataError(
-            f"an ensemble needs {MIN_SAMPLES} generated files, but there are {len(generated)}; omit --ensemble"
+            f"an ensemble needs {MIN_SAMPLES} generated files, or one with a branch '{MEMBER}' of as many members, but there are {len(parts)};"
+            " omit --ensemble"
         )
     voxels = _voxels([reference, *generated.values()], binning, threshold)
     compared = voxels.compared(config) if voxels else _choose_schema(reference, generated, config)
@@ -127,7 +137,9 @@ def evaluate(
     progress("reading", 0.0, "")
     inputs = _SampleReader(schema, voxels, runner, max_events, skipped)
     events = inputs.read("reference", reference, weights[0])
-    samples = {name: inputs.read(name, path, weights[1]) for name, path in generated.items()}
+    samples = {
+        name: inputs.read(name, path, weights[1], number) for name, (path, number) in parts.items()
+    }
     known = None if training is None else inputs.read("training", training, None)
     files = {"reference": reference, **generated}
     origin: dict[str, Any] = {"files": {name: with_sha256(path) for name, path in files.items()}}
@@ -170,12 +182,14 @@ class _SampleReader(NamedTuple):
     max_events: int | None
     skipped: "list[SkippedMetric]"
 
-    def read(self, name: str, path: str, weight: str | None) -> ak.Array:
-        """Returns the events of one sample; values may be NaN, which the evaluation names and drops."""
+    def read(self, name: str, path: str, weight: str | None, member: int | None = None) -> ak.Array:
+        """Returns the events of one sample, or of one ``member`` of it; values may be NaN, which the evaluation names and drops."""
         from hepgan.evaluation import cleaning
 
         if self.voxels and _is_hdf5(path):
             _no_weight(path, weight)
+            if member is not None:
+                raise DataError(f"'{path}' has no branch '{MEMBER}'; give a ROOT file")
             files = _paths(path)
             number = self._number(name, calochallenge.num_showers(files), self.schema)
             return calochallenge.read_showers(
@@ -185,6 +199,8 @@ class _SampleReader(NamedTuple):
         self.skipped.extend(reasons)
         lost = {skip.observable for skip in reasons}
         schema = cleaning.drop_fields(self.schema, lost, reasons)
+        if member is not None:
+            return self._of_member(name, path, schema, weight, member)
         total = sum(reader.num_entries(path).values())
         number = self._number(name, total, schema)
         if self.runner is not None:
@@ -196,6 +212,21 @@ class _SampleReader(NamedTuple):
             return reader.read(path, schema, weight=weight, check=False)
         return _read_evenly(path, schema, weight, number, total)
 
+    def _of_member(
+        self, name: str, path: str, schema: Schema, weight: str | None, member: int
+    ) -> ak.Array:
+        cut = f"{MEMBER} == {member}"
+        if self.runner is not None:
+            from hepgan.processors import collect, fileset_of  # coffea is optional
+
+            events = collect(
+                fileset_of(path), self.runner, schema, cut=cut, weight=weight, check=False
+            )
+        else:
+            events = reader.read(path, schema, cut=cut, weight=weight, check=False)
+        total = len(events)
+        return events[evenly_spaced(range(total), self._number(name, total, schema), total)]
+
     def _number(self, name: str, total: int, schema: Schema) -> int:
         """Returns the number of events to read; those left out are appended to ``skipped``."""
         values = sum(math.prod(field.shape) for field in schema.all.values())
@@ -204,6 +235,19 @@ class _SampleReader(NamedTuple):
             reason = f"{number:,} of {total:,} are compared, evenly spaced over the file; --max-events changes their number"
             self.skipped.append(SkippedMetric("events", OVERALL, reason, name))
         return number
+
+
+def _members(name: str, path: str) -> dict[str, tuple[str, int | None]]:
+    """Returns the samples of the members in the generated file ``path``: the file and the number of the member by name; the file alone without its branch.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    schema = Schema({MEMBER: Field()})
+    if _is_hdf5(path) or reader.missing_fields(path, schema):
+        return {name: (path, None)}
+    numbers = np.unique(ak.to_numpy(reader.read(path, schema)[MEMBER]))
+    return {member_name(number): (path, number) for number in map(int, numbers)}
 
 
 def _read_evenly(

@@ -13,10 +13,11 @@ from torch import Tensor
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.io import reader
 from hepgan.data.io.reader import ReadOptions
-from hepgan.data.io.splits import read_splits, sample_splits, split_chunks
+from hepgan.data.io.splits import Bootstrap, read_splits, sample_splits, split_chunks
 from hepgan.data.loaders.augment import reflect, rotate
 from hepgan.data.loaders.streaming import StreamingLoader
 from hepgan.data.schema import Schema
+from hepgan.data.weights import WEIGHT
 from hepgan.gan.discriminator_input import DiscriminatorInput
 from hepgan.gan.training import distributed
 from hepgan.layout.memory import available, readable
@@ -69,7 +70,8 @@ def read_mode(run: RunConfig, schema: Schema) -> ReadMode:
 def read_events(run: RunConfig) -> dict[str, ak.Array]:
     """Returns the events of a run by split, ``train``, ``validation`` and ``test``. The split does not depend on the seed."""
     data = run.data
-    return read_splits(list(data.files), run.schema, data.fractions, options=_options(run))
+    splits = read_splits(list(data.files), run.schema, data.fractions, options=_options(run))
+    return _without_ones(splits, run)
 
 
 def sample_events(
@@ -81,7 +83,17 @@ def sample_events(
         list(run.data.files), run.schema, run.data.fractions, sizes,
         step_size=_step_size(run), options=_options(run), progress=progress,
     )  # fmt: skip
-    return {name: sample.events for name, sample in samples.items()}
+    return _without_ones({name: sample.events for name, sample in samples.items()}, run)
+
+
+def _without_ones(splits: dict[str, ak.Array], run: RunConfig) -> dict[str, ak.Array]:
+    """Returns the splits; those of which a bootstrap draws nothing have no weights unless the run file has a weight."""
+    if not run.data.bootstrap or run.data.weight:
+        return splits
+    return {
+        name: events if name == "train" else ak.without_field(events, WEIGHT)
+        for name, events in splits.items()
+    }
 
 
 def augment(events: ak.Array, run: RunConfig, *, seed: int) -> ak.Array:
@@ -172,7 +184,9 @@ def _copies(run: RunConfig) -> int:
 
 
 def _options(run: RunConfig) -> ReadOptions:
-    return ReadOptions(tree=run.data.tree, cut=run.data.cut, weight=run.data.weight)
+    data, seed = run.data, child_seed(run.seed, "bootstrap")
+    bootstrap = Bootstrap("train", data.fractions, seed) if data.bootstrap else None
+    return ReadOptions(tree=data.tree, cut=data.cut, weight=data.weight, reweight=bootstrap)
 
 
 def _sample_size(schema: Schema, events: int) -> int:

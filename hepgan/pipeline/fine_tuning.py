@@ -13,6 +13,7 @@ from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import RunError
 from hepgan.gan import pretrained, sources
+from hepgan.gan.members import gan_folder
 from hepgan.gan.model import GAN
 from hepgan.gan.serialization import load_weights, read_tensors, without_prefix
 from hepgan.gan.training.checkpoint import newest_checkpoint
@@ -53,8 +54,9 @@ def load_start(run: RunConfig, schema: Schema) -> Start:
         )
     _log_ranges(run, gan, source)
     shipped = pretrained.find(folder)
-    weights = pretrained.files(shipped)[1] if shipped else folder / "generator.safetensors"
-    last = None if shipped else newest_checkpoint(folder)
+    own = gan_folder(folder)
+    weights = pretrained.files(shipped)[1] if shipped else own / "generator.safetensors"
+    last = None if shipped else newest_checkpoint(own)
     discriminator = without_prefix("discriminator", read_tensors(last)) if last else {}
     origin = f"{source}: {with_sha256(str(weights))}"
     discriminates = "and its discriminator" if discriminator else "with a new discriminator"

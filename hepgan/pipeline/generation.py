@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 import awkward as ak
 import numpy as np
@@ -15,6 +16,7 @@ from hepgan.data.schema import Schema
 from hepgan.errors import DataError, RunError
 from hepgan.gan.conditions import Condition
 from hepgan.gan.devices import resolve_device
+from hepgan.gan.members import count_members, sample_members, with_member
 from hepgan.gan.model import GAN
 from hepgan.progress import ProgressCallback, no_progress
 
@@ -30,6 +32,7 @@ def generate(
     seed: int,
     conditions: Mapping[str, Condition] | None = None,
     conditions_from: str | None = None,
+    member: int | Literal["all"] | None = None,
     device: torch.device | str = "auto",
     overwrite: bool = False,
     progress: ProgressCallback = no_progress,
@@ -43,6 +46,8 @@ def generate(
         seed: Seed; the same seed gives the same events on the same device.
         conditions: As in ``GAN.sample``.
         conditions_from: A ROOT file with the conditions' branches; one event is generated for each of its first ``n`` entries.
+        member: Member of an ensemble, by default the first; ``"all"`` draws the events evenly from all of them, and writes the branch
+            ``member``.
         device: Device of the networks.
         overwrite: Whether to replace an existing file.
         progress: Progress callback.
@@ -54,7 +59,16 @@ def generate(
         HepganError: there is no GAN, the file exists, or the conditions do not fit.
     """
     writer.check_output(output, overwrite=overwrite)
-    gan = GAN.load(folder, device=resolve_device(str(device)))
+    device = resolve_device(str(device))
+    every = range(count_members(folder)) if member == "all" else ()
+    gans = [GAN.load(folder, device=device, member=number) for number in every]
+    # without members, "all" is one
+    gan = (
+        gans[0]
+        if gans
+        else GAN.load(folder, device=device, member=None if member == "all" else member)
+    )
+    schema = with_member(gan.schema) if gans else gan.schema
     values: dict[str, Condition] = dict(conditions or {})
     if conditions_from:
         read = _read_conditions(conditions_from, gan.encoding.schema, n)
@@ -64,13 +78,14 @@ def generate(
             )
         values, n = values | read, None
     total = n or max((len(v) for v in values.values() if isinstance(v, np.ndarray)), default=0)
-    _check_space(Path(output), total, gan.encoding.schema)
+    _check_space(Path(output), total, schema)
+    blocks = (
+        sample_members(gans, total, conditions=values, seed=seed)
+        if gans
+        else gan.sample_blocks(n, conditions=values, seed=seed)
+    )
     writer.write(
-        output,
-        with_progress(gan.sample_blocks(n, conditions=values, seed=seed), total, progress),
-        gan.encoding.schema,
-        tree=gan.tree,
-        overwrite=overwrite,
+        output, with_progress(blocks, total, progress), schema, tree=gan.tree, overwrite=overwrite
     )
     return total
 

@@ -34,7 +34,7 @@ NAME = ".lock"
 LOG = "hepgan.log"
 
 CONTENT = (
-    "checkpoints", "plots", "history.jsonl", "generator.safetensors", "gan.json", "generated.root", "scores.json",
+    "members", "checkpoints", "plots", "history.jsonl", "generator.safetensors", "gan.json", "generated.root", "scores.json",
     "histograms.json", "histograms.root", "report.html", LOG, "run.toml",
 )  # fmt: skip
 """Files and folders that a run writes; ``run.toml`` is last, so that a folder that was cleared in part still counts as a run's."""

@@ -25,6 +25,7 @@ from hepgan.evaluation.metrics.scores import REGISTERED as METRICS
 from hepgan.evaluation.observables.base import REGISTERED as OBSERVABLES
 from hepgan.gan.devices import resolve_device
 from hepgan.gan.discriminator_input import DiscriminatorInput, discriminator_parts
+from hepgan.gan.members import member_folder, member_name
 from hepgan.gan.model import GAN
 from hepgan.gan.training import checkpoint, distributed, history
 from hepgan.gan.training import loop as training
@@ -48,7 +49,7 @@ from hepgan.pipeline.provenance import command_line
 from hepgan.pipeline.run_folder import check_folder, clear_folder, locked, logged, make_folder
 from hepgan.pipeline.validation import make_validation
 from hepgan.plugins import plugin_of, plugins_of
-from hepgan.progress import ProgressCallback, no_progress
+from hepgan.progress import ProgressCallback, no_progress, renamed
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +184,7 @@ def train(
     """Trains in all processes started by ``torchrun``; writes ``run.toml``, ``history.jsonl``, ``checkpoints/``, ``generator.safetensors``, ``gan.json`` and ``hepgan.log`` to ``folder``.
 
     Nothing is written before the data, the encoding and the layouts have been checked. If a signal stops the training, the best
-    generator so far is written as well.
+    generator so far is written as well. An ensemble has a folder ``members/0``, ``members/1``, … with these files for each member.
 
     Args:
         run: The run to train.
@@ -193,17 +194,24 @@ def train(
         overwrite: Whether to replace the run in ``folder``.
         progress: Progress callback.
 
+    Returns:
+        The GAN and the inputs of its training; of an ensemble, those of the first member.
+
     Raises:
         RunError: the folder holds something else, or cannot be created.
         HepganError: as ``prepare``, or training fails.
     """
     with ExitStack() as stack:
-        return train_locked(
+        trained = train_each(
             run, Path(folder), stack, device=device, resume=resume, overwrite=overwrite, progress=progress
         )  # fmt: skip
+        first = next(trained)
+        for _ in trained:
+            pass
+    return first
 
 
-def train_locked(
+def train_each(
     run: RunConfig,
     folder: Path,
     stack: ExitStack,
@@ -212,8 +220,46 @@ def train_locked(
     resume: bool,
     overwrite: bool,
     progress: ProgressCallback,
+) -> Iterator[tuple[GAN, Prepared]]:
+    """Trains as ``train`` does, keeps ``folder`` locked until ``stack`` is closed, and yields the GAN; of an ensemble, one member after the other."""
+    if run.ensemble is None:
+        yield _train_locked(
+            run, folder, stack,
+            device=device, resume=resume, overwrite=overwrite, progress=progress,
+        )  # fmt: skip
+        return
+    members, run = run.ensemble.members, with_plugins(run)
+    check_folder(folder, run if resume else None, overwrite=overwrite)
+    for number in range(members):
+        with ExitStack() as own:
+            yield _train_locked(
+                run.member(number), member_folder(folder, number), own,
+                device=device, resume=resume, overwrite=overwrite,
+                progress=renamed(progress, f"{member_name(number)}: "),
+                ensemble=_Ensemble(run, folder, stack) if number == 0 else None,
+            )  # fmt: skip
+
+
+class _Ensemble(NamedTuple):
+    """Ensemble whose folder the training of its first member claims: its run, its folder, and the stack that keeps it locked."""
+
+    run: RunConfig
+    folder: Path
+    stack: ExitStack
+
+
+def _train_locked(
+    run: RunConfig,
+    folder: Path,
+    stack: ExitStack,
+    *,
+    device: torch.device | str,
+    resume: bool,
+    overwrite: bool,
+    progress: ProgressCallback,
+    ensemble: _Ensemble | None = None,
 ) -> tuple[GAN, Prepared]:
-    """Trains as ``train`` does, and keeps ``folder`` locked until ``stack`` is closed."""
+    """Trains one GAN, and keeps ``folder`` locked until ``stack`` is closed."""
     device, run = distributed.local_device(resolve_device(str(device))), with_plugins(run)
     if resume and overwrite:
         raise RunError("--resume continues a run and --overwrite replaces it; choose one of them")
@@ -233,6 +279,11 @@ def train_locked(
             run, prepared.splits["validation"], prepared.state.gan.encoding
         )
         distributed.barrier()  # all ranks check the folder before the first one writes to it
+        if ensemble:
+            same_ensemble = ensemble.run if resume else None
+            _claim(ensemble.folder, same_ensemble, ensemble.stack, device, overwrite=overwrite)
+            if first:
+                atomic.write_text(ensemble.folder / "run.toml", as_toml(ensemble.run))
         if not exists:
             _claim(folder, same, stack, device, overwrite=overwrite)
         if first:

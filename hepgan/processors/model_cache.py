@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from hepgan.atomic import write_bytes
 from hepgan.errors import CheckpointError, RunError
 from hepgan.gan import pretrained, sources
+from hepgan.gan.members import gan_folder
 from hepgan.plugins import import_plugins, require_plugins
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 FILES = ("gan.json", "generator.safetensors")
 """Files of a GAN in a run folder."""
 
-CACHE_SIZE = 4
-"""Number of GANs kept in a process, enough for one per kind of particle."""
+CACHE_SIZE = 16
+"""Number of GANs kept in a process, enough for one per kind of particle, and for the members of an ensemble."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,7 @@ def shipped(model: Model) -> Model:
         return model
     if sources.is_remote(model):
         return embed(model)  # downloaded once, here
-    path = Path(model, FILES[0])
+    path = gan_folder(model) / FILES[0]
     if pretrained.find(model) or not path.is_file():
         return os.fspath(model)
     names = _plugins(path.read_bytes())
@@ -84,16 +85,19 @@ def shipped(model: Model) -> Model:
     return ModelFolder(os.fspath(model), names)
 
 
-def embed(folder: str | os.PathLike[str]) -> EmbeddedModel:
+def embed(folder: str | os.PathLike[str], *, member: int | None = None) -> EmbeddedModel:
     """Returns the GAN of the run folder or address ``folder``, or the pretrained ``showers`` or ``mnist``, ready to be shipped with a processor.
+
+    Of an ensemble, it is that of ``member``, by default the first.
 
     Workers import the plugins that the GAN needs, which must have been imported here: in the same folder, or installed on the workers.
 
     Raises:
         CheckpointError: a file is missing.
-        RunError: a plugin of the GAN has not been imported.
+        RunError: a plugin of the GAN has not been imported, or there is no such member.
     """
     folder = sources.local_folder(folder)
+    folder = folder if member is None else gan_folder(folder, member)
     metadata, packed = _gan_files(folder)
     name = pretrained.find(folder)
     weights = pretrained.weights(name) if name else packed.read_bytes()
@@ -143,7 +147,7 @@ def one_thread() -> Iterator[None]:
 def _gan_files(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
     if name := pretrained.find(folder):
         return pretrained.files(name)
-    paths = tuple(Path(folder, name) for name in FILES)
+    paths = tuple(gan_folder(folder) / name for name in FILES)
     for path in paths:
         if not path.is_file():
             raise CheckpointError(

@@ -15,6 +15,7 @@ from hepgan.data.io.files import base_name, data_errors
 from hepgan.data.io.writer import write
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
+from hepgan.gan.members import MEMBER, with_member
 from hepgan.processors.chunk_results import ChunkId, ChunkResults
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class WriteFiles:
         schema: Fields and conditions to write.
         tree: Name of the tree.
         showers: Whether to write the field ``showers``, one entry per particle, with ``entry``, ``particle``, of several copies
-            ``copy``, and, if particles are flagged, ``inside``.
+            ``copy``, of several members ``member``, and, if particles are flagged, ``inside``.
         format: ``root`` or ``parquet``.
     """
 
@@ -104,9 +105,11 @@ class WriteFiles:
         if not self.showers:
             return self.write(events, self.schema, chunk_id)
         known, made = self.schema.all, events.showers.fields
-        flagged, copied = (name in made and name not in known for name in ("inside", "copy"))
+        flagged, copied, mixed = (
+            name in made and name not in known for name in ("inside", "copy", MEMBER)
+        )
         rows = with_particle_ids(events, chunk_id, copied=copied)
-        schema = particle_schema(self.schema, flagged=flagged, copied=copied)
+        schema = particle_schema(self.schema, flagged=flagged, copied=copied, mixed=mixed)
         return self.write(rows, schema, chunk_id)
 
     def write(self, rows: ak.Array, schema: Schema, chunk_id: ChunkId) -> dict[str, int]:
@@ -131,12 +134,15 @@ def part_name(chunk_id: ChunkId) -> str:
     return f"{stem}-{hashlib.blake2b(identity, digest_size=16).hexdigest()}-{chunk_id.start:012d}"
 
 
-def particle_schema(schema: Schema, *, flagged: bool, copied: bool = False) -> Schema:
-    """Returns the schema of written showers: with particle identifiers, ``copy`` if particles are ``copied``, and ``inside`` if ``flagged``.
+def particle_schema(
+    schema: Schema, *, flagged: bool, copied: bool = False, mixed: bool = False
+) -> Schema:
+    """Returns the schema of written showers: with particle identifiers, ``copy`` if particles are ``copied``, ``member`` if those of several members are ``mixed``, and ``inside`` if ``flagged``.
 
     Raises:
         DataError: the GAN has a field or condition of the same name.
     """
+    schema = with_member(schema) if mixed else schema
     return add_fields(schema, PARTICLE | (COPY if copied else {}) | (INSIDE if flagged else {}))
 
 

@@ -4,7 +4,7 @@ Networks run on batches of a fixed size, padded at the end. A row of such a batc
 last bit (tested); it does depend on the batch size, by which libraries choose the order of their sums.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import awkward as ak
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from hepgan.data.io.files import data_errors
 from hepgan.errors import DataError
+from hepgan.gan.members import in_order
 from hepgan.processors.chunk_results import ChunkId
 
 if TYPE_CHECKING:
@@ -49,6 +50,14 @@ class Particles(NamedTuple):
             {name: np.repeat(values, copies) for name, values in self.conditions.items()},
             np.repeat(self.entries, copies), np.repeat(self.numbers, copies), self.counts * copies, True,
             np.tile(np.arange(copies), len(self.entries)),
+        )  # fmt: skip
+
+    def selected(self, rows: npt.NDArray[np.bool_]) -> "Particles":
+        """Returns the particles of ``rows[P]``, each an event of its own."""
+        return Particles(
+            {name: values[rows] for name, values in self.conditions.items()},
+            self.entries[rows], self.numbers[rows], np.ones(int(rows.sum()), dtype=np.int64), False,
+            None if self.copies is None else self.copies[rows],
         )  # fmt: skip
 
     def part(self, start: int, stop: int) -> "Particles":
@@ -140,6 +149,34 @@ def simulate_particles(
             keep = inside.reshape(-1, *[1] * (cells.ndim - 1))
             showers[name] = ak.from_numpy(np.where(keep, cells, 0).astype(cells.dtype))
         showers["inside"] = inside
+    return ak.unflatten(showers, particles.counts) if particles.jagged else showers
+
+
+def simulate_members(
+    gans: "Sequence[GAN]",
+    particles: Particles,
+    *,
+    seed: int,
+    chunk_id: ChunkId,
+    out_of_range: OutOfRange,
+) -> ak.Array:
+    """Returns the records of ``simulate_particles``, drawn evenly from the members of an ensemble, with their number as the field ``member``.
+
+    The sum of entry, number and copy of a particle, modulo the number of members, is its member.
+
+    Raises:
+        DataError: as ``simulate_particles``.
+    """
+    copies = 0 if particles.copies is None else particles.copies
+    members = (particles.entries + particles.numbers + copies) % len(gans)
+    parts = [
+        simulate_particles(
+            gan, particles.selected(members == number),
+            seed=seed, chunk_id=chunk_id, out_of_range=out_of_range,
+        )
+        for number, gan in enumerate(gans)
+    ]  # fmt: skip
+    showers = in_order(parts, members)
     return ak.unflatten(showers, particles.counts) if particles.jagged else showers
 
 

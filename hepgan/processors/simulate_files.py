@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import awkward as ak
 import numpy as np
@@ -16,6 +16,7 @@ from hepgan.data.io.reader import ReadOptions
 from hepgan.data.io.writer import check_names, check_output, write
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
+from hepgan.gan.members import count_members
 from hepgan.processors.chunk_results import ChunkId
 from hepgan.processors.executors import RunProcessor, fileset_of
 from hepgan.processors.model_cache import embed, load_cached
@@ -37,6 +38,7 @@ def simulate(
     conditions: Mapping[str, ConditionSource],
     tree: str | None = None,
     copies: int = 1,
+    member: int | Literal["all"] | None = None,
     out_of_range: OutOfRange = "raise",
     on_bad_file: reader.OnBadFile = "raise",
     device: str = "auto",
@@ -57,6 +59,8 @@ def simulate(
         conditions: Branches of the GAN's conditions, as in ``Simulate``.
         tree: The tree, if a file has several.
         copies: Number of showers of each particle, as in ``Simulate``.
+        member: Member of an ensemble, by default the first; ``"all"`` draws the showers evenly from all of them, and writes the branch
+            ``member``.
         out_of_range: As in ``Simulate``.
         on_bad_file: ``"skip"`` leaves out files that cannot be opened, with a warning each.
         device: Device of each worker.
@@ -69,13 +73,20 @@ def simulate(
         HepganError: there is no GAN, files are bad, particles are out of its range, or the output exists.
     """
     with parts_for(output, overwrite=overwrite) as (target, parts):
-        embedded = embed(folder)
+        members = count_members(folder) if member == "all" else 0
+        embedded = (
+            [embed(folder, member=number) for number in range(members)]
+            or [embed(folder, member=None if member == "all" else member)]
+        )  # fmt: skip
         gan, fileset = (
-            load_cached(embedded, "cpu"),
+            load_cached(embedded[0], "cpu"),
             fileset_of(files, tree=tree, on_bad_file=on_bad_file),
         )
         written = particle_schema(
-            gan.encoding.schema, flagged=out_of_range == "flag", copied=copies > 1
+            gan.encoding.schema,
+            flagged=out_of_range == "flag",
+            copied=copies > 1,
+            mixed=members > 0,
         )
         whole = add_fields(written, FILE)
         check_names(whole)
@@ -83,7 +94,7 @@ def simulate(
         writer = WriteFiles(str(parts), gan.encoding.schema, name, showers=True)
         parts_written: dict[str, int] = runner(
             fileset,
-            Simulate(embedded, output=writer, seed=seed, conditions=conditions, out_of_range=out_of_range, device=device, copies=copies),
+            Simulate(embedded if members else embedded[0], output=writer, seed=seed, conditions=conditions, out_of_range=out_of_range, device=device, copies=copies),
         )  # fmt: skip
         if not parts_written:
             raise DataError("the files hold no particles; there is nothing to write")

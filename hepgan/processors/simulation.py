@@ -1,7 +1,8 @@
 """``Simulate``: showers for the particles of events."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import awkward as ak
@@ -10,9 +11,22 @@ from coffea.processor import ProcessorABC, accumulate
 
 from hepgan.errors import DataError, RunError, did_you_mean
 from hepgan.processors.chunk_results import ChunkId, merge_chunks, slice_chunk
-from hepgan.processors.model_cache import Model, load_cached, one_thread, shipped
+from hepgan.processors.model_cache import (
+    EmbeddedModel,
+    Model,
+    ModelFolder,
+    load_cached,
+    one_thread,
+    shipped,
+)
 from hepgan.processors.outputs import FillHistograms, WriteFiles
-from hepgan.processors.particles import OutOfRange, Particles, particles_of, simulate_particles
+from hepgan.processors.particles import (
+    OutOfRange,
+    Particles,
+    particles_of,
+    simulate_members,
+    simulate_particles,
+)
 
 PARTICLES_PER_CALL = 2**14
 """Particles simulated before ``output`` is called: 33 MB of cells for showers of 504."""
@@ -33,7 +47,8 @@ class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
         result = runner({"photons": {"files": {"photons.root": "Events"}}}, simulate)
 
     Args:
-        gan: A run folder that every worker can read, or ``embed(folder)``, which is shipped with the job.
+        gan: A run folder that every worker can read, or ``embed(folder)``, which is shipped with the job; or a list of them, the members of an
+            ensemble, from which the showers are drawn evenly, with the field ``member``.
         output: Called with parts of a chunk to which the field ``showers`` has been added: for each particle a record of the GAN's fields
             and conditions. Returns something that adds: histograms, numbers, ``ChunkResults``. ``ReturnFields``, ``FillHistograms`` and
             ``WriteFiles`` are ready to use.
@@ -53,7 +68,7 @@ class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
 
     def __init__(
         self,
-        gan: Model,
+        gan: Model | Sequence[Model],
         *,
         output: Callable[[ak.Array], Any],
         seed: int,
@@ -66,13 +81,11 @@ class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
         if copies < 1:
             raise RunError(f"copies = {copies} should be at least 1")
         self.copies = copies
-        self.gan, self.output, self.seed, self.out_of_range, self.device = (
-            shipped(gan),
-            output,
-            seed,
-            out_of_range,
-            device,
-        )
+        one = (str, os.PathLike, ModelFolder, EmbeddedModel)
+        models: Sequence[Model] = [gan] if isinstance(gan, one) else gan
+        self.gans, self.mixed = tuple(map(shipped, models)), not isinstance(gan, one)
+        self.output, self.seed, self.out_of_range = output, seed, out_of_range
+        self.device = device
         self.conditions = dict(conditions or {}) | ({} if energy is None else {"energy": energy})
 
     def process(self, events: ak.Array) -> Any:
@@ -91,7 +104,7 @@ class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
                 f"the events of '{chunk_id.file}' already have a field 'showers', which the simulated ones would overwrite; "
                 "rename this branch, or write the simulated showers with output=WriteFiles(…)"
             )
-        gan = load_cached(self.gan, self.device)
+        gans = [load_cached(gan, self.device) for gan in self.gans]
         values = {
             name: read_condition(events, source, chunk_id)
             for name, source in self.conditions.items()
@@ -100,8 +113,13 @@ class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
         for start, stop in _spans(particles):
             part = particles.part(start, stop)
             with one_thread():
-                showers = simulate_particles(
-                    gan, part, seed=self.seed, chunk_id=chunk_id, out_of_range=self.out_of_range
+                options: dict[str, Any] = {
+                    "seed": self.seed, "chunk_id": chunk_id, "out_of_range": self.out_of_range,
+                }  # fmt: skip
+                showers = (
+                    simulate_members(gans, part, **options)
+                    if self.mixed
+                    else simulate_particles(gans[0], part, **options)
                 )
             yield ak.with_field(slice_chunk(events, start, stop), showers, "showers")
 

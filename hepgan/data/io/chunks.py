@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +47,10 @@ class Chunk(NamedTuple):
     entries: np.ndarray[Any, Any]
 
 
+Reweight = Callable[[str, np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+"""Function of a file and entries ``[E]`` in it: factors ``[E]`` of the weights of these events."""
+
+
 class ReadRequest(NamedTuple):
     """Fields to read from every file, with the parsed cut and weight.
 
@@ -55,12 +59,14 @@ class ReadRequest(NamedTuple):
         cut: Events for which it is false are dropped.
         weight: Becomes the field ``weight``.
         check: Raise an error for values that a network cannot take.
+        reweight: Factors of the weights.
     """
 
     schema: Schema
     cut: Expression | None = None
     weight: Expression | None = None
     check: bool = True
+    reweight: Reweight | None = None
 
     @classmethod
     def parse(
@@ -70,13 +76,14 @@ class ReadRequest(NamedTuple):
         cut: str | None = None,
         weight: str | None = None,
         check: bool = True,
+        reweight: Reweight | None = None,
     ) -> "ReadRequest":
         """Returns the request with its expressions parsed.
 
         Raises:
             DataError: an expression does not parse, or the schema has a field ``weight`` besides the weights.
         """
-        if weight and "weight" in schema.all:
+        if (weight or reweight) and "weight" in schema.all:
             raise DataError(
                 "the schema has a field 'weight', the name of the field that holds the event weights; give it another name "
                 "and branches = ['weight'], or read without a weight"
@@ -86,7 +93,20 @@ class ReadRequest(NamedTuple):
             Expression.parse(cut, "cut") if cut else None,
             Expression.parse(weight, "weight") if weight else None,
             check,
+            reweight,
         )
+
+    @property
+    def weighted(self) -> bool:
+        """Whether events get the field ``weight``."""
+        return self.weight is not None or self.reweight is not None
+
+    def weights(
+        self, arrays: Mapping[str, Any], path: str, entries: np.ndarray[Any, Any]
+    ) -> np.ndarray[Any, Any]:
+        """Returns the weights ``[E]`` of the events of ``entries[E]``, whose branches are ``arrays``."""
+        weights = self.weight(arrays, path) if self.weight else np.ones(len(entries))
+        return weights * self.reweight(path, entries) if self.reweight else weights
 
     @property
     def expression_branches(self) -> list[str]:
@@ -255,12 +275,14 @@ def entry_weights(tree: OpenTree, entries: np.ndarray[Any, Any]) -> np.ndarray[A
     Raises:
         DataError: as ``read_entries``.
     """
-    if tree.request.weight is None or len(entries) == 0:
+    if not tree.request.weighted or len(entries) == 0:
         return np.ones(len(entries))
     first, stop = int(entries[0]), int(entries[-1]) + 1
-    arrays = _arrays(tree, tree.request.weight.names, first, stop)
-    weights = np.asarray(tree.request.weight(arrays, tree.path), np.float64)
-    return np.asarray(weights[entries - first])
+    names = tree.request.weight.names if tree.request.weight else ()
+    weights = tree.request.weights(
+        _arrays(tree, names, first, stop), tree.path, np.arange(first, stop)
+    )
+    return np.asarray(weights[entries - first], np.float64)
 
 
 def _stamp(path: str) -> tuple[int, int]:
@@ -339,8 +361,8 @@ def _assemble(
                 )
     fields = schema.all
     columns = {name: columns[name] for name in fields}
-    if request.weight:
-        columns["weight"] = request.weight(arrays, path)
+    if request.weighted:
+        columns["weight"] = request.weights(arrays, path, entries)
     if request.cut:
         keep = request.cut(arrays, path).astype(bool)
         columns = {name: column[keep] for name, column in columns.items()}

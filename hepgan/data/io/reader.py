@@ -16,7 +16,14 @@ from typing import Literal, NamedTuple
 import awkward as ak
 
 from hepgan.data.io.branches import BranchIndex, index_branches, resolve_schema
-from hepgan.data.io.chunks import Chunk, ReadRequest, chunk_ranges, open_tree, read_entries
+from hepgan.data.io.chunks import (
+    Chunk,
+    ReadRequest,
+    Reweight,
+    chunk_ranges,
+    open_tree,
+    read_entries,
+)
 from hepgan.data.io.files import Files, Source, data_errors, open_source, sources
 from hepgan.data.schema import Schema
 from hepgan.errors import BadFileError, DataError, NoEventsError
@@ -36,6 +43,7 @@ class ReadOptions:
         on_bad_file: ``"skip"`` leaves out files that cannot be opened, with a warning each. Damage that is found only when events
             are read is still an error, and so are missing branches: otherwise nobody would know which events are missing.
         check: Raise an error for NaN, infinity and integers that float32 cannot represent.
+        reweight: Factors of the weights by file and entry, such as ``splits.Bootstrap``; events without a weight get them as weights.
     """
 
     tree: str | None = None
@@ -44,6 +52,7 @@ class ReadOptions:
     entry_stop: int | None = None
     on_bad_file: OnBadFile = "raise"
     check: bool = True
+    reweight: Reweight | None = None
 
     def __post_init__(self) -> None:
         if self.entry_stop is not None and self.entry_stop < 1:
@@ -57,7 +66,9 @@ class ReadOptions:
         Raises:
             DataError: as ``ReadRequest.parse``.
         """
-        return ReadRequest.parse(schema, cut=self.cut, weight=self.weight, check=self.check)
+        return ReadRequest.parse(
+            schema, cut=self.cut, weight=self.weight, check=self.check, reweight=self.reweight
+        )
 
 
 DEFAULTS = ReadOptions()

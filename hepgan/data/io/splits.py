@@ -1,5 +1,6 @@
 """Splits of events into training, validation and test, as a pure function of file and entry: an event never changes its split."""
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -61,6 +62,33 @@ def split(file: str, entries: Array, fractions: Mapping[str, float], *, seed: in
     uniform = (event_bits(file, entries, seed=seed) >> U64(11)) * 2.0**-53
     names = np.array(list(fractions))
     return names[np.searchsorted(np.cumsum(values)[:-1], uniform, side="right")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bootstrap:
+    """Bootstrap sample of the events of one split, by weights; a ``reweight`` of ``ReadOptions``.
+
+    The weights are exponentially distributed with mean 1 (Bayesian bootstrap; Rubin, Ann. Statist. 9, 1981), a function of (file, entry,
+    seed) alone, so that a stream has those of events in memory. Unlike drawing with replacement, no event appears twice, which an
+    encoding would take for a value that events share, and which could be on both sides of a held-out fraction. Events of other splits
+    have weight 1.
+
+    Attributes:
+        name: Name of the split.
+        fractions: As in ``split``.
+        seed: Seed of the weights.
+    """
+
+    name: str
+    fractions: Mapping[str, float]
+    seed: int
+
+    def __call__(self, file: str, entries: Array) -> Array:
+        """Returns the weights ``float64[E]``."""
+        bits = event_bits(f"bootstrap {base_name(file)}", entries, seed=self.seed)
+        uniform = ((bits >> U64(11)) + 0.5) * 2.0**-53
+        weights = -np.log(uniform)
+        return np.where(split(file, entries, self.fractions) == self.name, weights, 1.0)
 
 
 def split_chunks(

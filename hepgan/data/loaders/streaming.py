@@ -154,7 +154,7 @@ class StreamingLoader(EpochDataset):
                     for start, stop in chunk_ranges(tree, step_size, remaining):
                         entries = self._selected(tree, start, stop)
                         rows = self.copies * len(entries)
-                        if self.request.weight is not None:
+                        if self.request.weighted:
                             weights = WeightSums.of(entry_weights(tree, entries))
                             self.weights = self.weights.merge(weights)
                         spans.append(_Span(source, name, start, stop, rows))
@@ -259,7 +259,7 @@ class StreamingLoader(EpochDataset):
 
     def _encoded(self, events: ak.Array, file: str, entries: npt.NDArray[np.int64]) -> Chunk:
         x, c = self.encode(events, file=file, entries=entries)
-        if self.request.weight is None or self.weights.equal:
+        if not self.request.weighted or self.weights.equal:
             return x, c
         weights = self.weights.normalized(ak.to_numpy(events["weight"]))
         repeated = np.tile(weights.astype(np.float32), self.copies)

@@ -104,7 +104,7 @@ def initial_state(
         if weights is not None and not objective_named(phase.objective).weighted:
             raise RunError(
                 f"[train] objective = '{phase.objective}' does not use event weights; average with Batch.real_mean and Batch.fake_mean"
-                " and register it with weighted=True, or train without [data] weight"
+                " and register it with weighted=True, or train without [data] weight and without bootstrap ([ensemble] bootstrap = false)"
             )
         _check_batch_norm(gan, distributed.local_batch_size(phase.batch_size))
     if any(max(ends(phase.energy_constraint)) for phase in phases):
