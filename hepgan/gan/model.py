@@ -138,7 +138,7 @@ class GAN:
         """Reads a GAN from a run folder; its discriminator is untrained.
 
         Args:
-            path: Run folder or other folder written by ``save``; the name of a pretrained GAN, ``showers`` or ``mnist``, if there is
+            path: Run folder or other folder written by ``save``; the name of a pretrained GAN, such as ``showers``, if there is
                 no such folder; or an address, ``https://…``, ``zenodo:RECORD`` or ``hf:ORG/NAME``, see ``hepgan.gan.sources``.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; ``auto`` is a GPU if there is one.
             plugins: Modules to import first. A file never imports the plugins that it names.
