@@ -6,6 +6,7 @@ FOLDER/generation.md and FOLDER/generation.json.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from measuring import about, turns, write
 
 import hepgan
 from hepgan import pipeline as library
+from hepgan.data.encoding import kernels
 
 BATCHES = (1, 100, 10_000)
 GEANT4 = 410.0
@@ -41,8 +43,44 @@ def main() -> None:
     gans = {f"{name} (trained)": hepgan.GAN.load(name, device=device) for name in trained}
     gans |= {f"{name} (untrained)": untrained(name, device) for name in ("calogan", "bologan")}
     rows = [row for name, gan in gans.items() for row in measure(name, gan, chosen.seconds, device)]
-    tables = {"Showers of CaloGAN's calorimeter, 504 cells": rows, "Published": published()}
+    tables = {
+        "Showers of CaloGAN's calorimeter, 504 cells": rows,
+        "Ways to generate the trained showers-fast, in turns": ways(
+            gans["showers-fast (trained)"], chosen.seconds, device
+        ),
+        "Published": published(),
+    }
     write(chosen.folder, "generation", about(device, geant4_ms_a_shower=GEANT4), tables)
+
+
+def ways(gan: hepgan.GAN, seconds: float, device: torch.device) -> list[dict[str, Any]]:
+    """Returns one row per batch size and way: with numba, with torch's operators alone, and by a prepared sampler."""
+    rows = []
+    for batch in (1, 10_000):
+        sampler = gan.sampler(batch, seed=1)
+        sample = lambda batch=batch: gan.sample(batch, energy=50.0, seed=1)
+        calls = {
+            "sample": sample,
+            "sample, torch alone": lambda sample=sample: alone(sample),
+            "sampler": lambda sampler=sampler: sampler(energy=50.0),
+            "sampler, torch alone": lambda sampler=sampler: alone(lambda: sampler(energy=50.0)),
+        }
+        for name, times in turns(calls, seconds, device).items():
+            middle = 1000 * float(torch.tensor(times).median())
+            rows.append(
+                {
+                    "way": name,
+                    "batch": batch,
+                    "ms a batch": middle,
+                    "showers/s": 1000 * batch / middle,
+                }
+            )
+    return rows
+
+
+def alone(call: Callable[[], object]) -> object:
+    with kernels.eager():
+        return call()
 
 
 def measure(name: str, gan: hepgan.GAN, seconds: float, device: torch.device) -> list[dict[str, Any]]:  # fmt: skip

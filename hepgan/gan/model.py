@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from hepgan.data.encoding.encoding import Encoding
 from hepgan.data.io.names import printable
 from hepgan.data.schema import Schema
-from hepgan.errors import DataError
+from hepgan.errors import DataError, RunError
 from hepgan.evaluation.formatting import with_error
 from hepgan.evaluation.metrics.scores import STANDARD, Scores
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.gan.conditions import Condition, Conditions
 from hepgan.gan.networks import GANSettings, build_networks, event_shapes, stage_shapes
 from hepgan.gan.noise import normal_blocks
+from hepgan.gan.sampler import Sampler
 from hepgan.layout.spec.base import Shape
 from hepgan.random_streams import check_seed
 
@@ -260,6 +261,26 @@ class GAN:
                 yield self._sample_block(noise, request.block(number, seed=seed))
         finally:
             self.generator.train(was_training)
+
+    def sampler(self, batch: int = 1, *, seed: int) -> Sampler:
+        """Returns a function that generates the next events at each call, without conversions: for one particle at a time.
+
+        >>> sampler = GAN.load("showers", device="cpu").sampler(seed=1)
+        >>> sampler(energy=50.0)["layer_1"].shape
+        torch.Size([1, 12, 12])
+
+        Args:
+            batch: Number of events of a call.
+            seed: Seed; the events have the noise of those of ``sample``, in order.
+
+        Raises:
+            RunError: the seed is not an integer from 0 to 2^64 − 1, or the batch is not positive.
+        """
+        check_seed(seed)
+        if batch < 1:
+            raise RunError(f"the batch of a sampler is {batch}, but at least 1 is needed")
+        self.generator.eval()
+        return Sampler(self.generate, self.encoding, self.latent, batch, seed)
 
     @torch.no_grad()
     def _sample_block(self, noise: Tensor, conditions: Mapping[str, npt.NDArray[Any]]) -> ak.Array:

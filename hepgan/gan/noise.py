@@ -23,9 +23,13 @@ def normal_blocks(n: int, shape: tuple[int, ...], *, seed: int) -> Iterator[tupl
     The noise of event i is row ``i % BLOCK`` of the block ``i // BLOCK``, whose generator is keyed by (seed, block).
     """
     for number, start in enumerate(range(0, n, BLOCK)):
-        rng = numpy_generator(seed, "sample", "latent", number)
-        noise = rng.standard_normal((min(BLOCK, n - start), *shape), dtype=np.float32)
-        yield start, torch.from_numpy(noise)
+        yield start, normal_block(number, min(BLOCK, n - start), shape, seed=seed)
+
+
+def normal_block(number: int, events: int, shape: tuple[int, ...], *, seed: int) -> Tensor:
+    """Returns the noise ``[events, *shape]`` of the first events of a block."""
+    rng = numpy_generator(seed, "sample", "latent", number)
+    return torch.from_numpy(rng.standard_normal((events, *shape), dtype=np.float32))
 
 
 def keyed_normals(

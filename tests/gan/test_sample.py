@@ -96,6 +96,31 @@ def test_saved_gans_keep_schema_geometry_and_tree_and_give_the_same_events(tmp_p
     assert len(read(f"{tmp_path / 'five.root'}:showers", gan.schema)) == 5
 
 
+@pytest.mark.parametrize("batch", [1, 3, 1500])
+def test_a_sampler_continues_the_events_of_sample(gan: GAN, batch: int) -> None:
+    calls = [gan.sampler(batch, seed=4)] * 3
+    found = [call(energy=5.0) for call in calls]
+    expected = gan.sample(3 * batch, energy=5.0, seed=4)
+    for name, field in gan.schema.fields.items():
+        values = np.concatenate([part[name].numpy() for part in found])
+        assert values.shape == (3 * batch, *field.shape)
+        np.testing.assert_allclose(
+            values, ak.to_numpy(expected[name]).astype("f4"), rtol=1e-3, atol=1e-4
+        )
+
+
+def test_samplers_check_their_arguments(gan: GAN) -> None:
+    with pytest.raises(RunError, match="batch of a sampler is 0"):
+        gan.sampler(0, seed=1)
+    sampler = gan.sampler(seed=1)
+    with pytest.raises(DataError, match=r"no condition 'theta' \(it has: energy\)"):
+        sampler(energy=5.0, theta=1.0)
+    with pytest.raises(DataError, match="'energy' is missing"):
+        sampler()
+    with pytest.raises(DataError, match="energy"):
+        sampler(energy=1e9)
+
+
 def test_conditions_are_keywords_or_a_mapping_but_not_both(gan: GAN) -> None:
     by_name = gan.sample(4, energy=Range(2.0, 9.0), seed=1)
     assert ak.array_equal(

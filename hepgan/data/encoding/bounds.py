@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hepgan.data.encoding.base import NAMES, Noise, tensor_record
+from hepgan.data.encoding.kernels import use_kernels
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 
@@ -58,6 +59,10 @@ class Bounds:
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
         """Clips; NaN stays NaN."""
         low, high = self.limits.to(x)
+        if use_kernels(x):
+            unlimited = low.new_full((2, len(low)), torch.inf)
+            unlimited[0] *= -1
+            return x.clamp(*torch.where(self.limited, self.limits, unlimited))
         x = torch.where(self.limited[0] & (x < low), low, x)
         return torch.where(self.limited[1] & (x > high), high, x)
 

@@ -20,6 +20,7 @@ from hepgan.data.encoding.base import (
     uniform,
 )
 from hepgan.data.encoding.conditions import ConditionScale
+from hepgan.data.encoding.kernels import scaled_layers, use_kernels
 from hepgan.data.encoding.weighted import mean
 from hepgan.data.units import ENERGY_UNITS, energy_ratio
 from hepgan.errors import DataError, RunError
@@ -138,6 +139,9 @@ class LayerSums:
         one, at = torch.ones_like(total), self.reference
         ratios = torch.cat([others[:, :at], one, others[:, at:]], 1)
         energies = total * ratios / ratios.sum(1, keepdim=True)
+        if use_kernels(x, energies):
+            layers, hottest = torch.tensor(self.layers), torch.tensor(self.hottest)
+            return scaled_layers(x, energies, layers, hottest, self.threshold)
         parts = [
             self._scaled(cells[:, a:b], energies[:, i, None], hottest)
             for i, ((a, b), hottest) in enumerate(zip(self.layers, self.hottest, strict=True))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hepgan.config import Within
 from hepgan.data.encoding.base import ColumnLayout, Noise, register_step
+from hepgan.data.encoding.kernels import table_values, use_kernels
 from hepgan.data.encoding.weighted import LEAST_VARIANCE, cumulated, positions
 from hepgan.data.weights import effective_sample_size
 from hepgan.errors import DataError, RunError
@@ -120,6 +121,11 @@ class Marginals:
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
         """Returns the values; censored zeros become negative numbers."""
+        if use_kernels(x, self.table):
+            upper, weight = self._between(c.to(x))
+            return table_values(
+                x, upper, weight, self.zero, self.table, self.slope, self.censored, Z_MAX
+            )
         if not (torch.is_grad_enabled() and x.requires_grad):
             return self._values(x, c)[0]
         # Piecewise linear: one multiplication by the slope is the backward pass of a dozen operations.
