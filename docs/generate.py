@@ -15,10 +15,17 @@ from typing import Any
 
 from hepgan.cli.presets import format_score, headlines
 from hepgan.data.encoding.steps import STEPS
+from hepgan.gan.serialization import VERSION
 from hepgan.gan.training import objectives
 from hepgan.gan.training.schedule import Schedule
 from hepgan.layout.spec import composite, convolution, physics, pooling, recurrent
-from hepgan.layout.spec.base import ACTIVATIONS, INITIALIZATIONS, LAYERS, Activation, LayerSpec
+from hepgan.layout.spec.base import (
+    ACTIVATIONS,
+    INITIALIZATIONS,
+    LAYERS,
+    Activation,
+    LayerSpec,
+)
 from hepgan.layout.zoo import published_layouts
 from hepgan.pipeline import RunConfig, preset_scores, presets
 
@@ -34,11 +41,12 @@ KINDS = {
 }
 
 
-def on_page_markdown(markdown: str, *, config: Any, **_: object) -> str:
+def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: object) -> str:
     """Fills a page (called by mkdocs); links out of ``docs/`` go to the repository."""
-    for name, page in PAGES.items():
-        markdown = markdown.replace(f"<!-- {name} -->", page())
-    return markdown.replace("](../", f"]({config['repo_url']}/blob/main/")
+    for name, text in PAGES.items():
+        markdown = markdown.replace(f"<!-- {name} -->", text())
+    outside = "../" * (1 + page.file.src_uri.count("/"))
+    return markdown.replace(f"]({outside}", f"]({config['repo_url']}/blob/main/")
 
 
 def words() -> str:
@@ -106,6 +114,46 @@ def published() -> str:
         for name, entry in published_layouts().items()
     ]
     return table(("name", "network", "from"), rows)
+
+
+def gallery() -> str:
+    """Returns every published layout with the diagram of its networks: shapes, layers and parameters."""
+    parts: list[str] = []
+    for name, entry in published_layouts().items():
+        parts += [
+            f"## {name}",
+            f"{entry.description}. From {entry.source}.",
+            f"`{_one_line(entry.layout)}`",
+        ]
+        for role, network in entry.summary().items():
+            counts = (
+                f"{network['parameters']:,} parameters, {network['operations']:,} multiply-adds"
+            )
+            start = entry.generator_input if role == "generator" else entry.input
+            parts.append(f"**{role.capitalize()}**: {counts}")
+            parts.append("\n".join(["```text", *_diagram(network["layers"], start), "```"]))
+    return "\n\n".join(parts)
+
+
+def _one_line(layout: str) -> str:
+    return " ".join(layout.split()).replace("##", " ## ").replace("  ", " ")
+
+
+def _diagram(layers: Sequence[Mapping[str, Any]], start: Sequence[int]) -> Iterator[str]:
+    """Yields a line per layer with its output and its parameters, and a line with the name of each branch."""
+    rows = [("×".join(map(str, start)), "", "")]
+    branch = ""
+    for layer in layers:
+        depth = layer["branch"].count("/") + 1 if layer["branch"] else 0
+        if layer["branch"] not in ("", branch):
+            rows.append((f"{'  │' * depth} {layer['branch']}", "", ""))
+        branch = layer["branch"]
+        count = f"{layer['parameters']:,}" if layer["parameters"] else ""
+        output = "×".join(map(str, layer["output"]))
+        rows.append((f"{'  │' * depth}  ↓ {layer['word']}", output, count))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for left, output, count in rows:
+        yield f"{left:{widths[0]}}  {output:{widths[1]}}  {count:>{widths[2]}}".rstrip()
 
 
 def measured_presets() -> str:
@@ -276,6 +324,8 @@ PAGES = {
     "published": published,
     "run file": run_file,
     "presets": measured_presets,
+    "gallery": gallery,
+    "format version": lambda: f"version {VERSION}",
     "objectives": objectives_table,
     "schedules": lambda: "\n".join(table_of_keys(Schedule)),
     "steps": steps,

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import click
@@ -100,11 +100,12 @@ def test_every_objective_is_in_the_reference(reference: ModuleType) -> None:
 
 
 def test_every_placeholder_for_generated_text_is_filled(reference: ModuleType) -> None:
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="page.md"))
     pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")]
     assert set(re.findall("<!-- (.*) -->", "\n".join(pages))) == set(reference.PAGES)
     config = {"repo_url": "https://example.org"}
-    for page in pages:
-        text = reference.on_page_markdown(page, config=config, page=None, files=None)
+    for markdown in pages:
+        text = reference.on_page_markdown(markdown, config=config, page=page, files=None)
         assert "<!--" not in text
         assert "](../" not in text
 
@@ -195,7 +196,8 @@ def test_site_builds_without_warnings(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout + done.stderr == ""
     pages = list((tmp_path / "site").rglob("index.html"))
-    assert len(pages) == len(list((ROOT / "docs").glob("*.md")))
+    sources = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "tutorials").glob("*.ipynb")]
+    assert len(pages) == len(sources)
     for page in pages:
         loaded = re.findall(
             r"<(?:script|link rel=.stylesheet.|img)[^>]*https?://", page.read_text()
