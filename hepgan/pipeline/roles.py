@@ -138,7 +138,12 @@ def find_roles(files: Files, *, tree: str | None = None, without: Collection[str
     _check_without(without, [b.name for b in summary.branches], path)
     left_out |= dict.fromkeys(without, "left out: as requested")
     weights = {n: field for n, field in proposal.weights.items() if n not in left_out}
-    weight = _weight(_read(files, weights, tree, MOST_ENTRIES), left_out)
+    unusable = {
+        n: reason
+        for n, (field, reason) in proposal.left_out.items()
+        if inspection.WEIGHTS.fullmatch(n) and not field.shape and n not in without
+    }
+    weight = _weight(_read(files, weights, tree, MOST_ENTRIES), unusable, left_out, path)
     usable = {
         n: field
         for n, field in {**proposal.fields, **proposal.conditions}.items()
@@ -196,8 +201,14 @@ def find_roles(files: Files, *, tree: str | None = None, without: Collection[str
     )  # fmt: skip
 
 
-def _weight(weights: Mapping[str, Array], left_out: dict[str, str]) -> str:
-    """Returns the first of several branches of event weights that training can use; the others are left out, with the reason."""
+def _weight(
+    weights: Mapping[str, Array], unusable: dict[str, str], left_out: dict[str, str], path: str
+) -> str:
+    """Returns the first of several branches of event weights that training can use; the others are left out, with the reason.
+
+    Raises:
+        DataError: there are weights that differ, and none of them can be used.
+    """
     chosen = ""
     for name, values in weights.items():
         sums = WeightSums.of(values.astype(np.float64))
@@ -207,6 +218,7 @@ def _weight(weights: Mapping[str, Array], left_out: dict[str, str]) -> str:
         try:
             sums.check(least=LEAST_EFFECTIVE)
         except DataError as error:
+            unusable[name] = str(error)
             left_out[name] = f"left out: an event weight that cannot be used: {error}"
             continue
         if chosen:
@@ -215,6 +227,12 @@ def _weight(weights: Mapping[str, Array], left_out: dict[str, str]) -> str:
             )
         else:
             chosen = name
+    if unusable and not chosen:
+        name, reason = next(iter(unusable.items()))
+        raise DataError(
+            f"the event weight '{name}' of '{path}' cannot be used: {reason}; to train on unweighted events, leave it out with hepgan init"
+            f" --without '{name}'"
+        )
     return chosen
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
-from hepgan.evaluation import Evaluation, evaluate
+from hepgan.evaluation import Evaluation, evaluate, plots
+from hepgan.evaluation.histograms import REFERENCE
 from hepgan.evaluation.metrics import classifier
 from hepgan.evaluation.metrics.scores import REGISTERED, RegisteredMetric, Score, SkippedMetric
 from hepgan.evaluation.metrics.statistics import Estimate
@@ -394,3 +395,18 @@ def test_a_browser_shows_the_page_without_overflow_or_errors(
     # the worst first; a click on a title sorts by its column, a second one reverses the order
     assert found[3] == "true,false,true,true"
     assert "CONSOLE" not in done.stderr
+
+
+def test_polar_images_have_round_edges_and_color_bars_without_overlapping_labels() -> None:
+    cells = np.random.default_rng(1).uniform(250, 2000, (10, 3))
+    figure = plots.mean_images({REFERENCE: cells}, r_edges=[0, 1, 2, 4], unit="MeV")
+    figure.canvas.draw()
+    (image, bar) = figure.axes
+    assert image.collections[0].get_array().size == 80 * 3
+    np.testing.assert_array_equal(
+        np.asarray(image.collections[0].get_array()).reshape(3, 10, 8)[..., 5], cells.T
+    )
+    labels = [label.get_text() for label in bar.get_xticklabels(which="both") if label.get_text()]
+    assert (
+        {"200", "500", "1,000"} <= set(labels) <= {"100", "200", "500", "1,000", "2,000", "5,000"}
+    )

@@ -213,9 +213,9 @@ def test_events_generated_for_the_conditions_of_weighted_events_have_their_weigh
         ({"genWeight": 1.0}, None, "# genWeight: left out: an event weight, 1 in all entries"),
         ({"genWeight": "w"}, "`genWeight`", ""),
         ({"genWeight": "w", "puWeight": "w"}, "`genWeight`", "weight = '`genWeight` * `puWeight`'"),
-        ({"genWeight": "-w"}, None, "an event weight that cannot be used: the weights"),
+        ({"genWeight": "-w", "puWeight": "w"}, "`puWeight`", "# genWeight: left out: an event weight that cannot be used: the weights"),
     ],
-)
+)  # fmt: skip
 def test_init_proposes_a_weight_by_its_name_and_values(
     tmp_path: Path, weights: dict[str, Any], chosen: str | None, remark: str
 ) -> None:
@@ -232,3 +232,24 @@ def test_init_proposes_a_weight_by_its_name_and_values(
     assert run.data.weight == chosen
     assert set(run.schema.fields) == {"a", "b"}
     assert remark in text
+
+
+@pytest.mark.parametrize(
+    ("weight", "reason"),
+    [
+        (lambda w: -w, "447 of them negative, sum to -"),
+        (lambda w: np.where(np.arange(500) == 3, np.nan, w), "1 values are NaN or infinite"),
+    ],
+)
+def test_init_refuses_a_weight_that_is_nan_or_negative_in_sum_and_writes_nothing(
+    tmp_path: Path, weight: Callable[[np.ndarray], np.ndarray], reason: str
+) -> None:
+    events = tilted(500)
+    file = str(tmp_path / "t.root")
+    with uproot.recreate(file) as root:
+        root["events"] = {"a": events["v"][:, 0], "genWeight": weight(events["w"])}
+    with pytest.raises(DataError, match=f"event weight 'genWeight' of .*{reason}") as error:
+        library.init(file, tmp_path / "t.toml")
+    assert "--without 'genWeight'" in str(error.value)
+    assert not (tmp_path / "t.toml").exists()
+    assert parse(propose(file, without=["genWeight"])).data.weight is None

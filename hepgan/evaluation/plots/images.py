@@ -18,6 +18,9 @@ MAX_PULL = 5.0
 """End of the color scale of pulls."""
 
 
+ARCS = 72
+"""Minimum number of straight edges of a circle."""
+
 FLAT = 0.25
 """Height over width of a single event of a flat layer, such as 3 × 96 strips."""
 
@@ -57,7 +60,7 @@ def mean_images(
         grid = np.atleast_1d(figure.subplots(number, 1, sharex=True, subplot_kw=subplots))
     else:
         width = min(style.PAGE / number, 1.9)
-        figure = style.figure(width * number, width + 0.85)
+        figure = style.figure(width * number, width + (1.05 if r_edges else 0.85))
         grid = np.atleast_1d(figure.subplots(1, number, sharey=not r_edges, subplot_kw=subplots))
     location = "right" if stacked else "bottom"
     norm = _positive_norm(means) if log else _common_norm(means)
@@ -218,19 +221,16 @@ def _polar(
     r_edges: Sequence[float],
     label_all: bool,
 ) -> ScalarMappable:
-    """Draws cells in (α, r); a layer without bins in α as rings."""
-    sectors = len(image) if len(image) > 1 else 72
-    drawn = image if len(image) > 1 else np.repeat(image, sectors, axis=0)
-    alpha = np.linspace(-np.pi, np.pi, sectors + 1)
+    """Draws cells in (α, r) with round edges; a layer without bins in α as rings."""
+    drawn = np.repeat(image, -(-ARCS // len(image)), axis=0)
+    alpha = np.linspace(-np.pi, np.pi, len(drawn) + 1)
     shown: ScalarMappable = axes.pcolormesh(
         alpha, np.asarray(r_edges), _with_empty(drawn, norm).T, norm=norm, cmap=cmap, shading="flat"
     )
     axes.grid(visible=False)
     axes.set_xticks(np.arange(4) * np.pi / 2, ["0", "π/2", "π", "−π/2"])
-    outer = float(r_edges[-1])
-    axes.set_yticks([outer])
-    axes.set_yticklabels([f"{outer:g} mm"])
-    axes.set_rlabel_position(-45)
+    axes.set_yticks([])
+    axes.set_xlabel(f"r < {float(r_edges[-1]):g} mm", labelpad=0)
     return shown
 
 

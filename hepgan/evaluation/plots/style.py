@@ -8,6 +8,7 @@ from typing import Any, Literal
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -97,8 +98,8 @@ def styled(figure: Figure) -> Figure:
 
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:
-    """Labels a logarithmic axis: powers of ten, or plain numbers at 1, 2 and 5 if they are short and it spans fewer than two decades."""
-    if high < 100 * low and low >= 0.01 and high < 10_000:
+    """Labels a logarithmic axis: powers of ten, or plain numbers at 1, 2 and 5 if it spans less than a decade, or they are short and it spans fewer than two."""
+    if high < 10 * low or (high < 100 * low and low >= 0.01 and high < 10_000):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda x, _: rounded(x)))
     axis.set_minor_formatter(NullFormatter())
@@ -126,6 +127,10 @@ def bar(axes: Axes, shown: Any, unit: str, location: str, *, extend: str = "neit
         shown, ax=axes, location=location, fraction=0.07, pad=0.03, aspect=15, extend=extend
     )
     colorbar.ax.tick_params(which="both", colors=INK, labelsize=SIZE - 1)
+    if isinstance(shown.norm, LogNorm):
+        log_ticks(
+            colorbar.ax.xaxis if location == "bottom" else colorbar.ax.yaxis, *shown.get_clim()
+        )
     colorbar.outline.set_edgecolor(INK)
     colorbar.set_label(name(unit), color=INK, fontsize=SIZE - 1, parse_math=False)
     return colorbar
