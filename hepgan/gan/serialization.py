@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from hepgan.atomic import write_bytes, write_text
+from hepgan.atomic import hidden_folder, write_bytes, write_text
 from hepgan.config import from_table, to_table
 from hepgan.data.encoding.encoding import Encoding
 from hepgan.data.schema import Schema
@@ -26,14 +26,12 @@ from hepgan.gan.devices import is_out_of_memory, out_of_memory_as_run_error, res
 from hepgan.gan.members import count_members, gan_folder, member_name
 from hepgan.gan.model import GAN, KeptStep
 from hepgan.gan.networks import GANSettings, count_parameters
+from hepgan.gan.versions import VERSION, check_version, metadata_text, migrate, version_of
 from hepgan.layout.memory import available
 from hepgan.layout.spec.base import Shape
 from hepgan.plugins import import_plugins, plugins_of, require_plugins
 
 log = logging.getLogger(__name__)
-
-VERSION = 3
-"""Version of the file formats; files of other versions are rejected."""
 
 _MAX_JSON_BYTES = 2**24
 """Largest ``gan.json`` that is read; enough for a hundred thousand branches."""
@@ -68,7 +66,7 @@ def save(gan: GAN, folder: str | os.PathLike[str]) -> None:
         metadata |= {"kept_step": gan.kept.step, "steps": gan.kept.steps}
         metadata |= {} if gan.kept.score is None else {"validation_score": gan.kept.score}
     write_tensors(folder / "generator.safetensors", weights)
-    write_text(folder / "gan.json", json.dumps(metadata, indent=2) + "\n")
+    write_text(folder / "gan.json", metadata_text(metadata))
 
 
 def load(
@@ -86,12 +84,14 @@ def load(
     folder = shipped or gan_folder(path, member)
     json_path, weights_path = folder / "gan.json", folder / "generator.safetensors"
     metadata = _read_json(json_path)
+    check_version(metadata, json_path)
     _check_plugins(metadata, json_path)
     weights = (
         safetensors.torch.load(pretrained.weights(shipped))
         if shipped
         else read_tensors(weights_path)
     )
+    metadata, weights = migrate(metadata, weights, json_path)
     check_finite(weights, weights_path, hint="train again")
     generator = without_prefix("generator", weights)
     try:
@@ -101,7 +101,7 @@ def load(
         shapes, tree = _discriminator_shapes(metadata), str(metadata["tree"])
         geometry = {
             str(name): from_table(LayerGeometry, table, where=f"geometry.{name}")
-            for name, table in dict(metadata.get("geometry", {})).items()
+            for name, table in dict(metadata["geometry"]).items()
         }
         _check_size(settings, encoding, shapes, generator, weights_path)
         gan = GAN.build(
@@ -142,10 +142,62 @@ def read_kept_step(folder: Path) -> KeptStep | None:
         CheckpointError: the file is missing or damaged.
     """
     path = gan_folder(folder) / "gan.json"
+    metadata = _read_json(path)
+    check_version(metadata, path)
     try:
-        return _kept_step(_read_json(path))
+        return _kept_step(migrate(metadata, {}, path)[0])
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
+
+
+def upgrade(
+    folder: str | os.PathLike[str], *, overwrite: bool = False, plugins: Sequence[str] = ()
+) -> int:
+    """Rewrites the GAN in ``folder`` in the current version of the format, after having loaded it.
+
+    The files of the old version are kept as ``gan.json.v3`` and, if it changes, ``generator.safetensors.v3``. ``gan.json`` is replaced
+    last; until then, the folder is of the old version.
+
+    Args:
+        folder: Folder of a GAN.
+        overwrite: Whether to replace files that an earlier upgrade has kept.
+        plugins: Modules to import first.
+
+    Returns:
+        The version before.
+
+    Raises:
+        CheckpointError: there is no GAN, it is damaged, or its version cannot be upgraded.
+        RunError: a plugin is not imported, a file exists, or the folder cannot be written.
+    """
+    folder = Path(folder)
+    json_path, weights_path = folder / "gan.json", folder / "generator.safetensors"
+    before, tensors = _read_json(json_path), read_tensors(weights_path)
+    version = version_of(before, json_path)
+    if version == VERSION:
+        return version
+    metadata, weights = migrate(before, tensors, json_path)
+    changed = [weights_path] if _differ(tensors, weights) else []
+    copies = {path: path.with_name(f"{path.name}.v{version}") for path in (*changed, json_path)}
+    if existing := [copy for copy in copies.values() if copy.exists() and not overwrite]:
+        raise RunError(f"{existing[0]} exists; remove it, or replace it with --overwrite")
+    with hidden_folder(folder / "upgrade") as part:
+        write_tensors(part / weights_path.name, weights)
+        write_text(part / json_path.name, metadata_text(metadata))
+        load(part, device="cpu", plugins=plugins)
+    for path, copy in copies.items():
+        write_bytes(copy, path.read_bytes())
+    if changed:
+        write_tensors(weights_path, weights)
+    write_text(json_path, metadata_text(metadata))
+    return version
+
+
+def _differ(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() != other.keys() or any(
+        one[name].dtype != other[name].dtype or not torch.equal(one[name], other[name])
+        for name in one
+    )
 
 
 def _read_scores(folder: Path, member: int | None = None) -> Scores:
@@ -172,13 +224,13 @@ def _kept_step(metadata: Mapping[str, Any]) -> KeptStep | None:
 
 
 def _discriminator_shapes(metadata: Mapping[str, Any]) -> tuple[Shape, ...]:
-    """Returns the shapes of the discriminators' inputs; a file without them has one flat input.
+    """Returns the shapes of the discriminators' inputs.
 
     Raises:
         ValueError: they do not hold the number of values that the file names.
     """
     features = int(metadata["discriminator_features"])
-    shapes = metadata.get("discriminator_shapes", [[features]])
+    shapes = metadata["discriminator_shapes"]
     result = tuple(tuple(map(int, shape)) for shape in shapes)
     if sum(map(math.prod, result)) != features:
         raise ValueError(f"discriminator_shapes = {shapes} do not hold {features} values")
@@ -257,8 +309,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """Reads the JSON object that hepgan keeps in the header of a safetensors file.
+def read_metadata(path: Path, version: int) -> dict[str, Any]:
+    """Reads the JSON object that hepgan keeps in the header of a safetensors file of ``version``.
 
     Raises:
         CheckpointError: the file is damaged, not written by hepgan, or of another version.
@@ -274,7 +326,11 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not a checkpoint of hepgan") from error
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{path} is not a checkpoint of hepgan")
-    _check_version(metadata, path)
+    if (found := metadata.get("version")) != version:
+        raise CheckpointError(
+            f"{path} is of version {found}, but this hepgan reads version {version}; continue with the hepgan that wrote it, or train"
+            " again"
+        )
     return metadata
 
 
@@ -291,21 +347,11 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{path} does not describe a GAN")
-    _check_version(metadata, path)
     return metadata
 
 
 def _reject_constant(text: str) -> float:
     raise ValueError(f"{text} is not a finite number")
-
-
-def _check_version(metadata: Mapping[str, Any], path: Path) -> None:
-    version = metadata.get("version")
-    if version != VERSION:
-        raise CheckpointError(
-            f"{path} is of version {version}, but this hepgan reads version {VERSION};"
-            " train again, or use the hepgan that wrote it"
-        )
 
 
 def check_finite(tensors: Mapping[str, Tensor], path: Path, *, hint: str) -> None:

@@ -157,7 +157,7 @@ def test_nonfinite_numbers_in_gan_json_raise(tmp_path: Path, number: str) -> Non
 def test_nonfinite_checkpoint_raises_with_the_tensor(tmp_path: Path, name: str) -> None:
     state, _ = start_training()
     path = checkpoint.save_checkpoint(state, tmp_path, keep=1)
-    tensors, about = load_file(path), serialization.read_metadata(path)
+    tensors, about = load_file(path), serialization.read_metadata(path, checkpoint.VERSION)
     key = next(key for key in tensors if key.startswith(name))
     tensors[key].view(-1)[0] = NAN
     serialization.write_tensors(path, tensors, {"state": serialization.json.dumps(about)})

@@ -435,7 +435,11 @@ class Encoding:
             features, events = int(table["features"]), int(table["fitted_events"])
             effective = float(table.get("effective_events", 0.0))
             choice = str(table.get("choice", ""))
-        except (KeyError, TypeError, AttributeError) as error:
+        except KeyError as error:
+            raise CheckpointError(
+                f"the saved encoding is damaged, or of an unreleased version of hepgan: it has no {error}; train again"
+            ) from error
+        except (TypeError, AttributeError) as error:
             raise CheckpointError(f"the saved encoding is damaged: {error!r}") from error
         except RunError as error:
             raise CheckpointError(f"the saved encoding is damaged: {error}") from error

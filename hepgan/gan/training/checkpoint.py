@@ -17,7 +17,6 @@ from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, RunError
 from hepgan.gan.devices import is_out_of_memory
 from hepgan.gan.serialization import (
-    VERSION,
     check_finite,
     load_weights,
     non_negative_int,
@@ -31,6 +30,9 @@ from hepgan.gan.training.state import TrainingState, start_phase
 
 ENCODING = "encoding.safetensors"
 """Name of the file beside the checkpoints that holds the encoding."""
+
+VERSION = 3
+"""Version of the checkpoints; those of other versions are rejected."""
 
 _REMOVE_ENCODING = "remove it to fit the encoding again"
 _REMOVE = "remove it to resume from the previous checkpoint, or to start again if there is none"
@@ -86,7 +88,7 @@ def load_checkpoint(state: TrainingState, path: Path) -> None:
     """
     check_files(state.origin.files, path)
     try:
-        tensors, metadata = read_tensors(path), read_metadata(path)
+        tensors, metadata = read_tensors(path), read_metadata(path, VERSION)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; {_REMOVE}") from error
     if metadata.get("encoding") != state.origin.encoding:
@@ -166,7 +168,7 @@ def check_files(files: Mapping[str, str], path: Path) -> None:
         CheckpointError: a file has changed, is new or is missing; names it.
     """
     try:
-        before = [(str(name), str(mark)) for name, mark in read_metadata(path)["files"]]
+        before = [(str(name), str(mark)) for name, mark in read_metadata(path, VERSION)["files"]]
     except CheckpointError as error:
         raise CheckpointError(f"{error}; {_REMOVE}") from error
     except (KeyError, TypeError, ValueError) as error:
@@ -196,7 +198,7 @@ def is_streamed(path: Path) -> bool:
         CheckpointError: the file is damaged.
     """
     try:
-        return "events" in read_metadata(path)["loader"]
+        return "events" in read_metadata(path, VERSION)["loader"]
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged: {error!r}; {_REMOVE}") from error
 
@@ -228,6 +230,6 @@ def load_encoding(folder: Path, schema: Schema) -> Encoding | None:
     tensors = read_tensors(path)
     check_finite(tensors, path, hint=_REMOVE_ENCODING)
     try:
-        return Encoding.unpack(schema, read_metadata(path)["encoding"], tensors)
+        return Encoding.unpack(schema, read_metadata(path, VERSION)["encoding"], tensors)
     except (KeyError, TypeError, ValueError, RunError, CheckpointError) as error:
         raise CheckpointError(f"{path} is damaged: {error}; {_REMOVE_ENCODING}") from error

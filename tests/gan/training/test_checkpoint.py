@@ -341,7 +341,7 @@ def test_resuming_does_not_write_through_links(
 
 def _other_metadata(change: Callable[[Any], Any]) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
-        about = change(serialization.read_metadata(path))
+        about = change(serialization.read_metadata(path, checkpoint.VERSION))
         path.write_bytes(save(load_file(path), {"state": json.dumps(about)}))
 
     return damage
@@ -349,7 +349,7 @@ def _other_metadata(change: Callable[[Any], Any]) -> Callable[[Path], None]:
 
 def _other_tensors(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
-        tensors, about = load_file(path), serialization.read_metadata(path)
+        tensors, about = load_file(path), serialization.read_metadata(path, checkpoint.VERSION)
         change(tensors)
         path.write_bytes(save(tensors, {"state": json.dumps(about)}))
 

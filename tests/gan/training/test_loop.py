@@ -43,6 +43,7 @@ from hepgan.gan.training.history import Row
 from hepgan.gan.training.optim import input_dropout, make_optimizer, optimizer_step
 from hepgan.gan.training.settings import NetworkSettings, TrainSettings
 from hepgan.gan.training.state import TrainingState, start_phase
+from hepgan.gan.versions import VERSION
 from hepgan.random_streams import torch_generator
 
 
@@ -325,7 +326,7 @@ def test_damaged_gan_raises_with_its_path(tmp_path: Path, damage: str) -> None:
     elif damage == "foreign":
         about.write_text(about.read_text().replace("DENSE|16|", "DENSE|17|"))
     else:
-        about.write_text(about.read_text().replace('"version": 3', '"version": 99'))
+        about.write_text(about.read_text().replace(f'"version": {VERSION}', '"version": 99'))
     with pytest.raises(CheckpointError, match=str(tmp_path)):
         GAN.load(tmp_path)
 
