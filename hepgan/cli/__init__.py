@@ -19,6 +19,7 @@ from hepgan.cli.run import run
 from hepgan.cli.signals import ending_cleanly, received
 from hepgan.cli.simulate import simulate
 from hepgan.cli.train import train
+from hepgan.cli.upgrade import upgrade
 from hepgan.cli.verbosity import add_verbosity, start_log
 from hepgan.data.io.names import printable
 from hepgan.errors import HepganError
@@ -71,7 +72,7 @@ def main(ctx: click.Context) -> None:
 
 
 for _command in (
-    init, run, train, generate, simulate, evaluate, export, card, layout, inspect, convert, fetch, presets,
+    init, run, train, generate, simulate, evaluate, export, card, layout, inspect, convert, fetch, upgrade, presets,
 ):  # fmt: skip
     main.add_command(_command)
 for _command in (main, *main.commands.values()):

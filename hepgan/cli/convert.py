@@ -41,7 +41,9 @@ def convert(
     run_file = Path(output).with_suffix(".toml") if kind == "calochallenge" else None
     if run_file and run_file.exists():
         if not overwrite:
-            raise RunError(f"{run_file} exists; choose another output, or remove it")
+            raise RunError(
+                f"{run_file} exists; choose another output, or convert again with --overwrite, which keeps it"
+            )
         run_file = None  # it may have been edited
     with open_mapper(executor, workers, scheduler) as mapper:
         if mapper is None:

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import click
 
-from hepgan.cli.options import DEVICE, PLUGIN, SEED, examples, executor_options, open_runner
+from hepgan.cli.options import (
+    DEVICE,
+    OVERWRITE,
+    PLUGIN,
+    SEED,
+    examples,
+    executor_options,
+    open_runner,
+)
 from hepgan.cli.progress import progress_bar
 from hepgan.data.io.names import printable
 
@@ -74,6 +82,7 @@ from hepgan.data.io.names import printable
 )
 @click.option("--seed", type=SEED, default=1, show_default=True)
 @executor_options("Workers read the files; scores and classifiers are computed here.")
+@OVERWRITE
 @PLUGIN
 @DEVICE
 def evaluate(
@@ -97,6 +106,7 @@ def evaluate(
     executor: str | None,
     workers: int | None,
     scheduler: str | None,
+    overwrite: bool,
     device: str,
 ) -> None:
     """Compare generated events, from hepgan or any other generator, with a reference.
@@ -111,7 +121,7 @@ def evaluate(
             reference, names, output,
             seed=seed, config=config, quick=quick, metrics=metrics, observables=observables, by=by, training=training,
             weights=(reference_weight, generated_weight), binning=binning, threshold=threshold, ensemble=ensemble, member=member,
-            max_events=max_events, device=library.resolve_device(device), runner=runner, progress=progress,
+            max_events=max_events, overwrite=overwrite, device=library.resolve_device(device), runner=runner, progress=progress,
         )  # fmt: skip
     click.echo(printable(evaluation.verdict))
     click.echo(f"report: {output / 'report.html'}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hepgan.cli.options import GAN_SOURCE, PLUGIN, examples
+from hepgan.cli.options import GAN_SOURCE, OVERWRITE, PLUGIN, examples
 from hepgan.data.io.names import printable
 from hepgan.errors import RunError
 
@@ -36,9 +36,16 @@ HOSTS = ("plain", "par04", "ddml", "fastcalosim", "sofie")
 )  # fmt: skip
 @click.option("--member", type=click.IntRange(0), help="Of an ensemble: this member. [default: 0]")
 @click.option("--check", is_flag=True, help="Compare 2,000 events with GAN.sample instead of 200.")
+@OVERWRITE
 @PLUGIN
 def export(
-    source: str, output: Path, host: str, fixed: tuple[str, ...], member: int | None, check: bool
+    source: str,
+    output: Path,
+    host: str,
+    fixed: tuple[str, ...],
+    member: int | None,
+    check: bool,
+    overwrite: bool,
 ) -> None:
     """Write a GAN for programs without Python: that of a run folder, or as for hepgan generate.
 
@@ -51,7 +58,8 @@ def export(
 
     values = dict(map(_assignment, fixed))
     gan = GAN.load(source, device="cpu", member=member)
-    written = library(gan, output, host=host, fixed=values, events=10 * EVENTS if check else EVENTS)
+    events = 10 * EVENTS if check else EVENTS
+    written = library(gan, output, host=host, fixed=values, events=events, overwrite=overwrite)
     _show(written)
 
 

@@ -2,7 +2,7 @@
 
 import click
 
-from hepgan.cli.options import examples
+from hepgan.cli.options import OVERWRITE, examples
 
 
 @click.command(
@@ -12,9 +12,10 @@ from hepgan.cli.options import examples
 )
 @click.argument("name", metavar="mnist")
 @click.option("-o", "--output", default=".", show_default=True, help="Folder.")
-def fetch(name: str, output: str) -> None:
+@OVERWRITE
+def fetch(name: str, output: str, overwrite: bool) -> None:
     """Download a data set, check its hashes, and convert it to ROOT."""
     from hepgan.data.convert import fetch as library
 
-    for path in library(name, output):
+    for path in library(name, output, overwrite=overwrite):
         click.echo(f"fetched: {path}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from hepgan.cli.options import SEED, examples
+from hepgan.cli.options import OVERWRITE, SEED, examples
 from hepgan.data.io.names import printable
 
 
@@ -28,6 +28,7 @@ from hepgan.data.io.names import printable
 )  # fmt: skip
 @click.option("--without", metavar="BRANCH", multiple=True, help="Branch to leave out.")
 @click.option("--seed", type=SEED, default=1, show_default=True, help="Seed of the run.")
+@OVERWRITE
 def init(
     files: tuple[str, ...],
     output: Path | None,
@@ -36,13 +37,21 @@ def init(
     geometry: str | None,
     without: tuple[str, ...],
     seed: int,
+    overwrite: bool,
 ) -> None:
     """Look at data and write a complete, commented run file for them."""
     from hepgan import pipeline as library
 
     path = output or Path(f"{library.stem(files[0])}.toml")
     text = library.init(
-        files, path, tree=tree, binning=binning, geometry=geometry, without=without, seed=seed
+        files,
+        path,
+        tree=tree,
+        binning=binning,
+        geometry=geometry,
+        without=without,
+        seed=seed,
+        overwrite=overwrite,
     )
     (description,) = (line for line in text.splitlines() if line.startswith("description"))
     click.echo(printable(description.partition('"')[2].rstrip('"')))

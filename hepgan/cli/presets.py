@@ -36,7 +36,7 @@ def presets(name: str | None) -> None:
     The list has description, size and measured scores.
 
     Scores are means over seeds, with their standard deviation, of the classifiers and metrics of the runs' own reports;
-    in brackets the baseline, reference against reference.
+    in brackets the baseline, reference against reference. Published GANs are marked with the fraction of their recipe that they got.
     """
     from hepgan import presets as library
     from hepgan.gan.pretrained import folders, scores
@@ -49,6 +49,9 @@ def presets(name: str | None) -> None:
         click.echo(f"{preset:12} {description}")
         if preset in figures:
             click.echo(f"{'':12} {_measured_line(figures[preset])}")
+        if mark := library.recipe_fraction(preset):
+            recipe = library.baselines()[preset]
+            click.echo(f"{'':12} after {mark}, not its quality: {recipe.recipe} ({recipe.source})")
         if preset in folders():
             pretrained = scores(preset)
             rows = {row["metric"]: row for row in pretrained["scores"]}

@@ -16,9 +16,10 @@ def upgrade(folders: tuple[str, ...], overwrite: bool) -> None:
     earlier upgrade.
     """
     from hepgan.gan import serialization as library
+    from hepgan.gan.members import gan_folders
     from hepgan.gan.versions import VERSION
 
-    for folder in folders:
+    for folder in [each for folder in folders for each in gan_folders(folder)]:
         before = library.upgrade(folder, overwrite=overwrite)
         new = before < VERSION
         done = f"upgraded from version {before} to" if new else "already of version"

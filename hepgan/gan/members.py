@@ -60,6 +60,13 @@ def gan_folder(folder: str | os.PathLike[str], member: int | None = None) -> Pat
     return member_folder(folder, member or 0)
 
 
+def gan_folders(folder: str | os.PathLike[str]) -> list[Path]:
+    """Returns the folders of all GANs in a run folder: those of all members of an ensemble, with the run folder if it holds files of a GAN."""
+    members = [member_folder(folder, number) for number in range(count_members(folder))]
+    own = not members or Path(folder, "gan.json").is_file()
+    return [*members, *([Path(folder)] if own else [])]
+
+
 def with_member(schema: Schema) -> Schema:
     """Returns the schema of events of several members, with the field ``member``.
 

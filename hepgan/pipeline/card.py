@@ -45,6 +45,8 @@ def card(
         kind = "an address" if remote else "a pretrained GAN of the package"
         raise RunError(f"{folder} is {kind}; pass -o FILE.md")
     path = Path(folder) / "README.md" if output is None else Path(output)
+    if path.suffix != ".md":
+        raise RunError(f"{path} does not end with .md; rename the card")
     if path.exists() and not overwrite:
         raise RunError(
             f"{path} exists; choose another file with -o, or replace it with --overwrite"

@@ -29,7 +29,7 @@ from hepgan.gan.devices import resolve_device
 from hepgan.gan.members import MEMBER, member_name
 from hepgan.pipeline.config import EvaluateSettings, load
 from hepgan.pipeline.provenance import provenance, read_training, with_sha256
-from hepgan.pipeline.run_folder import check_folder, make_folder
+from hepgan.pipeline.run_folder import REPORT, check_report_folder, clear_folder, make_folder
 from hepgan.presets import presets
 from hepgan.progress import ProgressCallback, no_progress
 
@@ -61,6 +61,7 @@ def evaluate(
     ensemble: bool = False,
     member: int | None = None,
     max_events: int | None = None,
+    overwrite: bool = False,
     device: torch.device | str = "auto",
     runner: "RunProcessor | None" = None,
     progress: ProgressCallback = no_progress,
@@ -91,6 +92,7 @@ def evaluate(
         member: Compare only the generated events of this ``member``.
         max_events: Largest number of events of each sample, evenly spaced over its entries; by default as many as hold 10⁹ values,
             4 GB in single precision.
+        overwrite: Whether to replace an evaluation in ``folder``.
         device: Device on which classifiers are trained.
         runner: The runner that ``processors.open_runner`` yields: workers read the files chunk by chunk. The result is the same.
         progress: Progress callback.
@@ -101,7 +103,7 @@ def evaluate(
     from hepgan.evaluation import cleaning  # imported here: training does not need it
 
     folder, device = Path(folder), resolve_device(str(device))
-    check_folder(folder, None)
+    check_report_folder(folder, overwrite=overwrite)
     parts = {name: (path, member) for name, path in generated.items()}
     if ensemble and len(parts) == 1 and member is None:
         ((name, path),) = generated.items()
@@ -146,6 +148,7 @@ def evaluate(
     origin["schema and geometry"] = compared.source
     origin |= provenance(seed, device)
     make_folder(folder)
+    clear_folder(folder, REPORT)
     return evaluate_samples(
         events,
         samples,

@@ -53,6 +53,7 @@ def init(
     geometry: str | os.PathLike[str] | None = None,
     without: Sequence[str] = (),
     seed: int = 1,
+    overwrite: bool = False,
 ) -> str:
     """Writes a complete, commented run file for ``files``, as ``propose`` returns it.
 
@@ -61,8 +62,12 @@ def init(
         HepganError: as ``propose``.
     """
     path = Path(output)
-    if path.exists():
-        raise RunError(f"{path} exists; choose another file with -o, or remove it")
+    if path.suffix != ".toml":
+        raise RunError(f"{path} does not end with .toml; rename the run file")
+    if path.exists() and not overwrite:
+        raise RunError(
+            f"{path} exists; choose another file with -o, or replace it with --overwrite"
+        )
     text = propose(files, tree=tree, binning=binning, geometry=geometry, without=without, seed=seed)
     atomic.write_text(path, text)
     return text

@@ -11,7 +11,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,11 @@ CONTENT = (
 )  # fmt: skip
 """Files and folders that a run writes; ``run.toml`` is last, so that a folder that was cleared in part still counts as a run's."""
 
+REPORT = ("plots", "histograms.json", "histograms.root", "scores.json", "report.html")
+"""Files and folders that an evaluation writes."""
+
+_FILE_SUFFIXES = {".root", ".html", ".json", ".toml", ".hdf5", ".h5", ".onnx", ".pt2", ".md"}
+
 _LONGEST = 4096
 """Maximum size of a lock file [bytes]."""
 
@@ -58,6 +63,10 @@ def check_folder(folder: Path, run: RunConfig | None, *, overwrite: bool = False
     """
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; choose another folder with -o")
+    if not folder.exists() and folder.suffix.lower() in _FILE_SUFFIXES:
+        raise RunError(
+            f"{folder} has the name of a file, but a folder is written; choose another name with -o"
+        )
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise RunError(f"{folder} cannot be created in {existing}; choose another folder with -o")
@@ -118,13 +127,33 @@ def _flat(value: Any, key: str = "") -> dict[str, Any]:
     return {name: leaf for k, entry in items.items() for name, leaf in _flat(entry, k).items()}
 
 
-def clear_folder(folder: Path) -> None:
-    """Removes what a run has written to ``folder``; other files remain, and symbolic links are not followed.
+def check_report_folder(folder: Path, *, overwrite: bool = False) -> None:
+    """Checks that ``folder`` is new or empty; with ``overwrite``, it may hold an evaluation and nothing else.
+
+    Raises:
+        RunError: it holds something else, or cannot be created.
+    """
+    if not folder.is_dir() or not (names := {path.name for path in folder.iterdir()}):
+        check_folder(folder, None)
+        return
+    replaceable = all(name in REPORT or atomic.is_part(folder / name) for name in names)
+    if replaceable and overwrite:
+        return
+    if overwrite:
+        raise RunError(
+            f"{folder} holds something other than an evaluation, which --overwrite does not remove; choose another folder with -o"
+        )
+    hint = ", or replace the evaluation with --overwrite" if replaceable else ""
+    raise RunError(f"{folder} is not empty; choose another folder with -o{hint}")
+
+
+def clear_folder(folder: Path, names: Sequence[str] = CONTENT) -> None:
+    """Removes the files and folders ``names``, what a run has written, from ``folder``; others remain, and symbolic links are not followed.
 
     Raises:
         RunError: the system cannot remove something.
     """
-    for name in CONTENT:
+    for name in names:
         path = folder / name
         with os_errors_as_run_error(path):
             if path.is_dir() and not path.is_symlink():

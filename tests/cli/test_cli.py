@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 import uproot
@@ -23,6 +25,7 @@ from hepgan.errors import RunError
 from hepgan.gan.training import loop
 from hepgan.pipeline import load, preset_text
 from hepgan.pipeline.run_folder import CONTENT
+from hepgan.presets import baselines, presets, recipe_fraction
 
 
 def hepgan(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -550,3 +553,102 @@ def test_signal_dropped_by_python_in_a_callback_is_raised_again() -> None:
     with pytest.raises(SystemExit) as ended, ending_cleanly():
         work()
     assert ended.value.code == 143
+
+
+def test_overwrite_replaces_a_run_file_and_an_exported_model(
+    gan_folder: Path, tiny_file: Path, tmp_path: Path
+) -> None:
+    path, model = tmp_path / "mine.toml", tmp_path / "model.pt2"
+    for command in (["init", tiny_file, "-o", path], ["export", gan_folder, "-o", model]):
+        output = Path(command[-1])
+        output.write_text("mine")
+        refused(
+            hepgan(*command), "exists; choose another file with -o, or replace it with --overwrite"
+        )
+        assert output.read_text() == "mine"
+        result = hepgan(*command, "--overwrite")
+        assert result.returncode == 0, result.stderr
+        assert output.read_bytes() != b"mine"
+
+
+def test_overwrite_replaces_an_evaluation_and_nothing_else(tiny_file: Path, tmp_path: Path) -> None:
+    judged = tmp_path / "judged"
+    command = [
+        "evaluate",
+        tiny_file,
+        tiny_file,
+        "-o",
+        judged,
+        "--metric",
+        "wasserstein",
+        "--max-events",
+        200,
+    ]
+    judged.mkdir()
+    (judged / "report.html").write_text("old")
+    (judged / "plots").mkdir()
+    (judged / "plots" / "old.png").write_text("old")
+    refused(hepgan(*command), "is not empty", "or replace the evaluation with --overwrite")
+    (judged / "mine.txt").write_text("mine")
+    refused(hepgan(*command, "--overwrite"), "holds something other than an evaluation")
+    (judged / "mine.txt").unlink()
+    result = hepgan(*command, "--overwrite")
+    assert result.returncode == 0, result.stderr
+    assert (judged / "report.html").read_text() != "old"
+    assert not (judged / "plots" / "old.png").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "evaluate x.root x.root -o judged.html",
+        "run showers -o run.root",
+        "train showers -o run.toml",
+        "init x.root -o run.txt",
+        "card showers -o card.html",
+        "export showers -o model.root",
+        "generate showers -n 1 --seed 1 -o events.txt",
+        "simulate showers x.root --seed 1 -o showers.hdf5",
+        "convert mnist a b digits.toml",
+    ],
+)
+def test_output_with_the_suffix_of_something_else_is_refused(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = hepgan(*command.split())
+    refused(result)
+    assert "end with" in result.stderr or "has the name of a file" in result.stderr, result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_that_commands_share_have_one_form() -> None:
+    forms: dict[str, set[tuple[str, ...]]] = {}
+    for command in main.commands.values():
+        for option in command.params:
+            if isinstance(option, click.Option):
+                names = tuple(sorted(option.opts))
+                forms.setdefault(max(names, key=len), set()).add(names)
+    assert {name: each for name, each in forms.items() if len(each) > 1} == {}
+    writing = set(main.commands) - {"inspect", "layout", "presets"}
+    without = {name for name in writing if not any("--overwrite" in o.opts for o in main.commands[name].params)}  # fmt: skip
+    assert without == set()
+
+
+def test_no_baseline_is_shown_without_the_fraction_of_its_recipe() -> None:
+    shown = "\n" + hepgan("presets").stdout
+    described = {
+        name for name, text in presets().items() if text.startswith("baseline") and name != "copula"
+    }
+    assert set(baselines()) == described
+    root = Path(__file__).parents[2]
+    for name in baselines():
+        mark = recipe_fraction(name)
+        assert re.fullmatch(r"0\.0*[1-9] % of its recipe|[1-9]\d* % of its recipe", mark)
+        entry = re.split(r"\n(?=\S)", shown.partition(f"\n{name:12} ")[2])[0]
+        assert f"after {mark}, not its quality: " in entry
+        for page in ("README.md", "benchmarks/README.md"):
+            for row in re.findall(
+                rf"^\| `{name}`.*\| 1 \|.*$", (root / page).read_text("utf-8"), re.MULTILINE
+            ):
+                assert mark in row, row

@@ -59,7 +59,9 @@ def fetch(
     targets = [Path(folder) / target for target in FILES[name]]
     for target in targets:
         if target.exists() and not overwrite:
-            raise DataError(f"'{target}' exists; choose another folder or remove it")
+            raise DataError(
+                f"'{target}' exists; choose another folder with -o, or replace it with --overwrite"
+            )
     for target in targets:
         sources = [
             _download(file, md5, mirrors or MIRRORS[name])

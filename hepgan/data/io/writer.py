@@ -95,7 +95,7 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
     if target.suffix != ".root":
         raise DataError(f"'{target}' does not end with .root; rename the output file")
     if target.exists() and not overwrite:
-        raise DataError(f"'{target}' exists; choose another file or remove it")
+        raise DataError(f"'{target}' exists; choose another file, or replace it with --overwrite")
     return target
 
 

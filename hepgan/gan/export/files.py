@@ -75,6 +75,7 @@ def export(
     host: str = "plain",
     fixed: Mapping[str, float] | None = None,
     events: int = EVENTS,
+    overwrite: bool = False,
 ) -> Exported:
     """Exports ``gan`` to an ``.onnx`` file, or a ``.pt2`` file for the host ``plain``.
 
@@ -82,10 +83,11 @@ def export(
 
     Args:
         gan: GAN on the CPU.
-        path: The file; it must not exist.
+        path: The file.
         host: Program that runs the model: ``plain``, ``par04``, ``ddml``, ``fastcalosim`` or ``sofie``.
         fixed: Conditions that become constants of the model, in the schema's units.
         events: Number of events of the comparison with ``GAN.sample``.
+        overwrite: Whether to replace existing files.
 
     Raises:
         RunError: the suffix is another one, the GAN does not fit the host, a file exists or cannot be written, the extra ``onnx``
@@ -97,11 +99,11 @@ def export(
     suffixes = (".onnx", ".pt2") if host == "plain" else (".onnx",)
     if target.suffix not in suffixes:
         raise RunError(f"'{target}' should end with {' or '.join(suffixes)}")
-    _check_new(target)
+    _check_new(target, overwrite=overwrite)
     model = contract(gan, fixed=fixed or {}, path=target).eval()
     suffix, text = model.text()
     if text:
-        _check_new(target.with_suffix(suffix))
+        _check_new(target.with_suffix(suffix), overwrite=overwrite)
     about = {"version": version("hepgan"), "host": host, **model.about()}
     if model.fixed:
         about["fixed"] = dict(model.fixed)
@@ -117,9 +119,11 @@ def export(
     return Exported(paths, about, accuracy, operators, len(content))
 
 
-def _check_new(path: Path) -> None:
-    if path.exists():
-        raise RunError(f"'{path}' exists; choose another file or remove it")
+def _check_new(path: Path, *, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise RunError(
+            f"'{path}' exists; choose another file with -o, or replace it with --overwrite"
+        )
 
 
 def _onnx(model: HostModel, about: Mapping[str, Any]) -> tuple[bytes, int, Run]:

@@ -557,7 +557,9 @@ def test_strings_raise(tmp_path):
 
 def test_an_existing_file_is_not_overwritten(file):
     before = file.read_bytes()
-    with pytest.raises(DataError, match=r"a.root' exists; choose another file or remove it"):
+    with pytest.raises(
+        DataError, match=r"a.root' exists; choose another file, or replace it with --over"
+    ):
         writer.write(file, layers(), LAYERS, tree="t")
     assert file.read_bytes() == before
     writer.write(file, layers(3), LAYERS, tree="t", overwrite=True)
