@@ -19,7 +19,7 @@ def upgrade(folders: tuple[str, ...], overwrite: bool) -> None:
     from hepgan.gan.members import gan_folders
     from hepgan.gan.versions import VERSION
 
-    for folder in [each for folder in folders for each in gan_folders(folder)]:
+    for folder in [gan for each in folders for gan in gan_folders(each)]:
         before = library.upgrade(folder, overwrite=overwrite)
         new = before < VERSION
         done = f"upgraded from version {before} to" if new else "already of version"
