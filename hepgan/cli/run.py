@@ -21,7 +21,7 @@ from hepgan.data.io.names import printable
     )
 )
 @RUN_OPTIONS
-def run(resume: bool, overwrite: bool, **options: Any) -> None:
+def run(resume: bool, overwrite: bool, track: tuple[str, ...], **options: Any) -> None:
     """Train, generate, compare with unseen events, and write a report.
 
     RUN is a preset (see `hepgan presets`), a run file, a run folder, or ROOT files, for which `hepgan init` proposes a run file.
@@ -32,7 +32,7 @@ def run(resume: bool, overwrite: bool, **options: Any) -> None:
     with progress_bar(verbose=resolved.verbose) as progress:
         evaluation = library.run(
             resolved.run, resolved.folder,
-            device=resolved.device, resume=resume, overwrite=overwrite, progress=progress,
+            device=resolved.device, resume=resume, overwrite=overwrite, track=track, progress=progress,
         )  # fmt: skip
     echo_kept_step(resolved.folder)
     click.echo(printable(evaluation.verdict))

@@ -55,6 +55,12 @@ RUN_OPTIONS = compose(
         metavar="NAME",
         help="With --tmva: variables, such as image or x{0..783}.",
     ),
+    click.option(
+        "--track",
+        multiple=True,
+        type=click.Choice(["tensorboard", "mlflow", "wandb"]),
+        help="Track history and scores; may be repeated.",
+    ),
     click.option("--resume", is_flag=True, help="Continue from the folder's last checkpoint."),
     OVERWRITE,
 )

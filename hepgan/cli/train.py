@@ -18,7 +18,7 @@ from hepgan.cli.run_options import RUN_OPTIONS, echo_kept_step, resolve
     )
 )
 @RUN_OPTIONS
-def train(resume: bool, overwrite: bool, **options: Any) -> None:
+def train(resume: bool, overwrite: bool, track: tuple[str, ...], **options: Any) -> None:
     """Train only, and leave the generator in the run folder."""
     from hepgan import pipeline as library
 
@@ -26,7 +26,7 @@ def train(resume: bool, overwrite: bool, **options: Any) -> None:
     with progress_bar(verbose=resolved.verbose) as progress:
         library.train(
             resolved.run, resolved.folder,
-            device=resolved.device, resume=resume, overwrite=overwrite, progress=progress,
+            device=resolved.device, resume=resume, overwrite=overwrite, track=track, progress=progress,
         )  # fmt: skip
     if os.environ.get("RANK", "0") == "0":  # one line, not one per process
         echo_kept_step(resolved.folder)

@@ -1,6 +1,7 @@
 """The full pipeline: train, generate one event per test event, and evaluate."""
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from hepgan.pipeline.config import RunConfig
 from hepgan.pipeline.evaluation import evaluate_samples
 from hepgan.pipeline.generation import with_progress
 from hepgan.pipeline.provenance import provenance
+from hepgan.pipeline.tracking import tracked
 from hepgan.pipeline.training import cpu_threads, train_each
 from hepgan.progress import ProgressCallback, no_progress
 
@@ -34,6 +36,7 @@ def run(
     device: torch.device | str = "auto",
     resume: bool = False,
     overwrite: bool = False,
+    track: Sequence[str] = (),
     progress: ProgressCallback = no_progress,
 ) -> "Evaluation":
     """Runs the full pipeline: trains, generates one event per test event, and evaluates.
@@ -41,6 +44,8 @@ def run(
     In addition to the files of ``train``, ``folder`` gets ``generated.root``, ``scores.json``, ``plots/`` and ``report.html``. Each member of an
     ensemble generates one event per test event into its own folder; the report compares them all, and has the band of the ensemble. Its
     ``generated.root`` has one event per test event, drawn evenly from the members, whose number is the branch ``member``.
+
+    ``track`` names trackers of the history and of the final scores, as in ``train``.
 
     Raises:
         HepganError: as ``train``.
@@ -50,12 +55,12 @@ def run(
             "several processes can only train; use torchrun … -m hepgan train, then hepgan run --resume with the same folder"
         )
     folder, device = Path(folder), resolve_device(str(device))
-    with ExitStack() as stack, cpu_threads(run.threads):
+    with ExitStack() as stack, cpu_threads(run.threads), tracked(run, folder, track) as trackers:
         samples, warnings = {}, []
         for number, (gan, prepared) in enumerate(
             train_each(
                 run, folder, stack,
-                device=device, resume=resume, overwrite=overwrite, progress=progress,
+                device=device, resume=resume, overwrite=overwrite, progress=progress, trackers=trackers,
             )
         ):  # fmt: skip
             name, own = (
@@ -78,13 +83,16 @@ def run(
             events = drawn_evenly(list(samples.values()))
             path, written = folder / "generated.root", with_member(schema)
             writer.write(path, [events], written, tree=gan.tree, overwrite=resume)
-        return evaluate_samples(
+        evaluation = evaluate_samples(
             reference, samples, schema, run.geometry, folder,
             run.evaluate, run.seed, {"schema and geometry": "the run file"} | provenance(run.seed, device), device, progress,
             title=f"Generated and reference events: {run.description}" if run.description else "Generated and reference events",
             facts=about_gan(run, gan) | ({"events": prepared.mode.reason} if prepared.mode.stream else {}),
             training=prepared.splits["train"], warnings=warnings, ensemble=run.ensemble is not None,
         )  # fmt: skip
+        for tracker in trackers:
+            tracker.scores(evaluation.scores)
+    return evaluation
 
 
 def about_gan(run: RunConfig, gan: GAN) -> dict[str, str]:

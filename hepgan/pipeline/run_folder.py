@@ -34,7 +34,7 @@ NAME = ".lock"
 LOG = "hepgan.log"
 
 CONTENT = (
-    "members", "checkpoints", "plots", "history.jsonl", "generator.safetensors", "gan.json", "generated.root", "scores.json",
+    "members", "tensorboard", "checkpoints", "plots", "history.jsonl", "generator.safetensors", "gan.json", "generated.root", "scores.json",
     "histograms.json", "histograms.root", "report.html", LOG, "run.toml",
 )  # fmt: skip
 """Files and folders that a run writes; ``run.toml`` is last, so that a folder that was cleared in part still counts as a run's."""
@@ -93,7 +93,7 @@ def _check_same(folder: Path, run: RunConfig) -> None:
     if not written.is_file():
         raise RunError(f"{folder} holds no run to resume; choose another folder with -o")
     before, now = (
-        _flat(parse_toml(text, where=str(written)))
+        flat(parse_toml(text, where=str(written)))
         for text in (written.read_text(encoding="utf-8", errors="replace"), as_toml(run))
     )
     steps = f"phases[{len(run.phases) - 1}].steps" if run.phases else "train.steps"
@@ -116,7 +116,7 @@ def _check_same(folder: Path, run: RunConfig) -> None:
         )
 
 
-def _flat(value: Any, key: str = "") -> dict[str, Any]:
+def flat(value: Any, key: str = "") -> dict[str, Any]:
     """Returns the values of a table by dotted key; entries of lists of tables are numbered, ``phases[0].steps``."""
     if isinstance(value, Mapping):
         items = {f"{key}.{name}" if key else name: entry for name, entry in value.items()}
@@ -124,7 +124,7 @@ def _flat(value: Any, key: str = "") -> dict[str, Any]:
         items = {f"{key}[{number}]": entry for number, entry in enumerate(value)}
     else:
         return {key: value}
-    return {name: leaf for k, entry in items.items() for name, leaf in _flat(entry, k).items()}
+    return {name: leaf for k, entry in items.items() for name, leaf in flat(entry, k).items()}
 
 
 def check_report_folder(folder: Path, *, overwrite: bool = False) -> None:

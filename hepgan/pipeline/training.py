@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,6 +47,7 @@ from hepgan.pipeline.events import (
 from hepgan.pipeline.fine_tuning import load_start, start_gan
 from hepgan.pipeline.provenance import command_line
 from hepgan.pipeline.run_folder import check_folder, clear_folder, locked, logged, make_folder
+from hepgan.pipeline.tracking import Tracker, tracked
 from hepgan.pipeline.validation import make_validation
 from hepgan.plugins import plugin_of, plugins_of
 from hepgan.progress import ProgressCallback, no_progress, renamed
@@ -179,6 +180,7 @@ def train(
     device: torch.device | str = "auto",
     resume: bool = False,
     overwrite: bool = False,
+    track: Sequence[str] = (),
     progress: ProgressCallback = no_progress,
 ) -> tuple[GAN, Prepared]:
     """Trains in all processes started by ``torchrun``; writes ``run.toml``, ``history.jsonl``, ``checkpoints/``, ``generator.safetensors``, ``gan.json`` and ``hepgan.log`` to ``folder``.
@@ -192,6 +194,7 @@ def train(
         device: Device of the networks.
         resume: Whether to continue from the last checkpoint; the last phase may have more steps than before.
         overwrite: Whether to replace the run in ``folder``.
+        track: Trackers of the history, ``tensorboard``, ``mlflow`` or ``wandb``.
         progress: Progress callback.
 
     Returns:
@@ -201,9 +204,10 @@ def train(
         RunError: the folder holds something else, or cannot be created.
         HepganError: as ``prepare``, or training fails.
     """
-    with ExitStack() as stack:
+    names = track if os.environ.get("RANK", "0") == "0" else ()
+    with ExitStack() as stack, tracked(run, Path(folder), names) as trackers:
         trained = train_each(
-            run, Path(folder), stack, device=device, resume=resume, overwrite=overwrite, progress=progress
+            run, Path(folder), stack, device=device, resume=resume, overwrite=overwrite, progress=progress, trackers=trackers,
         )  # fmt: skip
         first = next(trained)
         for _ in trained:
@@ -220,12 +224,13 @@ def train_each(
     resume: bool,
     overwrite: bool,
     progress: ProgressCallback,
+    trackers: Sequence[Tracker] = (),
 ) -> Iterator[tuple[GAN, Prepared]]:
     """Trains as ``train`` does, keeps ``folder`` locked until ``stack`` is closed, and yields the GAN; of an ensemble, one member after the other."""
     if run.ensemble is None:
         yield _train_locked(
             run, folder, stack,
-            device=device, resume=resume, overwrite=overwrite, progress=progress,
+            device=device, resume=resume, overwrite=overwrite, progress=progress, trackers=trackers,
         )  # fmt: skip
         return
     members, run = run.ensemble.members, with_plugins(run)
@@ -236,6 +241,7 @@ def train_each(
                 run.member(number), member_folder(folder, number), own,
                 device=device, resume=resume, overwrite=overwrite,
                 progress=renamed(progress, f"{member_name(number)}: "),
+                trackers=[tracker.renamed(f"{member_name(number)}/") for tracker in trackers],
                 ensemble=_Ensemble(run, folder, stack) if number == 0 else None,
             )  # fmt: skip
 
@@ -258,6 +264,7 @@ def _train_locked(
     overwrite: bool,
     progress: ProgressCallback,
     ensemble: _Ensemble | None = None,
+    trackers: Sequence[Tracker] = (),
 ) -> tuple[GAN, Prepared]:
     """Trains one GAN, and keeps ``folder`` locked until ``stack`` is closed."""
     device, run = distributed.local_device(resolve_device(str(device))), with_plugins(run)
@@ -300,15 +307,19 @@ def _train_locked(
         log.info("the encoding is fitted to %s", encoding.about_events)
         about = encoding.about_events if encoding.effective_events else ""
         progress("training", prepared.state.step / max(run.steps, 1), about)
+
+        def on_row(row: Row) -> None:
+            progress("training", row["step"] / max(run.steps, 1), remark(row, run.steps))
+            for tracker in trackers:
+                tracker.row(row)
+
         try:
             gan, _ = training.train(
                 prepared.state,
                 prepared.discriminator_input,
                 validation=validation,
                 folder=folder if first else None,
-                on_row=lambda row: progress(
-                    "training", row["step"] / max(run.steps, 1), remark(row, run.steps)
-                ),
+                on_row=on_row,
             )
         except TrainingStopped:
             if first:  # so that the GAN of a stopped training can be used like any other
