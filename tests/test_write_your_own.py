@@ -96,7 +96,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     write(folder / "showers.root", events, schema, tree="showers")
     run = tomllib.loads(BASE)
     for page in PAGES:
-        (text,) = re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        text, *_ = re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
         merge(run, tomllib.loads(text))
     run["data"]["files"] = [str(folder / "showers.root")]
     (folder / "mine.toml").write_text(tomli_w.dumps(run))

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from hepgan.data.encoding import encoding as encodings
+from hepgan.data.encoding import kernels
 from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.encoding.density import network
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
@@ -178,12 +179,14 @@ def test_encodings_encode_and_decode_on_their_device(name: str, accelerator: Acc
     assert accelerator.waits == []
     # Networks get other numbers of rows at once on the CPU, which round differently.
     tolerance = 1e-4 if name in LEARNED else 0.0
-    for field, values in encoding.decode_tensors(*expected).items():
+    with kernels.eager():  # kernels round differently
+        on_cpu, cells = encoding.decode_tensors(*expected), encoding.decode(*expected)["cells"]
+    for field, values in on_cpu.items():
         torch.testing.assert_close(
             decoded[field].cpu(), values, rtol=tolerance, atol=10 * tolerance
         )
-    cells = moved.decode(*encoded)["cells"], encoding.decode(*expected)["cells"]
-    np.testing.assert_allclose(*map(ak.to_numpy, cells), rtol=tolerance, atol=10 * tolerance)
+    pair = moved.decode(*encoded)["cells"], cells
+    np.testing.assert_allclose(*map(ak.to_numpy, pair), rtol=tolerance, atol=10 * tolerance)
 
 
 SEES = {"sum": Observable("sum", lambda e: e["cells"].sum(1) / e["energy"], "sum")}

@@ -83,7 +83,16 @@ def table_values(
         slope: ``[2, F]``.
         censored: ``[F]``.
         largest: Last score of the tables.
+
+    Raises:
+        RuntimeError: the sizes do not fit, as for torch's operators; kernels do not check indices.
     """
+    windows, knots, features = table.shape if table.dim() == 3 else (0, 0, 0)
+    fits = zero.shape == (windows, features) and slope.shape == (2, features)
+    fits &= censored.shape == (features,) and x.shape[-1] == features and knots > 1
+    fits &= x.dim() == 2 and upper.shape == (len(x),) and weight.shape == (len(x), 1)
+    if not fits or (len(x) and (upper.min() < 0 or upper.max() >= windows)):
+        raise RuntimeError("the sizes of tables and scores do not fit")
     values = torch.empty_like(x, memory_format=torch.contiguous_format)
     _compiled(_table_values)(
         x.detach().contiguous().numpy(), upper.numpy(), weight[:, 0].contiguous().numpy(), zero.numpy(), table.numpy(),
@@ -137,7 +146,15 @@ def scaled_layers(
         layers: ``[L, 2]``, first column of each layer and the one after its last.
         hottest: ``[L]``, cell of a layer that gets the energy if no other has any.
         threshold: Smallest energy of a cell.
+
+    Raises:
+        RuntimeError: the sizes do not fit, as for torch's operators; kernels do not check indices.
     """
+    starts, stops = layers.reshape(-1, 2).unbind(1)
+    fits = energies.shape == (len(cells), len(layers)) and bool((starts >= 0).all())
+    fits &= bool((stops <= cells.shape[1]).all() and (stops <= layers[-1, 1]).all())
+    if not fits or bool(((hottest < 0) | (hottest >= stops - starts)).any()):
+        raise RuntimeError("the sizes of layers and cells do not fit")
     result = cells.new_empty(len(cells), int(layers[-1, 1]))
     _compiled(_scaled_layers)(
         cells.detach().numpy(), energies.detach().contiguous().numpy(), layers.numpy(), hottest.numpy(),

@@ -84,4 +84,4 @@ def adapt_probability(state: TrainingState, events: Tensor, c: Tensor) -> None:
 def initial_probability(settings: AugmentSettings | None, device: torch.device) -> Tensor:
     """Returns the probability at the start of a training, a scalar on ``device``."""
     first = settings.probability if settings and settings.adaptive else 0.0
-    return torch.as_tensor(first, dtype=torch.float32, device=device)
+    return torch.full((), first, dtype=torch.float32, device=device)

@@ -38,6 +38,9 @@ _MOST_POLYNOMIALS = 300
 _MARGIN = 0.1
 """Margin of the range of a node's logits, relative to the range in the training events."""
 
+_LEAST_MARGIN = 0.02
+"""Smallest margin, around a constant."""
+
 _LEAST_SPLITS = 100
 """Number of splits in which neither part is empty that give the range of a node."""
 
@@ -241,7 +244,7 @@ def _with_ranges(levels: tuple[TreeLevel, ...], cells: Tensor) -> tuple[TreeLeve
             ends[number] = torch.stack([low.minimum(smallest), high.maximum(largest)])
     ranges = []
     for level, (low, high), count in zip(levels, ends, counts, strict=True):
-        margin = _MARGIN * (high - low)
+        margin = (_MARGIN * (high - low)).clamp_min(_LEAST_MARGIN)
         wider = torch.stack([low - margin, high + margin])
         ranges.append(torch.where(count >= _LEAST_SPLITS, wider, level.ranges))
     return tuple(
