@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hepgan.gan.discriminator_input import DiscriminatorInput
 from hepgan.gan.training import distributed
+from hepgan.gan.training.schedule import value_at
 from hepgan.gan.training.settings import AugmentSettings
 from hepgan.gan.training.state import TrainingState
 
@@ -83,5 +84,5 @@ def adapt_probability(state: TrainingState, events: Tensor, c: Tensor) -> None:
 
 def initial_probability(settings: AugmentSettings | None, device: torch.device) -> Tensor:
     """Returns the probability at the start of a training, a scalar on ``device``."""
-    first = settings.probability if settings and settings.adaptive else 0.0
+    first = value_at(settings.probability, 0, 1) if settings and settings.adaptive else 0.0
     return torch.full((), first, dtype=torch.float32, device=device)
