@@ -42,7 +42,7 @@ BYTES_PER_VALUE = 40
 
 
 class ReadMode(NamedTuple):
-    """Whether the events of a training are streamed, and why."""
+    """Choice between reading the events of a training into memory and streaming them, with its reason."""
 
     stream: bool
     reason: str

@@ -98,7 +98,7 @@ class ReadRequest(NamedTuple):
 
     @property
     def weighted(self) -> bool:
-        """Whether events get the field ``weight``."""
+        """True if events get the field ``weight``."""
         return self.weight is not None or self.reweight is not None
 
     def weights(

@@ -54,7 +54,7 @@ class CellImage(NamedTuple):
 
     @property
     def flat(self) -> bool:
-        """Whether it is much wider than high, so that images are stacked."""
+        """True if it is much wider than high, so that images are stacked."""
         return self.shape[1] > 2 * self.shape[0] and not self.r_edges
 
     def values(self, events: Mapping[str, Array]) -> Floats:

@@ -151,9 +151,14 @@ class Split(NamedTuple):
 
 
 def split_limits(energies: Tensor, threshold: float, ranges: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the smallest and largest logit ``[2, N]`` of splits of ``energies[N]``, and 0 where both parts can be above the threshold, else a large negative number.
+    """Returns the smallest and largest logits ``[2, N]`` of splits, and the logarithm ``[N]`` of whether neither part may be empty.
 
-    ``ranges[2, N]`` are the smallest and largest logit at any energy: tails of the distributions end there.
+    The latter is 0 where both parts can be above the threshold, else a large negative number.
+
+    Args:
+        energies: ``[N]``, energies that are split.
+        threshold: Smallest energy of a part.
+        ranges: ``[2, N]``, smallest and largest logits at any energy, at which the tails of the distributions end.
     """
     limit = torch.log(((energies - threshold) / threshold).clamp_min(1e-3))
     ends = torch.minimum(torch.maximum(ranges, -limit), limit)

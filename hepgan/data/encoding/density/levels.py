@@ -214,7 +214,7 @@ def _by_color(
 
 
 def _selected(level: TreeLevel, nodes: Tensor) -> TreeLevel:
-    """Returns the level with some of its nodes; the other blocks are not added to those that are kept."""
+    """Returns the level with these ``nodes`` only; their complement is not added to the blocks that are kept."""
     names = ("parent", "children", "layer", "axis", "neighbors", "overlaps", "weights")
     values = {name: getattr(level, name)[nodes] for name in names}
     columns = {

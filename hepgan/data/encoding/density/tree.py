@@ -1,8 +1,10 @@
 """Binary tree over the cells of layers: each level splits the energies of all its blocks, the nodes, in two halves.
 
 All layers are split at the same time, the even ones just before the odd ones, so that the split of a block can depend on those of the
-adjacent layers; and in a layer every other block just before those between them, as the fields of a chessboard. The network of a level is shared by its nodes: it sees the energies of the blocks around a node, the center of gravity
-of its layer so far, and the center that the conditions lead to expect, all relative to the line along which the block is split.
+adjacent layers; and in a layer the black blocks of a chessboard just before the white ones, so that the split of a block can depend on
+those that share a border with it. The network of a level is shared by its nodes: it sees the energies of the blocks around a node, the
+center of gravity of its layer so far, and the center that the conditions lead to expect, all relative to the line along which the block
+is split.
 """
 
 import dataclasses
