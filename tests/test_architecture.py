@@ -19,6 +19,8 @@ CIRCLES = {
     ("hepgan.data.schema", "hepgan.data.io.inspection"),  # Schema.infer
     ("hepgan.data.schema", "hepgan.data.io.files"),  # a type
     ("hepgan.gan.model", "hepgan.gan.serialization"),  # GAN.load and GAN.save
+    ("hepgan.gan.engines", "hepgan.gan.model"),  # a type
+    ("hepgan.gan.engines", "hepgan.gan.export.onnx_engine"),  # registered by the first use
 }
 """Imports within a function, or for types only, of a module that imports the importing one."""
 ONLY = {"uproot": "data", "h5py": "data", "coffea": "processors"}

@@ -7,6 +7,7 @@ import click
 
 from hepgan.cli.options import (
     DEVICE,
+    ENGINE,
     GAN_SOURCE,
     OVERWRITE,
     PLUGIN,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 @OVERWRITE
 @PLUGIN
 @DEVICE
+@ENGINE
 def generate(
     source: str,
     number: int | None,
@@ -56,6 +58,7 @@ def generate(
     member: Any,
     overwrite: bool,
     device: str,
+    engine: Any,
 ) -> None:
     """Generate events with a GAN into a ROOT file.
 
@@ -67,7 +70,7 @@ def generate(
         count = library.generate(
             source, output, n=number, seed=seed,
             conditions=_conditions(conditions), member=member,
-            conditions_from=conditions_from, device=library.resolve_device(device), overwrite=overwrite, progress=progress,
+            conditions_from=conditions_from, device=device, engine=engine, overwrite=overwrite, progress=progress,
         )  # fmt: skip
     click.echo(f"{count:,} events: {output}")
 

@@ -55,6 +55,11 @@ DEVICE = click.option(
     help="Device of the networks.",
 )  # fmt: skip
 
+ENGINE = click.option(
+    "--engine", type=click.Choice(["torch", "onnx"]), default="torch", show_default=True,
+    help="Program that runs the networks; onnx is ONNX Runtime on the CPU (extra onnx).",
+)  # fmt: skip
+
 
 def _import_plugins(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> None:
     from hepgan.plugins import import_plugins

@@ -7,6 +7,7 @@ import click
 
 from hepgan.cli.options import (
     DEVICE,
+    ENGINE,
     GAN_SOURCE,
     OVERWRITE,
     PLUGIN,
@@ -66,6 +67,7 @@ from hepgan.errors import RunError
 @OVERWRITE
 @PLUGIN
 @DEVICE
+@ENGINE
 def simulate(
     source: str,
     files: tuple[str, ...],
@@ -84,6 +86,7 @@ def simulate(
     scheduler: str | None,
     overwrite: bool,
     device: str,
+    engine: Any,
 ) -> None:
     """Simulate showers for the particles of events with a GAN: a run folder, or as for hepgan generate.
 
@@ -98,7 +101,7 @@ def simulate(
     ) as runner:
         count = library(
             source, list(files), output, runner, seed=seed, conditions=sources, tree=tree, copies=copies, member=member,
-            out_of_range=out_of_range, on_bad_file=on_bad_file, device=device, overwrite=overwrite,
+            out_of_range=out_of_range, on_bad_file=on_bad_file, device=device, engine=engine, overwrite=overwrite,
         )  # fmt: skip
     click.echo(f"{count:,} showers: {output}")
 

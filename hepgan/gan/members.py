@@ -14,6 +14,7 @@ from hepgan.random_streams import child_seed
 
 if TYPE_CHECKING:
     from hepgan.gan.conditions import Condition
+    from hepgan.gan.engines import EngineName
     from hepgan.gan.model import GAN
 
 FOLDER = "members"
@@ -100,6 +101,7 @@ def sample_members(
     *,
     seed: int,
     conditions: "Mapping[str, Condition] | None" = None,
+    engine: "EngineName" = "torch",
 ) -> Iterator[ak.Array]:
     """Yields ``n`` events in blocks, drawn evenly from the members: event i is of the member i modulo their number, in the field ``member``.
 
@@ -108,6 +110,7 @@ def sample_members(
         n: Number of events.
         seed: Seed; events depend on it, their number and the members.
         conditions: As in ``GAN.sample``.
+        engine: As in ``GAN.sample``.
 
     Raises:
         DataError: as ``GAN.sample``.
@@ -123,5 +126,5 @@ def sample_members(
             }
             if len(rows):
                 stream = child_seed(seed, "sample", member, number)
-                parts.append(gan.sample(len(rows), seed=stream, conditions=given))
+                parts.append(gan.sample(len(rows), seed=stream, engine=engine, conditions=given))
         yield in_order(parts, members)

@@ -1,13 +1,12 @@
 """Generation of few events per call, such as one shower for each particle of a simulation."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from hepgan.data.encoding.encoding import Encoding
 from hepgan.errors import DataError
+from hepgan.gan.engines import Engine
 from hepgan.gan.noise import BLOCK, normal_block
 
 
@@ -18,7 +17,7 @@ class Sampler:
     rounding. Values are not checked to be finite and not rounded to integer types, and padding is not filled.
 
     Args:
-        generate: Function ``noise[B, *latent], c[B, C] -> x[B, F]``.
+        engine: Engine that generates the events.
         encoding: Encoding of the events.
         latent: Shape of the noise of one event.
         batch: B, number of events of a call.
@@ -27,13 +26,13 @@ class Sampler:
 
     def __init__(
         self,
-        generate: Callable[[Tensor, Tensor], Tensor],
+        engine: Engine,
         encoding: Encoding,
         latent: tuple[int, ...],
         batch: int,
         seed: int,
     ) -> None:
-        self._generate, self._encoding, self._latent = generate, encoding, latent
+        self._engine, self._encoding, self._latent = engine, encoding, latent
         self.batch, self._seed, self._next = batch, seed, 0
         self._none = torch.empty(batch, 0, device=encoding.device)
         self._block, self._noise = -1, torch.empty(0, *latent)
@@ -54,8 +53,7 @@ class Sampler:
         if scales:
             values = {name: np.full(self.batch, value) for name, value in conditions.items()}
             c = self._encoding.encode_conditions(values)
-        noise = self._next_noise().to(c.device)
-        return self._encoding.decode_tensors(self._generate(noise, c), c)
+        return self._engine.fields(self._next_noise(), c)
 
     def _next_noise(self) -> Tensor:
         parts: list[Tensor] = []

@@ -16,6 +16,7 @@ from hepgan.data.schema import Schema
 from hepgan.errors import DataError, RunError
 from hepgan.gan.conditions import Condition
 from hepgan.gan.devices import resolve_device
+from hepgan.gan.engines import EngineName, device_for
 from hepgan.gan.members import count_members, sample_members, with_member
 from hepgan.gan.model import GAN
 from hepgan.progress import ProgressCallback, no_progress
@@ -34,6 +35,7 @@ def generate(
     conditions_from: str | None = None,
     member: int | Literal["all"] | None = None,
     device: torch.device | str = "auto",
+    engine: EngineName = "torch",
     overwrite: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> int:
@@ -49,6 +51,7 @@ def generate(
         member: Member of an ensemble, by default the first; ``"all"`` draws the events evenly from all of them, and writes the branch
             ``member``.
         device: Device of the networks.
+        engine: ``torch``, or ``onnx`` for ONNX Runtime on the CPU, as in ``GAN.sample``.
         overwrite: Whether to replace an existing file.
         progress: Progress callback.
 
@@ -59,7 +62,7 @@ def generate(
         HepganError: there is no GAN, the file exists, or the conditions do not fit.
     """
     writer.check_output(output, overwrite=overwrite)
-    device = resolve_device(str(device))
+    device = resolve_device(device_for(engine, str(device)))
     every = range(count_members(folder)) if member == "all" else ()
     gans = [GAN.load(folder, device=device, member=number) for number in every]
     # without members, "all" is one
@@ -80,9 +83,9 @@ def generate(
     total = n or max((len(v) for v in values.values() if isinstance(v, np.ndarray)), default=0)
     _check_space(Path(output), total, schema)
     blocks = (
-        sample_members(gans, total, conditions=values, seed=seed)
+        sample_members(gans, total, conditions=values, seed=seed, engine=engine)
         if gans
-        else gan.sample_blocks(n, conditions=values, seed=seed)
+        else gan.sample_blocks(n, conditions=values, seed=seed, engine=engine)
     )
     writer.write(
         output, with_progress(blocks, total, progress), schema, tree=gan.tree, overwrite=overwrite

@@ -13,6 +13,7 @@ from hepgan.processors.model_cache import Model, load_cached, one_thread, shippe
 from hepgan.processors.particles import OutOfRange, Particles, particles_of, simulate_particles
 
 if TYPE_CHECKING:
+    from hepgan.gan.engines import EngineName
     from hepgan.gan.model import GAN
 
 
@@ -32,17 +33,24 @@ class GeneratorWrapper(nonserializable_attribute, numpy_call_wrapper):  # type: 
         seed: Seed of the noise.
         out_of_range: As in ``Simulate``.
         device: Device of each worker.
+        engine: As in ``Simulate``.
     """
 
     def __init__(
-        self, gan: Model, *, seed: int, out_of_range: OutOfRange = "raise", device: str = "auto"
+        self,
+        gan: Model,
+        *,
+        seed: int,
+        out_of_range: OutOfRange = "raise",
+        device: str = "auto",
+        engine: "EngineName" = "torch",
     ) -> None:
         nonserializable_attribute.__init__(self, ["model"])
         self.gan, self.seed = shipped(gan), seed
-        self.out_of_range, self.device = out_of_range, device
+        self.out_of_range, self.device, self.engine = out_of_range, device, engine
 
     def _create_model(self) -> "GAN":
-        return load_cached(self.gan, self.device)
+        return load_cached(self.gan, self.device, self.engine)
 
     def prepare_awkward(
         self, events: ak.Array, **conditions: ak.Array
@@ -77,6 +85,7 @@ class GeneratorWrapper(nonserializable_attribute, numpy_call_wrapper):  # type: 
                 seed=self.seed,
                 chunk_id=ChunkId(*chunk_id),
                 out_of_range=self.out_of_range,
+                engine=self.engine,
             )
         return {name: ak.to_numpy(showers[name]) for name in showers.fields}
 

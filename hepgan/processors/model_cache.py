@@ -107,18 +107,19 @@ def embed(folder: str | os.PathLike[str], *, member: int | None = None) -> Embed
     return EmbeddedModel(hashlib.sha256(b"".join(files.values())).hexdigest(), files, names)
 
 
-def load_cached(model: Model, device: str) -> "GAN":
+def load_cached(model: Model, device: str, engine: str = "torch") -> "GAN":
     """Returns the GAN of ``model``, loaded once in this process until its files change.
 
     Args:
         model: A run folder, or the result of ``shipped`` or ``embed``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        engine: Engine that will run it.
 
     Raises:
         CheckpointError: a file is missing on this worker, damaged or of a later version.
         RunError: the device does not exist, or a plugin is not installed on this worker.
     """
-    torch_device = _device(device)
+    torch_device = _device(device, engine)
     if isinstance(model, EmbeddedModel):
         return _unpacked(model, torch_device)
     if isinstance(model, ModelFolder):
@@ -185,10 +186,12 @@ def _plugins(metadata: bytes) -> tuple[str, ...]:
     return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
-def _device(name: str) -> str:
+def _device(name: str, engine: str) -> str:
     """Returns ``name`` as torch spells it; ``auto`` is a GPU where there is one, and spreads processes over several GPUs."""
     from hepgan.gan.devices import gpus, resolve_device
+    from hepgan.gan.engines import device_for
 
+    name = device_for(engine, name)
     if name == "auto":
         return f"cuda:{os.getpid() % count}" if (count := gpus()) else "cpu"
     try:

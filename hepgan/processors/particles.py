@@ -17,6 +17,7 @@ from hepgan.gan.members import in_order
 from hepgan.processors.chunk_results import ChunkId
 
 if TYPE_CHECKING:
+    from hepgan.gan.engines import EngineName
     from hepgan.gan.model import GAN
 
 OutOfRange = Literal["raise", "flag"]
@@ -117,7 +118,13 @@ def _flat(
 
 
 def simulate_particles(
-    gan: "GAN", particles: Particles, *, seed: int, chunk_id: ChunkId, out_of_range: OutOfRange
+    gan: "GAN",
+    particles: Particles,
+    *,
+    seed: int,
+    chunk_id: ChunkId,
+    out_of_range: OutOfRange,
+    engine: "EngineName" = "torch",
 ) -> ak.Array:
     """Returns a record for each particle, with the GAN's fields and the conditions, ``[E]`` or ``[E, particles]``.
 
@@ -138,7 +145,7 @@ def simulate_particles(
             " schema with another name for this field"
         )
     inside = _inside(gan, particles, chunk_id, check=out_of_range == "raise")
-    showers = ak.concatenate(list(_blocks(gan, particles, inside, seed, chunk_id)))
+    showers = ak.concatenate(list(_blocks(gan, particles, inside, seed, chunk_id, engine)))
     for name, values in particles.conditions.items():
         showers[name] = values
     if particles.copies is not None:
@@ -159,6 +166,7 @@ def simulate_members(
     seed: int,
     chunk_id: ChunkId,
     out_of_range: OutOfRange,
+    engine: "EngineName" = "torch",
 ) -> ak.Array:
     """Returns the records of ``simulate_particles``, drawn evenly from the members of an ensemble, with their number as the field ``member``.
 
@@ -172,7 +180,7 @@ def simulate_members(
     parts = [
         simulate_particles(
             gan, particles.selected(members == number),
-            seed=seed, chunk_id=chunk_id, out_of_range=out_of_range,
+            seed=seed, chunk_id=chunk_id, out_of_range=out_of_range, engine=engine,
         )
         for number, gan in enumerate(gans)
     ]  # fmt: skip
@@ -206,13 +214,20 @@ def _inside(
 
 
 def _blocks(
-    gan: "GAN", particles: Particles, inside: npt.NDArray[np.bool_], seed: int, chunk_id: ChunkId
+    gan: "GAN",
+    particles: Particles,
+    inside: npt.NDArray[np.bool_],
+    seed: int,
+    chunk_id: ChunkId,
+    engine: "EngineName",
 ) -> Any:
     """Yields the particles' records batch by batch; at least one, so that an empty result has the right types."""
     import torch
 
+    from hepgan.gan.engines import engine_of
     from hepgan.gan.noise import BLOCK, keyed_normals
 
+    running = engine_of(gan, engine)
     lowest = {name: scale.range[0] for name, scale in gan.encoding.scales.items()}
     for start in range(0, max(1, len(inside)), BLOCK):
         rows = slice(start, start + BLOCK)
@@ -229,6 +244,4 @@ def _blocks(
             conditions[name][:count] = np.where(inside[rows], values[rows], lowest[name])
         none = torch.empty(BLOCK, 0, device=gan.device)
         c = gan.encoding.encode_conditions(conditions) if conditions else none
-        with torch.no_grad():
-            x = gan.generate(noise.to(gan.device), c)
-        yield gan.encoding.decode(x, c)[:count]
+        yield running.events(noise, c)[:count]

@@ -16,6 +16,7 @@ from hepgan.data.io.reader import ReadOptions
 from hepgan.data.io.writer import check_names, check_output, write
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
+from hepgan.gan.engines import EngineName
 from hepgan.gan.members import count_members
 from hepgan.processors.chunk_results import ChunkId
 from hepgan.processors.executors import RunProcessor, fileset_of
@@ -42,6 +43,7 @@ def simulate(
     out_of_range: OutOfRange = "raise",
     on_bad_file: reader.OnBadFile = "raise",
     device: str = "auto",
+    engine: EngineName = "torch",
     overwrite: bool = False,
 ) -> int:
     """Simulates the particles of ``files``, one entry each, with the branches ``entry``, ``particle``, ``copy`` (of several) and ``inside`` (if flagged).
@@ -64,6 +66,7 @@ def simulate(
         out_of_range: As in ``Simulate``.
         on_bad_file: ``"skip"`` leaves out files that cannot be opened, with a warning each.
         device: Device of each worker.
+        engine: As in ``Simulate``.
         overwrite: Whether to replace an existing file.
 
     Returns:
@@ -94,7 +97,7 @@ def simulate(
         writer = WriteFiles(str(parts), gan.encoding.schema, name, showers=True)
         parts_written: dict[str, int] = runner(
             fileset,
-            Simulate(embedded if members else embedded[0], output=writer, seed=seed, conditions=conditions, out_of_range=out_of_range, device=device, copies=copies),
+            Simulate(embedded if members else embedded[0], output=writer, seed=seed, conditions=conditions, out_of_range=out_of_range, device=device, engine=engine, copies=copies),
         )  # fmt: skip
         if not parts_written:
             raise DataError("the files hold no particles; there is nothing to write")

@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import awkward as ak
 import numpy as np
@@ -27,6 +27,9 @@ from hepgan.processors.particles import (
     simulate_members,
     simulate_particles,
 )
+
+if TYPE_CHECKING:
+    from hepgan.gan.engines import EngineName
 
 PARTICLES_PER_CALL = 2**14
 """Particles simulated before ``output`` is called: 33 MB of cells for showers of 504."""
@@ -61,6 +64,7 @@ class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``, of each worker.
         copies: Number of showers of each particle, with independent noise. With more than one, the showers of an event are a list, the
             copies of a particle one after the other, with the field ``copy``.
+        engine: ``torch``, or ``onnx`` for ONNX Runtime on the CPU (extra ``onnx``), which each worker makes once.
 
     Raises:
         RunError: ``copies`` is not positive.
@@ -77,6 +81,7 @@ class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
         out_of_range: OutOfRange = "raise",
         device: str = "auto",
         copies: int = 1,
+        engine: "EngineName" = "torch",
     ) -> None:
         if copies < 1:
             raise RunError(f"copies = {copies} should be at least 1")
@@ -85,7 +90,7 @@ class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
         models: Sequence[Model] = [gan] if isinstance(gan, one) else gan
         self.gans, self.mixed = tuple(map(shipped, models)), not isinstance(gan, one)
         self.output, self.seed, self.out_of_range = output, seed, out_of_range
-        self.device = device
+        self.device, self.engine = device, engine
         self.conditions = dict(conditions or {}) | ({} if energy is None else {"energy": energy})
 
     def process(self, events: ak.Array) -> Any:
@@ -104,7 +109,7 @@ class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
                 f"the events of '{chunk_id.file}' already have a field 'showers', which the simulated ones would overwrite; "
                 "rename this branch, or write the simulated showers with output=WriteFiles(…)"
             )
-        gans = [load_cached(gan, self.device) for gan in self.gans]
+        gans = [load_cached(gan, self.device, self.engine) for gan in self.gans]
         values = {
             name: read_condition(events, source, chunk_id)
             for name, source in self.conditions.items()
@@ -114,7 +119,7 @@ class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
             part = particles.part(start, stop)
             with one_thread():
                 options: dict[str, Any] = {
-                    "seed": self.seed, "chunk_id": chunk_id, "out_of_range": self.out_of_range,
+                    "seed": self.seed, "chunk_id": chunk_id, "out_of_range": self.out_of_range, "engine": self.engine,
                 }  # fmt: skip
                 showers = (
                     simulate_members(gans, part, **options)

@@ -358,23 +358,42 @@ class Encoding:
         Raises:
             NotFiniteError: ``x`` or an event has a NaN or infinite value; names the field and the first event.
         """
-        fields, given = self.schema.all, given or {}
-        columns = {
-            name: given.get(name, np.empty((len(x), *field.shape), field.dtype or "float32"))
-            for name, field in fields.items()
-        }
-        with torch.no_grad():
+
+        def parts() -> Iterator[dict[str, Tensor]]:
             for start in range(0, len(x), rows := _rows(self.features)):
                 part = slice(start, start + rows)
                 _check_finite("the encoded event", x[part].cpu().numpy(), first=start)
-                decoded = self.decode_tensors(x[part], c[part]) | self.decode_conditions(c[part])
-                for name, values in decoded.items():
-                    if name not in given:
-                        numbers = values.cpu().numpy()
-                        _check_finite(f"field '{name}'", numbers, first=start)
-                        columns[name][part] = to_dtype(
-                            numbers, fields[name].dtype or "float32", name, first=start
-                        )
+                yield self.decode_tensors(x[part], c[part])
+
+        with torch.no_grad():
+            return self.events(parts(), c, given=given)
+
+    def events(
+        self,
+        parts: Iterable[Mapping[str, Tensor]],
+        c: Tensor,
+        *,
+        given: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> ak.Array:
+        """Returns the events whose decoded fields are ``parts``, a batch after the other, as ``decode``.
+
+        Raises:
+            NotFiniteError: an event has a NaN or infinite value; names the field and the first event.
+        """
+        fields, given, start = self.schema.all, given or {}, 0
+        columns = {
+            name: given.get(name, np.empty((len(c), *field.shape), field.dtype or "float32"))
+            for name, field in fields.items()
+        }
+        for decoded in parts:
+            part = slice(start, start + len(next(iter(decoded.values()))))
+            for name, values in (dict(decoded) | self.decode_conditions(c[part])).items():
+                if name not in given:
+                    numbers = values.cpu().numpy()
+                    _check_finite(f"field '{name}'", numbers, first=start)
+                    dtype = fields[name].dtype or "float32"
+                    columns[name][part] = to_dtype(numbers, dtype, name, first=start)
+            start = part.stop
         for name, field in fields.items():
             if field.fill is not None:  # padding
                 inside = np.arange(field.shape[0]) < columns[field.count][:, None]

@@ -50,6 +50,18 @@ class DecodedGenerator(nn.Module):
             for name, scale in encoding.scales.items()
         ]
         c = torch.cat(columns, 1) if columns else noise.new_empty(noise.shape[0], 0)
-        x = self.generator(noise, c).flatten(1)
-        fields = encoding.decode_tensors(x, c)
+        return self.fields(noise, c)
+
+    def fields(self, noise: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+        """Returns each field for the encoded conditions ``c[B, C]``."""
+        encoding = self.decoding.encoding
+        fields = encoding.decode_tensors(self.generator(noise, c).flatten(1), c)
         return tuple(fields[name] for name in encoding.schema.fields)
+
+
+class EncodedConditions(DecodedGenerator):
+    """Generator and decoding with encoded conditions ``c[B, C]`` as the only other input, or none if the GAN has no conditions."""
+
+    def forward(self, noise: Tensor, *conditions: Tensor) -> tuple[Tensor, ...]:
+        """Returns each field as ``float32[B, *shape]``."""
+        return self.fields(noise, *(conditions or (noise.new_empty(noise.shape[0], 0),)))

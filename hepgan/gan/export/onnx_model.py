@@ -111,8 +111,8 @@ def operators(model: Any) -> Counter[str]:
     return counts
 
 
-def onnx_runner(content: bytes) -> Run:
-    """Returns a function that runs an ONNX model in ONNX Runtime.
+def onnx_runner(content: bytes, *, threads: int | None = None) -> Run:
+    """Returns a function that runs an ONNX model in ONNX Runtime, by default on as many threads as torch.
 
     Raises:
         RunError: ONNX Runtime cannot load the model; the function raises it if it cannot run the model.
@@ -121,7 +121,7 @@ def onnx_runner(content: bytes) -> Run:
 
     failures = onnxruntime.capi.onnxruntime_pybind11_state
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = threads or torch.get_num_threads()
     try:
         session = onnxruntime.InferenceSession(content, options)
     except (failures.Fail, failures.NotImplemented, failures.InvalidGraph) as error:
