@@ -45,6 +45,7 @@ from hepgan.data.encoding.density.ranks import Ranks
 from hepgan.data.encoding.density.spectrum import Spectrum
 from hepgan.data.encoding.density.tree import Tree, block_energies, context_of
 from hepgan.data.encoding.density.tree_fit import TreeFit
+from hepgan.data.encoding.kernels import use_kernels
 from hepgan.data.encoding.layer_energies import positive, unit_of
 from hepgan.data.units import ENERGY_UNITS
 from hepgan.errors import DataError, RunError
@@ -259,7 +260,11 @@ class EnergyTree:
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
         """Returns the cells."""
-        return fill_vectors(self._decode, x, c)
+        if not use_kernels(x, c):
+            return fill_vectors(self._decode, x, c)
+        # Few events at once, whose rows fit into the CPU's cache.
+        parts = zip(torch.split(x, _CHUNK), torch.split(c, _CHUNK), strict=True)
+        return torch.cat([fill_vectors(self._decode, *part) for part in parts])
 
     def _decode(self, x: Tensor, c: Tensor) -> Tensor:
         scores = x[:, self.columns]

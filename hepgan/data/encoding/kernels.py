@@ -57,7 +57,8 @@ def _jit() -> Callable[[Any], Any] | None:
 
 
 @functools.cache
-def _compiled(function: Any) -> Any:
+def compiled(function: Any) -> Any:
+    """Returns ``function`` compiled with numba, if it is installed."""
     jit = _jit()
     return jit(function) if jit else function
 
@@ -94,7 +95,7 @@ def table_values(
     if not fits or (len(x) and (upper.min() < 0 or upper.max() >= windows)):
         raise RuntimeError("the sizes of tables and scores do not fit")
     values = torch.empty_like(x, memory_format=torch.contiguous_format)
-    _compiled(_table_values)(
+    compiled(_table_values)(
         x.detach().contiguous().numpy(), upper.numpy(), weight[:, 0].contiguous().numpy(), zero.numpy(), table.numpy(),
         slope.numpy(), censored.numpy(), np.float32(largest), values.numpy(),
     )  # fmt: skip
@@ -156,7 +157,7 @@ def scaled_layers(
     if not fits or bool(((hottest < 0) | (hottest >= stops - starts)).any()):
         raise RuntimeError("the sizes of layers and cells do not fit")
     result = cells.new_empty(len(cells), int(layers[-1, 1]))
-    _compiled(_scaled_layers)(
+    compiled(_scaled_layers)(
         cells.detach().numpy(), energies.detach().contiguous().numpy(), layers.numpy(), hottest.numpy(),
         np.float32(threshold), result.numpy(),
     )  # fmt: skip

@@ -4,11 +4,15 @@ N numbers have parameters ``[P, N]``, so that the same parameter of all numbers 
 their slopes are bounded.
 """
 
-from typing import NamedTuple, Self
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from hepgan.data.encoding.density.kernels import split_gradients
+from hepgan.data.encoding.kernels import use_kernels
 
 BINS = 12
 """Number of bins in probability of a ``LogisticSpline``; the edges are evenly spaced normal scores, and 0 and 1."""
@@ -182,6 +186,9 @@ def split_log_likelihood(
         log_both: ``[N]`` of ``split_limits``.
         weights: ``[N]``.
     """
+    if use_kernels(parameters.detach(), logits):
+        each = torch.ones_like(log_both) if weights is None else weights
+        return _split_likelihood(parameters, kinds, logits, log_both, each)
     atoms = torch.log_softmax(torch.cat([parameters[SPLINE:SPLIT], log_both[None]]), 0)
     rows = (kinds == 2).nonzero()[:, 0]
     spline = LogisticSpline.of(parameters.index_select(1, rows))
@@ -191,6 +198,37 @@ def split_log_likelihood(
     if weights is None:
         return of_kind.sum() + log_density[0].sum() - inside.sum()
     return weights @ of_kind + weights[rows] @ (log_density[0] - inside)
+
+
+class _SplitLikelihood(torch.autograd.Function):
+    """Weighted log-likelihood of splits, computed together with its gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, parameters: Tensor, kinds: Tensor, logits: Tensor, log_both: Tensor, each: Tensor
+    ) -> Tensor:
+        """Returns the sum of the log-likelihoods."""
+        constants, edges = split_constants()
+        value, gradient = split_gradients(
+            parameters, kinds, logits, log_both, each, constants, edges
+        )
+        ctx.save_for_backward(gradient)
+        return parameters.new_tensor(value)
+
+    @staticmethod
+    def backward(ctx: Any, *of_value: Tensor) -> tuple[Tensor | None, ...]:
+        """Returns the gradient of the parameters."""
+        (gradient,) = ctx.saved_tensors
+        return gradient * of_value[0], None, None, None, None
+
+
+_split_likelihood: Callable[..., Tensor] = _SplitLikelihood.apply
+
+
+def split_constants() -> tuple[tuple[float, ...], Tensor]:
+    """Returns the constants and the edges of bins that the kernels of splits take."""
+    constants = _SMALLEST_MASS, _NARROWEST, _WIDEST, _IMPOSSIBLE
+    return constants, _edges(torch.empty(0))
 
 
 def typical_split(kinds: Tensor, logits: Tensor, node: Tensor, nodes: int) -> Tensor:

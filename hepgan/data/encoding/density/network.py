@@ -21,6 +21,10 @@ VECTOR = 32
 """Multiple of the numbers in a CPU's vector registers. The last numbers of a tensor that do not fill them are rounded differently."""
 
 
+_BLOCK = 1024
+"""Number of rows whose hidden units are in memory at the same time."""
+
+
 def fill_vectors(decode: Callable[[Tensor, Tensor], Tensor], x: Tensor, c: Tensor) -> Tensor:
     """Returns ``decode(x, c)``, in which no event depends on the number of events: on the CPU, ``decode`` gets a multiple of ``VECTOR``."""
     # In this order: exported programs accept batches of any size.
@@ -98,6 +102,32 @@ class RowNetwork:
         x = functional.silu(torch.addmm(self.hidden_bias, x, self.hidden)).add_(x)
         bias = self.output_bias.T.contiguous().index_select(1, node)
         return bias.addmm_(self.output.T, x.T)
+
+    @torch.no_grad()
+    def by_blocks(self, features: Tensor, context: Tensor, event: Tensor, node: Tensor) -> Tensor:
+        """Returns the outputs ``[R, P]``, without gradients: the rows take turns in a memory that fits into the CPU's cache.
+
+        Args:
+            features: ``[f, R]``.
+            context: ``[E, q]``.
+            event: ``[R]``.
+            node: ``[R]``.
+        """
+        known = functional.silu(torch.addmm(self.context_bias, context, self.context))
+        known = known @ self.context_hidden
+        outputs = self.output_bias.index_select(0, node)
+        first, second = features.new_empty(2, _BLOCK, self.hidden.shape[0])
+        for start in range(0, len(node), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            size = len(node[rows])
+            x, y = first[:size], second[:size]
+            torch.index_select(known, 0, event[rows], out=x)
+            x += torch.index_select(self.nodes, 0, node[rows], out=y)
+            functional.silu(x.addmm_(features[:, rows].T, self.features), inplace=True)
+            torch.addmm(self.hidden_bias, x, self.hidden, out=y)
+            x += functional.silu(y, inplace=True)
+            outputs[rows].addmm_(x, self.output)
+        return outputs
 
     @property
     def parameters(self) -> int:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from hepgan.data.encoding.base import NAMES, tensor_record
+from hepgan.data.encoding.density.kernels import mapped_spectrum
+from hepgan.data.encoding.kernels import use_kernels
 from hepgan.data.encoding.weighted import quantiles
 
 ENERGY_FRACTION = 0.05
@@ -98,6 +100,10 @@ class Spectrum:
         return self._mapped(cells, self.reference, self.generated)
 
     def _mapped(self, cells: Tensor, old: Tensor, new: Tensor) -> Tensor:
+        if use_kernels(cells, old, new):
+            return mapped_spectrum(
+                cells, self.layer, self.limits, self.knots, old, new, self.threshold
+            )
         small = (cells > 0) & (cells < self.limits[self.layer])
         logs = torch.log((cells / self.threshold).clamp_min(1))
         old_logs = torch.log((old / self.threshold).clamp_min(1))

@@ -18,8 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from hepgan.data.encoding.base import NAMES, tensor_record
-from hepgan.data.encoding.density.distributions import Split
+from hepgan.data.encoding.density.distributions import Z_LIMIT, Split, split_constants
+from hepgan.data.encoding.density.kernels import node_features, split_energies
 from hepgan.data.encoding.density.network import VECTOR, RowNetwork
+from hepgan.data.encoding.kernels import use_kernels
 from hepgan.errors import CheckpointError
 
 
@@ -188,6 +190,12 @@ def split_blocks(
         threshold: Smallest energy of a cell.
     """
     rows = node_rows(level, blocks, layers, expected, threshold)
+    if use_kernels(blocks, context, scores, level.network.output):
+        parameters = level.network.by_blocks(rows.features.T, context, rows.event, rows.node)
+        return split_energies(
+            blocks, scores.clamp(-Z_LIMIT, Z_LIMIT), parameters, rows[:4],
+            (level.children, level.kept, level.ranges), level.blocks, threshold, *split_constants(),
+        )  # fmt: skip
     parameters = level.network(rows.features, context, rows.event, rows.node)
     ranges = level.ranges.index_select(1, rows.node)
     split = Split.of(parameters, rows.energy, threshold, ranges)
@@ -247,6 +255,10 @@ def node_rows(
         expected: ``[E, L, 2]`` expected centers of gravity.
         threshold: Smallest energy of a cell.
     """
+    if use_kernels(blocks, layers, expected):
+        names = ("parent", "layer", "axis", "neighbors", "overlaps", "weights", "positions")
+        tables = *(getattr(level, name) for name in names), level.members, level.moments
+        return NodeRows(*node_features(blocks, layers, expected, threshold, tables, VECTOR))
     energies = blocks.index_select(1, level.parent)
     filled, event, node = _with_energy(energies)
     energy = _pick(energies, event, node[:, None])[:, 0]
