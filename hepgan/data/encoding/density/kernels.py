@@ -27,34 +27,25 @@ def node_features(
     layers: Tensor,
     expected: Tensor,
     threshold: float,
+    rows: tuple[Tensor, Tensor],
     tables: tuple[Tensor, ...],
-    multiple: int,
-) -> tuple[int, Tensor, Tensor, Tensor, Tensor]:
-    """Returns the nodes with energy: ``tree.node_rows``.
+) -> Tensor:
+    """Returns the features ``[R, f]`` of nodes: ``tree.node_rows``.
 
     Args:
         blocks: ``[E, A]`` energies before the split.
         layers: ``[E, L]`` energies of the layers.
         expected: ``[E, L, 2]`` expected centers of gravity.
         threshold: Smallest energy of a cell.
+        rows: ``event[R]`` and ``node[R]``.
         tables: ``parent``, ``layer``, ``axis``, ``neighbors``, ``overlaps``, ``weights``, ``positions``, ``members`` and ``moments`` of
             the level.
-        multiple: The number of rows is filled up to a multiple of it.
-
-    Returns:
-        The number of nodes with energy, and the events ``[R]``, nodes ``[R]``, energies ``[R]`` and features ``[R, f]``.
     """
-    arrays = [table.numpy() for table in tables]
-    values = blocks.contiguous().numpy()
-    count = int(compiled(_count)(values, arrays[0]))
-    rows = count + -count % multiple
-    event, node = torch.zeros(2, rows, dtype=torch.int64)
-    energy = torch.zeros(rows)
-    features = torch.empty(len(_GROUPS), rows)
-    features[:, count:] = 0
+    event, node = rows
+    features = torch.empty(len(_GROUPS), len(event))
     compiled(_node_features)(
-        values, layers.contiguous().numpy(), expected.contiguous().numpy(), np.float32(threshold), *arrays,
-        event.numpy(), node.numpy(), energy.numpy(), features.numpy(),
+        blocks.contiguous().numpy(), layers.contiguous().numpy(), expected.contiguous().numpy(), np.float32(threshold),
+        event.numpy(), node.numpy(), *(table.numpy() for table in tables), features.numpy(),
     )  # fmt: skip
     features[:_LOGARITHMS].log1p_()
     compressed = features[_LOGARITHMS : _LOGARITHMS + _COMPRESSED]
@@ -62,85 +53,72 @@ def node_features(
     features[_LOGARITHMS + _COMPRESSED].log_()
     features[_SINE].sin_()
     features[_SINE + 1].cos_()
-    features[_LOGARITHMS + _COMPRESSED, count:] = 0
-    return count, event, node, energy, features.index_select(0, torch.tensor(_ORDER)).T
-
-
-def _count(blocks: Any, parent: Any) -> Any:
-    count = 0
-    for e in range(blocks.shape[0]):
-        for n in range(len(parent)):
-            count += blocks[e, parent[n]] > 0
-    return count
+    return features.index_select(0, torch.tensor(_ORDER)).T
 
 
 def _node_features(
-    blocks: Any, layers: Any, expected: Any, threshold: Any, parent: Any, layer: Any, axis: Any, neighbors: Any, overlaps: Any,
-    weights: Any, positions: Any, members: Any, moments: Any, event: Any, node: Any, energy: Any, features: Any,
+    blocks: Any, layers: Any, expected: Any, threshold: Any, event: Any, node: Any, parent: Any, layer: Any, axis: Any,
+    neighbors: Any, overlaps: Any, weights: Any, positions: Any, members: Any, moments: Any, features: Any,
 ) -> None:  # fmt: skip
-    events, before = blocks.shape
-    count = layers.shape[1]
+    before, count = blocks.shape[1], layers.shape[1]
     nothing, one, circle = np.float32(0), np.float32(1), np.float32(2 * math.pi)
     # Of each layer, between two without energy: center of gravity, logarithm of its variance, expected center; logarithm of the energy.
     of = np.zeros((count + 2, 6), np.float32)
     size = np.zeros(count + 2, np.float32)
     sums = np.zeros(5, np.float32)
-    r = 0
-    for e in range(events):
-        for number in range(count):
-            sums[:] = nothing
-            for m in range(members.shape[1]):
-                block = members[number, m]
-                if block < before and blocks[e, block] > 0:
-                    for k in range(5):
-                        sums[k] += blocks[e, block] * moments[number, m, k]
-            total = max(sums[0], np.float32(1e-9))
-            for k in range(2):
-                mean = sums[1 + k] / total
-                spread = max(sums[3 + k] / total - mean * mean, nothing)
-                of[number + 1, k] = mean
-                of[number + 1, 2 + k] = np.log(spread + np.float32(1e-5))
-                of[number + 1, 4 + k] = expected[e, number, k]
-            size[number + 1] = np.log1p(layers[e, number] / threshold)
-        for n in range(len(parent)):
-            value = blocks[e, parent[n]]
-            if not value > 0:
-                continue
-            event[r], node[r], energy[r] = e, n, value
-            for k in range(neighbors.shape[1]):
-                block = neighbors[n, k]
-                features[k, r] = blocks[e, block] / threshold if block < before else nothing
-            for side in range(4):
-                overlap = nothing
-                for k in range(overlaps.shape[2]):
-                    block = overlaps[n, side, k]
-                    if block < before:
-                        overlap += blocks[e, block] * weights[n, side, k]
-                features[14 + side, r] = overlap / threshold
-            own = layer[n] + 1
-            a, b = axis[n], 1 - axis[n]
-            line, half, half_across = positions[0, n], positions[1, n], positions[2, n]
-            cell, across = positions[3, n], positions[4, n]
-            shift, offset = of[own, a] - line, of[own, 4 + a] - line
-            features[18, r] = value / threshold
-            features[19, r] = shift / half
-            features[20, r] = shift / cell
-            features[21, r] = (of[own, b] - across) / half_across
-            for k in range(2):
-                other = own - 1 + 2 * k
-                has_energy = 0 < other <= count and layers[e, other - 1] > 0
-                features[22 + k, r] = (of[other, a] - line) / half if has_energy else nothing
-                features[30 + k, r] = size[other]
-            features[24, r] = offset / half
-            features[25, r] = offset / cell
-            features[26, r] = (of[own, 4 + b] - across) / half_across
-            features[27, r] = max(value, threshold) / max(layers[e, own - 1], threshold)
-            features[28, r] = of[own, 2 + a]
-            features[29, r] = of[own, 2 + b]
-            features[32, r] = min(max(offset / cell, -3 * one), 3 * one)
-            features[33, r] = circle * offset / cell
-            features[34, r] = circle * offset / cell
-            r += 1
+    described = -1
+    for r in range(len(event)):
+        e, n = event[r], node[r]
+        if e != described:
+            described = e
+            for number in range(count):
+                sums[:] = nothing
+                for m in range(members.shape[1]):
+                    block = members[number, m]
+                    if block < before and blocks[e, block] > 0:
+                        for k in range(5):
+                            sums[k] += blocks[e, block] * moments[number, m, k]
+                total = max(sums[0], np.float32(1e-9))
+                for k in range(2):
+                    mean = sums[1 + k] / total
+                    spread = max(sums[3 + k] / total - mean * mean, nothing)
+                    of[number + 1, k] = mean
+                    of[number + 1, 2 + k] = np.log(spread + np.float32(1e-5))
+                    of[number + 1, 4 + k] = expected[e, number, k]
+                size[number + 1] = np.log1p(layers[e, number] / threshold)
+        for k in range(neighbors.shape[1]):
+            block = neighbors[n, k]
+            features[k, r] = blocks[e, block] / threshold if block < before else nothing
+        for side in range(4):
+            overlap = nothing
+            for k in range(overlaps.shape[2]):
+                block = overlaps[n, side, k]
+                if block < before:
+                    overlap += blocks[e, block] * weights[n, side, k]
+            features[14 + side, r] = overlap / threshold
+        value, own = blocks[e, parent[n]], layer[n] + 1
+        a, b = axis[n], 1 - axis[n]
+        line, half, half_across = positions[0, n], positions[1, n], positions[2, n]
+        cell, across = positions[3, n], positions[4, n]
+        shift, offset = of[own, a] - line, of[own, 4 + a] - line
+        features[18, r] = value / threshold
+        features[19, r] = shift / half
+        features[20, r] = shift / cell
+        features[21, r] = (of[own, b] - across) / half_across
+        for k in range(2):
+            other = own - 1 + 2 * k
+            has_energy = 0 < other <= count and layers[e, other - 1] > 0
+            features[22 + k, r] = (of[other, a] - line) / half if has_energy else nothing
+            features[30 + k, r] = size[other]
+        features[24, r] = offset / half
+        features[25, r] = offset / cell
+        features[26, r] = (of[own, 4 + b] - across) / half_across
+        features[27, r] = max(value, threshold) / max(layers[e, own - 1], threshold)
+        features[28, r] = of[own, 2 + a]
+        features[29, r] = of[own, 2 + b]
+        features[32, r] = min(max(offset / cell, -3 * one), 3 * one)
+        features[33, r] = circle * offset / cell
+        features[34, r] = circle * offset / cell
 
 
 def split_energies(

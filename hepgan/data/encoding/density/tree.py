@@ -244,7 +244,12 @@ class NodeRows(NamedTuple):
 
 
 def node_rows(
-    level: TreeLevel, blocks: Tensor, layers: Tensor, expected: Tensor, threshold: float
+    level: TreeLevel,
+    blocks: Tensor,
+    layers: Tensor,
+    expected: Tensor,
+    threshold: float,
+    at: tuple[Tensor, Tensor] | None = None,
 ) -> NodeRows:
     """Returns the rows of a level.
 
@@ -254,14 +259,16 @@ def node_rows(
         layers: ``[E, L]`` energies of the layers.
         expected: ``[E, L, 2]`` expected centers of gravity.
         threshold: Smallest energy of a cell.
+        at: ``event[R]``, in order, and ``node[R]`` of the rows; all nodes with energy by default.
     """
+    energies = blocks.index_select(1, level.parent)
+    filled, event, node = _with_energy(energies) if at is None else (len(at[0]), *at)
+    energy = _pick(energies, event, node[:, None])[:, 0]
     if use_kernels(blocks, layers, expected):
         names = ("parent", "layer", "axis", "neighbors", "overlaps", "weights", "positions")
         tables = *(getattr(level, name) for name in names), level.members, level.moments
-        return NodeRows(*node_features(blocks, layers, expected, threshold, tables, VECTOR))
-    energies = blocks.index_select(1, level.parent)
-    filled, event, node = _with_energy(energies)
-    energy = _pick(energies, event, node[:, None])[:, 0]
+        features = node_features(blocks, layers, expected, threshold, (event, node), tables)
+        return NodeRows(filled, event, node, energy, features)
     padded = functional.pad(blocks, (0, 1))
     around = _pick(torch.log1p(padded / threshold), event, level.neighbors.index_select(0, node))
     weights = level.weights.index_select(0, node)
@@ -269,8 +276,8 @@ def node_rows(
     sides = torch.log1p((overlaps.reshape(weights.shape) * weights).sum(2) / threshold)
 
     of_layers = _of_layers(level, padded, layers, expected, threshold)
-    at = event * (layers.shape[1] + 2) + level.layer.index_select(0, node) + 1
-    own, previous, following = (of_layers.index_select(1, at + step) for step in (0, -1, 1))
+    layer = event * (layers.shape[1] + 2) + level.layer.index_select(0, node) + 1
+    own, previous, following = (of_layers.index_select(1, layer + step) for step in (0, -1, 1))
     rows = level.axis.index_select(0, node) == 0
     line, half, half_across, cell, across = level.positions.index_select(1, node).unbind(0)
 
@@ -365,14 +372,26 @@ def context_of(known: Tensor, score: Tensor, energies: Tensor, threshold: float)
 
 def block_energies(levels: tuple[TreeLevel, ...], cells: Tensor) -> list[Tensor]:
     """Returns the energies before each level, and the cells."""
-    energies = [cells]
+    by_cell = cells.T.contiguous()
+    return [sums_of_blocks(by_cell, *blocks) for blocks in blocks_of_cells(levels)] + [cells]
+
+
+def blocks_of_cells(levels: tuple[TreeLevel, ...]) -> list[tuple[Tensor, int]]:
+    """Returns the block ``[F]`` of each cell before each level, and the number of blocks."""
+    result: list[tuple[Tensor, int]] = []
     for level in reversed(levels):
-        after = energies[0]
-        before = after.new_zeros(len(after), len(level.parent) + level.kept.shape[1])
-        before = before.index_copy(1, level.kept[0], after[:, level.kept[1]])
-        before = before.index_copy(1, level.parent, after[:, level.children].sum(2))
-        energies.insert(0, before)
-    return energies
+        before = level.kept.new_empty(level.blocks)
+        before[level.kept[1]] = level.kept[0]
+        before[level.children] = level.parent[:, None]
+        blocks = len(level.parent) + level.kept.shape[1]
+        result.insert(0, (before[result[0][0]] if result else before, blocks))
+    return result
+
+
+def sums_of_blocks(by_cell: Tensor, block: Tensor, blocks: int) -> Tensor:
+    """Returns the sums ``[E, A]`` of cells ``[F, E]`` whose blocks are ``block[F]``."""
+    sums = by_cell.new_zeros(blocks, by_cell.shape[1])
+    return sums.index_add(0, block, by_cell).T.contiguous()
 
 
 def polynomials(c: Tensor, degree: int) -> Tensor:

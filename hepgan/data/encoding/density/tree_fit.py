@@ -28,8 +28,10 @@ from hepgan.data.encoding.density.tree import (
     Tree,
     TreeLevel,
     block_energies,
+    blocks_of_cells,
     node_rows,
     polynomials,
+    sums_of_blocks,
 )
 from hepgan.data.encoding.weighted import least_squares
 from hepgan.random_streams import torch_generator
@@ -100,13 +102,16 @@ class TreeFit(NamedTuple):
         """Returns the fits of all levels, from the networks of ``start``, a tree of the same shapes, if there is one."""
         tree = self.tree([level.network for level in self.levels])
         expected = tree.expected(self.known)
+        blocks = blocks_of_cells(self.levels)
 
         def task(number: int) -> FitTask:
             def fit(status: FitStatus) -> Fitted:
                 rng = torch_generator(noise.seed, "encoding", *noise.children, number)
                 # Here, not for all levels at once, which would need several times the memory of the cells.
-                after, *_ = block_energies(self.levels[number + 1 :], self.cells)
-                before, *_ = block_energies(self.levels[number : number + 1], after)
+                by_cell = self.cells.T.contiguous()
+                before = sums_of_blocks(by_cell, *blocks[number])
+                last = number + 1 == len(self.levels)
+                after = self.cells if last else sums_of_blocks(by_cell, *blocks[number + 1])
                 return self._fit_level(
                     self.levels[number],
                     before,
@@ -137,14 +142,16 @@ class TreeFit(NamedTuple):
         for start in range(0, len(before), _CHUNK):
             status.check()
             part = slice(start, start + _CHUNK)
-            rows = node_rows(
-                level, before[part], self.energies[part], expected[part], self.threshold
+            blocks = before[part]
+            event, node = (blocks[:, level.parent] > 0).nonzero(as_tuple=True)
+            fractions = (
+                blocks[event, level.parent[node]] / self.energies[part][event, level.layer[node]]
             )
-            columns = rows.event + start, rows.node, rows.energy, rows.features
-            event, node, energy, features = (column[: rows.filled] for column in columns)
-            layer = self.energies[event, level.layer[node]]
-            chosen, weights = _thinned(energy / layer, len(before[part]), rng)
-            parts.append([x[chosen] for x in (event, node, energy, features)] + [weights])
+            chosen, weights = _thinned(fractions, len(blocks), rng)
+            rows = node_rows(
+                level, blocks, self.energies[part], expected[part], self.threshold, (event[chosen], node[chosen])
+            )  # fmt: skip
+            parts.append((rows.event + start, rows.node, rows.energy, rows.features, weights))
         event, node, energy, features, weights = (
             torch.cat(column) for column in zip(*parts, strict=True)
         )
