@@ -7,6 +7,7 @@ Wavelet Flow (arXiv:2010.13821).
 """
 
 import dataclasses
+import math
 from typing import Annotated, Self
 
 import torch
@@ -262,9 +263,9 @@ class EnergyTree:
         """Returns the cells."""
         if not use_kernels(x, c):
             return fill_vectors(self._decode, x, c)
-        # Few events at once, whose rows fit into the CPU's cache.
+        # Few events at once, whose rows fit into the CPU's cache; events that are not finite have none.
         parts = zip(torch.split(x, _CHUNK), torch.split(c, _CHUNK), strict=True)
-        return torch.cat([fill_vectors(self._decode, *part) for part in parts])
+        return torch.cat([fill_vectors(self._decode, *part, math.nan) for part in parts])
 
     def _decode(self, x: Tensor, c: Tensor) -> Tensor:
         scores = x[:, self.columns]

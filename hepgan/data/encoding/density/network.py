@@ -25,13 +25,18 @@ _BLOCK = 1024
 """Number of rows whose hidden units are in memory at the same time."""
 
 
-def fill_vectors(decode: Callable[[Tensor, Tensor], Tensor], x: Tensor, c: Tensor) -> Tensor:
-    """Returns ``decode(x, c)``, in which no event depends on the number of events: on the CPU, ``decode`` gets a multiple of ``VECTOR``."""
+def fill_vectors(
+    decode: Callable[[Tensor, Tensor], Tensor], x: Tensor, c: Tensor, filler: float = 0.0
+) -> Tensor:
+    """Returns ``decode(x, c)``, in which no event depends on the number of events: on the CPU, ``decode`` gets a multiple of ``VECTOR``.
+
+    The other events are full of the number ``filler``.
+    """
     # In this order: exported programs accept batches of any size.
     if torch.compiler.is_compiling() or x.device.type != "cpu" or len(x) % VECTOR == 0:
         return decode(x, c)
     missing = -len(x) % VECTOR
-    filled = (functional.pad(values, (0, 0, 0, missing)) for values in (x, c))
+    filled = (functional.pad(values, (0, 0, 0, missing), value=filler) for values in (x, c))
     return decode(*filled)[: len(x)]
 
 
