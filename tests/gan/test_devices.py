@@ -310,7 +310,7 @@ def test_looking_for_a_gpu_does_not_start_cuda(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert (
         devices.resolve_device("auto").type
-        == model_cache._device("auto").partition(":")[0]
+        == model_cache._device("auto", "torch").partition(":")[0]
         == "cuda"
     )
     monkeypatch.setattr(torch.cuda, "device_count", failing(AssertionError("not asked for")))
