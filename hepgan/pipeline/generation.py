@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from hepgan.data.io import reader, writer
+from hepgan.data.loaders.shuffle import prefetch
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError, RunError
 from hepgan.gan.conditions import Condition
@@ -20,6 +21,9 @@ from hepgan.gan.engines import EngineName, device_for
 from hepgan.gan.members import count_members, sample_members, with_member
 from hepgan.gan.model import GAN
 from hepgan.progress import ProgressCallback, no_progress
+
+SMALLEST = 1e6
+"""Bytes of events below which blocks are written together, because small baskets are slow to read; larger ones are not copied."""
 
 COMPRESSION = 50
 """Upper limit of the compression of showers, most of whose cells are zero."""
@@ -40,6 +44,8 @@ def generate(
     progress: ProgressCallback = no_progress,
 ) -> int:
     """Generates events with the GAN in ``folder`` into a ROOT file with the tree, branches and types of the training data.
+
+    A thread generates the next events while events are compressed and written, in memory that does not grow with their number.
 
     Args:
         folder: Run folder of a trained GAN.
@@ -88,8 +94,8 @@ def generate(
         else gan.sample_blocks(n, conditions=values, seed=seed, engine=engine)
     )
     writer.write(
-        output, with_progress(blocks, total, progress), schema, tree=gan.tree, overwrite=overwrite
-    )
+        output, with_progress(prefetch(_collected(blocks)), total, progress), schema, tree=gan.tree, overwrite=overwrite,
+    )  # fmt: skip
     return total
 
 
@@ -135,3 +141,17 @@ def with_progress(
         yield part
         written += len(part)
         progress("generating", written / max(total, 1), f"{written:,} events")
+
+
+def _collected(chunks: Iterator[ak.Array]) -> Iterator[ak.Array]:
+    """Yields the chunks, small ones together."""
+    small: list[ak.Array] = []
+    size = 0
+    for chunk in chunks:
+        small.append(chunk)
+        size += chunk.nbytes
+        if size >= SMALLEST:
+            yield ak.concatenate(small) if len(small) > 1 else chunk
+            small, size = [], 0
+    if small:
+        yield ak.concatenate(small) if len(small) > 1 else small[0]

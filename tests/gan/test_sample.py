@@ -6,6 +6,7 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import pytest
+import uproot
 from click.testing import CliRunner
 
 from hepgan import read, write
@@ -13,7 +14,7 @@ from hepgan.cli import main
 from hepgan.errors import DataError, RunError
 from hepgan.gan.conditions import Range
 from hepgan.gan.model import GAN
-from hepgan.pipeline import load, prepare, train
+from hepgan.pipeline import generate, load, prepare, train
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +145,27 @@ def test_representations_are_short_and_escaped(gan: GAN) -> None:
     hostile = dataclasses.replace(gan, tree="<script>")
     assert "&lt;script&gt;" in hostile._repr_html_()
     assert "<script>" not in hostile._repr_html_()
+
+
+def test_generated_events_are_written_in_baskets_that_are_not_small(
+    gan_folder: Path, tmp_path: Path
+) -> None:
+    conditions = {"energy": Range(2.0, 3.0)}
+    generate(gan_folder, tmp_path / "a.root", n=5000, seed=1, conditions=conditions, device="cpu")
+    with uproot.open(tmp_path / "a.root") as file:
+        assert {branch.num_baskets for branch in file["events"].branches} == {1}
+        values = file["events"]["a"].array(library="np")
+    expected = GAN.load(gan_folder, device="cpu").sample(5000, seed=1, **conditions)
+    assert np.array_equal(values, ak.to_numpy(expected.a))
+
+
+def test_errors_while_generating_are_raised_and_leave_no_file(
+    gan_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RunError("out of memory")
+
+    monkeypatch.setattr(GAN, "_sample_block", broken)
+    with pytest.raises(RunError, match="out of memory"):
+        generate(gan_folder, tmp_path / "a.root", n=5, seed=1, conditions={"energy": 2.0})
+    assert not list(tmp_path.iterdir())

@@ -61,7 +61,7 @@ def write(
         tree: Name of the tree, optionally with folders: ``"folder/showers"``; not needed with a GAN.
         format: TTree, which every version of ROOT reads, or RNTuple.
         overwrite: Replace an existing file.
-        compression: uproot's compression; zstd 5 if ``None``.
+        compression: uproot's compression; zstd 2 if ``None``.
 
     Raises:
         DataError: the file exists or does not end with ``.root``, or the events do not match the schema.
@@ -80,7 +80,7 @@ def write(
     chunks = iter([events]) if isinstance(events, ak.Array) else iter(events)
     with (
         replace_on_success(target) as part,
-        uproot.recreate(part, compression=compression or uproot.ZSTD(5)) as file,
+        uproot.recreate(part, compression=compression or uproot.ZSTD(2)) as file,
     ):
         _fill(file, chunks, schema, tree, format)
 

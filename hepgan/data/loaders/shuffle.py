@@ -4,13 +4,15 @@ import contextlib
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
 PIECE = 256
 """Events copied at a time, so that rows that have just been read are still in the cache when they are overwritten."""
+
+T = TypeVar("T")
 
 Chunk = tuple[Tensor, ...]
 """Tensors ``[E, …]`` of the same events."""
@@ -128,12 +130,12 @@ def fast_forward(
     return BufferState(buffer[0][:filled], len(sizes), yielded)
 
 
-def prefetch(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    """Yields ``chunks``, which a thread reads one ahead; its errors are raised here."""
-    ready: queue.Queue[Chunk | BaseException | None] = queue.Queue(maxsize=1)
+def prefetch(chunks: Iterator[T]) -> Iterator[T]:
+    """Yields ``chunks``, which a thread reads or makes one ahead; its errors are raised here."""
+    ready: queue.Queue[T | BaseException | None] = queue.Queue(maxsize=1)
     stopped = threading.Event()
 
-    def put(item: Chunk | BaseException | None) -> bool:
+    def put(item: T | BaseException | None) -> bool:
         while not stopped.is_set():
             with contextlib.suppress(queue.Full):
                 ready.put(item, timeout=0.1)
