@@ -278,3 +278,12 @@ def test_translated_functions_equal_scipys_and_numpys() -> None:
     x = np.linspace(-7.9, 7.9, 10_001)
     np.testing.assert_allclose(onnx_model._ndtr(x).value, scipy.special.ndtr(x), rtol=0, atol=2e-15)
     np.testing.assert_array_equal(onnx_model._copysign(x, x[::-1]).value, np.copysign(x, x[::-1]))
+
+
+def test_translated_functions_are_accurate_in_single_precision_also_near_0_and_1() -> None:
+    x = np.linspace(-7.9, 7.9, 100_001, dtype="f4")
+    result, expected = onnx_model._ndtr(x).value, scipy.special.ndtr(x.astype("f8"))
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
+    assert (result == expected.astype("f4"))[x > 2].mean() > 0.99
+    np.testing.assert_allclose(onnx_model._sigmoid(x).value, scipy.special.expit(x), rtol=1e-6)

@@ -78,6 +78,7 @@ def _exported(
             torch.ops.aten.bucketize.Tensor: _bucketize,
             torch.ops.aten.copysign.Tensor: _copysign,
             torch.ops.aten.special_ndtr.default: _ndtr,
+            torch.ops.aten.sigmoid.default: _sigmoid,
             torch.ops.aten.argmin.default: _argmin,
         },
     )  # fmt: skip
@@ -190,16 +191,25 @@ def _copysign(self: Any, other: Any) -> Any:
     return op.Where(op.Less(other, op.CastLike(0.0, other)), op.Neg(size), size)
 
 
-def _ndtr(self: Any) -> Any:
-    """Translates ``torch.special.ndtr`` with a small relative error, also in the tails; ``Erf`` would lose them.
+def _sigmoid(self: Any) -> Any:
+    """Translates ``torch.sigmoid`` with a small relative error, also near 0, where ``Sigmoid`` of ONNX Runtime has an absolute one."""
+    from onnxscript import opset18
 
-    It is the Taylor series around the nearest of 1,025 points between −8 and 8.
+    op: Any = opset18
+    return op.Reciprocal(op.Add(op.Exp(op.Neg(self)), op.CastLike(1.0, self)))
+
+
+def _ndtr(self: Any) -> Any:
+    """Translates ``torch.special.ndtr`` with a small relative error, also in the lower tail; ``Erf`` would lose it.
+
+    Below 0, it is the Taylor series around the nearest of 513 points between −8 and 0; above, 1 minus that, so that a probability near 1
+    is rounded once: splits of ``energy_tree`` amplify its last bit.
     """
     import onnx
     from onnxscript import opset18
 
     op: Any = opset18
-    points = np.arange(-512, 513) / 64
+    points = np.arange(-512, 1) / 64
 
     def table(values: npt.NDArray[np.float64]) -> Any:
         return op.CastLike(op.Constant(value=onnx.numpy_helper.from_array(values)), self)
@@ -207,10 +217,10 @@ def _ndtr(self: Any) -> Any:
     def number(value: float) -> Any:
         return op.CastLike(value, self)
 
-    z = op.Clip(self, number(-8.0), number(8.0))
+    z = op.Clip(op.Neg(op.Abs(self)), number(-8.0), number(0.0))
     nearest = op.Floor(op.Add(op.Mul(z, number(64.0)), number(0.5)))  # SOFIE has no Round
     at = op.Cast(op.Add(nearest, number(512.0)), to=7)
-    at = op.Clip(at, op.Constant(value_int=0), op.Constant(value_int=1024))  # for NaN
+    at = op.Clip(at, op.Constant(value_int=0), op.Constant(value_int=512))  # for NaN
     x = op.Div(nearest, number(64.0))
     d, xx = op.Sub(z, x), op.Mul(x, x)
     # Hermite polynomials of x, divided by factorials, from the highest power of d to the lowest.
@@ -221,9 +231,10 @@ def _ndtr(self: Any) -> Any:
     series = op.Sub(op.Mul(d, series), op.Div(x, number(2.0)))
     series = op.Add(op.Mul(d, series), number(1.0))
     density = op.Gather(table(np.exp(-(points**2) / 2) / np.sqrt(2 * np.pi)), at)
-    return op.Add(
+    lower = op.Add(
         op.Gather(table(scipy.special.ndtr(points)), at), op.Mul(op.Mul(d, series), density)
     )
+    return op.Where(op.Greater(self, number(0.0)), op.Sub(number(1.0), lower), lower)
 
 
 def _searchsorted(sorted_sequence: Any, self: Any, *, right: bool = False, **options: Any) -> Any:
