@@ -314,7 +314,7 @@ def test_looking_for_a_gpu_does_not_start_cuda(monkeypatch: pytest.MonkeyPatch) 
         == "cuda"
     )
     monkeypatch.setattr(torch.cuda, "device_count", failing(AssertionError("not asked for")))
-    assert model_cache._device("cpu") == "cpu"
+    assert model_cache._device("cpu", "torch") == "cpu"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
