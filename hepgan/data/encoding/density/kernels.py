@@ -123,65 +123,108 @@ def _node_features(
 
 def split_energies(
     blocks: Tensor,
-    scores: Tensor,
+    probabilities: Tensor,
     parameters: Tensor,
     rows: tuple[int, Tensor, Tensor, Tensor],
     tables: tuple[Tensor, ...],
     after: int,
-    threshold: float,
-    constants: tuple[float, ...],
-    edges: Tensor,
+    *constants: Any,
 ) -> Tensor:
     """Returns the energies ``[E, B]`` after the splits of a level: ``tree.split_blocks``.
 
     Args:
         blocks: ``[E, A]`` energies before the splits.
-        scores: ``[E, N]`` normal scores of the splits.
+        probabilities: ``[E, N]``, of the normal scores of the splits.
         parameters: Parameters ``[R, SPLIT]`` of the splits.
         rows: Number of nodes with energy, and their ``event[R]``, ``node[R]`` and ``energy[R]``.
-        tables: ``children``, ``kept`` and ``ranges`` of the level.
+        tables: ``kept``, ``children`` and ``ranges`` of the level.
         after: B.
-        threshold: Smallest energy of a cell.
-        constants: The smallest mass of a bin, the smallest and the largest logarithm of a scale, and the logarithm of nearly no
-            probability.
-        edges: ``[K + 1]``, edges of the bins in probability.
+        constants: The threshold, and ``distributions.split_constants``.
     """
-    count, event, node, energy = rows
-    probabilities = torch.special.ndtr(scores)
     result = blocks.new_zeros(len(blocks), after)
-    compiled(_split_energies)(
-        blocks.contiguous().numpy(), probabilities.numpy(), parameters.contiguous().numpy(), count,
-        event.numpy(), node.numpy(), energy.numpy(), *(table.numpy() for table in tables),
-        np.float32(threshold), np.array(constants, np.float32), edges.numpy(), result.numpy(),
-    )  # fmt: skip
+    compiled(_keep)(blocks.contiguous().numpy(), tables[0].numpy(), result.numpy())
+    _splits(False, result, probabilities, probabilities, parameters, rows, tables[1:], *constants)
     return result
 
 
-def _split_energies(
-    blocks: Any, probabilities: Any, parameters: Any, count: Any, event: Any, node: Any, energy: Any, children: Any, kept: Any,
-    ranges: Any, threshold: Any, constants: Any, edges: Any, result: Any,
-) -> None:  # fmt: skip
-    one, tiny = np.float32(1), np.float32(1e-7)
-    bins = len(edges) - 1
-    smallest, narrowest, widest, impossible = constants
-    masses = np.empty(bins, np.float32)
+def split_probabilities(
+    energies: Tensor,
+    uniform: Tensor,
+    parameters: Tensor,
+    rows: tuple[int, Tensor, Tensor, Tensor],
+    tables: tuple[Tensor, ...],
+    *constants: Any,
+) -> Tensor:
+    """Returns the probabilities ``[E, N]`` of splits, NaN for nodes without energy: ``Split.scores``.
+
+    Args:
+        energies: ``[E, B]`` energies after the splits.
+        uniform: ``[E, N]``, chooses in the interval of an empty part.
+        parameters: As for ``split_energies``.
+        rows: As for ``split_energies``.
+        tables: ``children`` and ``ranges`` of the level.
+        constants: As for ``split_energies``.
+    """
+    result = torch.full_like(uniform, torch.nan, memory_format=torch.contiguous_format)
+    _splits(True, energies, uniform, result, parameters, rows, tables, *constants)
+    return result
+
+
+def _keep(blocks: Any, kept: Any, result: Any) -> None:
     for e in range(blocks.shape[0]):
         for k in range(kept.shape[1]):
             result[e, kept[1, k]] = blocks[e, kept[0, k]]
+
+
+def _splits(
+    encode: bool,
+    energies: Tensor,
+    given: Tensor,
+    probabilities: Tensor,
+    parameters: Tensor,
+    rows: tuple[int, Tensor, Tensor, Tensor],
+    tables: tuple[Tensor, ...],
+    threshold: float,
+    constants: tuple[float, ...],
+    edges: Tensor,
+) -> None:
+    count, *columns = rows
+    compiled(_split_rows)(
+        encode, energies.contiguous().numpy(), given.contiguous().numpy(), probabilities.contiguous().numpy(),
+        parameters.contiguous().numpy(), count, *(values.numpy() for values in (*columns, *tables)),
+        np.float32(threshold), np.array(constants, np.float32), edges.numpy(),
+    )  # fmt: skip
+
+
+def _split_rows(
+    encode: Any, energies: Any, given: Any, probabilities: Any, parameters: Any, count: Any, event: Any, node: Any, energy: Any,
+    children: Any, ranges: Any, threshold: Any, constants: Any, edges: Any,
+) -> None:  # fmt: skip
+    one, nothing, tiny = np.float32(1), np.float32(0), np.float32(1e-7)
+    bins = len(edges) - 1
+    smallest, narrowest, widest, impossible = constants
+    masses = np.empty(bins, np.float32)
     for r in range(count):
         e, n, value = event[r], node[r], energy[r]
-        probability = probabilities[e, n]
-        both = np.float32(0) if value > np.float32(2.0001) * threshold else impossible
+        parts = children[n]
+        both = nothing if value > np.float32(2.0001) * threshold else impossible
         first, second = parameters[r, 2 + bins], parameters[r, 3 + bins]
         top = max(first, second, both)
         first, second, both = np.exp(first - top), np.exp(second - top), np.exp(both - top)
         total = first + second + both
         first, second, both = first / total, second / total, both / total
-        if probability < second:
-            result[e, children[n, 1]] = value
+        if encode:
+            if energies[e, parts[1]] <= 0:
+                probabilities[e, n] = one - first * given[e, n]
+                continue
+            if energies[e, parts[0]] <= 0:
+                probabilities[e, n] = second * given[e, n]
+                continue
+        elif given[e, n] < second:
+            energies[e, parts[1]] = value
             continue
-        if probability >= one - first:
-            result[e, children[n, 0]] = value
+        elif given[e, n] >= one - first:
+            energies[e, parts[0]] = value
             continue
         limit = np.log(max((value - threshold) / threshold, np.float32(1e-3)))
         low_end = min(max(ranges[0, n], -limit), limit)
@@ -190,7 +233,7 @@ def _split_energies(
         top = parameters[r, 2]
         for k in range(1, bins):
             top = max(top, parameters[r, 2 + k])
-        total = np.float32(0)
+        total = nothing
         for k in range(bins):
             masses[k] = np.exp(parameters[r, 2 + k] - top)
             total += masses[k]
@@ -201,14 +244,23 @@ def _split_energies(
         width = np.exp(min(max(parameters[r, 1], narrowest), widest))
         low = one / (one + np.exp((location - low_end) / width))
         high = one / (one + np.exp((location - high_end) / width))
-        below, below_low, below_high = np.float32(0), np.float32(0), np.float32(0)
+        logistic = nothing
+        if encode:
+            logit = np.log(energies[e, parts[0]]) - np.log(energies[e, parts[1]])
+            logit = min(max(logit, low_end), high_end)
+            logistic = one / (one + np.exp((location - logit) / width))
+        below, below_low, below_high = nothing, nothing, nothing
         for k in range(bins):
-            inside = one / (edges[k + 1] - edges[k])
-            below_low += masses[k] * min(max((low - edges[k]) * inside, np.float32(0)), one)
-            below_high += masses[k] * min(max((high - edges[k]) * inside, np.float32(0)), one)
-        inner = min(max((probability - second) / max(both, np.float32(1e-9)), np.float32(0)), one)
-        wanted = below_low + (below_high - below_low) * inner
-        k = 0
+            size = edges[k + 1] - edges[k]
+            below_low += masses[k] * min(max((low - edges[k]) / size, nothing), one)
+            below_high += masses[k] * min(max((high - edges[k]) / size, nothing), one)
+            below += masses[k] * min(max((logistic - edges[k]) / size, nothing), one)
+        if encode:
+            inner = (below - below_low) / max(below_high - below_low, np.float32(1e-6))
+            probabilities[e, n] = second + both * min(max(inner, nothing), one)
+            continue
+        inner = min(max((given[e, n] - second) / max(both, np.float32(1e-9)), nothing), one)
+        wanted, below, k = below_low + (below_high - below_low) * inner, nothing, 0
         while k < bins - 1 and wanted >= below + masses[k]:
             below += masses[k]
             k += 1
@@ -216,8 +268,8 @@ def _split_energies(
         logistic = min(max(logistic, tiny), one - tiny)
         logit = location + width * np.log(logistic / (one - logistic))
         logit = min(max(logit, low_end), high_end)
-        result[e, children[n, 0]] = value * (one / (one + np.exp(-logit)))
-        result[e, children[n, 1]] = value * (one / (one + np.exp(logit)))
+        energies[e, parts[0]] = value * (one / (one + np.exp(-logit)))
+        energies[e, parts[1]] = value * (one / (one + np.exp(logit)))
 
 
 def split_gradients(

@@ -18,8 +18,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from hepgan.data.encoding.base import NAMES, tensor_record
-from hepgan.data.encoding.density.distributions import Z_LIMIT, Split, split_constants
-from hepgan.data.encoding.density.kernels import node_features, split_energies
+from hepgan.data.encoding.density.distributions import (
+    Z_LIMIT,
+    Split,
+    normal_scores,
+    split_constants,
+)
+from hepgan.data.encoding.density.kernels import (
+    node_features,
+    split_energies,
+    split_probabilities,
+)
 from hepgan.data.encoding.density.network import VECTOR, RowNetwork
 from hepgan.data.encoding.kernels import use_kernels
 from hepgan.errors import CheckpointError
@@ -125,21 +134,18 @@ class Tree:
             uniform: ``[E, S]`` uniform random numbers, for the scores of empty parts.
             normal: ``[E, S]`` normal random numbers, the scores of splits of nothing.
         """
-        energies, scores, start = block_energies(self.levels, cells), normal.clone(), 0
-        for level, before, after in zip(self.levels, energies, energies[1:], strict=False):
-            rows = node_rows(level, before, energies[0], self.expected(c), self.threshold)
-            split = Split.of(
-                level.network(rows.features, context, rows.event, rows.node),
-                rows.energy,
-                self.threshold,
-                level.ranges.index_select(1, rows.node),
-            )
-            first, second = after[rows.event[:, None], level.children[rows.node]].unbind(1)
-            at = rows.event, start + rows.node
-            drawn = split.scores(first, second, uniform[at])
-            scores[at[0][: rows.filled], at[1][: rows.filled]] = drawn[: rows.filled]
-            start += len(level.parent)
-        return scores
+        energies, expected = block_energies(self.levels, cells), self.expected(c)
+        scores, end = [], 0
+        for level, *parts in zip(self.levels, energies, energies[1:], strict=False):
+            start, end = end, end + len(level.parent)
+            of_level = slice(start, end)
+            rows = node_rows(level, parts[0], energies[0], expected, self.threshold)
+            scores.append(
+                _split_scores(
+                    level, rows, parts[1], context, self.threshold, uniform[:, of_level], normal[:, of_level]
+                )
+            )  # fmt: skip
+        return torch.cat(scores, 1)
 
     def decode(self, scores: Tensor, energies: Tensor, c: Tensor, context: Tensor) -> Tensor:
         """Returns cells ``[E, F]`` for ``scores[E, S]`` and the energies ``[E, L]`` of the layers; inverts ``encode``."""
@@ -193,8 +199,8 @@ def split_blocks(
     if use_kernels(blocks, context, scores, level.network.output):
         parameters = level.network.by_blocks(rows.features.T, context, rows.event, rows.node)
         return split_energies(
-            blocks, scores.clamp(-Z_LIMIT, Z_LIMIT), parameters, rows[:4],
-            (level.children, level.kept, level.ranges), level.blocks, threshold, *split_constants(),
+            blocks, torch.special.ndtr(scores.clamp(-Z_LIMIT, Z_LIMIT)), parameters, rows[:4],
+            (level.kept, level.children, level.ranges), level.blocks, threshold, *split_constants(),
         )  # fmt: skip
     parameters = level.network(rows.features, context, rows.event, rows.node)
     ranges = level.ranges.index_select(1, rows.node)
@@ -207,6 +213,47 @@ def split_blocks(
     at = (event * level.blocks)[:, None] + level.children.index_select(0, node)
     after = after.flatten().index_copy(0, at.flatten(), parts[: rows.filled].flatten())
     return after.reshape(-1, level.blocks)
+
+
+def _split_scores(
+    level: TreeLevel,
+    rows: "NodeRows",
+    after: Tensor,
+    context: Tensor,
+    threshold: float,
+    uniform: Tensor,
+    normal: Tensor,
+) -> Tensor:
+    """Returns the normal scores ``[E, N]`` of the splits of a level.
+
+    Args:
+        level: The level.
+        rows: Nodes with energy.
+        after: ``[E, B]`` energies after the splits.
+        context: ``[E, q]``.
+        threshold: Smallest energy of a cell.
+        uniform: ``[E, N]`` uniform random numbers, for the scores of empty parts.
+        normal: ``[E, N]`` normal random numbers, the scores of nodes without energy.
+    """
+    if use_kernels(after, context, uniform, level.network.output):
+        parameters = level.network.by_blocks(rows.features.T, context, rows.event, rows.node)
+        tables = level.children, level.ranges
+        probabilities = split_probabilities(
+            after, uniform, parameters, rows[:4], tables, threshold, *split_constants()
+        )
+        return torch.where(probabilities.isnan(), normal, normal_scores(probabilities))
+    split = Split.of(
+        level.network(rows.features, context, rows.event, rows.node),
+        rows.energy,
+        threshold,
+        level.ranges.index_select(1, rows.node),
+    )
+    first, second = after[rows.event[:, None], level.children[rows.node]].unbind(1)
+    at = rows.event, rows.node
+    drawn = split.scores(first, second, uniform[at])
+    scores = normal.clone()
+    scores[at[0][: rows.filled], at[1][: rows.filled]] = drawn[: rows.filled]
+    return scores
 
 
 LevelTrace = Callable[[TreeLevel, tuple[Tensor, ...], float], Tensor]
