@@ -55,6 +55,10 @@ from hepgan.progress import ProgressCallback, no_progress, renamed
 log = logging.getLogger(__name__)
 
 
+_UNTRAINED = 1000
+"""Number of events that are encoded if no network is trained with them."""
+
+
 class Prepared(NamedTuple):
     """Inputs of a training, complete before anything is written.
 
@@ -119,6 +123,7 @@ def prepare(
     )  # fmt: skip
     origin = Origin(files, encoding.fingerprint())
     encoding = encoding.to(device)
+    events = events if run.steps else events[:_UNTRAINED]
     x, c = encoding.encode(events, seed=run.seed)
     discriminator_input = DiscriminatorInput(
         encoding, x=x, c=c, **discriminator_parts(run.gan, schema, run.geometry)

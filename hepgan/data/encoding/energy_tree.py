@@ -44,6 +44,7 @@ from hepgan.data.encoding.density.network import (
 )
 from hepgan.data.encoding.density.ranks import Ranks
 from hepgan.data.encoding.density.spectrum import Spectrum
+from hepgan.data.encoding.density.threads import by_chunks
 from hepgan.data.encoding.density.tree import Tree, block_energies, context_of
 from hepgan.data.encoding.density.tree_fit import TreeFit
 from hepgan.data.encoding.kernels import use_kernels
@@ -52,9 +53,6 @@ from hepgan.data.units import ENERGY_UNITS
 from hepgan.errors import DataError, RunError
 from hepgan.progress import ProgressCallback, no_progress
 from hepgan.random_streams import torch_generator
-
-_CHUNK = 1024
-"""Number of events that are generated at once."""
 
 _SPECTRUM_EVENTS = 10_000
 """Number of events whose spectra are compared."""
@@ -116,7 +114,7 @@ class EnergyTree:
         fields: tuple[str, ...] = (),
         conditions: tuple[str, ...] = (),
         polar: bool = False,
-        hidden: Annotated[int, Within(1, 4096)] = 96,
+        hidden: Annotated[int, Within(1, 4096)] = 64,
         steps: Annotated[int, Within(1, 10**7)] = 2500,
         learning_rate: Positive = 4e-3,
         weight_decay: NotNegative = 1e-3,
@@ -222,9 +220,8 @@ class EnergyTree:
         few = dataclasses.replace(noise.child("spectrum"), entries=noise.entries[events])
         reference, c = cells[events], c[events].float()
         scores = normal_scores(uniform(reference, few))
-        parts = zip(torch.split(scores, _CHUNK), torch.split(c, _CHUNK), strict=True)
         with torch.no_grad():
-            generated = torch.cat([self._cells(z, k) for z, k in parts])
+            generated = by_chunks(lambda part: self._cells(scores[part], c[part]), len(c))
         weights = None if weights is None else weights[events]
         return Spectrum.fit(generated, reference, self.spectrum.layer, self.threshold, weights)
 
@@ -236,6 +233,16 @@ class EnergyTree:
 
     def encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         """Returns the normal scores in the columns of the cells; other columns are unchanged."""
+        if not use_kernels(self.total.output):
+            return self._encode(x, c, noise)
+
+        def part(events: slice) -> Tensor:
+            few = dataclasses.replace(noise, entries=noise.entries[events])
+            return self._encode(x[events], c[events], few)
+
+        return by_chunks(part, len(x))
+
+    def _encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         cells = self.spectrum.to_generated(_cut(x[:, self.columns], self.threshold))
         layers = block_energies(self.cells.levels, cells)[0]
         total = layers.sum(1)
@@ -263,9 +270,12 @@ class EnergyTree:
         """Returns the cells."""
         if not use_kernels(x, c):
             return fill_vectors(self._decode, x, c)
-        # Few events at once, whose rows fit into the CPU's cache; events that are not finite have none.
-        parts = zip(torch.split(x, _CHUNK), torch.split(c, _CHUNK), strict=True)
-        return torch.cat([fill_vectors(self._decode, *part, math.nan) for part in parts])
+
+        def part(events: slice) -> Tensor:
+            # Events that are not finite have no nodes.
+            return fill_vectors(self._decode, x[events], c[events], math.nan)
+
+        return by_chunks(part, len(x))
 
     def _decode(self, x: Tensor, c: Tensor) -> Tensor:
         scores = x[:, self.columns]

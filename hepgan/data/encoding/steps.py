@@ -88,6 +88,10 @@ def fit_steps(
         )  # fmt: skip
         # In the precision in which they are saved: a loaded encoding is identical.
         steps.append(step_to(step, torch.float32))
+        if i + 1 == len(tables):
+            # Nothing is fitted to the columns of the last step, of which one event has as many.
+            x, c = x[:1], c[:1]
+            noise = dataclasses.replace(noise, entries=noise.entries[:1])
         x = apply_steps(steps[-1:], x, c, noise.child(i))
     return tuple(steps), x.shape[1]
 

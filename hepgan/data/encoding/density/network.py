@@ -1,12 +1,12 @@
 """Small networks that give parameters of distributions, one row per node of an event, and their fit by maximum likelihood."""
 
 import concurrent.futures
-import contextlib
+import contextvars
 import dataclasses
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hepgan.data.encoding.base import NAMES, tensor_record
+from hepgan.data.encoding.density.threads import one_thread_each
 from hepgan.errors import DataError, RunError
 from hepgan.progress import ProgressCallback, no_progress
 
@@ -408,13 +409,11 @@ def run_tasks(tasks: Sequence[FitTask], progress: ProgressCallback = no_progress
     cancelled, started = threading.Event(), time.monotonic()
     statuses = [FitStatus(cancelled) for _ in tasks]
     title = "1 network" if len(tasks) == 1 else f"{len(tasks)} networks"
-    with (
-        _one_thread() as threads,
-        concurrent.futures.ThreadPoolExecutor(
-            threads, initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool,
-    ):
-        futures = [pool.submit(task, status) for task, status in zip(tasks, statuses, strict=True)]
+    with one_thread_each() as pool:
+        futures = [
+            pool.submit(contextvars.copy_context().run, task, status)
+            for task, status in zip(tasks, statuses, strict=True)
+        ]
         try:
             waiting = set(futures)
             while waiting:
@@ -431,14 +430,3 @@ def run_tasks(tasks: Sequence[FitTask], progress: ProgressCallback = no_progress
             for future in futures:
                 future.cancel()
             raise
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[int]:
-    """Context manager that sets the number of torch's threads to 1, and yields the number before."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(threads)
