@@ -135,7 +135,7 @@ class Tree:
             normal: ``[E, S]`` normal random numbers, the scores of splits of nothing.
         """
         energies, expected = block_energies(self.levels, cells), self.expected(c)
-        scores, end = [], 0
+        scores, end = [normal[:, :0]], 0
         for level, *parts in zip(self.levels, energies, energies[1:], strict=False):
             start, end = end, end + len(level.parent)
             of_level = slice(start, end)
