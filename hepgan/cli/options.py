@@ -48,6 +48,18 @@ def compose(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 GAN_SOURCE = click.argument("source", metavar="GAN", type=click.Path())
 """A run folder, the name of a pretrained GAN, or an address."""
 
+PROPOSAL = compose(
+    click.option(
+        "--binning", metavar="FILE.xml", help="For ROOT files: the CaloChallenge's binning, for cells in α and r."
+    ),
+    click.option(
+        "--geometry", metavar="CELLS.root",
+        help="For ROOT files: positions of irregular cells: x, y, z, layer and size [mm] of each.",
+    ),
+    click.option("--without", metavar="BRANCH", multiple=True, help="For ROOT files: branch to leave out."),
+)  # fmt: skip
+"""What the proposal of a run file depends on, in addition to the files."""
+
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 
 DEVICE = click.option(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import click
 from click.shell_completion import CompletionItem
 
-from hepgan.cli.options import DEVICE, OVERWRITE, PLUGIN, SEED, compose
+from hepgan.cli.options import DEVICE, OVERWRITE, PLUGIN, PROPOSAL, SEED, compose
 from hepgan.cli.verbosity import is_verbosity_set, set_log_level
 from hepgan.data.io.names import printable
 from hepgan.errors import RunError
@@ -49,6 +49,7 @@ RUN_OPTIONS = compose(
         "--files", multiple=True, metavar="FILE.root", help="With --tmva: files with the events."
     ),
     click.option("--tree", help="With --tmva or ROOT files: the tree, if a file has several."),
+    PROPOSAL,
     click.option(
         "--variables",
         multiple=True,
@@ -87,6 +88,7 @@ def resolve(
     files: tuple[str, ...],
     tree: str | None,
     variables: tuple[str, ...],
+    **proposal: Any,
 ) -> ResolvedOptions:
     """Reads the run file, or the option string, and imports the run's plugins; proposes a run file for ROOT files."""
     from hepgan import pipeline as library
@@ -96,6 +98,11 @@ def resolve(
         overrides["seed"] = seed
     if members is not None:
         overrides["ensemble.members"] = members
+    needs_files = [f"--{name}" for name, value in proposal.items() if value]
+    if needs_files and (tmva is not None or not source or not library.is_data(source[0])):
+        raise RunError(
+            f"{needs_files[0]} needs ROOT files, for which a run file is proposed; edit the run file, or use --set"
+        )
     if tmva is not None:
         return _book(tmva, source, output, device, overrides, files, tree, variables)
     if not source:
@@ -107,7 +114,7 @@ def resolve(
     is_folder = library.is_run_folder(source[0])
     folder = output or (Path(source[0]) if is_folder else Path("runs") / library.stem(source[0]))
     if library.is_data(source[0]):
-        proposed = library.propose(source, tree=tree)
+        proposed = library.propose(source, tree=tree, **proposal)
         run = library.replaced(library.parse(proposed), overrides)
         click.echo(f"{printable(run.description)} (hepgan init writes the run file)")
         return ResolvedOptions(run, folder, library.resolve_device(device), verbose=False)

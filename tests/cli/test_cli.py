@@ -232,6 +232,24 @@ def test_init_writes_a_run_file_once(tiny_file: Path, tmp_path: Path) -> None:
     refused(hepgan("init", tiny_file, "-o", output), "exists; choose another file with -o")
 
 
+def test_run_proposes_with_the_options_of_init(tiny_file: Path, tmp_path: Path) -> None:
+    def options(command: str) -> set[str]:
+        return {parameter.name or "" for parameter in main.commands[command].params}
+
+    assert {"binning", "geometry", "without", "tree", "seed"} <= options("run") & options("train") & options("init")  # fmt: skip
+    folder = tmp_path / "out"
+    refused(hepgan("run", tiny_file, "-o", folder, "--without", "nothing"), "nothing")
+    refused(hepgan("train", tiny_file, "-o", folder, "--geometry", "no.root"), "no.root")
+    refused(hepgan("train", tiny_file, "-o", folder, "--binning", "no.xml"), "no.xml")
+    assert not folder.exists()
+
+
+def test_options_of_a_proposal_need_root_files(tiny_run: Path, tmp_path: Path) -> None:
+    for option in ("--binning", "--geometry", "--without"):
+        result = hepgan("run", tiny_run, "-o", tmp_path / "out", option, "x")
+        refused(result, f"{option} needs ROOT files, for which a run file is proposed")
+
+
 def test_root_files_instead_of_a_run_are_described_and_trained_on(
     tiny_file: Path, tmp_path: Path
 ) -> None:
