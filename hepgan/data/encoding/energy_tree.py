@@ -8,7 +8,7 @@ Wavelet Flow (arXiv:2010.13821).
 
 import dataclasses
 import math
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -45,7 +45,12 @@ from hepgan.data.encoding.density.network import (
 from hepgan.data.encoding.density.ranks import Ranks
 from hepgan.data.encoding.density.spectrum import Spectrum
 from hepgan.data.encoding.density.threads import by_chunks
-from hepgan.data.encoding.density.tree import Tree, block_energies, context_of
+from hepgan.data.encoding.density.tree import (
+    Tree,
+    blocks_of_cells,
+    context_of,
+    sums_of_blocks,
+)
 from hepgan.data.encoding.density.tree_fit import TreeFit
 from hepgan.data.encoding.kernels import use_kernels
 from hepgan.data.encoding.layer_energies import positive, unit_of
@@ -157,55 +162,23 @@ class EnergyTree:
             raise DataError(
                 f"no cell of any event has more than the threshold of {threshold:g}; check the threshold and the units"
             )
-        energy = _incident_energy(c, column, scale, unit)
-        fraction = layers.sum(1).double() / positive(energy)
-        if incident and (median := float(fraction.median())) > _LARGEST_FRACTION:
-            cells_unit = columns.units[(fields or tuple(columns.fields))[0]]
-            raise DataError(
-                f"the median of visible over incident energy is {median:,.0f}, more than is physical; check the units in the schema: cells"
-                f" in {cells_unit}, {incident} in {columns.units[incident]}"
-            )
+        fraction = layers.sum(1).double() / positive(_incident_energy(c, column, scale, unit))
+        if incident:
+            _check_fraction(fraction, columns, (fields or tuple(columns.fields))[0], incident)
         ranks = Ranks.fit(fraction, weights)
         scores = ranks.encode(fraction, uniform(fraction[:, None], noise.child("total"))[:, 0])
         known = c[:, chosen].float()
         settings = FitSettings(hidden, steps, 1024, learning_rate, weight_decay, held_out)
 
-        total = layers.sum(1, keepdim=True)
         single = None if weights is None else weights.to(cells)
-        score = scores[:, None].float()
-        fits = [
-            TreeFit.prepare(
-                ((1, len(shapes)),), False, layers, total, known,
-                context_of(known, score, total, threshold), threshold, single,
-            ),
-            TreeFit.prepare(
-                shapes, polar, cells, layers, known,
-                context_of(known, score, layers, threshold), threshold, single,
-            ),
-        ]  # fmt: skip
-        if start and [len(tree.levels) for tree in (start.depth, start.cells)] != [
-            len(fit.levels) for fit in fits
-        ]:
-            raise RunError(
-                "the step to start from splits other layers; use layers of the same shapes"
-            )
-        tasks = [
-            _total_task(known, scores, noise, settings, single, start.total if start else None)
-        ]
-        trees = (start.depth, start.cells) if start else (None, None)
-        for number, (fit, tree) in enumerate(zip(fits, trees, strict=True)):
-            tasks += fit.tasks(noise.child(number), settings, tree)
-        fitted = run_tasks(tasks, progress)
-        between = 1 + len(fits[0].levels)
-        conditional = _total_spline(fitted[0].network, known).cdf(scores[None])[0]
+        inputs = _Inputs(shapes, polar, cells, layers, known, scores, threshold, single)
+        total, depth, tree, log_likelihood = inputs.fit(noise, settings, progress, start)
+        conditional = _total_spline(total, known).cdf(scores[None])[0]
         sizes = torch.tensor([rows * columns for rows, columns in shapes])
         layer = torch.repeat_interleave(torch.arange(len(shapes)), sizes)
         step = cls(
-            at, chosen, column, scale, unit, threshold, ranks, fitted[0].network, Ranks.fit(normal_scores(conditional), weights),
-            fits[0].tree([level.network for level in fitted[1:between]]),
-            fits[1].tree([level.network for level in fitted[between:]]),
-            Spectrum.identity(layer, threshold),
-            sum(network.log_likelihood for network in fitted),
+            at, chosen, column, scale, unit, threshold, ranks, total, Ranks.fit(normal_scores(conditional), weights),
+            depth, tree, Spectrum.identity(layer, threshold), log_likelihood,
             len(x),
         )  # fmt: skip
         if not spectrum:
@@ -244,7 +217,8 @@ class EnergyTree:
 
     def _encode(self, x: Tensor, c: Tensor, noise: Noise) -> Tensor:
         cells = self.spectrum.to_generated(_cut(x[:, self.columns], self.threshold))
-        layers = block_energies(self.cells.levels, cells)[0]
+        blocks = blocks_of_cells(self.cells.levels)
+        layers = sums_of_blocks(cells.T.contiguous(), *blocks[0]) if blocks else cells
         total = layers.sum(1)
         energy = _incident_energy(c, self.incident, self.incident_scale, self.unit)
         known = c[:, self.conditions].to(cells)
@@ -298,6 +272,83 @@ class EnergyTree:
         layers = self.depth.decode(scores[:, 1:between], total, known, context)
         context = context_of(known, score[:, None], layers, self.threshold)
         return self.cells.decode(scores[:, between:], layers, known, context)
+
+
+class _Inputs(NamedTuple):
+    """Inputs of the fit of the networks.
+
+    Attributes:
+        shapes: Shapes of the L layers.
+        polar: Whether the rows of a layer are a full circle.
+        cells: ``[E, F]``.
+        layers: Energies ``[E, L]`` of the layers.
+        known: Conditions ``[E, C]``.
+        scores: Scores ``[E]`` of the visible over the incident energy.
+        threshold: Smallest energy of a cell.
+        weights: ``[E]``; ``None`` if they are all equal.
+    """
+
+    shapes: tuple[Shape, ...]
+    polar: bool
+    cells: Tensor
+    layers: Tensor
+    known: Tensor
+    scores: Tensor
+    threshold: float
+    weights: Tensor | None
+
+    def fit(
+        self,
+        noise: Noise,
+        settings: FitSettings,
+        progress: ProgressCallback,
+        start: EnergyTree | None,
+    ) -> tuple[RowNetwork, Tree, Tree, float]:
+        """Returns the network of the visible energy, the trees of layers and cells, and the log-likelihood per held-out event."""
+        total, score = self.layers.sum(1, keepdim=True), self.scores[:, None].float()
+        depth = self._tree(((1, len(self.shapes)),), False, self.layers, total, score)
+        cells = self._tree(self.shapes, self.polar, self.cells, self.layers, score)
+        trees = (start.depth, start.cells) if start else (None, None)
+        for fit, tree in zip((depth, cells), trees, strict=True):
+            if tree and len(tree.levels) != len(fit.levels):
+                raise RunError(
+                    "the step to start from splits other layers; use layers of the same shapes"
+                )
+        first = start.total if start else None
+        tasks = [_total_task(self.known, self.scores, noise, settings, self.weights, first)]
+        for number, (fit, tree) in enumerate(zip((depth, cells), trees, strict=True)):
+            tasks += fit.tasks(noise.child(number), settings, tree)
+        of_total, *others = run_tasks(tasks, progress)
+        networks = [fitted.network for fitted in others]
+        between = len(depth.levels)
+        return (
+            of_total.network,
+            depth.tree(networks[:between]),
+            cells.tree(networks[between:]),
+            sum(fitted.log_likelihood for fitted in (of_total, *others)),
+        )
+
+    def _tree(
+        self,
+        shapes: tuple[Shape, ...],
+        polar: bool,
+        cells: Tensor,
+        energies: Tensor,
+        score: Tensor,
+    ) -> TreeFit:
+        context = context_of(self.known, score, energies, self.threshold)
+        return TreeFit.prepare(
+            shapes, polar, cells, energies, self.known, context, self.threshold, self.weights
+        )
+
+
+def _check_fraction(fraction: Tensor, columns: ColumnLayout, field: str, incident: str) -> None:
+    """Checks that showers have about the incident energy; far more is a wrong unit."""
+    if (median := float(fraction.median())) > _LARGEST_FRACTION:
+        raise DataError(
+            f"the median of visible over incident energy is {median:,.0f}, more than is physical; check the units in the schema: cells"
+            f" in {columns.units[field]}, {incident} in {columns.units[incident]}"
+        )
 
 
 def _incident(

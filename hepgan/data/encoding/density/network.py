@@ -6,7 +6,7 @@ import dataclasses
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Self
 
 import torch
@@ -294,6 +294,53 @@ FitTask = Callable[[FitStatus], Fitted]
 """Fit that updates its status, and checks it at least every few steps."""
 
 
+class _Data(NamedTuple):
+    """Rows by event, and their likelihood.
+
+    Attributes:
+        rows: Inputs of the network.
+        log_likelihood: Summed log-likelihood of rows, from outputs ``[P, r]`` and row indices ``[r]``.
+        features: Scale of the features.
+        context: Scale of the context.
+        counts: ``[E]``, number of rows of each event.
+        starts: ``[E]``, first row of each event.
+    """
+
+    rows: Rows
+    log_likelihood: Callable[[Tensor, Tensor], Tensor]
+    features: Scale
+    context: Scale
+    counts: Tensor
+    starts: Tensor
+
+    @classmethod
+    def of(cls, rows: Rows, log_likelihood: Callable[[Tensor, Tensor], Tensor]) -> Self:
+        counts = torch.bincount(rows.event, minlength=len(rows.context))
+        scales = Scale.of(rows.features), Scale.of(rows.context)
+        return cls(rows, log_likelihood, *scales, counts, counts.cumsum(0) - counts)
+
+    def of_events(self, network: RowNetwork, events: Tensor) -> Tensor:
+        """Returns the summed log-likelihood of the events ``[e]``."""
+        count = self.counts[events]
+        event = torch.repeat_interleave(count)
+        first = (self.starts[events] - (count.cumsum(0) - count))[event]
+        at = first + torch.arange(len(event))
+        # Several times faster than indexing.
+        features = self.features(self.rows.features.index_select(0, at))
+        context = self.context(self.rows.context.index_select(0, events))
+        output = network(features, context, event, self.rows.node[at])
+        return self.log_likelihood(output, at)
+
+    @torch.no_grad()
+    def mean(self, network: RowNetwork, events: Tensor, at_once: int, status: "FitStatus") -> float:
+        """Returns the mean log-likelihood of the events ``[e]``, of which so many are evaluated at once."""
+        total = 0.0
+        for part in torch.split(events, at_once):
+            status.check()
+            total += float(self.of_events(network, part))
+        return total / len(events)
+
+
 def fit_rows(
     rows: Rows,
     log_likelihood: Callable[[Tensor, Tensor], Tensor],
@@ -320,38 +367,48 @@ def fit_rows(
         CancelledError: the fit has been cancelled.
         RunError: ``start`` is a network of another size.
     """
-    of_features, of_context = Scale.of(rows.features), Scale.of(rows.context)
-    events = len(rows.context)
-    counts = torch.bincount(rows.event, minlength=events)
-    starts = counts.cumsum(0) - counts
-
-    def likelihood(network: RowNetwork, selected: Tensor) -> Tensor:
-        count = counts[selected]
-        event = torch.repeat_interleave(count)
-        first = (starts[selected] - (count.cumsum(0) - count))[event]
-        at = first + torch.arange(len(event))
-        # Several times faster than indexing.
-        features = of_features(rows.features.index_select(0, at))
-        context = of_context(rows.context.index_select(0, selected))
-        output = network(features, context, event, rows.node[at])
-        return log_likelihood(output, at)
-
+    data, events = _Data.of(rows, log_likelihood), len(rows.context)
     network = RowNetwork.initial(
         rows.features.shape[1], rows.context.shape[1], outputs, settings.hidden, rng
     )
     if start is not None:
         _check_start(start, network)
-        network, settings = (
-            start.for_standardized_inputs(of_features, of_context),
-            settings.from_start,
-        )
-    weights = [getattr(network, field.name) for field in dataclasses.fields(network)]
+        network = start.for_standardized_inputs(data.features, data.context)
+        settings = settings.from_start
     order = torch.randperm(events, generator=rng)
     held_out, train = order.tensor_split([max(1, round(settings.held_out * events))])
     train = train if len(train) else held_out
     per_event = max(1e-3, len(rows.event) / events)
     batch = min(len(train), max(32, round(settings.rows / per_event)))
+    at_once = max(32, 8 * batch)
 
+    weights = [getattr(network, field.name) for field in dataclasses.fields(network)]
+    best = -math.inf if start is None else data.mean(network, held_out, at_once, status)
+    kept = [w.detach().clone() for w in weights]
+    every = max(1, settings.steps // 10)
+    steps = _optimized(data, network, weights, train, batch, rng, settings)
+    for step, _ in enumerate(steps, start=1):
+        status.check()
+        if step % every == 0:
+            value = data.mean(network, held_out, at_once, status)
+            if value > best:
+                best, kept = value, [w.detach().clone() for w in weights]
+        status.done = step / settings.steps
+    names = (field.name for field in dataclasses.fields(network))
+    fitted = RowNetwork(**dict(zip(names, kept, strict=True)))
+    return Fitted(fitted.standardized_inputs(data.features, data.context), best)
+
+
+def _optimized(
+    data: _Data,
+    network: RowNetwork,
+    weights: list[Tensor],
+    events: Tensor,
+    batch: int,
+    rng: torch.Generator,
+    settings: FitSettings,
+) -> Iterator[None]:
+    """Changes the weights of a network in every step, for batches of ``events[e]`` in random order."""
     optimizer = torch.optim.AdamW(
         [w.requires_grad_() for w in weights],
         lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99), fused=True,
@@ -359,36 +416,18 @@ def fit_rows(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, max(2, settings.steps + 1), pct_start=0.15
     )
-
-    def judged() -> float:
-        with torch.no_grad():
-            total = 0.0
-            for part in torch.split(held_out, max(32, 8 * batch)):
-                status.check()
-                total += float(likelihood(network, part))
-            return total / len(held_out)
-
-    best = -math.inf if start is None else judged()
-    kept = [w.detach().clone() for w in weights]
-    every = max(1, settings.steps // 10)
-    waiting = train[:0]
-    for step in range(1, settings.steps + 1):
-        status.check()
+    waiting = events[:0]
+    for _ in range(settings.steps):
         if len(waiting) < batch:
-            waiting = train[torch.randperm(len(train), generator=rng)]
+            waiting = events[torch.randperm(len(events), generator=rng)]
         selected, waiting = waiting[:batch], waiting[batch:]
-        loss = -likelihood(network, selected) / batch
+        loss = -data.of_events(network, selected) / batch
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(weights, 5.0)
         optimizer.step()
         schedule.step()
-        if step % every == 0 and (value := judged()) > best:
-            best, kept = value, [w.detach().clone() for w in weights]
-        status.done = step / settings.steps
-    names = (field.name for field in dataclasses.fields(network))
-    fitted = RowNetwork(**dict(zip(names, kept, strict=True)))
-    return Fitted(fitted.standardized_inputs(of_features, of_context), best)
+        yield
 
 
 def _check_start(start: RowNetwork, network: RowNetwork) -> None:
