@@ -194,7 +194,8 @@ class _Reservoir:
             events, keys = events[kept], keys[kept]
         self._parts.append(ak.to_packed(events))  # a selection would keep the whole chunk
         self._keys = np.concatenate([self._keys, keys])
-        if len(self._keys) > 2 * self.size:
+        # A quarter more, because twice as many events are in memory for a moment.
+        if len(self._keys) > 1.25 * self.size:
             self._reduce()
 
     def events(self) -> ak.Array:
