@@ -16,6 +16,7 @@ from hepgan.cli.inspect import inspect
 from hepgan.cli.layout import layout
 from hepgan.cli.presets import presets
 from hepgan.cli.run import run
+from hepgan.cli.scan import scan
 from hepgan.cli.signals import ending_cleanly, received
 from hepgan.cli.simulate import simulate
 from hepgan.cli.train import train
@@ -72,7 +73,7 @@ def main(ctx: click.Context) -> None:
 
 
 for _command in (
-    init, run, train, generate, simulate, evaluate, export, card, layout, inspect, convert, fetch, upgrade, presets,
+    init, run, train, scan, generate, simulate, evaluate, export, card, layout, inspect, convert, fetch, upgrade, presets,
 ):  # fmt: skip
     main.add_command(_command)
 for _command in (main, *main.commands.values()):

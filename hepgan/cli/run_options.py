@@ -1,6 +1,5 @@
 """Options of ``hepgan run`` and ``hepgan train``, and the run that they describe."""
 
-import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,7 +92,7 @@ def resolve(
     """Reads the run file, or the option string, and imports the run's plugins; proposes a run file for ROOT files."""
     from hepgan import pipeline as library
 
-    overrides = dict(_setting(text) for text in settings)
+    overrides = overrides_of(settings)
     if seed is not None:
         overrides["seed"] = seed
     if members is not None:
@@ -171,16 +170,17 @@ def _book(
     return ResolvedOptions(run, output or Path("runs") / "tmva", chosen, booking.verbose)
 
 
-def _setting(text: str) -> tuple[str, Any]:
-    """Returns ``train.steps=2000`` as a key and a TOML value; text that is not valid TOML is a string."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise RunError(f"--set {text}: write KEY=VALUE, such as train.steps=2000")
-    try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value
-    except (ValueError, RecursionError) as error:
-        raise RunError(
-            f"--set {key.strip()}: the value has too many digits or is nested too deeply"
-        ) from error
+def overrides_of(settings: tuple[str, ...]) -> dict[str, Any]:
+    """Returns the keys and values of texts such as ``train.steps=2000``."""
+    from hepgan.pipeline import setting
+
+    overrides = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise RunError(f"--set {text}: write KEY=VALUE, such as train.steps=2000")
+        try:
+            overrides[key.strip()] = setting(value)
+        except RunError as error:
+            raise RunError(f"--set {key.strip()}: {error}") from error
+    return overrides

@@ -9,6 +9,7 @@
 | generate with a trained GAN | ``generate`` |
 | evaluate any ROOT files | ``evaluate`` |
 | write a model card | ``card`` |
+| train with many settings, and find the best | ``scan`` |
 """
 
 from hepgan.gan.devices import resolve_device
@@ -22,12 +23,14 @@ from hepgan.pipeline.config import (
     is_run_folder,
     load,
     replaced,
+    setting,
 )
 from hepgan.pipeline.end_to_end import run
 from hepgan.pipeline.evaluation import evaluate
 from hepgan.pipeline.generation import generate
 from hepgan.pipeline.proposal import init, is_data, parse, propose, stem
 from hepgan.pipeline.run_folder import check_folder
+from hepgan.pipeline.scans import Trial, scan
 from hepgan.pipeline.training import Prepared, prepare, train
 from hepgan.pipeline.validation import make_validation
 from hepgan.presets import PRESET_SCORES, preset_scores, preset_text, presets
@@ -39,6 +42,7 @@ __all__ = [
     "EvaluateSettings",
     "Prepared",
     "RunConfig",
+    "Trial",
     "as_toml",
     "card",
     "check_folder",
@@ -58,6 +62,8 @@ __all__ = [
     "replaced",
     "resolve_device",
     "run",
+    "scan",
+    "setting",
     "stem",
     "train",
 ]

@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -404,13 +406,35 @@ def _read_text(path: Path) -> str:
         raise RunError(f"{path} is not a run file:  {error}") from error
 
 
+def setting(text: str) -> Any:
+    """Returns the TOML value ``text``; text that is not valid TOML is a string.
+
+    Raises:
+        RunError: an integer has too many digits, or the value is nested too deeply.
+    """
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    except (ValueError, RecursionError) as error:
+        raise RunError("the value has too many digits or is nested too deeply") from error
+
+
 def _set(table: dict[str, Any], key: str, value: Any) -> None:
-    *path, last = key.split(".")
-    for part in path:
-        table = table.setdefault(part, {})
-        if not isinstance(table, dict):
-            raise RunError(f"--set {key}: '{part}' is a value, not a table")
-    table[last] = value
+    """Changes a value of a table; entries of lists are numbered, ``encoding.steps[0].hidden``."""
+    parts = re.sub(r"\[(\d+)\](?=\.|\[|$)", r".[\1]", key).split(".")
+    at: Any = table
+    for number, part in enumerate(parts):
+        before = parts[number - 1] if number else ""
+        index = int(part[1:-1]) if re.fullmatch(r"\[\d+\]", part) else None
+        if index is None and not isinstance(at, dict):
+            raise RunError(f"--set {key}: '{before}' is a value, not a table")
+        if index is not None and not (isinstance(at, list) and index < len(at)):
+            raise RunError(f"--set {key}: '{before}' has no entry {part}")
+        if number + 1 == len(parts):
+            at[part if index is None else index] = value
+        else:
+            at = at.setdefault(part, {}) if index is None else at[index]
 
 
 def as_toml(run: RunConfig) -> str:

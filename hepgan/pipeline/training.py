@@ -80,11 +80,13 @@ def prepare(
     *,
     device: torch.device,
     last: Path | None = None,
+    encoding: Encoding | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Prepared:
     """Reads the events, fits the encoding to the training split and builds the networks; writes nothing.
 
-    With ``last``, the checkpoint to resume from, the input files must be unchanged, and the saved encoding is used.
+    With ``last``, the checkpoint to resume from, the input files must be unchanged, and the saved encoding is used. With ``encoding``,
+    fitted to the same events, none is fitted.
 
     Raises:
         HepganError: the data, the encoding or a layout does not fit.
@@ -116,7 +118,7 @@ def prepare(
             progress=report,
         )
     )
-    encoding = checkpoint.load_encoding(last.parent.parent, schema) if last else None
+    encoding = checkpoint.load_encoding(last.parent.parent, schema) if last else encoding
     encoding = encoding or fit_encoding(
         fit, splits["validation"], schema, run.encoding, run.geometry,
         seed=run.seed, progress=progress,
@@ -233,7 +235,7 @@ def train_each(
 ) -> Iterator[tuple[GAN, Prepared]]:
     """Trains as ``train`` does, keeps ``folder`` locked until ``stack`` is closed, and yields the GAN; of an ensemble, one member after the other."""
     if run.ensemble is None:
-        yield _train_locked(
+        yield train_locked(
             run, folder, stack,
             device=device, resume=resume, overwrite=overwrite, progress=progress, trackers=trackers,
         )  # fmt: skip
@@ -242,7 +244,7 @@ def train_each(
     check_folder(folder, run if resume else None, overwrite=overwrite)
     for number in range(members):
         with ExitStack() as own:
-            yield _train_locked(
+            yield train_locked(
                 run.member(number), member_folder(folder, number), own,
                 device=device, resume=resume, overwrite=overwrite,
                 progress=renamed(progress, f"{member_name(number)}: "),
@@ -259,7 +261,7 @@ class _Ensemble(NamedTuple):
     stack: ExitStack
 
 
-def _train_locked(
+def train_locked(
     run: RunConfig,
     folder: Path,
     stack: ExitStack,
@@ -270,8 +272,9 @@ def _train_locked(
     progress: ProgressCallback,
     ensemble: _Ensemble | None = None,
     trackers: Sequence[Tracker] = (),
+    encoding: Encoding | None = None,
 ) -> tuple[GAN, Prepared]:
-    """Trains one GAN, and keeps ``folder`` locked until ``stack`` is closed."""
+    """Trains one GAN, and keeps ``folder`` locked until ``stack`` is closed; with ``encoding``, none is fitted."""
     device, run = distributed.local_device(resolve_device(str(device))), with_plugins(run)
     if resume and overwrite:
         raise RunError("--resume continues a run and --overwrite replaces it; choose one of them")
@@ -286,7 +289,7 @@ def _train_locked(
         progress("reading and encoding", 0.0, "")
         newest = checkpoint.newest_checkpoint(folder) if resume else None
         last = distributed.broadcast(newest, device)
-        prepared = prepare(run, device=device, last=last, progress=progress)
+        prepared = prepare(run, device=device, last=last, encoding=encoding, progress=progress)
         validation = make_validation(
             run, prepared.splits["validation"], prepared.state.gan.encoding
         )
@@ -308,9 +311,9 @@ def _train_locked(
         if origin := prepared.state.gan.started_from:
             log.info("started from %s", origin)
         log.info("training on %s from step %d to %d", device, prepared.state.step, run.steps)
-        encoding = prepared.state.gan.encoding
-        log.info("the encoding is fitted to %s", encoding.about_events)
-        about = encoding.about_events if encoding.effective_events else ""
+        fitted = prepared.state.gan.encoding
+        log.info("the encoding is fitted to %s", fitted.about_events)
+        about = fitted.about_events if fitted.effective_events else ""
         progress("training", prepared.state.step / max(run.steps, 1), about)
 
         def on_row(row: Row) -> None:

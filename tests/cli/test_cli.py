@@ -250,6 +250,20 @@ def test_options_of_a_proposal_need_root_files(tiny_run: Path, tmp_path: Path) -
         refused(result, f"{option} needs ROOT files, for which a run file is proposed")
 
 
+def test_scan_prints_the_best_trainings(tiny_run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    out = tmp_path / "scan"
+    options = ["--set", "train.steps=4", "--set", "train.validate_every=2", "--device", "cpu"]
+    over = ["--over", "train.batch_size=32", "--over", "train.batch_size=64"]
+    result = hepgan("scan", tiny_run, "-o", out, *over, *options, "--trials", 2)
+    assert result.returncode == 0, result.stderr
+    assert "complete" in result.stdout.splitlines()[0]
+    assert f"best run file: {out / 'best.toml'}" in result.stdout
+    assert load(out / "best.toml").train.steps == 4
+    refused(hepgan("scan", tiny_run, "-o", out, "--over", "train.r1=1:2"), "holds another scan")
+    refused(hepgan("scan", tiny_run, "-o", tmp_path / "x", "--over", "train.r1"), "write KEY=LOW:HIGH")  # fmt: skip
+
+
 def test_root_files_instead_of_a_run_are_described_and_trained_on(
     tiny_file: Path, tmp_path: Path
 ) -> None:

@@ -360,21 +360,39 @@ def fit_rows(
         rng: Generator of weights, split and order.
         settings: Size and schedule.
         status: Status of the fit.
-        start: Network to start from instead of random weights, such as one fitted to other events. It is kept if the fit does not
-            improve it.
+        start: Network to start from in a second fit, such as one fitted to other events. The network that the held-out events prefer
+            is returned: this fit, that from random weights, or ``start`` as it is.
 
     Raises:
         CancelledError: the fit has been cancelled.
         RunError: ``start`` is a network of another size.
     """
-    data, events = _Data.of(rows, log_likelihood), len(rows.context)
+    data = _Data.of(rows, log_likelihood)
     network = RowNetwork.initial(
         rows.features.shape[1], rows.context.shape[1], outputs, settings.hidden, rng
     )
-    if start is not None:
-        _check_start(start, network)
-        network = start.for_standardized_inputs(data.features, data.context)
-        settings = settings.from_start
+    if start is None:
+        return _fit(data, network, rng, settings, status)
+    _check_start(start, network)
+    state = rng.get_state()
+    best = _fit(data, network, rng, settings, status)
+    rng.set_state(state)  # so that the same events are held out
+    standardized = start.for_standardized_inputs(data.features, data.context)
+    tuned = _fit(data, standardized, rng, settings.from_start, status, keep=True)
+    return max(tuned, best, key=lambda fitted: fitted.log_likelihood)
+
+
+def _fit(
+    data: _Data,
+    network: RowNetwork,
+    rng: torch.Generator,
+    settings: FitSettings,
+    status: FitStatus,
+    *,
+    keep: bool = False,
+) -> Fitted:
+    """Returns the best of ten states of a fit that starts from ``network``, and with ``keep`` of this network itself."""
+    rows, events = data.rows, len(data.rows.context)
     order = torch.randperm(events, generator=rng)
     held_out, train = order.tensor_split([max(1, round(settings.held_out * events))])
     train = train if len(train) else held_out
@@ -383,7 +401,7 @@ def fit_rows(
     at_once = max(32, 8 * batch)
 
     weights = [getattr(network, field.name) for field in dataclasses.fields(network)]
-    best = -math.inf if start is None else data.mean(network, held_out, at_once, status)
+    best = data.mean(network, held_out, at_once, status) if keep else -math.inf
     kept = [w.detach().clone() for w in weights]
     every = max(1, settings.steps // 10)
     steps = _optimized(data, network, weights, train, batch, rng, settings)
