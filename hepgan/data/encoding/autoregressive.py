@@ -90,7 +90,7 @@ class Autoregressive:
             noise: Random numbers.
             progress: Progress callback.
             weights: Weights ``[E]`` of the events, which add up to E and may be negative.
-            start: Step whose networks the fit starts from, with a quarter of the steps.
+            start: Step whose networks a second fit starts from, with a quarter of the steps; held-out events choose between both.
             fields: Fields, or ``appended``; all columns by default.
             conditions: Conditions on which the distributions depend; all by default.
             hidden: Number of hidden units of each network.

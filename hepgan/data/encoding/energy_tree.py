@@ -135,7 +135,7 @@ class EnergyTree:
             noise: Random numbers.
             progress: Progress callback.
             weights: Weights ``[E]`` of the events, which add up to E and may be negative.
-            start: Step whose networks the fit starts from, with a quarter of the steps.
+            start: Step whose networks a second fit starts from, with a quarter of the steps; held-out events choose between both.
             threshold: Energies of cells at or below it are 0.
             incident: Condition that is the incident energy, which divides the visible energy.
             fields: Fields that are layers, in order of depth; all by default. A field with three axes is a layer per index of the first.
