@@ -157,7 +157,7 @@ def test_minimal_run_file_is_valid(tmp_path: Path) -> None:
 
 def commands_of(page: str) -> list[str]:
     """Returns the commands of hepgan in blocks and lines of code."""
-    blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", page, re.DOTALL)
+    blocks = re.findall(r"```(?:sh|bash|console)\n(.*?)```", page, re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     inline = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", page, flags=re.DOTALL))
     found = [re.search(r"(?:^|[ /])(hepgan [a-z].*)", text) for text in (*lines, *inline)]
