@@ -45,13 +45,14 @@ def presets(name: str | None) -> None:
         click.echo(library.preset_text(name), nl=False)
         return
     figures = library.preset_scores()
+    width = max(map(len, library.preset_names()))
     for preset, description in library.presets().items():
-        click.echo(f"{preset:12} {description}")
+        click.echo(f"{preset:{width}} {description}")
         if preset in figures:
-            click.echo(f"{'':12} {_measured_line(figures[preset])}")
+            click.echo(f"{'':{width}} {_measured_line(figures[preset])}")
         if mark := library.recipe_fraction(preset):
             recipe = library.baselines()[preset]
-            click.echo(f"{'':12} after {mark}, not its quality: {recipe.recipe} ({recipe.source})")
+            click.echo(f"{'':{width}} after {mark}, not its quality: {recipe.recipe} ({recipe.source})")
         if preset in folders():
             pretrained = scores(preset)
             rows = {row["metric"]: row for row in pretrained["scores"]}
@@ -59,7 +60,7 @@ def presets(name: str | None) -> None:
                 f"{text} {rows[metric]['value']:.3g} ({rows[metric]['baseline']:.3g})"
                 for metric, text in headlines(rows)
             ]
-            click.echo(f"{'':12} pretrained, hepgan generate {preset}: {', '.join(texts)}")
+            click.echo(f"{'':{width}} pretrained, hepgan generate {preset}: {', '.join(texts)}")
 
 
 def _measured_line(figures: Mapping[str, Any]) -> str:

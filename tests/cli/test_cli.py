@@ -308,6 +308,12 @@ def test_presets_are_listed_with_their_descriptions() -> None:
     assert any(line.startswith("mnist ") for line in lines)
 
 
+def test_descriptions_of_presets_are_aligned_behind_the_longest_name() -> None:
+    lines = hepgan("presets").stdout.splitlines()
+    starts = {len(re.match(r"\S* +", line)[0]) for line in lines}
+    assert starts == {max(map(len, presets())) + 1}
+
+
 def test_layout_command_shows_shapes_and_parameters() -> None:
     result = hepgan(
         "layout", "CONV|12|2|2|1|1|TANH, RESHAPE|FLAT, DENSE|512|TANH", "--input", "1|28|28"
@@ -680,7 +686,7 @@ def test_no_baseline_is_shown_without_the_fraction_of_its_recipe() -> None:
     for name in baselines():
         mark = recipe_fraction(name)
         assert re.fullmatch(r"0\.0*[1-9] % of its recipe|[1-9]\d* % of its recipe", mark)
-        entry = re.split(r"\n(?=\S)", shown.partition(f"\n{name:12} ")[2])[0]
+        entry = re.split(r"\n(?=\S)", shown.partition(f"\n{name} ")[2])[0]
         assert f"after {mark}, not its quality: " in entry
         for page in ("README.md", "benchmarks/README.md"):
             for row in re.findall(
