@@ -52,7 +52,9 @@ def presets(name: str | None) -> None:
             click.echo(f"{'':{width}} {_measured_line(figures[preset])}")
         if mark := library.recipe_fraction(preset):
             recipe = library.baselines()[preset]
-            click.echo(f"{'':{width}} after {mark}, not its quality: {recipe.recipe} ({recipe.source})")
+            click.echo(
+                f"{'':{width}} after {mark}, not its quality: {recipe.recipe} ({recipe.source})"
+            )
         if preset in folders():
             pretrained = scores(preset)
             rows = {row["metric"]: row for row in pretrained["scores"]}
