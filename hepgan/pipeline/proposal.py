@@ -13,6 +13,7 @@ from hepgan import atomic
 from hepgan.config import parse_toml
 from hepgan.data.cells import Cells, read_cells
 from hepgan.data.convert import calochallenge
+from hepgan.data.io import inspection
 from hepgan.data.io.files import sources, split_tree
 from hepgan.data.io.inspection import compact_toml
 from hepgan.data.io.names import printable
@@ -106,7 +107,8 @@ def propose(
         )
     if binning is not None and geometry is not None:
         raise RunError("give a binning or the positions of cells, not both")
-    roles = find_roles(names, tree=tree, without=without)
+    main = None if tree else inspection.main_tree(names)
+    roles = find_roles(names, tree=tree or main, without=without)
     layers = {} if geometry is not None else _layers_of(roles, names, binning)
     if layers:
         fields = {
@@ -135,7 +137,7 @@ def propose(
         )
     blocks = [
         _head(names, roles, seed),
-        _data(names, roles, layers, irregular=bool(files_of_cells)),
+        _data(names, roles, layers, irregular=bool(files_of_cells), chosen=bool(main)),
         *_schema(roles, challenge=bool(layers)),
         *_geometry(roles, layers, files_of_cells),
         *_encoding(roles),
@@ -191,15 +193,26 @@ def _head(names: Sequence[str], roles: Roles, seed: int) -> str:
 
 
 def _data(
-    names: Sequence[str], roles: Roles, layers: Mapping[str, _Polar], *, irregular: bool
+    names: Sequence[str],
+    roles: Roles,
+    layers: Mapping[str, _Polar],
+    *,
+    irregular: bool,
+    chosen: bool,
 ) -> str:
     table: dict[str, Any] = {"files": list(names), "tree": roles.tree}
     if roles.cut:
         table["cut"] = roles.cut
+    reason = f"  # {roles.cut_reason}" if roles.cut_reason else ""
     weight = {"weight": f"`{roles.weight}`"} if roles.weight else {}
     lines = [
-        compact_toml({"data": {**table, "validation": VALIDATION, "test": 0.2, **weight}})
+        compact_toml({"data": table})
+        + reason
+        + compact_toml({"data": {"validation": VALIDATION, "test": 0.2, **weight}}).removeprefix(
+            "[data]"
+        )
         + ("  # by its name; generated events have weight 1" if weight else "")
+        + ("\n# the other trees of the file have far fewer entries" if chosen else "")
         + "\n# stream = true  # read the events again in every epoch; by default if they do not fit into memory"
     ]
     if roles.rotated and layers and roles.entries * _values(roles) < MOST_ROTATED:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import awkward as ak
@@ -38,6 +38,7 @@ _OUTPUT = re.compile(
 _IDENTIFIER = re.compile(
     r"run|event|lumi(nosityBlock)?|entry|(run|event|evt)_?(number|nr|no|id)|index", re.IGNORECASE
 )
+_IMAGE = re.compile(r".*(image|img|pixel|picture).*", re.IGNORECASE)
 _HADRONIC = re.compile(r"hcal|had|tail|muon", re.IGNORECASE)
 """Names of the calorimeters behind the first ones."""
 
@@ -90,6 +91,7 @@ class Roles:
         incident: Condition that is the incident energy; empty if there is none.
         left_out: Reason for each branch that is not used.
         cut: Expression that selects the usable entries; empty for all.
+        cut_reason: Reason for a cut on values that are not finite.
         units: Unit of the cells and of the incident energy; empty if unknown.
         threshold: Smallest energy of a cell.
         threshold_reason: Reason for the threshold.
@@ -119,6 +121,7 @@ class Roles:
     mirrors: tuple[Mapping[str, Any], ...] = ()
     rotated: bool = False
     weight: str = ""
+    cut_reason: str = ""
 
 
 def find_roles(files: Files, *, tree: str | None = None, without: Collection[str] = ()) -> Roles:
@@ -174,6 +177,9 @@ def find_roles(files: Files, *, tree: str | None = None, without: Collection[str
         if len(generated) == len(scalars):
             generated = []
         conditions = {n: scalars[n] for n in (*named, *generated)}
+        finite = _finite(summary)
+        usable |= {n: proposal.left_out[n][0] for n in finite if n not in without}
+        left_out = {n: reason for n, reason in left_out.items() if n not in usable}
         values = _read(files, conditions, tree, MOST_ENTRIES)
         for n in [n for n, v in values.items() if v.min() == v.max() and n in generated]:
             left_out[n] = f"left out: {values.pop(n)[0]:g} in all entries"
@@ -188,17 +194,53 @@ def find_roles(files: Files, *, tree: str | None = None, without: Collection[str
             del fields[n]
         if not fields:
             raise DataError(_no_field(name, path))
-        events = _read(files, fields, tree, SAMPLED // sum(f.size for f in fields.values()))
+        events = _read(
+            files, fields, tree, SAMPLED // sum(f.size for f in fields.values()), _all_of(finite.values())
+        )  # fmt: skip
+        for n in [n for n, field in fields.items() if not field.shape and len(fields) > 1]:
+            if reason := _without_information(events[n]):
+                left_out[n] = f"left out: {reason}"
+                del fields[n], events[n]
         integers = tuple(n for n, v in events.items() if _has_rare_integers(v))
         return Roles(
             "columns", _plain(name), entries, fields, {}, integers, _common(roles, values), "", left_out,
-            _cut(roles, values), ("", ""), 0.0, "", math.nan, polar=False, weight=weight,
+            _all_of([*finite.values(), _cut(roles, values)]), ("", ""), 0.0, "", math.nan, polar=False, weight=weight,
+            cut_reason=f"without the few entries in which {' or '.join(finite)} is NaN or infinite" if finite else "",
         )  # fmt: skip
     cells = _read(files, arrays, tree, max(100, SAMPLED // sum(f.size for f in arrays.values())))
     return _of_arrays(
         cells, arrays, _read(files, scalars, tree, MOST_ENTRIES), set(proposal.conditions), left_out,
         tree=_plain(name), entries=entries, weight=weight,
     )  # fmt: skip
+
+
+_FEW = 0.05
+"""Largest fraction of entries with a NaN or infinite value that are cut away; with more, the column is left out."""
+
+
+def _finite(tree: inspection.TreeSummary) -> dict[str, str]:
+    """Returns the cut on each scalar of which few values are NaN or infinite."""
+    return {
+        branch.name: f"abs(`{branch.name}`) < 1e30"
+        for branch in tree.branches
+        if 0 < branch.not_finite <= _FEW * tree.inspected
+        and not branch.not_float32
+        and branch.type
+        and branch.type[1:] == ((), False)
+    }
+
+
+def _all_of(cuts: Iterable[str]) -> str:
+    """Returns the expression that selects the entries that pass all ``cuts``; empty ones select all."""
+    parts = [cut for cut in cuts if cut]
+    return " & ".join(f"({cut})" for cut in parts) if len(parts) > 1 else "".join(parts)
+
+
+def _without_information(values: Array) -> str:
+    """Returns why a column has nothing to be learned: it is constant, or numbers the events; otherwise nothing."""
+    if values.min() == values.max():
+        return f"{values.min():g} in all entries"
+    return "another number in each event" if _is_identifier(values) else ""
 
 
 def _weight(
@@ -280,11 +322,11 @@ def _plain(tree: str | None) -> str:
 
 
 def _read(
-    files: Files, fields: Mapping[str, Field], tree: str | None, entries: int
+    files: Files, fields: Mapping[str, Field], tree: str | None, entries: int, cut: str = ""
 ) -> dict[str, Array]:
     if not fields:
         return {}
-    events = reader.read(files, Schema(fields), tree=tree, entry_stop=entries)
+    events = reader.read(files, Schema(fields), tree=tree, entry_stop=entries, cut=cut or None)
     return {name: ak.to_numpy(events[name]) for name in fields}
 
 
@@ -372,7 +414,8 @@ def _of_arrays(
             )
     whole = all((v == np.round(v)).all() for v in cells.values())
     kind: Kind = "arrays" if low < 0 else "showers"
-    if not incident and low >= 0 and len(arrays) == 1 and (whole or high <= 1):
+    named_image = len(arrays) == 1 and _IMAGE.fullmatch(next(iter(arrays)))
+    if not incident and low >= 0 and len(arrays) == 1 and (whole or high <= 1 or named_image):
         ((name, field),) = arrays.items()
         kind = "image" if len(shape := _square(field.shape)) >= 2 else kind
         arrays = {name: dataclasses.replace(field, shape=shape)} if kind == "image" else arrays

@@ -318,9 +318,9 @@ def test_init_writes_what_it_proposes(shower_file: str, tmp_path: Path) -> None:
 
 def test_nan_in_a_branch_raises_or_leaves_it_out(tmp_path: Path) -> None:
     events = table()
-    events["pt"][5] = math.nan
+    events["pt"][::5] = math.nan
     text = propose(write(tmp_path / "t.root", events))
-    assert "# pt: left out: 1 values are NaN or infinite" in text
+    assert "# pt: left out: 120 values are NaN or infinite" in text
     with pytest.raises(DataError, match="no branch to generate"):
         propose(write(tmp_path / "w.root", {"weight": np.ones(20)}))
 
@@ -577,3 +577,58 @@ def test_unit_of_a_binning_is_that_of_the_challenge(tmp_path: Path) -> None:
     run = parse(text)
     assert {field.unit for field in run.schema.all.values()} == {"MeV"}
     assert "# The unit MeV is that of the CaloChallenge" in text
+
+
+def test_vectors_with_one_value_per_cell_are_showers(tmp_path: Path) -> None:
+    branches = showers()
+    flat = {n: v.reshape(len(v), -1) for n, v in branches.items() if np.ndim(v) > 1}
+    vectors = {n: ak.from_regular(ak.Array(v)) for n, v in flat.items()}
+    vectors |= {n: v for n, v in branches.items() if n not in flat}
+    path = write(tmp_path / "vectors.root", vectors | {"detector": np.full(600, 3)})
+    run = parse(propose(path))
+    assert [field.size for field in run.schema.fields.values()] == [30, 8]
+    assert run.encoding.steps[0]["step"] == "energy_tree"
+    assert run.schema.incident
+
+
+def test_columns_without_information_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    columns = {"m": np.arange(300.0) % 7, "row": np.arange(300), "version": np.ones(300)}
+    text = propose(write(tmp_path / "index.root", columns))
+    assert list(parse(text).schema.fields) == ["m"]
+    assert "# row: left out: another number in each event" in text
+    assert "# version: left out: 1 in all entries" in text
+
+
+def test_few_values_that_are_not_finite_are_cut_away_and_many_leave_the_column_out(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(1)
+    columns = {name: rng.normal(0, 1, 500) for name in ("mass", "few", "many")}
+    columns["few"][::100], columns["many"][::5] = np.nan, np.inf
+    text = propose(write(tmp_path / "nan.root", columns))
+    run = parse(text)
+    assert set(run.schema.fields) == {"mass", "few"}
+    assert run.data.cut == "abs(`few`) < 1e30"
+    assert "without the few entries in which few is NaN or infinite" in text
+    events = reader.read(list(run.data.files), run.schema, tree=run.data.tree, cut=run.data.cut)
+    assert len(events) == 495
+
+
+def test_the_tree_with_far_more_entries_is_chosen(tmp_path: Path) -> None:
+    with uproot.recreate(tmp_path / "two.root") as file:
+        file["settings"] = {"version": np.ones(2)}
+        file["events"] = table()
+        file["other"] = {"x": np.ones(3)}
+    text = propose(str(tmp_path / "two.root"))
+    assert parse(text).data.tree == "events"
+    assert "# the other trees of the file have far fewer entries" in text
+    with uproot.recreate(tmp_path / "equal.root") as file:
+        file["one"], file["two"] = table(), table()
+    with pytest.raises(DataError, match="several trees; name one of them: one, two"):
+        propose(str(tmp_path / "equal.root"))
+
+
+def test_an_array_of_floats_that_is_called_an_image_is_one(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).random((100, 3, 8, 8)) * 7
+    assert "images of 192 pixels" in propose(write(tmp_path / "i.root", {"img": pixels}))
+    assert "showers of 192 cells" in propose(write(tmp_path / "c.root", {"calo": pixels}))

@@ -302,16 +302,17 @@ def require_branches(names: Sequence[str], known: Collection[str], where: str, w
 
 
 def _check_single(name: str, field: Field, branch: str, kind: BranchType, where: str) -> None:
-    if kind.jagged and field.fill is None:
+    if kind.jagged and field.fill is None and field.shape == ():
         raise DataError(
-            f"branch '{branch}' of '{where}' is jagged, but field '{name}' needs {field.size} values in every "
-            "entry; give the field 'fill = 0.0' to pad or truncate it to its shape"
+            f"branch '{branch}' of '{where}' is jagged, but field '{name}' is a number; give the field a shape, and 'fill = 0.0' if the"
+            " lists differ in length"
         )
     if field.fill is not None and field.shape == () and not kind.jagged:
         raise DataError(
             f"field '{name}' has a 'fill', but branch '{branch}' of '{where}' is a scalar; remove 'fill'"
         )
-    if kind.jagged and (field.shape == () or field.shape[1:] != kind.shape):
+    padded = kind.jagged and field.fill is not None
+    if padded and (field.shape == () or field.shape[1:] != kind.shape):
         raise DataError(
             f"branch '{branch}' of '{where}' is a list of values of shape {list(kind.shape)}; field '{name}' "
             f"of shape {list(field.shape)} should be [longest list{''.join(f', {n}' for n in kind.shape)}]"

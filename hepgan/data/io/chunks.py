@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -167,12 +168,10 @@ def open_tree(
         schema = resolve_schema(request.schema, index, path)
         require_branches(request.expression_branches, index, path, "a cut or weight")
         _check_same_types(schema, path, resolved)
-        jagged = [branch_names(n, f)[0] for n, f in schema.all.items() if f.fill is not None]
-        jagged += [
-            name
-            for name in request.expression_branches
-            if branch_type(index[name], name, path).jagged
-        ]
+        of_fields = [branch_names(n, f) for n, f in schema.all.items()]
+        names = [branches[0] for branches in of_fields if len(branches) == 1]
+        names += request.expression_branches
+        jagged = [n for n in names if n in index and branch_type(index[n], n, path).jagged]
         yield OpenTree(tree, entries, schema, request, path, stamp, index, frozenset(jagged))
 
 
@@ -350,7 +349,7 @@ def _assemble(
     entries = np.arange(span.start, span.stop)
     columns: dict[str, Any] = {}
     for name, field in schema.in_branches.items():
-        for column, values in _column(name, field, arrays).items():
+        for column, values in _column(name, field, arrays, span.start, path).items():
             if column not in columns:
                 columns[column] = values
             elif not np.array_equal(values, columns[column]):
@@ -421,19 +420,42 @@ def _arrays(tree: OpenTree, names: Sequence[str], start: int, stop: int) -> dict
     return columns
 
 
-def _column(name: str, field: Field, arrays: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
-    """Returns the values ``[E, *shape]`` of a field, and their number if it has a ``fill``."""
+def _column(
+    name: str, field: Field, arrays: Mapping[str, Any], start: int, path: str
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Returns the values ``[E, *shape]`` of a field, and their number if it has a ``fill``; the first entry is ``start``."""
     parts = [arrays[branch] for branch in branch_names(name, field)]
     kind = np.dtype(field.dtype)
     if len(parts) > 1:
         values = stack_columns(parts, kind).reshape(-1, *field.shape)
     elif isinstance(parts[0], ak.Array):
-        return _padded(name, field, parts[0])
+        if field.fill is not None:
+            return _padded(name, field, parts[0])
+        values = _equal_lists(name, field, parts[0], start, path).astype(kind, copy=False)
     else:
         values = parts[0].reshape(-1, *field.shape).astype(kind, copy=False)
     if field.fill is None:
         return {name: values}
     return {name: values, field.count: np.full(len(values), field.shape[0], np.int32)}
+
+
+def _equal_lists(
+    name: str, field: Field, lists: ak.Array, start: int, path: str
+) -> np.ndarray[Any, Any]:
+    """Returns the values ``[E, *shape]`` of lists that all have as many values as the field.
+
+    Raises:
+        DataError: a list has another number of values; names its entry.
+    """
+    values: np.ndarray[Any, Any] = ak.to_numpy(ak.flatten(lists, axis=1))
+    lengths = ak.to_numpy(ak.num(lists, axis=1)) * math.prod(values.shape[1:])
+    if (lengths != field.size).any():
+        entry = int((lengths != field.size).argmax())
+        raise DataError(
+            f"field '{name}' needs {field.size} values in every entry, but entry {start + entry} of '{path}' has {lengths[entry]}; give the"
+            " field 'fill = 0.0' to pad or truncate the lists of its branch to its shape"
+        )
+    return values.reshape(-1, *field.shape)
 
 
 def _padded(name: str, field: Field, lists: ak.Array) -> dict[str, np.ndarray[Any, Any]]:

@@ -38,6 +38,9 @@ from hepgan.data.io.validation import count_not_float32
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, NoNumbersError
 
+FEWEST_LISTS = 20
+"""Minimum number of lists that have the same length not by chance."""
+
 SHORTEST_RUN = 8
 """Minimum number of consecutively numbered scalar branches, starting at 0 or 1, that are combined into one field."""
 
@@ -80,6 +83,7 @@ class BranchSummary(NamedTuple):
         not_finite: Number of values that are NaN or infinite.
         not_float32: Number of finite values that float32 cannot represent: integers above 2^24, floats above 3.4e38.
         longest: Length of the longest list of a jagged branch.
+        shortest: Length of the shortest one.
         counter: Branch that holds the lengths of a jagged branch, if there is one.
         classes: Values of a label or particle type, if they are few integers.
         fault: Reason why the branch cannot be read; empty if it can.
@@ -93,6 +97,7 @@ class BranchSummary(NamedTuple):
     not_finite: int = 0
     not_float32: int = 0
     longest: int = 0
+    shortest: int = 0
     counter: str = ""
     classes: tuple[int, ...] = ()
     fault: str = ""
@@ -150,6 +155,25 @@ def inspect(
         return [_tree(find_tree(file, Source(path, name)), name, path, entries) for name in names]
 
 
+LARGER = 20
+"""A tree with events has this many times as many entries as those beside it, which hold settings or sums."""
+
+
+def main_tree(files: Files) -> str | None:
+    """Returns the tree with events of the first of ``files``, if it holds others with far fewer entries; ``None`` if that is not clear."""
+    path, named = sources(files)[0]
+    if named:
+        return None
+    with open_file(path) as file:
+        names = list(tree_classes(file, path))
+        trees = [find_tree(file, Source(path, name)) for name in names]
+        with data_errors(path):
+            ordered = sorted(zip([int(tree.num_entries) for tree in trees], names, strict=True))
+    if len(ordered) < 2 or ordered[-1][0] < LARGER * max(ordered[-2][0], 1):
+        return None
+    return ordered[-1][1]
+
+
 def _tree(tree: Any, name: str, path: str, entries: int) -> TreeSummary:
     with data_errors(path):
         number = int(tree.num_entries)
@@ -201,6 +225,7 @@ def _branch(handle: BranchHandle, name: str, path: str, inspected: int) -> Branc
         not_finite=values.size - finite.size,
         not_float32=count_not_float32(finite),
         longest=int(lengths.max(initial=0)),
+        shortest=int(lengths.min()) if lengths.size else 0,
         counter=counter,
     )
     if finite.size == 0:
@@ -338,7 +363,7 @@ def propose_fields(tree: TreeSummary) -> Proposal:
             elif branch.fault:
                 result.unreadable[branch.name] = branch.fault
             elif branch.type:
-                field = _field(branch.type, branch, names, counters)
+                field = _field(branch.type, branch, names, counters, tree.inspected)
                 if branch.name in counters:
                     result.fields[branch.name] = field
                 else:
@@ -351,9 +376,15 @@ def propose_fields(tree: TreeSummary) -> Proposal:
     return result
 
 
-def _field(kind: BranchType, branch: BranchSummary, names: set[str], counters: set[str]) -> Field:
+def _field(
+    kind: BranchType, branch: BranchSummary, names: set[str], counters: set[str], entries: int
+) -> Field:
     if not kind.jagged:
         return Field(kind.shape)
+    size = branch.longest * math.prod(kind.shape)
+    same = entries >= FEWEST_LISTS and branch.shortest == branch.longest
+    if same and size >= SHORTEST_RUN and branch.name not in counters:
+        return Field((branch.longest, *kind.shape))  # such as a vector with one value per cell
     # Lists of one collection share the branch with their lengths; other lists get their own lengths under an unused name.
     count = branch.counter if branch.counter in counters else ""
     if not count and f"n_{branch.name}" in names:

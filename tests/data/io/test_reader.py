@@ -328,10 +328,10 @@ def test_jagged_branches_are_padded_and_truncated_to_their_shape_with_counts(tmp
             out.mktree("t", {"hits": "var * float32"}).extend({"hits": lists})
         else:
             out.mkrntuple("t", {"hits": lists})
-    with pytest.raises(
-        DataError, match=r"'hits' of '.*' is jagged, .* give the field 'fill = 0.0'"
-    ):
+    with pytest.raises(DataError, match=r"'hits' needs 4 values .* entry 0 of '.*' has 3; give"):
         reader.read(path, Schema({"hits": Field((4,))}))
+    with pytest.raises(DataError, match=r"'hits' of '.*' is jagged, but field 'hits' is a number"):
+        reader.read(path, Schema({"hits": Field()}))
     schema = reader.resolve(path, Schema({"hits": Field((4,), fill=-1.0)}))
     events = reader.read(path, schema)
     assert events["hits"].to_list() == [[1, 2, 3, -1], [-1] * 4, [4, -1, -1, -1], [5, 6, 7, 8]]
@@ -339,6 +339,26 @@ def test_jagged_branches_are_padded_and_truncated_to_their_shape_with_counts(tmp
     writer.write(tmp_path / "back.root", events, schema, tree="t", format=format)
     back = uproot.open(tmp_path / "back.root")["t"].arrays(["hits"])["hits"]
     assert back.to_list() == [[1, 2, 3], [], [4], [5, 6, 7, 8]]
+
+
+@pytest.mark.parametrize("format", ["TTree", "RNTuple"])
+def test_vectors_that_all_have_the_values_of_a_field_are_read_as_arrays(
+    tmp_path: Path, format: str
+) -> None:
+    path, cells = tmp_path / "vectors.root", np.arange(300, dtype="f4").reshape(25, 12)
+    with uproot.recreate(path) as out:
+        if format == "TTree":
+            out.mktree("t", {"cells": "var * float32"}).extend({"cells": ak.Array(cells.tolist())})
+        else:
+            out.mkrntuple("t", {"cells": ak.values_astype(ak.Array(cells.tolist()), "float32")})
+    schema = Schema({"cells": Field((3, 4))})
+    assert np.array_equal(reader.read(path, schema)["cells"], cells.reshape(25, 3, 4))
+    chunks = reader.iterate(path, schema, step_size=2)
+    assert np.array_equal(
+        np.concatenate([chunk.events["cells"] for chunk in chunks]), cells.reshape(25, 3, 4)
+    )
+    (summary,) = inspection.inspect(path)
+    assert inspection.propose_fields(summary).fields["cells"] == Field((12,))
 
 
 # Bad input: one sentence with what, where and what to do

@@ -212,7 +212,7 @@ def test_lengths_of_lists_in_an_rntuple_are_unsigned(monkeypatch: pytest.MonkeyP
     assert branch_type(BranchHandle(field, "nMuon"), "nMuon", "a.root").dtype == np.uint32
     arrays = {"nMuon": np.array([0, 2])}
     schema = Schema({"nMuon": Field(dtype="uint32")})
-    assert _column("nMuon", schema.fields["nMuon"], arrays)["nMuon"].dtype == np.uint32
+    assert _column("nMuon", schema.fields["nMuon"], arrays, 0, "a.root")["nMuon"].dtype == np.uint32
 
 
 def test_leaves_of_a_branch_with_a_dot_in_its_name_are_read() -> None:
