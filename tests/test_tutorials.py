@@ -12,7 +12,9 @@ from nbclient import NotebookClient
 
 TUTORIALS = Path(__file__).parents[1] / "docs" / "tutorials"
 SHORT = {
+    "calogan": "STEPS = 20\nSHOWERS = 200",
     "coffea": "EVENTS = 60\nWORKERS = 1",
+    "digits": "EPOCHS = 1\nTEST = 500",
     "geant4": "EVENTS = 1000",
     "own-detector": "EVENTS = 300\nFIT = '4'",
     "published-sample": "EVENTS = 200",
