@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import math
 import os
 import re
 import shutil
@@ -17,10 +18,11 @@ from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
 from hepgan.evaluation import Evaluation, evaluate, plots
 from hepgan.evaluation.histograms import REFERENCE
-from hepgan.evaluation.metrics import classifier
+from hepgan.evaluation.metrics import classifier, dependence
 from hepgan.evaluation.metrics.scores import REGISTERED, RegisteredMetric, Score, SkippedMetric
 from hepgan.evaluation.metrics.statistics import Estimate
 from hepgan.evaluation.observables.geometry import LayerGeometry
+from hepgan.evaluation.report import page
 from hepgan.evaluation.report.page import as_json, write_report
 
 SCHEMA = Schema(
@@ -410,3 +412,31 @@ def test_polar_images_have_round_edges_and_color_bars_without_overlapping_labels
     assert (
         {"200", "500", "1,000"} <= set(labels) <= {"100", "200", "500", "1,000", "2,000", "5,000"}
     )
+
+
+def test_a_condition_without_effect_has_no_significance_and_the_report_is_written(
+    tmp_path: Path,
+) -> None:
+    """Of many small deviates, the largest is expected: its probability would be above 1."""
+    assert dependence._corrected(0.3, 50) == 0
+    assert dependence._corrected(6.0, 50) > 4
+    rng = np.random.default_rng(1)
+    schema = Schema({"x": Field((4,))}, {"pdg": Field(dtype="int32"), "energy": Field()})
+    reference, generated = (
+        ak.Array(
+            {
+                "x": rng.normal(0, 1, (600, 4)),
+                "pdg": rng.choice([211, 2212, -211], 600).astype("i4"),
+                "energy": rng.uniform(1, 2, 600),
+            }
+        )
+        for _ in range(2)
+    )
+    evaluate(reference, generated, schema=schema).write(tmp_path)
+    text = (tmp_path / "scores.json").read_text(encoding="utf-8")
+    assert json.loads(text, parse_constant=pytest.fail)
+
+
+def test_numbers_that_json_has_not_are_none() -> None:
+    table = {"a": [1.0, math.nan, (math.inf, "x")], "b": {"c": -math.inf, "d": 0}}
+    assert page._without_nan(table) == {"a": [1.0, None, [None, "x"]], "b": {"c": None, "d": 0}}

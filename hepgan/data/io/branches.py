@@ -281,6 +281,8 @@ def _resolve(name: str, field: Field, index: BranchIndex, where: str) -> Field:
     if len(names) == 1:
         _check_single(name, field, names[0], types[0], where)
         dtype, stored = types[0].dtype, types[0].shape
+        if types[0].jagged and field.fill is None:
+            stored = (field.size,)
     else:
         _check_many(name, field, names, types, where)
         dtype, stored = np.result_type(*(branch.dtype for branch in types)), ()

@@ -174,8 +174,8 @@ def _jackknifed(effects: _Effects, of_generated: Booleans, noise: float) -> tupl
 
 
 def _corrected(z: float, tests: int) -> float:
-    """Returns the significance of the largest of several Gaussian deviates."""
-    log_p = scipy.stats.norm.logsf(z) + math.log(2 * tests)
+    """Returns the significance of the largest of several Gaussian deviates, at least 0."""
+    log_p = min(scipy.stats.norm.logsf(z) + math.log(2 * tests), math.log(0.5))
     return float(scipy.stats.norm.isf(math.exp(log_p))) if log_p > -600 else z
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -115,7 +116,7 @@ def write_report(
     written = as_json(scores, skipped) | {
         "verdicts": {name: verdict.as_json(one, results[name]) for name, one in samples.items()}
     }
-    text = json.dumps(written, indent=1, allow_nan=False)
+    text = json.dumps(_without_nan(written), indent=1, allow_nan=False)
     write_text(folder / "scores.json", text + "\n")
     shown = _within_size(pictures)
     metrics = dict.fromkeys(score.metric for score in scores)
@@ -137,6 +138,15 @@ def write_report(
     path = folder / "report.html"
     write_text(path, page)
     return path
+
+
+def _without_nan(value: Any) -> Any:
+    """Returns tables and lists with ``None`` instead of numbers that are NaN or infinite, which JSON has not."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def as_json(scores: Sequence[Score], skipped: Sequence[SkippedMetric] = ()) -> dict[str, Any]:

@@ -359,6 +359,10 @@ def test_vectors_that_all_have_the_values_of_a_field_are_read_as_arrays(
     )
     (summary,) = inspection.inspect(path)
     assert inspection.propose_fields(summary).fields["cells"] == Field((12,))
+    schema = reader.resolve(path, schema)
+    writer.write(tmp_path / "back.root", reader.read(path, schema), schema, tree="t", format=format)
+    back = reader.read(tmp_path / "back.root", schema)
+    assert np.array_equal(back["cells"], cells.reshape(25, 3, 4))
 
 
 # Bad input: one sentence with what, where and what to do
