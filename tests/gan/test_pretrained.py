@@ -38,7 +38,9 @@ def test_pretrained_showers_have_the_requested_energy_and_response(tmp_path: Pat
     sums = sum(np.asarray(real[layer]).reshape(len(real), -1).sum(1, dtype="f8") for layer in LAYERS)  # fmt: skip
     response = sums / (1000 * np.asarray(real["energy"]))
     assert generated.mean() == pytest.approx(response.mean(), rel=0.01)
-    assert generated.std() == pytest.approx(response.std(), rel=0.3)
+    # A few showers that leak determine the standard deviation.
+    widths = [np.diff(np.quantile(x, [0.16, 0.84])) for x in (generated, response)]
+    assert widths[0] == pytest.approx(widths[1], rel=0.25)
     for layer in LAYERS:  # weights are rounded to be packed
         occupancies = [(np.asarray(events[layer]) > 0.01).mean() for events in (real, cells)]
         assert occupancies[1] == pytest.approx(occupancies[0], rel=0.05)
