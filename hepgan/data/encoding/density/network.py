@@ -375,10 +375,11 @@ def fit_rows(
         return _fit(data, network, rng, settings, status)
     _check_start(start, network)
     state = rng.get_state()
-    best = _fit(data, network, rng, settings, status)
+    best = _fit(data, network, rng, settings, status, part=(0.0, 0.8))
     rng.set_state(state)  # so that the same events are held out
     standardized = start.for_standardized_inputs(data.features, data.context)
-    tuned = _fit(data, standardized, rng, settings.from_start, status, keep=True)
+    few = settings.from_start
+    tuned = _fit(data, standardized, rng, few, status, part=(0.8, 1.0), keep=True)
     return max(tuned, best, key=lambda fitted: fitted.log_likelihood)
 
 
@@ -389,9 +390,13 @@ def _fit(
     settings: FitSettings,
     status: FitStatus,
     *,
+    part: tuple[float, float] = (0.0, 1.0),
     keep: bool = False,
 ) -> Fitted:
-    """Returns the best of ten states of a fit that starts from ``network``, and with ``keep`` of this network itself."""
+    """Returns the best of ten states of a fit that starts from ``network``, and with ``keep`` of this network itself.
+
+    The fit is the ``part`` of all the work from its first to its second fraction.
+    """
     rows, events = data.rows, len(data.rows.context)
     order = torch.randperm(events, generator=rng)
     held_out, train = order.tensor_split([max(1, round(settings.held_out * events))])
@@ -411,7 +416,7 @@ def _fit(
             value = data.mean(network, held_out, at_once, status)
             if value > best:
                 best, kept = value, [w.detach().clone() for w in weights]
-        status.done = step / settings.steps
+        status.done = part[0] + (part[1] - part[0]) * step / settings.steps
     names = (field.name for field in dataclasses.fields(network))
     fitted = RowNetwork(**dict(zip(names, kept, strict=True)))
     return Fitted(fitted.standardized_inputs(data.features, data.context), best)
