@@ -1,6 +1,7 @@
 """``hepgan scan``."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -62,8 +63,12 @@ def scan(
             run, folder, over, trials=trials, device=device, mapper=mapper, progress=progress
         )
     for trial in found[:SHOWN]:
-        values = ", ".join(f"{key} = {value}" for key, value in trial.values.items())
+        values = ", ".join(f"{key} = {_shown(value)}" for key, value in trial.values.items())
         score = "" if trial.score is None else f" {trial.score:.4g}"
         click.echo(f"{trial.number:4d} {trial.state}{score}: {values} {trial.remark}".rstrip())
     click.echo(f"all {len(found)} trainings: {folder / 'scan.csv'}")
     click.echo(f"best run file: {folder / 'best.toml'}")
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

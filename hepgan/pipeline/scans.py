@@ -133,7 +133,7 @@ class Trial(NamedTuple):
         number: Its number, which is the name of its folder in ``trials``.
         values: Values of the scanned keys.
         state: ``complete``, ``pruned``, ``failed`` or ``running``.
-        score: Best validation score, if the training is complete; smaller is better.
+        score: Best validation score after the first step, if the training is complete; smaller is better.
         seconds: Its duration.
         remark: Why it failed.
     """
@@ -285,9 +285,11 @@ def _train_trial(number: int, *, folder: str, device: str) -> dict[str, int]:
     trial, state = study.ask(), optuna.trial.TrialState
     values = {d.key: d.suggest(trial) for d in space}
     own = scanned / "trials" / f"{trial.number:04d}"
+    trained: list[float] = []
 
     def report(numbers: Mapping[str, float], step: int) -> None:
         if (score := numbers.get("validation")) is not None and step:
+            trained.append(score)
             trial.report(score, step)
             if trial.should_prune():
                 raise optuna.TrialPruned
@@ -298,8 +300,8 @@ def _train_trial(number: int, *, folder: str, device: str) -> dict[str, int]:
                 replaced(run, values), own, stack, device=device, resume=False, overwrite=False, progress=no_progress,
                 trackers=[Tracker(report, lambda _: None)], encoding=_encoding(run, scanned),
             )  # fmt: skip
-        score = gan.kept.score if gan.kept else None
-        study.tell(trial, score)
+        # Not that of the untrained generator, which all trainings share.
+        study.tell(trial, min(trained) if trained else gan.kept and gan.kept.score)
     except optuna.TrialPruned:
         study.tell(trial, state=state.PRUNED)
     except TrainingStopped:
