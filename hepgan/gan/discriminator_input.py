@@ -89,6 +89,14 @@ class DiscriminatorInput(nn.Module):
         event: Whether the input of a single discriminator contains x; it does if there is nothing else.
         cells: Layers, of which a single discriminator sees the cells.
         inputs: Parts of the input of each of several discriminators, such as ``cells and observables``.
+        train_encoding: Whether generated events are decoded with networks that are trained too, see ``trained``.
+
+    Attributes:
+        trained: Encoding that decodes generated events, with networks in training; ``None`` if it is that of the reference events.
+
+    Raises:
+        RunError: the encoding is to be trained, but it has no networks, or a discriminator sees encoded events, which it could not
+            compare: those of the reference are encoded before the training.
     """
 
     def __init__(
@@ -101,18 +109,25 @@ class DiscriminatorInput(nn.Module):
         event: bool = True,
         cells: Sequence[Layer] = (),
         inputs: Sequence[str] = (),
+        train_encoding: bool = False,
     ) -> None:
         super().__init__()
         self.decoding = EncodingModule(encoding)
+        self.trained = EncodingModule(encoding, trained=True) if train_encoding else None
         present = {"event": event, "cells": bool(cells), "observables": bool(observables)}
         single = [name for name, wanted in present.items() if wanted] or ["event"]
         self.inputs = [text.split(" and ") for text in inputs] or [single]
         self.parts = {part for parts in self.inputs for part in parts}
+        if train_encoding and "event" in self.parts:
+            raise RunError(
+                "[train] encoding_learning_rate needs discriminators that see decoded events only; set [gan] discriminator_input ="
+                " 'cells and observables', or another one without 'event'"
+            )
         self.layers = tuple(cells)
         self.functions = {name: observable.function for name, observable in observables.items()}
         slices = [slice(start, start + _CHUNK) for start in range(0, len(x), _CHUNK)]
         with torch.no_grad():
-            decoded = [self._decoded(x[part], c[part]) for part in slices]
+            decoded = [self._decoded(x[part], c[part], self.decoding) for part in slices]
         logs, values = (torch.cat(part) for part in zip(*decoded, strict=True))
         buffers = dict(zip(("mean", "log_width"), _polynomials(values, c), strict=True))
         buffers |= dict(zip(("cell_mean", "cell_width"), _mean_and_width(logs), strict=True))
@@ -176,10 +191,13 @@ class DiscriminatorInput(nn.Module):
             first = last
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        """Returns the discriminators' inputs ``[B, S]``."""
+        """Returns the discriminators' inputs ``[B, S]`` for generated events."""
+        return self._inputs(x, c, self.trained or self.decoding)
+
+    def _inputs(self, x: Tensor, c: Tensor, decoding: EncodingModule) -> Tensor:
         parts = {"event": x}
         if self.parts != {"event"}:
-            logs, values = self._decoded(x, c)
+            logs, values = self._decoded(x, c, decoding)
             parts["cells"] = (logs - self.cell_mean) / self.cell_width
             powers = _powers(c)
             residual = values - powers @ self.mean
@@ -241,18 +259,18 @@ class DiscriminatorInput(nn.Module):
 
     @torch.no_grad()
     def of_events(self, x: Tensor, c: Tensor) -> Tensor:
-        """Returns the discriminator's input ``[E, S]`` for any number of encoded events, without gradients."""
+        """Returns the discriminator's input ``[E, S]`` for any number of encoded reference events, without gradients."""
         if not len(x):
             return x.new_empty(0, self.size)
         parts = zip(torch.split(x, _CHUNK), torch.split(c, _CHUNK), strict=True)
-        return torch.cat([self(*part) for part in parts])
+        return torch.cat([self._inputs(*part, self.decoding) for part in parts])
 
-    def _decoded(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    def _decoded(self, x: Tensor, c: Tensor, decoding: EncodingModule) -> tuple[Tensor, Tensor]:
         """Returns the logarithms of the cells, and observables and layer energies, before they are standardized."""
         none = x.new_empty(len(x), 0)
         if self.parts == {"event"}:
             return none, none
-        encoding = self.decoding.encoding
+        encoding = decoding.encoding
         decoded = encoding.decode_tensors(x, c) | encoding.decode_conditions(c)
         events = SharedEvents(decoded)
         values = {name: function(events) for name, function in self.functions.items()}

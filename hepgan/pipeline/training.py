@@ -128,7 +128,11 @@ def prepare(
     events = events if run.steps else events[:_UNTRAINED]
     x, c = encoding.encode(events, seed=run.seed)
     discriminator_input = DiscriminatorInput(
-        encoding, x=x, c=c, **discriminator_parts(run.gan, schema, run.geometry)
+        encoding,
+        x=x,
+        c=c,
+        train_encoding=any(phase.encoding for phase in run.training),
+        **discriminator_parts(run.gan, schema, run.geometry),
     )
     gan = GAN.build(
         run.gan, encoding,

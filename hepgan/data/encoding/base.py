@@ -266,6 +266,9 @@ STEPS: dict[str, type] = {}
 NAMES: dict[type, str] = {}
 """The names of all classes that are saved as steps."""
 
+NETWORKS: set[type] = set()
+"""Classes among them whose tensors are all weights of a network."""
+
 FROM_MOMENTS: set[type] = set()
 """Steps that are fitted to ``Moments``, and therefore to all events of a stream."""
 

@@ -36,6 +36,7 @@ from hepgan.data.encoding.conditions import (
 )
 from hepgan.data.encoding.steps import (
     apply_steps,
+    are_weights,
     draw_sample,
     fit_steps,
     map_tensors,
@@ -473,24 +474,53 @@ class Encoding:
 
 
 class EncodingModule(nn.Module):
-    """Module with the constants of an encoding as buffers, so that ``.to`` of the parent module moves them."""
+    """Module with the constants of an encoding as buffers, so that ``.to`` of the parent module moves them.
 
-    def __init__(self, encoding: Encoding) -> None:
+    Args:
+        encoding: The encoding.
+        trained: Whether the weights of its networks are parameters: copies, through which gradients flow.
+
+    Raises:
+        RunError: an encoding without networks cannot be trained.
+    """
+
+    def __init__(self, encoding: Encoding, *, trained: bool = False) -> None:
         super().__init__()
         self._fitted = encoding
+        self._names: list[str] = []
+        of_networks = [flag for step in encoding.steps for flag in are_weights(step)]
+        if trained and not any(of_networks):
+            names = ", ".join(NAMES[type(step)] for step in encoding.steps) or "none"
+            raise RunError(
+                "[train] encoding_learning_rate trains the networks of an encoding, as energy_tree and autoregressive have, but there"
+                f" are none in the steps of this one ({names}); set it to 0"
+            )
         self.register_buffer(
             "device_marker", torch.empty(0, device=encoding.device), persistent=False
         )
-        for name, constant in encoding.pack()[1].items():
-            self.register_buffer(name.replace(".", "_"), constant, persistent=False)
+        constants = encoding.pack()[1].items()
+        for (full, constant), of_network in zip(constants, of_networks, strict=True):
+            self._names.append(name := full.replace(".", "_"))
+            if trained and of_network:
+                self.register_parameter(name, nn.Parameter(constant.detach().clone()))
+            else:
+                self.register_buffer(name, constant, persistent=False)
 
     @property
     def encoding(self) -> Encoding:
         """Encoding on the device and in the precision of the module."""
-        marker, *constants = self.buffers()
-        remaining = iter(constants)
+        remaining = (self._constant(name) for name in self._names)
         steps = tuple(map_tensors(step, lambda _: next(remaining)) for step in self._fitted.steps)
-        return dataclasses.replace(self._fitted, steps=steps, device=marker.device)
+        device = self.get_buffer("device_marker").device
+        return dataclasses.replace(self._fitted, steps=steps, device=device)
+
+    def _constant(self, name: str) -> Tensor:
+        constant: Tensor = getattr(self, name)
+        if isinstance(constant, nn.Parameter) and not (
+            constant.requires_grad and torch.is_grad_enabled()
+        ):
+            return constant.detach()  # so that kernels apply
+        return constant
 
 
 def _steps_of(start: Encoding | None, settings: EncodingSettings) -> tuple[Step, ...]:

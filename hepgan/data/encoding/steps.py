@@ -29,6 +29,7 @@ from hepgan.data.encoding import (  # noqa: F401
 from hepgan.data.encoding.base import (
     FROM_MOMENTS,
     NAMES,
+    NETWORKS,
     STEPS,
     ColumnLayout,
     Moments,
@@ -237,6 +238,19 @@ def map_tensors(record: Any, function: Callable[[Tensor], Tensor]) -> Any:
         elif _is_records(value):
             changes[field.name] = tuple(map_tensors(part, function) for part in value)
     return dataclasses.replace(record, **changes)
+
+
+def are_weights(record: Any) -> Iterator[bool]:
+    """Yields for each tensor of a step, in the same order, whether it holds weights of a network."""
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, Tensor):
+            yield type(record) in NETWORKS
+        elif type(value) in NAMES:
+            yield from are_weights(value)
+        elif _is_records(value):
+            for part in value:
+                yield from are_weights(part)
 
 
 def pack_step(record: Any, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:

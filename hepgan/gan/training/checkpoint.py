@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hepgan.atomic import os_errors_as_run_error, subfolder
 from hepgan.data.encoding.encoding import Encoding
@@ -44,6 +44,9 @@ def save_checkpoint(state: TrainingState, folder: Path, *, keep: int) -> Path:
     tensors |= with_prefix("discriminator", state.gan.discriminator.state_dict())
     tensors |= with_prefix("ema", state.ema.state_dict())
     tensors |= with_prefix("best", state.best)
+    for name, network in _of_encoding(state).items():
+        tensors |= with_prefix(name, network.state_dict())
+    tensors |= with_prefix("best_encoding", state.best_encoding)
     tensors |= with_prefix("augmentation", {"probability": state.augmentation})
     for name, optimizer in state.optimizers.items():
         for number, values in optimizer.state_dict()["state"].items():
@@ -137,13 +140,30 @@ def _restore_networks(state: TrainingState, tensors: Mapping[str, Tensor], path:
         "generator": state.gan.generator,
         "discriminator": state.gan.discriminator,
         "ema": state.ema,
+        **_of_encoding(state),
     }
     for name, network in networks.items():
         load_weights(network, without_prefix(name, tensors), path)
-    best = without_prefix("best", tensors)
-    if best:
-        load_weights(copy.deepcopy(state.ema), best, path)
-    state.best = {name: tensor.to(state.gan.device) for name, tensor in best.items()}
+    state.best = _best(state.ema, without_prefix("best", tensors), path)
+    if state.ema_encoding:
+        best = without_prefix("best_encoding", tensors)
+        state.best_encoding = _best(state.ema_encoding, best, path)
+
+
+def _of_encoding(state: TrainingState) -> dict[str, nn.Module]:
+    """Returns the networks of an encoding in training and their moving average, by their names in a checkpoint."""
+    if not (state.encoding and state.ema_encoding):
+        return {}
+    return {"encoding": state.encoding, "ema_encoding": state.ema_encoding}
+
+
+def _best(network: nn.Module, weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Returns the best weights on the device of ``network``, if they fit it; there are none before the first validation."""
+    if not weights:
+        return {}
+    fitting = copy.deepcopy(network)
+    load_weights(fitting, weights, path)
+    return fitting.state_dict()
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:

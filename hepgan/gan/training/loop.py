@@ -39,6 +39,7 @@ from hepgan.gan.training.losses import (
 )
 from hepgan.gan.training.objectives import objective_named
 from hepgan.gan.training.optim import (
+    Update,
     autocast,
     input_dropout,
     make_optimizers,
@@ -121,11 +122,14 @@ def initial_state(
         batch_size=distributed.local_batch_size(phases[0].batch_size), seed=seed, weights=weights,
         rank=distributed.rank(), world_size=distributed.world_size(),
     )  # fmt: skip
+    encoding = discriminator_input.trained
     return TrainingState(
         gan=gan,
         ema=copy.deepcopy(gan.generator).requires_grad_(False),
         phases=tuple(phases),
-        optimizers=make_optimizers(gan, phases[0]),
+        encoding=encoding,
+        ema_encoding=copy.deepcopy(encoding).requires_grad_(False) if encoding else None,
+        optimizers=make_optimizers(gan, phases[0], encoding),
         loader=restart_loader(loader, phases[0], seed=seed, phase=0),
         seed=seed,
         noise_generator=torch_generator(seed, "latent", 0, device=gan.device),
@@ -273,7 +277,7 @@ def train_step(
         loss_d = discriminator_loss(state, seen, augment(generated, c), noise, c, weights)
         if settings.discriminator and settings.adversarial:
             optimizer = state.optimizers["discriminator"]
-            optimizer_step(gan.discriminator, optimizer, loss_d, settings.discriminator)
+            optimizer_step(loss_d, Update(gan.discriminator, optimizer, settings.discriminator))
             adapt_probability(state, seen, c)
     with _frozen(gan.discriminator):
         for number in range(settings.generator_steps):
@@ -284,8 +288,17 @@ def train_step(
             augment = draw_augmentation(state, discriminator_input, len(c))
             seen, shown = augment(events, c), augment(generated, c)
             loss_g = generator_loss(state, seen, shown, x, noise, c, weights)
-            optimizer_step(gan.generator, state.optimizers["generator"], loss_g, settings.generator)
+            optimizer_step(loss_g, *_generator_updates(state))
     return loss_d.detach(), loss_g.detach()
+
+
+def _generator_updates(state: TrainingState) -> list[Update]:
+    """Returns the updates of a generator step: of the generator, and of the encoding if it is trained in this phase."""
+    settings, optimizers = state.settings, state.optimizers
+    updates = [Update(state.gan.generator, optimizers["generator"], settings.generator)]
+    if state.encoding and settings.encoding:
+        updates.append(Update(state.encoding, optimizers["encoding"], settings.encoding))
+    return updates
 
 
 def _noise(state: TrainingState, batch_size: int) -> Tensor:
@@ -316,15 +329,19 @@ def _frozen(network: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def _update_ema(state: TrainingState, decay: float) -> None:
-    """Updates the moving average of the generator's weights and copies its buffers.
+    """Updates the moving averages of the weights of generator and encoding, and copies their buffers.
 
     Not ``torch.optim.swa_utils.AveragedModel``: it reads a counter on the host in each update, which would wait for the device.
     """
     # Early on, an average over 1000 steps would mostly consist of the initial weights.
     decay = min(decay, state.step / (state.step + 9))
-    averages: list[Tensor] = list(state.ema.parameters())
-    weights: list[Tensor] = list(state.gan.generator.parameters())
-    torch._foreach_lerp_(averages, weights, 1 - decay)
+    pairs: list[tuple[nn.Module, nn.Module]] = [(state.gan.generator, state.ema)]
+    if state.encoding and state.ema_encoding:
+        pairs.append((state.encoding, state.ema_encoding))
+    for network, averaged in pairs:
+        averages: list[Tensor] = list(averaged.parameters())
+        weights: list[Tensor] = list(network.parameters())
+        torch._foreach_lerp_(averages, weights, 1 - decay)
     for average, buffer in zip(state.ema.buffers(), state.gan.generator.buffers(), strict=True):
         average.copy_(buffer)
 
@@ -336,9 +353,14 @@ def _endless(loader: EpochDataset) -> Iterator[tuple[Tensor, ...]]:
 
 
 def best_gan(state: TrainingState) -> GAN:
-    """Returns the GAN with the generator of the best validation score, or with the moving average without validation."""
+    """Returns the GAN with the generator (and the encoding, if trained) of the best validation score, or of the moving average without validation."""
     generator, kept = copy.deepcopy(state.ema), KeptStep(state.step, state.step)
+    trained, encoding = copy.deepcopy(state.ema_encoding), state.gan.encoding
     if state.best:
         generator.load_state_dict(state.best)
         kept = KeptStep(state.best_step, state.step, state.best_score)
-    return dataclasses.replace(state.gan, generator=generator, kept=kept)
+    if trained and state.best:
+        trained.load_state_dict(state.best_encoding)
+    if trained:
+        encoding = trained.encoding
+    return dataclasses.replace(state.gan, generator=generator, encoding=encoding, kept=kept)

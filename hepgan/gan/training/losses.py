@@ -85,7 +85,8 @@ def _terms_of_events(state: TrainingState, x: Tensor, noise: Tensor, c: Tensor) 
     """Returns the terms of the generator's loss that depend on the generated events alone."""
     terms: list[Tensor] = []
     if weight := state.value(state.settings.energy_constraint):
-        terms.append(weight * energy_error(state.gan.encoding, x, c))
+        encoding = state.encoding.encoding if state.encoding else state.gan.encoding
+        terms.append(weight * energy_error(encoding, x, c))
     if weight := state.settings.transport_weight(state.phase_step):
         terms.append(weight * (x - noise_of_features(state.gan, noise)).square().mean())
     return sum(terms)

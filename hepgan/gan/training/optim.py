@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,12 @@ from hepgan.gan.training.schedule import ends, value_at
 from hepgan.gan.training.settings import NetworkSettings, Precision, TrainSettings
 
 
-def make_optimizers(gan: GAN, settings: TrainSettings) -> dict[str, Optimizer]:
-    """Returns the optimizer of each network that has weights."""
+def make_optimizers(
+    gan: GAN, settings: TrainSettings, encoding: nn.Module | None = None
+) -> dict[str, Optimizer]:
+    """Returns the optimizer of each network that has weights; ``encoding`` has those of the encoding, if they are trained."""
     networks = {"generator": gan.generator, "discriminator": gan.discriminator}
+    networks |= {"encoding": encoding} if encoding else {}
     return {
         name: make_optimizer(networks[name], network_settings)
         for name, network_settings in settings.networks.items()
@@ -66,18 +69,27 @@ def make_optimizer(network: nn.Module, settings: NetworkSettings) -> Optimizer:
             return Adadelta(weights, lr, rho=settings.rho, eps=eps)
 
 
-def optimizer_step(
-    network: nn.Module, optimizer: Optimizer, loss: Tensor, settings: NetworkSettings
-) -> None:
-    """Updates ``network`` once: gradients of ``loss`` and of the weight penalties, clipping, and the optimizer's step."""
-    optimizer.zero_grad(set_to_none=True)
+class Update(NamedTuple):
+    """Network that a loss updates, its optimizer and its settings."""
+
+    network: nn.Module
+    optimizer: Optimizer
+    settings: NetworkSettings
+
+
+def optimizer_step(loss: Tensor, *updates: Update) -> None:
+    """Updates networks once: gradients of ``loss`` and of the weight penalties, clipping, and the optimizers' steps."""
+    for update in updates:
+        update.optimizer.zero_grad(set_to_none=True)
     # Only with respect to the weights: the events require gradients too if there is a gradient penalty.
-    torch.autograd.backward(loss, inputs=[w for w in network.parameters() if w.requires_grad])
-    distributed.average_gradients(network)
-    _add_weight_penalties(network, settings)
-    if settings.clip:
-        nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
-    optimizer.step()
+    weights = [w for update in updates for w in update.network.parameters() if w.requires_grad]
+    torch.autograd.backward(loss, inputs=weights)
+    for network, optimizer, settings in updates:
+        distributed.average_gradients(network)
+        _add_weight_penalties(network, settings)
+        if settings.clip:
+            nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
+        optimizer.step()
 
 
 @torch.no_grad()

@@ -167,6 +167,9 @@ class TrainSettings:
         augment: Augmentation of what discriminators see, see ``AugmentSettings``.
         critic_steps: Discriminator updates per step.
         generator_steps: Generator updates per step, after those of the discriminator.
+        encoding_learning_rate: Learning rate of AdamW for the networks of the encoding (``energy_tree``, ``autoregressive``), which are then
+            trained with the generator, through the decoding. A number changes like the other learning rates; β, ε and ``clip`` are those of
+            the generator. 0 leaves the encoding as fitted.
         precision: Precision of the networks during training; with ``bfloat16`` torch's autocast applies to matrix products and
             convolutions. Weights, losses, penalties and decoded events are always float32.
         ema: Decay of the exponential moving average of the generator's weights; 0 disables averaging.
@@ -205,6 +208,7 @@ class TrainSettings:
     augment: AugmentSettings | None = None
     critic_steps: int = 1
     generator_steps: int = 1
+    encoding_learning_rate: Number = 0.0
     precision: Precision = "float32"
     ema: Number = 0.999
     ema_half_life: Number = 0.0
@@ -248,6 +252,12 @@ class TrainSettings:
                 " rounding errors; use penalty = 'exact'"
             )
         self._check_objective()
+        first, last = ends(self.encoding_learning_rate)
+        if not 0 <= min(first, last) <= max(first, last) < math.inf or (last and not first):
+            raise RunError(
+                f"[train] encoding_learning_rate = {self.encoding_learning_rate} should be 0 or more, and finite, and not rise from 0:"
+                " use warmup"
+            )
         if self.patience and not self.validate_every:
             raise RunError("[train] patience counts validations; set validate_every too")
 
@@ -279,7 +289,19 @@ class TrainSettings:
     def networks(self) -> dict[str, NetworkSettings]:
         """Settings of the networks by name."""
         networks = {"generator": self.generator}
+        if self.encoding:
+            networks["encoding"] = self.encoding
         return networks | ({"discriminator": self.discriminator} if self.discriminator else {})
+
+    @property
+    def encoding(self) -> NetworkSettings | None:
+        """Settings of the encoding's networks; ``None`` if they are not trained."""
+        if not max(ends(self.encoding_learning_rate)):
+            return None
+        return NetworkSettings(
+            self.encoding_learning_rate, "adamw",
+            betas=self.generator.betas, epsilon=self.generator.epsilon, clip=self.generator.clip,
+        )  # fmt: skip
 
     def learning_rate(self, network: NetworkSettings, step: int) -> float:
         """Returns the learning rate of ``network`` at ``step`` of the phase."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from hepgan.data.encoding.encoding import EncodingModule
 from hepgan.data.loaders.dataset import EpochDataset
 from hepgan.gan.model import GAN
 from hepgan.gan.training import distributed
@@ -35,8 +36,10 @@ class TrainingState:
     """Everything that changes during a training, and therefore the content of a checkpoint; and the settings of its phases.
 
     Attributes:
-        gan: GAN in training.
+        gan: GAN in training; its encoding remains that of the reference events.
         ema: Exponential moving average of the generator.
+        encoding: Encoding in training; ``None`` if it is not trained.
+        ema_encoding: Exponential moving average of the encoding.
         phases: Settings of all phases.
         optimizers: Optimizers by network.
         loader: Batches of discriminator inputs ``[B, S]`` of reference events, with conditions ``[B, C]`` and weights ``[B]``, if they
@@ -52,6 +55,7 @@ class TrainingState:
         best_score: Best validation score.
         best_step: Its step.
         best: Weights of the moving average at that step; empty before the first validation.
+        best_encoding: Weights of the encoding's moving average at that step; empty if it is not trained.
         augmentation: Adaptive probability of augmentation, on the GAN's device.
     """
 
@@ -62,6 +66,8 @@ class TrainingState:
     loader: EpochDataset
     seed: int
     noise_generator: torch.Generator
+    encoding: EncodingModule | None = None
+    ema_encoding: EncodingModule | None = None
     origin: Origin = Origin()
     phase: int = 0
     phase_start: int = 0
@@ -71,6 +77,7 @@ class TrainingState:
     best_score: float = math.inf
     best_step: int = 0
     best: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    best_encoding: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     augmentation: Tensor = dataclasses.field(default_factory=lambda: torch.zeros(()))
 
     @property
@@ -82,6 +89,12 @@ class TrainingState:
     def phase_step(self) -> int:
         """Number of finished steps of the current phase."""
         return self.step - self.phase_start
+
+    @property
+    def average(self) -> GAN:
+        """GAN of the moving averages."""
+        encoding = self.ema_encoding.encoding if self.ema_encoding else self.gan.encoding
+        return dataclasses.replace(self.gan, generator=self.ema, encoding=encoding)
 
     def value(self, number: Number) -> float:
         """Returns the value of a number of the settings at the current step."""
@@ -102,7 +115,7 @@ def start_phase(state: TrainingState, phase: int, *, phase_start: int) -> None:
     """Starts a phase: keeps the weights, creates new optimizers, and restarts the loader."""
     settings = state.phases[phase]
     state.phase, state.phase_start, state.validations_without_improvement = phase, phase_start, 0
-    state.optimizers = make_optimizers(state.gan, settings)
+    state.optimizers = make_optimizers(state.gan, settings, state.encoding)
     state.loader = restart_loader(state.loader, settings, seed=state.seed, phase=phase)
 
 

@@ -1,13 +1,12 @@
 """Validation on held-out events, the choice of the weights that are kept, and the rows of the history."""
 
-import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hepgan.errors import HepganError, NotFiniteError
 from hepgan.gan.discriminator_input import DiscriminatorInput
@@ -54,7 +53,7 @@ def validate_if_due(
     score, reason = math.nan, "the validation score is not finite"
     if distributed.rank() == 0:
         try:
-            score = validation.validate(dataclasses.replace(state.gan, generator=state.ema))
+            score = validation.validate(state.average)
         except NotFiniteError as error:
             reason = str(error)
     score, reason = distributed.broadcast((score, reason), state.gan.device)
@@ -64,9 +63,13 @@ def validate_if_due(
     if score < state.best_score:
         state.best_score, state.best_step = score, state.step
         state.validations_without_improvement = 0
-        weights = state.ema.state_dict()
-        state.best = {name: value.detach().clone() for name, value in weights.items()}
+        state.best = _copied(state.ema)
+        state.best_encoding = _copied(state.ema_encoding) if state.ema_encoding else {}
     return score
+
+
+def _copied(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
 @torch.no_grad()
@@ -82,7 +85,7 @@ def generator_validation_loss(
         network.eval()
     try:
         fake = gan.generate(noise, c)
-        reference, generated = discriminator_input(x, c), discriminator_input(fake, c)
+        reference, generated = discriminator_input.of_events(x, c), discriminator_input(fake, c)
         return generator_loss(state, reference, generated, fake, noise, c, *weights).item()
     finally:
         for network in networks:
@@ -139,6 +142,8 @@ def check_weights(state: TrainingState, folder: Path | None) -> None:
         "generator": state.gan.generator,
         "generator's average": state.ema,
     }
+    if state.encoding and state.ema_encoding:
+        networks |= {"encoding": state.encoding, "encoding's average": state.ema_encoding}
     for name, network in networks.items():
         tensors = network.state_dict()
         if not tensors:

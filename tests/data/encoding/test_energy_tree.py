@@ -34,7 +34,7 @@ from hepgan.data.encoding.density.tree import block_energies, context_of
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.encoding.energy_tree import EnergyTree
 from hepgan.data.encoding.kernels import use_kernels
-from hepgan.data.encoding.steps import map_tensors, pack_step, step_to, unpack_step
+from hepgan.data.encoding.steps import are_weights, map_tensors, pack_step, step_to, unpack_step
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, DataError, RunError
 from hepgan.progress import ProgressCallback, no_progress
@@ -294,6 +294,43 @@ def test_gradients_agree_with_finite_differences(step: EnergyTree) -> None:
             shift[at] = 1e-6
             slope = (total(scores + shift) - total(scores - shift)) / 2e-6
             assert float(gradient[at]) == pytest.approx(float(slope), rel=1e-3, abs=1e-2)
+
+
+def test_gradients_of_the_weights_agree_with_finite_differences(step: EnergyTree) -> None:
+    precise, flags = step_to(step, torch.float64), iter(list(are_weights(step)))
+    weights: list[Tensor] = []
+
+    def trained(tensor: Tensor) -> Tensor:
+        if not next(flags):
+            return tensor
+        weights.append(tensor.clone().requires_grad_())
+        return weights[-1]
+
+    learning = map_tensors(precise, trained)
+    networks = 1 + len(step.depth.levels) + len(step.cells.levels)
+    assert len(weights) == 9 * networks
+    _, c = showers(6, seed=6)
+    rng = torch.Generator().manual_seed(6)
+    scores = torch.randn(6, 32, generator=rng, dtype=torch.float64)
+    factors = torch.linspace(0.5, 2, 32, dtype=torch.float64)
+    gradients = torch.autograd.grad((learning.decode(scores, c) * factors).sum(), weights)
+    for number in range(0, len(weights), 9):  # the networks of the total, the layers and the cells
+        part = slice(number, number + 9)
+        directions = [
+            torch.randn(w.shape, generator=rng, dtype=torch.float64) for w in weights[part]
+        ]
+        # Of length 1: a large step would change which parts are empty.
+        length = torch.cat([d.flatten() for d in directions]).norm()
+        directions = [d / length for d in directions]
+        values = []
+        with torch.no_grad():
+            for step_size in (1e-6, -2e-6):
+                torch._foreach_add_(weights[part], directions, alpha=step_size)
+                values.append(float((learning.decode(scores, c) * factors).sum()))
+            torch._foreach_add_(weights[part], directions, alpha=1e-6)
+        expected = (values[0] - values[1]) / 2e-6
+        slope = sum(float((g * d).sum()) for g, d in zip(gradients[part], directions, strict=True))
+        assert slope == pytest.approx(expected, rel=1e-3, abs=1e-2)
 
 
 def test_a_saved_step_decodes_identically(step: EnergyTree) -> None:

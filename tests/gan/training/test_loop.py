@@ -40,7 +40,7 @@ from hepgan.gan.networks import GANSettings, count_parameters
 from hepgan.gan.training import checkpoint, history, validation
 from hepgan.gan.training import loop as training
 from hepgan.gan.training.history import Row
-from hepgan.gan.training.optim import input_dropout, make_optimizer, optimizer_step
+from hepgan.gan.training.optim import Update, input_dropout, make_optimizer, optimizer_step
 from hepgan.gan.training.settings import NetworkSettings, TrainSettings
 from hepgan.gan.training.state import TrainingState, start_phase
 from hepgan.gan.versions import VERSION
@@ -81,7 +81,7 @@ def test_generator_step_leaves_the_discriminator_unchanged_bit_for_bit() -> None
         loss = -state.gan.discriminate(
             discriminator_input(state.gan.generate(noise, c), c), c
         ).mean()
-        optimizer_step(state.gan.generator, state.optimizers["generator"], loss, RATE)
+        optimizer_step(loss, Update(state.gan.generator, state.optimizers["generator"], RATE))
     assert_equal(before, dict(state.gan.discriminator.state_dict()))
     after = state.optimizers["discriminator"].state_dict()["state"]
     for (i, k), value in saved.items():
@@ -492,7 +492,7 @@ def test_optimizers_step_like_torchs(settings: NetworkSettings, oracle: Any) -> 
     own, other = make_optimizer(ours, settings), oracle(theirs.parameters())
     for step in range(5):
         x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
-        optimizer_step(ours, own, ours(x).square().mean(), settings)
+        optimizer_step(ours(x).square().mean(), Update(ours, own, settings))
         other.zero_grad()
         theirs(x).square().mean().backward()
         other.step()
@@ -509,7 +509,8 @@ def test_weight_penalties_equal_terms_of_the_loss_and_exclude_biases() -> None:
     settings = NetworkSettings(0.1, "sgd", l1=0.2, l2=0.3)
     before, bias = network.weight.detach().clone(), network.bias.detach().clone()
     optimizer_step(
-        network, make_optimizer(network, settings), 0.0 * network(torch.ones(1, 3)).sum(), settings
+        0.0 * network(torch.ones(1, 3)).sum(),
+        Update(network, make_optimizer(network, settings), settings),
     )
     weights = before.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(
@@ -524,7 +525,8 @@ def test_gradients_are_clipped_to_the_largest_norm() -> None:
     settings, before = NetworkSettings(1.0, "sgd", clip=0.5), torch.nn.Linear(3, 2)
     before.load_state_dict(network.state_dict())
     optimizer_step(
-        network, make_optimizer(network, settings), 1e6 * network(torch.ones(1, 3)).sum(), settings
+        1e6 * network(torch.ones(1, 3)).sum(),
+        Update(network, make_optimizer(network, settings), settings),
     )
     moved = [a - b for a, b in zip(network.parameters(), before.parameters(), strict=True)]
     assert sum(m.square().sum() for m in moved).sqrt().item() == pytest.approx(0.5, rel=1e-4)

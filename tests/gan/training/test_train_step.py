@@ -16,7 +16,7 @@ from hepgan.gan.model import GANSettings
 from hepgan.gan.training import checkpoint
 from hepgan.gan.training import loop as training
 from hepgan.gan.training.losses import discriminator_loss
-from hepgan.gan.training.optim import autocast, make_optimizer, optimizer_step
+from hepgan.gan.training.optim import Update, autocast, make_optimizer, optimizer_step
 from hepgan.gan.training.schedule import Schedule
 from hepgan.gan.training.settings import NetworkSettings, TrainSettings
 
@@ -88,9 +88,8 @@ def test_a_step_requires_no_gradient_of_the_events() -> None:
         discriminator_loss(state, events, fake, noise, c)
         + state.gan.discriminate(events, c).sum() * 0
     )
-    optimizer_step(
-        network, make_optimizer(network, NetworkSettings(1e-9, "sgd")), loss, QUICK.discriminator
-    )
+    optimizer = make_optimizer(network, NetworkSettings(1e-9, "sgd"))
+    optimizer_step(loss, Update(network, optimizer, QUICK.discriminator))
     assert events.grad is None
     for weight, gradient in zip(network.parameters(), plain, strict=True):
         assert torch.equal(weight.grad, gradient)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hepgan.data.encoding.base import NAMES, tensor_record
+from hepgan.data.encoding.base import NAMES, NETWORKS, tensor_record
 from hepgan.data.encoding.density.threads import one_thread_each
 from hepgan.errors import DataError, RunError
 from hepgan.progress import ProgressCallback, no_progress
@@ -162,6 +162,7 @@ class RowNetwork:
 
 
 NAMES[RowNetwork] = "row_network"  # saved with steps, but not a step of run files
+NETWORKS.add(RowNetwork)
 
 
 class Scale(NamedTuple):
