@@ -11,7 +11,7 @@ from typing import NamedTuple
 import awkward as ak
 import torch
 
-from hepgan.data.encoding.encoding import Encoding, EncodingSettings
+from hepgan.data.encoding.encoding import Encoding, EncodingSettings, step_names
 from hepgan.data.io.names import printable
 from hepgan.data.schema import Schema
 from hepgan.data.weights import event_weights, with_weights_of
@@ -93,6 +93,30 @@ def fit_encoding(
     reason = ", ".join([str(best), *(f"not {other}" for other in others)])
     log.info("chose the encoding %s", reason)
     return dataclasses.replace(best.encoding, choice=reason)
+
+
+def settings_like(settings: EncodingSettings, start: Encoding) -> EncodingSettings:
+    """Returns ``settings`` with the steps of the candidate that ``start`` was fitted with; unchanged without candidates.
+
+    The candidate is the one with the steps of ``start``; among several, the one that was chosen when ``start`` was fitted.
+
+    Raises:
+        RunError: there is no such candidate, or there are several and none of them was chosen.
+    """
+    if not settings.candidates:
+        return settings
+    same = {n: s for n, s in settings.candidates.items() if step_names(s) == start.step_names}
+    if len(same) > 1:
+        chosen = {n: s for n, s in same.items() if start.choice.startswith(f"{printable(n)} (")}
+        same = chosen or same
+    if len(same) != 1:
+        raise RunError(
+            f"{'several candidates' if same else 'no candidate'} of [encoding.candidates] can continue the encoding to start from, whose"
+            f" steps are {', '.join(start.step_names) or 'none'}; write its 'steps' in [encoding] instead of 'candidates'"
+        )
+    ((name, steps),) = same.items()
+    log.info("the encoding is '%s', that of the GAN to start from", printable(name))
+    return EncodingSettings(steps, settings.conditions)
 
 
 def _compare(

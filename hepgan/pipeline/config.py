@@ -201,10 +201,6 @@ class RunConfig:
         self._check_discriminators()
         if any(phase.start_from for phase in self.phases):
             raise RunError("[[phases]] continue the training; write start_from in [train]")
-        if self.train.start_from and self.encoding.candidates:
-            raise RunError(
-                "[train] start_from needs the encoding of the other GAN; write its 'steps' in [encoding] instead of 'candidates'"
-            )
         if self.evaluate.observables:
             select_observables(
                 observables_for(self.schema, self.geometry), self.evaluate.observables

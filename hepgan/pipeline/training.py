@@ -33,7 +33,7 @@ from hepgan.gan.training.history import Row
 from hepgan.gan.training.objectives import objective_named
 from hepgan.gan.training.signals import TrainingStopped
 from hepgan.gan.training.state import Origin, TrainingState
-from hepgan.pipeline.candidates import Fit, fit_encoding
+from hepgan.pipeline.candidates import Fit, fit_encoding, settings_like
 from hepgan.pipeline.config import DataSettings, RunConfig, as_toml
 from hepgan.pipeline.events import (
     ReadMode,
@@ -102,6 +102,7 @@ def prepare(
         if (streamed := checkpoint.is_streamed(last)) != mode.stream:
             mode = ReadMode.of(streamed, reason="as before the training was stopped")
     start = load_start(run, schema) if run.train.start_from and not last else None
+    settings = settings_like(run.encoding, start.gan.encoding) if start else run.encoding
     splits = sample_events(run, progress=progress) if mode.stream else read_events(run)
     _check_validation(run, len(splits["validation"]))
     _check_weights(splits, schema)
@@ -120,7 +121,7 @@ def prepare(
     )
     encoding = checkpoint.load_encoding(last.parent.parent, schema) if last else encoding
     encoding = encoding or fit_encoding(
-        fit, splits["validation"], schema, run.encoding, run.geometry,
+        fit, splits["validation"], schema, settings, run.geometry,
         seed=run.seed, progress=progress,
     )  # fmt: skip
     origin = Origin(files, encoding.fingerprint())

@@ -1,5 +1,6 @@
 """Trainings that start from another GAN."""
 
+import dataclasses
 import hashlib
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ from hepgan.data.encoding.copula import Copula
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.errors import CheckpointError, RunError
 from hepgan.gan.serialization import read_tensors, without_prefix
+from hepgan.pipeline.candidates import settings_like
 from hepgan.pipeline.fine_tuning import load_start
 
 CPU = torch.device("cpu")
@@ -111,15 +113,41 @@ def test_a_missing_gan_raises_with_its_name(few: dict[str, Any], tmp_path: Path)
         library.prepare(run, device=CPU)
 
 
-def test_candidates_and_phases_cannot_start_from_a_gan(few: dict[str, Any], tmp_path: Path) -> None:
+def test_phases_cannot_start_from_a_gan(few: dict[str, Any], tmp_path: Path) -> None:
     run = library.load(tmp_path / "tiny.toml", few)
     with pytest.raises(RunError, match=r"write start_from in \[train\]"):
         library.replaced(run, {"phases": [{"steps": 1, "batch_size": 8, "start_from": "showers", "generator": {"learning_rate": 1e-3}, "discriminator": {"learning_rate": 1e-3}}]})  # fmt: skip
-    with pytest.raises(RunError, match="instead of 'candidates'"):
-        library.replaced(
-            run,
-            {"encoding.steps": [], "encoding.candidates": {"one": [{"step": "standardize"}]}},
-        )
+
+
+def test_candidates_continue_with_the_encoding_of_the_gan_to_start_from(
+    few: dict[str, Any], tmp_path: Path
+) -> None:
+    run = library.load(tmp_path / "tiny.toml", few)
+    candidates = {"scaled": [{"step": "standardize"}], "correlated": list(run.encoding.steps)}
+    changed = {"encoding.steps": [], "encoding.candidates": candidates}
+    prepared, plain = (
+        library.prepare(library.load(tmp_path / "tiny.toml", few | keys), device=CPU)
+        for keys in (changed, {})
+    )
+    encoding = prepared.state.gan.encoding
+    assert encoding.fingerprint() == plain.state.gan.encoding.fingerprint()
+    candidates.pop("correlated")
+    with pytest.raises(RunError, match="no candidate .* whose steps are copula; write its 'steps'"):
+        library.prepare(library.load(tmp_path / "tiny.toml", few | changed), device=CPU)
+
+
+def test_the_chosen_one_of_several_candidates_with_the_same_steps_is_continued(
+    few: dict[str, Any], tmp_path: Path
+) -> None:
+    run = library.load(tmp_path / "tiny.toml", few)
+    start = GAN.load(few["train.start_from"], device="cpu").encoding
+    copula = dict(run.encoding.steps[0])
+    coarse = (copula | {"windows": 4},)
+    settings = EncodingSettings((), run.encoding.conditions, {"fine": (copula,), "coarse": coarse})
+    chosen = dataclasses.replace(start, choice="coarse (AUC 0.51), not fine (AUC 0.55)")
+    assert settings_like(settings, chosen).steps == coarse
+    with pytest.raises(RunError, match="several candidates"):
+        settings_like(settings, start)
 
 
 def test_a_streamed_training_starts_from_a_gan(few: dict[str, Any], tmp_path: Path) -> None:

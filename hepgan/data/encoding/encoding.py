@@ -284,6 +284,11 @@ class Encoding:
         )  # fmt: skip
 
     @property
+    def step_names(self) -> list[str]:
+        """Names of the steps in the order of encoding, without the bounds."""
+        return [NAMES[type(step)] for step in self.steps if not isinstance(step, Bounds)]
+
+    @property
     def about_events(self) -> str:
         """Number of events used in the fit, and their effective number if they have weights."""
         weighted = self.effective_events
@@ -531,14 +536,18 @@ def _steps_of(start: Encoding | None, settings: EncodingSettings) -> tuple[Step,
     """
     if start is None:
         return ()
-    steps = tuple(step for step in start.steps if not isinstance(step, Bounds))
-    there = [NAMES[type(step)] for step in steps]
-    if there != (here := [str(table.get("step")) for table in settings.steps]):
+    there = start.step_names
+    if there != (here := step_names(settings.steps)):
         raise RunError(
             f"the encoding to start from has the steps {', '.join(there) or 'none'}, but here they are {', '.join(here) or 'none'};"
             " use the same steps"
         )
-    return steps
+    return tuple(step for step in start.steps if not isinstance(step, Bounds))
+
+
+def step_names(steps: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Returns the names in tables of steps."""
+    return [str(table.get("step")) for table in steps]
 
 
 def _columns(schema: Schema, settings: EncodingSettings) -> ColumnLayout:
