@@ -384,7 +384,7 @@ def _claim(
 
 
 def _resume(state: TrainingState, folder: Path, last: Path | None, *, write: bool) -> None:
-    """Continues from the checkpoint ``last`` of ``folder``, or starts anew if there is none."""
+    """Continues from the checkpoint ``last`` of ``folder``, or starts from the beginning if there is none."""
     if last:
         checkpoint.load_checkpoint(state, last)
     if write:

@@ -31,7 +31,7 @@ KEYS: Mapping[str, str] = {
     "TestRepetitions": "epochs between validations [7]",
     "ConvergenceSteps": "epochs without a better validation score after which the phase ends [100]",
     "Multithreading": "False: one CPU thread [True]",
-    "DropRepetitions": "not supported: inputs are dropped anew at each step",
+    "DropRepetitions": "not supported: other inputs are dropped at each step",
     "Renormalize": "not supported: TMVA never used it; Regularization=L2 keeps weights small",
 }
 """Description of each key."""

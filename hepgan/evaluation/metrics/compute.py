@@ -323,7 +323,7 @@ def _joint_tasks(
     else:
         reason = "no observable has one value per event"
         skipped.append(
-            SkippedMetric("fpd, kpd, neighbours, correlations", OVERALL, reason, context.source)
+            SkippedMetric("fpd, kpd, neighbors, correlations", OVERALL, reason, context.source)
         )
     try:
         first, second = (
@@ -333,7 +333,7 @@ def _joint_tasks(
     except DataError as error:
         which = histograms.REFERENCE if context.reference.weights.min() < 0 else context.source
         skipped.append(
-            SkippedMetric("fpd, kpd, neighbours, classifiers", OVERALL, str(error), which)
+            SkippedMetric("fpd, kpd, neighbors, classifiers", OVERALL, str(error), which)
         )
         return
     plain = context._replace(reference=first, generated=second)
