@@ -68,6 +68,9 @@ _MOST_UNNAMED_CLASSES = 10
 """Maximum number of values of a class that its name does not tell."""
 
 
+_UNDECIDED = "left out: a condition, or a result of the simulation?"
+
+
 @dataclasses.dataclass(frozen=True)
 class ConditionRole:
     """Condition with its scale, and the reason why it is one."""
@@ -404,7 +407,7 @@ def _of_arrays(
             reason = f"one of {number} whole numbers, hence a class"
             roles[name] = ConditionRole(_scale(name, values), reason)
         elif not roles:
-            left_out[name] = "left out: a condition, or a result of the simulation?"
+            left_out[name] = _UNDECIDED
         elif _independent(sample[name], [sample[other] for other in roles]):
             reason = f"does not depend on {', '.join(roles)}: varied on purpose, hence a condition"
             roles[name] = ConditionRole(_scale(name, values), reason)
@@ -412,6 +415,12 @@ def _of_arrays(
             left_out[name] = (
                 f"left out: depends on {', '.join(roles)}, like a result of the simulation"
             )
+    if not roles:
+        for name in [n for n in scalars if left_out.get(n) == _UNDECIDED and _ENERGY.fullmatch(n)]:
+            if scalars[name].min() > 0 and _is_gun_spectrum(scalars[name]):
+                del left_out[name]
+                reason = "follows the spectrum of a particle gun, hence a condition"
+                roles[name] = ConditionRole(_scale(name, scalars[name], energy=True), reason)
     whole = all((v == np.round(v)).all() for v in cells.values())
     kind: Kind = "arrays" if low < 0 else "showers"
     named_image = len(arrays) == 1 and _IMAGE.fullmatch(next(iter(arrays)))

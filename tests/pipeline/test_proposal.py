@@ -516,6 +516,16 @@ def test_energy_with_a_weak_correlation_is_incident_if_its_spectrum_is_that_of_a
     assert run.schema.incident == ("pion_energy" if designed else "")
 
 
+def test_momentum_of_a_gun_on_which_energies_do_not_depend_is_a_condition(tmp_path: Path) -> None:
+    """Muons deposit the same energy at all momenta: theirs is no incident energy, but was varied on purpose."""
+    rng = np.random.default_rng(5)
+    hits = np.where(rng.random((600, 3, 4, 4)) < 0.1, rng.gamma(9, 0.1, (600, 3, 4, 4)), 0)
+    branches = {"hits": hits, "p": rng.uniform(5, 50, 600), "e_fit": rng.exponential(9, 600)}
+    run = parse(propose(write(tmp_path / "muons.root", branches)))
+    assert dict(run.encoding.conditions).keys() == {"p"}
+    assert not run.schema.incident
+
+
 def test_integers_that_few_values_share_are_a_class_beside_cells(tmp_path: Path) -> None:
     rng = np.random.default_rng(13)
     branches = {
