@@ -20,7 +20,10 @@ from hepgan.errors import DataError, RunError
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.argument("output", metavar="OUT.root")
 @click.option("--pixel-branches", is_flag=True, help="A scalar branch for every value.")
-@click.option("--format", type=click.Choice(["TTree", "RNTuple"]), default="TTree")
+@click.option(
+    "--format", type=click.Choice(["TTree", "RNTuple"]), default="TTree", show_default=True,
+    help="Format of the events in OUT.",
+)  # fmt: skip
 @OVERWRITE
 @executor_options("Each worker converts a source file; OUT may be a folder, for one file each.")
 def convert(

@@ -80,7 +80,10 @@ from hepgan.data.io.names import printable
     metavar="N",
     help="Compare at most N events of each file, evenly spaced. [default: those that fit into 4 GB]",
 )
-@click.option("--seed", type=SEED, default=1, show_default=True)
+@click.option(
+    "--seed", type=SEED, default=1, show_default=True,
+    help="Seed of resampling, splits and classifiers.",
+)  # fmt: skip
 @executor_options("Workers read the files; scores and classifiers are computed here.")
 @OVERWRITE
 @PLUGIN

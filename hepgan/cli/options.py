@@ -58,7 +58,7 @@ PROPOSAL = compose(
     ),
     click.option("--without", metavar="BRANCH", multiple=True, help="For ROOT files: branch to leave out."),
 )  # fmt: skip
-"""What the proposal of a run file depends on, in addition to the files."""
+"""Options that determine the proposal of a run file, in addition to the files."""
 
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 
@@ -107,7 +107,7 @@ def executor_options(work: str, *, default: str | None = None) -> Callable[[Any]
         click.option(
             "--executor", type=click.Choice(["iterative", "futures", "dask"]), default=default,
             show_default=default is not None,
-            help=f"coffea's: this process, processes of this machine, a Dask cluster. {work}".strip(),
+            help=f"Executor of coffea: this process, processes of this machine, a Dask cluster. {work}".strip(),
         ),
         click.option("--workers", type=click.IntRange(1), help="Worker processes to start. [default: 1]"),
         click.option("--scheduler", metavar="tcp://HOST:PORT", help="A running Dask cluster."),

@@ -28,7 +28,7 @@ PARTICLE = {"entry": Field(dtype="int64"), "particle": Field(dtype="int32")}
 """Columns of a written shower that identify its particle: the entry of the event, and the number in the event."""
 
 INSIDE = {"inside": Field(dtype="bool")}
-"""Whether the particle is in the GAN's range, where particles out of range are flagged."""
+"""Field that is true for particles within the range of the GAN, if those out of range are flagged."""
 
 
 COPY = {"copy": Field(dtype="int32")}

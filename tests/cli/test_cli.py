@@ -693,3 +693,11 @@ def test_no_baseline_is_shown_without_the_fraction_of_its_recipe() -> None:
                 rf"^\| `{name}`.*\| 1 \|.*$", (root / page).read_text("utf-8"), re.MULTILINE
             ):
                 assert mark in row, row
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_every_option_has_a_help_that_is_a_sentence(name: str) -> None:
+    command = main.commands[name]
+    for option in command.get_params(click.Context(command)):
+        if isinstance(option, click.Option):
+            assert re.fullmatch(r"(?s)[^a-z\s].*[.)\]]", option.help or ""), option.opts

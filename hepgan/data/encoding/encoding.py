@@ -225,7 +225,7 @@ class Encoding:
         step; steps that need ranks or covariances are fitted to a uniform random sample of ``sample`` events.
 
         Args:
-            chunks: Function that starts a pass over the events, e.g. ``lambda: split_chunks(files, schema, shares, "train")``.
+            chunks: Function that starts a pass over the events, e.g. ``lambda: split_chunks(files, schema, fractions, "train")``.
             schema: Fields and conditions of an event.
             settings: As in ``fit``.
             seed: Seed of the sample and of steps that add noise to discrete values.

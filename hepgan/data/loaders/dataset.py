@@ -75,7 +75,7 @@ class EpochDataset(IterableDataset[Batch]):
         return loader
 
     def _start_epoch(self) -> None:
-        """Moves to the next epoch unless the current one is untouched or was just resumed.
+        """Moves to the next epoch unless no event of the current one has been read, or it was just resumed.
 
         Raises:
             DataError: this is a worker process of a ``DataLoader``.
