@@ -87,7 +87,7 @@ def measure(preset: str, path: Path, stream: bool, steps: int) -> dict[str, Any]
     return {
         "training": "streamed" if stream else "in memory",
         "file [MB]": path.stat().st_size / 1e6,
-        "peak memory [MB]": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+        "peak memory [MB]": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
         "preparation [s]": prepared_in,
         "events/s": 1e6 / wall,
         "training thread [µs/event]": thread,
