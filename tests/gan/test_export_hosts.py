@@ -9,15 +9,20 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import awkward as ak
 import numpy as np
 import onnxruntime
 import pytest
 import scipy.special
 import scipy.stats
 import torch
-from host_gans import THRESHOLD, shower_gan
+from host_gans import COPULA, THRESHOLD, shower_gan
 
 from hepgan.cli.export import HOSTS as CHOICES
+from hepgan.data.cells import Cells
+from hepgan.data.encoding.conditions import ConditionScale
+from hepgan.data.encoding.encoding import Encoding, EncodingSettings
+from hepgan.data.schema import Schema
 from hepgan.errors import DataError, RunError
 from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.gan.export.accuracy import Accuracy, compare, sampled, thresholds
@@ -29,6 +34,7 @@ from hepgan.gan.export.hosts import HOSTS
 from hepgan.gan.export.par04 import Par04
 from hepgan.gan.export.sofie import Sofie
 from hepgan.gan.model import GAN
+from hepgan.gan.networks import EnergySettings, GANSettings
 
 SIMPLE = ({"step": "log", "threshold": THRESHOLD}, {"step": "standardize"})
 POLAR = LayerGeometry(r_edges=(0.0, 2.0, 4.0), threshold=THRESHOLD)
@@ -336,3 +342,92 @@ def test_par04_sizes_are_commented_out_without_a_geometry() -> None:
     gan = shower_gan(MESH, "energy", steps=SIMPLE)
     text = Par04(gan, fixed={}, path=Path("a.onnx")).text()[1]
     assert "# /Par04/inference/setSizeOfRhoCells" in text
+
+
+@pytest.mark.parametrize("host", ["par04", "ddml", "fastcalosim"])
+def test_irregular_cells_images_and_tables_raise_for_hosts_with_a_mesh(host: str) -> None:
+    names = {"fixed": {}, "path": Path(SLICE)}
+    six = tuple(range(6))
+    cells = Cells(six, six, six, (0,) * 6, (1.0,) * 6)
+    geometry = {"cells": LayerGeometry(positions=cells)}
+    irregular = shower_gan({"cells": (6,)}, "energy", geometry=geometry, steps=SIMPLE)
+    with pytest.raises(RunError, match="has cells at irregular positions; export .* --for plain"):
+        HOSTS[host](irregular, **names)
+    for gan in (table_gan(), image_gan()):
+        with pytest.raises(RunError, match="passes the energy of the incident particle, but the"):
+            HOSTS[host](gan, **names)
+
+
+def table_gan(*steps: dict[str, object]) -> GAN:
+    """An untrained GAN of a table with an integer, given a momentum and a charge."""
+    rng = np.random.default_rng(1)
+    pt, charge = 10 ** rng.uniform(0, 1, 300), rng.choice([-1, 1], 300)
+    values = {"mass": rng.normal(pt, 1), "hits": rng.poisson(pt).astype("i4")}
+    schema = Schema.from_table(
+        {
+            "fields": {"mass": {"unit": "GeV"}, "hits": {"dtype": "int32"}},
+            "conditions": {"pt": {"unit": "GeV"}, "charge": {"dtype": "int32"}},
+        }
+    )
+    scales = {
+        "pt": ConditionScale((1.0, 10.0), "log"),
+        "charge": ConditionScale(scale="classes", values=(-1, 1)),
+    }
+    return untrained(values | {"pt": pt, "charge": charge}, schema, scales, steps)
+
+
+def image_gan() -> GAN:
+    """An untrained GAN of images with a label."""
+    rng = np.random.default_rng(1)
+    values = {"image": rng.integers(0, 255, (300, 4, 4)), "label": np.arange(300) % 3}
+    schema = Schema.from_table(
+        {
+            "fields": {"image": {"shape": [4, 4], "dtype": "uint8"}},
+            "conditions": {"label": {"dtype": "int32"}},
+        }
+    )
+    scales = {"label": ConditionScale(scale="classes", values=(0, 1, 2))}
+    return untrained(values, schema, scales, ({"step": "scale"},))
+
+
+def untrained(
+    values: dict[str, np.ndarray],
+    schema: Schema,
+    scales: dict[str, ConditionScale],
+    steps: tuple[dict[str, object], ...],
+) -> GAN:
+    settings = EncodingSettings(steps, scales)
+    encoding = Encoding.fit(ak.zip(values, depth_limit=1), schema, settings, seed=1)
+    networks = GANSettings(
+        (0,), generator="RES[COND, DENSE|8|LRELU, DENSE|N|LINEAR]", discriminator="DENSE|1|LINEAR"
+    )
+    return GAN.build(networks, encoding, seed=1)
+
+
+TWO_STAGES = (
+    {"step": "layer_sums", "incident": "energy", "threshold": THRESHOLD},
+    {"step": "log", "threshold": THRESHOLD},
+    {**COPULA[1], "censored_zeros": True, "condition_on_first": ["appended"]},
+)
+FIRST_STAGE = EnergySettings(generator="COND, DENSE|8|LRELU, DENSE|N|LINEAR", latent=(5,))
+TREE = {"step": "energy_tree", "threshold": THRESHOLD, "incident": "energy", "steps": 9, "hidden": 4}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "host", "fixed"),
+    [
+        (lambda: shower_gan(MESH, "energy", "theta", geometry={"cells": POLAR}, steps=TWO_STAGES, energies=FIRST_STAGE), "par04", {}),
+        (lambda: table_gan({"step": "marginals"}), "sofie", {"charge": -1}),
+        (image_gan, "plain", {}),
+        pytest.param(lambda: table_gan({"step": "autoregressive", "steps": 9, "hidden": 4}), "plain", {}, marks=pytest.mark.slow),
+        pytest.param(lambda: shower_gan({"cells": (3, 4, 5)}, "energy", "pdg", steps=(TREE,)), "ddml", {"pdg": 22}, marks=pytest.mark.slow),
+    ],
+    ids=["two stages", "table", "image", "autoregressive", "tree"],
+)  # fmt: skip
+def test_gans_of_other_kinds_are_exported_as_accurately(
+    make: Callable[[], GAN], host: str, fixed: dict[str, float], tmp_path: Path
+) -> None:
+    written = export(make(), tmp_path / "model.onnx", host=host, fixed=fixed)
+    assert written.accuracy.cells > 100
+    assert written.accuracy.different <= 0.002 * written.accuracy.cells
+    assert written.accuracy.largest_alone < 2

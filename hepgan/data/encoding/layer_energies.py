@@ -135,7 +135,7 @@ class LayerSums:
         # Limited to e^20, so that an untrained network does not overflow.
         yard = torch.log(total.clamp_min(self.threshold) / self.threshold)
         others = torch.exp((sums[:, :-1] - yard).clamp_max(20))
-        others = torch.where(sums[:, :-1] <= 0, torch.zeros_like(others), others)
+        others = torch.where(sums[:, :-1] <= 0, 0.0, others)
         one, at = torch.ones_like(total), self.reference
         ratios = torch.cat([others[:, :at], one, others[:, at:]], 1)
         energies = total * ratios / ratios.sum(1, keepdim=True)
@@ -150,13 +150,13 @@ class LayerSums:
 
     def _scaled(self, cells: Tensor, energy: Tensor, hottest: int) -> Tensor:
         """Returns ``cells[E, K]`` scaled to the sum ``energy[E, 1]``."""
-        energy = torch.where(energy <= self.threshold, torch.zeros_like(energy), energy)
+        energy = torch.where(energy <= self.threshold, 0.0, energy)
         for _ in range(2):  # twice, because scaling down moves cells below the threshold
             total = cells.sum(1, keepdim=True)
             scale = energy / total.clamp_min(1e-6 * self.threshold)
             cells = _cut(cells * scale, self.threshold)
         total = cells.sum(1, keepdim=True)
-        dark = torch.where(total > 0, torch.zeros_like(energy), energy)
+        dark = torch.where(total > 0, 0.0, energy)
         there = torch.arange(cells.shape[1], device=cells.device) == hottest
         return cells * (energy / total.clamp_min(self.threshold)) + dark * there
 
@@ -319,7 +319,7 @@ def positive(incident: Tensor) -> Tensor:
 
 def _cut(cells: Tensor, threshold: float) -> Tensor:
     # Not `cells > threshold`, so that NaN stays NaN.
-    return torch.where(cells <= threshold, torch.zeros_like(cells), cells)
+    return torch.where(cells <= threshold, 0.0, cells)
 
 
 def unit_of(incident: str, columns: ColumnLayout, layers: Collection[str] = ()) -> float:

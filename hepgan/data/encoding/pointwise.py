@@ -52,7 +52,7 @@ class Power:
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
         """Returns the values, limited to e^80, so that an untrained network does not overflow."""
         # Zero in other columns: overflowing powers would turn their gradients into NaN.
-        own = torch.where(self.mask, x, torch.zeros_like(x))
+        own = torch.where(self.mask, x, 0.0)
         size = own.abs().clamp_max(math.exp(80 * self.exponent))
         return torch.where(self.mask, own.sign() * size ** (1 / self.exponent), x)
 
@@ -85,7 +85,7 @@ class Threshold:
 
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
         """Applies the threshold."""
-        return torch.where(self.mask & (x <= self.threshold), torch.zeros_like(x), x)
+        return torch.where(self.mask & (x <= self.threshold), 0.0, x)
 
 
 @register_step("dequantize")
@@ -204,7 +204,7 @@ class Log:
     def decode(self, x: Tensor, c: Tensor) -> Tensor:
         """Returns the values, limited to e^60 thresholds, so that an untrained network does not overflow."""
         energies = self.threshold * torch.exp(x.clamp(0, 60))
-        return torch.where(self.mask, torch.where(x <= 0, torch.zeros_like(x), energies), x)
+        return torch.where(self.mask, torch.where(x <= 0, 0.0, energies), x)
 
 
 @register_step("logit")

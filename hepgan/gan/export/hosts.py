@@ -170,7 +170,7 @@ class Layers:
         """Returns the fields of a GAN.
 
         Raises:
-            RunError: a field is not a layer of cells with energies.
+            RunError: a field is not a layer of regular cells with energies.
         """
         result = []
         for name, field in gan.schema.fields.items():
@@ -180,6 +180,10 @@ class Layers:
                 )
             depth, rows, columns = (1, 1, *field.shape)[-3:]
             geometry = gan.geometry.get(name, LayerGeometry())
+            if geometry.positions:
+                raise RunError(
+                    f"{model.title} has a regular mesh, but [geometry.{name}] has cells at irregular positions; export the GAN with --for plain"
+                )
             result.append(cls(name, (depth, rows, columns), _mev(name, model), geometry))
         return result
 

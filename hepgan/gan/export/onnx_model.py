@@ -79,6 +79,8 @@ def _exported(
             torch.ops.aten.copysign.Tensor: _copysign,
             torch.ops.aten.special_ndtr.default: _ndtr,
             torch.ops.aten.sigmoid.default: _sigmoid,
+            torch.ops.aten.lerp.Tensor: _lerp,
+            torch.ops.aten.nan_to_num.default: _nan_to_num,
             torch.ops.aten.argmin.default: _argmin,
         },
     )  # fmt: skip
@@ -189,6 +191,27 @@ def _copysign(self: Any, other: Any) -> Any:
     op: Any = opset18
     size = op.Abs(self)
     return op.Where(op.Less(other, op.CastLike(0.0, other)), op.Neg(size), size)
+
+
+def _lerp(self: Any, end: Any, weight: Any) -> Any:
+    """Translates ``torch.lerp``; torch's exporter computes two formulas and chooses between them, which takes three times as long."""
+    from onnxscript import opset18
+
+    op: Any = opset18
+    return op.Add(self, op.Mul(weight, op.Sub(end, self)))
+
+
+def _nan_to_num(
+    self: Any, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
+) -> Any:
+    """Translates ``torch.nan_to_num`` of numbers in single precision with one selection instead of three."""
+    from onnxscript import opset18
+
+    op: Any = opset18
+    largest = float(np.finfo(np.float32).max)
+    limits = (-largest if neginf is None else neginf, largest if posinf is None else posinf)
+    low, high = (op.CastLike(limit, self) for limit in limits)
+    return op.Clip(op.Where(op.IsNaN(self), op.CastLike(nan or 0.0, self), self), low, high)
 
 
 def _sigmoid(self: Any) -> Any:
