@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 JOURNAL, BASE, SPACE, TABLE, BEST = "journal.log", "run.toml", "scan.json", "scan.csv", "best.toml"
 
 SHARED = ("gan.", "train.", "phases", "evaluate.")
-"""Keys of which the encoding is independent."""
+"""Keys of which the encoding is independent, except ``START``."""
+
+START = "train.start_from"
+"""Key of the GAN whose encoding is continued."""
 
 _RANGE = re.compile(r"(?P<low>[-+.\deE]+):(?P<high>[-+.\deE]+)(?P<log>:log)?")
 
@@ -126,6 +129,11 @@ def _range(text: str, key: str, match: re.Match[str]) -> Dimension:
     return Dimension(key, low, high, log)
 
 
+def encoding_is_shared(space: Sequence[Dimension]) -> bool:
+    """Returns whether the encoding is the same for all values."""
+    return all(d.key.startswith(SHARED) and d.key != START for d in space)
+
+
 class Trial(NamedTuple):
     """Training of a scan.
 
@@ -180,13 +188,13 @@ def scan(
     _check_validated(run)
     for dimension in space:
         for value in dimension.ends:
-            replaced(run, {dimension.key: value})
+            _check_validated(replaced(run, {dimension.key: value}))
     _check_same(folder, run, space)
     make_folder(folder)
     with locked(folder):
         atomic.write_text(folder / BASE, as_toml(run))
         atomic.write_text(folder / SPACE, json.dumps([vars(d) for d in space], indent=1) + "\n")
-        if all(d.key.startswith(SHARED) for d in space):
+        if encoding_is_shared(space):
             _fit_encoding(run, folder, resolve_device(str(device)), progress)
         study = _study(optuna, folder, run.seed)
         for trial in study.get_trials(deepcopy=False):

@@ -98,6 +98,12 @@ def test_the_encoding_is_fitted_once_if_no_value_changes_it(
     assert len(fits) == 2
 
 
+def test_the_start_of_the_training_changes_the_encoding() -> None:
+    assert scans.encoding_is_shared(dimensions(OVER))
+    starts = ["train.start_from=runs/a", "train.start_from=runs/b"]
+    assert not scans.encoding_is_shared(dimensions([*OVER, *starts]))
+
+
 def test_a_stopped_scan_goes_on_and_repeats_the_stopped_training(
     run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,3 +189,12 @@ def test_a_run_without_validation_raises(run: RunConfig, tmp_path: Path) -> None
     unvalidated = pipeline.replaced(run, {"train.validate_every": 0})
     with pytest.raises(RunError, match="a scan compares validation scores; set"):
         scan(unvalidated, tmp_path / "scan", OVER, trials=1, device="cpu")
+
+
+@pytest.mark.parametrize("over", ["train.validate_every=0:3", "data.validation=0.0:0.2"])
+def test_values_without_validation_raise_before_the_first_training(
+    run: RunConfig, tmp_path: Path, over: str
+) -> None:
+    with pytest.raises(RunError, match="a scan compares validation scores; set"):
+        scan(run, tmp_path / "scan", [over], trials=1, device="cpu")
+    assert not (tmp_path / "scan").exists()
