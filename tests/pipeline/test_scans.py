@@ -191,10 +191,16 @@ def test_a_run_without_validation_raises(run: RunConfig, tmp_path: Path) -> None
         scan(unvalidated, tmp_path / "scan", OVER, trials=1, device="cpu")
 
 
-@pytest.mark.parametrize("over", ["train.validate_every=0:3", "data.validation=0.0:0.2"])
+@pytest.mark.parametrize(
+    ("over", "message"),
+    [
+        ("train.validate_every=0:3", "a scan compares validation scores; set"),
+        ("data.validation=0.0:0.2", r"\[data\] validation = 0.0 .* should be positive"),
+    ],
+)
 def test_values_without_validation_raise_before_the_first_training(
-    run: RunConfig, tmp_path: Path, over: str
+    run: RunConfig, tmp_path: Path, over: str, message: str
 ) -> None:
-    with pytest.raises(RunError, match="a scan compares validation scores; set"):
+    with pytest.raises(RunError, match=message):
         scan(run, tmp_path / "scan", [over], trials=1, device="cpu")
     assert not (tmp_path / "scan").exists()
