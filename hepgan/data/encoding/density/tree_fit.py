@@ -46,7 +46,7 @@ _LEAST_MARGIN = 0.02
 _LEAST_SPLITS = 100
 """Number of splits in which neither part is empty that give the range of a node."""
 
-_PER_EVENT = 16
+_PER_EVENT = 64
 """Number of nodes per event to which a level is fitted, on average."""
 
 _LEAST_PROBABILITY = 0.05
