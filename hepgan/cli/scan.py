@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from hepgan.cli.options import DEVICE, PLUGIN, examples, executor_options, open_mapper
+from hepgan.cli.options import DEVICE, OVERWRITE, PLUGIN, examples, executor_options, open_mapper
 from hepgan.cli.progress import progress_bar
 from hepgan.cli.run_options import complete_run, overrides_of
 
@@ -35,6 +35,7 @@ SHOWN = 10
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a value of all trainings."
 )
+@OVERWRITE
 @DEVICE
 @PLUGIN
 @executor_options("Each worker trains, and must see the folder.")
@@ -44,6 +45,7 @@ def scan(
     over: tuple[str, ...],
     trials: int,
     settings: tuple[str, ...],
+    overwrite: bool,
     device: str,
     executor: str | None,
     workers: int | None,
@@ -60,8 +62,9 @@ def scan(
     folder = output or Path("scans") / library.stem(source)
     with open_mapper(executor, workers, scheduler) as mapper, progress_bar() as progress:
         found = library.scan(
-            run, folder, over, trials=trials, device=device, mapper=mapper, progress=progress
-        )
+            run, folder, over,
+            trials=trials, device=device, mapper=mapper, overwrite=overwrite, progress=progress,
+        )  # fmt: skip
     for trial in found[:SHOWN]:
         values = ", ".join(f"{key} = {_shown(value)}" for key, value in trial.values.items())
         score = "" if trial.score is None else f" {trial.score:.4g}"

@@ -9,6 +9,7 @@ import functools
 import io
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -162,6 +163,7 @@ def scan(
     trials: int,
     device: torch.device | str = "auto",
     mapper: "MapItems | None" = None,
+    overwrite: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> list[Trial]:
     """Trains a run with other values until there are as many ``trials``, and returns them, the best one first.
@@ -177,6 +179,7 @@ def scan(
         trials: Number of trainings, those of an earlier call included.
         device: Device of the networks.
         mapper: Maps trainings over workers, which must see the folder; in this process by default.
+        overwrite: Whether to replace a scan in the folder, instead of going on with it.
         progress: Progress callback.
 
     Raises:
@@ -189,9 +192,12 @@ def scan(
     for dimension in space:
         for value in dimension.ends:
             _check_validated(replaced(run, {dimension.key: value}))
-    _check_same(folder, run, space)
+    if not (overwrite and (folder / SPACE).is_file()):
+        _check_same(folder, run, space)
     make_folder(folder)
     with locked(folder):
+        if overwrite:
+            _clear(folder)
         atomic.write_text(folder / BASE, as_toml(run))
         atomic.write_text(folder / SPACE, json.dumps([vars(d) for d in space], indent=1) + "\n")
         if encoding_is_shared(space):
@@ -262,6 +268,16 @@ def _check_same(folder: Path, run: RunConfig, space: Sequence[Dimension]) -> Non
                 raise RunError(
                     f"{folder} holds another scan: {what}{key} is {there} there and {here} here; choose another folder with -o"
                 )
+
+
+def _clear(folder: Path) -> None:
+    """Removes the files of a scan, and nothing else."""
+    with os_errors_as_run_error(folder):
+        for name in (JOURNAL, TABLE, BEST, BASE, SPACE):
+            (folder / name).unlink(missing_ok=True)
+        for name in ("trials", "checkpoints"):
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
 
 
 def _fit_encoding(

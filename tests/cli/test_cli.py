@@ -261,6 +261,12 @@ def test_scan_prints_the_best_trainings(tiny_run: Path, tmp_path: Path) -> None:
     assert f"best run file: {out / 'best.toml'}" in result.stdout
     assert load(out / "best.toml").train.steps == 4
     refused(hepgan("scan", tiny_run, "-o", out, "--over", "train.r1=1:2"), "holds another scan")
+    (out / "mine.txt").touch()
+    other = ["--over", "train.batch_size=16:64", "--trials", 1, "--overwrite"]
+    result = hepgan("scan", tiny_run, "-o", out, *other, *options)
+    assert result.returncode == 0, result.stderr
+    assert len(list((out / "trials").iterdir())) == 1
+    assert (out / "mine.txt").exists()
     refused(hepgan("scan", tiny_run, "-o", tmp_path / "x", "--over", "train.r1"), "write KEY=LOW:HIGH")  # fmt: skip
 
 
