@@ -120,13 +120,18 @@ def challenge() -> None:
             file["showers"] = energy * rng.dirichlet(np.ones(16), 300)
 
 
+def readme() -> None:
+    tiny("mine1.root", "mine2.root")
+    Path("mine.toml").unlink()  # written by hepgan init
+
+
 def digits() -> None:
     schema = load("mnist").schema
     write("mnist.root", read("sample:mnist.root", schema, entry_stop=500), schema, tree="mnist")
 
 
 PAGES: dict[str, Callable[[], None]] = {
-    "README.md": lambda: tiny("mine1.root", "mine2.root"),
+    "README.md": readme,
     "batch.md": without_condition,
     "calochallenge.md": challenge,
     "coffea.md": particles,
