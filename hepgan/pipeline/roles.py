@@ -180,8 +180,12 @@ def find_roles(files: Files, *, tree: str | None = None, without: Collection[str
         if len(generated) == len(scalars):
             generated = []
         conditions = {n: scalars[n] for n in (*named, *generated)}
-        finite = _finite(summary)
-        usable |= {n: proposal.left_out[n][0] for n in finite if n not in without}
+        finite = {
+            n: cut
+            for n, cut in _finite(summary).items()
+            if n in proposal.left_out and n not in without and not inspection.WEIGHTS.fullmatch(n)
+        }
+        usable |= {n: proposal.left_out[n][0] for n in finite}
         left_out = {n: reason for n, reason in left_out.items() if n not in usable}
         values = _read(files, conditions, tree, MOST_ENTRIES)
         for n in [n for n, v in values.items() if v.min() == v.max() and n in generated]:

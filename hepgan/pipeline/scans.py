@@ -9,7 +9,6 @@ import functools
 import io
 import json
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,7 +27,7 @@ from hepgan.gan.devices import resolve_device
 from hepgan.gan.training import checkpoint
 from hepgan.gan.training.signals import TrainingStopped
 from hepgan.pipeline.config import RunConfig, as_toml, of_table, replaced, setting
-from hepgan.pipeline.run_folder import flat, locked, make_folder
+from hepgan.pipeline.run_folder import clear_folder, flat, locked, make_folder
 from hepgan.pipeline.tracking import Tracker
 from hepgan.pipeline.training import cpu_threads, prepare, train_locked
 from hepgan.progress import ProgressCallback, no_progress
@@ -37,6 +36,9 @@ if TYPE_CHECKING:
     from hepgan.processors.executors import MapItems
 
 JOURNAL, BASE, SPACE, TABLE, BEST = "journal.log", "run.toml", "scan.json", "scan.csv", "best.toml"
+
+CONTENT = ("trials", "checkpoints", JOURNAL, TABLE, BEST, BASE, SPACE)
+"""Files and folders of a scan; the one that shows that a folder holds a scan is the last."""
 
 SHARED = ("gan.", "train.", "phases", "evaluate.")
 """Keys of which the encoding is independent, except ``START``."""
@@ -197,7 +199,7 @@ def scan(
     make_folder(folder)
     with locked(folder):
         if overwrite:
-            _clear(folder)
+            clear_folder(folder, CONTENT)
         atomic.write_text(folder / BASE, as_toml(run))
         atomic.write_text(folder / SPACE, json.dumps([vars(d) for d in space], indent=1) + "\n")
         if encoding_is_shared(space):
@@ -268,16 +270,6 @@ def _check_same(folder: Path, run: RunConfig, space: Sequence[Dimension]) -> Non
                 raise RunError(
                     f"{folder} holds another scan: {what}{key} is {there} there and {here} here; choose another folder with -o"
                 )
-
-
-def _clear(folder: Path) -> None:
-    """Removes the files of a scan, and nothing else."""
-    with os_errors_as_run_error(folder):
-        for name in (JOURNAL, TABLE, BEST, BASE, SPACE):
-            (folder / name).unlink(missing_ok=True)
-        for name in ("trials", "checkpoints"):
-            if (folder / name).is_dir():
-                shutil.rmtree(folder / name)
 
 
 def _fit_encoding(

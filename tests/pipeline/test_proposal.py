@@ -624,6 +624,18 @@ def test_few_values_that_are_not_finite_are_cut_away_and_many_leave_the_column_o
     assert len(events) == 495
 
 
+def test_values_that_are_not_finite_in_numbered_or_excluded_columns_cut_nothing(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(1)
+    columns = {f"x{i}": rng.normal(0, 1, 500) for i in range(9)} | {"mass": rng.normal(0, 1, 500)}
+    columns["bad"], columns["x3"][7] = columns["mass"].copy(), np.nan
+    columns["bad"][5] = np.nan
+    run = parse(propose(write(tmp_path / "numbered.root", columns), without=["bad"]))
+    assert not run.data.cut
+    assert list(run.schema.fields) == ["mass"]
+
+
 def test_the_tree_with_far_more_entries_is_chosen(tmp_path: Path) -> None:
     with uproot.recreate(tmp_path / "two.root") as file:
         file["settings"] = {"version": np.ones(2)}
