@@ -12,7 +12,7 @@ import hepgan
 
 PACKAGE = Path(hepgan.__file__).parent
 PACKAGES = [
-    "errors", "progress", "random_streams", "atomic", "config", "plugins", "layout", "data", "evaluation", "gan", "processors",
+    "errors", "progress", "random_streams", "threads", "atomic", "config", "plugins", "layout", "data", "evaluation", "gan", "processors",
     "presets", "pipeline", "tmva", "cli",
 ]  # fmt: skip
 CIRCLES = {

@@ -92,7 +92,11 @@ def _checked(
     if value is None:
         if scale.classes:
             return Range(*scale.range)  # all classes with equal probability
-        raise DataError(f"the condition '{name}' is missing; it may be {scale} {unit}".rstrip())
+        low, high = scale.range
+        raise DataError(
+            f"the condition '{name}' is missing; it may be {f'{scale} {unit}'.rstrip()}: pass {name}=hepgan.Range({low:g}, {high:g}), or"
+            f" --condition {name}={low:g}:{high:g}"
+        )
     if isinstance(value, Range):
         return _checked_range(name, value, scale)
     if isinstance(value, tuple):

@@ -22,10 +22,11 @@ from hepgan.evaluation.observables.geometry import LayerGeometry
 from hepgan.gan.conditions import Condition, Conditions
 from hepgan.gan.engines import Engine, EngineName, engine_of
 from hepgan.gan.networks import GANSettings, build_networks, event_shapes, stage_shapes
-from hepgan.gan.noise import normal_blocks
+from hepgan.gan.noise import BLOCK, normal_block
 from hepgan.gan.sampler import Sampler
 from hepgan.layout.spec.base import Shape
 from hepgan.random_streams import check_seed
+from hepgan.threads import on_threads
 
 HEADLINE = {"auc_low", "auc_high", "fpd", "digit_frechet"}
 """Standard metrics that a GAN's ``repr`` shows."""
@@ -264,8 +265,14 @@ class GAN:
         self.generator.eval()
         try:
             running = engine_of(self, engine)
-            for number, (_, noise) in enumerate(normal_blocks(request.n, self.latent, seed=seed)):
-                yield self._sample_block(running, noise, request.block(number, seed=seed))
+
+            def block(number: int) -> ak.Array:
+                events = min(BLOCK, request.n - number * BLOCK)
+                noise = normal_block(number, events, self.latent, seed=seed)
+                return self._sample_block(running, noise, request.block(number, seed=seed))
+
+            numbers = range(math.ceil(request.n / BLOCK))
+            yield from on_threads(block, numbers) if running.one_thread else map(block, numbers)
         finally:
             self.generator.train(was_training)
 

@@ -226,10 +226,12 @@ def _blocks(
 
     from hepgan.gan.engines import engine_of
     from hepgan.gan.noise import BLOCK, keyed_normals
+    from hepgan.threads import on_threads
 
     running = engine_of(gan, engine)
     lowest = {name: scale.range[0] for name, scale in gan.encoding.scales.items()}
-    for start in range(0, max(1, len(inside)), BLOCK):
+
+    def block(start: int) -> ak.Array:
         rows = slice(start, start + BLOCK)
         count = len(inside[rows])
         noise = torch.zeros(BLOCK, *gan.latent)
@@ -244,4 +246,7 @@ def _blocks(
             conditions[name][:count] = np.where(inside[rows], values[rows], lowest[name])
         none = torch.empty(BLOCK, 0, device=gan.device)
         c = gan.encoding.encode_conditions(conditions) if conditions else none
-        yield running.events(noise, c)[:count]
+        return running.events(noise, c)[:count]
+
+    starts = range(0, max(1, len(inside)), BLOCK)
+    yield from on_threads(block, starts) if running.one_thread else map(block, starts)

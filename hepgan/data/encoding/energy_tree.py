@@ -44,7 +44,6 @@ from hepgan.data.encoding.density.network import (
 )
 from hepgan.data.encoding.density.ranks import Ranks
 from hepgan.data.encoding.density.spectrum import Spectrum
-from hepgan.data.encoding.density.threads import by_chunks
 from hepgan.data.encoding.density.tree import (
     Tree,
     blocks_of_cells,
@@ -58,6 +57,7 @@ from hepgan.data.units import ENERGY_UNITS
 from hepgan.errors import DataError, RunError
 from hepgan.progress import ProgressCallback, no_progress
 from hepgan.random_streams import torch_generator
+from hepgan.threads import by_chunks
 
 _SPECTRUM_EVENTS = 10_000
 """Number of events whose spectra are compared."""

@@ -5,7 +5,7 @@ import logging
 import os
 import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import awkward as ak
 import numpy.typing as npt
@@ -36,6 +36,7 @@ class OnnxEngine:
         encoding: Encoding of the events.
     """
 
+    one_thread: ClassVar[bool] = False  # a session has threads of its own
     run: Run
     encoding: Encoding
 

@@ -29,11 +29,9 @@ from hepgan.data.encoding.density.levels import build_levels
 from hepgan.data.encoding.density.network import RowNetwork
 from hepgan.data.encoding.density.ranks import Ranks
 from hepgan.data.encoding.density.spectrum import Spectrum
-from hepgan.data.encoding.density.threads import by_chunks
 from hepgan.data.encoding.density.tree import block_energies, context_of
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.encoding.energy_tree import EnergyTree
-from hepgan.data.encoding.kernels import use_kernels
 from hepgan.data.encoding.steps import are_weights, map_tensors, pack_step, step_to, unpack_step
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, DataError, RunError
@@ -235,21 +233,6 @@ def test_events_and_scores_do_not_depend_on_the_number_of_threads(step: EnergyTr
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(one, three) for one, three in zip(*results, strict=True))
-
-
-def test_threads_know_whether_kernels_and_gradients_are_wanted() -> None:
-    before = torch.get_num_threads()
-
-    def wanted(part: slice) -> Tensor:
-        return torch.tensor([[float(use_kernels(torch.ones(1))), float(torch.is_grad_enabled())]])
-
-    try:
-        torch.set_num_threads(2)
-        with kernels.eager(), torch.no_grad():
-            assert (by_chunks(wanted, 5000) == 0).all()
-        assert (by_chunks(wanted, 5000)[:, 1] == 1).all()
-    finally:
-        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

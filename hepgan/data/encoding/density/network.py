@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from hepgan.data.encoding.base import NAMES, NETWORKS, tensor_record
-from hepgan.data.encoding.density.threads import one_thread_each
 from hepgan.errors import DataError, RunError
 from hepgan.progress import ProgressCallback, no_progress
+from hepgan.threads import one_thread_each
 
 VECTOR = 32
 """Multiple of the numbers in a CPU's vector registers. The last numbers of a tensor that do not fill them are rounded differently."""
