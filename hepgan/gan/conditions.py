@@ -14,7 +14,7 @@ from hepgan.data.encoding.conditions import ConditionScale, check_condition
 from hepgan.data.encoding.encoding import Encoding
 from hepgan.errors import DataError
 from hepgan.gan.noise import BLOCK
-from hepgan.random_streams import numpy_generator
+from hepgan.random_streams import check_seed, numpy_generator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +66,21 @@ class Conditions:
             for name, scale in encoding.scales.items()
         }
         return cls(values, _number_of_events(values, n), encoding)
+
+    @property
+    def blocks(self) -> range:
+        """Numbers of the blocks of events."""
+        return range(-(-self.n // BLOCK))
+
+    def columns(self, *, seed: int) -> dict[str, npt.NDArray[Any]]:
+        """Returns the values ``[n]`` of each condition, in the type of its branch.
+
+        Raises:
+            RunError: the seed is not an integer from 0 to 2^64 − 1.
+        """
+        check_seed(seed)
+        blocks = [self.block(number, seed=seed) for number in self.blocks]
+        return {name: np.concatenate([block[name] for block in blocks]) for name in self.values}
 
     def block(self, number: int, *, seed: int) -> dict[str, npt.NDArray[Any]]:
         """Returns the values ``[<= BLOCK]`` of each condition in a block of events, in the type of its branch."""

@@ -7,11 +7,9 @@
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Literal, Protocol
 
-import awkward as ak
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -25,23 +23,17 @@ EngineName = Literal["torch", "onnx"]
 
 
 class Engine(Protocol):
-    """Generator and decoding of a GAN, for ``noise[B, *latent]`` and encoded conditions ``c[B, C]``.
-
-    Attributes:
-        one_thread: Whether batches are faster on a thread each than one after the other on all threads.
-    """
+    """Generator and decoding of a GAN, for ``noise[B, *latent]`` and encoded conditions ``c[B, C]``."""
 
     @property
     def one_thread(self) -> bool:
-        """See above."""
+        """True if batches are faster on a thread each than one after the other on all threads."""
 
     def fields(self, noise: Tensor, c: Tensor) -> dict[str, Tensor]:
         """Returns the values ``[B, *shape]`` of each field, see ``Encoding.decode_tensors``."""
 
-    def events(
-        self, noise: Tensor, c: Tensor, *, given: Mapping[str, npt.NDArray[Any]] | None = None
-    ) -> ak.Array:
-        """Returns the events, see ``Encoding.decode``."""
+    def parts(self, noise: Tensor, c: Tensor) -> Iterable[dict[str, Tensor]]:
+        """Returns the fields of the events, a part of the batch after the other, for ``Encoding.events``."""
 
 
 ENGINES: dict[str, Callable[["GAN"], Engine]] = {}
@@ -88,18 +80,16 @@ class TorchEngine:
 
     @property
     def one_thread(self) -> bool:
-        """Whether batches are faster on a thread each: most of the work on a CPU is small operators and kernels."""
+        """True on a CPU, where most of the work is small operators and kernels."""
         return self.encoding.device.type == "cpu"
 
     def fields(self, noise: Tensor, c: Tensor) -> dict[str, Tensor]:
         """Returns the values of each field."""
         return self.encoding.decode_tensors(self._encoded(noise, c), c)
 
-    def events(
-        self, noise: Tensor, c: Tensor, *, given: Mapping[str, npt.NDArray[Any]] | None = None
-    ) -> ak.Array:
-        """Returns the events, decoded in blocks that fit into the cache."""
-        return self.encoding.decode(self._encoded(noise, c), c, given=given)
+    def parts(self, noise: Tensor, c: Tensor) -> Iterable[dict[str, Tensor]]:
+        """Returns the fields of the events, decoded in parts that fit into the cache."""
+        return list(self.encoding.decode_parts(self._encoded(noise, c), c))
 
     @torch.no_grad()
     def _encoded(self, noise: Tensor, c: Tensor) -> Tensor:

@@ -2,9 +2,11 @@
 
 import dataclasses
 import html
+import itertools
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import awkward as ak
@@ -240,10 +242,18 @@ class GAN:
                 defined.
             RunError: the seed is not an integer from 0 to 2^64 − 1, or the engine cannot run the GAN.
         """
-        blocks = list(
-            self.sample_blocks(n, seed=seed, engine=engine, conditions=conditions, **values)
-        )
-        return ak.concatenate(blocks) if len(blocks) > 1 else blocks[0]
+        request = self._request(n, conditions, values)
+        given = request.columns(seed=seed)
+        c = self._encoded_conditions(given, request.n)
+        with self._running(engine) as (running, each):
+
+            def parts(number: int) -> Iterable[dict[str, Tensor]]:
+                noise = self._noise(number, request.n, seed)
+                return running.parts(noise, c[number * BLOCK : (number + 1) * BLOCK])
+
+            # Into one array, which is faster than to concatenate blocks.
+            every = itertools.chain.from_iterable(each(parts, request.blocks))
+            return self.encoding.events(every, c, given=given)
 
     def sample_blocks(
         self,
@@ -255,24 +265,47 @@ class GAN:
         **values: Condition,
     ) -> Iterator[ak.Array]:
         """Yields the events of ``sample`` in blocks of bounded size."""
+        request = self._request(n, conditions, values)
+        check_seed(seed)
+        with self._running(engine) as (running, each):
+
+            def block(number: int) -> ak.Array:
+                noise = self._noise(number, request.n, seed)
+                # The requested conditions themselves: a round trip through the encoding would round them.
+                given = request.block(number, seed=seed)
+                c = self._encoded_conditions(given, len(noise))
+                return self.encoding.events(running.parts(noise, c), c, given=given)
+
+            yield from each(block, request.blocks)
+
+    def _request(
+        self,
+        n: int | None,
+        conditions: Mapping[str, Condition] | None,
+        values: Mapping[str, Condition],
+    ) -> Conditions:
         if twice := values.keys() & (conditions or {}).keys():
             raise DataError(
                 f"the condition '{min(twice)}' is given twice: as a keyword and in conditions"
             )
-        request = Conditions.of({**(conditions or {}), **values}, n, self.encoding)
-        check_seed(seed)
+        return Conditions.of({**(conditions or {}), **values}, n, self.encoding)
+
+    def _noise(self, number: int, n: int, seed: int) -> Tensor:
+        """Returns the noise of one of the blocks of ``n`` events."""
+        return normal_block(number, min(BLOCK, n - number * BLOCK), self.latent, seed=seed)
+
+    def _encoded_conditions(self, given: Mapping[str, npt.NDArray[Any]], events: int) -> Tensor:
+        none = torch.empty(events, 0, device=self.device)
+        return self.encoding.encode_conditions(given) if given else none
+
+    @contextmanager
+    def _running(self, engine: EngineName) -> Iterator[tuple[Engine, Callable[..., Iterator[Any]]]]:
+        """Context manager with the networks in evaluation mode, the engine, and the function that calls another one for each block."""
         was_training = self.generator.training
         self.generator.eval()
         try:
             running = engine_of(self, engine)
-
-            def block(number: int) -> ak.Array:
-                events = min(BLOCK, request.n - number * BLOCK)
-                noise = normal_block(number, events, self.latent, seed=seed)
-                return self._sample_block(running, noise, request.block(number, seed=seed))
-
-            numbers = range(math.ceil(request.n / BLOCK))
-            yield from on_threads(block, numbers) if running.one_thread else map(block, numbers)
+            yield running, on_threads if running.one_thread else map
         finally:
             self.generator.train(was_training)
 
@@ -296,14 +329,6 @@ class GAN:
             raise RunError(f"the batch of a sampler is {batch}, but at least 1 is needed")
         self.generator.eval()
         return Sampler(engine_of(self, engine), self.encoding, self.latent, batch, seed)
-
-    def _sample_block(
-        self, engine: Engine, noise: Tensor, conditions: Mapping[str, npt.NDArray[Any]]
-    ) -> ak.Array:
-        none = torch.empty(len(noise), 0, device=self.device)
-        c = self.encoding.encode_conditions(conditions) if conditions else none
-        # The requested conditions themselves: a round trip through the encoding would round them.
-        return engine.events(noise, c, given=conditions)
 
     def _summary(self) -> dict[str, str]:
         fields, scales = self.schema.fields, self.encoding.scales

@@ -246,7 +246,7 @@ def _blocks(
             conditions[name][:count] = np.where(inside[rows], values[rows], lowest[name])
         none = torch.empty(BLOCK, 0, device=gan.device)
         c = gan.encoding.encode_conditions(conditions) if conditions else none
-        return running.events(noise, c)[:count]
+        return gan.encoding.events(running.parts(noise, c), c)[:count]
 
     starts = range(0, max(1, len(inside)), BLOCK)
     yield from on_threads(block, starts) if running.one_thread else map(block, starts)

@@ -13,6 +13,7 @@ from hepgan import read, write
 from hepgan.cli import main
 from hepgan.errors import DataError, RunError
 from hepgan.gan.conditions import Range
+from hepgan.gan.engines import TorchEngine
 from hepgan.gan.model import GAN
 from hepgan.pipeline import generate, load, prepare, train
 
@@ -165,7 +166,7 @@ def test_errors_while_generating_are_raised_and_leave_no_file(
     def broken(*_: object, **__: object) -> None:
         raise RunError("out of memory")
 
-    monkeypatch.setattr(GAN, "_sample_block", broken)
+    monkeypatch.setattr(TorchEngine, "parts", broken)
     with pytest.raises(RunError, match="out of memory"):
         generate(gan_folder, tmp_path / "a.root", n=5, seed=1, conditions={"energy": 2.0})
     assert not list(tmp_path.iterdir())

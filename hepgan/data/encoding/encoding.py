@@ -364,15 +364,20 @@ class Encoding:
         Raises:
             NotFiniteError: ``x`` or an event has a NaN or infinite value; names the field and the first event.
         """
+        return self.events(self.decode_parts(x, c), c, given=given)
 
-        def parts() -> Iterator[dict[str, Tensor]]:
-            for start in range(0, len(x), rows := _rows(self.features)):
-                part = slice(start, start + rows)
-                _check_finite("the encoded event", x[part].cpu().numpy(), first=start)
-                yield self.decode_tensors(x[part], c[part])
+    def decode_parts(self, x: Tensor, c: Tensor) -> Iterator[dict[str, Tensor]]:
+        """Yields the fields of ``x[E, F]``, ``c[E, C]``, so many events at once that they fit into the cache, without gradients.
 
-        with torch.no_grad():
-            return self.events(parts(), c, given=given)
+        Raises:
+            NotFiniteError: ``x`` has a NaN or infinite value; names the first event.
+        """
+        for start in range(0, len(x), rows := _rows(self.features)):
+            part = slice(start, start + rows)
+            _check_finite("the encoded event", x[part].cpu().numpy(), first=start)
+            with torch.no_grad():
+                fields = self.decode_tensors(x[part], c[part])
+            yield fields
 
     def events(
         self,

@@ -4,11 +4,8 @@ import dataclasses
 import logging
 import os
 import weakref
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import awkward as ak
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -45,11 +42,9 @@ class OnnxEngine:
         inputs = [noise.numpy(), c.numpy()] if c.shape[1] else [noise.numpy()]
         return dict(zip(self.encoding.schema.fields, map(torch.from_numpy, self.run(inputs)), strict=True))  # fmt: skip
 
-    def events(
-        self, noise: Tensor, c: Tensor, *, given: Mapping[str, npt.NDArray[Any]] | None = None
-    ) -> ak.Array:
-        """Returns the events."""
-        return self.encoding.events([self.fields(noise, c)], c, given=given)
+    def parts(self, noise: Tensor, c: Tensor) -> list[dict[str, Tensor]]:
+        """Returns the fields of the events, in one part."""
+        return [self.fields(noise, c)]
 
 
 _ONNX: weakref.WeakKeyDictionary[GAN, tuple[tuple[tuple[int, int], ...], OnnxEngine]] = (
