@@ -8,6 +8,7 @@ the discriminator) and with the step of the full preset, interleaved in one proc
 import argparse
 import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,9 @@ def training(preset: str, device: torch.device, seconds: float) -> dict[str, Any
         "hepgan": step_of(preset, SIMPLE, device),
         "hepgan, as preset": step_of(preset, {}, device),
         "hepgan, as preset, cheap penalties": step_of(preset, CHEAP, device),
+        "hepgan, as preset, cheap penalties, compiled": step_of(
+            preset, CHEAP, device, compiled=True
+        ),
         "hepgan, as preset, bfloat16": step_of(preset, {"train.precision": "bfloat16"}, device),
     }
     times = turns(calls, seconds, device, rounds=9)
@@ -64,13 +68,17 @@ def training(preset: str, device: torch.device, seconds: float) -> dict[str, Any
     return row | {"range": f"{ratios.min():.2f}–{ratios.max():.2f}"}
 
 
-def step_of(preset: str, changes: dict[str, Any], device: torch.device) -> Callable[[], object]:
+def step_of(
+    preset: str, changes: dict[str, Any], device: torch.device, *, compiled: bool = False
+) -> Callable[[], object]:
     """Returns a training step of hepgan."""
     ready = library.prepare(library.load(preset, changes), device=device)
     state, discriminator_input = ready.state, ready.discriminator_input
+    compilation = discriminator_input.compiled() if compiled else nullcontext()
+    compilation.__enter__()  # to the end of the process
     batches = itertools.chain.from_iterable(itertools.repeat(state.loader))
 
-    def step() -> None:
+    def step(_: object = compilation) -> None:
         precision = state.settings.precision
         with autocast(state.gan.generator, precision), autocast(state.gan.discriminator, precision):
             train_step(state, discriminator_input, batches)

@@ -1,7 +1,10 @@
 """Input of the discriminators: encoded events, decoded cells, layer energies, observables, or a combination."""
 
+import logging
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +22,8 @@ from hepgan.evaluation.observables.base import SharedEvents
 from hepgan.evaluation.observables.geometry import Layer, LayerGeometry
 from hepgan.evaluation.observables.standard import Observable, layers_for, observables_for
 from hepgan.gan.networks import GANSettings
+
+log = logging.getLogger(__name__)
 
 _LIMIT = 6.0
 """Limit to which standardized observables are clipped, in widths; larger values would not help to recognize an outlier."""
@@ -112,6 +117,7 @@ class DiscriminatorInput(nn.Module):
         train_encoding: bool = False,
     ) -> None:
         super().__init__()
+        self._function = self._of_generated
         self.decoding = EncodingModule(encoding)
         self.trained = EncodingModule(encoding, trained=True) if train_encoding else None
         present = {"event": event, "cells": bool(cells), "observables": bool(observables)}
@@ -192,7 +198,34 @@ class DiscriminatorInput(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """Returns the discriminators' inputs ``[B, S]`` for generated events."""
+        return self._function(x, c)
+
+    def _of_generated(self, x: Tensor, c: Tensor) -> Tensor:
         return self._inputs(x, c, self.trained or self.decoding)
+
+    @contextmanager
+    def compiled(self) -> Iterator[None]:
+        """Context manager in which ``forward`` is compiled for each size of the batch, or stays as it is if ``torch.compile`` fails."""
+        function = torch.compile(self._of_generated, dynamic=False, fullgraph=True)
+
+        def first(x: Tensor, c: Tensor) -> Tensor:
+            self._function = function
+            try:
+                with warnings.catch_warnings():
+                    # Cached constants of observables: the compiler looks behind their cache.
+                    warnings.filterwarnings("ignore", "Dynamo detected a call to", UserWarning)
+                    return function(x, c)
+            except (RuntimeError, OSError) as error:
+                self._function = self._of_generated
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                log.warning("torch.compile failed, the training continues without it: %s", reason)
+                return self._of_generated(x, c)
+
+        self._function = first
+        try:
+            yield
+        finally:
+            self._function = self._of_generated
 
     def _inputs(self, x: Tensor, c: Tensor, decoding: EncodingModule) -> Tensor:
         parts = {"event": x}

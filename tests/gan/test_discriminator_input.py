@@ -1,6 +1,7 @@
 """Input of the discriminator: decoded cells, their standardization and gradients."""
 
 import dataclasses
+import functools
 import json
 import math
 import tomllib
@@ -119,6 +120,56 @@ def test_gradients_through_the_decoding_equal_finite_differences(encoding: Encod
     close = torch.isclose((gradient * direction).sum(1), difference, rtol=1e-3, atol=1e-3)
     assert close.double().mean() > 0.99
     assert gradient.abs().sum(0).min() > 0
+
+
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_the_compiled_input_has_the_same_values_and_gradients(
+    encoding: Encoding,
+    backend: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    x, c = encoding.encode(showers(300), seed=1)
+    layers = discriminator_cells(SCHEMA, GEOMETRY)
+    observables = discriminator_observables(SCHEMA, GEOMETRY)
+    inputs = DiscriminatorInput(encoding, observables, x, c, cells=layers)
+
+    def of(events: torch.Tensor) -> list[torch.Tensor]:
+        events = events.clone().requires_grad_()
+        values = inputs(events, c)
+        return [values.detach(), *torch.autograd.grad(values.square().sum(), events)]
+
+    expected = of(x)
+    with inputs.compiled():
+        found = of(x)
+        with torch.no_grad():
+            torch.testing.assert_close(inputs(x, c), expected[0], rtol=1e-3, atol=1e-3)
+        assert inputs._function != inputs._of_generated
+    assert inputs._function == inputs._of_generated
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+    assert not caplog.messages
+
+
+def test_a_failed_compilation_is_logged_once_and_the_values_are_the_same(
+    encoding: Encoding, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def compile_later(function: Any, **_: Any) -> Any:
+        def fails(*_: Any) -> None:
+            raise RuntimeError("no C++ compiler found\nmore")
+
+        return fails
+
+    monkeypatch.setattr(torch, "compile", compile_later)
+    x, c = encoding.encode(showers(100), seed=1)
+    inputs = DiscriminatorInput(encoding, discriminator_observables(SCHEMA, GEOMETRY), x, c)
+    expected = inputs(x, c)
+    with inputs.compiled():
+        assert torch.equal(inputs(x, c), expected)
+        assert torch.equal(inputs(x, c), expected)
+    reason = "torch.compile failed, the training continues without it: no C++ compiler found"
+    assert caplog.messages == [reason]
 
 
 def test_cells_without_a_threshold_raise() -> None:

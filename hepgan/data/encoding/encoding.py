@@ -519,7 +519,7 @@ class EncodingModule(nn.Module):
     @property
     def encoding(self) -> Encoding:
         """Encoding on the device and in the precision of the module."""
-        remaining = (self._constant(name) for name in self._names)
+        remaining = iter([self._constant(name) for name in self._names])
         steps = tuple(map_tensors(step, lambda _: next(remaining)) for step in self._fitted.steps)
         device = self.get_buffer("device_marker").device
         return dataclasses.replace(self._fitted, steps=steps, device=device)
@@ -565,7 +565,7 @@ def _columns(schema: Schema, settings: EncodingSettings) -> ColumnLayout:
 
 
 def _slices(sizes: Mapping[str, int]) -> dict[str, slice]:
-    ends = np.cumsum(list(sizes.values())).tolist()
+    ends = itertools.accumulate(sizes.values())
     return {name: slice(end - sizes[name], end) for name, end in zip(sizes, ends, strict=True)}
 
 

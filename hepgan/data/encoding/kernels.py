@@ -30,8 +30,8 @@ def eager() -> Iterator[None]:
 def use_kernels(*tensors: Tensor) -> bool:
     """Returns whether kernels can replace torch's operators for these tensors: numba is installed, and neither gradients nor tracing."""
     return (
-        not _EAGER.get()
-        and not torch.compiler.is_compiling()
+        not torch.compiler.is_compiling()  # first: the compiler cannot read context variables
+        and not _EAGER.get()
         and all(type(tensor) is Tensor and tensor.device.type == "cpu" for tensor in tensors)
         and all(tensor.dtype == torch.float32 for tensor in tensors)
         and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))

@@ -223,6 +223,8 @@ def _train_phase(
             if one := settings.networks.get(name):
                 stack.enter_context(input_dropout(network, one.dropout))
             stack.enter_context(autocast(network, settings.precision))
+        if settings.compile:
+            stack.enter_context(discriminator_input.compiled())
         while not state.is_over() and not number:
             reseed_step(state)
             losses = train_step(state, discriminator_input, batches)

@@ -172,6 +172,9 @@ class TrainSettings:
             the generator. 0 leaves the encoding as fitted.
         precision: Precision of the networks during training; with ``bfloat16`` torch's autocast applies to matrix products and
             convolutions. Weights, losses, penalties and decoded events are always float32.
+        compile: Whether the decoding and the observables that discriminators see are compiled with ``torch.compile``, which takes
+            about half a minute; kept in torch's cache for the next training. Without a compiler, or for steps that cannot be compiled
+            (``energy_tree``), a warning is logged and the training continues without it.
         ema: Decay of the exponential moving average of the generator's weights; 0 disables averaging.
         ema_half_life: Half-life of this average in steps, which takes the place of ``ema``; 0 leaves it to ``ema``.
         validate_every: Steps between validations; there is also one at the end of each phase. 0 disables validation, and the last
@@ -210,6 +213,7 @@ class TrainSettings:
     generator_steps: int = 1
     encoding_learning_rate: Number = 0.0
     precision: Precision = "float32"
+    compile: bool = False
     ema: Number = 0.999
     ema_half_life: Number = 0.0
     validate_every: int = 500

@@ -141,6 +141,21 @@ def test_training_in_half_precision_resumes_bit_for_bit(
     assert_equal(weights(whole), weights(again))
 
 
+def test_a_training_with_compile_compiles_the_input_of_its_discriminators(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function, **_: compiled.append(function) or function)  # fmt: skip
+    results = []
+    for wanted in (False, True):
+        settings = dataclasses.replace(QUICK, steps=3, compile=wanted)
+        state, discriminator_input = start_training(DENSE, settings)
+        training.train(state, discriminator_input)
+        results.append(weights(state))
+        assert len(compiled) == wanted
+    assert_equal(*results)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_training_on_a_gpu_learns_a_gaussian(precision: Any) -> None:
