@@ -3,7 +3,7 @@
 | to | use |
 |---|---|
 | train from a run file, end to end | ``load_run``, ``hepgan.pipeline.run`` |
-| generate events with a trained GAN | ``GAN.load``, ``GAN.sample``, ``Range`` |
+| generate events with a trained GAN | ``GAN.load``, ``GAN.sample``, ``Range``, ``Choice`` |
 | read and write ROOT files | ``read``, ``write``, ``Schema``, ``Field`` |
 | feed any network from ROOT files | ``Encoding``, ``UnsupervisedLoader``, ``StreamingLoader`` |
 | describe networks by layouts | ``Layout``, ``parse_gan``, ``hepgan.layout`` |
@@ -21,6 +21,7 @@ from typing import Any
 _MODULES = {
     "Batch": "hepgan.gan.training.objectives",
     "CheckpointError": "hepgan.errors",
+    "Choice": "hepgan.gan.conditions",
     "Condition": "hepgan.gan.conditions",
     "ConditionScale": "hepgan.data.encoding.base",
     "DataError": "hepgan.errors",

@@ -38,6 +38,7 @@ from hepgan.evaluation.observables.standard import observables_for as observable
 from hepgan.evaluation.report.evaluation import Evaluation as Evaluation
 from hepgan.evaluation.report.evaluation import evaluate as evaluate
 from hepgan.evaluation.sample import Sample as Sample
+from hepgan.gan.conditions import Choice as Choice
 from hepgan.gan.conditions import Condition as Condition
 from hepgan.gan.conditions import Range as Range
 from hepgan.gan.model import GAN as GAN
@@ -65,6 +66,7 @@ __all__ = [
     "GAN",
     "Batch",
     "CheckpointError",
+    "Choice",
     "Condition",
     "ConditionScale",
     "DataError",

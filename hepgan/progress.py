@@ -1,9 +1,13 @@
-"""Progress callbacks of long-running functions."""
+"""Progress callbacks of long-running functions, and notices."""
 
 from collections.abc import Callable
 
 ProgressCallback = Callable[[str, float, str], None]
 """Called with the name of the current step, the fraction of it that is done, and a remark (or an empty string)."""
+
+
+NOTICE = 25
+"""Level of the log between information and warnings, which the command line prints: a choice that the user may want to know of."""
 
 
 def no_progress(text: str, fraction: float, remark: str) -> None:

@@ -32,7 +32,7 @@ from hepgan.errors import RunError
     "-o", "--output", type=click.Path(path_type=Path), required=True,
     help="ROOT file, or folder for parts.",
 )  # fmt: skip
-@click.option("--seed", type=SEED, required=True, help="Same seed, same showers.")
+@click.option("--seed", type=SEED, default=1, show_default=True, help="Same seed, same showers.")
 @click.option(
     "--energy", metavar="BRANCH", help="Branch of the particles' energies, in the GAN's unit."
 )

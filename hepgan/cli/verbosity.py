@@ -4,8 +4,10 @@ import logging
 
 import click
 
+from hepgan.progress import NOTICE
+
 _VERBOSITY, _HANDLER = "hepgan.verbosity", "hepgan.handler"
-_LEVELS = {"quiet": logging.ERROR, "normal": logging.WARNING, "verbose": logging.INFO}
+_LEVELS = {"quiet": logging.ERROR, "normal": NOTICE, "verbose": logging.INFO}
 
 
 def start_log(ctx: click.Context) -> None:

@@ -1,9 +1,9 @@
-"""Conditions of the events to generate: a number, a range to draw from, or one value per event."""
+"""Conditions of the events to generate: a number, a range or values to draw from, or one value per event."""
 
 import dataclasses
 import numbers
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,18 +19,32 @@ from hepgan.random_streams import check_seed, numpy_generator
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Range of a condition from which each event's value is drawn uniformly; of classes, those from ``low`` to ``high``.
+    """Range of a condition from which each event's value is drawn uniformly, with the scale ``log`` uniformly in its logarithm.
 
     >>> Range(1, 100)
-    Range(low=1, high=100)
+    Range(low=1, high=100, scale='linear')
     """
 
     low: float
     high: float
+    scale: Literal["linear", "log"] = "linear"
 
 
-Condition = float | Range | npt.ArrayLike
-"""A number, a ``Range``, or an array with one value per event."""
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Values of a condition, such as classes, from which each event's value is drawn with equal probability.
+
+    >>> Choice((-211, 211))
+    Choice(values=(-211, 211))
+    """
+
+    values: Sequence[float]
+
+
+Condition = float | Range | Choice | npt.ArrayLike
+"""A number, a ``Range``, a ``Choice``, or an array with one value per event."""
+
+_Checked = float | Range | Choice | npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +52,12 @@ class Conditions:
     """Conditions of ``n`` events, drawn block by block, so that memory does not grow with ``n``.
 
     Attributes:
-        values: Checked value of each condition: a number, a range, or an array ``[n]``.
+        values: Checked value of each condition: a number, a range, a choice, or an array ``[n]``.
         n: Number of events.
         encoding: Encoding that holds the ranges and types of the conditions.
     """
 
-    values: Mapping[str, float | Range | npt.NDArray[np.float64]]
+    values: Mapping[str, _Checked]
     n: int
     encoding: Encoding
 
@@ -61,11 +75,23 @@ class Conditions:
             if name not in encoding.scales:
                 known = ", ".join(encoding.scales) or "none"
                 raise DataError(f"the GAN has no condition '{name}' (it has: {known})")
-        values = {
+        values: dict[str, _Checked] = {
             name: _checked(name, conditions.get(name), scale, encoding.schema.conditions[name].unit)
             for name, scale in encoding.scales.items()
         }
         return cls(values, _number_of_events(values, n), encoding)
+
+    @property
+    def drawn(self) -> Iterator[str]:
+        """Sentences on the conditions that are drawn, such as "energy: uniform in 1 … 100 GeV"."""
+        for name, value in self.values.items():
+            unit = self.encoding.schema.conditions[name].unit
+            if isinstance(value, Range):
+                distribution = "uniform in the logarithm," if value.scale == "log" else "uniform in"
+                yield f"{name}: {distribution} {value.low:g} … {value.high:g} {unit}".rstrip()
+            elif isinstance(value, Choice):
+                values = f"{', '.join(f'{each:.10g}' for each in value.values)} {unit}".rstrip()
+                yield f"{name}: {values}" + (" with equal probability" * (len(value.values) > 1))
 
     @property
     def blocks(self) -> range:
@@ -88,9 +114,9 @@ class Conditions:
         size = min(BLOCK, self.n - start)
         block = {}
         for name, value in self.values.items():
-            if isinstance(value, Range):
+            if isinstance(value, (Range, Choice)):
                 rng = numpy_generator(seed, "sample", "condition", name, number)
-                column = _drawn(value, self.encoding.scales[name], rng, size)
+                column = _drawn(value, rng, size)
             elif isinstance(value, np.ndarray):
                 column = value[start : start + size]
             else:
@@ -101,25 +127,36 @@ class Conditions:
         return block
 
 
-def _checked(
-    name: str, value: Condition | None, scale: ConditionScale, unit: str
-) -> float | Range | npt.NDArray[np.float64]:
+def _checked(name: str, value: Condition | None, scale: ConditionScale, unit: str) -> _Checked:
     if value is None:
         if scale.classes:
-            return Range(*scale.range)  # all classes with equal probability
+            return Choice(sorted(scale.classes))
         low, high = scale.range
+        option, argument = (":log", ', scale="log"') if scale.scale == "log" else ("", "")
         raise DataError(
-            f"the condition '{name}' is missing; it may be {f'{scale} {unit}'.rstrip()}: pass {name}=hepgan.Range({low:g}, {high:g}), or"
-            f" --condition {name}={low:g}:{high:g}"
+            f"the condition '{name}' is missing; it may be {f'{scale} {unit}'.rstrip()}: pass {name}=hepgan.Range({low:g}, {high:g}{argument}),"
+            f" or --condition {name}={low:g}:{high:g}{option}, or --conditions-from FILE.root"
         )
     if isinstance(value, Range):
         return _checked_range(name, value, scale)
+    if isinstance(value, Choice):
+        values = _checked_array(name, list(value.values), scale)
+        if values.ndim != 1 or not values.size:
+            raise DataError(f"the condition {name} = {value!r} needs one or more numbers")
+        return Choice(values.tolist())
     if isinstance(value, tuple):
         text = ", ".join(f"{part:g}" if isinstance(part, float) else repr(part) for part in value)
         raise DataError(
-            f"the condition {name} = ({text}) is ambiguous; write hepgan.Range({text}) for a range, or a list or an array"
-            " for one value per event"
+            f"the condition {name} = ({text}) is ambiguous; write hepgan.Range({text}) for a range, hepgan.Choice(({text})) for values to"
+            " draw from, or a list or an array for one value per event"
         )
+    array = _checked_array(name, value, scale)
+    return array if array.ndim else float(array)
+
+
+def _checked_array(
+    name: str, value: npt.ArrayLike, scale: ConditionScale
+) -> npt.NDArray[np.float64]:
     try:
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -130,7 +167,7 @@ def _checked(
             " per event"
         )
     check_condition(name, torch.from_numpy(np.atleast_1d(array).copy()), scale)
-    return array if array.ndim else float(array)
+    return array
 
 
 def _checked_range(name: str, value: Range, scale: ConditionScale) -> Range:
@@ -138,13 +175,23 @@ def _checked_range(name: str, value: Range, scale: ConditionScale) -> Range:
         low, high = float(value.low), float(value.high)
     except (TypeError, ValueError) as error:
         raise DataError(f"the condition {name} = {value!r} is not a range of numbers") from error
+    if scale.classes:
+        few = sorted(scale.classes)[:2]
+        raise DataError(
+            f"{name} = {low:g}:{high:g} is a range, but {name} is a class, {scale}; leave it out to draw all of them, or list some:"
+            f" --condition {name}={','.join(map(str, few))} ({name}=hepgan.Choice({few}))"
+        )
     if not low <= high:
         raise DataError(f"the range {name} = {low:g}:{high:g} should be in increasing order")
     if not scale.allows_range(low, high):
         raise DataError(
             f"the range {name} = {low:g}:{high:g} is not inside the range that this GAN was trained on, {scale}"
         )
-    return Range(low, high)
+    if value.scale not in ("linear", "log") or (value.scale == "log" and low <= 0):
+        raise DataError(
+            f"the range {name} = {low:g}:{high:g} has the scale '{value.scale}'; choose linear, or log for positive limits"
+        )
+    return Range(low, high, value.scale)
 
 
 def _number_of_events(values: Mapping[str, object], n: object) -> int:
@@ -169,10 +216,11 @@ def _number_of_events(values: Mapping[str, object], n: object) -> int:
     return count
 
 
-def _drawn(
-    value: Range, scale: ConditionScale, rng: np.random.Generator, size: int
-) -> npt.NDArray[np.float64]:
-    if scale.classes:
-        classes = np.array([c for c in sorted(scale.classes) if value.low <= c <= value.high])
-        return classes[rng.integers(0, len(classes) - 1, size, endpoint=True)].astype(np.float64)
+def _drawn(value: Range | Choice, rng: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
+    if isinstance(value, Choice):
+        values = np.array(value.values, dtype=np.float64)
+        return values[rng.integers(0, len(values) - 1, size, endpoint=True)]
+    if value.scale == "log":
+        logarithm = rng.uniform(np.log(value.low), np.log(value.high), size)
+        return np.exp(logarithm).clip(value.low, value.high)
     return rng.uniform(value.low, value.high, size)

@@ -234,8 +234,9 @@ class GAN:
             seed: Seed; events depend only on the seed, their number, the device and the engine.
             engine: ``torch``, or ``onnx`` for ONNX Runtime (extra ``onnx``), see ``hepgan.gan.engines``.
             conditions: Conditions by name, for names that cannot be keywords.
-            **values: Each condition as a number, a ``hepgan.Range(low, high)`` to draw from uniformly, or an array ``[n]``, in
-                the schema's unit. A class that is left out is drawn uniformly from all classes.
+            **values: Each condition as a number, a ``hepgan.Range(low, high)`` to draw from uniformly (``scale="log"``: in the logarithm), a
+                ``hepgan.Choice(values)`` to draw from with equal probability, or an array ``[n]``, in the schema's unit. A class that is
+                left out is drawn from all classes with equal probability.
 
         Raises:
             DataError: a condition is missing, unknown, given twice or outside the trained range, or the number of events is not

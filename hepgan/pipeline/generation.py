@@ -1,5 +1,6 @@
 """Generation of events with a trained GAN, into a ROOT file."""
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -15,12 +16,15 @@ from hepgan.data.io import reader, writer
 from hepgan.data.loaders.shuffle import prefetch
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError, RunError
-from hepgan.gan.conditions import Condition
+from hepgan.gan.conditions import Condition, Conditions
 from hepgan.gan.devices import resolve_device
 from hepgan.gan.engines import EngineName, device_for
 from hepgan.gan.members import count_members, sample_members, with_member
 from hepgan.gan.model import GAN
-from hepgan.progress import ProgressCallback, no_progress
+from hepgan.progress import NOTICE, ProgressCallback, no_progress
+from hepgan.random_streams import numpy_generator
+
+log = logging.getLogger(__name__)
 
 SMALLEST = 1e6
 """Bytes of events below which blocks are written together, because small baskets are slow to read; larger ones are not copied."""
@@ -53,7 +57,8 @@ def generate(
         n: Number of events; may be omitted with ``conditions_from``.
         seed: Seed; the same seed gives the same events on the same device.
         conditions: As in ``GAN.sample``.
-        conditions_from: A ROOT file with the conditions' branches; one event is generated for each of its first ``n`` entries.
+        conditions_from: A ROOT file with the conditions' branches; one event is generated for each of its first ``n`` entries. If it has
+            fewer, they are used in order, again and again; the last ones are drawn without replacement.
         member: Member of an ensemble, by default the first; ``"all"`` draws the events evenly from all of them, and writes the branch
             ``member``.
         device: Device of the networks.
@@ -80,23 +85,25 @@ def generate(
     schema = with_member(gan.schema) if gans else gan.schema
     values: dict[str, Condition] = dict(conditions or {})
     if conditions_from:
-        read = _read_conditions(conditions_from, gan.encoding.schema, n)
+        read = _read_conditions(conditions_from, gan.encoding.schema, n, seed)
         if duplicates := set(values) & set(read):
             raise DataError(
                 f"the condition '{min(duplicates)}' is given twice, by a value and by {conditions_from}; give it once"
             )
-        values, n = values | read, None
-    total = n or max((len(v) for v in values.values() if isinstance(v, np.ndarray)), default=0)
-    _check_space(Path(output), total, schema)
+        values |= read
+    request = Conditions.of(values, n, gan.encoding)
+    for sentence in request.drawn:
+        log.log(NOTICE, "%s", sentence)
+    _check_space(Path(output), request.n, schema)
     blocks = (
-        sample_members(gans, total, conditions=values, seed=seed, engine=engine)
+        sample_members(gans, request.n, conditions=values, seed=seed, engine=engine)
         if gans
         else gan.sample_blocks(n, conditions=values, seed=seed, engine=engine)
     )
     writer.write(
-        output, with_progress(prefetch(_collected(blocks)), total, progress), schema, tree=gan.tree, overwrite=overwrite,
+        output, with_progress(prefetch(_collected(blocks)), request.n, progress), schema, tree=gan.tree, overwrite=overwrite,
     )  # fmt: skip
-    return total
+    return request.n
 
 
 def _check_space(output: Path, events: int, schema: Schema) -> None:
@@ -118,18 +125,27 @@ def _check_space(output: Path, events: int, schema: Schema) -> None:
 
 
 def _read_conditions(
-    file: str, schema: Schema, n: int | None
+    file: str, schema: Schema, n: int | None, seed: int
 ) -> dict[str, npt.NDArray[np.float64]]:
+    """Returns the conditions of the first ``n`` entries; of fewer, in order and again, the last ones drawn without replacement."""
     if not schema.conditions:
         raise DataError("the GAN has no conditions; omit --conditions-from")
     events = reader.read(file, Schema(schema.conditions), entry_stop=n)
-    if n and len(events) < n:
-        raise DataError(
-            f"{file} has {len(events):,} entries, fewer than the {n:,} events requested"
-        )
-    return {
+    columns = {
         name: np.asarray(ak.to_numpy(events[name]), dtype=np.float64) for name in schema.conditions
     }
+    entries = len(events)
+    if n is None or n <= entries or not entries:
+        return columns
+    times, rest = divmod(n, entries)
+    drawn = numpy_generator(seed, "sample", "entries").permutation(entries)[:rest]
+    rows = np.concatenate([np.tile(np.arange(entries), times), np.sort(drawn)])
+    often = f"{times} times" if not rest else f"{times} or {times + 1} times"
+    log.log(
+        NOTICE,
+        f"{file} has {entries:,} entries, fewer than the {n:,} events requested: each is used {often}",
+    )
+    return {name: column[rows] for name, column in columns.items()}
 
 
 def with_progress(

@@ -388,7 +388,9 @@ def test_generate_without_a_finished_run_is_rejected(tmp_path: Path) -> None:
     refused(result, "gan.json does not exist", "finished run")
 
 
-@pytest.mark.parametrize("text", ["energy", "energy=x", "energy=1:2:3"])
+@pytest.mark.parametrize(
+    "text", ["energy", "energy=x", "energy=1:2:3", "energy=1:log", "energy=1,x", "energy=1:2,3"]
+)
 def test_malformed_condition_is_rejected(tmp_path: Path, text: str) -> None:
     result = hepgan(
         "generate", tmp_path, "-n", 5, "-o", tmp_path / "x.root", "--seed", 1, "--condition", text
@@ -667,6 +669,28 @@ def test_output_with_the_suffix_of_something_else_is_refused(
     refused(result)
     assert "end with" in result.stderr or "has the name of a file" in result.stderr, result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("condition", "notice"),
+    [
+        ("energy=2:8", "energy: uniform in 2 … 8 GeV"),
+        ("energy=2:8:log", "energy: uniform in the logarithm, 2 … 8 GeV"),
+        ("energy=2,5", "energy: 2, 5 GeV with equal probability"),
+    ],
+)
+def test_generate_prints_how_conditions_are_drawn(
+    gan_folder: Path, tmp_path: Path, condition: str, notice: str
+) -> None:
+    path = tmp_path / "x.root"
+    arguments = ("generate", gan_folder, "-n", 9, "-o", path, "--condition", condition)
+    assert hepgan(*arguments).stderr.splitlines().count(f"hepgan: {notice}") == 1
+    assert notice not in hepgan(*arguments, "--overwrite", "-q").stderr
+    with uproot.open(path) as file:
+        first = file["events"]["energy"].array(library="np")
+    hepgan(*arguments, "--overwrite", "--seed", 1)
+    with uproot.open(path) as file:
+        np.testing.assert_array_equal(file["events"]["energy"].array(library="np"), first)
 
 
 def test_options_that_commands_share_have_one_form() -> None:

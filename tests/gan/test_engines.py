@@ -36,7 +36,7 @@ def assert_close(one: ak.Array, other: ak.Array, rtol: float = 1e-4) -> None:
 
 
 def test_samples_of_onnx_runtime_are_those_of_torch_with_classes_as_conditions(gan: GAN) -> None:
-    values = {"energy": hepgan.Range(2000.0, 90_000.0), "pdg": hepgan.Range(-11, 22)}
+    values = {"energy": hepgan.Range(2000.0, 90_000.0), "pdg": hepgan.Choice((-11, 22))}
     one = gan.sample(1500, seed=3, engine="onnx", **values)
     assert_close(one, gan.sample(1500, seed=3, **values))
     assert set(ak.to_numpy(one.pdg)) == {-11, 22}

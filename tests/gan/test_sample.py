@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import uproot
 from click.testing import CliRunner
+from scipy import stats
 
 from hepgan import read, write
 from hepgan.cli import main
@@ -50,6 +51,15 @@ def gan(gan_folder: Path) -> GAN:
 def test_ambiguous_requests_raise(gan: GAN, conditions, n, message: str) -> None:
     with pytest.raises(DataError, match=message):
         gan.sample(n, conditions=conditions, seed=1)
+
+
+def test_ranges_are_drawn_uniformly_or_uniformly_in_the_logarithm(gan: GAN) -> None:
+    for scale, inverse in (
+        ("linear", lambda e: (e - 2) / 6),
+        ("log", lambda e: np.log(e / 2) / np.log(4)),
+    ):
+        energy = ak.to_numpy(gan.sample(3000, energy=Range(2.0, 8.0, scale), seed=1)["energy"])
+        assert stats.kstest(inverse(energy.astype(float)), "uniform").pvalue > 1e-3
 
 
 def test_numpy_integers_count_events(gan: GAN) -> None:

@@ -305,11 +305,24 @@ def test_condition_passed_twice_raises(folder: Path, tiny_file: Path, tmp_path: 
         )  # fmt: skip
 
 
-def test_fewer_conditions_than_events_raise(folder: Path, tiny_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has 4,000 entries, fewer than the 5,000"):
-        library.generate(
-            folder, tmp_path / "x.root", n=5000, seed=1, conditions_from=str(tiny_file), device=CPU
-        )
+def test_entries_with_conditions_are_used_equally_often_if_more_events_are_requested(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    few, path = tmp_path / "few.root", tmp_path / "x.root"
+    write_tiny(few, tiny_events(100, 5))
+    library.generate(folder, path, n=250, seed=1, conditions_from=str(few), device=CPU)
+    with uproot.open(path) as generated, uproot.open(few) as reference:
+        events = generated["events"].arrays(["energy", "a"], library="np")
+        given = reference["events"]["energy"].array(library="np")
+    np.testing.assert_array_equal(events["energy"][:200], np.tile(given, 2))
+    at = [list(given).index(energy) for energy in events["energy"][200:]]
+    assert sorted(set(at)) == at  # none twice
+    assert at != list(range(50))
+    assert len(set(events["a"])) > 245  # other noise
+    assert (
+        "few.root has 100 entries, fewer than the 250 events requested: each is used 2 or 3 times"
+        in caplog.text
+    )
 
 
 def test_files_are_compared_without_a_run_file(tmp_path: Path) -> None:

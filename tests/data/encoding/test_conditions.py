@@ -19,7 +19,7 @@ from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError, RunError
-from hepgan.gan.conditions import Range
+from hepgan.gan.conditions import Choice, Range
 from hepgan.gan.export.decoded import DecodedGenerator
 from hepgan.gan.export.files import export
 from hepgan.gan.model import GAN
@@ -190,6 +190,8 @@ def test_classes_left_out_of_a_request_are_drawn_with_equal_probability(gan: GAN
     drawn = ak.to_numpy(gan.sample(4000, **rest)["pdg"])
     assert drawn.dtype == np.int32
     assert np.count_nonzero(drawn == 22) == pytest.approx(2000, abs=130)
+    some = ak.to_numpy(gan.sample(4000, pdg=Choice((22, 22, -11, 22)), **rest)["pdg"])
+    assert np.count_nonzero(some == 22) == pytest.approx(3000, abs=110)
     listed = gan.sample(pdg=[22, -11, 22], **rest)
     assert listed["pdg"].tolist() == [22, -11, 22]
 
@@ -199,7 +201,16 @@ def test_classes_left_out_of_a_request_are_drawn_with_equal_probability(gan: GAN
     [
         ({"pdg": 11}, r"pdg = 11 is not a class; it may be one of 22, -11; did you mean -11\?"),
         ({"pdg": 211}, r"pdg = 211 is not a class; it may be one of 22, -11$"),
-        ({"pdg": Range(0, 22)}, r"pdg = 0:22 is not inside .* trained on, one of 22, -11"),
+        (
+            {"pdg": Range(-11, 22)},
+            r"pdg = -11:22 is a range, but pdg is a class, one of 22, -11; .* list some: --condition pdg=-11,22 ",
+        ),
+        ({"pdg": Choice((22, 11))}, r"pdg = 11 is not a class"),
+        ({"pdg": Choice(())}, r"pdg = Choice\(values=\(\)\) needs one or more numbers"),
+        (
+            {"theta": Range(0.0, 0.3, "log")},
+            r"theta = 0:0.3 has the scale 'log'; choose linear, or log for positive limits",
+        ),
         ({"theta": 0.4}, r"theta = 0.4 is outside the trained range of 0 to 0.35"),
         ({"theta": Range(0.1, 0.4)}, r"theta = 0.1:0.4 is not inside .* trained on, 0 to 0.35"),
         ({"phi": math.nan}, r"phi = nan in event 0 is not finite; it may be 0 to 6.28"),

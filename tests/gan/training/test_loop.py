@@ -33,7 +33,7 @@ from hepgan.data.encoding.encoding import Encoding, EncodingSettings
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, DataError, HepganError, LayoutError, RunError
 from hepgan.gan import serialization
-from hepgan.gan.conditions import Range
+from hepgan.gan.conditions import Choice
 from hepgan.gan.discriminator_input import DiscriminatorInput, discriminator_observables
 from hepgan.gan.model import GAN, KeptStep
 from hepgan.gan.networks import GANSettings, count_parameters
@@ -607,7 +607,7 @@ def test_unspecified_classes_are_drawn_uniformly() -> None:
     labels = ak.to_numpy(gan.sample(8000, seed=1)["label"])
     assert labels.dtype == np.uint8
     assert np.bincount(labels) == pytest.approx([2000] * 4, abs=200)
-    some = ak.to_numpy(gan.sample(4000, label=Range(1, 2), seed=1)["label"])
+    some = ak.to_numpy(gan.sample(4000, label=Choice((1, 2)), seed=1)["label"])
     assert np.bincount(some, minlength=4) == pytest.approx([0, 2000, 2000, 0], abs=150)
     with pytest.raises(DataError, match=r"label = 1.5 is not a class; it may be 0 to 3"):
         gan.sample(label=np.array([1.0, 1.5]), seed=1)
