@@ -13,7 +13,6 @@ import scipy.optimize
 import scipy.stats
 from hist import Hist
 
-from hepgan.data.weights import effective_sample_size
 from hepgan.evaluation.histograms import REFERENCE
 from hepgan.evaluation.metrics import per_observable, statistics
 from hepgan.evaluation.metrics.histogram_tests import HistogramTest
@@ -294,7 +293,7 @@ class CorrelationDifference(NamedTuple):
         second: Observable.
         reference: Correlation coefficient in the reference.
         generated: In the generated sample.
-        n_sigma: Difference of Fisher's z in units of its error.
+        n_sigma: Difference in units of its error, for any distribution (``per_observable.correlation_pulls``).
         source: Name of the generated sample.
     """
 
@@ -330,35 +329,28 @@ def correlations(samples: Mapping[str, Sample], names: Sequence[str]) -> Correla
     ]
     if len(used) < 2:
         return None
+    stacked = {s: np.stack([columns[name][s] for name in used], axis=1) for s in samples}
     matrices = {
-        source: per_observable.correlations(
-            np.stack([columns[name][source] for name in used], axis=1), sample.weights
-        )
-        for source, sample in samples.items()
+        s: per_observable.correlations(stacked[s], one.weights) for s, one in samples.items()
     }
-    sizes = {s: effective_sample_size(one.weights) for s, one in samples.items()}
-    differences = []
-    reference = matrices[REFERENCE]
-    z = {
-        source: np.arctanh(matrix.clip(-1 + 1e-12, 1 - 1e-12))
-        for source, matrix in matrices.items()
-    }
-    for source in matrices:
+    reference, differences = matrices[REFERENCE], []
+    for source, matrix in matrices.items():
         if source == REFERENCE:
             continue
-        error = np.sqrt(sum(1 / max(sizes[name] - 3, 1) for name in (REFERENCE, source)))
-        for i, j in itertools.combinations(range(len(used)), 2):
-            n_sigma = float((z[source][i, j] - z[REFERENCE][i, j]) / error)
-            differences.append(
-                CorrelationDifference(
-                    used[i],
-                    used[j],
-                    float(reference[i, j]),
-                    float(matrices[source][i, j]),
-                    n_sigma,
-                    source,
-                )
+        pulls = per_observable.correlation_pulls(
+            stacked[REFERENCE], stacked[source], (samples[REFERENCE].weights, samples[source].weights)
+        )  # fmt: skip
+        differences += [
+            CorrelationDifference(
+                used[i],
+                used[j],
+                float(reference[i, j]),
+                float(matrix[i, j]),
+                float(pulls[i, j]),
+                source,
             )
+            for i, j in itertools.combinations(range(len(used)), 2)
+        ]
     differences.sort(key=lambda each: -abs(each.n_sigma))
     return Correlations(used, matrices, differences)
 

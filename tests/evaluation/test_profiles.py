@@ -8,6 +8,7 @@ import pytest
 from hepgan.data.schema import Field, Schema
 from hepgan.evaluation import profiles
 from hepgan.evaluation.histograms import compare
+from hepgan.evaluation.metrics import per_observable
 from hepgan.evaluation.metrics.ensembles import ensemble_bands
 from hepgan.evaluation.observables.geometry import LayerGeometry, shower_layers
 from hepgan.evaluation.observables.shower_profile import (
@@ -160,6 +161,51 @@ def test_correlations_that_differ_come_first_with_their_significance() -> None:
     expected = (np.arctanh(0.5) - np.arctanh(0.6)) / np.sqrt(2 / 3997)
     assert first.n_sigma == pytest.approx(expected, abs=4)
     assert all(abs(each.n_sigma) < 4.5 for each in found.differences[1:])
+
+
+def heavy_tailed(rng: np.random.Generator, kind: str, events: int) -> np.ndarray:
+    """Two columns of correlated events whose fourth moments, or variances, do not exist or are dominated by few events."""
+    x, y = rng.normal(size=(2, events))
+    y = 0.5 * x + np.sqrt(0.75) * y
+    if kind == "Student":
+        return np.stack([x, y], axis=1) * np.sqrt(2 / rng.chisquare(2, (events, 1)))
+    if kind == "log-normal":
+        return np.exp(1.5 * np.stack([x, y], axis=1))
+    outlier = rng.random((events, 1)) < 3 / events
+    return np.where(
+        outlier, 20 * (1 + 0.2 * rng.normal(size=(events, 2))), np.stack([x, y], axis=1)
+    )
+
+
+@pytest.mark.parametrize("kind", ["Student", "log-normal", "outliers"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_pulls_of_correlations_of_heavy_tailed_halves_are_standard_normal(
+    kind: str, weighted: bool
+) -> None:
+    rng = np.random.default_rng(21)
+    pulls = []
+    for _ in range(200):
+        halves = [heavy_tailed(rng, kind, 400) for _ in range(2)]
+        weights = [
+            np.where(rng.random(400) < 0.1, -1, 1) * rng.exponential(size=400)
+            if weighted
+            else np.ones(400)
+            for _ in range(2)
+        ]
+        pulls.append(per_observable.correlation_pulls(*halves, tuple(weights))[0, 1])
+    assert np.sqrt(np.mean(np.square(pulls))) == pytest.approx(1.02, abs=0.18)
+    assert np.mean(np.abs(pulls) > 3) < 0.02
+    assert np.max(np.abs(pulls)) < 4
+
+
+def test_pulls_of_correlations_do_not_count_a_difference_in_widths_or_means() -> None:
+    rng = np.random.default_rng(22)
+    pulls = []
+    for _ in range(50):
+        x, y = heavy_tailed(rng, "log-normal", 800) ** 0.1, heavy_tailed(rng, "log-normal", 3000) ** 0.1  # fmt: skip
+        weights = np.ones(len(x)), np.ones(len(y))
+        pulls.append(per_observable.correlation_pulls(x, y * [1, 1.5] + [1, -1], weights)[0, 1])
+    assert np.sqrt(np.mean(np.square(pulls))) < 1.2
 
 
 def test_ratio_panels_scale_with_the_ratios_and_mark_those_off_scale() -> None:

@@ -433,7 +433,7 @@ def correlation_table(
     """Returns the pairs of observables whose correlation differs most significantly."""
     columns = [
         Cell("observables"), *judged.sample_cell("sample"), Cell("reference"), Cell("generated"), Cell("difference"),
-        Cell("n_sigma", title="difference of Fisher's z = artanh r in units of its error"),
+        Cell("n_sigma", title="difference in units of its error, from the influence of each event: valid for heavy tails, too"),
     ]  # fmt: skip
     rows = [
         [
