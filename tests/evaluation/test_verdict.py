@@ -210,6 +210,19 @@ def test_the_null_error_of_an_auc_is_that_of_toys() -> None:
     assert classifier.null_error(200, 150) == pytest.approx(np.std(aucs), rel=0.1)
 
 
+def test_events_that_agree_in_their_observables_repeat_only_if_their_cells_agree() -> None:
+    rng = np.random.default_rng(11)
+    cells = rng.exponential(size=(2, 300, 4, 5))
+    energy = [{"energy": rng.integers(1, 20, 300) * 1.0} for _ in cells]  # repeats by nature
+    found = copies.duplicates(*energy, tuple({"layer": each} for each in cells), seed=1)
+    assert (found.value, found.baseline) == (0, 0)
+    cells[1, 200:], energy[1]["energy"][200:] = cells[1, :100], energy[1]["energy"][:100]
+    repeated = copies.duplicates(*energy, tuple({"layer": each} for each in cells), seed=1)
+    assert (repeated.value, repeated.baseline) == (pytest.approx(1 / 3), 0)
+    assert repeated.p_value is not None
+    assert repeated.p_value < 1e-6
+
+
 def test_the_effective_number_of_independent_tests_is_their_number_and_that_of_copies_is_one() -> (
     None
 ):

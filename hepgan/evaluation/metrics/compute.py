@@ -358,6 +358,13 @@ def _event_tasks(context: MetricContext) -> Iterator[Task]:
         {name: sample.values[name] for name in dependent}
         for sample in (context.reference, context.generated)
     )
+    incident = context.reference.values.get("E_inc")
+    fields = [
+        name
+        for name, values in context.reference.events.items()
+        if name not in context.conditions
+        and (incident is None or not np.array_equal(values, incident))
+    ]
     n, m = context.reference.number, context.generated.number
 
     def tails() -> Estimate:
@@ -365,8 +372,12 @@ def _event_tasks(context: MetricContext) -> Iterator[Task]:
         return statistics.tail_fraction(*statistics.any_in_tails(both, n))
 
     functions: dict[str, Callable[[], Estimate]] = {
-        "duplicates": lambda: copies.duplicates(reference, generated, seed=context.seed)
-    }
+        "duplicates": lambda: copies.duplicates(
+            reference, generated,
+            ({name: context.reference.events[name] for name in fields}, {name: context.generated.events[name] for name in fields}),
+            seed=context.seed,
+        )
+    }  # fmt: skip
     if not context.reference.weighted and not context.generated.weighted:
         functions["tails"] = tails
     if context.training is not None:

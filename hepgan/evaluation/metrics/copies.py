@@ -1,6 +1,7 @@
 """Repeated and memorized events: generated events that are equal to each other, or close to events of the training sample.
 
-Events are compared in their observables. Two events are equal if all values agree to four significant digits.
+Two events are equal if all their observables and all their fields, such as the energies of all cells, agree to four significant digits;
+the conditions of a generated event do not count. Closeness to a training event is that of the observables.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from hepgan.errors import DataError
 from hepgan.evaluation.metrics import permutations, statistics
 from hepgan.evaluation.metrics.statistics import Estimate, Floats, normal_scores
+from hepgan.evaluation.observables.shower_shapes import Array
 from hepgan.random_streams import numpy_generator
 
 PERMUTATIONS = 400
@@ -22,7 +24,11 @@ MAX_TRAINING = 50_000
 
 
 def duplicates(
-    reference: Mapping[str, Floats], generated: Mapping[str, Floats], *, seed: int
+    reference: Mapping[str, Floats],
+    generated: Mapping[str, Floats],
+    fields: tuple[Mapping[str, Array], Mapping[str, Array]] = ({}, {}),
+    *,
+    seed: int,
 ) -> Estimate:
     """Returns the fraction of generated events that repeat an earlier one; the baseline is that of the reference.
 
@@ -32,9 +38,11 @@ def duplicates(
     Args:
         reference: Values ``[E]`` by observable.
         generated: The same.
+        fields: Fields ``[E, …]`` of both samples by name, such as cells.
         seed: Seed of the permutations.
     """
     keys = np.concatenate([_keys(reference), _keys(generated)])
+    keys = _refined(keys, fields)
     n, m = (len(next(iter(values.values()))) for values in (reference, generated))
     kinds, inverse, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
     of_generated = np.repeat([False, True], [n, m])
@@ -61,9 +69,30 @@ def duplicates(
     )
 
 
-def _keys(values: Mapping[str, Floats]) -> npt.NDArray[np.int64]:
-    """Returns ``[E, 2]`` hashes of the values, rounded to four significant digits."""
-    hashes = np.zeros((len(next(iter(values.values()))), 2), dtype=np.uint64)
+def _refined(
+    keys: npt.NDArray[np.int64], fields: tuple[Mapping[str, Array], Mapping[str, Array]]
+) -> npt.NDArray[np.int64]:
+    """Returns the hashes ``keys[E, 2]`` of both samples, with those of the fields where they are equal: different events differ in them."""
+    inverse, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)[1:]
+    rows = np.flatnonzero(counts[inverse.ravel()] > 1)
+    if len(rows) == 0:
+        return keys
+    refined = keys.copy()
+    for name, first in fields[0].items():
+        chosen = rows[rows < len(first)], rows[rows >= len(first)] - len(first)
+        values = np.concatenate([first[chosen[0]], fields[1][name][chosen[1]]])
+        columns = values.reshape(len(rows), -1).astype(np.float64).T
+        refined[rows] = _keys({str(i): each for i, each in enumerate(columns)}, refined[rows])
+    return refined
+
+
+def _keys(
+    values: Mapping[str, Floats], start: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.int64]:
+    """Returns ``[E, 2]`` hashes of the values, rounded to four significant digits, and of the hashes ``start``."""
+    if start is None:
+        start = np.zeros((len(next(iter(values.values()))), 2), dtype=np.int64)
+    hashes = start.view(np.uint64).copy()
     with np.errstate(over="ignore"):
         for each in values.values():
             finite = np.where(np.isfinite(each), each, -1e300)
