@@ -13,6 +13,8 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError
@@ -315,6 +317,25 @@ def test_evaluate_writes_nothing_and_its_repr_is_a_table(
     assert found.verdict in repr(found)
     assert "auc_high" in repr(found)
     assert found._repr_html_().count("<tr>") == len(repr(found).splitlines()) - 1
+
+
+def test_one_layout_of_a_figure_serves_all_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    curve = {"cells": np.array([[0.0, 0.3, 1.0], [0.0, 0.5, 1.0]])}
+    alone, layouts = plots.png(plots.roc(curve)), []
+    solve = ConstrainedLayoutEngine.execute
+
+    def execute(engine: ConstrainedLayoutEngine, figure: Figure) -> None:
+        layouts.append(figure)
+        solve(engine, figure)
+
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", execute)
+    figure = plots.roc(curve)
+    files = plots.files(figure)
+    assert layouts == [figure]
+    assert files["png"] == alone
+    assert files["svg"].startswith(b"<?xml")
+    assert files["pdf"].startswith(b"%PDF")
+    assert isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
 
 
 def test_every_figure_is_on_the_page_and_in_the_folder(report: Path) -> None:

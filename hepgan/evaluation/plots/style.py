@@ -164,6 +164,16 @@ def pdf(figure: Figure) -> bytes:
     return _file(figure, format="pdf", metadata={"CreationDate": None})
 
 
+def files(figure: Figure) -> dict[str, bytes]:
+    """Returns the figure as PNG, PDF and SVG by suffix, all with the layout of the PNG, which takes as long as the drawing."""
+    layout, pixels = figure.get_layout_engine(), png(figure)
+    figure.set_layout_engine(None)
+    try:
+        return {"png": pixels, "pdf": pdf(figure), "svg": svg(figure).encode()}
+    finally:
+        figure.set_layout_engine(layout)
+
+
 def _file(figure: Figure, **options: Any) -> bytes:
     data = io.BytesIO()
     figure.savefig(data, **options)
