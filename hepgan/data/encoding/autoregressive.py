@@ -44,6 +44,8 @@ from hepgan.random_streams import torch_generator
 class Autoregressive:
     """Normal scores of a table or of shower-level variables; values that many events share are reproduced exactly.
 
+    The tails of a column continue beyond the training data, unless it ends abruptly, as at a cut.
+
     Attributes:
         columns: ``[K]`` columns of ``x``, in order.
         conditions: ``[C]`` columns of ``c`` on which the distributions depend.
@@ -107,7 +109,7 @@ class Autoregressive:
         chosen = columns.condition_columns(conditions)
         check_events(len(x))
         values = x[:, at]
-        ranks = tuple(Ranks.fit(column, weights) for column in values.unbind(1))
+        ranks = tuple(Ranks.fit(column, weights, tails=True) for column in values.unbind(1))
         scores = _rank_scores(ranks, values, uniform(values, noise))
         settings = FitSettings(hidden, steps, 512, learning_rate, weight_decay, held_out)
         known = c[:, chosen].float()

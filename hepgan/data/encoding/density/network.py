@@ -380,7 +380,7 @@ def fit_rows(
     rng.set_state(state)  # so that the same events are held out
     standardized = start.for_standardized_inputs(data.features, data.context)
     few = settings.from_start
-    tuned = _fit(data, standardized, rng, few, status, part=(0.8, 1.0), keep=True)
+    tuned = _fit(data, standardized, rng, few, status, part=(0.8, 1.0))
     return max(tuned, best, key=lambda fitted: fitted.log_likelihood)
 
 
@@ -392,9 +392,8 @@ def _fit(
     status: FitStatus,
     *,
     part: tuple[float, float] = (0.0, 1.0),
-    keep: bool = False,
 ) -> Fitted:
-    """Returns the best of ten states of a fit that starts from ``network``, and with ``keep`` of this network itself.
+    """Returns the best of ten states of a fit that starts from ``network``, and of this network itself: few events may teach nothing.
 
     The fit is the ``part`` of all the work from its first to its second fraction.
     """
@@ -407,7 +406,7 @@ def _fit(
     at_once = max(32, 8 * batch)
 
     weights = [getattr(network, field.name) for field in dataclasses.fields(network)]
-    best = data.mean(network, held_out, at_once, status) if keep else -math.inf
+    best = data.mean(network, held_out, at_once, status)
     kept = [w.detach().clone() for w in weights]
     every = max(1, settings.steps // 10)
     steps = _optimized(data, network, weights, train, batch, rng, settings)
