@@ -1,5 +1,6 @@
 """``hepgan init``."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ def init(
 
     path = output or Path(f"{library.stem(files[0])}.toml")
     text = library.init(files, path, tree=tree, seed=seed, overwrite=overwrite, **proposal)
-    (description,) = (line for line in text.splitlines() if line.startswith("description"))
-    click.echo(printable(description.partition('"')[2].rstrip('"')))
+    run = library.parse(text)
+    click.echo(printable(run.description))
+    click.echo(f"model: {library.about_model(run)}")
     click.echo(f"run file: {path}")
+    click.echo(f"next: {shlex.join(['hepgan', 'run', str(path)])}")

@@ -37,3 +37,4 @@ def run(resume: bool, overwrite: bool, track: tuple[str, ...], **options: Any) -
     echo_kept_step(resolved.folder)
     click.echo(printable(evaluation.verdict))
     click.echo(f"report: {resolved.folder / 'report.html'}")
+    click.echo(f"generate: {library.generate_command(resolved.run, resolved.folder)}")

@@ -21,7 +21,7 @@ def complete_run(_: click.Context, __: click.Parameter, incomplete: str) -> list
 
 
 RUN_OPTIONS = compose(
-    click.argument("source", metavar="[RUN]", nargs=-1, shell_complete=complete_run),
+    click.argument("source", metavar="[RUN | FILES...]", nargs=-1, shell_complete=complete_run),
     click.option(
         "-o",
         "--output",
@@ -116,6 +116,7 @@ def resolve(
         proposed = library.propose(source, tree=tree, **proposal)
         run = library.replaced(library.parse(proposed), overrides)
         click.echo(f"{printable(run.description)} (hepgan init writes the run file)")
+        click.echo(f"model: {library.about_model(run)}")
         return ResolvedOptions(run, folder, library.resolve_device(device), verbose=False)
     if len(source) > 1:
         raise RunError(

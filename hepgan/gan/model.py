@@ -42,19 +42,29 @@ class KeptStep:
         step: The step; 0 is the untrained generator.
         steps: Number of steps of the whole training.
         score: Validation score of this step, the smaller the better; ``None`` without validation.
+        fit: Fit of the encoding, such as "28 networks fitted to 2,039 events"; empty if it is not known.
     """
 
     step: int
     steps: int
     score: float | None = None
+    fit: str = ""
+
+    @property
+    def adversarial(self) -> bool:
+        """True if there were training steps; otherwise events come from the fitted encoding."""
+        return self.steps > 0
 
     @property
     def untrained(self) -> bool:
         """True if no training step was better than the untrained generator."""
-        return self.step == 0 and self.steps > 0
+        return self.step == 0 and self.adversarial
 
     def __str__(self) -> str:
         """Returns a sentence for reports and logs."""
+        if not self.adversarial:
+            fit = f", {self.fit}" if self.fit else ""
+            return f"no adversarial training (train.steps = 0): events come from the fitted encoding{fit}"
         if self.untrained:
             return (
                 f"no step of the training beat the untrained generator (validation score {self.score:.4g}),"
@@ -335,6 +345,8 @@ class GAN:
         fields, scales = self.schema.fields, self.encoding.scales
         units = {name: self.schema.conditions[name].unit for name in scales}
         parts = {"generator": self.generator, "discriminator": self.discriminator}
+        if self.kept and not self.kept.adversarial:
+            parts = {}
         return {
             "tree": self.tree,
             "fields": ", ".join(

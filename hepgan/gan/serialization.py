@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hepgan.atomic import hidden_folder, write_bytes, write_text
 from hepgan.config import from_table, to_table
+from hepgan.data.encoding.base import NAMES, NETWORKS
 from hepgan.data.encoding.encoding import Encoding
 from hepgan.data.schema import Schema
 from hepgan.errors import CheckpointError, DataError, LayoutError, RunError
@@ -218,9 +219,27 @@ def _kept_step(metadata: Mapping[str, Any]) -> KeptStep | None:
         return None
     score = metadata.get("validation_score")
     number = None if score is None else float(score)
-    return KeptStep(
-        non_negative_int(metadata["kept_step"]), non_negative_int(metadata["steps"]), number
-    )
+    steps = non_negative_int(metadata["steps"])
+    fit = "" if steps else _about_fit(metadata.get("encoding"))
+    return KeptStep(non_negative_int(metadata["kept_step"]), steps, number, fit)
+
+
+def _about_fit(encoding: Any) -> str:
+    """Returns the numbers of networks and of training events of a packed encoding, such as "28 networks fitted to 2,039 events"."""
+    names = {NAMES[kind] for kind in NETWORKS}
+    networks, parts = 0, [encoding]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, Mapping):
+            networks += part.get("step") in names
+            parts += part.values()
+        elif isinstance(part, list):
+            parts += part
+    events = encoding.get("fitted_events") if isinstance(encoding, Mapping) else None
+    if not isinstance(events, int) or not events:
+        return ""
+    count = {0: "", 1: "1 network "}.get(networks, f"{networks} networks ")
+    return f"{count}fitted to {events:,} events"
 
 
 def _discriminator_shapes(metadata: Mapping[str, Any]) -> tuple[Shape, ...]:

@@ -27,8 +27,8 @@ from hepgan.pipeline.config import (
 )
 from hepgan.pipeline.end_to_end import run
 from hepgan.pipeline.evaluation import evaluate
-from hepgan.pipeline.generation import generate
-from hepgan.pipeline.proposal import init, is_data, parse, propose, stem
+from hepgan.pipeline.generation import generate, generate_command
+from hepgan.pipeline.proposal import about_model, init, is_data, parse, propose, stem
 from hepgan.pipeline.run_folder import check_folder
 from hepgan.pipeline.scans import Trial, scan
 from hepgan.pipeline.training import Prepared, prepare, train
@@ -43,11 +43,13 @@ __all__ = [
     "Prepared",
     "RunConfig",
     "Trial",
+    "about_model",
     "as_toml",
     "card",
     "check_folder",
     "evaluate",
     "generate",
+    "generate_command",
     "init",
     "is_data",
     "is_run_folder",

@@ -60,13 +60,18 @@ def card(
 
 def card_text(gan: GAN, run: RunConfig | None, *, name: str) -> str:
     """Returns the model card of ``gan`` in Markdown: events, conditions, data, networks, encoding, scores and how to load it."""
+    model = (
+        "A conditional encoding fitted"
+        if _is_encoding_alone(gan)
+        else "A generative adversarial network trained"
+    )
     description = (
         f"{run.description[:1].upper()}{run.description[1:]}." if run and run.description else ""
     )
     blocks = [
         f"---\nlicense: other  # {LICENSE}\nlibrary_name: hepgan\ntags: [gan, high-energy-physics, root]\n---",
         f"# {_plain(name)}",
-        f"{_plain(description)} A generative adversarial network trained with hepgan {hepgan.__version__}.".strip(),
+        f"{_plain(description)} {model} with hepgan {hepgan.__version__}.".strip(),
         f"License: **{LICENSE}**. Authors and contact: **{LICENSE}**.",
         _usage(gan, name),
         _events(gan),
@@ -139,7 +144,15 @@ def _data(gan: GAN, run: RunConfig | None) -> str:
     return f"## Training data\n\n{_facts(rows)}"
 
 
+def _is_encoding_alone(gan: GAN) -> bool:
+    return gan.kept is not None and not gan.kept.adversarial
+
+
 def _networks(gan: GAN, run: RunConfig | None) -> str:
+    encoding = {"encoding": repr(gan.encoding).removeprefix("Encoding(").removesuffix(")")}
+    kept = {"weights": str(gan.kept or "")}
+    if _is_encoding_alone(gan):
+        return f"## Encoding\n\n{_facts(encoding | kept)}"
     counts = count_parameters(
         gan.settings, gan.encoding, discriminator_shapes=gan.discriminator_shapes
     )
@@ -148,10 +161,10 @@ def _networks(gan: GAN, run: RunConfig | None) -> str:
     layouts["discriminator"] = "; ".join(f"`{layout}`" for layout in discriminators) or "none"
     rows = {name: f"{layouts[name]}, {number:,} parameters" for name, number in counts.items()} | {
         "noise": " × ".join(map(str, gan.latent)),
-        "encoding": repr(gan.encoding).removeprefix("Encoding(").removesuffix(")"),
+        **encoding,
         "objective": run.train.objective if run else "",
         "steps": f"{run.steps:,} of {run.train.batch_size} events" if run else "",
-        "weights": str(gan.kept or ""),
+        **kept,
     }
     return f"## Networks and training\n\n{_facts(rows)}"
 

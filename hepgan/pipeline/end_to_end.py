@@ -96,29 +96,33 @@ def run(
 
 
 def about_gan(run: RunConfig, gan: GAN) -> dict[str, str]:
-    """Returns a summary of the GAN and its training for the report."""
+    """Returns a summary of the GAN and its training for the report; without training steps, of the encoding."""
+    if not run.steps:
+        encoding = repr(gan.encoding).removeprefix("Encoding(").removesuffix(")")
+        return {**_about_data(run, gan), "encoding": encoding}
     counts = count_parameters(run.gan, gan.encoding, discriminator_shapes=gan.discriminator_shapes)
     generator, *discriminators = run.gan.layouts
     return {
-        "data": ", ".join(run.data.files),
-        **_about_members(run),
+        **_about_data(run, gan),
         "generator": f"{generator} ({counts['generator']:,} parameters)",
         "discriminator": f"{'; '.join(map(str, discriminators)) or 'none'} ({counts['discriminator']:,} parameters)",
         **_about_energies(run),
-        **({"started from": gan.started_from} if gan.started_from else {}),
         "objective": run.train.objective,
         "steps": f"{run.steps:,} of {run.train.batch_size} events",
     }
 
 
-def _about_members(run: RunConfig) -> dict[str, str]:
-    """Returns the number of members and their difference, of an ensemble."""
+def _about_data(run: RunConfig, gan: GAN) -> dict[str, str]:
+    """Returns the files, the number of members of an ensemble and their difference, and the GAN that the training started from."""
+    facts = {"data": ", ".join(run.data.files)}
+    if gan.started_from:
+        facts["started from"] = gan.started_from
     if run.ensemble is None:
-        return {}
+        return facts
     differ = (
         "seeds and bootstrap samples of the training events" if run.ensemble.bootstrap else "seeds"
     )
-    return {"ensemble": f"{run.ensemble.members} members, which differ by {differ}"}
+    return facts | {"ensemble": f"{run.ensemble.members} members, which differ by {differ}"}
 
 
 def _about_energies(run: RunConfig) -> dict[str, str]:

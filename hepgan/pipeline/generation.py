@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from hepgan.data.io import reader, writer
+from hepgan.data.io.files import split_tree
 from hepgan.data.loaders.shuffle import prefetch
 from hepgan.data.schema import Schema
 from hepgan.errors import DataError, RunError
@@ -21,6 +23,7 @@ from hepgan.gan.devices import resolve_device
 from hepgan.gan.engines import EngineName, device_for
 from hepgan.gan.members import count_members, sample_members, with_member
 from hepgan.gan.model import GAN
+from hepgan.pipeline.config import RunConfig
 from hepgan.progress import NOTICE, ProgressCallback, no_progress
 from hepgan.random_streams import numpy_generator
 
@@ -104,6 +107,24 @@ def generate(
         output, with_progress(prefetch(_collected(blocks)), request.n, progress), schema, tree=gan.tree, overwrite=overwrite,
     )  # fmt: skip
     return request.n
+
+
+def generate_command(run: RunConfig, folder: Path) -> str:
+    """Returns the ``hepgan generate`` command for the run in ``folder``, with the conditions of its first file, or ranges if it has a cut."""
+    path = f"{folder.resolve().name}_generated.root"
+    words = ["hepgan", "generate", str(folder), "-n", "10000", "-o", path]
+    scales = {name: run.encoding.conditions[name] for name in run.schema.conditions}
+    if run.data.cut:
+        for name, scale in scales.items():
+            low, high = scale.range
+            log = ":log" if scale.scale == "log" else ""
+            if not scale.classes:  # otherwise all are drawn
+                words += ["--condition", f"{name}={low:.10g}:{high:.10g}{log}"]
+    elif scales:
+        file, tree = run.data.files[0], run.data.tree
+        own = split_tree(file)[1] or not tree
+        words += ["--conditions-from", file if own else f"{file}:{tree}"]
+    return shlex.join(words)
 
 
 def _check_space(output: Path, events: int, schema: Schema) -> None:

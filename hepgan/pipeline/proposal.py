@@ -153,6 +153,18 @@ def parse(text: str) -> RunConfig:
     return of_table(parse_toml(text, where="the proposed run file"))
 
 
+def about_model(run: RunConfig) -> str:
+    """Returns one sentence on the model of a run: the encoding alone, or a GAN and what it corrects."""
+    encoding = "conditional encoding" if run.schema.conditions else "encoding"
+    if run.encoding.candidates:
+        encoding = f"the better one of {len(run.encoding.candidates)} {encoding}s"
+    if not run.steps:
+        return f"{encoding} fitted by maximum likelihood, no adversarial training; the comments in [gan] of the run file and [train] steps add a GAN"
+    names = [str(step.get("step")) for step in run.encoding.every_step]
+    corrected = " that corrects a Gaussian copula" if "copula" in names else ""
+    return f"a GAN{corrected}, {run.steps:,} training steps"
+
+
 def is_data(source: str) -> bool:
     """Returns whether ``source`` names files with data rather than a preset or a run file."""
     path, tree = split_tree(source)

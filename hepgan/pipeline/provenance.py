@@ -49,8 +49,8 @@ def read_training(folder: Path) -> Training:
         kept = read_kept_step(folder) if (folder / "gan.json").is_file() else None
     except CheckpointError as error:  # the events can be judged without
         return Training((), None, {"training": f"unknown: {error}"}, {})
-    facts = {"kept step": str(kept)} if kept else {}
-    if rows:
+    facts = {"kept step" if kept.adversarial else "training": str(kept)} if kept else {}
+    if rows and rows[-1]["step"]:
         facts["steps"] = f"{rows[-1]['step']:,.0f}"
         if seconds := rows[-1].get("seconds"):
             facts["training time"] = str(dt.timedelta(seconds=round(seconds)))

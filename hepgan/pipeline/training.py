@@ -27,6 +27,7 @@ from hepgan.gan.devices import resolve_device
 from hepgan.gan.discriminator_input import DiscriminatorInput, discriminator_parts
 from hepgan.gan.members import member_folder, member_name
 from hepgan.gan.model import GAN
+from hepgan.gan.serialization import read_kept_step
 from hepgan.gan.training import checkpoint, distributed, history
 from hepgan.gan.training import loop as training
 from hepgan.gan.training.history import Row
@@ -291,6 +292,8 @@ def train_locked(
             progress = no_progress
         if exists := resume and folder.is_dir():
             _claim(folder, same, stack, device, overwrite=False)
+        if first:
+            _warn_of_placeholders(run)
         progress("reading and encoding", 0.0, "")
         newest = checkpoint.newest_checkpoint(folder) if resume else None
         last = distributed.broadcast(newest, device)
@@ -315,14 +318,17 @@ def train_locked(
         log.info("events: %s", prepared.mode.reason)
         if origin := prepared.state.gan.started_from:
             log.info("started from %s", origin)
-        log.info("training on %s from step %d to %d", device, prepared.state.step, run.steps)
+        if run.steps:
+            log.info("training on %s from step %d to %d", device, prepared.state.step, run.steps)
         fitted = prepared.state.gan.encoding
         log.info("the encoding is fitted to %s", fitted.about_events)
         about = fitted.about_events if fitted.effective_events else ""
-        progress("training", prepared.state.step / max(run.steps, 1), about)
+        task = "training" if run.steps else "validating the encoding"
+        progress(task, prepared.state.step / max(run.steps, 1), about)
 
         def on_row(row: Row) -> None:
-            progress("training", row["step"] / max(run.steps, 1), remark(row, run.steps))
+            fraction = row["step"] / run.steps if run.steps else 1.0
+            progress(task, fraction, remark(row, run.steps))
             for tracker in trackers:
                 tracker.row(row)
 
@@ -340,8 +346,36 @@ def train_locked(
             raise
         if first:
             gan.save(folder)
+            gan = dataclasses.replace(
+                gan, kept=read_kept_step(folder)
+            )  # with the fit of the encoding
         log.info("%s", gan.kept)
     return gan, prepared
+
+
+def _warn_of_placeholders(run: RunConfig) -> None:
+    """Warns if there are training steps, but the discriminator has no hidden layer, as in run files for the encoding alone."""
+    discriminators = [
+        [word for word in layout if word.word != "COND"] for layout in run.gan.layouts[1:]
+    ]
+    linear = all(len(words) == 1 and words[0].word == "DENSE" for words in discriminators)
+    if not (run.steps and discriminators and linear and run.gan.latent == (0,)):
+        return
+    conditions = "COND, " * bool(run.schema.conditions)
+    settings = {
+        "gan.generator": f"RES[{conditions}DENSE|256|LRELU, DENSE|N|LINEAR|ZERO]",
+        "gan.discriminator": f"{conditions}DENSE|256|LRELU, DENSE|256|LRELU, DENSE|1|LINEAR",
+        "train.r1": "10.0",
+        "train.r2": "10.0",
+        "train.transport": "0.1",
+    }
+    if any(step.get("step") == "energy_tree" for step in run.encoding.every_step):
+        settings["gan.discriminator_input"] = "cells and observables"
+    log.warning(
+        "there are %s training steps, but the discriminator is a placeholder without a hidden layer, which sees means only; choose networks, such"
+        " as %s",
+        f"{run.steps:,}", " ".join(f"--set '{key}={value}'" for key, value in settings.items()),
+    )  # fmt: skip
 
 
 def with_plugins(run: RunConfig) -> RunConfig:
@@ -408,4 +442,4 @@ def remark(row: Row, steps: int) -> str:
     """Returns step, losses and validation score of a history row, for a progress bar."""
     names = {"discriminator_loss": "D", "generator_loss": "G", "validation": "validation"}
     numbers = [f"{text} {row[name]:.3f}" for name, text in names.items() if name in row]
-    return "  ".join([f"step {int(row['step']):,} of {steps:,}", *numbers])
+    return "  ".join([f"step {int(row['step']):,} of {steps:,}"] * bool(steps) + numbers)

@@ -22,6 +22,7 @@ from hepgan.cli import main
 from hepgan.cli.signals import ending_cleanly
 from hepgan.data.encoding.density.network import RowNetwork
 from hepgan.errors import RunError
+from hepgan.gan.model import GAN
 from hepgan.gan.training import loop
 from hepgan.pipeline import load, preset_text
 from hepgan.pipeline.run_folder import CONTENT
@@ -67,8 +68,20 @@ def test_run_generate_and_evaluate(tiny_run: Path, tiny_file: Path, tmp_path: Pa
         CONTENT
     ) - others  # what --overwrite removes
     assert "kept the generator of step" in result.stdout or "untrained generator" in result.stdout
+    command = result.stdout.splitlines()[-1].removeprefix("generate: ")
+    assert command == shlex.join(
+        [
+            *("hepgan", "generate", str(out), "-n", "10000", "-o", "out_generated.root"),
+            "--conditions-from",
+            f"{tiny_file}:events",
+        ]
+    )
     assert "steps = 10" in (out / "run.toml").read_text()
     assert "seed = 5" in (out / "run.toml").read_text()
+
+    arguments = shlex.split(command)[1:]
+    arguments[arguments.index("-o") + 1] = str(tmp_path / "more.root")
+    assert hepgan(*arguments).stdout == f"10,000 events: {tmp_path / 'more.root'}\n"
 
     generated = tmp_path / "made.root"
     result = hepgan(
@@ -227,7 +240,13 @@ def test_init_writes_a_run_file_once(tiny_file: Path, tmp_path: Path) -> None:
     output = tmp_path / "mine.toml"
     result = hepgan("init", tiny_file, "-o", output, "--seed", 4)
     assert result.returncode == 0, result.stderr
-    assert f"run file: {output}" in result.stdout
+    *_, model, written, following = result.stdout.splitlines()
+    assert model.startswith(
+        "model: conditional encoding fitted by maximum likelihood, no adversarial training; "
+    )
+    assert "[train] steps add a GAN" in model
+    assert written == f"run file: {output}"
+    assert following == f"next: hepgan run {output}"
     assert load(output).seed == 4
     refused(hepgan("init", tiny_file, "-o", output), "exists; choose another file with -o")
 
@@ -242,6 +261,49 @@ def test_run_proposes_with_the_options_of_init(tiny_file: Path, tmp_path: Path) 
     refused(hepgan("train", tiny_file, "-o", folder, "--geometry", "no.root"), "no.root")
     refused(hepgan("train", tiny_file, "-o", folder, "--binning", "no.xml"), "no.xml")
     assert not folder.exists()
+
+
+def test_run_without_training_steps_says_that_events_come_from_the_encoding(
+    tiny_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    steps = '[{ step = "autoregressive", steps = 5, hidden = 2 }]'
+    few = ["--set", f"encoding.steps={steps}", "--set", 'evaluate.metrics=["fpd"]']
+    result = hepgan("run", tiny_file, "-o", out, "--device", "cpu", *few)
+    assert result.returncode == 0, result.stderr
+    events = GAN.load(out).encoding.fitted_events
+    sentence = f"no adversarial training (train.steps = 0): events come from the fitted encoding, 3 networks fitted to {events:,} events"
+    assert sentence in result.stdout.splitlines()
+    assert "kept" not in result.stdout + result.stderr
+    assert "training 0%" not in result.stderr
+    page = (out / "report.html").read_text()
+    assert sentence in page
+    assert "autoregressive: 3 networks with" in page
+    assert all(
+        word not in page
+        for word in ("<th>objective", "<th>discriminator", "<th>steps", "kept the generator")
+    )
+    assert f"training: {sentence}" in repr(GAN.load(out))
+    assert "generator" not in repr(GAN.load(out))
+    assert sentence in (out / "hepgan.log").read_text()
+    assert hepgan("card", out).returncode == 0
+    text = (out / "README.md").read_text()
+    assert "A conditional encoding fitted with hepgan" in text
+    assert "discriminator" not in text
+
+
+def test_training_steps_with_a_placeholder_as_discriminator_warn_with_networks_that_train(
+    tiny_file: Path, tmp_path: Path
+) -> None:
+    steps = '[{ step = "autoregressive", steps = 5, hidden = 2 }]'
+    few = ["--set", f"encoding.steps={steps}", "--set", "train.steps=2", "--device", "cpu"]
+    result = hepgan("train", tiny_file, "-o", tmp_path / "one", *few)
+    (line,) = (text for text in result.stderr.splitlines() if "placeholder" in text)
+    settings = shlex.split(line.partition("such as ")[2])
+    assert "gan.generator=RES[COND, DENSE|256|LRELU, DENSE|N|LINEAR|ZERO]" in settings
+    result = hepgan("train", tiny_file, "-o", tmp_path / "two", *few, *settings)
+    assert result.returncode == 0, result.stderr
+    assert "placeholder" not in result.stderr
 
 
 def test_options_of_a_proposal_need_root_files(tiny_run: Path, tmp_path: Path) -> None:
