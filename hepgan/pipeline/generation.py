@@ -50,7 +50,7 @@ def generate(
     overwrite: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> int:
-    """Generates events with the GAN in ``folder`` into a ROOT file with the tree, branches and types of the training data.
+    """Generates events with the GAN in ``folder`` into a ROOT file: a tree of the same name as in training, with fields and conditions in their types.
 
     A thread generates the next events while events are compressed and written, in memory that does not grow with their number.
 
