@@ -42,9 +42,10 @@ KINDS = {
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: object) -> str:
-    """Fills a page (called by mkdocs); links out of ``docs/`` go to the repository."""
+    """Fills a page (called by mkdocs); links to tutorials go to their pages, those out of ``docs/`` to the repository."""
     for name, text in PAGES.items():
         markdown = markdown.replace(f"<!-- {name} -->", text())
+    markdown = re.sub(r"\]\((tutorials/[\w-]+)\.ipynb\)", r"](\1.md)", markdown)
     outside = "../" * (1 + page.file.src_uri.count("/"))
     return markdown.replace(f"]({outside}", f"]({config['repo_url']}/blob/main/")
 
@@ -176,7 +177,7 @@ def run_file() -> str:
     parts: list[str] = []
     first: dict[type, str] = {}
     for where, record in tables(RunConfig).items():
-        parts.append(f"## `{where}`" if where else "## Above all tables")
+        parts.append(f"## `{where}`" if where else "## Top-level keys")
         parts += [f"As `{first[record]}`."] if record in first else _table_of(record)
         first.setdefault(record, where)
     return "\n\n".join(parts)
@@ -264,7 +265,8 @@ def kind(hint: Any) -> str:
     if origin is tuple and inside[1] is Ellipsis:
         if typing.get_origin(inside[0]) in (typing.Union, types.UnionType):
             return f"list of {' or '.join(PLURALS.get(part, 'tables') for part in typing.get_args(inside[0]))}"
-        return f"list of {PLURALS.get(inside[0], 'tables')}"
+        choices = typing.get_origin(inside[0]) is typing.Literal
+        return f"list of {kind(inside[0]) if choices else PLURALS.get(inside[0], 'tables')}"
     if origin is tuple:
         (item, *_) = typing.get_args(inside[0]) or (inside[0],)
         return f"list of {len(inside)} {PLURALS[item]}"
@@ -281,7 +283,7 @@ def default(field: "dataclasses.Field[Any]") -> str:
 
 def _value(value: Any) -> str:
     if value in MISSING:
-        return "*needed*"
+        return "*required*"
     if value is None or value == "":
         return ""
     text = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
@@ -325,7 +327,7 @@ PAGES = {
     "run file": run_file,
     "presets": measured_presets,
     "gallery": gallery,
-    "format version": lambda: f"version {VERSION}",
+    "format version": lambda: f" (version {VERSION})",
     "objectives": objectives_table,
     "schedules": lambda: "\n".join(table_of_keys(Schedule)),
     "steps": steps,

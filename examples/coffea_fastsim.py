@@ -1,8 +1,8 @@
-"""Fast simulation in an analysis: from photons to showers, cluster energies and a histogram of the resolution.
+"""Fast simulation in an analysis: from positrons to showers, cluster energies and a histogram of the resolution.
 
-    python examples/coffea_fastsim.py showers photons.root
+    python examples/coffea_fastsim.py showers positrons.root
 
-``showers`` is the pretrained GAN of the package; your own run folder works as well. Writes ``photons.root`` (tree ``Events``,
+``showers`` is the pretrained GAN of the package; your own run folder works as well. Writes ``positrons.root`` (tree ``Events``,
 any number of particles per event) if it does not exist.
 """
 
@@ -20,7 +20,7 @@ from hepgan.processors import GeneratorWrapper, embed
 
 
 class Resolution(ProcessorABC):
-    """Returns the energy in the cluster divided by the energy of the photon."""
+    """Returns the energy in the cluster divided by the energy of the positron."""
 
     def __init__(self, gan: str) -> None:
         self.showers = GeneratorWrapper(embed(gan), seed=1)
@@ -40,8 +40,8 @@ class Resolution(ProcessorABC):
         return accumulator
 
 
-def make_photons(path: Path, events: int = 1000) -> None:
-    """Writes events of 0 to 3 photons of 1 to 100 GeV."""
+def make_positrons(path: Path, events: int = 1000) -> None:
+    """Writes events of 0 to 3 positrons of 1 to 100 GeV."""
     rng = np.random.default_rng(1)
     counts = rng.integers(0, 4, events)
     energy = ak.unflatten(rng.uniform(1, 100, counts.sum()).astype("f4"), counts)
@@ -52,13 +52,13 @@ def make_photons(path: Path, events: int = 1000) -> None:
 
 def main(gan: str, path: Path) -> None:
     if not path.exists():
-        make_photons(path)
+        make_positrons(path)
     runner = Runner(executor=IterativeExecutor(status=False), schema=BaseSchema)
-    histogram = runner({"photons": {"files": {str(path): "Events"}}}, Resolution(gan))
+    histogram = runner({"positrons": {"files": {str(path): "Events"}}}, Resolution(gan))
     centers, values = histogram.axes[0].centers, histogram.values()
     mean = np.average(centers, weights=values)
     width = np.sqrt(np.average((centers - mean) ** 2, weights=values))
-    print(f"{histogram.sum(flow=True).value:.0f} photons: response {mean:.4f}, width {width:.4f}")
+    print(f"{histogram.sum(flow=True).value:.0f} positrons: response {mean:.4f}, width {width:.4f}")
 
 
 if __name__ == "__main__":

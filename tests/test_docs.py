@@ -10,7 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import click
 import pytest
@@ -64,7 +64,7 @@ def test_every_key_of_a_written_run_file_is_in_the_reference(
 ) -> None:
     pages = sections(reference.run_file(), "##")
     for where, expected in plain(tomllib.loads(as_toml(load(preset)))).items():
-        text = pages.get(f"[{where}]" if where else "Above all tables", "")
+        text = pages.get(f"[{where}]" if where else "Top-level keys", "")
         if same := re.search(r"As `(\[.*\])`", text):
             text = pages[same[1]]
         assert expected - {"phases"} <= keys(text), where
@@ -108,6 +108,26 @@ def test_every_placeholder_for_generated_text_is_filled(reference: ModuleType) -
         text = reference.on_page_markdown(markdown, config=config, page=page, files=None)
         assert "<!--" not in text
         assert "](../" not in text
+
+
+def test_a_list_of_choices_names_them(reference: ModuleType) -> None:
+    assert reference.kind(tuple[Literal["rows", "columns"], ...]) == "list of `rows` or `columns`"
+
+
+@pytest.mark.parametrize("page", ["index.md", "tmva.md"])
+def test_tutorials_are_notebooks_in_the_repository_and_pages_on_the_site(
+    reference: ModuleType, page: str
+) -> None:
+    markdown = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    notebooks = re.findall(r"\]\((tutorials/[^)]*)\)", markdown)
+    assert notebooks
+    assert all((ROOT / "docs" / notebook).is_file() for notebook in notebooks)
+    file = SimpleNamespace(file=SimpleNamespace(src_uri=page))
+    text = reference.on_page_markdown(
+        markdown, config={"repo_url": "https://example.org"}, page=file, files=None
+    )
+    assert text.count(".ipynb)") == 0
+    assert all(f"]({notebook.removesuffix('.ipynb')}.md)" in text for notebook in notebooks)
 
 
 def documented(page: str) -> list[str]:

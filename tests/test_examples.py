@@ -170,8 +170,8 @@ def test_readme_commands_on_own_data_run_unchanged(
 
 @pytest.mark.slow
 def test_coffea_fastsim_example(tmp_path: Path) -> None:
-    text = run_example("coffea_fastsim.py", "showers", tmp_path / "photons.root").splitlines()[-1]
-    assert " photons: response 0.99" in text
+    text = run_example("coffea_fastsim.py", "showers", tmp_path / "positrons.root").splitlines()[-1]
+    assert " positrons: response 0.99" in text
 
 
 @pytest.mark.slow
@@ -184,9 +184,9 @@ def test_coffea_compare_example() -> None:
 
 @pytest.mark.slow
 def test_dask_example(tmp_path: Path) -> None:
-    run_example("coffea_fastsim.py", "showers", tmp_path / "photons.root")
+    run_example("coffea_fastsim.py", "showers", tmp_path / "positrons.root")
     text = run_example(
-        "dask_cluster.py", "showers", tmp_path / "photons.root", tmp_path / "out.root"
+        "dask_cluster.py", "showers", tmp_path / "positrons.root", tmp_path / "out.root"
     )
     with uproot.open(tmp_path / "out.root") as file:
         assert f"{file['Events'].num_entries} showers" in text

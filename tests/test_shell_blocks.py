@@ -83,14 +83,14 @@ def without_condition() -> None:
     Path("mine.toml").write_text(text.replace('condition = "energy", ', "").replace("COND, ", ""))
 
 
-def finished() -> None:
+def finished(folder: str) -> None:
     """Writes a finished run, under the name of the pages."""
     tiny("events.root")
-    invoke("hepgan run mine.toml -o runs/showers")
+    invoke(f"hepgan run mine.toml -o {folder}")
 
 
 def particles() -> None:
-    with uproot.recreate("photons.root") as file:
+    with uproot.recreate("positrons.root") as file:
         file["Events"] = {"GenPart_energy": ak.Array([[10.0, 50.0], [], [20.0]])}
     schema = load("showers").schema
     events = read("sample:showers.root", schema, entry_stop=20)
@@ -135,11 +135,11 @@ PAGES: dict[str, Callable[[], None]] = {
     "batch.md": without_condition,
     "calochallenge.md": challenge,
     "coffea.md": particles,
-    "command-line.md": finished,
+    "command-line.md": lambda: finished("runs/mine"),
     "ensembles.md": ensemble,
     "index.md": lambda: None,
     "scans.md": lambda: tiny("events.root"),
-    "sharing.md": finished,
+    "sharing.md": lambda: finished("runs/showers"),
     "tmva.md": digits,
 }
 """Pages with commands that run, and what they take as given."""

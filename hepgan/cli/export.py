@@ -35,7 +35,9 @@ HOSTS = ("plain", "par04", "ddml", "fastcalosim", "sofie")
     help="Make a condition a constant of the model.",
 )  # fmt: skip
 @click.option("--member", type=click.IntRange(0), help="Of an ensemble: this member. [default: 0]")
-@click.option("--check", is_flag=True, help="Compare 2,000 events with GAN.sample instead of 200.")
+@click.option(
+    "--check", is_flag=True, help="Compare 2,000 events, instead of 200, with GAN.sample."
+)
 @OVERWRITE
 @PLUGIN
 def export(
@@ -47,7 +49,7 @@ def export(
     check: bool,
     overwrite: bool,
 ) -> None:
-    """Write a GAN for programs without Python: that of a run folder, or as for hepgan generate.
+    """Write a GAN for programs without Python. GAN is a run folder, or as for hepgan generate.
 
     Inputs and outputs are those of the host that runs it; for your own program, noise and conditions in, the decoded fields out,
     in the units of the data. The file is compared with GAN.sample, cell by cell, before it is written.

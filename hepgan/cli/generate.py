@@ -66,7 +66,7 @@ def generate(
 ) -> None:
     """Generate events with a GAN into a ROOT file.
 
-    GAN is a run folder; showers or mnist, which come with the package; or https://…, zenodo:RECORD or hf:ORG/NAME.
+    GAN is a run folder; showers, showers-fast or mnist, which come with the package; or https://…, zenodo:RECORD or hf:ORG/NAME.
     """
     from hepgan import pipeline as library
 

@@ -23,7 +23,10 @@ from hepgan.errors import RunError
 )
 @click.option("--conditions", type=click.IntRange(0), default=0, help="Number of conditions.")
 @click.option(
-    "--config", "run_file", metavar="RUN", help="Take fields and conditions from a run file."
+    "--config",
+    "run_file",
+    metavar="RUN",
+    help="Take fields and conditions from a run file, or show all networks of a run folder.",
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--list", "as_list", is_flag=True, help="List the named layouts.")

@@ -9,7 +9,7 @@ from hepgan.cli.options import examples
 
 HEADLINES = {
     "auc_low": "AUC of cells",
-    "auc_high": "of observables",
+    "auc_high": "of the CaloChallenge's observables",
     "digit_frechet": "Fréchet distance",
     "digit_confidence": "confidence",
 }
@@ -36,7 +36,8 @@ def presets(name: str | None) -> None:
     The list has description, size and measured scores.
 
     Scores are means over seeds, with their standard deviation, of the classifiers and metrics of the runs' own reports;
-    in brackets the baseline, reference against reference. Published GANs are marked with the fraction of their recipe that they got.
+    in brackets the baseline, reference against reference. AUCs are those of cells (auc_low) and of the CaloChallenge's high-level
+    observables (auc_high). Published GANs are marked with the fraction of their recipe for which they were trained.
     """
     from hepgan import presets as library
     from hepgan.gan.pretrained import folders, scores
@@ -53,7 +54,7 @@ def presets(name: str | None) -> None:
         if mark := library.recipe_fraction(preset):
             recipe = library.baselines()[preset]
             click.echo(
-                f"{'':{width}} after {mark}, not its quality: {recipe.recipe} ({recipe.source})"
+                f"{'':{width}} trained for {mark}, not the quality of the published GAN: {recipe.recipe} ({recipe.source})"
             )
         if preset in folders():
             pretrained = scores(preset)

@@ -34,7 +34,7 @@ RUN_OPTIONS = compose(
     click.option(
         "--members",
         type=click.IntRange(3),
-        help="Train an ensemble: as many GANs, of other seeds and bootstrap samples.",
+        help="Train an ensemble of this many GANs, each with its own seed and bootstrap sample.",
     ),
     click.option(
         "--set",

@@ -53,8 +53,8 @@ def scan(
 ) -> None:
     """Train with many settings, and write the table and the best run file.
 
-    RUN is a preset or run file. Optuna chooses the values, by the validation score that a training keeps its best step by, and ends
-    trainings without prospects. The same command goes on with a scan that was stopped.
+    RUN is a preset or run file. Optuna chooses values, compares trainings by the validation score that selects their best step, and ends
+    unpromising trainings early. Repeat the command to continue a scan that was stopped.
     """
     from hepgan import pipeline as library
 

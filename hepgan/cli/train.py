@@ -14,7 +14,7 @@ from hepgan.cli.run_options import RUN_OPTIONS, echo_kept_step, resolve
     epilog=examples(
         "hepgan train showers -o runs/showers",
         "hepgan train runs/showers --resume",
-        "torchrun --nproc-per-node 4 -m hepgan train showers -o runs/showers",
+        "torchrun --nproc-per-node 4 -m hepgan train showers-fast -o runs/fast",
     )
 )
 @RUN_OPTIONS

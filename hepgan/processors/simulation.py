@@ -47,7 +47,7 @@ class Simulate(ProcessorABC):  # type: ignore[misc]  # coffea has no types
     ::
 
         simulate = Simulate("runs/showers", energy="GenPart_energy", output=ReturnFields("showers"), seed=1)
-        result = runner({"photons": {"files": {"photons.root": "Events"}}}, simulate)
+        result = runner({"positrons": {"files": {"positrons.root": "Events"}}}, simulate)
 
     Args:
         gan: A run folder that every worker can read, or ``embed(folder)``, which is shipped with the job; or a list of them, the members of an

@@ -26,7 +26,7 @@ OPTIONS: Mapping[str, str] = {
 
 REFUSED: Mapping[str, str] = {
     "CreateMVAPdfs": "a GAN generates events; it has no classifier output whose density could be estimated",
-    "IgnoreNegWeightsInTraining": "training does not use event weights; drop events of negative weight with a cut",
+    "IgnoreNegWeightsInTraining": "negative weights are used in training; to leave such events out, drop them with a cut",
 }
 """Options of every TMVA method that do not apply to a GAN: they may only be switched off."""
 

@@ -779,7 +779,7 @@ def test_no_baseline_is_shown_without_the_fraction_of_its_recipe() -> None:
         mark = recipe_fraction(name)
         assert re.fullmatch(r"0\.0*[1-9] % of its recipe|[1-9]\d* % of its recipe", mark)
         entry = re.split(r"\n(?=\S)", shown.partition(f"\n{name} ")[2])[0]
-        assert f"after {mark}, not its quality: " in entry
+        assert f"trained for {mark}, not the quality of the published GAN: " in entry
         for page in ("README.md", "benchmarks/README.md"):
             for row in re.findall(
                 rf"^\| `{name}`.*\| 1 \|.*$", (root / page).read_text("utf-8"), re.MULTILINE
