@@ -63,6 +63,7 @@ _MODULES = {
     "load_run": "hepgan.pipeline.config",
     "observables_for": "hepgan.evaluation.observables.standard",
     "parse_gan": "hepgan.layout.parser",
+    "progress_bar": "hepgan.progress",
     "read": "hepgan.data.io.reader",
     "register_builder": "hepgan.layout.spec.base",
     "register_layer": "hepgan.layout.spec.base",

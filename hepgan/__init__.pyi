@@ -60,6 +60,7 @@ from hepgan.pipeline.config import RunConfig as RunConfig
 from hepgan.pipeline.config import load as load_run
 from hepgan.plugins import import_plugins as import_plugins
 from hepgan.progress import ProgressCallback as ProgressCallback
+from hepgan.progress import progress_bar as progress_bar
 
 __version__: str
 __all__ = [
@@ -107,6 +108,7 @@ __all__ = [
     "load_run",
     "observables_for",
     "parse_gan",
+    "progress_bar",
     "read",
     "register_builder",
     "register_layer",
