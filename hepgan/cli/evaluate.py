@@ -20,8 +20,8 @@ from hepgan.data.io.names import printable
 
 @click.command(
     epilog=examples(
-        "hepgan evaluate geant4.root runs/showers/generated.root -o judged",
-        "hepgan evaluate geant4.root one.root two.root -o judged --by energy=1,10,100 --full",
+        "hepgan evaluate geant4.root runs/showers/generated.root -o comparison",
+        "hepgan evaluate geant4.root one.root two.root -o comparison --by energy=1,10,100 --full",
     )
 )
 @click.argument("reference", metavar="REFERENCE")

@@ -277,7 +277,7 @@ class DiscriminatorInput(nn.Module):
         return powers @ self.mean[:, columns], torch.exp(powers @ self.log_width[:, columns])
 
     def cell_indices(self, part: str) -> "CellIndices":
-        """Returns the positions of mirrored and rotated cells in ``cells`` or ``images``."""
+        """Returns the positions of reflected and rotated cells in ``cells`` or ``images``."""
         return self.indices[part]
 
     def _images(self, logs: Tensor) -> Tensor:

@@ -437,7 +437,7 @@ def _recipe(roles: Roles) -> str:
     if not roles.conditions:
         text = text.replace("COND, ", "")
     if roles.kind == "image" and _like_digits(roles):
-        text += "\n\n[evaluate]  # images like MNIST's are judged by its digit classifier\ndigits = true"
+        text += "\n\n[evaluate]  # images like MNIST's are scored with its digit classifier\ndigits = true"
     return text
 
 

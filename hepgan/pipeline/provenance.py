@@ -47,7 +47,7 @@ def read_training(folder: Path) -> Training:
     try:
         rows = history.read(folder)
         kept = read_kept_step(folder) if (folder / "gan.json").is_file() else None
-    except CheckpointError as error:  # the events can be judged without
+    except CheckpointError as error:  # the events can be evaluated without
         return Training((), None, {"training": f"unknown: {error}"}, {})
     facts = {"kept step" if kept.adversarial else "training": str(kept)} if kept else {}
     if rows and rows[-1]["step"]:

@@ -624,7 +624,7 @@ def _with_grids(
         if len(field.shape) == 1 and (columns := row_length(cells[name])):
             fields[name] = dataclasses.replace(field, shape=(field.size // columns, columns))
             notes[name] = (
-                f"{field.size} cells in one list: cells {columns} apart are correlated, like those of rows of {columns}"
+                f"{field.size} cells in one list: cells at a distance of {columns} are correlated, like those of rows of {columns}"
             )
     return fields, notes
 

@@ -171,7 +171,7 @@ def scan(
     """Trains a run with other values until there are as many ``trials``, and returns them, the best one first.
 
     A trial without prospects is ended early: its validation score is worse than the median of those of the others at the same step.
-    The encoding is fitted once if it depends on no scanned key. All trials have the seed of the run. A scan that was stopped goes on;
+    The encoding is fitted once if it depends on no scanned key. All trials have the seed of the run. A scan that was stopped is continued;
     a trial that was stopped is done again.
 
     Args:
@@ -181,7 +181,7 @@ def scan(
         trials: Number of trainings, those of an earlier call included.
         device: Device of the networks.
         mapper: Maps trainings over workers, which must see the folder; in this process by default.
-        overwrite: Whether to replace a scan in the folder, instead of going on with it.
+        overwrite: Whether to replace a scan in the folder, instead of continuing it.
         progress: Progress callback.
 
     Raises:

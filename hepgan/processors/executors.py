@@ -69,7 +69,7 @@ def open_runner(
         def run(fileset: Mapping[str, Any], processor: ProcessorABC) -> Any:
             skip = on_bad_file == "skip"
             good = _checked(fileset, on_bad_file="skip") if skip else dict(fileset)
-            # coffea's and uproot's messages for a bad file are long; replace them by ours.
+            # coffea's and uproot's messages for a bad file are long; replace them by those of hepgan.
             return _call(
                 coffea_executor,
                 lambda: _without_empty(runner, good, processor),

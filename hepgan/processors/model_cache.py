@@ -187,7 +187,7 @@ def _plugins(metadata: bytes) -> tuple[str, ...]:
 
 
 def _device(name: str, engine: str) -> str:
-    """Returns ``name`` as torch spells it; ``auto`` is a GPU where there is one, and spreads processes over several GPUs."""
+    """Returns ``name`` as torch spells it; ``auto`` is a GPU where there is one, and distributes processes over several GPUs."""
     from hepgan.gan.devices import gpus, resolve_device
     from hepgan.gan.engines import device_for
 

@@ -14,7 +14,7 @@ from hepgan.layout.nn.initialization import INITIALIZATIONS
 from hepgan.layout.spec.base import LINEAR, Layout
 from hepgan.layout.zoo import look_up
 from hepgan.pipeline import DataSettings, EvaluateSettings, RunConfig
-from hepgan.tmva.options import OPTIONS, REFUSED, Token, options_of
+from hepgan.tmva.options import OPTIONS, UNSUPPORTED, Token, options_of
 from hepgan.tmva.sizes import Sizes, batch_of, input_layouts
 from hepgan.tmva.strategy import KEYS, phases, threads
 from hepgan.tmva.variables import schema_of
@@ -123,7 +123,7 @@ def asks_for_help(options: str) -> bool:
 
 def help_text() -> str:
     """Returns the description of every option and training key, which the option ``H`` prints."""
-    tables = {"Options": OPTIONS, "Not supported": REFUSED, "Keys of a training phase": KEYS}
+    tables = {"Options": OPTIONS, "Not supported": UNSUPPORTED, "Keys of a training phase": KEYS}
     lines: list[str] = []
     for title, table in tables.items():
         width = max(map(len, table))

@@ -24,14 +24,14 @@ OPTIONS: Mapping[str, str] = {
 }
 """Supported options and their descriptions."""
 
-REFUSED: Mapping[str, str] = {
+UNSUPPORTED: Mapping[str, str] = {
     "CreateMVAPdfs": "a GAN generates events; it has no classifier output whose density could be estimated",
     "IgnoreNegWeightsInTraining": "negative weights are used in training; to leave such events out, drop them with a cut",
 }
 """Options of every TMVA method that do not apply to a GAN: they may only be switched off."""
 
 _DECIMAL = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,4})?")
-BOOLEANS = {"H", "V", *REFUSED}
+BOOLEANS = {"H", "V", *UNSUPPORTED}
 _TRUE, _FALSE = {"TRUE", "T", "1", "YES", "Y"}, {"FALSE", "F", "0", "NO", "N"}
 
 
@@ -130,14 +130,14 @@ def options_of(text: str) -> dict[str, Token]:
         name, value = _option(token)
         if name in options:
             raise token.error(f"{name} is given twice")
-        if name in REFUSED and value.boolean(name):
-            raise token.error(f"{name} is not supported:  {REFUSED[name]}")
+        if name in UNSUPPORTED and value.boolean(name):
+            raise token.error(f"{name} is not supported: {UNSUPPORTED[name]}")
         options[name] = value
     return options
 
 
 def _option(token: Token) -> tuple[str, Token]:
-    by_lower = {name.lower(): name for name in (*OPTIONS, *REFUSED)}
+    by_lower = {name.lower(): name for name in (*OPTIONS, *UNSUPPORTED)}
     key, value = token.cut("=")
     bare = key.text.removeprefix("!").strip()
     if (name := by_lower.get(bare.lower())) is None:

@@ -138,7 +138,7 @@ def test_units_and_threshold_come_from_the_cells(shower_file: str) -> None:
 def test_rows_of_a_flat_layer_come_from_the_correlations_of_cells(shower_file: str) -> None:
     text = propose(shower_file)
     assert parse(text).schema.fields["layer_0"].shape == (6, 5)
-    assert "cells 5 apart are correlated" in text
+    assert "cells at a distance of 5 are correlated" in text
 
 
 def test_cells_without_correlations_have_no_rows() -> None:

@@ -23,7 +23,7 @@ from hepgan.gan import serialization
 from hepgan.gan.training import history
 from hepgan.pipeline.training import read_events
 from hepgan.tmva import DataLoader, Factory, Tools, Types, book, help_text
-from hepgan.tmva.options import OPTIONS, REFUSED, options_of
+from hepgan.tmva.options import OPTIONS, UNSUPPORTED, options_of
 from hepgan.tmva.strategy import KEYS
 
 EVENTS = 200
@@ -150,7 +150,7 @@ def test_shared_training_keys_work(columns: str) -> None:
 
 def test_every_option_and_key_in_the_help_is_accepted(columns: str) -> None:
     text = help_text()
-    for name in (*OPTIONS, *REFUSED, *KEYS):
+    for name in (*OPTIONS, *UNSUPPORTED, *KEYS):
         assert f"  {name} " in text
     values = {
         "VerbosityLevel": "Debug", "VarTransform": "N", "InputLayout": "5##2", "BatchLayout": "1|9|5##1|9|2",
@@ -158,7 +158,7 @@ def test_every_option_and_key_in_the_help_is_accepted(columns: str) -> None:
         "Architecture": "STANDARD", "RandomSeed": "3", "ValidationSize": "40", "TrainingStrategy": "MaxEpochs=1",
         "H": "F", "V": "T", "CreateMVAPdfs": "False", "IgnoreNegWeightsInTraining": "F",
     }  # fmt: skip
-    assert set(values) == {*OPTIONS, *REFUSED}
+    assert set(values) == {*OPTIONS, *UNSUPPORTED}
     booking = book(":".join(f"{k}={v}" for k, v in values.items()), [columns], tree="events")
     assert booking.level == logging.DEBUG
     assert booking.run.train.batch_size == 9
@@ -239,7 +239,7 @@ def test_any_string_gives_options_or_a_hepgan_error(text: str) -> None:
         options = options_of(text)
     except RunError:
         return
-    assert set(options) <= {*OPTIONS, *REFUSED}
+    assert set(options) <= {*OPTIONS, *UNSUPPORTED}
 
 
 @pytest.mark.parametrize(

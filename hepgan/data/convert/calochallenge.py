@@ -177,7 +177,7 @@ def read_showers(
 ) -> ak.Array:
     """Returns the events of HDF5 files, with voxels below ``threshold`` [MeV] set to zero, in single precision.
 
-    Memory is needed for the returned events, and for a piece of a file of 100 MB.
+    Memory is needed for the returned events, and for a chunk of 100 MB of a file.
 
     Args:
         files: HDF5 files.

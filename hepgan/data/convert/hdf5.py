@@ -13,7 +13,7 @@ from hepgan.data.io.validation import check_values
 from hepgan.errors import DataError, did_you_mean
 
 ROWS = 5_000
-"""Events per piece: 160 MB of the CaloChallenge's largest showers."""
+"""Events per chunk: 160 MB of the CaloChallenge's largest showers."""
 
 LARGEST_CHUNK = 2**28
 """Maximum size of an HDF5 chunk [bytes], which is decompressed as a whole."""
@@ -105,7 +105,7 @@ def _check_storage(data: Any, name: str, size: int) -> None:
 def iterate_rows(
     datasets: Mapping[str, Any], path: Path, *, rows: int = ROWS
 ) -> Iterator[tuple[range, dict[str, np.ndarray[Any, Any]]]]:
-    """Yields pieces of ``rows`` events from datasets of equal length, in native byte order and checked for NaN and infinity.
+    """Yields chunks of ``rows`` events from datasets of equal length, in native byte order and checked for NaN and infinity.
 
     Raises:
         DataError: the lengths differ, or a value is not finite or cannot be read.

@@ -99,7 +99,7 @@ class Autoregressive:
             steps: Number of optimizer steps of each network.
             learning_rate: Largest learning rate.
             weight_decay: Decoupled weight decay.
-            held_out: Fraction of the events on which the networks are judged, to keep the best of ten states.
+            held_out: Fraction of the events whose likelihood chooses the best of ten states of each network.
 
         Raises:
             RunError: an unknown field or condition.

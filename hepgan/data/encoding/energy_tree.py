@@ -145,7 +145,7 @@ class EnergyTree:
             steps: Number of optimizer steps of each network.
             learning_rate: Largest learning rate.
             weight_decay: Decoupled weight decay.
-            held_out: Fraction of the events on which the networks are judged, to keep the best of ten states.
+            held_out: Fraction of the events whose likelihood chooses the best of ten states of each network.
             spectrum: Whether to correct the spectra of small cell energies, which may have lines.
 
         Raises:

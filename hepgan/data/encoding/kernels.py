@@ -142,7 +142,7 @@ def scaled_layers(
     """Returns cells ``[E, F]`` with the layer sums ``energies[E, L]``, cut at the threshold twice: ``LayerSums.decode``.
 
     Args:
-        cells: ``[E, F]``, or with more columns behind.
+        cells: ``[E, F]``, or with more columns after them.
         energies: Sums of the layers.
         layers: ``[L, 2]``, first column of each layer and the one after its last.
         hottest: ``[L]``, cell of a layer that gets the energy if no other has any.

@@ -3,7 +3,7 @@
 Weights ``[E]`` add up to E, or are ``None`` for unweighted events. With negative weights, estimates that must be monotonic or positive
 may not be; they are then replaced by the nearest usable ones:
 
-* a cumulated weight that falls is replaced by the mean of its largest value so far and its smallest value from there on;
+* a cumulative weight that falls is replaced by the mean of its largest value so far and its smallest value from there on;
 * variances in all directions are at least ``LEAST_VARIANCE`` of those with absolute weights.
 """
 
@@ -48,7 +48,7 @@ def least_squares(regressors: Tensor, targets: Tensor, weights: Tensor | None = 
 
 
 def cumulated(weights: Tensor) -> Tensor:
-    """Returns the cumulated weights ``[1 + E, …]`` of ``weights[E, …]``, which start at 0 and do not fall."""
+    """Returns the cumulative weights ``[1 + E, …]`` of ``weights[E, …]``, which start at 0 and do not fall."""
     sums = torch.cat([weights.new_zeros(1, *weights.shape[1:]), weights.cumsum(0)])
     highest = sums.cummax(0).values
     lowest = sums.flip(0).cummin(0).values.flip(0)
@@ -56,7 +56,7 @@ def cumulated(weights: Tensor) -> Tensor:
 
 
 def positions(sums: Tensor, targets: Tensor) -> Tensor:
-    """Returns the fractional indices ``[K, F]`` of events at which cumulated weights reach ``targets[K, F]``.
+    """Returns the fractional indices ``[K, F]`` of events at which cumulative weights reach ``targets[K, F]``.
 
     Half of an event's weight counts as below it. ``sums[1 + E, F]`` are those of ``cumulated``.
     """

@@ -171,7 +171,7 @@ def _record(piece: dict[str, Any]) -> ak.Array:
 
 
 def _pieces(events: ak.Array, schema: Schema) -> Iterator[dict[str, Any]]:
-    """Yields the values of ``events`` by branch, in pieces of about ``CLUSTER`` bytes."""
+    """Yields the values of ``events`` by branch, in chunks of about ``CLUSTER`` bytes."""
     missing = [name for name in schema.all if name not in events.fields]
     if missing:
         names = ", ".join(events.fields)

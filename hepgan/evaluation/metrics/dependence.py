@@ -24,7 +24,7 @@ from hepgan.evaluation.metrics.permutations import Pool
 from hepgan.evaluation.metrics.statistics import Floats, normal_scores, weighted_mean
 
 MIN_SIGNIFICANCE = 4.0
-"""Significance of a dependence in the reference from which a response is judged."""
+"""Significance of a dependence in the reference from which a response is tested."""
 SIGMAS = 4.0
 """Number of standard errors from 1 at which a response is remarkable."""
 

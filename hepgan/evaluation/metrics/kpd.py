@@ -156,7 +156,7 @@ def _grouped(features: Floats, rng: np.random.Generator, largest: int = GROUP) -
 
 
 def distance(sums: KernelSums, one: Groups, other: Groups) -> float:
-    """Returns the unbiased squared discrepancy between the groups ``one`` of the reference and ``other`` of the generated sample."""
+    """Returns the unbiased squared MMD between the groups ``one`` of the reference and ``other`` of the generated sample."""
     n, m = len(one) * sums.n, len(other) * sums.m
     xx, yy = sums.xx[np.ix_(one, one)].sum(), sums.yy[np.ix_(other, other)].sum()
     between = sums.xy[np.ix_(one, other)].sum() / (n * m)

@@ -69,7 +69,7 @@ def sliced_wasserstein(
 
 
 def _distance(first: Floats, second: Floats, widths: Floats) -> Floats:
-    """Returns the Wasserstein distances of ``[P, bins]`` histograms whose centers are ``widths`` apart."""
+    """Returns the Wasserstein distances of ``[P, bins]`` histograms whose centers have the distances ``widths``."""
     gaps = [
         each.cumsum(axis=1)[:, :-1] / np.maximum(each.sum(axis=1, keepdims=True), 1e-300)
         for each in (first, second)

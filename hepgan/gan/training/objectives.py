@@ -240,7 +240,7 @@ class MaximumMeanDiscrepancy:
     """Squared maximum mean discrepancy of events and conditions with the distance kernel (arXiv:1207.6076), without a discriminator.
 
     The kernel of two events is minus their distance: the square root of the mean squared difference of their features plus that of their
-    conditions, standardized. It has no width to choose, and the discrepancy vanishes only for equal distributions of events at all
+    conditions, standardized. It has no width to choose, and it vanishes only for equal distributions of events at all
     conditions. The estimate is unbiased: pairs of an event with itself, or with the generated event of the same conditions, do not count.
     """
 

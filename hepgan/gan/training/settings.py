@@ -68,7 +68,7 @@ class NetworkSettings:
 
 @dataclasses.dataclass(frozen=True)
 class AugmentSettings:
-    """Augmentation of what discriminators see, ``[train.augment]``, the same for reference and generated events.
+    """Augmentation of discriminator inputs, ``[train.augment]``, the same for reference and generated events.
 
     It applies to discriminators whose input is ``cells``, ``images`` or ``layer energies``; others see the events as they are. Rows are the
     second to last axis of a layer's cells (α, of cells in α and r), columns the last one.
@@ -139,7 +139,7 @@ class TrainSettings:
         objective: Name of the objective: ``non-saturating``, ``least-squares``, ``sum-of-squares``, ``hinge``, ``wasserstein``,
             ``relativistic``, ``mmd``, or one that a plugin registers with ``hepgan.register_objective``.
         final_lr_fraction: Final learning rate as a fraction of the initial one, for learning rates that are no schedules.
-        lr_schedule: Shape of these learning rates' fall from the initial to the final one.
+        lr_schedule: Shape of the decay of these learning rates from the initial to the final one.
         warmup_steps: Steps at the start of the phase in which these learning rates rise linearly from 0.
         r1: Weight of the zero-centered gradient penalty on reference events; the penalty has a factor 1/2, as in the literature.
         r2: Weight of the same penalty on generated events.
@@ -164,7 +164,7 @@ class TrainSettings:
         gradient_norm: Mean length over the batch to which the gradients at the generated events, encoded, are scaled before they reach the
             generator (arXiv:2511.22475), so that the weights of ``transport`` and ``energy_constraint``, which are added after it, mean
             the same at every step; 0 leaves them unscaled.
-        augment: Augmentation of what discriminators see, see ``AugmentSettings``.
+        augment: Augmentation of discriminator inputs, see ``AugmentSettings``.
         critic_steps: Discriminator updates per step.
         generator_steps: Generator updates per step, after those of the discriminator.
         encoding_learning_rate: Learning rate of AdamW for the networks of the encoding (``energy_tree``, ``autoregressive``), which are then

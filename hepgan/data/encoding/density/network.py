@@ -216,7 +216,7 @@ class FitSettings(NamedTuple):
         rows: Typical number of rows of a step.
         learning_rate: Largest learning rate of a one-cycle schedule.
         weight_decay: Decoupled weight decay.
-        held_out: Fraction of the events on which the fit is judged; the best of ten states is kept.
+        held_out: Fraction of the events whose likelihood chooses the best of ten states of the fit.
     """
 
     hidden: int = 96

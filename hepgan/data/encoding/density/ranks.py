@@ -109,10 +109,10 @@ class Ranks:
 
 
 def _with_upper_tail(knots: Tensor, probabilities: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns knots that go on beyond the largest of ``x[E]``, so that it is not the value of all scores beyond its own.
+    """Returns knots that continue beyond the largest of ``x[E]``, so that it is not the value of all scores beyond its own.
 
     The distribution beyond it is the generalized Pareto distribution of the largest values, from probability-weighted moments (Hosking
-    and Wallis, Technometrics 29 (1987) 339). Values that end abruptly, as at a cut, do not go on: the largest one gets a larger score.
+    and Wallis, Technometrics 29 (1987) 339). Values that end abruptly, as at a cut, do not continue: the largest one gets a larger score.
     """
     count = min(_LARGEST_TAIL, max(_SMALLEST_TAIL, len(x) // 10), len(x) - 1)
     top = x.topk(count + 1).values
