@@ -13,7 +13,9 @@ from tiny import TINY, tiny_events, write_tiny
 
 from hepgan import pipeline as library
 from hepgan.data.loaders.in_memory import UnsupervisedLoader
+from hepgan.gan.model import GAN
 from hepgan.gan.training import history
+from hepgan.pipeline.config import as_toml
 
 
 def torchrun(*arguments: object, processes: int = 2) -> subprocess.CompletedProcess[str]:
@@ -59,6 +61,30 @@ def test_two_processes_train_like_one(run_file: Path, tmp_path: Path) -> None:
     for a, b in zip(*rows, strict=True):
         for name in set(a) - {"seconds"}:
             assert b[name] == pytest.approx(a[name], rel=1e-3, abs=1e-4)
+
+
+def test_two_processes_train_the_networks_of_an_encoding_like_one(
+    run_file: Path, tmp_path: Path
+) -> None:
+    settings = {
+        "encoding.steps": [{"step": "autoregressive", "hidden": 8, "steps": 20}],
+        "gan.latent": [0],
+        "gan.generator": "DENSE|N|LINEAR",
+        "gan.discriminator_input": "observables",
+        "train.encoding_learning_rate": 1e-3,
+        "train.validate_every": 0,  # the last step is kept
+    }
+    path = tmp_path / "trained.toml"
+    path.write_text(as_toml(library.load(run_file, settings)))
+    done = torchrun("train", path, "-o", tmp_path / "two", "--device", "cpu")
+    assert (tmp_path / "two" / "gan.json").is_file(), done.stderr
+    gan, _ = library.train(library.load(path), tmp_path / "one", device="cpu")
+    fitted, _ = library.train(library.load(path, {"train.steps": 0}), tmp_path / "zero", device="cpu")  # fmt: skip
+    one, two, zero = (each.encoding.pack()[1] for each in (gan, GAN.load(tmp_path / "two"), fitted))
+    changed = [name for name in one if not torch.equal(one[name], zero[name])]
+    assert changed
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5)
 
 
 def test_run_and_uneven_batches_raise_in_several_processes(run_file: Path, tmp_path: Path) -> None:
