@@ -17,7 +17,7 @@ from hepgan.data.encoding.base import (
 )
 from hepgan.data.encoding.density.distributions import (
     LogisticSpline,
-    normal_scores,
+    Tails,
     standard_spline,
 )
 from hepgan.data.encoding.density.network import (
@@ -172,7 +172,7 @@ class Autoregressive:
         for number, column in enumerate(self.ranks):
             conditional = self.calibration[number].decode(scores[:, number])
             spline = _spline(self.networks[number], known, ranks)
-            score = spline.quantile(torch.special.ndtr(conditional))
+            score = spline.quantile(Tails.of_scores(conditional))
             ranks = torch.cat([ranks, score[:, None]], 1)
             values.append(column.decode(score))
         return x.index_copy(1, self.columns, torch.stack(values, 1))
@@ -187,7 +187,7 @@ def _conditional_scores(networks: tuple[RowNetwork, ...], known: Tensor, ranks: 
     columns = []
     for number, network in enumerate(networks):
         spline = _spline(network, known, ranks[:, :number])
-        columns.append(normal_scores(spline.cdf(ranks[None, :, number])[0]))
+        columns.append(spline.cdf(ranks[None, :, number]).scores()[0])
     return torch.stack(columns, 1)
 
 

@@ -25,6 +25,7 @@ from hepgan.data.encoding.base import (
 from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.encoding.density.distributions import (
     LogisticSpline,
+    Tails,
     normal_scores,
     standard_spline,
 )
@@ -173,11 +174,11 @@ class EnergyTree:
         single = None if weights is None else weights.to(cells)
         inputs = _Inputs(shapes, polar, cells, layers, known, scores, threshold, single)
         total, depth, tree, log_likelihood = inputs.fit(noise, settings, progress, start)
-        conditional = _total_spline(total, known).cdf(scores[None])[0]
+        conditional = _total_spline(total, known).cdf(scores[None]).scores()[0]
         sizes = torch.tensor([rows * columns for rows, columns in shapes])
         layer = torch.repeat_interleave(torch.arange(len(shapes)), sizes)
         step = cls(
-            at, chosen, column, scale, unit, threshold, ranks, total, Ranks.fit(normal_scores(conditional), weights),
+            at, chosen, column, scale, unit, threshold, ranks, total, Ranks.fit(conditional, weights),
             depth, tree, Spectrum.identity(layer, threshold), log_likelihood,
             len(x),
         )  # fmt: skip
@@ -224,8 +225,8 @@ class EnergyTree:
         known = c[:, self.conditions].to(cells)
         drawn = uniform(cells, noise)
         fraction = self.ranks.encode(total.double() / energy, drawn[:, 0])
-        conditional = _total_spline(self.total, known).cdf(fraction[None])[0]
-        first = self.calibration.encode(normal_scores(conditional), drawn[:, 0])[:, None]
+        conditional = _total_spline(self.total, known).cdf(fraction[None]).scores()[0]
+        first = self.calibration.encode(conditional, drawn[:, 0])[:, None]
         normal = normal_scores(uniform(cells, noise.child("unused")))
         between = 1 + self.depth.splits
         score = fraction[:, None].to(known)
@@ -259,7 +260,7 @@ class EnergyTree:
     def _cells(self, scores: Tensor, c: Tensor) -> Tensor:
         """Returns the cells ``[E, F]`` of ``scores[E, F]``, before the correction of their spectra."""
         known = c[:, self.conditions].to(scores)
-        conditional = torch.special.ndtr(self.calibration.decode(scores[:, 0]))
+        conditional = Tails.of_scores(self.calibration.decode(scores[:, 0]))
         # Within the range of the ranks, so that encoding returns the same score.
         smallest, largest = self.ranks.scores[0], self.ranks.scores[-1]
         score = _total_spline(self.total, known).quantile(conditional).clamp(smallest, largest)

@@ -1,6 +1,7 @@
 """ONNX models of torch modules, with translations of operators that torch's exporter lacks or rounds."""
 
 import logging
+import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -78,6 +79,7 @@ def _exported(
             torch.ops.aten.bucketize.Tensor: _bucketize,
             torch.ops.aten.copysign.Tensor: _copysign,
             torch.ops.aten.special_ndtr.default: _ndtr,
+            torch.ops.aten.erfc.default: _erfc,
             torch.ops.aten.sigmoid.default: _sigmoid,
             torch.ops.aten.lerp.Tensor: _lerp,
             torch.ops.aten.nan_to_num.default: _nan_to_num,
@@ -223,10 +225,33 @@ def _sigmoid(self: Any) -> Any:
 
 
 def _ndtr(self: Any) -> Any:
-    """Translates ``torch.special.ndtr`` with a small relative error, also in the lower tail; ``Erf`` would lose it.
+    """Translates ``torch.special.ndtr`` with a small relative error, also in the lower tail."""
+    from onnxscript import opset18
 
-    Below 0, it is the Taylor series around the nearest of 513 points between −8 and 0; above, 1 minus that, so that a probability near 1
-    is rounded once: splits of ``energy_tree`` amplify its last bit.
+    op: Any = opset18
+    lower = _lower_tail(self)
+    return op.Where(
+        op.Greater(self, op.CastLike(0.0, self)), op.Sub(op.CastLike(1.0, self), lower), lower
+    )
+
+
+def _erfc(self: Any) -> Any:
+    """Translates ``torch.erfc`` with a small relative error, also for large numbers; 1 minus ``Erf`` would lose it."""
+    from onnxscript import opset18
+
+    op: Any = opset18
+    upper = op.Mul(
+        _lower_tail(op.Mul(self, op.CastLike(math.sqrt(2), self))), op.CastLike(2.0, self)
+    )
+    return op.Where(
+        op.Less(self, op.CastLike(0.0, self)), op.Sub(op.CastLike(2.0, self), upper), upper
+    )
+
+
+def _lower_tail(self: Any) -> Any:
+    """Returns the operators of the normal probability below minus the size of a number.
+
+    It is the Taylor series around the nearest of 513 points between −8 and 0.
     """
     import onnx
     from onnxscript import opset18
@@ -254,10 +279,9 @@ def _ndtr(self: Any) -> Any:
     series = op.Sub(op.Mul(d, series), op.Div(x, number(2.0)))
     series = op.Add(op.Mul(d, series), number(1.0))
     density = op.Gather(table(np.exp(-(points**2) / 2) / np.sqrt(2 * np.pi)), at)
-    lower = op.Add(
+    return op.Add(
         op.Gather(table(scipy.special.ndtr(points)), at), op.Mul(op.Mul(d, series), density)
     )
-    return op.Where(op.Greater(self, number(0.0)), op.Sub(number(1.0), lower), lower)
 
 
 def _searchsorted(sorted_sequence: Any, self: Any, *, right: bool = False, **options: Any) -> Any:

@@ -8,6 +8,7 @@ import threading
 import awkward as ak
 import numpy as np
 import pytest
+import scipy.special
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -22,9 +23,14 @@ from hepgan.data.encoding.density.distributions import (
     SPLIT,
     LogisticSpline,
     Split,
+    Tails,
+    signed_tail_scores,
+    signed_tails,
+    split_constants,
     split_log_likelihood,
     standard_spline,
 )
+from hepgan.data.encoding.density.kernels import split_energies, split_tails
 from hepgan.data.encoding.density.levels import build_levels
 from hepgan.data.encoding.density.network import RowNetwork
 from hepgan.data.encoding.density.ranks import Ranks
@@ -524,11 +530,104 @@ def test_spline_density_is_the_derivative_of_its_cdf_and_the_quantile_its_invers
     parameters = torch.randn(SPLINE, 50, generator=torch.Generator().manual_seed(1)).double()
     spline = LogisticSpline.of(parameters)
     probability = torch.linspace(0.001, 0.999, 50, dtype=torch.float64)
-    values = spline.quantile(probability)
-    torch.testing.assert_close(spline.cdf(values[None])[0], probability)
-    low, high = (spline.cdf((values + d)[None])[0] for d in (-1e-6, 1e-6))
+    values = spline.quantile(Tails(probability, 1 - probability))
+    torch.testing.assert_close(spline.cdf(values[None]).lower[0], probability)
+    torch.testing.assert_close(spline.cdf(values[None]).upper[0], 1 - probability)
+    low, high = (spline.cdf((values + d)[None]).lower[0] for d in (-1e-6, 1e-6))
     _, log_density = spline.cdf_and_log_density(values[None])
     torch.testing.assert_close((high - low) / 2e-6, log_density[0].exp(), rtol=1e-3, atol=1e-6)
+
+
+def test_probabilities_of_scores_have_small_relative_errors_in_both_tails() -> None:
+    scores = torch.linspace(-4.7, 4.7, 2001)
+    tails = Tails.of_scores(scores)
+    exact = [
+        torch.from_numpy(scipy.special.ndtr(sign * scores.double().numpy())) for sign in (1, -1)
+    ]
+    for tail, expected in zip(tails, exact, strict=True):
+        torch.testing.assert_close(tail.double(), expected, rtol=3e-6, atol=0)
+    torch.testing.assert_close(tails.scores(), scores, rtol=0, atol=3e-6)
+    torch.testing.assert_close(signed_tail_scores(signed_tails(scores)), scores, rtol=0, atol=3e-6)
+    scores.requires_grad_()
+    (slopes,) = torch.autograd.grad(Tails.of_scores(scores).lower.sum(), scores)
+    scores = scores.detach()
+    torch.testing.assert_close(slopes, torch.exp(-0.5 * scores**2) / (2 * np.pi) ** 0.5)
+
+
+def splits(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns parameters ``[SPLIT, N]`` of splits whose parts are hardly ever empty, their energies and ranges, for N scores."""
+    parameters = torch.randn(SPLIT, len(scores), generator=torch.Generator().manual_seed(1))
+    parameters[0], parameters[1] = 3 * parameters[0], 0.3 * parameters[1] - 0.5
+    parameters[2:SPLINE] = 0.5 * parameters[2:SPLINE] + standard_spline()[0, 2:, None]
+    parameters[SPLINE:] -= 20
+    ranges = torch.tensor([[-60.0], [60.0]]).expand(2, len(scores)).contiguous()
+    return parameters, torch.full_like(scores, 1e7), ranges
+
+
+def kernel_arguments(scores: Tensor) -> tuple[Tensor, tuple[int, Tensor, Tensor, Tensor], Tensor]:
+    """Returns the parameters, rows and ranges of ``splits`` for the kernels: an event with a node for each score."""
+    parameters, energies, ranges = splits(scores)
+    node = torch.arange(len(scores))
+    rows = (len(scores), torch.zeros_like(node), node, energies)
+    return parameters.T.contiguous(), rows, ranges
+
+
+def test_splits_are_as_accurate_in_the_upper_tail_as_in_the_lower_one() -> None:
+    """A probability next to 1 has few digits in single precision: 6e-8 is 2 % of the tail beyond 4.5 standard deviations."""
+    pytest.importorskip("numba")
+    scores = torch.linspace(-4.6, 4.6, 4001)
+    parameters, energies, ranges = splits(scores)
+    precise = Split.of(parameters.double(), energies.double(), THRESHOLD, ranges.double())
+    exact = torch.stack(precise.fractions(scores.double()))
+    of_torch = torch.stack(Split.of(parameters, energies, THRESHOLD, ranges).fractions(scores))
+    torch.testing.assert_close(of_torch.double(), exact, rtol=1e-5, atol=0)
+
+    by_node, rows, ranges = kernel_arguments(scores)
+    children = torch.arange(2 * len(scores)).reshape(-1, 2)
+    kept = torch.empty(2, 0, dtype=torch.long)
+    cells = split_energies(
+        energies[None], signed_tails(scores)[None], by_node, rows, (kept, children, ranges), 2 * len(scores),
+        THRESHOLD, *split_constants(),
+    )  # fmt: skip
+    of_kernel = cells.reshape(-1, 2).T / energies
+    torch.testing.assert_close(of_kernel, of_torch, rtol=1e-5, atol=0)
+    torch.testing.assert_close(of_kernel.double(), exact, rtol=1e-5, atol=0)
+
+
+def test_scores_of_splits_are_as_accurate_in_the_upper_tail_as_in_the_lower_one() -> None:
+    pytest.importorskip("numba")
+    scores = torch.linspace(-4.6, 4.6, 4001)
+    parameters, energies, ranges = splits(scores)
+    split = Split.of(parameters, energies, THRESHOLD, ranges)
+    first, second = (fraction * energies for fraction in split.fractions(scores))
+    uniform = torch.full_like(scores, 0.5)
+    torch.testing.assert_close(split.scores(first, second, uniform), scores, rtol=0, atol=1e-5)
+    by_node, rows, ranges = kernel_arguments(scores)
+    children = torch.arange(2 * len(scores)).reshape(-1, 2)
+    tails = split_tails(
+        torch.stack([first, second], 1).reshape(1, -1), uniform[None], by_node, rows, (children, ranges), THRESHOLD, *split_constants(),
+    )  # fmt: skip
+    torch.testing.assert_close(signed_tail_scores(tails)[0], scores, rtol=0, atol=1e-5)
+
+
+def test_kernels_of_splits_with_extreme_parameters_give_the_fractions_of_torch() -> None:
+    """Exponentials of the parameters would be infinite, or all 0."""
+    pytest.importorskip("numba")
+    scores = torch.linspace(-3, 3, 101)
+    for masses, atoms in ((200.0, 0.0), (-200.0, 0.0), (0.0, 200.0), (0.0, -200.0)):
+        by_node, rows, ranges = kernel_arguments(scores)
+        by_node[:, 2:SPLINE] += masses
+        by_node[:, SPLINE:] += 20 + atoms
+        children = torch.arange(2 * len(scores)).reshape(-1, 2)
+        kept = torch.empty(2, 0, dtype=torch.long)
+        cells = split_energies(
+            rows[3][None], signed_tails(scores)[None], by_node, rows, (kept, children, ranges), 2 * len(scores),
+            THRESHOLD, *split_constants(),
+        )  # fmt: skip
+        expected = Split.of(by_node.T, rows[3], THRESHOLD, ranges).fractions(scores)
+        torch.testing.assert_close(
+            cells.reshape(-1, 2).T / rows[3], torch.stack(expected), rtol=1e-4, atol=1e-6
+        )
 
 
 def test_a_split_of_less_than_two_thresholds_has_an_empty_part() -> None:

@@ -123,7 +123,7 @@ def _node_features(
 
 def split_energies(
     blocks: Tensor,
-    probabilities: Tensor,
+    tails: Tensor,
     parameters: Tensor,
     rows: tuple[int, Tensor, Tensor, Tensor],
     tables: tuple[Tensor, ...],
@@ -134,7 +134,7 @@ def split_energies(
 
     Args:
         blocks: ``[E, A]`` energies before the splits.
-        probabilities: ``[E, N]``, of the normal scores of the splits.
+        tails: ``[E, N]``, signed tails of the normal scores of the splits.
         parameters: Parameters ``[R, SPLIT]`` of the splits.
         rows: Number of nodes with energy, and their ``event[R]``, ``node[R]`` and ``energy[R]``.
         tables: ``kept``, ``children`` and ``ranges`` of the level.
@@ -143,11 +143,11 @@ def split_energies(
     """
     result = blocks.new_zeros(len(blocks), after)
     compiled(_keep)(blocks.contiguous().numpy(), tables[0].numpy(), result.numpy())
-    _splits(False, result, probabilities, probabilities, parameters, rows, tables[1:], *constants)
+    _splits(False, result, tails, tails, parameters, rows, tables[1:], *constants)
     return result
 
 
-def split_probabilities(
+def split_tails(
     energies: Tensor,
     uniform: Tensor,
     parameters: Tensor,
@@ -155,7 +155,7 @@ def split_probabilities(
     tables: tuple[Tensor, ...],
     *constants: Any,
 ) -> Tensor:
-    """Returns the probabilities ``[E, N]`` of splits, NaN for nodes without energy: ``Split.scores``.
+    """Returns the signed tails ``[E, N]`` of splits, NaN for nodes without energy: ``Split.scores``.
 
     Args:
         energies: ``[E, B]`` energies after the splits.
@@ -180,7 +180,7 @@ def _splits(
     encode: bool,
     energies: Tensor,
     given: Tensor,
-    probabilities: Tensor,
+    tails: Tensor,
     parameters: Tensor,
     rows: tuple[int, Tensor, Tensor, Tensor],
     tables: tuple[Tensor, ...],
@@ -190,86 +190,135 @@ def _splits(
 ) -> None:
     count, *columns = rows
     compiled(_split_rows)(
-        encode, energies.contiguous().numpy(), given.contiguous().numpy(), probabilities.contiguous().numpy(),
-        parameters.contiguous().numpy(), count, *(values.numpy() for values in (*columns, *tables)),
+        encode, energies.contiguous().numpy(), given.contiguous().numpy(), tails.contiguous().numpy(),
+        parameters.contiguous().numpy(), parameters.exp().numpy(), count, *(values.numpy() for values in (*columns, *tables)),
         np.float32(threshold), np.array(constants, np.float32), edges.numpy(),
     )  # fmt: skip
 
 
 def _split_rows(
-    encode: Any, energies: Any, given: Any, probabilities: Any, parameters: Any, count: Any, event: Any, node: Any, energy: Any,
+    encode: Any, energies: Any, given: Any, tails: Any, parameters: Any, exponentials: Any, count: Any, event: Any, node: Any, energy: Any,
     children: Any, ranges: Any, threshold: Any, constants: Any, edges: Any,
 ) -> None:  # fmt: skip
     one, nothing, tiny = np.float32(1), np.float32(0), np.float32(1e-7)
+    least, most = np.float32(1e-30), np.float32(1e30)
     bins = len(edges) - 1
-    smallest, narrowest, widest, impossible = constants
-    masses = np.empty(bins, np.float32)
+    half = bins // 2
+    smallest, never = constants[0], np.exp(constants[3])
+    narrowest, widest = np.exp(constants[1]), np.exp(constants[2])
+    widths = np.empty(bins, np.float32)
+    for k in range(half):
+        widths[k] = widths[bins - 1 - k] = edges[k + 1] - edges[k]
+    # Probabilities from below and from above: of bins, and of the smallest, the largest and the encoded logit.
+    masses, found = np.empty((2, bins), np.float32), np.empty((2, 3), np.float32)
+    points = np.empty(3, np.float32)
     for r in range(count):
         e, n, value = event[r], node[r], energy[r]
         parts = children[n]
-        both = nothing if value > np.float32(2.0001) * threshold else impossible
-        first, second = parameters[r, 2 + bins], parameters[r, 3 + bins]
-        top = max(first, second, both)
-        first, second, both = np.exp(first - top), np.exp(second - top), np.exp(both - top)
+        first, second = exponentials[r, 2 + bins], exponentials[r, 3 + bins]
+        both = one if value > np.float32(2.0001) * threshold else never
         total = first + second + both
+        if not total < most:
+            first, second = parameters[r, 2 + bins], parameters[r, 3 + bins]
+            top = max(first, second)
+            first, second, both = np.exp(first - top), np.exp(second - top), both * np.exp(-top)
+            total = first + second + both
         first, second, both = first / total, second / total, both / total
+        tail, below = nothing, False
         if encode:
-            if energies[e, parts[1]] <= 0:
-                probabilities[e, n] = one - first * given[e, n]
+            uniform = given[e, n]
+            if energies[e, parts[1]] <= 0 or energies[e, parts[0]] <= 0:
+                if energies[e, parts[1]] <= 0:
+                    upper, lower = first * uniform, second + both + first * (one - uniform)
+                else:
+                    lower, upper = second * uniform, first + both + second * (one - uniform)
+                tails[e, n] = -lower if lower <= upper else upper
                 continue
-            if energies[e, parts[0]] <= 0:
-                probabilities[e, n] = second * given[e, n]
+        else:
+            tail, below = abs(given[e, n]), given[e, n] < 0
+            nearer = second if below else first
+            if tail < nearer:
+                energies[e, parts[1 if below else 0]] = value
                 continue
-        elif given[e, n] < second:
-            energies[e, parts[1]] = value
-            continue
-        elif given[e, n] >= one - first:
-            energies[e, parts[0]] = value
-            continue
-        limit = np.log(max((value - threshold) / threshold, np.float32(1e-3)))
-        low_end = min(max(ranges[0, n], -limit), limit)
-        high_end = min(max(ranges[1, n], -limit), limit)
+            if tail >= nearer + both:
+                energies[e, parts[0 if below else 1]] = value
+                continue
+            tail = min(max((tail - nearer) / max(both, np.float32(1e-9)), nothing), one)
 
-        top = parameters[r, 2]
-        for k in range(1, bins):
-            top = max(top, parameters[r, 2 + k])
         total = nothing
+        for k in range(half):
+            total += exponentials[r, 2 + k] + exponentials[r, 1 + bins - k]
         for k in range(bins):
-            masses[k] = np.exp(parameters[r, 2 + k] - top)
-            total += masses[k]
+            masses[0, k] = exponentials[r, 2 + k]
+        if not least < total < most:
+            top, total = parameters[r, 2], nothing
+            for k in range(1, bins):
+                top = max(top, parameters[r, 2 + k])
+            for k in range(bins):
+                masses[0, k] = np.exp(parameters[r, 2 + k] - top)
+                total += masses[0, k]
         factor = (one - smallest) / total
         for k in range(bins):
-            masses[k] = masses[k] * factor + smallest * (edges[k + 1] - edges[k])
-        location = parameters[r, 0]
-        width = np.exp(min(max(parameters[r, 1], narrowest), widest))
-        low = one / (one + np.exp((location - low_end) / width))
-        high = one / (one + np.exp((location - high_end) / width))
-        logistic = nothing
+            masses[0, k] = masses[0, k] * factor + smallest * widths[k]
+        for k in range(bins):
+            masses[1, k] = masses[0, bins - 1 - k]
+        limit = np.log(max((value - threshold) / threshold, np.float32(1e-3)))
+        points[0] = min(max(ranges[0, n], -limit), limit)
+        points[1] = min(max(ranges[1, n], -limit), limit)
         if encode:
             logit = np.log(energies[e, parts[0]]) - np.log(energies[e, parts[1]])
-            logit = min(max(logit, low_end), high_end)
-            logistic = one / (one + np.exp((location - logit) / width))
-        below, below_low, below_high = nothing, nothing, nothing
-        for k in range(bins):
-            size = edges[k + 1] - edges[k]
-            below_low += masses[k] * min(max((low - edges[k]) / size, nothing), one)
-            below_high += masses[k] * min(max((high - edges[k]) / size, nothing), one)
-            below += masses[k] * min(max((logistic - edges[k]) / size, nothing), one)
+            points[2] = min(max(logit, points[0]), points[1])
+        location = parameters[r, 0]
+        width = min(max(exponentials[r, 1], narrowest), widest)
+        for j in range(3 if encode else 2):
+            distance = (points[j] - location) / width
+            side = 0 if distance < 0 else 1
+            x = np.exp(-abs(distance))
+            x = x / (one + x)
+            k, near = 0, nothing
+            while k < half - 1 and x > edges[k + 1]:
+                near += masses[side, k]
+                k += 1
+            part = (x - edges[k]) / widths[k]
+            near += masses[side, k] * part
+            far = one - near
+            if near > np.float32(0.5):
+                far = masses[side, k] * (one - part)
+                for m in range(k + 1, bins):
+                    far += masses[side, m]
+            found[side, j], found[1 - side, j] = near, far
+        inside = found[1, 0] - found[1, 1]
+        if found[0, 0] <= found[1, 0]:
+            inside = found[0, 1] - found[0, 0]
         if encode:
-            inner = (below - below_low) / max(below_high - below_low, np.float32(1e-6))
-            probabilities[e, n] = second + both * min(max(inner, nothing), one)
+            before = found[1, 0] - found[1, 2]
+            if found[0, 0] <= found[1, 0]:
+                before = found[0, 2] - found[0, 0]
+            after = found[1, 2] - found[1, 1]
+            if found[0, 2] <= found[1, 2]:
+                after = found[0, 1] - found[0, 2]
+            inside = max(inside, np.float32(1e-6))
+            lower = second + both * min(max(before / inside, nothing), one)
+            upper = first + both * min(max(after / inside, nothing), one)
+            tails[e, n] = -lower if lower <= upper else upper
             continue
-        inner = min(max((given[e, n] - second) / max(both, np.float32(1e-9)), nothing), one)
-        wanted, below, k = below_low + (below_high - below_low) * inner, nothing, 0
-        while k < bins - 1 and wanted >= below + masses[k]:
-            below += masses[k]
+        lower = found[0, 0] + inside * (tail if below else one - tail)
+        upper = found[1, 1] + inside * (one - tail if below else tail)
+        side, wanted = (0, lower) if lower <= upper else (1, upper)
+        k, near = 0, nothing
+        while k < bins - 1 and wanted >= near + masses[side, k]:
+            near += masses[side, k]
             k += 1
-        logistic = edges[k] + (wanted - below) / masses[k] * (edges[k + 1] - edges[k])
-        logistic = min(max(logistic, tiny), one - tiny)
-        logit = location + width * np.log(logistic / (one - logistic))
-        logit = min(max(logit, low_end), high_end)
-        energies[e, parts[0]] = value * (one / (one + np.exp(-logit)))
-        energies[e, parts[1]] = value * (one / (one + np.exp(logit)))
+        part = (wanted - near) / masses[side, k]
+        near = max(edges[k] + part * widths[k], tiny)
+        far = max(edges[bins - 1 - k] + (one - part) * widths[k], tiny)
+        logit = width * np.log(near / far)
+        logit = location + (logit if side == 0 else -logit)
+        logit = min(max(logit, points[0]), points[1])
+        x = np.exp(-abs(logit))
+        x, larger = x / (one + x), one / (one + x)
+        energies[e, parts[0]] = value * (x if logit < 0 else larger)
+        energies[e, parts[1]] = value * (larger if logit < 0 else x)
 
 
 def split_gradients(
@@ -310,6 +359,7 @@ def _split_gradients(
     of_masses = np.empty(bins, np.float32)
     below, part = np.empty(2, np.float32), np.empty(2, np.float32)
     at, logistics = np.empty(2, np.int64), np.empty(2, np.float32)
+    distances = np.empty(2, np.float32)
     sum_of_all = 0.0
     for r in range(parameters.shape[1]):
         weight, kind = weights[r], kinds[r]
@@ -351,27 +401,32 @@ def _split_gradients(
         of_location = (2 * logistic - one) * inverse
         of_scale = (2 * logistic - one) * distance - one
 
-        # Probability between the ends.
+        # Probability between the ends: from above if both are in the upper half.
+        first_bin, step, sign = 0, 1, one
+        if logits[1, r] > location:
+            first_bin, step, sign = bins - 1, -1, -one
         for j in range(2):
-            logistics[j] = one / (one + np.exp((location - logits[1 + j, r]) * inverse))
+            distances[j] = sign * (logits[1 + j, r] - location) * inverse
+            logistics[j] = one / (one + np.exp(-distances[j]))
             k, below[j] = 0, nothing
             while k < bins - 1 and logistics[j] > edges[k + 1]:
-                below[j] += masses[k]
+                below[j] += masses[first_bin + step * k]
                 k += 1
             at[j], part[j] = k, (logistics[j] - edges[k]) / (edges[k + 1] - edges[k])
-            below[j] += masses[k] * part[j]
-        inside = below[1] - below[0]
+            below[j] += masses[first_bin + step * k] * part[j]
+        inside = sign * (below[1] - below[0])
         value -= np.log(max(inside, least))
         if inside >= least:
             for j in range(2):
-                sign = (one if j == 0 else -one) / inside
+                change = (sign if j == 0 else -sign) / inside
                 for k in range(at[j]):
-                    of_masses[k] += sign
-                of_masses[at[j]] += sign * part[j]
-                slope = masses[at[j]] / (edges[at[j] + 1] - edges[at[j]])
-                of_distance = sign * slope * logistics[j] * (one - logistics[j])
-                of_location -= of_distance * inverse
-                of_scale -= of_distance * (logits[1 + j, r] - location) * inverse
+                    of_masses[first_bin + step * k] += change
+                k = first_bin + step * at[j]
+                of_masses[k] += change * part[j]
+                slope = masses[k] / (edges[at[j] + 1] - edges[at[j]])
+                of_distance = change * slope * logistics[j] * (one - logistics[j])
+                of_location -= sign * of_distance * inverse
+                of_scale -= of_distance * distances[j]
         mean = nothing
         for k in range(bins):
             mean += of_masses[k] * sizes[k]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hepgan.data.encoding.base import NAMES, tensor_record
-from hepgan.data.encoding.density.distributions import normal_scores
+from hepgan.data.encoding.density.distributions import Tails, normal_scores
 from hepgan.data.encoding.weighted import cumulated
 
 KNOTS = 500
@@ -95,9 +95,10 @@ class Ranks:
         low = last.clamp_max(len(self.values) - 2)
         part = (x - self.values[low]) / (self.values[low + 1] - self.values[low]).clamp_min(1e-30)
         between = self.scores[low] + part.clamp(0, 1) * (self.scores[low + 1] - self.scores[low])
-        lower, upper = torch.special.ndtr(self.scores[first]), torch.special.ndtr(self.scores[last])
-        atom = normal_scores(lower + uniform.to(x) * (upper - lower))
-        return torch.where(first < last, atom, between)
+        one, other = (Tails.of_scores(self.scores[end]) for end in (first, last))
+        lower = torch.lerp(one.lower, other.lower, uniform.to(x))
+        upper = torch.lerp(one.upper, other.upper, uniform.to(x))
+        return torch.where(first < last, Tails(lower, upper).scores(), between)
 
     def decode(self, scores: Tensor) -> Tensor:
         """Returns the values ``[E]``; inverts ``encode``."""

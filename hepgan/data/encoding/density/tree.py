@@ -21,13 +21,14 @@ from hepgan.data.encoding.base import NAMES, tensor_record
 from hepgan.data.encoding.density.distributions import (
     Z_LIMIT,
     Split,
-    normal_scores,
+    signed_tail_scores,
+    signed_tails,
     split_constants,
 )
 from hepgan.data.encoding.density.kernels import (
     node_features,
     split_energies,
-    split_probabilities,
+    split_tails,
 )
 from hepgan.data.encoding.density.network import VECTOR, RowNetwork
 from hepgan.data.encoding.kernels import use_kernels
@@ -199,7 +200,7 @@ def split_blocks(
     if use_kernels(blocks, context, scores, level.network.output):
         parameters = level.network.by_blocks(rows.features.T, context, rows.event, rows.node)
         return split_energies(
-            blocks, torch.special.ndtr(scores.clamp(-Z_LIMIT, Z_LIMIT)), parameters, rows[:4],
+            blocks, signed_tails(scores.clamp(-Z_LIMIT, Z_LIMIT)), parameters, rows[:4],
             (level.kept, level.children, level.ranges), level.blocks, threshold, *split_constants(),
         )  # fmt: skip
     parameters = level.network(rows.features, context, rows.event, rows.node)
@@ -238,10 +239,10 @@ def _split_scores(
     if use_kernels(after, context, uniform, level.network.output):
         parameters = level.network.by_blocks(rows.features.T, context, rows.event, rows.node)
         tables = level.children, level.ranges
-        probabilities = split_probabilities(
+        tails = split_tails(
             after, uniform, parameters, rows[:4], tables, threshold, *split_constants()
         )
-        return torch.where(probabilities.isnan(), normal, normal_scores(probabilities))
+        return torch.where(tails.isnan(), normal, signed_tail_scores(tails))
     split = Split.of(
         level.network(rows.features, context, rows.event, rows.node),
         rows.energy,
