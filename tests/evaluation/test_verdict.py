@@ -112,7 +112,11 @@ def test_a_perfect_sample_is_indistinguishable_and_the_verdict_says_what_would_h
     perfect: SampleEvaluation,
 ) -> None:
     assert not perfect.distinguishable
-    assert "standard deviations of an observable would have been seen" in perfect.sentence
+    assert (
+        "indistinguishable from the reference: no significant difference between"
+        in perfect.sentence
+    )
+    assert "standard deviations of an observable would have been noticed" in perfect.sentence
     assert not any(row.significant for row in perfect.rows)
     assert perfect.findings == ()
 
@@ -120,6 +124,46 @@ def test_a_perfect_sample_is_indistinguishable_and_the_verdict_says_what_would_h
 @pytest.mark.parametrize("condition", ["energy", "pdg", "phi"])
 def test_an_ignored_condition_is_named(condition: str) -> None:
     assert f"the condition {condition} is ignored" in judge(permuted(condition)).sentence
+
+
+def with_energies(energy: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Showers of other energies whose observables depend on them as those of ``showers``."""
+    rng, events = np.random.default_rng(seed), showers(len(energy), seed)
+    depth = events["depth"] + 0.4 * (np.log(energy) - np.log(events["energy"]))
+    cells = events["cells"] * ((energy / events["energy"]) ** 0.2)[:, None, None]
+    order = rng.permutation(len(energy))
+    return {name: values[order] for name, values in {**events, "energy": energy, "depth": depth, "cells": cells}.items()}  # fmt: skip
+
+
+def test_different_distributions_of_a_condition_are_named_and_the_generator_is_not_blamed() -> None:
+    energy = np.exp(np.random.default_rng(3).uniform(0, math.log(100), 5000))
+    found = results(showers(5000, 1), with_energies(energy, 2), QUICK)
+    assert found.different_conditions == ["energy"]
+    assert not found.slices
+    assert not found.condition_correlations
+    assert [each.remark for each in found.condition_responses] == [""] * 3
+    sentence = evaluate_sample(found, "generated").sentence
+    assert "the samples have different distributions of energy (generate with --conditions-from" in sentence  # fmt: skip
+    assert "followed" not in sentence
+    (skipped,) = (each for each in found.skipped if "slices" in each.metric)
+    assert "energy" in skipped.reason
+
+
+def test_the_strength_of_a_response_does_not_depend_on_the_spectrum() -> None:
+    energy = np.exp(np.random.default_rng(3).uniform(0, math.log(100), 5000))
+    found = results(showers(5000, 1), with_energies(energy, 2), QUICK)
+    for each in found.condition_responses:
+        assert abs(each.value - 1) < 4 * each.error
+        assert each.error < 0.15
+
+
+def test_classes_of_other_fractions_are_compared_class_by_class() -> None:
+    rare = showers(8000, 2)
+    kept = (rare["pdg"] != 22) | (np.random.default_rng(4).random(8000) < 0.5)
+    found = results(showers(5000, 1), {name: values[kept] for name, values in rare.items()}, QUICK)
+    assert found.different_conditions == ["pdg"]
+    assert {each.slice.label for each in found.slices} == {"pdg = 11", "pdg = 22", "pdg = 211"}
+    assert min(each.p_value for each in found.slices) > 1e-4
 
 
 def test_swapped_classes_are_named() -> None:
@@ -517,5 +561,8 @@ def test_a_condition_without_variation_has_no_slices() -> None:
 
 
 def test_a_sensitivity_that_no_metric_defines_is_not_stated() -> None:
-    assert _seen(Sensitivity(0.55, math.inf, {})) == "an AUC of 0.55 would have been seen"
+    assert (
+        _seen(Sensitivity(0.55, math.inf, {}))
+        == "with this number only an AUC above 0.55 would have been noticed"
+    )
     assert "inf" not in _seen(Sensitivity(None, math.inf, {}))

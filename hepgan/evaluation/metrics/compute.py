@@ -207,12 +207,21 @@ def compute_metrics(
         context.reference, context.generated, context.observables, context.histograms, context.conditions,
         seed=context.seed, progress=progress,
     )  # fmt: skip
+    if tests.different:
+        skipped.append(
+            SkippedMetric(
+                "slices and correlations of conditions", OVERALL,
+                f"{verdict.different_distributions(tests.different)}: the dependence on the conditions cannot be compared",
+                context.source,
+            )
+        )  # fmt: skip
     measured = measured._replace(
         slices=tests.slices if context.includes("slice") else (),
         condition_correlations=tests.correlations
         if context.includes("condition_correlation")
         else (),
         condition_responses=tests.responses,
+        different_conditions=tests.different,
         effective_tests=permutations.effective_tests(tests.smallest[1:]),
     )
     return measured._replace(smallest_shifts=_smallest_shifts(context, measured))

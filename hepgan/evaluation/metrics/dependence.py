@@ -1,8 +1,9 @@
 """Dependence of the observables on the conditions: correlations, and the strength with which generated events follow a condition.
 
-The response to a condition compares, over all observables, the regression on the condition's columns in both samples (the other conditions
-are regressed out): Σ b_generated b_reference / Σ b_reference². It is 1 for a generator that follows the condition and 0 for one that
-ignores it.
+The response to a condition compares, over all observables, the slopes b of a regression on the condition's columns and those of the other
+conditions, which is made in each sample on its own: Σ b_generated b_reference / Σ b_reference². It is 1 for a generator that follows the
+condition and 0 for one that ignores it. Slopes do not depend on the distribution of a condition as long as they describe the dependence;
+correlations do, so that samples with different distributions of a condition are not compared in them.
 """
 
 import math
@@ -14,7 +15,8 @@ import numpy.typing as npt
 import scipy.optimize
 import scipy.stats
 
-from hepgan.evaluation.metrics import permutations, slices
+from hepgan.data.weights import effective_sample_size
+from hepgan.evaluation.metrics import permutations, slices, statistics
 from hepgan.evaluation.metrics.conditions import (
     Condition,
     ConditionCorrelation,
@@ -33,11 +35,15 @@ Columns = Mapping[str, Floats]
 """Columns ``[E]`` of a condition by name, the reference first."""
 
 
-class _Effects(NamedTuple):
-    """Sums over groups of products of columns and observables ``[G, J, K]`` and of weights ``[G]``."""
+DIFFERENT = 1e-4
+"""p-value below which both samples have different distributions of a condition."""
 
-    sums: Floats
-    counts: Floats
+
+class _Moments(NamedTuple):
+    """Sums over groups of products of columns of the design ``[G, D, D]``, and of columns and observables ``[G, D, K]``."""
+
+    design: Floats
+    observables: Floats
 
 
 def scores_of(values: Mapping[str, Floats]) -> Floats:
@@ -100,8 +106,33 @@ def _standardized(values: Floats, weights: Floats) -> Floats:
     return np.asarray(residuals / np.where(deviation > 1e-12, deviation, 1.0))
 
 
+def different(pooled: Pool, condition: Condition, values: Floats) -> bool:
+    """Returns whether the samples have different distributions of a condition with the ``values[E]``."""
+    n = pooled.n_reference
+    w, v = pooled.weights[:n], pooled.weights[n:]
+    if condition.kind == "class":
+        classes = np.unique(values, return_inverse=True)[1].ravel()
+        onto = np.eye(classes.max() + 1)[classes]
+        first, second = (
+            statistics.Counts(each @ onto[part], each**2 @ onto[part])
+            for part, each in ((slice(None, n), w), (slice(n, None), v))
+        )
+        p_value = statistics.chi_square(first, second).p_value or 0.0
+    else:
+        distance = statistics.kolmogorov(values[:n], values[n:], (w, v)).value
+        sizes = effective_sample_size(w), effective_sample_size(v)
+        size = math.sqrt(sizes[0] * sizes[1] / (sizes[0] + sizes[1]))
+        p_value = float(scipy.stats.kstwobign.sf(size * distance))
+    return p_value < DIFFERENT
+
+
 def response(
-    pooled: Pool, scores: Floats, condition: Condition, columns: Mapping[str, Columns]
+    pooled: Pool,
+    scores: Floats,
+    condition: Condition,
+    columns: Mapping[str, Columns],
+    *,
+    judged: bool = True,
 ) -> ConditionResponse | None:
     """Returns the response of the generated sample to a condition, or ``None`` if the condition does not vary.
 
@@ -110,6 +141,7 @@ def response(
         scores: ``[E, K]`` normal scores of the observables.
         condition: The condition.
         columns: Columns of all conditions, by condition.
+        judged: Whether a wrong strength is remarked on.
     """
     own = _design(columns[condition.name].values(), condition.kind == "number")
     others = _design(
@@ -117,23 +149,48 @@ def response(
          for column in each.values()),
         squares=True,
     )  # fmt: skip
-    own, scores = (slices.residuals(values, others) for values in (own, scores))
-    basis = _orthonormal(own)
+    basis = _orthonormal(slices.residuals(own, others))
     if basis.shape[1] == 0:
         return None
-    weights, n = pooled.weights, pooled.n_reference
-    products = basis[:, :, None] * scores[:, None, :]
-    effects = _Effects(pooled.sums(weights[:, None] * products.reshape(len(scores), -1)), pooled.sums(weights)[:, 0])  # fmt: skip
+    fixed = _orthonormal(slices.residuals(others, np.empty((0, 0)))) if others.size else others
+    parts = [np.ones((len(scores), 1)), basis, *([fixed] if others.size else [])]
+    design = np.concatenate(parts, axis=1)
+    weights, n, j = pooled.weights, pooled.n_reference, basis.shape[1]
+    moments = _moments(pooled, design, scores)
     of_generated = pooled.labels[0] > 0
-    noise = weighted_mean(products[:n].reshape(n, -1), weights[:n])[1]
-    value, error = _jackknifed(effects, of_generated, float(noise.sum()))
-    reference = _mean(effects, ~of_generated)
+    noise = _noise(design[:n], scores[:n], weights[:n])[1 : j + 1]
+    value, error = _jackknifed(moments, of_generated, float(noise.sum()), j)
+    reference = _slopes(_Moments(*(each[~of_generated].sum(axis=0) for each in moments)), j)
     z = float(np.max(np.abs(reference) / np.sqrt(np.where(noise > 0, noise, np.inf))))
     significance = _corrected(z, noise.size)
     remark = ""
     if significance >= MIN_SIGNIFICANCE:
-        remark = _swapped(condition, columns, pooled, scores) or _remark(value, error)
+        remark = _swapped(condition, columns, pooled, slices.residuals(scores, others))
+        remark = remark or (_remark(value, error) if judged else "")
     return ConditionResponse(condition.name, value, error, significance, remark)
+
+
+def _moments(pooled: Pool, design: Floats, scores: Floats) -> _Moments:
+    d, k = design.shape[1], scores.shape[1]
+    weighted = pooled.weights[:, None] * design
+    squares, products = (
+        np.stack([pooled.sums(column[:, None] * other) for column in weighted.T], axis=1)
+        for other in (design, scores)
+    )
+    return _Moments(squares.reshape(-1, d, d), products.reshape(-1, d, k))
+
+
+def _slopes(moments: _Moments, number: int) -> Floats:
+    """Returns the ``[…, J, K]`` coefficients of the first ``number`` columns after the constant."""
+    inverse = np.linalg.pinv(moments.design, rcond=1e-9, hermitian=True)
+    return np.asarray((inverse @ moments.observables)[..., 1 : number + 1, :])
+
+
+def _noise(design: Floats, scores: Floats, weights: Floats) -> Floats:
+    """Returns the ``[D, K]`` variances of the coefficients, for residuals of any distribution (White, Econometrica 48 (1980) 817)."""
+    inverse = np.linalg.pinv(design.T @ (weights[:, None] * design), rcond=1e-9, hermitian=True)
+    residuals = scores - design @ (inverse @ (design.T @ (weights[:, None] * scores)))
+    return np.asarray(((weights[:, None] * design @ inverse) ** 2).T @ residuals**2)
 
 
 def _design(columns: Any, squares: bool) -> Floats:
@@ -150,27 +207,28 @@ def _orthonormal(columns: Floats) -> Floats:
     return np.asarray(columns @ vectors[:, kept] / np.sqrt(values[kept]))
 
 
-def _mean(effects: _Effects, groups: Booleans) -> Floats:
-    return np.asarray(effects.sums[groups].sum(axis=0) / effects.counts[groups].sum())
-
-
-def _jackknifed(effects: _Effects, of_generated: Booleans, noise: float) -> tuple[float, float]:
+def _jackknifed(
+    moments: _Moments, of_generated: Booleans, noise: float, number: int
+) -> tuple[float, float]:
     """Returns the response and its error from leaving out each group in turn."""
-    sums = [effects.sums[part] for part in (~of_generated, of_generated)]
-    counts = [effects.counts[part] for part in (~of_generated, of_generated)]
-    means = [s.sum(axis=0) / c.sum() for s, c in zip(sums, counts, strict=True)]
+    parts = [_Moments(*(each[rows] for each in moments)) for rows in (~of_generated, of_generated)]
+    totals = [_Moments(*(each.sum(axis=0) for each in part)) for part in parts]
+    slopes = [_slopes(total, number) for total in totals]
 
     def ratio(reference: Floats, generated: Floats) -> Floats:
-        strength = np.maximum(np.sum(reference**2, axis=-1) - noise, noise)
-        return np.asarray(np.sum(reference * generated, axis=-1) / strength)
+        strength = np.maximum(np.sum(reference**2, axis=(-2, -1)) - noise, noise)
+        return np.asarray(np.sum(reference * generated, axis=(-2, -1)) / strength)
 
     variance = 0.0
     for i in range(2):
-        without = (sums[i].sum(axis=0) - sums[i]) / (counts[i].sum() - counts[i])[:, None]
-        left_out = ratio(without, means[1]) if i == 0 else ratio(means[0], without)
+        without = _slopes(
+            _Moments(*(total - part for total, part in zip(totals[i], parts[i], strict=True))),
+            number,
+        )
+        left_out = ratio(without, slopes[1]) if i == 0 else ratio(slopes[0], without)
         g = len(left_out)
         variance += (g - 1) / g * float(np.sum((left_out - left_out.mean()) ** 2))
-    return float(ratio(*means)), math.sqrt(variance)
+    return float(ratio(*slopes)), math.sqrt(variance)
 
 
 def _corrected(z: float, tests: int) -> float:

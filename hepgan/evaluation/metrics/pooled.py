@@ -34,12 +34,15 @@ class PooledTests(NamedTuple):
         correlations: Correlations of observables with conditions.
         responses: Responses to conditions.
         smallest: ``[P]`` smallest p-value of all tests in each permutation; the first is that of the samples.
+        different: Conditions whose distributions differ. They change observables in slices and correlations: only slices of a
+            single value of such a condition are compared, and only if it is the only one.
     """
 
     slices: list[SliceScore]
     correlations: list[ConditionCorrelation]
     responses: list[ConditionResponse]
     smallest: Floats
+    different: list[str]
 
 
 def pooled_tests(
@@ -59,7 +62,7 @@ def pooled_tests(
         for name, o in observables.items()
         if not o.spectrum
     }
-    results = PooledTests([], [], [], np.ones(len(both.labels)))
+    results = PooledTests([], [], [], np.ones(len(both.labels)), [])
     for name, each in values.items():
         _test_distribution(both, each, filled[name].axes[1], results.smallest)
     for observable in observables.values():
@@ -87,21 +90,28 @@ def pooled_tests(
     }
     scores = dependence.scores_of(depending)
     design = np.stack([c for each in columns.values() for c in each.values()], axis=1)
+    at = {name: np.concatenate(pair).astype(np.float64) for name, pair in pairs.items()}
+    results.different.extend(
+        name for name, each in conditions.items() if dependence.different(both, each, at[name])
+    )
     for i, (name, condition) in enumerate(conditions.items()):
         progress(f"slices of {name}", i / len(conditions), "")
-        results.correlations.extend(
-            dependence.correlations(
-                both, list(depending), scores, condition, columns[name], results.smallest
+        if not results.different:
+            results.correlations.extend(
+                dependence.correlations(
+                    both, list(depending), scores, condition, columns[name], results.smallest
+                )
             )
+        response = dependence.response(
+            both, scores, condition, columns, judged=name not in results.different
         )
-        response = dependence.response(both, scores, condition, columns)
         if response is not None:
             results.responses.append(response)
-        at = np.concatenate(pairs[name]).astype(np.float64)
         for part in condition.slices:
-            results.slices.extend(
-                slices.slice_scores(both, part, at, depending, design, results.smallest)
-            )
+            if not results.different or (results.different == [name] and part.low == part.high):
+                results.slices.extend(
+                    slices.slice_scores(both, part, at[name], depending, design, results.smallest)
+                )
     return results
 
 

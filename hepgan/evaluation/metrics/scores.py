@@ -346,6 +346,7 @@ class MetricResults(NamedTuple):
         slices: Scores in slices of the conditions.
         condition_correlations: Correlations of observables with conditions.
         condition_responses: Strength with which generated events follow each condition.
+        different_conditions: Conditions whose distributions differ between the samples.
         worth: Worth in reference events, of each observable and overall.
         telling: The most telling events by classifier.
         classifier_weights: ``Hist(source, classifier_weight)`` of the test events by classifier.
@@ -361,6 +362,7 @@ class MetricResults(NamedTuple):
     slices: Sequence[SliceScore] = ()
     condition_correlations: Sequence[ConditionCorrelation] = ()
     condition_responses: Sequence[ConditionResponse] = ()
+    different_conditions: Sequence[str] = ()
     worth: Sequence[Worth] = ()
     telling: Mapping[str, TellingEvents] = MappingProxyType({})
     classifier_weights: "Mapping[str, Hist[Any]]" = MappingProxyType({})

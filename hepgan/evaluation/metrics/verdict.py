@@ -37,6 +37,8 @@ CONTRAST = 1.5
 """Least ratio of the significance in the only wrong slice of an observable to that in the second worst one."""
 CLEAR_CONTRAST = 6.0
 """The same beside other findings, which may themselves disturb a slice."""
+SAME_CONDITIONS = "generate with --conditions-from FILE to compare the same conditions"
+"""Remedy for samples with different distributions of conditions."""
 
 
 class CountedScore(NamedTuple):
@@ -146,6 +148,11 @@ def significance(p_value: float) -> float:
     return float(scipy.stats.norm.isf(max(p_value, 1e-300)))
 
 
+def different_distributions(conditions: Sequence[str]) -> str:
+    """Returns the fault of samples with different distributions of ``conditions`` in words."""
+    return f"the samples have different distributions of {' and '.join(conditions)}"
+
+
 def smallest_p_value(number: float) -> float:
     """Returns the p-value that is just significant among ``number`` independent tests."""
     return -math.expm1(math.log1p(-SIGNIFICANCE_LEVEL) / number)
@@ -185,7 +192,7 @@ def _counted(
 
 def _findings(results: MetricResults, significant: Sequence[CountedScore]) -> tuple[Finding, ...]:
     """Returns the faults with a name that significant tests show, those of conditions first."""
-    conditions = {row.condition for row in significant}
+    conditions = {row.condition for row in significant} | set(results.different_conditions)
     pairs = {(row.metric, row.observable) for row in significant if not row.condition}
     of_conditions = [
         (
@@ -195,7 +202,10 @@ def _findings(results: MetricResults, significant: Sequence[CountedScore]) -> tu
         for response in results.condition_responses
         if response.remark and response.condition in conditions
     ]
-    findings = [finding for partial, finding in of_conditions if not partial]
+    differing = results.different_conditions
+    text = f"{different_distributions(differing)} ({SAME_CONDITIONS})"
+    findings = [Finding("condition", differing[0], text)] if differing else []
+    findings += [finding for partial, finding in of_conditions if not partial]
     findings += [
         finding for finding in results.findings if (finding.kind, finding.subject) in pairs
     ]
@@ -343,7 +353,12 @@ def _sentence(
     first = results.scores[0]
     among = f"with {first.n_reference:,} reference and {first.n_generated:,} generated events"
     if not significant:
-        return f"{name} is indistinguishable from the reference {among} ({_seen(sensitivity)})."
+        differing = results.different_conditions
+        rest = f"; {different_distributions(differing)} ({SAME_CONDITIONS})" if differing else ""
+        return (
+            f"{name} is indistinguishable from the reference: no significant difference between {first.n_generated:,} generated and"
+            f" {first.n_reference:,} reference events; {_seen(sensitivity)}{rest}."
+        )
     reasons = [finding.text for finding in findings]
     if shown_by:
         more = f" and {len(shown_by) - MAX_NAMED} more" if len(shown_by) > MAX_NAMED else ""
@@ -368,12 +383,14 @@ def _sentence(
 def _seen(sensitivity: Sensitivity) -> str:
     visible = []
     if sensitivity.auc is not None:
-        visible.append(f"an AUC of {sensitivity.auc:.2f}")
+        visible.append(f"an AUC above {sensitivity.auc:.2f}")
     if math.isfinite(sensitivity.shift):
-        visible.append(f"a shift of {sensitivity.shift:.2g} standard deviations of an observable")
+        visible.append(
+            f"a shift above {sensitivity.shift:.2g} standard deviations of an observable"
+        )
     if not visible:
         return "no classifier and no distribution of an observable was compared"
-    return f"{' or '.join(visible)} would have been seen"
+    return f"with this number only {' or '.join(visible)} would have been noticed"
 
 
 def as_json(sample: SampleEvaluation, results: MetricResults) -> dict[str, Any]:
