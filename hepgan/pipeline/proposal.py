@@ -35,6 +35,9 @@ VALIDATION = 0.1
 LEAST_COMPARED = 2.5 * classifier.MIN_EVENTS
 """Minimum number of validation events for a choice between encodings; a classifier and its baseline need two samples."""
 
+AXES = ("z", "x", "y")
+"""Names of the axes of cells that are proposed, as in the images of the report; the last ones of fields with fewer axes."""
+
 MOST_ROTATED = 300_000_000
 """Maximum number of cells of all events for which rotated copies, which need memory, are added."""
 
@@ -120,7 +123,7 @@ def propose(
         voxels = sum(field.size for field in fields.values())
         published = calochallenge.READOUT_THRESHOLDS.get(voxels, 0.0)
         if "MeV" in roles.units and published > roles.threshold:
-            reason = "the read-out threshold of the CaloChallenge"
+            reason = f"cells of at most {published:g} are empty: the read-out threshold of the CaloChallenge"
             roles = dataclasses.replace(roles, threshold=published, threshold_reason=reason)
         roles = dataclasses.replace(
             roles, kind="showers", polar=True, fields=fields, notes={}, mirrors=()
@@ -138,7 +141,7 @@ def propose(
     blocks = [
         _head(names, roles, seed),
         _data(names, roles, layers, irregular=bool(files_of_cells), chosen=bool(main)),
-        *_schema(roles, challenge=bool(layers)),
+        *_schema(roles, challenge=bool(layers), ordered=bool(layers or files_of_cells)),
         *_geometry(roles, layers, files_of_cells),
         *_encoding(roles),
         _recipe(roles),
@@ -220,9 +223,9 @@ def _data(
     lines = [
         compact_toml({"data": table})
         + reason
-        + compact_toml({"data": {"validation": VALIDATION, "test": 0.2, **weight}}).removeprefix(
-            "[data]"
-        )
+        + f"\nvalidation = {VALIDATION}  # each event is in this split with this probability: for the choice of weights and encodings"
+        + "\ntest = 0.2  # likewise: compared with generated events, never trained on"
+        + "".join(f"\n{compact_toml({name: value})}" for name, value in weight.items())
         + ("  # by its name; generated events have weight 1" if weight else "")
         + ("\n# the other trees of the file have far fewer entries" if chosen else "")
         + "\n# stream = true  # read the events again in every epoch; by default if they do not fit into memory"
@@ -245,17 +248,21 @@ def _data(
             f"\nreflect = {_listed(roles.mirrors)}"
         )
     elif roles.kind == "showers" and not irregular:
-        lines += [
-            "# If mirror images are as probable, train on them too; name the axes in [geometry], and the conditions that change:",
-            '# reflect = [{ axis = "x", negate = ["x0"], azimuth = ["phi"] }]',
-        ]
+        lines.append(f"# Mirror images are not trained on: {roles.no_mirrors}.")
+        if all(len(field.shape) > 1 for field in roles.fields.values()):
+            lines += [
+                "# If they are as probable nevertheless, name the axes in [geometry], and list here the conditions that change sign or turn:",
+                '# reflect = [{ axis = "x", negate = [], azimuth = [] }]',
+            ]
     return "\n".join(lines)
 
 
-def _schema(roles: Roles, *, challenge: bool) -> list[str]:
+def _schema(roles: Roles, *, challenge: bool, ordered: bool) -> list[str]:
     blocks = []
     if roles.incident:
         blocks.append(compact_toml({"schema": {"incident": roles.incident}}))
+    if roles.kind == "showers" and len(roles.fields) > 1 and not ordered:
+        blocks.append("# Are these fields in order of depth? Otherwise change their order.")
     for name, field in roles.fields.items():
         table = _field(field, roles.units[0])
         remark = f"# {roles.notes[name]}\n" if name in roles.notes else ""
@@ -317,16 +324,20 @@ def _geometry(
             f"# The file fits the numbers of cells; are they in the same order?\n{blocks[0]}"
         )
     if not layers and not files:
+        number = len(next(iter(roles.fields.values())).shape)
+        names = ", ".join(f'"{name}"' for name in AXES[-number:])
         question = (
             "# The last two axes look like α and r. Their edges [mm]? r_edges = [0.0, …], or hepgan init --binning XML"
             if roles.polar
-            else "# The pitch of the cells along each axis of the field [mm]? cell = [40.0, 40.0]"
-            + ("" if roles.mirrors else '; and its name? axes = ["y", "x"].')
+            else f"# Set the pitch of the cells along each axis to get lengths in mm, for example: cell = {[40.0] * number}"
+            + (
+                ""
+                if roles.mirrors or number == 1
+                else f"; and the names of the axes: axes = [{names}]"
+            )
             + "\n# For cells in α and r: r_edges = [0.0, …], and polar = true in energy_tree."
             "\n# For irregular cells: hepgan init --geometry CELLS.root, with x, y, z, layer and size [mm] of each cell."
         )
-        if len(roles.fields) > 1:
-            question += "\n# Are the fields in order of depth? Otherwise change their order in [schema.fields]."
         blocks[0] += f"\n{question}\n# Without it, lengths are in units of cells."
     return blocks
 
@@ -338,7 +349,7 @@ def _encoding(roles: Roles) -> list[str]:
         tree = {k: v for k, v in tree.items() if v} | ({"polar": True} if roles.polar else {})
         correlation: dict[str, Any] = {"step": "correlation"}
         steps = [tree, correlation]
-        remark = f"# cells of at most {roles.threshold:g} are empty: {roles.threshold_reason}"
+        remark = f"# {roles.threshold_reason}; the step correlation describes what the tree leaves"
         compared = VALIDATION * roles.entries >= LEAST_COMPARED
         one = roles.incident and len(roles.conditions) == 1
         if one and compared and _values(roles) <= MOST_COPULA_CELLS:

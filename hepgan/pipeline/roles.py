@@ -55,6 +55,9 @@ _ANGLE = re.compile(r".*(phi|alpha|azim|psi).*", re.IGNORECASE)
 _ENERGY = re.compile(
     r"(.*_)?(e|e0|p|p0|pt|ke|ekin|ene|.*energy.*|.*momentum.*)(_.*)?", re.IGNORECASE
 )
+_MOMENTUM = re.compile(r"(.*_)?(p|p0|pt|.*momentum.*)(_.*)?", re.IGNORECASE)
+"""Those of ``_ENERGY`` that are momenta."""
+
 _HIT = re.compile(
     r"(.*?)[._]?(?:(?P<cell>cell_?id)|(?:pos(?:ition)?[._]?)?(?P<axis>i?[xyz])|(?P<energy>e|energy|e_?dep))",
     re.IGNORECASE,
@@ -102,6 +105,7 @@ class Roles:
         polar: Whether the last two axes of the fields seem to be α and r.
         mirrors: Entries of ``[data] reflect`` for the first and the second axis of all layers, for which showers are symmetric; empty if
             they are not.
+        no_mirrors: Reason why there are none.
         rotated: Whether mean energies do not depend on the last axis but one, α in a binning, and the energy is the only condition.
         weight: Branch with the weights of the events; empty if there is none.
     """
@@ -122,6 +126,7 @@ class Roles:
     largest: float
     polar: bool
     mirrors: tuple[Mapping[str, Any], ...] = ()
+    no_mirrors: str = ""
     rotated: bool = False
     weight: str = ""
     cut_reason: str = ""
@@ -196,8 +201,13 @@ def find_roles(files: Files, *, tree: str | None = None, without: Collection[str
             for n, v in values.items()
         }
         fields = {n: field for n, field in usable.items() if n not in conditions}
+        constant = {b.name: b.low for b in summary.branches if b.low == b.high}
         for n in filter(_IDENTIFIER.fullmatch, list(fields)):
-            left_out[n] = "left out: by its name the number of an event"
+            left_out[n] = (
+                f"left out: {constant[n]:.10g} in the first {summary.inspected:,} entries"
+                if n in constant
+                else "left out: by its name the number of an event"
+            )
             del fields[n]
         if not fields:
             raise DataError(_no_field(name, path))
@@ -209,8 +219,9 @@ def find_roles(files: Files, *, tree: str | None = None, without: Collection[str
                 left_out[n] = f"left out: {reason}"
                 del fields[n], events[n]
         integers = tuple(n for n, v in events.items() if _has_rare_integers(v))
+        notes = {n: note for n, v in events.items() if (note := _frequent_values(v))}
         return Roles(
-            "columns", _plain(name), entries, fields, {}, integers, _common(roles, values), "", left_out,
+            "columns", _plain(name), entries, fields, notes, integers, _common(roles, values), "", left_out,
             _all_of([*finite.values(), _cut(roles, values)]), ("", ""), 0.0, "", math.nan, polar=False, weight=weight,
             cut_reason=f"without the few entries in which {' or '.join(finite)} is NaN or infinite" if finite else "",
         )  # fmt: skip
@@ -247,7 +258,30 @@ def _without_information(values: Array) -> str:
     """Returns why a column has nothing to be learned: it is constant, or numbers the events; otherwise nothing."""
     if values.min() == values.max():
         return f"{values.min():g} in all entries"
-    return "another number in each event" if _is_identifier(values) else ""
+    return "a different value in every event" if _is_identifier(values) else ""
+
+
+_MOST_FREQUENT = 3
+"""Maximum number of values that many events have, of a column that is continuous otherwise."""
+
+
+def _frequent_values(values: Array) -> str:
+    """Returns a note on the few values that more than 1 % of the events have in a continuous column, such as -999; otherwise nothing."""
+    distinct, counts = np.unique(values, return_counts=True)
+    frequent = counts > 0.01 * values.size
+    rest = distinct[~frequent]
+    if values.ndim != 1 or len(rest) < 20 or not 0 < frequent.sum() <= _MOST_FREQUENT:
+        return ""
+    low, high = float(rest[0]), float(rest[-1])
+    notes = []
+    for value, count in zip(distinct[frequent].astype(float), counts[frequent], strict=True):
+        note = f"{count / values.size:.2g} of the values are {value:.7g}"
+        if max(low - value, value - high) > high - low:
+            note += ", far from all others: a default value?"
+        elif value in (distinct[0], distinct[-1]):
+            note += f", the {'smallest' if value == distinct[0] else 'largest'}: a limit?"
+        notes.append(note)
+    return "; ".join(notes)
 
 
 def _weight(
@@ -393,13 +427,18 @@ def _of_arrays(
     roles: dict[str, ConditionRole] = {}
     for name, values in scalars.items():
         if name == incident:
-            roles[name] = ConditionRole(_scale(name, values, energy=True), "the incident energy")
+            reason = (
+                "the incident momentum, used as the energy"
+                if _MOMENTUM.fullmatch(name)
+                else "the incident energy"
+            )
+            roles[name] = ConditionRole(_scale(name, values, energy=True), reason)
         elif values.min() == values.max():
             left_out[name] = f"left out: {values.min():g} in all entries"
         elif name in sums:
             left_out[name] = "left out: the sum of the cells"
         elif _IDENTIFIER.fullmatch(name) or _is_identifier(values):
-            left_out[name] = "left out: another number in each event"
+            left_out[name] = "left out: a different value in every event"
         elif name in named or (_KINEMATICS.fullmatch(name) and not _OUTPUT.fullmatch(name)):
             roles[name] = ConditionRole(_scale(name, values), _named(name))
     for name, values in scalars.items():
@@ -437,14 +476,16 @@ def _of_arrays(
     if kind == "showers":
         arrays, notes = _with_grids(cells, arrays)
         arrays = dict(sorted(arrays.items(), key=lambda item: bool(_HADRONIC.search(item[0]))))
+    polar = kind == "showers" and _is_polar(cells, arrays)
+    mirrors, no_mirrors = (
+        find_mirrors(cells, arrays, roles, sample) if kind == "showers" and not polar else ((), "")
+    )
     return Roles(
         kind, tree, entries, arrays, notes, (), _common(roles, scalars),
         incident if incident in roles else "", left_out, _cut(roles, scalars),
-        _units(visible, sample.get(incident)), *_threshold(cells), high,
-        polar=(polar := kind == "showers" and _is_polar(cells, arrays)),
-        rotated=set(roles) <= {incident} and _is_uniform(cells, arrays),
-        mirrors=find_mirrors(cells, arrays, roles, sample) if kind == "showers" and not polar else (),
-        weight=weight,
+        _units(visible, sample.get(incident)), *threshold(cells), high,
+        polar=polar, rotated=set(roles) <= {incident} and _is_uniform(cells, arrays),
+        mirrors=mirrors, no_mirrors=no_mirrors, weight=weight,
     )  # fmt: skip
 
 
@@ -584,7 +625,7 @@ def _square(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (side, side) if side >= 4 and side * side == shape[0] else shape
 
 
-def _threshold(cells: Mapping[str, Array]) -> tuple[float, str]:
+def threshold(cells: Mapping[str, Array]) -> tuple[float, str]:
     """Returns the read-out threshold, or the energy below which 0.3 % of the cells with energy lie, and which of them it is."""
     values = np.concatenate([v.ravel() for v in cells.values()])
     positive = values[values > 0]
@@ -592,8 +633,23 @@ def _threshold(cells: Mapping[str, Array]) -> tuple[float, str]:
         return 0.0, ""
     low, usual = float(positive.min()), float(np.quantile(positive, 0.003))
     if low > usual / 20:  # cells at the threshold count as empty
-        return _floor(low * (1 - 1e-6), 3), "all others have more, as with a read-out threshold"
-    return _floor(usual, 1), "of those with energy, 0.3 % have less"
+        value = _below(low, positive)
+        return value, f"read-out threshold: no cell has an energy between 0 and {value:g}"
+    value = _floor(usual, 1)
+    return value, f"cells of at most {value:g} are empty: 0.3 % of those with energy"
+
+
+def _below(low: float, energies: Array) -> float:
+    """Returns a number of few digits at or below ``low``, the smallest of ``energies``, within the rounding of float32.
+
+    Cells at the threshold count as empty, so that no more than one of 10,000 may be.
+    """
+    for digits in (1, 2, 3):
+        places = digits - 1 - math.floor(math.log10(low))
+        near = round(low, places)
+        if abs(near - low) < 1e-6 * low and (energies <= np.float32(near)).mean() < 1e-4:
+            return near
+    return _floor(low * (1 - 1e-6), 3)
 
 
 def _floor(value: float, digits: int) -> float:
@@ -621,10 +677,19 @@ def _with_grids(
     """Returns the fields with rows and columns for flat lists of cells that are a grid, and notes about them."""
     fields, notes = dict(arrays), {}
     for name, field in arrays.items():
-        if len(field.shape) == 1 and (columns := row_length(cells[name])):
+        if len(field.shape) != 1:
+            continue
+        reason = "cells at a distance of {0} are correlated, like those of rows of {0}"
+        if not (columns := row_length(cells[name])):
+            columns = peak_row_length(cells[name])
+            reason = "every {0} of them have a peak in the mean energy, like rows of {0}"
+        side = math.isqrt(field.size)
+        if columns:
             fields[name] = dataclasses.replace(field, shape=(field.size // columns, columns))
+            notes[name] = f"{field.size} cells in one list: {reason.format(columns)}"
+        elif side >= 4 and side**2 == field.size:
             notes[name] = (
-                f"{field.size} cells in one list: cells at a distance of {columns} are correlated, like those of rows of {columns}"
+                f"{field.size} cells in one list; {side} × {side}? Then shape = [{side}, {side}]"
             )
     return fields, notes
 
@@ -671,6 +736,44 @@ def row_length(cells: Array) -> int:
     return near if clear and abs(near - peak) <= 0.125 * peak else 0
 
 
+def peak_row_length(cells: Array) -> int:
+    """Returns the length of the rows of a grid that is stored as one list ``[E, K]`` and has a peak in its mean energies; 0 if there is none.
+
+    The logarithm of the mean energy is the sum of a peak along the rows and one along the columns, up to a third of their variance. A list
+    that is no grid has one peak, or decreases: its parts have slopes that differ, or no peak.
+    """
+    number, mean = cells.shape[1], cells.mean(0, dtype=np.float64)
+    if number < 16 or mean.max() <= 0:
+        return 0
+    mean = mean.clip(1e-4 * mean.max())
+    logs = np.log(mean)
+    error = float((cells.std(0, dtype=np.float64) / mean).mean()) / math.sqrt(len(cells))
+    found: dict[int, float] = {}
+    for length in (d for d in range(4, number // 4 + 1) if number % d == 0):
+        grid = logs.reshape(-1, length)
+        rows, columns = grid.mean(1), grid.mean(0)
+        weaker = min(rows.var(), columns.var())
+        rest = (grid - rows[:, None] - columns + logs.mean()).var()
+        peaks = _has_peak(rows, error / math.sqrt(length)) and _has_peak(
+            columns, error / math.sqrt(len(rows))
+        )
+        if rest < weaker / 3 and peaks:
+            found[length] = rest / weaker
+    return min(found, key=lambda length: found[length], default=0)
+
+
+def _has_peak(profile: Array, error: float) -> bool:
+    """Returns whether a profile of logarithms rises to a maximum that is not at an end and falls again, within three ``error``."""
+    top = int(profile.argmax())
+    up, down = np.diff(profile[: top + 1]), np.diff(profile[top:])
+    height = profile[top] - max(profile[0], profile[-1])
+    return (
+        0 < top < len(profile) - 1
+        and bool((up > -3 * error).all() and (down < 3 * error).all())
+        and bool(height > 0.2 + 5 * error)
+    )
+
+
 def _is_polar(cells: Mapping[str, Array], fields: Mapping[str, Field]) -> bool:
     """Returns whether energies depend little on the last axis but one, and fall along the last: α and r about the shower axis."""
     planes = [
@@ -699,18 +802,19 @@ def find_mirrors(
     fields: Mapping[str, Field],
     roles: Mapping[str, ConditionRole],
     values: Mapping[str, Array],
-) -> tuple[Mapping[str, Any], ...]:
-    """Returns the reflections of the two axes of all layers for which the showers are symmetric, with the conditions that change.
+) -> tuple[tuple[Mapping[str, Any], ...], str]:
+    """Returns the reflections of the two axes of all layers for which the showers are symmetric, with the conditions that change, or why there are none.
 
     A condition that moves the center of gravity along an axis changes sign with it; an azimuth, or else its name, tells which axis is x.
     Each axis needs a center of gravity of mean 0, in every class too, and mean profiles of all layers that equal their mirror images,
     within 4.5 standard errors.
     """
-    if any(len(field.shape) < 2 or min(field.shape[-2:]) < 2 for field in fields.values()):
-        return ()
+    for name, field in fields.items():
+        if len(field.shape) < 2 or min(field.shape[-2:]) < 2:
+            return (), f"{name} has no rows and columns"
     azimuths = [n for n, role in roles.items() if role.scale.scale in ("angle", "degrees")]
     if len(azimuths) > 1:
-        return ()
+        return (), f"{' and '.join(azimuths)} are angles"
     known, mirrors = [], []
     for axis in (0, 1):
         profiles = [
@@ -727,12 +831,17 @@ def find_mirrors(
             for value in role.scale.values
         ]
         centers = [each[:, None] for each in (center, *classes) if len(each) >= _FEWEST_OF_CLASS]
-        if len(center) < 100 or not all(map(_is_mirrored, [*centers, *profiles])):
-            return ()
+        if len(center) < 100:
+            return (), "there are fewer than 100 showers with energy"
+        if not all(map(_is_mirrored, [*centers, *profiles])):
+            return (
+                (),
+                f"mean showers differ from their mirror images along the {('first', 'second')[axis]} axis",
+            )
         limit = 4.5 / math.sqrt(len(center))
         moves = [n for n in roles if roles[n].scale.scale in ("linear", "log") and abs(_correlation(values[n][used], center)) > limit]  # fmt: skip
-        if any(sum(roles[n].scale.range) != 0 for n in moves):
-            return ()
+        if leaning := [n for n in moves if sum(roles[n].scale.range) != 0]:
+            return (), f"{leaning[0]} moves showers, but its range is not symmetric about 0"
         named = {match[1].lower() for n in moves if (match := _ALONG.fullmatch(n))}
         certain = len(named) == 1
         entry: dict[str, Any] = {
@@ -744,15 +853,15 @@ def find_mirrors(
             angle = values[name][used] * (2 * math.pi / roles[name].scale.period)
             along = [abs(_correlation(part, center)) > limit for part in (np.cos(angle), np.sin(angle))]  # fmt: skip
             if sum(along) != 1:
-                return ()
+                return (), f"showers do not show along which axis {name} = 0 points"
             entry["axis"], certain = "x" if along[0] else "y", True
         known.append(certain)
         mirrors.append({key: value for key, value in entry.items() if value})
     if mirrors[0]["axis"] == mirrors[1]["axis"]:
         if all(known):
-            return ()
+            return (), f"the names of the conditions stand for the axis {mirrors[0]['axis']} twice"
         mirrors[known.index(False)]["axis"] = "y" if mirrors[0]["axis"] == "x" else "x"
-    return tuple(mirrors)
+    return tuple(mirrors), ""
 
 
 def _is_mirrored(profiles: Array) -> bool:

@@ -13,7 +13,7 @@ import uproot
 from hepgan.data.io import reader
 from hepgan.errors import DataError, RunError
 from hepgan.pipeline import RunConfig, init, is_data, parse, propose, replaced, stem, train
-from hepgan.pipeline.roles import row_length
+from hepgan.pipeline.roles import peak_row_length, row_length, threshold
 
 BINNING = """<Bins><Bin name="electron">
   <Layer id="0" r_edges="0,1,2,4" n_bin_alpha="4"/>
@@ -570,11 +570,12 @@ def test_lists_beside_cells_are_left_out(tmp_path: Path) -> None:
 def test_threshold_says_whether_it_is_the_smallest_energy_or_a_quantile(
     shower_file: str, tmp_path: Path
 ) -> None:
-    assert "others have more, as with a read-out threshold" in propose(shower_file)
+    proposed = propose(shower_file)
+    assert "# read-out threshold: no cell has an energy between 0 and 0.1; " in proposed
     branches = showers()
     branches["layer_0"] = np.random.default_rng(15).gamma(0.2, 1, (600, 30))
     text = propose(write(tmp_path / "a.root", branches))
-    assert "are empty: of those with energy, 0.3 % have less" in text
+    assert " are empty: 0.3 % of those with energy" in text
 
 
 def test_unit_of_a_binning_is_that_of_the_challenge(tmp_path: Path) -> None:
@@ -605,7 +606,7 @@ def test_columns_without_information_are_left_out_with_the_reason(tmp_path: Path
     columns = {"m": np.arange(300.0) % 7, "row": np.arange(300), "version": np.ones(300)}
     text = propose(write(tmp_path / "index.root", columns))
     assert list(parse(text).schema.fields) == ["m"]
-    assert "# row: left out: another number in each event" in text
+    assert "# row: left out: a different value in every event" in text
     assert "# version: left out: 1 in all entries" in text
 
 
@@ -654,3 +655,98 @@ def test_an_array_of_floats_that_is_called_an_image_is_one(tmp_path: Path) -> No
     pixels = np.random.default_rng(1).random((100, 3, 8, 8)) * 7
     assert "images of 192 pixels" in propose(write(tmp_path / "i.root", {"img": pixels}))
     assert "showers of 192 cells" in propose(write(tmp_path / "c.root", {"calo": pixels}))
+
+
+def _shower_of(mean: np.ndarray, number: int, seed: int) -> np.ndarray:
+    """Events with this mean profile, whose cells have no correlations other than those of the energy."""
+    rng = np.random.default_rng(seed)
+    energy = np.exp(rng.uniform(0, 3, number))[:, None]
+    cells = mean.ravel() * energy * rng.gamma(1.5, 1 / 1.5, (number, mean.size))
+    return np.where(cells < 1e-3 * mean.max(), 0, cells).astype("f4")
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(4, 4), (5, 5), (8, 8), (7, 9), (12, 12)])
+def test_rows_of_a_flat_layer_come_from_a_peak_of_the_mean_energies(
+    rows: int, columns: int
+) -> None:
+    y, x = np.mgrid[:rows, :columns]
+    distance = np.hypot(y - rows / 2 + 0.6, x - columns / 2 + 0.4)
+    for mean in (np.exp(-distance / rows * 5), np.exp(-((distance / rows * 3) ** 2))):
+        assert peak_row_length(_shower_of(mean, 400, rows)) == columns
+
+
+def test_strips_have_no_rows_whatever_their_mean_profile() -> None:
+    rng = np.random.default_rng(6)
+    for number in range(8, 97):
+        x, width = np.arange(number), number * rng.uniform(0.03, 0.4)
+        center = rng.uniform(0.2, 0.8) * number
+        peak = np.exp(-((x - center) ** 2) / 2 / width**2)
+        profiles = {
+            "peak": peak,
+            "cusp": np.exp(-abs(x - center) / width),
+            "decrease": np.exp(-x / width),
+            "shower depth": (x + 0.5) ** rng.uniform(0.5, 5) * np.exp(-x / width),
+            "flat": np.ones(number),
+            "two peaks": peak + peak[::-1],
+            "different gains": peak * rng.uniform(0.5, 1.5, number),
+            "dead strips": peak * np.where(x % 8 == 0, 0.3, 1),
+        }
+        for name, mean in profiles.items():
+            assert peak_row_length(_shower_of(mean, 300, number)) == 0, (name, number)
+
+
+def test_a_list_that_may_be_a_square_is_left_flat_with_a_question(tmp_path: Path) -> None:
+    branches = showers()
+    branches["layer_1"] = np.random.default_rng(7).gamma(2, 1, (600, 25)).astype("f4")
+    text = propose(write(tmp_path / "a.root", branches))
+    assert parse(text).schema.fields["layer_1"].shape == (25,)
+    assert "# 25 cells in one list; 5 × 5? Then shape = [5, 5]\n[schema.fields.layer_1]" in text
+
+
+@pytest.mark.parametrize(
+    ("smallest", "expected"), [(0.30000028, 0.3), (0.3, 0.3), (0.29999998, 0.3), (0.31, 0.31)]
+)
+def test_threshold_is_the_number_of_few_digits_at_the_smallest_energy(
+    smallest: float, expected: float
+) -> None:
+    cells = 0.31 + np.random.default_rng(8).exponential(1, (100, 200)).astype("f4")
+    cells[0, 0] = smallest
+    assert threshold({"a": cells})[0] == expected
+
+
+def test_threshold_is_below_energies_that_many_cells_have() -> None:
+    cells = np.random.default_rng(9).integers(0, 20, (100, 200)).astype("f4") * np.float32(0.3)
+    value, _ = threshold({"a": cells})
+    assert 0.29 < value < 0.3
+
+
+def test_frequent_values_of_a_continuous_column_are_named(tmp_path: Path) -> None:
+    branches, rng = table(), np.random.default_rng(10)
+    branches["tau21"] = np.where(rng.random(600) < 0.3, -999, rng.random(600)).astype("f4")
+    branches["eta"] = rng.normal(0, 1.5, 600).clip(-2.5, 2.5).astype("f4")
+    lines = propose(write(tmp_path / "a.root", branches)).splitlines()
+    notes = {lines[i + 1]: line for i, line in enumerate(lines[:-1]) if "of the values are" in line}
+    assert set(notes) == {"[schema.fields.tau21]", "[schema.fields.eta]"}
+    assert "are -999, far from all others: a default value?" in notes["[schema.fields.tau21]"]
+    assert "are -2.5, the smallest: a limit?" in notes["[schema.fields.eta]"]
+    assert "are 2.5, the largest: a limit?" in notes["[schema.fields.eta]"]
+
+
+def test_missing_mirror_images_have_a_reason(shower_file: str, tmp_path: Path) -> None:
+    assert "# Mirror images are not trained on: mean showers differ from" in propose(shower_file)
+    branches = showers() | {"strips": showers()["layer_0"][:, :13]}
+    text = propose(write(tmp_path / "a.root", branches))
+    assert "# Mirror images are not trained on: strips has no rows and columns." in text
+    assert "# reflect" not in text
+
+
+def test_a_momentum_and_a_constant_run_number_are_called_so(tmp_path: Path) -> None:
+    branches = showers()
+    branches["p_true"] = branches.pop("energy")
+    assert "# condition: the incident momentum, used as the energy" in propose(
+        write(tmp_path / "a.root", branches)
+    )
+    columns = table() | {"runNumber": np.full(600, 356000, "i4")}
+    assert "# runNumber: left out: 356000 in the first 600 entries" in propose(
+        write(tmp_path / "b.root", columns)
+    )
