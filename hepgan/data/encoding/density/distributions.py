@@ -4,6 +4,7 @@ N numbers have parameters ``[P, N]``, so that the same parameter of all numbers 
 their slopes are bounded.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
@@ -305,6 +306,7 @@ class _SplitLikelihood(torch.autograd.Function):
 _split_likelihood: Callable[..., Tensor] = _SplitLikelihood.apply
 
 
+@functools.cache
 def split_constants() -> tuple[tuple[float, ...], Tensor]:
     """Returns the constants and the edges of bins that the kernels of splits take."""
     constants = _SMALLEST_MASS, _NARROWEST, _WIDEST, _IMPOSSIBLE

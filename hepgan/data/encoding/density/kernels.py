@@ -19,7 +19,7 @@ _GROUPS = (*range(19), 20, 21, 23, 25, 27, 29, 30, 34, 19, 22, 24, 26, 28, 31, 3
 _LOGARITHMS, _COMPRESSED = 19, 8
 _SINE = len(_GROUPS) - 2
 
-_ORDER = tuple(_GROUPS.index(feature) for feature in range(len(_GROUPS)))
+_ORDER = torch.tensor([_GROUPS.index(feature) for feature in range(len(_GROUPS))])
 
 
 def node_features(
@@ -53,7 +53,7 @@ def node_features(
     features[_LOGARITHMS + _COMPRESSED].log_()
     features[_SINE].sin_()
     features[_SINE + 1].cos_()
-    return features.index_select(0, torch.tensor(_ORDER)).T
+    return features.index_select(0, _ORDER).T
 
 
 def _node_features(

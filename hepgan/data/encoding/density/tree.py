@@ -150,16 +150,19 @@ class Tree:
 
     def decode(self, scores: Tensor, energies: Tensor, c: Tensor, context: Tensor) -> Tensor:
         """Returns cells ``[E, F]`` for ``scores[E, S]`` and the energies ``[E, L]`` of the layers; inverts ``encode``."""
-        blocks, start, expected = energies, 0, self.expected(c)
+        blocks, start, expected, trace = energies, 0, self.expected(c), _TRACE.get()
+        # Those of all levels at once: a call for each of dozens of levels would take as long as the rest for a single shower.
+        tails = (
+            signed_tails(scores.clamp(-Z_LIMIT, Z_LIMIT)) if use_kernels(scores, energies) else None
+        )
         for level in self.levels:
-            end = start + len(level.parent)
-            inputs = blocks, energies, expected, context, scores[:, start:end]
-            trace, start = _TRACE.get(), end
-            blocks = (
-                trace(level, inputs, self.threshold)
-                if trace
-                else split_blocks(level, *inputs, self.threshold)
-            )
+            nodes = slice(start, start + len(level.parent))
+            inputs, start = (blocks, energies, expected, context, scores[:, nodes]), nodes.stop
+            if trace:
+                blocks = trace(level, inputs, self.threshold)
+            else:
+                of_level = None if tails is None else tails[:, nodes]
+                blocks = split_blocks(level, *inputs, self.threshold, of_level)
         return blocks
 
     @property
@@ -184,6 +187,7 @@ def split_blocks(
     context: Tensor,
     scores: Tensor,
     threshold: float,
+    tails: Tensor | None = None,
 ) -> Tensor:
     """Returns the energies ``[E, B]`` after the splits of a level.
 
@@ -195,12 +199,13 @@ def split_blocks(
         context: ``[E, q]``.
         scores: ``[E, N]`` normal scores of the splits.
         threshold: Smallest energy of a cell.
+        tails: ``[E, N]``, signed tails of the scores, where kernels may be used.
     """
     rows = node_rows(level, blocks, layers, expected, threshold)
-    if use_kernels(blocks, context, scores, level.network.output):
+    if tails is not None and use_kernels(blocks, context, level.network.output):
         parameters = level.network.by_blocks(rows.features.T, context, rows.event, rows.node)
         return split_energies(
-            blocks, signed_tails(scores.clamp(-Z_LIMIT, Z_LIMIT)), parameters, rows[:4],
+            blocks, tails, parameters, rows[:4],
             (level.kept, level.children, level.ranges), level.blocks, threshold, *split_constants(),
         )  # fmt: skip
     parameters = level.network(rows.features, context, rows.event, rows.node)
