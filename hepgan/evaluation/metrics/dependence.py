@@ -132,7 +132,7 @@ def response(
     condition: Condition,
     columns: Mapping[str, Columns],
     *,
-    judged: bool = True,
+    same_distribution: bool = True,
 ) -> ConditionResponse | None:
     """Returns the response of the generated sample to a condition, or ``None`` if the condition does not vary.
 
@@ -141,7 +141,7 @@ def response(
         scores: ``[E, K]`` normal scores of the observables.
         condition: The condition.
         columns: Columns of all conditions, by condition.
-        judged: Whether a wrong strength is remarked on.
+        same_distribution: Whether both samples have the same distribution of the condition; otherwise a wrong strength gets no remark.
     """
     own = _design(columns[condition.name].values(), condition.kind == "number")
     others = _design(
@@ -166,7 +166,7 @@ def response(
     remark = ""
     if significance >= MIN_SIGNIFICANCE:
         remark = _swapped(condition, columns, pooled, slices.residuals(scores, others))
-        remark = remark or (_remark(value, error) if judged else "")
+        remark = remark or (_remark(value, error) if same_distribution else "")
     return ConditionResponse(condition.name, value, error, significance, remark)
 
 

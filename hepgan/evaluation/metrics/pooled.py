@@ -103,7 +103,7 @@ def pooled_tests(
                 )
             )
         response = dependence.response(
-            both, scores, condition, columns, judged=name not in results.different
+            both, scores, condition, columns, same_distribution=name not in results.different
         )
         if response is not None:
             results.responses.append(response)
