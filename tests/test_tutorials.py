@@ -19,8 +19,7 @@ SHORT = {
     "own-detector": "EVENTS = 300\nFIT = '4'",
     "published-sample": "EVENTS = 200",
     "weights": (
-        "EVENTS = 1000\n"
-        "OPTIONS = \"--set encoding.steps=[{step='dequantize',fields=['jets']},{step='autoregressive',steps=20}]\""
+        "EVENTS = 1000\nOPTIONS = \"--set encoding.steps=[{step='autoregressive',steps=20}]\""
     ),
 }
 """Parameters of each tutorial for a run of a few seconds."""

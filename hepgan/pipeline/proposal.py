@@ -404,7 +404,7 @@ def _columns_steps(roles: Roles) -> tuple[list[dict[str, Any]], str]:
         steps.insert(0, {"step": "dequantize", "fields": list(roles.integers)})
     return (
         steps,
-        "# each column given the conditions and the columns before it; whole numbers with rare values as intervals",
+        "# each column given the conditions and the columns before it",
     )
 
 

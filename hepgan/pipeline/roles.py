@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from hepgan.data.encoding.conditions import MIN_EVENTS, ConditionScale
+from hepgan.data.encoding.density.ranks import INTEGERS
 from hepgan.data.io import inspection, reader
 from hepgan.data.io.files import Files
 from hepgan.data.schema import Field, Schema
@@ -92,7 +93,7 @@ class Roles:
         entries: Number of entries of all files.
         fields: Quantities to generate.
         notes: Reasons for the shape of a field.
-        integers: Fields of whole numbers, some of which are rare; frequent values are reproduced exactly without further ado.
+        integers: Fields of more different whole numbers than ``autoregressive`` reproduces exactly without further ado.
         conditions: Conditions by name.
         incident: Condition that is the incident energy; empty if there is none.
         left_out: Reason for each branch that is not used.
@@ -218,7 +219,7 @@ def find_roles(files: Files, *, tree: str | None = None, without: Collection[str
             if reason := _without_information(events[n]):
                 left_out[n] = f"left out: {reason}"
                 del fields[n], events[n]
-        integers = tuple(n for n, v in events.items() if _has_rare_integers(v))
+        integers = tuple(n for n, v in events.items() if _has_many_integers(v))
         notes = {n: note for n, v in events.items() if (note := _frequent_values(v))}
         return Roles(
             "columns", _plain(name), entries, fields, notes, integers, _common(roles, values), "", left_out,
@@ -258,7 +259,7 @@ def _without_information(values: Array) -> str:
     """Returns why a column has nothing to be learned: it is constant, or numbers the events; otherwise nothing."""
     if values.min() == values.max():
         return f"{values.min():g} in all entries"
-    return "a different value in every event" if _is_identifier(values) else ""
+    return "a different value in nearly every event" if _is_identifier(values) else ""
 
 
 _MOST_FREQUENT = 3
@@ -350,12 +351,9 @@ def _no_field(tree: str | None, path: str) -> str:
     return f"tree '{tree}' of '{path}' has no branch to generate; hepgan inspect '{path}' lists the branches"
 
 
-def _has_rare_integers(values: Array) -> bool:
-    """Returns whether all values are whole numbers, at least one of which less than 1 % of the events have."""
-    if not (values == np.round(values)).all():
-        return False
-    _, counts = np.unique(values, return_counts=True)
-    return bool(counts.min() < 0.01 * values.size)
+def _has_many_integers(values: Array) -> bool:
+    """Returns whether all values are whole numbers, and too many different ones to be atoms of ``Ranks``."""
+    return bool((values == np.round(values)).all() and len(np.unique(values)) > INTEGERS)
 
 
 def _plain(tree: str | None) -> str:

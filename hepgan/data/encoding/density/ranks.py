@@ -14,7 +14,7 @@ KNOTS = 500
 _ATOM = 0.005
 """Smallest fraction of the events that makes a shared value an atom."""
 
-_INTEGERS = 256
+INTEGERS = 256
 """Largest number of different integers that are atoms."""
 
 _SMALLEST_TAIL, _LARGEST_TAIL = 20, 200
@@ -52,7 +52,7 @@ class Ranks:
             sums = weights.double().new_zeros(len(values)).index_add(0, which, weights.double())
             counts = cumulated(sums).diff()
         below = counts.cumsum(0) - counts
-        few_integers = len(values) <= _INTEGERS and bool((values == values.round()).all())
+        few_integers = len(values) <= INTEGERS and bool((values == values.round()).all())
         atoms = (counts > 0) if few_integers else (counts > _ATOM * len(x)) & shared
         # A single number has its middle rank; an atom has its first and last rank, and the next value begins almost where it ends.
         middle = (below + 0.5 * counts) / len(x)
