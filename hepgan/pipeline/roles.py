@@ -436,7 +436,7 @@ def _of_arrays(
         elif name in sums:
             left_out[name] = "left out: the sum of the cells"
         elif _IDENTIFIER.fullmatch(name) or _is_identifier(values):
-            left_out[name] = "left out: a different value in every event"
+            left_out[name] = "left out: a different value in nearly every event"
         elif name in named or (_KINEMATICS.fullmatch(name) and not _OUTPUT.fullmatch(name)):
             roles[name] = ConditionRole(_scale(name, values), _named(name))
     for name, values in scalars.items():
