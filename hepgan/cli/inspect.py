@@ -4,6 +4,7 @@ import click
 
 from hepgan.cli.options import examples
 from hepgan.data.io.names import printable
+from hepgan.errors import HepganError
 
 
 @click.command(
@@ -15,11 +16,19 @@ from hepgan.data.io.names import printable
 @click.argument("file", metavar="FILE.root")
 @click.option("--tree", help="Only this tree.")
 def inspect(file: str, tree: str | None) -> None:
-    """Show trees, branches, types and ranges, and propose a schema."""
+    """Show trees, branches, types and ranges, and the schema that hepgan init proposes."""
+    from hepgan import pipeline as library
     from hepgan.data.io import inspection
 
     summaries = inspection.inspect(file, tree=tree)
     click.echo(inspection.summary_table(summaries))
     for summary in summaries:
-        name, text = printable(summary.name), inspection.schema_toml(summary)
-        click.echo(f"\n# a schema for the tree {name}\n{text}")
+        name = printable(summary.name)
+        try:
+            text = f"# the schema of hepgan init for the tree {name}\n{library.propose_schema(file, tree=summary.name)}"
+        except HepganError as error:
+            text = (
+                f"# hepgan init proposes no run file for the tree {name}: {printable(str(error))}\n"
+                f"# a schema by names and types\n{inspection.schema_toml(summary)}"
+            )
+        click.echo(f"\n{text}")

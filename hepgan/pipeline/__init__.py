@@ -28,7 +28,15 @@ from hepgan.pipeline.config import (
 from hepgan.pipeline.end_to_end import run
 from hepgan.pipeline.evaluation import evaluate
 from hepgan.pipeline.generation import generate, generate_command
-from hepgan.pipeline.proposal import about_model, init, is_data, parse, propose, stem
+from hepgan.pipeline.proposal import (
+    about_model,
+    init,
+    is_data,
+    parse,
+    propose,
+    propose_schema,
+    stem,
+)
 from hepgan.pipeline.run_folder import check_folder
 from hepgan.pipeline.scans import Trial, scan
 from hepgan.pipeline.training import Prepared, prepare, train
@@ -61,6 +69,7 @@ __all__ = [
     "preset_text",
     "presets",
     "propose",
+    "propose_schema",
     "replaced",
     "resolve_device",
     "run",

@@ -17,7 +17,7 @@ from hepgan.data.io import inspection
 from hepgan.data.io.files import sources, split_tree
 from hepgan.data.io.inspection import compact_toml
 from hepgan.data.io.names import printable
-from hepgan.data.schema import Field
+from hepgan.data.schema import Field, Schema
 from hepgan.errors import DataError, HepganError, RunError
 from hepgan.evaluation.metrics import classifier
 from hepgan.pipeline.config import RunConfig, of_table
@@ -112,32 +112,7 @@ def propose(
         raise RunError("give a binning or the positions of cells, not both")
     main = None if tree else inspection.main_tree(names)
     roles = find_roles(names, tree=tree or main, without=without)
-    layers = {} if geometry is not None else _layers_of(roles, names, binning)
-    if layers:
-        fields = {
-            name: dataclasses.replace(field, shape=shape)
-            for (name, field), (shape, _) in zip(roles.fields.items(), layers.values(), strict=True)
-        }
-        if roles.units[0] == roles.units[1]:
-            roles = dataclasses.replace(roles, units=("MeV", "MeV"))
-        voxels = sum(field.size for field in fields.values())
-        published = calochallenge.READOUT_THRESHOLDS.get(voxels, 0.0)
-        if "MeV" in roles.units and published > roles.threshold:
-            reason = f"cells of at most {published:g} are empty: the read-out threshold of the CaloChallenge"
-            roles = dataclasses.replace(roles, threshold=published, threshold_reason=reason)
-        roles = dataclasses.replace(
-            roles, kind="showers", polar=True, fields=fields, notes={}, mirrors=()
-        )
-    files_of_cells = {} if layers else _files_of_cells(roles, names, geometry)
-    if files_of_cells:
-        in_depth = files_of_cells if len(files_of_cells) == len(roles.fields) else roles.fields
-        fields = {
-            name: dataclasses.replace(field, shape=(field.size,)) if name in roles.notes else field
-            for name, field in ((name, roles.fields[name]) for name in in_depth)
-        }
-        roles = dataclasses.replace(
-            roles, kind="showers", polar=False, fields=fields, notes={}, mirrors=(), rotated=False
-        )
+    roles, layers, files_of_cells = _with_geometry(roles, names, binning, geometry)
     blocks = [
         _head(names, roles, seed),
         _data(names, roles, layers, irregular=bool(files_of_cells), chosen=bool(main)),
@@ -148,6 +123,28 @@ def propose(
     ]
     text = printable("\n\n".join(filter(None, blocks)), keep="\n") + "\n"
     parse(text)
+    return text
+
+
+def propose_schema(files: str | Sequence[str], *, tree: str | None = None) -> str:
+    """Returns the tables ``[schema]`` and ``[encoding.conditions]`` of the run file for ``files``, with the reasons as comments.
+
+    Raises:
+        HepganError: as ``propose``.
+    """
+    names = [files] if isinstance(files, str) else list(files)
+    roles, layers, files_of_cells = _with_geometry(find_roles(names, tree=tree), names, None, None)
+    weight = (
+        [f"# [data] weight = '`{printable(roles.weight)}`'  # by its name"] if roles.weight else []
+    )
+    ordered = bool(layers or files_of_cells)
+    blocks = [
+        *_schema(roles, challenge=bool(layers), ordered=ordered),
+        *weight,
+        *_scales(roles),
+    ]
+    text = printable("\n\n".join(blocks), keep="\n")
+    Schema.from_table(parse_toml(text, where="the proposed schema")["schema"])
     return text
 
 
@@ -189,6 +186,42 @@ def stem(source: str) -> str:
     return re.sub(r"[^\w.+-]+", "", name).strip("_-.") or "run"
 
 
+def _with_geometry(
+    roles: Roles,
+    names: Sequence[str],
+    binning: str | os.PathLike[str] | None,
+    geometry: str | os.PathLike[str] | None,
+) -> tuple[Roles, dict[str, _Polar], dict[str, dict[str, Any]]]:
+    """Returns the roles with the shapes of a binning or of irregular cells, the layers of the binning, and the tables of the positions."""
+    layers = {} if geometry is not None else _layers_of(roles, names, binning)
+    if layers:
+        fields = {
+            name: dataclasses.replace(field, shape=shape)
+            for (name, field), (shape, _) in zip(roles.fields.items(), layers.values(), strict=True)
+        }
+        if roles.units[0] == roles.units[1]:
+            roles = dataclasses.replace(roles, units=("MeV", "MeV"))
+        voxels = sum(field.size for field in fields.values())
+        published = calochallenge.READOUT_THRESHOLDS.get(voxels, 0.0)
+        if "MeV" in roles.units and published > roles.threshold:
+            reason = f"cells of at most {published:g} are empty: the read-out threshold of the CaloChallenge"
+            roles = dataclasses.replace(roles, threshold=published, threshold_reason=reason)
+        roles = dataclasses.replace(
+            roles, kind="showers", polar=True, fields=fields, notes={}, mirrors=()
+        )
+    files_of_cells = {} if layers else _files_of_cells(roles, names, geometry)
+    if files_of_cells:
+        in_depth = files_of_cells if len(files_of_cells) == len(roles.fields) else roles.fields
+        fields = {
+            name: dataclasses.replace(field, shape=(field.size,)) if name in roles.notes else field
+            for name, field in ((name, roles.fields[name]) for name in in_depth)
+        }
+        roles = dataclasses.replace(
+            roles, kind="showers", polar=False, fields=fields, notes={}, mirrors=(), rotated=False
+        )
+    return roles, layers, files_of_cells
+
+
 def _head(names: Sequence[str], roles: Roles, seed: int) -> str:
     given = f", given {', '.join(roles.conditions)}" if roles.conditions else ""
     cells = _values(roles)
@@ -218,7 +251,7 @@ def _data(
     table: dict[str, Any] = {"files": list(names), "tree": roles.tree}
     if roles.cut:
         table["cut"] = roles.cut
-    reason = f"  # {roles.cut_reason}" if roles.cut_reason else ""
+    reason = f"  # {printable(roles.cut_reason)}" if roles.cut_reason else ""
     weight = {"weight": f"`{roles.weight}`"} if roles.weight else {}
     lines = [
         compact_toml({"data": table})
@@ -248,7 +281,7 @@ def _data(
             f"\nreflect = {_listed(roles.mirrors)}"
         )
     elif roles.kind == "showers" and not irregular:
-        lines.append(f"# Mirror images are not trained on: {roles.no_mirrors}.")
+        lines.append(f"# Mirror images are not trained on: {printable(roles.no_mirrors)}.")
         if all(len(field.shape) > 1 for field in roles.fields.values()):
             lines += [
                 "# If they are as probable nevertheless, name the axes in [geometry], and list here the conditions that change sign or turn:",
@@ -270,11 +303,11 @@ def _schema(roles: Roles, *, challenge: bool, ordered: bool) -> list[str]:
     for name, role in roles.conditions.items():
         unit = roles.units[1] if name == roles.incident else ""
         table = {"unit": unit} if unit else {}
-        remark = f"# condition: {role.reason}"
+        remark = f"# condition: {printable(role.reason)}"
         blocks.append(f"{remark}\n{compact_toml({'schema': {'conditions': {name: table}}})}")
     if roles.incident and roles.units[0] != roles.units[1]:
         blocks.append(
-            f"# The units {roles.units[0]} and {roles.units[1]} are a guess from the ratio of the cells to {roles.incident}; correct them if they are wrong."
+            f"# The units {roles.units[0]} and {roles.units[1]} are a guess from the ratio of the cells to {printable(roles.incident)}; correct them if they are wrong."
         )
     elif roles.incident:
         reason = "that of the CaloChallenge, like the binning" if challenge else "a guess"
@@ -287,7 +320,10 @@ def _schema(roles: Roles, *, challenge: bool, ordered: bool) -> list[str]:
         )
     if roles.left_out:
         blocks.append(
-            "\n".join(f"# {name}: {reason}" for name, reason in sorted(roles.left_out.items()))
+            "\n".join(
+                f"# {printable(f'{name}: {reason}')}"
+                for name, reason in sorted(roles.left_out.items())
+            )
         )
     return blocks
 
@@ -367,6 +403,11 @@ def _encoding(roles: Roles) -> list[str]:
         ]
     else:
         blocks = [f"[encoding]  {remark}\nsteps = {_listed(steps)}"]
+    return [*blocks, *_scales(roles)]
+
+
+def _scales(roles: Roles) -> list[str]:
+    blocks = []
     for name, role in roles.conditions.items():
         scale = role.scale.table()
         if role.scale.scale in ("angle", "degrees", "classes"):

@@ -219,6 +219,12 @@ def find_roles(files: Files, *, tree: str | None = None, without: Collection[str
             if reason := _without_information(events[n]):
                 left_out[n] = f"left out: {reason}"
                 del fields[n], events[n]
+        if not fields:
+            removed = [left_out[n].removeprefix("left out: ") for n in usable if n in left_out]
+            reasons = ", ".join(removed[:3])
+            raise DataError(
+                f"no column of the tree '{name}' of '{path}' is left to generate ({reasons}); give columns that vary"
+            )
         integers = tuple(n for n, v in events.items() if _has_many_integers(v))
         notes = {n: note for n, v in events.items() if (note := _frequent_values(v))}
         return Roles(

@@ -616,6 +616,15 @@ def test_columns_without_information_are_left_out_with_the_reason(tmp_path: Path
     assert "# version: left out: 1 in all entries" in text
 
 
+def test_a_table_of_constants_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.root", {"a": np.ones(50), "b": np.full(50, 2.0)})
+    with pytest.raises(
+        DataError,
+        match=r"no column of the tree .* is left to generate \(1 in all entries, 2 in all entries\)",
+    ):
+        propose(path)
+
+
 def test_few_values_that_are_not_finite_are_cut_away_and_many_leave_the_column_out(
     tmp_path: Path,
 ) -> None:

@@ -27,7 +27,7 @@ from hepgan.errors import DataError, RunError
 from hepgan.evaluation.metrics import compute
 from hepgan.evaluation.observables.standard import observables_for
 from hepgan.evaluation.sample import build_sample
-from hepgan.pipeline import evaluate
+from hepgan.pipeline import evaluate, parse, propose
 
 FLOAT = BranchType(np.dtype("float32"), (), jagged=False)
 
@@ -195,7 +195,9 @@ def test_an_unreadable_branch_is_reported_and_the_others_are_summarized(
     assert line.split()[:3] == ["bad", "float32", "unreadable"]
     result = CliRunner().invoke(main, ["inspect", str(path)])
     assert result.exit_code == 0
-    assert "# left out, unreadable: bad: " in result.output
+    assert "\n# bad: left out: " in result.output
+    shown = result.output.partition("# the schema of hepgan init for the tree t\n")[2]
+    assert set(proposed(shown).fields) == {"a", "z"}
     assert set(proposed(inspection.schema_toml(summary)).fields) == {"a", "z"}
 
 
@@ -275,8 +277,37 @@ def test_no_tree_name_can_inject_toml(tmp_path: Path) -> None:
     with uproot.recreate(tmp_path / "a.root") as file:
         file.mktree("t\n[data]", {"x": "f4"}).extend({"x": np.zeros(2, "f4")})
     result = CliRunner().invoke(main, ["inspect", str(tmp_path / "a.root")])
-    text = result.output[result.output.index("# a schema") :]
+    text = result.output[result.output.index("# the schema") :]
     assert tomllib.loads(text) == {"schema": {"fields": {"x": {}}}}
+
+
+def test_no_name_of_a_branch_that_is_left_out_can_inject_toml(tmp_path: Path) -> None:
+    branches = {"x": np.arange(9.0), "y\n[data]\nfiles = []\n": np.ones(9)}
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mktree("t", dict.fromkeys(branches, "f8")).extend(branches)
+    result = CliRunner().invoke(main, ["inspect", str(tmp_path / "a.root")])
+    shown = result.output[result.output.index("# the schema") :]
+    assert tomllib.loads(shown) == {"schema": {"fields": {"x": {}}}}
+    assert set(parse(propose(str(tmp_path / "a.root"))).schema.fields) == {"x"}
+
+
+def test_inspect_shows_the_schema_and_the_scales_of_init() -> None:
+    result = CliRunner().invoke(main, ["inspect", "sample:showers.root"])
+    shown = tomllib.loads(result.output[result.output.index("# the schema") :])
+    run = tomllib.loads(propose("sample:showers.root"))
+    assert shown["schema"] == run["schema"]
+    assert shown["encoding"]["conditions"] == run["encoding"]["conditions"]
+
+
+def test_inspect_shows_a_schema_and_the_reason_if_init_proposes_none(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.root", {"x": np.arange(9.0), "weight": np.arange(9.0) - 4})
+    result = CliRunner().invoke(main, ["inspect", str(path)])
+    assert result.exit_code == 0
+    assert (
+        "# hepgan init proposes no run file for the tree t: the event weight 'weight'"
+        in result.output
+    )
+    assert "[schema.fields.x]" in result.output
 
 
 def test_infer_returns_the_schema_that_inspect_proposes() -> None:
