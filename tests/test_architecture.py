@@ -12,8 +12,8 @@ import hepgan
 
 PACKAGE = Path(hepgan.__file__).parent
 PACKAGES = [
-    "errors", "progress", "random_streams", "threads", "atomic", "config", "plugins", "layout", "data", "evaluation", "gan", "processors",
-    "presets", "pipeline", "tmva", "cli",
+    "errors", "processes", "progress", "random_streams", "threads", "atomic", "config", "plugins", "layout", "data", "evaluation", "gan",
+    "processors", "presets", "pipeline", "tmva", "cli",
 ]  # fmt: skip
 CIRCLES = {
     ("hepgan.data.schema", "hepgan.data.io.inspection"),  # Schema.infer

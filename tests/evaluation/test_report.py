@@ -4,15 +4,18 @@ import html.parser
 import json
 import math
 import os
+import pickle
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import awkward as ak
 import numpy as np
 import pytest
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -336,6 +339,24 @@ def test_one_layout_of_a_figure_serves_all_its_files(monkeypatch: pytest.MonkeyP
     assert files["svg"].startswith(b"<?xml")
     assert files["pdf"].startswith(b"%PDF")
     assert isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
+
+
+def test_every_figure_can_be_drawn_by_another_process_with_the_settings_of_this_one(
+    alike: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = []
+
+    def draw(function: Any, items: Any, **_: Any) -> list[dict[str, bytes]]:
+        function, first = pickle.loads(pickle.dumps((function, items[0])))
+        pickle.dumps(items)
+        with rc_context({"font.size": 3, "lines.linewidth": 9}):
+            pixels.append(function(first)["png"])
+        pixels.append(plots.png(items[0]()))
+        return [{"svg": b"<svg></svg>"} for _ in items]
+
+    monkeypatch.setattr("hepgan.evaluation.report.figures.on_processes", draw)
+    alike.write(tmp_path)
+    assert pixels[0] == pixels[1]
 
 
 def test_every_figure_is_on_the_page_and_in_the_folder(report: Path) -> None:

@@ -8,11 +8,12 @@ color, for light and dark mode.
 from hepgan.evaluation.plots.curves import class_fractions, learning_curve, losses, observable, roc
 from hepgan.evaluation.plots.images import correlations, mean_images, sample_grid
 from hepgan.evaluation.plots.profiles import profile, response, slices
-from hepgan.evaluation.plots.style import files, inline, pdf, png, svg
+from hepgan.evaluation.plots.style import draw_files, files, inline, pdf, png, settings, svg
 
 __all__ = [
     "class_fractions",
     "correlations",
+    "draw_files",
     "files",
     "inline",
     "learning_curve",
@@ -25,6 +26,7 @@ __all__ = [
     "response",
     "roc",
     "sample_grid",
+    "settings",
     "slices",
     "svg",
 ]

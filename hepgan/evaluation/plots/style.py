@@ -2,9 +2,10 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -172,6 +173,17 @@ def files(figure: Figure) -> dict[str, bytes]:
         return {"png": pixels, "pdf": pdf(figure), "svg": svg(figure).encode()}
     finally:
         figure.set_layout_engine(layout)
+
+
+def settings() -> Any:
+    """Returns matplotlib's settings in this process, but for its backend."""
+    return {key: rcParams[key] for key in rcParams if not key.startswith("backend")}
+
+
+def draw_files(settings: Any, draw: Callable[[], Figure]) -> dict[str, bytes]:
+    """Returns the ``files`` of the figure that ``draw`` returns, drawn with the ``settings`` of another process."""
+    with rc_context(settings):
+        return files(draw())
 
 
 def _file(figure: Figure, **options: Any) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from hist import Hist
 
 from hepgan.data.schema import Schema
@@ -26,6 +27,7 @@ from hepgan.evaluation.report.cell_images import CellImage, cell_images
 from hepgan.evaluation.report.glossary import input_of
 from hepgan.evaluation.report.tables import MAX_OBSERVABLES
 from hepgan.evaluation.sample import Sample
+from hepgan.processes import on_processes
 from hepgan.progress import ProgressCallback, no_progress
 
 MAX_CORRELATED = 20
@@ -51,6 +53,12 @@ SINGLE_EVENTS = "Single events"
 
 TELLING_EVENTS = 5
 """Events drawn for each classifier."""
+
+MIN_FIGURES = 20
+"""Smallest number of figures for which it pays to start other processes."""
+
+MAX_HELPERS = 3
+"""Largest number of other processes that draw figures."""
 
 GRID_EVENTS = 20
 """Events per grid of single events."""
@@ -144,17 +152,21 @@ def draw(subject: Subject, *, progress: ProgressCallback = no_progress) -> list[
         *_images(subject),
         *_telling(subject),
     ]
-    result = []
+    few = len(drawings) < MIN_FIGURES
     gc.freeze()  # a figure is garbage with cycles: collections take a tenth of the time unless they skip all older objects
     try:
-        for i, (name, section, caption, wide, function) in enumerate(drawings):
-            progress("drawing", i / len(drawings), "")
-            files = plots.files(function())
-            svg = plots.inline(files["svg"].decode())
-            result.append(Picture(name, section, caption, wide, svg, files))
+        files = on_processes(
+            functools.partial(plots.draw_files, plots.settings()),
+            [drawing.draw for drawing in drawings],
+            helpers=0 if few else min(torch.get_num_threads() - 1, MAX_HELPERS),
+            progress=lambda fraction: progress("drawing", fraction, ""),
+        )
     finally:
         gc.unfreeze()
-    return result
+    return [
+        Picture(name, section, caption, wide, plots.inline(own["svg"].decode()), own)
+        for (name, section, caption, wide, _), own in zip(drawings, files, strict=True)
+    ]
 
 
 def _classifiers(subject: Subject) -> Iterator[Drawing]:
@@ -170,7 +182,7 @@ def _classifiers(subject: Subject) -> Iterator[Drawing]:
             curves[f"{label}: {area.value:.3f} ± {area.error:.3f}" if area else label] = curve
     if curves:
         caption = "ROC curves and AUC of the classifiers, on events that they were not trained with"
-        yield Drawing("roc", SCORES, caption, False, lambda: plots.roc(curves))
+        yield Drawing("roc", SCORES, caption, False, functools.partial(plots.roc, curves))
     for source, result in subject.results.items():
         for metric, learned in result.learning_curves.items():
             caption = f"{source}: AUC against the number of events, {input_of(metric)}"
@@ -190,7 +202,7 @@ def _training(subject: Subject) -> Iterator[Drawing]:
             TRAINING,
             caption,
             True,
-            lambda: plots.losses(subject.history, kept=subject.kept),
+            functools.partial(plots.losses, subject.history, kept=subject.kept),
         )
 
 
@@ -207,13 +219,14 @@ def _distributions(subject: Subject) -> Iterator[Drawing]:
         if s.metric == "chi_square"
     }
 
-    def observable(name: str) -> Any:
+    def drawing(name: str) -> Callable[[], Any]:
         tests: dict[str, HistogramTest] = {}
         for source in subject.results:
             chi_square = chi_squares.get((name, source))
             if chi_square and (test := profiles.as_test(chi_square)):
                 tests[source] = test
-        return plots.observable(
+        return functools.partial(
+            plots.observable,
             subject.histograms[name],
             events=subject.events,
             per_event=subject.observables[name].spectrum,
@@ -223,7 +236,7 @@ def _distributions(subject: Subject) -> Iterator[Drawing]:
 
     for name in ordered[:MAX_OBSERVABLES]:
         caption = f"{name}: n_sigma {significance_text(worst[name])}" if name in worst else name
-        yield Drawing(name, OBSERVABLES, caption, False, functools.partial(observable, name))
+        yield Drawing(name, OBSERVABLES, caption, False, drawing(name))
 
 
 def _profiles(subject: Subject) -> Iterator[Drawing]:
@@ -278,7 +291,7 @@ def _response(subject: Subject) -> Iterator[Drawing]:
     )
     yield Drawing(
         "response", PROFILES, caption, False,
-        lambda: plots.response(responses, fits, unit=unit, to_gev=to_gev),
+        functools.partial(plots.response, responses, fits, unit=unit, to_gev=to_gev),
     )  # fmt: skip
 
 
@@ -327,7 +340,7 @@ def _correlations(subject: Subject) -> Iterator[Drawing]:
     )
     yield Drawing(
         "correlations", CORRELATIONS, f"Correlation coefficients between observables{some}", True,
-        lambda: plots.correlations(matrices, names),
+        functools.partial(plots.correlations, matrices, names),
     )  # fmt: skip
 
 
@@ -433,5 +446,7 @@ def _classes(name: str, subject: Subject) -> Drawing:
     caption = f"{name}: classes according to the digit classifier"
     return Drawing(
         f"{name}.classes", IMAGES, caption, False,
-        lambda: plots.class_fractions(fractions, labels="0123456789", events=subject.events),
+        functools.partial(
+            plots.class_fractions, fractions, labels="0123456789", events=subject.events
+        ),
     )  # fmt: skip
