@@ -161,7 +161,9 @@ def about_model(run: RunConfig) -> str:
     if not run.steps:
         return f"{encoding} fitted by maximum likelihood, no adversarial training; the comments in [gan] of the run file and [train] steps add a GAN"
     names = [str(step.get("step")) for step in run.encoding.every_step]
-    corrected = " that corrects a Gaussian copula" if "copula" in names else ""
+    fitted = "energy_tree" in names or "autoregressive" in names
+    model = encoding if fitted else "Gaussian copula" if "copula" in names else ""
+    corrected = f" that corrects the {model.removeprefix('the ')}" if model else ""
     return f"a GAN{corrected}, {run.steps:,} training steps"
 
 

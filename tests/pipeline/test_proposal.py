@@ -12,7 +12,18 @@ import uproot
 
 from hepgan.data.io import reader
 from hepgan.errors import DataError, RunError
-from hepgan.pipeline import RunConfig, init, is_data, parse, propose, replaced, stem, train
+from hepgan.pipeline import (
+    RunConfig,
+    about_model,
+    init,
+    is_data,
+    load,
+    parse,
+    propose,
+    replaced,
+    stem,
+    train,
+)
 from hepgan.pipeline.roles import peak_row_length, row_length, threshold
 
 BINNING = """<Bins><Bin name="electron">
@@ -764,4 +775,16 @@ def test_a_momentum_and_a_constant_run_number_are_called_so(tmp_path: Path) -> N
     columns = table() | {"runNumber": np.full(600, 356000, "i4")}
     assert "# runNumber: left out: 356000 in the first 600 entries" in propose(
         write(tmp_path / "b.root", columns)
+    )
+
+
+def test_the_model_of_a_run_is_named_in_one_sentence(shower_file: str) -> None:
+    run = parse(propose(shower_file))
+    assert about_model(run).startswith("conditional encoding fitted by maximum likelihood, no adv")
+    run = replaced(run, {"train.steps": 2000})
+    assert about_model(run) == "a GAN that corrects the conditional encoding, 2,000 training steps"
+    assert about_model(load("mnist")).startswith("a GAN, 2,500 training steps")
+    assert (
+        about_model(load("showers-fast"))
+        == "a GAN that corrects the Gaussian copula, 3,500 training steps"
     )

@@ -41,7 +41,7 @@ MAX_LAYERS = 60
 
 VERDICT = "Rule of the verdict"
 SCORES = "Scores"
-TRAINING = "Kept step and training"
+TRAINING = "Training"
 WORTH = "Worth in reference events"
 OBSERVABLES = "Observables"
 PROFILES = "Response and profiles"
