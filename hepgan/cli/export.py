@@ -1,11 +1,11 @@
 """``hepgan export``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from hepgan.cli.options import GAN_SOURCE, OVERWRITE, PLUGIN, examples
+from hepgan.cli.options import GAN_SOURCE, OVERWRITE, PLUGIN, examples, member_option
 from hepgan.data.io.names import printable
 from hepgan.errors import RunError
 
@@ -20,6 +20,7 @@ HOSTS = ("plain", "par04", "ddml", "fastcalosim", "sofie")
         "hepgan export runs/showers -o showers.onnx",
         "hepgan export runs/par04 -o showers.onnx --for par04 --fix phi=0",
         "hepgan export runs/ds1 -o neural_net_22_eta_20_25_High12.onnx --for fastcalosim",
+        "hepgan export runs/five -o five/showers.onnx --member all",
     )
 )
 @GAN_SOURCE
@@ -34,7 +35,7 @@ HOSTS = ("plain", "par04", "ddml", "fastcalosim", "sofie")
     "--fix", "fixed", multiple=True, metavar="NAME=VALUE",
     help="Make a condition a constant of the model.",
 )  # fmt: skip
-@click.option("--member", type=click.IntRange(0), help="Of an ensemble: this member. [default: 0]")
+@member_option("Of an ensemble: this member, or a file for each in members/0, 1, … [default: 0]")
 @click.option(
     "--check", is_flag=True, help="Compare 2,000 events, instead of 200, with GAN.sample."
 )
@@ -45,7 +46,7 @@ def export(
     output: Path,
     host: str,
     fixed: tuple[str, ...],
-    member: int | None,
+    member: int | Literal["all"] | None,
     check: bool,
     overwrite: bool,
 ) -> None:
@@ -54,15 +55,25 @@ def export(
     Inputs and outputs are those of the host that runs it; for your own program, noise and conditions in, the decoded fields out,
     in the units of the data. The file is compared with GAN.sample, cell by cell, before it is written.
     """
-    from hepgan.gan.export.files import EVENTS
+    from hepgan.gan.export.files import EVENTS, export_members
     from hepgan.gan.export.files import export as library
+    from hepgan.gan.members import count_members
     from hepgan.gan.model import GAN
+    from hepgan.gan.sources import local_folder
 
     values = dict(map(_assignment, fixed))
-    gan = GAN.load(source, device="cpu", member=member)
     events = 10 * EVENTS if check else EVENTS
-    written = library(gan, output, host=host, fixed=values, events=events, overwrite=overwrite)
-    _show(written)
+    # without members, "all" is one
+    if member == "all" and (members := count_members(local_folder(source))):
+        gans = [GAN.load(source, device="cpu", member=number) for number in range(members)]
+        every = export_members(
+            gans, output, host=host, fixed=values, events=events, overwrite=overwrite
+        )
+    else:
+        gan = GAN.load(source, device="cpu", member=None if member == "all" else member)
+        every = [library(gan, output, host=host, fixed=values, events=events, overwrite=overwrite)]
+    for written in every:
+        _show(written)
 
 
 def _assignment(text: str) -> tuple[str, float]:

@@ -1,5 +1,6 @@
 """Exported GANs give the same output as torch, in separate programs."""
 
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -11,9 +12,11 @@ import onnxruntime
 import pytest
 import scipy.special
 import torch
+from click.testing import CliRunner
 from tiny import TINY, tiny_events, write_tiny
 
 import hepgan
+from hepgan.cli import main
 from hepgan.data.encoding import kernels
 from hepgan.data.encoding.conditions import ConditionScale
 from hepgan.data.encoding.density.tree import split_blocks
@@ -45,6 +48,19 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> GAN:
     return prepare(load(folder / "tiny.toml"), device=torch.device("cpu")).state.gan
 
 
+@pytest.fixture(scope="module")
+def ensemble(small: GAN, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of two members with other weights."""
+    folder = tmp_path_factory.mktemp("ensemble")
+    small.save(folder / "members" / "0")
+    other = copy.deepcopy(small)
+    with torch.no_grad():
+        for weight in other.generator.parameters():
+            weight.mul_(1.1)
+    other.save(folder / "members" / "1")
+    return folder
+
+
 def test_onnx_output_equals_torchs(small: GAN, tmp_path: Path) -> None:
     export(small, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
@@ -63,6 +79,43 @@ def inputs(gan: GAN, number: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(number, *gan.latent, generator=draw), 1 + 99 * torch.rand(
         number, generator=draw
     )
+
+
+def test_each_member_of_an_ensemble_is_exported_with_its_weights(
+    ensemble: Path, tmp_path: Path
+) -> None:
+    command = ["export", str(ensemble), "-o", str(tmp_path / "model.onnx"), "--member"]
+    result = CliRunner().invoke(main, [*command, "all"])
+    assert result.exit_code == 0, result.output
+    written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.onnx"))
+    assert written == ["members/0/model.onnx", "members/1/model.onnx"]
+    assert result.output.count("accuracy: 0 of") == 2
+    assert CliRunner().invoke(main, [*command, "1"]).exit_code == 0
+    alone = (tmp_path / "model.onnx").read_bytes()
+    contents = [(tmp_path / path).read_bytes() for path in written]
+    assert contents[1] == alone
+    assert contents[0] != alone
+
+
+def test_no_member_is_exported_if_one_cannot_be_written(ensemble: Path, tmp_path: Path) -> None:
+    (tmp_path / "members").mkdir()
+    (tmp_path / "members" / "1").write_text("a file instead of a folder")
+    command = ["export", str(ensemble), "-o", str(tmp_path / "model.onnx"), "--member", "all"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert str(tmp_path / "members" / "1") in result.output.replace("\n", "")
+    assert not list(tmp_path.rglob("*.onnx"))
+
+
+def test_an_existing_file_of_a_member_raises_before_the_first_is_exported(
+    ensemble: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "members" / "1").mkdir(parents=True)
+    (tmp_path / "members" / "1" / "model.onnx").touch()
+    gans = [GAN.load(ensemble, device="cpu", member=member) for member in range(2)]
+    with pytest.raises(RunError, match=r"members.1.model\.onnx' exists"):
+        files.export_members(gans, tmp_path / "model.onnx")
+    assert not (tmp_path / "members" / "0").exists()
 
 
 @pytest.mark.slow
@@ -277,6 +330,7 @@ def test_translated_searches_equal_numpys(length: int, right: bool) -> None:
 def test_translated_functions_equal_scipys_and_numpys() -> None:
     x = np.linspace(-7.9, 7.9, 10_001)
     np.testing.assert_allclose(onnx_model._ndtr(x).value, scipy.special.ndtr(x), rtol=0, atol=2e-15)
+    np.testing.assert_allclose(onnx_model._erfc(x).value, scipy.special.erfc(x), rtol=0, atol=4e-15)
     np.testing.assert_array_equal(onnx_model._copysign(x, x[::-1]).value, np.copysign(x, x[::-1]))
 
 
@@ -287,3 +341,6 @@ def test_translated_functions_are_accurate_in_single_precision_also_near_0_and_1
     np.testing.assert_allclose(result, expected, rtol=1e-6)
     assert (result == expected.astype("f4"))[x > 2].mean() > 0.99
     np.testing.assert_allclose(onnx_model._sigmoid(x).value, scipy.special.expit(x), rtol=1e-6)
+    x = np.linspace(-3.5, 3.5, 100_001, dtype="f4")
+    expected = scipy.special.erfc(x.astype("f8"))
+    np.testing.assert_allclose(onnx_model._erfc(x).value, expected, rtol=4e-6)

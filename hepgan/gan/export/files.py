@@ -12,17 +12,18 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hepgan.atomic import write_bytes, write_text
+from hepgan.atomic import os_errors_as_run_error, replace_on_success
 from hepgan.errors import RunError
 from hepgan.gan.export import ddml, fastcalosim, par04, plain, sofie  # noqa: F401  registered hosts
 from hepgan.gan.export.accuracy import Accuracy, measure
@@ -36,6 +37,7 @@ from hepgan.gan.export.onnx_model import (
     quiet,
     require_onnx,
 )
+from hepgan.gan.members import member_folder
 from hepgan.gan.model import GAN
 from hepgan.random_streams import numpy_generator
 
@@ -94,13 +96,64 @@ def export(
             is not installed, the exporter fails, or the exported model gives other events.
         DataError: a fixed value is outside the trained range.
     """
+    prepared = _prepared(gan, Path(path), host, fixed or {}, events, overwrite=overwrite)
+    _write([prepared])
+    return prepared.exported
+
+
+def export_members(
+    gans: Sequence[GAN],
+    path: str | os.PathLike[str],
+    *,
+    host: str = "plain",
+    fixed: Mapping[str, float] | None = None,
+    events: int = EVENTS,
+    overwrite: bool = False,
+) -> list[Exported]:
+    """Exports each member of an ensemble as ``export`` does, to ``members/0``, ``members/1``, … in the folder of ``path``.
+
+    The files have the name of ``path``, which some hosts prescribe. All are written, or none of them.
+
+    Args:
+        gans: Members, on the CPU.
+        path: The file, without its folder of a member.
+        host: As for ``export``.
+        fixed: As for ``export``.
+        events: As for ``export``.
+        overwrite: Whether to replace existing files.
+
+    Raises:
+        RunError: as for ``export``.
+        DataError: a fixed value is outside the trained range.
+    """
     target = Path(path)
+    targets = [member_folder(target.parent, k) / target.name for k in range(len(gans))]
+    for each in targets:
+        _check_new(each, overwrite=overwrite)
+    prepared = [
+        _prepared(gan, each, host, fixed or {}, events, overwrite=overwrite)
+        for gan, each in zip(gans, targets, strict=True)
+    ]
+    _write(prepared)
+    return [each.exported for each in prepared]
+
+
+class _Prepared(NamedTuple):
+    """Files that are checked, but not written yet."""
+
+    exported: Exported
+    contents: tuple[bytes, ...]
+
+
+def _prepared(
+    gan: GAN, target: Path, host: str, fixed: Mapping[str, float], events: int, *, overwrite: bool
+) -> _Prepared:
     contract = host_of(host)
     suffixes = (".onnx", ".pt2") if host == "plain" else (".onnx",)
     if target.suffix not in suffixes:
         raise RunError(f"'{target}' should end with {' or '.join(suffixes)}")
     _check_new(target, overwrite=overwrite)
-    model = contract(gan, fixed=fixed or {}, path=target).eval()
+    model = contract(gan, fixed=fixed, path=target).eval()
     suffix, text = model.text()
     if text:
         _check_new(target.with_suffix(suffix), overwrite=overwrite)
@@ -112,11 +165,19 @@ def export(
     _check(model, run)
     accuracy = measure(gan, model, run, events=events)
     accuracy.check()
-    write_bytes(target, content)
-    if text:
-        write_text(target.with_suffix(suffix), text)
     paths = (target, target.with_suffix(suffix)) if text else (target,)
-    return Exported(paths, about, accuracy, operators, len(content))
+    contents = (content, text.encode()) if text else (content,)
+    return _Prepared(Exported(paths, about, accuracy, operators, len(content)), contents)
+
+
+def _write(prepared: Sequence[_Prepared]) -> None:
+    """Writes all files, with folders of members, or none of them."""
+    with ExitStack() as stack:
+        for each in prepared:
+            for path, content in zip(each.exported.paths, each.contents, strict=True):
+                with os_errors_as_run_error(path):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(replace_on_success(path)).write_bytes(content)
 
 
 def _check_new(path: Path, *, overwrite: bool) -> None:

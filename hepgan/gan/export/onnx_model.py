@@ -1,7 +1,6 @@
 """ONNX models of torch modules, with translations of operators that torch's exporter lacks or rounds."""
 
 import logging
-import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -237,12 +236,12 @@ def _ndtr(self: Any) -> Any:
 
 def _erfc(self: Any) -> Any:
     """Translates ``torch.erfc`` with a small relative error, also for large numbers; 1 minus ``Erf`` would lose it."""
+    import onnx
     from onnxscript import opset18
 
     op: Any = opset18
-    upper = op.Mul(
-        _lower_tail(op.Mul(self, op.CastLike(math.sqrt(2), self))), op.CastLike(2.0, self)
-    )
+    root = op.CastLike(op.Constant(value=onnx.numpy_helper.from_array(np.array(2.0**0.5))), self)
+    upper = op.Mul(_lower_tail(op.Mul(self, root)), op.CastLike(2.0, self))
     return op.Where(
         op.Less(self, op.CastLike(0.0, self)), op.Sub(op.CastLike(2.0, self), upper), upper
     )

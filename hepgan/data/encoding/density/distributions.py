@@ -80,7 +80,9 @@ class LogisticSpline(NamedTuple):
         log_scale: ``[N]``.
         masses: ``[K, N]``, probability of each bin.
         below: ``[K, N]``, probability below each bin.
-        above: ``[K, N]``, probability above each bin.
+        above: ``[K, N]``, probability above each bin, from the last one to the first.
+        edges: ``[K]``, lower edges of the bins.
+        widths: ``[K]``, widths of the bins.
     """
 
     location: Tensor
@@ -88,19 +90,22 @@ class LogisticSpline(NamedTuple):
     masses: Tensor
     below: Tensor
     above: Tensor
+    edges: Tensor
+    widths: Tensor
 
     @classmethod
     def of(cls, parameters: Tensor) -> Self:
         """Returns the distributions of ``parameters[SPLINE, N]``."""
+        edges, widths = _bins(parameters)
         # torch.softmax is several times slower along the first axis.
         weights = parameters[2:SPLINE]
         weights = torch.exp(weights - weights.detach().amax(0))
-        least = _SMALLEST_MASS * _widths(parameters)[:, None]
+        least = _SMALLEST_MASS * widths[:, None]
         masses = weights * ((1 - _SMALLEST_MASS) / weights.sum(0)) + least
         below = functional.pad(masses[:-1].cumsum(0), (0, 0, 1, 0))
-        above = functional.pad(masses[1:].flip(0).cumsum(0), (0, 0, 1, 0)).flip(0)
+        above = functional.pad(masses[1:].flip(0).cumsum(0), (0, 0, 1, 0))
         scale = parameters[1].clamp(_NARROWEST, _WIDEST)
-        return cls(parameters[0], scale, masses, below, above)
+        return cls(parameters[0], scale, masses, below, above, edges[:-1], widths)
 
     def cdf(self, values: Tensor) -> Tails:
         """Returns the probabilities ``[J, N]`` below and above ``values[J, N]``."""
@@ -113,51 +118,55 @@ class LogisticSpline(NamedTuple):
         return probabilities, slope.log() - self.log_scale + logistic
 
     def _evaluate(self, values: Tensor) -> tuple[Tails, Tensor, Tensor]:
-        edges, widths = _edges(values), _widths(values)
         distance = (values - self.location) * torch.exp(-self.log_scale)
         # The bins are symmetric: counted from the nearer end, the edges are those of the lower half.
         lower = distance < 0
-        nearer = torch.sigmoid(torch.where(lower, distance, -distance))
-        number = torch.bucketize(nearer.detach(), edges[1 : BINS // 2])
-        part = (nearer - edges[number]) / widths[number]
-        bins = torch.where(lower, number, BINS - 1 - number)
+        nearer = torch.sigmoid(-distance.abs())
+        number = torch.bucketize(nearer.detach(), self.edges[1 : BINS // 2])
+        width = self.widths[number]
+        part = (nearer - self.edges[number]) / width
+        rest = 1 - part
+        opposite = BINS - 1 - number
+        bins, from_above = (
+            torch.where(lower, number, opposite),
+            torch.where(lower, opposite, number),
+        )
         masses = self.masses.gather(0, bins)
         probabilities = Tails(
-            self.below.gather(0, bins) + masses * torch.where(lower, part, 1 - part),
-            self.above.gather(0, bins) + masses * torch.where(lower, 1 - part, part),
+            self.below.gather(0, bins) + masses * torch.where(lower, part, rest),
+            self.above.gather(0, from_above) + masses * torch.where(lower, rest, part),
         )
-        return probabilities, masses / widths[number], distance
+        return probabilities, masses / width, distance
 
     def quantile(self, probabilities: Tails) -> Tensor:
         """Returns the values ``[N]`` below and above which the ``probabilities`` lie."""
-        edges, widths = _edges(self.masses), _widths(self.masses)
         lower, upper = probabilities
         nearer = lower <= upper
         from_below = (lower.detach() >= self.below[1:]).sum(0)
-        from_above = (upper.detach() >= self.above[:-1]).sum(0)
+        from_above = (upper.detach() >= self.above[1:]).sum(0)
         bins = torch.where(nearer, from_below, BINS - 1 - from_above)
-        below, above, masses = (
-            each.gather(0, bins[None])[0] for each in (self.below, self.above, self.masses)
+        opposite, at = BINS - 1 - bins, bins[None]
+        # From the nearer end, then with the sign of the side.
+        before = torch.where(
+            nearer,
+            lower - self.below.gather(0, at)[0],
+            upper - self.above.gather(0, opposite[None])[0],
         )
-        part, rest = (lower - below) / masses, (upper - above) / masses
-        part, rest = torch.where(nearer, part, 1 - rest), torch.where(nearer, 1 - part, rest)
-        logistic = (edges[bins] + part * widths[bins]).clamp_min(1e-7)
-        complement = (edges[BINS - 1 - bins] + rest * widths[bins]).clamp_min(1e-7)
-        logit = torch.log(logistic) - torch.log(complement)
+        part, width = before / self.masses.gather(0, at)[0], self.widths[bins]
+        number = torch.where(nearer, bins, opposite)
+        logistic = (self.edges[number] + part * width).clamp_min(1e-7)
+        complement = (self.edges[BINS - 1 - number] + (1 - part) * width).clamp_min(1e-7)
+        logit = torch.log(logistic / complement) * (2 * nearer.to(part) - 1)
         return self.location + torch.exp(self.log_scale) * logit
 
 
-def _edges(like: Tensor) -> Tensor:
+def _bins(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the edges ``[K + 1]`` of the bins, and their widths ``[K]``, symmetric as they are: edges near 1 have few digits."""
     # Computed on the device: a constant from the host would wait for it.
-    scores = torch.linspace(-OUTERMOST, OUTERMOST, BINS - 1, dtype=like.dtype, device=like.device)
-    inner = functional.pad(Tails.of_scores(scores).lower, (1, 0))
-    return functional.pad(inner, (0, 1), value=1.0)
-
-
-def _widths(like: Tensor) -> Tensor:
-    """Returns the widths ``[K]`` of the bins, symmetric as they are: differences of edges near 1 have few digits."""
-    half = _edges(like)[: BINS // 2 + 1].diff()
-    return torch.cat([half, half.flip(0)])
+    scores = torch.linspace(-OUTERMOST, 0, BINS // 2, dtype=like.dtype, device=like.device)
+    half = functional.pad(_normal_tail(scores), (1, 0))
+    widths = half.diff()
+    return torch.cat([half, 1 - half[:-1].flip(0)]), torch.cat([widths, widths.flip(0)])
 
 
 class Split(NamedTuple):
@@ -190,11 +199,9 @@ class Split(NamedTuple):
 
     def fractions(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the fractions ``[N]`` of the first and second part for normal ``scores[N]``, increasing in the first."""
-        lower, upper = Tails.of_scores(scores.clamp(-Z_LIMIT, Z_LIMIT))
-        nearer = lower <= upper
+        nearer, tail = scores < 0, _normal_tail(scores.clamp(-Z_LIMIT, Z_LIMIT))
         low, high = self._ends()
         # From the nearer end, at which one part is empty, to the other one.
-        tail = torch.where(nearer, lower, upper)
         empty = torch.where(nearer, self.second_only, self.first_only)
         near, far = tail < empty, tail >= empty + self.both
         first, second = (nearer & far) | (~nearer & near), (nearer & near) | (~nearer & far)
@@ -310,7 +317,7 @@ _split_likelihood: Callable[..., Tensor] = _SplitLikelihood.apply
 def split_constants() -> tuple[tuple[float, ...], Tensor]:
     """Returns the constants and the edges of bins that the kernels of splits take."""
     constants = _SMALLEST_MASS, _NARROWEST, _WIDEST, _IMPOSSIBLE
-    return constants, _edges(torch.empty(0))
+    return constants, _bins(torch.empty(0))[0]
 
 
 def typical_split(kinds: Tensor, logits: Tensor, node: Tensor, nodes: int) -> Tensor:
@@ -333,7 +340,7 @@ def typical_split(kinds: Tensor, logits: Tensor, node: Tensor, nodes: int) -> Te
     variance = (sums(inside * (logits - mean[node]) ** 2) + 1) / (count + 1)
     parameters = logits.new_zeros(nodes, SPLIT)
     parameters[:, 0], parameters[:, 1] = mean, 0.5 * variance.log() + LOGISTIC_SCALE
-    parameters[:, 2:SPLINE] = _widths(logits).log()
+    parameters[:, 2:SPLINE] = _bins(logits)[1].log()
     for kind in (0, 1):
         empty, other = (sums((kinds == k).to(logits)) for k in (kind, 1 - kind))
         ratio = torch.log((empty + 0.5) / (count + 0.5))
@@ -347,7 +354,7 @@ def standard_spline() -> Tensor:
     """Returns ``[1, SPLINE]``: parameters of a distribution that is nearly standard normal."""
     parameters = torch.zeros(1, SPLINE)
     parameters[:, 1] = LOGISTIC_SCALE
-    parameters[:, 2:] = _widths(parameters).log()
+    parameters[:, 2:] = _bins(parameters)[1].log()
     return parameters
 
 
@@ -372,7 +379,8 @@ def _normal_tail(scores: Tensor) -> Tensor:
 
     ``torch.special.ndtr`` has an absolute error instead of a relative one: 3 % at −4.9 in float32.
     """
-    distance = torch.where(scores < 0, -scores, scores)
+    # Not abs, whose slope is 0 at 0.
+    distance = scores * torch.where(scores < 0, -1.0, 1.0).to(scores)
     return 0.5 * torch.erfc(distance * math.sqrt(0.5))
 
 
