@@ -1,5 +1,6 @@
 """The full pipeline: train, generate one event per test event, and evaluate."""
 
+import datetime as dt
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,7 +23,7 @@ from hepgan.pipeline.evaluation import evaluate_samples
 from hepgan.pipeline.generation import with_progress
 from hepgan.pipeline.provenance import provenance
 from hepgan.pipeline.tracking import tracked
-from hepgan.pipeline.training import cpu_threads, train_each
+from hepgan.pipeline.training import Prepared, about_splits, cpu_threads, train_each
 from hepgan.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def run(
             reference, samples, schema, run.geometry, folder,
             run.evaluate, run.seed, {"schema and geometry": "the run file"} | provenance(run.seed, device), device, progress,
             title=f"Generated and reference events: {run.description}" if run.description else "Generated and reference events",
-            facts=about_gan(run, gan) | ({"events": prepared.mode.reason} if prepared.mode.stream else {}),
+            facts=about_gan(run, gan) | _about_events(prepared),
             training=prepared.splits["train"], warnings=warnings, ensemble=run.ensemble is not None,
         )  # fmt: skip
         for tracker in trackers:
@@ -110,6 +111,14 @@ def about_gan(run: RunConfig, gan: GAN) -> dict[str, str]:
         "objective": run.train.objective,
         "steps": f"{run.steps:,} of {run.train.batch_size} events",
     }
+
+
+def _about_events(prepared: Prepared) -> dict[str, str]:
+    """Returns the number of events and the time that the encoding took."""
+    facts = {"events": about_splits(prepared.splits, prepared.mode)}
+    if prepared.seconds:
+        facts["time of the encoding"] = str(dt.timedelta(seconds=round(prepared.seconds)))
+    return facts
 
 
 def _about_data(run: RunConfig, gan: GAN) -> dict[str, str]:

@@ -163,12 +163,38 @@ def clear_folder(folder: Path, names: Sequence[str] = CONTENT) -> None:
 
 
 @contextmanager
-def logged(folder: Path) -> Iterator[None]:
+def recorded() -> Iterator[list[logging.LogRecord]]:
+    """Context manager that returns a list to which the log of hepgan is appended: for ``logged``, once there is a folder."""
+    logger, records = logging.getLogger("hepgan"), _Records()
+    logger.addHandler(records)
+    try:
+        yield records.records
+    finally:
+        logger.removeHandler(records)
+
+
+class _Records(logging.Handler):
+    """Records of a log in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Appends a record."""
+        self.records.append(record)
+
+
+@contextmanager
+def logged(folder: Path, earlier: Sequence[logging.LogRecord] = ()) -> Iterator[None]:
     """Context manager that appends the log of hepgan, and the error that ends the block, to ``hepgan.log`` in ``folder``.
 
-    Without the command line, it contains warnings and errors only, unless the level of the logger ``hepgan`` is lower.
+    Without the command line, it contains warnings and errors only, unless the level of the logger ``hepgan`` is lower. The records
+    ``earlier`` come first, with their own times.
     """
     logger, handler = logging.getLogger("hepgan"), _LogFile(folder / LOG)
+    for record in earlier:
+        handler.handle(record)
     logger.addHandler(handler)
     try:
         yield

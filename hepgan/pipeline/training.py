@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -47,7 +48,14 @@ from hepgan.pipeline.events import (
 )
 from hepgan.pipeline.fine_tuning import load_start, start_gan
 from hepgan.pipeline.provenance import command_line
-from hepgan.pipeline.run_folder import check_folder, clear_folder, locked, logged, make_folder
+from hepgan.pipeline.run_folder import (
+    check_folder,
+    clear_folder,
+    locked,
+    logged,
+    make_folder,
+    recorded,
+)
 from hepgan.pipeline.tracking import Tracker, tracked
 from hepgan.pipeline.validation import make_validation
 from hepgan.plugins import plugin_of, plugins_of
@@ -68,12 +76,14 @@ class Prepared(NamedTuple):
         discriminator_input: Input of the discriminator.
         state: State at the start of the training.
         mode: Whether the events are streamed, and why.
+        seconds: Time to read the events and to fit the encoding [s]; 0 if it was fitted before.
     """
 
     splits: dict[str, ak.Array]
     discriminator_input: DiscriminatorInput
     state: TrainingState
     mode: ReadMode
+    seconds: float = 0.0
 
 
 def prepare(
@@ -92,6 +102,7 @@ def prepare(
     Raises:
         HepganError: the data, the encoding or a layout does not fit.
     """
+    started, fitted = time.perf_counter(), encoding is None and last is None
     run.gan.layouts  # noqa: B018  check the layouts before reading data
     schema = reader.resolve(list(run.data.files), run.schema, tree=run.data.tree)
     writer.check_names(schema)
@@ -107,6 +118,9 @@ def prepare(
     splits = sample_events(run, progress=progress) if mode.stream else read_events(run)
     _check_validation(run, len(splits["validation"]))
     _check_weights(splits, schema)
+    log.info("events: %s", mode.reason)
+    if not mode.stream:
+        log.info("%s", about_splits(splits, mode))
     events = augment(splits["train"], run, seed=run.seed)
     fit: Fit = (
         functools.partial(fit_to_stream, run=run, schema=schema, start=start and start.gan.encoding)
@@ -125,6 +139,7 @@ def prepare(
         fit, splits["validation"], schema, settings, run.geometry,
         seed=run.seed, progress=progress,
     )  # fmt: skip
+    seconds = time.perf_counter() - started if fitted else 0.0
     origin = Origin(files, encoding.fingerprint())
     encoding = encoding.to(device)
     events = events if run.steps else events[:_UNTRAINED]
@@ -153,7 +168,18 @@ def prepare(
             raise DataError(
                 f"'{path}' changed while it was read; wait until it is completely written"
             )
-    return Prepared(splits, discriminator_input, state, mode)
+    return Prepared(splits, discriminator_input, state, mode, seconds)
+
+
+def about_splits(splits: Mapping[str, ak.Array], mode: ReadMode) -> str:
+    """Returns the numbers of events in each split in words, or how they are streamed."""
+    if mode.stream:
+        return mode.reason
+    return ", ".join(f"{len(splits[name]):,} for {text}" for name, text in SPLITS.items())
+
+
+SPLITS = {"train": "training", "validation": "validation", "test": "the test"}
+"""Splits in words."""
 
 
 def _check_validation(run: RunConfig, events: int) -> None:
@@ -290,32 +316,35 @@ def train_locked(
         first = distributed.rank() == 0
         if not first:
             progress = no_progress
-        if exists := resume and folder.is_dir():
-            _claim(folder, same, stack, device, overwrite=False)
-        if first:
-            _warn_of_placeholders(run)
-        progress("reading and encoding", 0.0, "")
-        newest = checkpoint.newest_checkpoint(folder) if resume else None
-        last = distributed.broadcast(newest, device)
-        prepared = prepare(run, device=device, last=last, encoding=encoding, progress=progress)
-        validation = make_validation(
-            run, prepared.splits["validation"], prepared.state.gan.encoding
-        )
+        with recorded() as early:
+            log.info("hepgan %s: %s", hepgan.__version__, command_line())
+            if exists := resume and folder.is_dir():
+                _claim(folder, same, stack, device, early, overwrite=False)
+            if first:
+                _warn_of_placeholders(run)
+            progress("reading and encoding", 0.0, "")
+            newest = checkpoint.newest_checkpoint(folder) if resume else None
+            last = distributed.broadcast(newest, device)
+            prepared = prepare(run, device=device, last=last, encoding=encoding, progress=progress)
+            validation = make_validation(
+                run, prepared.splits["validation"], prepared.state.gan.encoding
+            )
         distributed.barrier()  # all ranks check the folder before the first one writes to it
         if ensemble:
             same_ensemble = ensemble.run if resume else None
-            _claim(ensemble.folder, same_ensemble, ensemble.stack, device, overwrite=overwrite)
+            _claim(
+                ensemble.folder, same_ensemble, ensemble.stack, device, early, overwrite=overwrite
+            )
             if first:
                 atomic.write_text(ensemble.folder / "run.toml", as_toml(ensemble.run))
         if not exists:
-            _claim(folder, same, stack, device, overwrite=overwrite)
+            _claim(folder, same, stack, device, early, overwrite=overwrite)
         if first:
             # First of all, so that a run that is killed here can be resumed.
             atomic.write_text(folder / "run.toml", as_toml(run))
             if not last:
                 checkpoint.save_encoding(prepared.state.gan.encoding, folder)
         _resume(prepared.state, folder, last, write=first)
-        log.info("events: %s", prepared.mode.reason)
         if origin := prepared.state.gan.started_from:
             log.info("started from %s", origin)
         if run.steps:
@@ -397,9 +426,15 @@ def with_plugins(run: RunConfig) -> RunConfig:
 
 
 def _claim(
-    folder: Path, run: RunConfig | None, stack: ExitStack, device: torch.device, *, overwrite: bool
+    folder: Path,
+    run: RunConfig | None,
+    stack: ExitStack,
+    device: torch.device,
+    earlier: Sequence[logging.LogRecord],
+    *,
+    overwrite: bool,
 ) -> None:
-    """Creates and locks ``folder``, and opens its log, in the first process; all processes raise if that fails."""
+    """Creates and locks ``folder``, and opens its log with the records ``earlier``, in the first process; all processes raise if that fails."""
     failure = None
     if distributed.rank() == 0:
         try:
@@ -409,8 +444,7 @@ def _claim(
             check_folder(folder, run, overwrite=overwrite)
             if overwrite:
                 clear_folder(folder)
-            stack.enter_context(logged(folder))
-            log.info("hepgan %s: %s", hepgan.__version__, command_line())
+            stack.enter_context(logged(folder, earlier))
         except RunError as error:
             failure = error
     if failure := distributed.broadcast(failure, device):

@@ -18,6 +18,7 @@ import pytest
 import uproot
 from click.testing import CliRunner
 
+from hepgan import __version__
 from hepgan.cli import main
 from hepgan.cli.signals import ending_cleanly
 from hepgan.data.encoding.density.network import RowNetwork
@@ -285,7 +286,12 @@ def test_run_without_training_steps_says_that_events_come_from_the_encoding(
     )
     assert f"training: {sentence}" in repr(GAN.load(out))
     assert "generator" not in repr(GAN.load(out))
-    assert sentence in (out / "hepgan.log").read_text()
+    assert f"{events:,} for training, " in page
+    assert "time of the encoding" in page
+    log = (out / "hepgan.log").read_text().splitlines()
+    assert f"INFO hepgan {__version__}: " in log[0]
+    assert f"INFO {events:,} for training, " in log[2]  # before the encoding is fitted
+    assert any(sentence in line for line in log)
     assert hepgan("card", out).returncode == 0
     text = (out / "README.md").read_text()
     assert "A conditional encoding fitted with hepgan" in text

@@ -1,6 +1,7 @@
 """One training at a time in a run folder, and only on its original input files."""
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -41,6 +42,22 @@ def holding(folder: Path) -> "subprocess.Popen[str]":
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process
+
+
+def test_the_log_starts_with_the_records_of_the_time_before_the_folder_was_there(
+    tmp_path: Path,
+) -> None:
+    logger = logging.getLogger("hepgan")
+    with run_folder.recorded() as early:
+        logger.warning("before")
+    early[0].created = 86400.0 * 365  # 1971
+    logger.warning("in between")
+    with run_folder.logged(tmp_path, early):
+        logger.warning("after")
+    first, second = (tmp_path / run_folder.LOG).read_text().splitlines()
+    assert first.startswith("1971-01-01")
+    assert first.endswith("WARNING before")
+    assert second.endswith("WARNING after")
 
 
 def test_lock_of_a_running_process_raises_and_that_of_a_dead_one_is_taken_over(
