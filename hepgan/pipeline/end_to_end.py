@@ -109,7 +109,7 @@ def about_gan(run: RunConfig, gan: GAN) -> dict[str, str]:
         "discriminator": f"{'; '.join(map(str, discriminators)) or 'none'} ({counts['discriminator']:,} parameters)",
         **_about_energies(run),
         "objective": run.train.objective,
-        "steps": f"{run.steps:,} of {run.train.batch_size} events",
+        "steps": f"{run.steps:,}, batches of {run.train.batch_size} events",
     }
 
 

@@ -165,7 +165,8 @@ def test_bad_input_is_named_and_the_rest_is_evaluated(tmp_path: Path) -> None:
     assert "shape (36,)" in reasons["layer_1"]
     assert any(score.observable == "layer_0.energy" for score in found.scores)
     page = found.write(tmp_path).read_text()
-    assert "Skipped metrics" in page
+    assert "Remarks on the input" in page
+    assert "Skipped metrics" not in page
     assert "first in entry 3" in page
 
 

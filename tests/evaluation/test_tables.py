@@ -5,7 +5,7 @@ import math
 import pytest
 
 from hepgan.data.schema import Field, Schema
-from hepgan.evaluation.metrics.conditions import Slice
+from hepgan.evaluation.metrics.conditions import ConditionResponse, Slice
 from hepgan.evaluation.metrics.scores import STANDARD, MetricResults, Score
 from hepgan.evaluation.metrics.slices import SliceScore
 from hepgan.evaluation.metrics.verdict import evaluate_sample
@@ -58,7 +58,33 @@ def test_worth_has_intervals_and_names_what_is_unlimited() -> None:
     one = Worth("x", Interval(1234.0, 87.6, math.inf), Interval(math.inf, 5.0, math.inf), None)
     table = tables.worth_table(judged(score("x", 0.5), worth=[one]), "Worth")
     assert table is not None
-    assert [cell.text for cell in table.groups[""][0]] == ["x", "1,200 [88, ∞]", "∞ [5, ∞]"]
+    assert [cell.text for cell in table.groups[""][0]] == ["x", "1,200 [88, ∞]", "> 5"]
+
+
+def test_a_condition_without_influence_on_the_reference_has_no_strength() -> None:
+    responses = [
+        ConditionResponse("pdg", 0.3, 0.2, 0.5, ""),
+        ConditionResponse("energy", 0.9, 0.1, 12.0, ""),
+        ConditionResponse("eta", 0.9, 0.1, 12.0, ""),
+    ]
+    found = judged(score("x", 0.5), condition_responses=responses, different_conditions=["eta"])
+    (table,) = tables.condition_tables(found, "Conditions")
+    rows = [[cell.text for cell in row] for row in table.groups[""]]
+    assert rows[0] == ["pdg", "–", "0", "no significant dependence in the reference"]
+    assert rows[1] == ["energy", "0.90 ± 0.10", "12", "as in the reference"]
+    assert "different distributions" in rows[2][3]
+
+
+def test_identical_values_and_zero_against_zero_have_no_significance() -> None:
+    copied = Score("kolmogorov", "E_inc", 0.0, 0.0, 0.03, 500, 500, 0.01, 1.0, "gan")
+    none = Score("duplicates", "all", 0.0, 0.002, 0.0, 500, 500, 0.002, 1.0, "gan")
+    found = judged(copied, none, score("x", 0.5))
+    texts = {row[0].text: row[1].text for row in tables.all_scores_table(found).groups[""]}
+    assert texts["duplicates"] == texts["E_inc: Kolmogorov distance"] == "–"
+    assert texts["x: χ²/ndf"] == "0.0"
+    table = tables.observables_table(found, "Observables")
+    assert table is not None
+    assert {row[0].text: row[1].text for row in table.groups[""]} == {"x": "0.0", "E_inc": "–"}
 
 
 def test_a_metric_of_ones_own_is_listed_under_its_name() -> None:

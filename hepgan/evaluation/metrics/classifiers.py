@@ -64,7 +64,12 @@ def _inputs(context: MetricContext) -> dict[str, Input]:
         every = functools.cache(lambda: context.all_observables[1])
         inputs["auc_observables"] = Input("quick", every)
         inputs["auc_boosted"] = Input(None, every)
-        inputs["auc_high"] = Input(of_challenge, lambda: features.standardize(*context.published))
+        published = any(o.feature != "none" for o in context.observables.values())
+        # those of a table are the same columns once more
+        if spectra or published or "auc_high" in context.metrics:
+            inputs["auc_high"] = Input(
+                of_challenge, lambda: features.standardize(*context.published)
+            )
     if spectra:
         inputs["auc_low"] = Input(of_challenge, lambda: _cells(context, of_challenge))
         if not context.quick and "E_inc" in context.observables:

@@ -58,7 +58,7 @@ def prdc_scores(reference: Floats, generated: Floats, *, seed: int) -> dict[str,
     if size < MIN_EVENTS:
         needed = MIN_EVENTS * BATCHES
         raise DataError(
-            f"precision and recall need {2 * needed} reference and {needed} generated events, but there are"
+            f"precision and recall need {2 * needed:,} reference and {needed:,} generated events, but there are"
             f" {len(reference)} and {len(generated)}"
         )
     first = rng.permutation(len(reference))[: 2 * BATCHES * size].reshape(2, BATCHES, size)

@@ -376,7 +376,10 @@ def _sentence(
             f"by a classifier of {CLASSIFIER_INPUTS[best.metric]} with an AUC of {with_error(best.value, best.error)}"
         )
     elif joint and not shown_by and not findings:
-        reasons.append(f"by {', '.join(score.metric for score in joint[:MAX_NAMED])}")
+        if any(score.metric == "correlation" for score in joint):
+            reasons.append("the correlations between observables differ")
+        if others := [score.metric for score in joint if score.metric != "correlation"]:
+            reasons.append(f"by {', '.join(others[:MAX_NAMED])}")
     return f"{name} is distinguishable from the reference {among}: {'; '.join(reasons)}."
 
 

@@ -215,9 +215,9 @@ def _of_depth(
 
     return [
         Observable("depth", deepest, "deepest layer with energy", step=1.0),
-        Observable("l_d", weighted, "lateral depth", unit),
+        Observable("l_d", weighted, "energy-weighted sum of the layer numbers", unit),
         Observable("s_d", mean, "shower depth"),
-        Observable("sigma_sd", width, "shower depth width"),
+        Observable("sigma_sd", width, "width of the shower depth"),
     ]
 
 

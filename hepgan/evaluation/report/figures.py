@@ -42,13 +42,13 @@ MAX_LAYERS = 60
 VERDICT = "Rule of the verdict"
 SCORES = "Scores"
 TRAINING = "Training"
-WORTH = "Worth in reference events"
+WORTH = "Equivalent numbers of reference events"
 OBSERVABLES = "Observables"
 PROFILES = "Response and profiles"
 SLICES = "Conditions and their slices"
 CORRELATIONS = "Correlations"
 IMAGES = "Mean images"
-TELLING = "Most telling events"
+TELLING = "Events that look most generated"
 SINGLE_EVENTS = "Single events"
 
 TELLING_EVENTS = 5
@@ -235,8 +235,19 @@ def _distributions(subject: Subject) -> Iterator[Drawing]:
         )
 
     for name in ordered[:MAX_OBSERVABLES]:
-        caption = f"{name}: n_sigma {significance_text(worst[name])}" if name in worst else name
+        if _constant(name, subject):
+            continue
+        seen = worst.get(name, -1.0) >= 0
+        caption = f"{name}: n_sigma {significance_text(worst[name])}" if seen else name
         yield Drawing(name, OBSERVABLES, caption, False, drawing(name))
+
+
+def _constant(name: str, subject: Subject) -> bool:
+    """Returns whether an observable has one value in all events of all samples, so that there is nothing to draw."""
+    if subject.observables[name].spectrum:
+        return False
+    values = np.concatenate([sample.values[name] for sample in subject.samples.values()])
+    return bool(np.all(values == values[0]))
 
 
 def _profiles(subject: Subject) -> Iterator[Drawing]:
@@ -354,7 +365,7 @@ def _images(subject: Subject) -> Iterator[Drawing]:
 
 
 def _telling(subject: Subject) -> Iterator[Drawing]:
-    """Yields the weights of each classifier, and the generated events that it is surest of."""
+    """Yields the weights of each classifier, and the generated events that it recognizes most confidently."""
     from hepgan.evaluation import plots
 
     chosen = cell_images(subject.schema, subject.geometry, subject.scores)
@@ -376,7 +387,7 @@ def _telling(subject: Subject) -> Iterator[Drawing]:
                 )
                 yield Drawing(
                     f"{source}.{metric}.{image.name}.telling", TELLING,
-                    f"{image.name}: the most telling events of {source} (classifier of {input_of(metric)}); probability of being generated: {sure}",
+                    f"{image.name}: the events of {source} that look most generated (classifier of {input_of(metric)}); probability of being generated: {sure}",
                     False,
                     functools.partial(
                         plots.sample_grid, shown, columns=1 if image.flat else TELLING_EVENTS, log=image.energy, unit=image.unit,

@@ -124,7 +124,8 @@ def write_report(
     page = _template().render(
         title=title,
         verdicts=verdicts,
-        skipped=[(_subject(skip), skip.source, skip.reason) for skip in skipped],
+        suspicious=[(s.observable, s.source, s.reason) for s in skipped if s.metric == OVERALL],
+        skipped=[(_subject(s), s.source, s.reason) for s in skipped if s.metric != OVERALL],
         sections=_sections(shown, tables, training or {}),
         anchors={picture.name: f"figure-{names[picture.name]}" for picture in shown},
         omitted=len(pictures) - len(shown),

@@ -11,6 +11,8 @@ from hepgan.evaluation.formatting import (
     significance_text,
     with_error,
 )
+from hepgan.evaluation.metrics.conditions import ConditionResponse
+from hepgan.evaluation.metrics.dependence import MIN_SIGNIFICANCE
 from hepgan.evaluation.metrics.scores import (
     OVERALL,
     MetricResults,
@@ -49,6 +51,9 @@ class Cell(NamedTuple):
     title: str = ""
     link: str = ""
 
+
+NOT_TESTED = Cell("–", -math.inf, title="the values of both samples are identical")
+"""Significance of a comparison without any difference by construction."""
 
 Row = Sequence[Cell]
 
@@ -117,6 +122,20 @@ class Judged(NamedTuple):
         for (observable, _), n_sigma in self.strengths.items():
             worst[observable] = max(worst.get(observable, -math.inf), n_sigma)
         return dict(sorted(worst.items(), key=lambda item: -item[1]))
+
+    @property
+    def identical(self) -> set[tuple[str, str]]:
+        """Observables and samples whose values are those of the reference, such as copied conditions: nothing is tested there."""
+        return {
+            (s.observable, s.source)
+            for s in self.scores
+            if s.metric == "kolmogorov" and s.value == 0
+        }
+
+    def tested(self, score: Score) -> bool:
+        """Returns whether a score has a significance: not where the values are identical, or nothing is counted in either sample."""
+        nothing = score.p_value == 1 and score.value == score.baseline
+        return not nothing and (score.observable, score.source) not in self.identical
 
     def kind(self, score: Score) -> str:
         """Returns the CSS class of a score: red if the verdict counts it as significant, plain if it does not count."""
@@ -205,7 +224,7 @@ def _score_row(score: Score, judged: Judged) -> Row:
     return [
         Cell(label, title=term.definition),
         *judged.sample_cell(score.source),
-        _significance(_capped(score), judged.kind(score)),
+        _significance(_capped(score), judged.kind(score)) if judged.tested(score) else NOT_TESTED,
         Cell(with_error(score.value * term.factor, score.error * term.factor), score.value),
         Cell(baseline, score.baseline, title=measured),
         Cell("–" if score.p_value is None else _p(score.p_value), score.p_value),
@@ -219,7 +238,7 @@ def worth_table(judged: Judged, section: str) -> Table | None:
         return None
     amplified = any(one.amplification for result in judged.results.values() for one in result.worth)
     columns = [
-        Cell("observable"), *judged.sample_cell("sample"), Cell("worth in reference events"), Cell("worth of an infinite sample"),
+        Cell("observable"), *judged.sample_cell("sample"), Cell("reference events with the same error"), Cell("the same for infinitely many generated events"),
         *([Cell("amplification")] if amplified else []),
     ]  # fmt: skip
     rows = []
@@ -233,8 +252,9 @@ def worth_table(judged: Judged, section: str) -> Table | None:
                 *([_interval(one.amplification)] if amplified else []),
             ])  # fmt: skip
     note = (
-        "The number of reference events with the same total error as the generated sample, with 68 % intervals; ∞ where no difference"
-        " is seen. The amplification is the worth of an infinite sample over the number of training events. The least worth observables."
+        "The number of reference events with the same total error as the generated sample, with 68 % intervals, or a lower limit where no"
+        " difference is seen. The amplification is this number for infinitely many generated events over the number of training events. The"
+        " observables with the smallest numbers."
     )
     return Table(section, columns, {"": rows}, note)
 
@@ -243,6 +263,8 @@ def _interval(interval: Interval | None) -> Cell:
     if interval is None:
         return Cell("–", math.inf)
     low, high = (rounded(each, 2) for each in (interval.low, interval.high))
+    if math.isinf(interval.value):
+        return Cell(f"> {low}", interval.value)
     return Cell(f"{rounded(interval.value, 2)} [{low}, {high}]", interval.value)
 
 
@@ -284,10 +306,11 @@ def observables_table(judged: Judged, section: str) -> Table | None:
             counted = source in judged.samples
             kind = "far" if (observable, source) in wrong else "at" if counted else ""
             row = [Cell(observable, link=observable), *judged.sample_cell(source)]
-            row.append(_significance(strengths[observable, source], kind))
+            same = (observable, source) in judged.identical
+            row.append(NOT_TESTED if same else _significance(strengths[observable, source], kind))
             for metric in metrics:
                 row += _metric_cells(metric, each.get(metric), term_of(metric))
-            row.append(_shift(judged, observable, source))
+            row.append(NOT_TESTED if same else _shift(judged, observable, source))
             rows.append(row)
     note = (
         "n_sigma is the largest of the observable's tests, also in slices of the conditions, and red where one of them is significant for"
@@ -322,10 +345,7 @@ def condition_tables(judged: Judged, section: str) -> Iterator[Table]:
     results = judged.results
     rows = [
         [
-            Cell(one.condition), *judged.sample_cell(source),
-            Cell(with_error(one.value, one.error), one.value, "far" if one.remark else "at"),
-            Cell(f"{one.reference_significance:.0f}", one.reference_significance),
-            Cell(one.remark or "as in the reference"),
+            Cell(one.condition), *judged.sample_cell(source), *_strength(one, result.different_conditions),
         ]
         for source, result in results.items()
         for one in result.condition_responses
@@ -335,7 +355,10 @@ def condition_tables(judged: Judged, section: str) -> Iterator[Table]:
             Cell("condition"), *judged.sample_cell("sample"), Cell("strength"),
             Cell("n_sigma in the reference", title="significance of the dependence in the reference"), Cell("remark"),
         ]  # fmt: skip
-        note = "Strength 1: the observables depend on the condition as in the reference; 0: the condition is ignored; negative: in reverse."
+        note = (
+            "Strength 1: the observables depend on the condition as in the reference; 0: the condition is ignored; negative: in reverse. It is"
+            " a ratio of slopes, which do not depend on the distribution of the condition."
+        )
         yield Table(section, columns, {"": rows}, note)
     slices = [(source, one) for source, result in results.items() for one in result.slices]
     if slices:
@@ -363,6 +386,23 @@ def condition_tables(judged: Judged, section: str) -> Iterator[Table]:
         ]  # fmt: skip
         note = f"Correlation coefficients of normal scores with the conditions: the {len(rows)} most significant of {len(correlated):,} differences."
         yield Table(section, columns, {"": rows}, note)
+
+
+def _strength(one: ConditionResponse, different: Sequence[str]) -> list[Cell]:
+    """Returns the strength, its significance in the reference, and the remark; no strength where the reference shows no dependence."""
+    significance = Cell(f"{one.reference_significance:.0f}", one.reference_significance)
+    if one.reference_significance < MIN_SIGNIFICANCE:
+        seen = "no significant dependence in the reference"
+        return [Cell("–", -math.inf), significance, Cell(seen)]
+    remark = one.remark
+    if not remark and one.condition in different:
+        remark = "not compared: the samples have different distributions of it"
+    kind = "far" if one.remark else "" if remark else "at"
+    return [
+        Cell(with_error(one.value, one.error), one.value, kind),
+        significance,
+        Cell(remark or "as in the reference"),
+    ]
 
 
 def _slice_table(slices: list[tuple[str, SliceScore]], judged: Judged, section: str) -> Table:
@@ -418,11 +458,11 @@ def telling_table(judged: Judged, section: str) -> Table | None:
         Cell("classifier"),
         *judged.sample_cell("sample"),
         Cell("observable"),
-        Cell("mean normal score"),
+        Cell("mean shift [σ]"),
     ]
     note = (
-        "Observables of the generated events that the classifiers are surest of: the mean normal score is 0 for an observable with the"
-        " reference's distribution, ±1 for one that is a standard deviation off."
+        "Observables of the generated events that the classifiers recognize most confidently: the mean of their normal scores, which is 0 for"
+        " an observable with the reference's distribution, ±1 for one that is a standard deviation off."
     )
     return Table(section, columns, {"": rows}, note)
 
