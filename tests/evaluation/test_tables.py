@@ -75,6 +75,12 @@ def test_a_condition_without_influence_on_the_reference_has_no_strength() -> Non
     assert "different distributions" in rows[2][3]
 
 
+def test_a_verdict_names_correlations_that_differ_beside_a_classifier() -> None:
+    found = judged(score("all", 1e-9, "correlation"), score("all", 1e-5, "auc_observables"))
+    sentence = found.samples["gan"].sentence
+    assert "the correlations between observables differ; by a classifier of all" in sentence
+
+
 def test_identical_values_and_zero_against_zero_have_no_significance() -> None:
     copied = Score("kolmogorov", "E_inc", 0.0, 0.0, 0.03, 500, 500, 0.01, 1.0, "gan")
     none = Score("duplicates", "all", 0.0, 0.002, 0.0, 500, 500, 0.002, 1.0, "gan")

@@ -369,17 +369,16 @@ def _sentence(
         for row in significant
         if row.observable == OVERALL and not row.condition
     ]
+    if any(score.metric == "correlation" for score in joint) and not findings:
+        reasons.append("the correlations between observables differ")
     classified = [s for s in joint if s.metric in CLASSIFIER_INPUTS]
     if classified:
         best = max(classified, key=lambda s: s.value)
         reasons.append(
             f"by a classifier of {CLASSIFIER_INPUTS[best.metric]} with an AUC of {with_error(best.value, best.error)}"
         )
-    elif joint and not shown_by and not findings:
-        if any(score.metric == "correlation" for score in joint):
-            reasons.append("the correlations between observables differ")
-        if others := [score.metric for score in joint if score.metric != "correlation"]:
-            reasons.append(f"by {', '.join(others[:MAX_NAMED])}")
+    elif joint and not reasons:
+        reasons.append(f"by {', '.join(score.metric for score in joint[:MAX_NAMED])}")
     return f"{name} is distinguishable from the reference {among}: {'; '.join(reasons)}."
 
 
