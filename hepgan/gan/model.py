@@ -30,7 +30,7 @@ from hepgan.layout.spec.base import Shape
 from hepgan.random_streams import check_seed
 from hepgan.threads import on_threads
 
-HEADLINE = {"auc_low", "auc_high", "fpd", "digit_frechet"}
+HEADLINE = {"auc_low", "auc_high", "auc_observables", "fpd", "digit_frechet"}
 """Standard metrics that a GAN's ``repr`` shows."""
 
 

@@ -79,7 +79,7 @@ class Autoregressive:
         conditions: tuple[str, ...] = (),
         hidden: Annotated[int, Within(1, 4096)] = 96,
         steps: Annotated[int, Within(1, 10**7)] = 2500,
-        learning_rate: Positive = 4e-3,
+        learning_rate: Positive = 2e-3,
         weight_decay: NotNegative = 1e-3,
         held_out: Annotated[float, Within(0, 0.9, above=True)] = 0.1,
     ) -> Self:
@@ -96,7 +96,7 @@ class Autoregressive:
             fields: Fields, or ``appended``; all columns by default.
             conditions: Conditions on which the distributions depend; all by default.
             hidden: Number of hidden units of each network.
-            steps: Number of optimizer steps of each network.
+            steps: Largest number of optimizer steps of each network; few events take fewer.
             learning_rate: Largest learning rate.
             weight_decay: Decoupled weight decay.
             held_out: Fraction of the events whose likelihood chooses the best of ten states of each network.

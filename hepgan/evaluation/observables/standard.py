@@ -6,7 +6,7 @@
 | shower shape | ``<layer>.center_<axis>``, ``<layer>.width_<axis>``, ``<layer>.E_ratio`` |
 | shower depth | ``depth``, ``l_d``, ``s_d``, ``sigma_sd`` (CaloGAN's names) |
 | cells | ``<layer>.occupancy``, ``<layer>.spectrum`` |
-| images | ``<field>.mean``, ``.nonzero``, ``.center_<axis>``, ``.width_<axis>``, ``.spectrum`` |
+| images and other arrays | ``<field>.mean``, ``.nonzero``, ``.center_<axis>``, ``.width_<axis>``, ``.spectrum`` |
 
 ``register_observable`` adds observables of your own. Names are unique: if an observable has the name of a field, the one of lower
 rank (shower observables, then fields, then observables of a field) has its label appended: ``x_0 (x[0])`` next to a field ``x_0``.
@@ -17,6 +17,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from hepgan.data.schema import Field, Schema
@@ -47,6 +48,9 @@ __all__ = [
 
 RESERVED = frozenset({"E_inc", "E_tot_over_E_inc"})
 """Names that metrics and figures use for the incident energy and the response; fields of these names are renamed."""
+
+AXES = ("x", "y", "z")
+"""Names of the axes of an array: columns, rows, and channels."""
 
 MAX_VECTOR_LENGTH = 16
 """Largest one-dimensional field with one observable per value."""
@@ -331,8 +335,6 @@ def _width(
 
 
 def _of_field(name: str, field: Field, missing: float) -> list[Observable]:
-    if len(field.shape) == 2:
-        return _of_image(name, field, missing)
     if field.shape == ():
         return [Observable(name, lambda e: e[name], name, field.unit)]
     if len(field.shape) == 1 and field.size <= MAX_VECTOR_LENGTH:
@@ -342,22 +344,18 @@ def _of_field(name: str, field: Field, missing: float) -> list[Observable]:
             )
             for i in range(field.size)
         ]
-    spectrum = functools.partial(_flat, name)
-    return [
-        Observable(
-            f"{name}.spectrum", spectrum, f"{name}: values", field.unit,
-            spectrum=True, shape=field.shape,
-        )
-    ]  # fmt: skip
+    return _of_array(name, field, missing)
 
 
-def _of_image(name: str, field: Field, missing: float) -> list[Observable]:
+def _of_array(name: str, field: Field, missing: float) -> list[Observable]:
+    """Returns the observables of an image, also of several channels, or of a long vector."""
     pixels = once(functools.partial(_flat, name))
     total = _total(pixels)
-    rows, columns = field.shape
+    last_first = np.indices(field.shape, dtype=float).reshape(len(field.shape), -1)[::-1]
     positions = {
-        "x": tuple(float(c) for _ in range(rows) for c in range(columns)),
-        "y": tuple(float(r) for r in range(rows) for _ in range(columns)),
+        axis: tuple(at.tolist())
+        for axis, at, size in zip(AXES, last_first, field.shape[::-1], strict=False)
+        if size > 1
     }
     step = 1 / field.size
     return [

@@ -60,7 +60,8 @@ def validate_if_due(
     if not math.isfinite(score):
         raise _diverged(reason, state, folder)
     state.validations_without_improvement += 1
-    if score < state.best_score:
+    # The later one of equal steps: an untrained generator is kept only if it is better.
+    if score <= state.best_score:
         state.best_score, state.best_step = score, state.step
         state.validations_without_improvement = 0
         state.best = _copied(state.ema)

@@ -207,12 +207,19 @@ class Rows(NamedTuple):
         return cls(context.new_empty(events, 0), context, every, torch.zeros_like(every))
 
 
+_PASSES = 25
+"""Largest number of times that a fit sees each event: in more, networks learn few events by heart."""
+
+_LEAST_STEPS = 100
+"""Number of optimizer steps that any number of events may take."""
+
+
 class FitSettings(NamedTuple):
     """Settings of a fit.
 
     Attributes:
         hidden: H, number of hidden units.
-        steps: Number of optimizer steps.
+        steps: Largest number of optimizer steps; few events take fewer.
         rows: Typical number of rows of a step.
         learning_rate: Largest learning rate of a one-cycle schedule.
         weight_decay: Decoupled weight decay.
@@ -225,6 +232,11 @@ class FitSettings(NamedTuple):
     learning_rate: float = 4e-3
     weight_decay: float = 1e-3
     held_out: float = 0.1
+
+    def for_batches(self, batches: float) -> Self:
+        """Settings of a fit to so many batches of events, which it sees at most ``_PASSES`` times."""
+        most = max(_LEAST_STEPS, math.ceil(_PASSES * batches))
+        return self._replace(steps=min(self.steps, most))
 
     @property
     def from_start(self) -> Self:
@@ -408,6 +420,7 @@ def _fit(
     weights = [getattr(network, field.name) for field in dataclasses.fields(network)]
     best = data.mean(network, held_out, at_once, status)
     kept = [w.detach().clone() for w in weights]
+    settings = settings.for_batches(len(train) / batch)
     every = max(1, settings.steps // 10)
     steps = _optimized(data, network, weights, train, batch, rng, settings)
     for step, _ in enumerate(steps, start=1):
