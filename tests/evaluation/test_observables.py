@@ -277,6 +277,23 @@ def test_image_observables_are_moments() -> None:
     )
 
 
+def test_arrays_of_any_shape_have_observables_of_the_whole_event() -> None:
+    rng = np.random.default_rng(7)
+    events = {"image": rng.random((9, 3, 5, 4)), "wave": rng.random((9, 40))}
+    schema = Schema({"image": Field((3, 5, 4)), "wave": Field((40,))})
+    found = evaluate_observables(events, observables_for(schema))
+    channels = events["image"].sum((2, 3))
+    np.testing.assert_allclose(
+        found["image.center_z"], (channels * np.arange(3)).sum(1) / channels.sum(1)
+    )
+    rows = events["image"].sum((1, 3))
+    np.testing.assert_allclose(found["image.center_y"], (rows * np.arange(5)).sum(1) / rows.sum(1))
+    np.testing.assert_allclose(found["wave.mean"], events["wave"].mean(1))
+    at = (events["wave"] * np.arange(40)).sum(1) / events["wave"].sum(1)
+    np.testing.assert_allclose(found["wave.center_x"], at)
+    assert "wave.center_y" not in found
+
+
 def test_each_column_is_an_observable() -> None:
     schema = Schema({"pt": Field((), "GeV"), "momentum": Field((3,), "GeV")})
     events = {"pt": np.arange(4.0), "momentum": np.arange(12.0).reshape(4, 3)}

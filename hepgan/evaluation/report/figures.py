@@ -427,10 +427,12 @@ def _grids(image: CellImage, subject: Subject) -> list[Drawing]:
     number = GRID_EVENTS if columns > 2 else GRID_EVENTS // 2
     shown: dict[str, Floats] = {}
     for source, sample in subject.samples.items():
-        first = {k: v[:number] for k, v in sample.events.items()}
-        images = image.drawn(image.values(first))
-        if image.energy and incident in first:
-            images = images[np.argsort(first[incident])]
+        # From the whole sample: the first events of a file may be of one kind.
+        at = np.linspace(0, sample.number - 1, min(number, sample.number)).astype(int)
+        chosen = {k: v[at] for k, v in sample.events.items()}
+        images = image.drawn(image.values(chosen))
+        if image.energy and incident in chosen:
+            images = images[np.argsort(chosen[incident])]
         shown[source] = images
     highest = max(float(np.nanmax(images)) for images in shown.values())
     order = ", by incident energy" if image.energy and incident in subject.schema.all else ""
@@ -438,7 +440,7 @@ def _grids(image: CellImage, subject: Subject) -> list[Drawing]:
         order += "; rows are bins in α, columns in r"
     return [
         Drawing(
-            f"{name}.{source}", SINGLE_EVENTS, f"{name}: {source}, the first {len(images)} events{order}", False,
+            f"{name}.{source}", SINGLE_EVENTS, f"{name}: {source}, {len(images)} events{order}", False,
             functools.partial(
                 plots.sample_grid, images, columns=columns, log=image.energy, highest=highest, unit=image.unit
             ),

@@ -526,6 +526,12 @@ def test_a_fit_keeps_the_best_held_out_state() -> None:
     assert long > short - 0.3
 
 
+@pytest.mark.parametrize(("batches", "steps"), [(0.5, 100), (40, 1000), (1000, 2500)])
+def test_a_fit_sees_few_events_at_most_25_times(batches: float, steps: int) -> None:
+    assert fits.FitSettings(steps=2500).for_batches(batches).steps == steps
+    assert fits.FitSettings(steps=60).for_batches(batches).steps == 60
+
+
 def test_spline_density_is_the_derivative_of_its_cdf_and_the_quantile_its_inverse() -> None:
     parameters = torch.randn(SPLINE, 50, generator=torch.Generator().manual_seed(1)).double()
     spline = LogisticSpline.of(parameters)

@@ -640,6 +640,13 @@ def test_the_end_of_each_phase_is_validated_for_any_interval() -> None:
     assert gan.kept == KeptStep(step=10, steps=10, score=5.0)
 
 
+def test_of_equal_scores_the_latest_step_is_kept() -> None:
+    """A score that does not depend on the generator must not keep the untrained one."""
+    state, discriminator_input = start_training()
+    training.train(state, discriminator_input, validation=watch(lambda gan: 4.0))
+    assert state.best_step == 20
+
+
 def test_disabled_validation_stays_disabled_at_the_end() -> None:
     state, discriminator_input = start_training(
         train_settings=dataclasses.replace(QUICK, validate_every=0)
