@@ -38,6 +38,9 @@ from hepgan.errors import RunError
 from hepgan.progress import ProgressCallback, no_progress
 from hepgan.random_streams import torch_generator
 
+_PASSES = 25.0
+"""Largest number of times that the fit sees each event: in more, networks learn few events by heart."""
+
 
 @register_step("autoregressive")
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +114,7 @@ class Autoregressive:
         values = x[:, at]
         ranks = tuple(Ranks.fit(column, weights, tails=True) for column in values.unbind(1))
         scores = _rank_scores(ranks, values, uniform(values, noise))
-        settings = FitSettings(hidden, steps, 512, learning_rate, weight_decay, held_out)
+        settings = FitSettings(hidden, steps, 512, learning_rate, weight_decay, held_out, _PASSES)
         known = c[:, chosen].float()
         single = None if weights is None else weights.to(scores)
         if start and len(start.networks) != len(at):

@@ -374,7 +374,7 @@ class Encoding:
         """
         for start in range(0, len(x), rows := _rows(self.features)):
             part = slice(start, start + rows)
-            _check_finite("the encoded event", x[part].cpu().numpy(), first=start)
+            _check_finite("the encoded event", x[part].detach().cpu().numpy(), first=start)
             with torch.no_grad():
                 fields = self.decode_tensors(x[part], c[part])
             yield fields

@@ -143,7 +143,7 @@ class EnergyTree:
             conditions: Conditions on which the distributions depend; all by default.
             polar: The last axis of a layer is r, and the axis before it a full circle in α.
             hidden: Number of hidden units of each network.
-            steps: Largest number of optimizer steps of each network; few events take fewer.
+            steps: Number of optimizer steps of each network.
             learning_rate: Largest learning rate.
             weight_decay: Decoupled weight decay.
             held_out: Fraction of the events whose likelihood chooses the best of ten states of each network.

@@ -527,9 +527,10 @@ def test_a_fit_keeps_the_best_held_out_state() -> None:
 
 
 @pytest.mark.parametrize(("batches", "steps"), [(0.5, 100), (40, 1000), (1000, 2500)])
-def test_a_fit_sees_few_events_at_most_25_times(batches: float, steps: int) -> None:
-    assert fits.FitSettings(steps=2500).for_batches(batches).steps == steps
-    assert fits.FitSettings(steps=60).for_batches(batches).steps == 60
+def test_a_fit_sees_few_events_at_most_so_many_times(batches: float, steps: int) -> None:
+    assert fits.FitSettings(steps=2500, passes=25).for_batches(batches).steps == steps
+    assert fits.FitSettings(steps=60, passes=25).for_batches(batches).steps == 60
+    assert fits.FitSettings(steps=2500).for_batches(batches).steps == 2500
 
 
 def test_spline_density_is_the_derivative_of_its_cdf_and_the_quantile_its_inverse() -> None:

@@ -207,9 +207,6 @@ class Rows(NamedTuple):
         return cls(context.new_empty(events, 0), context, every, torch.zeros_like(every))
 
 
-_PASSES = 25
-"""Largest number of times that a fit sees each event: in more, networks learn few events by heart."""
-
 _LEAST_STEPS = 100
 """Number of optimizer steps that any number of events may take."""
 
@@ -219,7 +216,7 @@ class FitSettings(NamedTuple):
 
     Attributes:
         hidden: H, number of hidden units.
-        steps: Largest number of optimizer steps; few events take fewer.
+        steps: Number of optimizer steps.
         rows: Typical number of rows of a step.
         learning_rate: Largest learning rate of a one-cycle schedule.
         weight_decay: Decoupled weight decay.
@@ -232,11 +229,15 @@ class FitSettings(NamedTuple):
     learning_rate: float = 4e-3
     weight_decay: float = 1e-3
     held_out: float = 0.1
+    passes: float = math.inf
 
     def for_batches(self, batches: float) -> Self:
-        """Settings of a fit to so many batches of events, which it sees at most ``_PASSES`` times."""
-        most = max(_LEAST_STEPS, math.ceil(_PASSES * batches))
-        return self._replace(steps=min(self.steps, most))
+        """Settings of a fit to so many batches of events."""
+        if math.isinf(self.passes):
+            return self
+        return self._replace(
+            steps=min(self.steps, max(_LEAST_STEPS, math.ceil(self.passes * batches)))
+        )
 
     @property
     def from_start(self) -> Self:
@@ -392,7 +393,7 @@ def fit_rows(
     rng.set_state(state)  # so that the same events are held out
     standardized = start.for_standardized_inputs(data.features, data.context)
     few = settings.from_start
-    tuned = _fit(data, standardized, rng, few, status, part=(0.8, 1.0))
+    tuned = _fit(data, standardized, rng, few, status, part=(0.8, 1.0), keep=True)
     return max(tuned, best, key=lambda fitted: fitted.log_likelihood)
 
 
@@ -404,8 +405,9 @@ def _fit(
     status: FitStatus,
     *,
     part: tuple[float, float] = (0.0, 1.0),
+    keep: bool = False,
 ) -> Fitted:
-    """Returns the best of ten states of a fit that starts from ``network``, and of this network itself: few events may teach nothing.
+    """Returns the best of ten states of a fit that starts from ``network``, and with ``keep`` of this network itself.
 
     The fit is the ``part`` of all the work from its first to its second fraction.
     """
@@ -418,7 +420,7 @@ def _fit(
     at_once = max(32, 8 * batch)
 
     weights = [getattr(network, field.name) for field in dataclasses.fields(network)]
-    best = data.mean(network, held_out, at_once, status)
+    best = data.mean(network, held_out, at_once, status) if keep else -math.inf
     kept = [w.detach().clone() for w in weights]
     settings = settings.for_batches(len(train) / batch)
     every = max(1, settings.steps // 10)
