@@ -36,7 +36,7 @@ INSTEAD = {
     r"(what|as) (the |a )?discriminators? sees?": "discriminator input",
     r"watch(e[sd]|ing)?|ticks?": "validation, progress",
     r"mirror(ed|ing)": "reflect",
-    r"refus(e[sd]?|ing|als?)": "raise an error, reject",
+    r"refus(e[sd]?|ing|(al)s?)": "raise an error, reject",
     r"pieces?|borders? of chunks?": "chunk, part",
     r"skipbadfiles": "on_bad_file",
     r"spreads|spreading": "distribute",
