@@ -8,7 +8,7 @@ the discriminator) and with the step of the full preset, interleaved in one proc
 import argparse
 import itertools
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +50,18 @@ def training(preset: str, device: torch.device, seconds: float) -> dict[str, Any
     """Returns the steps per second of the plain loop, of hepgan, and of the preset with its penalties and observables."""
     other = library.prepare(library.load(preset, SIMPLE), device=device).state
     plain = plain_loop(other.gan, *(t.cpu() for t in other.loader.tensors), other.loader.batch_size)
-    calls = {
-        "plain loop": plain,
-        "hepgan": step_of(preset, SIMPLE, device),
-        "hepgan, as preset": step_of(preset, {}, device),
-        "hepgan, as preset, cheap penalties": step_of(preset, CHEAP, device),
-        "hepgan, as preset, cheap penalties, compiled": step_of(
-            preset, CHEAP, device, compiled=True
-        ),
-        "hepgan, as preset, bfloat16": step_of(preset, {"train.precision": "bfloat16"}, device),
-    }
-    times = turns(calls, seconds, device, rounds=9)
+    with ExitStack() as compilation:
+        calls = {
+            "plain loop": plain,
+            "hepgan": step_of(preset, SIMPLE, device),
+            "hepgan, as preset": step_of(preset, {}, device),
+            "hepgan, as preset, cheap penalties": step_of(preset, CHEAP, device),
+            "hepgan, as preset, cheap penalties, compiled": step_of(
+                preset, CHEAP, device, compilation
+            ),
+            "hepgan, as preset, bfloat16": step_of(preset, {"train.precision": "bfloat16"}, device),
+        }
+        times = turns(calls, seconds, device, rounds=9)
     ratios = times["plain loop"] / times["hepgan"]
     row: dict[str, Any] = {"preset": preset}
     row |= {name: float(1 / np.median(times[name])) for name in calls}
@@ -69,16 +70,16 @@ def training(preset: str, device: torch.device, seconds: float) -> dict[str, Any
 
 
 def step_of(
-    preset: str, changes: dict[str, Any], device: torch.device, *, compiled: bool = False
+    preset: str, changes: dict[str, Any], device: torch.device, compilation: ExitStack | None = None
 ) -> Callable[[], object]:
-    """Returns a training step of hepgan."""
+    """Returns a training step of hepgan, compiled until ``compilation`` is closed."""
     ready = library.prepare(library.load(preset, changes), device=device)
     state, discriminator_input = ready.state, ready.discriminator_input
-    compilation = discriminator_input.compiled() if compiled else nullcontext()
-    compilation.__enter__()  # to the end of the process
+    if compilation is not None:
+        compilation.enter_context(discriminator_input.compiled())
     batches = itertools.chain.from_iterable(itertools.repeat(state.loader))
 
-    def step(_: object = compilation) -> None:
+    def step() -> None:
         precision = state.settings.precision
         with autocast(state.gan.generator, precision), autocast(state.gan.discriminator, precision):
             train_step(state, discriminator_input, batches)

@@ -208,8 +208,7 @@ class DiscriminatorInput(nn.Module):
         """Context manager in which ``forward`` is compiled for each size of the batch, or stays as it is if ``torch.compile`` fails."""
         function = torch.compile(self._of_generated, dynamic=False, fullgraph=True)
 
-        def first(x: Tensor, c: Tensor) -> Tensor:
-            self._function = function
+        def compiled(x: Tensor, c: Tensor) -> Tensor:
             try:
                 with warnings.catch_warnings():
                     # Cached constants of observables: the compiler looks behind their cache.
@@ -221,7 +220,7 @@ class DiscriminatorInput(nn.Module):
                 log.warning("torch.compile failed, the training continues without it: %s", reason)
                 return self._of_generated(x, c)
 
-        self._function = first
+        self._function = compiled
         try:
             yield
         finally:

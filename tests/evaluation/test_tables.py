@@ -59,6 +59,7 @@ def test_worth_has_intervals_and_names_what_is_unlimited() -> None:
     table = tables.worth_table(judged(score("x", 0.5), worth=[one]), "Worth")
     assert table is not None
     assert [cell.text for cell in table.groups[""][0]] == ["x", "1,200 [88, ∞]", "> 5"]
+    assert tables._interval(Interval(math.inf, math.inf, math.inf)).text == "∞"
 
 
 def test_a_condition_without_influence_on_the_reference_has_no_strength() -> None:

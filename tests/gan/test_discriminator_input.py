@@ -122,6 +122,12 @@ def test_gradients_through_the_decoding_equal_finite_differences(encoding: Encod
     assert gradient.abs().sum(0).min() > 0
 
 
+def test_events_and_conditions_with_gradients_decode_like_others(encoding: Encoding) -> None:
+    x, c = encoding.encode(showers(50), seed=1)
+    events = encoding.decode(x.clone().requires_grad_(), c.clone().requires_grad_())
+    assert ak.all(ak.flatten(events.front, axis=None) == ak.flatten(encoding.decode(x, c).front, axis=None))  # fmt: skip
+
+
 @pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_the_compiled_input_has_the_same_values_and_gradients(
     encoding: Encoding,

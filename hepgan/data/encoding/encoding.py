@@ -379,6 +379,7 @@ class Encoding:
                 fields = self.decode_tensors(x[part], c[part])
             yield fields
 
+    @torch.no_grad()
     def events(
         self,
         parts: Iterable[Mapping[str, Tensor]],

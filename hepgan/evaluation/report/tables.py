@@ -264,7 +264,7 @@ def _interval(interval: Interval | None) -> Cell:
         return Cell("–", math.inf)
     low, high = (rounded(each, 2) for each in (interval.low, interval.high))
     if math.isinf(interval.value):
-        return Cell(f"> {low}", interval.value)
+        return Cell("∞" if math.isinf(interval.low) else f"> {low}", interval.value)
     return Cell(f"{rounded(interval.value, 2)} [{low}, {high}]", interval.value)
 
 

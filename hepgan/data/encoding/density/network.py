@@ -208,7 +208,7 @@ class Rows(NamedTuple):
 
 
 _LEAST_STEPS = 100
-"""Number of optimizer steps that any number of events may take."""
+"""Number of optimizer steps to which a limit of passes does not apply."""
 
 
 class FitSettings(NamedTuple):
@@ -221,6 +221,7 @@ class FitSettings(NamedTuple):
         learning_rate: Largest learning rate of a one-cycle schedule.
         weight_decay: Decoupled weight decay.
         held_out: Fraction of the events whose likelihood chooses the best of ten states of the fit.
+        passes: Largest number of times that the fit sees each event, which may take fewer than ``steps``.
     """
 
     hidden: int = 96
@@ -232,12 +233,9 @@ class FitSettings(NamedTuple):
     passes: float = math.inf
 
     def for_batches(self, batches: float) -> Self:
-        """Settings of a fit to so many batches of events."""
-        if math.isinf(self.passes):
-            return self
-        return self._replace(
-            steps=min(self.steps, max(_LEAST_STEPS, math.ceil(self.passes * batches)))
-        )
+        """Returns the settings of a fit to so many batches of events."""
+        most = max(_LEAST_STEPS, self.passes * batches)
+        return self._replace(steps=math.ceil(min(self.steps, most)))
 
     @property
     def from_start(self) -> Self:

@@ -18,7 +18,11 @@ INTEGERS = 256
 """Largest number of different integers that are atoms."""
 
 _SMALLEST_TAIL, _LARGEST_TAIL = 20, 200
+"""Numbers of the largest values to which a tail is fitted."""
+
 _LARGEST_SHAPE = 0.3
+"""Largest shape of a tail: few values may seem to have one without a mean."""
+
 _ABRUPT = -0.25
 """Shape below which a tail ends abruptly: 0 is an exponential tail, −1 a uniform distribution."""
 
